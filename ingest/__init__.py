@@ -1,0 +1,1 @@
+"""The writing process, and the commands that write."""

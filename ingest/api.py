@@ -1,0 +1,64 @@
+"""The handlers: identify, parse, store, respond."""
+
+from collections.abc import Awaitable, Callable
+from email.utils import parsedate_to_datetime
+from typing import TypedDict
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from ingest.limits import limited_body
+from ingest.nodes import now_ms
+from ingest.rate import RateLimit
+from ingest.reading import Batch, Receipt
+from ingest.tokens import Door
+from ingest.wire import json as json_wire
+
+NDJSON = {"application/x-ndjson", "application/ndjson", "application/jsonl"}
+
+
+class State(TypedDict):
+    """What the handlers share, made at start-up."""
+
+    door: Door
+    rate: RateLimit
+    store: Callable[[Batch], Awaitable[Receipt]]
+    backlog: Callable[[], int]
+
+
+async def post_readings(request: Request[State]) -> JSONResponse:
+    """``POST /readings``: store one batch for the node its token names."""
+    node = request.state["door"].identify(request.headers)
+    body = await limited_body(request)
+    received_ms = now_ms()
+    batch = json_wire.parse(
+        body,
+        ndjson=_media_type(request) in NDJSON,
+        node=node,
+        received_ms=received_ms,
+        clock_skew_s=_clock_skew_s(request, received_ms),
+    )
+    request.state["rate"].admit(node.uid, len(batch.readings))
+    receipt = await request.state["store"](batch)
+    return JSONResponse(receipt.as_json(), status_code=201)
+
+
+async def get_healthz(request: Request[State]) -> JSONResponse:
+    """``GET /healthz``: that ingest answers, and what time it is (Unix ms)."""
+    return JSONResponse(
+        {"status": "ok", "time_ms": now_ms(), "backlog": request.state["backlog"]()},
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _media_type(request: Request[State]) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _clock_skew_s(request: Request[State], received_ms: int) -> float | None:
+    """How far the node's clock is ahead, as far as its ``Date`` header tells (1 s)."""
+    try:
+        sent = parsedate_to_datetime(request.headers["date"])
+        return round(sent.timestamp() - received_ms / 1000, 1)
+    except (KeyError, ValueError, OverflowError):
+        return None

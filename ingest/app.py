@@ -1,0 +1,88 @@
+"""The ingest app: routes, lifespan, and how an error becomes a response."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from ingest.api import State, get_healthz, post_readings
+from ingest.errors import TmonError
+from ingest.rate import RateLimit
+from ingest.schema import open_database, open_for_reading
+from ingest.settings import Settings
+from ingest.store import Store
+from ingest.tokens import Door, Tokens, station_secret
+from ingest.writer import Writer
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The ASGI app of one station; its lifespan opens and closes the database."""
+    return Starlette(
+        routes=[
+            Route("/readings", post_readings, methods=["POST"]),
+            Route("/healthz", get_healthz, methods=["GET"]),
+        ],
+        lifespan=_lifespan(settings),
+        exception_handlers=ERRORS,
+    )
+
+
+def _lifespan(
+    settings: Settings,
+) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[State]:
+        db = open_database(settings.db, create=True)
+        reader = open_for_reading(settings.db)
+        door = Door(Tokens(station_secret(settings)), reader)
+        forget = partial(asyncio.get_running_loop().call_soon_threadsafe, door.forget)
+        writer = Writer(Store(db, on_foreign_change=forget))
+        yield State(
+            door=door,
+            rate=RateLimit(settings.rate),
+            store=writer.store,
+            backlog=lambda: writer.backlog,
+        )
+        await writer.close()
+        reader.close()
+
+    return lifespan
+
+
+async def _deliberate(_: Request, error: TmonError) -> JSONResponse:
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return _answer(error.status, error.code, str(error), headers)
+
+
+async def _unroutable(_: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == 405:
+        return _answer(405, "method_not_allowed", "use another method here", error.headers)
+    return _answer(404, "not_found", "nothing is here; readings go to POST /readings")
+
+
+async def _unforeseen(_: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - its log says
+    return _answer(500, "internal", "tmon failed here; its log says why")
+
+
+ERRORS: dict[Any, Any] = {
+    TmonError: _deliberate,
+    HTTPException: _unroutable,
+    Exception: _unforeseen,
+}
+
+
+def _answer(
+    status: int, code: str, error: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse({"error": error, "code": code}, status_code=status, headers=headers)

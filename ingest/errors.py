@@ -1,0 +1,115 @@
+"""Deliberate errors: each knows its HTTP status and its code."""
+
+
+class TmonError(Exception):
+    """Something the sender must hear about: one sentence, one code, one status."""
+
+    status = 400
+    code = "bad_request"
+    retry_after_s: int | None = None
+
+
+class InvalidBody(TmonError):
+    """The body can't be parsed at all; sent again it fails again."""
+
+    code = "invalid_body"
+
+
+class Unauthorized(TmonError):
+    """No token, or none that is valid now."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class Forbidden(TmonError):
+    """The token is genuine and may not do this: revoked, or it names another node."""
+
+    status = 403
+    code = "forbidden"
+
+
+class Revoked(Forbidden):
+    """The node's token was revoked."""
+
+    code = "revoked"
+
+
+class TooSlow(TmonError):
+    """The body didn't arrive in time."""
+
+    status = 408
+    code = "too_slow"
+
+
+class TooLarge(TmonError):
+    """More than one request may hold; the node should split it."""
+
+    status = 413
+    code = "too_large"
+
+
+class UnknownEncoding(TmonError):
+    """A Content-Encoding that isn't gzip."""
+
+    status = 415
+    code = "unknown_encoding"
+
+
+class TooFast(TmonError):
+    """The node is over ``TMON_RATE``; nothing was stored."""
+
+    status = 429
+    code = "too_fast"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(TmonError):
+    """The writer is behind; nothing was stored, and the node should retry."""
+
+    status = 503
+    code = "overloaded"
+    retry_after_s = 1
+
+
+class Unavailable(TmonError):
+    """The database can't be written now; nothing was stored, and the node should retry."""
+
+    status = 503
+    code = "unavailable"
+    retry_after_s = 5
+
+
+class DiskFull(Unavailable):
+    """No space for another reading; heals by itself once there is."""
+
+    code = "disk_full"
+    retry_after_s = 60
+
+
+class Locked(Unavailable):
+    """Another program holds the database's write lock."""
+
+    code = "locked"
+
+
+class UnknownNode(TmonError):
+    """No node has that name."""
+
+    status = 404
+    code = "unknown_node"
+
+
+class InvalidName(TmonError):
+    """A node's name that the grammar doesn't allow."""
+
+    code = "invalid_name"
+
+
+class InvalidPlace(TmonError):
+    """A latitude or longitude off the globe."""
+
+    code = "invalid_place"

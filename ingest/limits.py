@@ -1,0 +1,149 @@
+"""What one sender may take of the server: bytes, and time.
+
+uvicorn bounds neither headers nor how long a request may take to arrive.
+"""
+
+import asyncio
+import json
+import zlib
+from http import HTTPStatus
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ingest.errors import InvalidBody, TooLarge, TooSlow, UnknownEncoding
+
+BODY_BYTES = 1024 * 1024  # as sent
+DECOMPRESSED_BYTES = 8 * 1024 * 1024
+BODY_S = 30.0
+HEADER_BYTES = 16 * 1024
+HEADER_S = 10.0
+_GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: with gzip's header
+
+
+async def limited_body(request: Request[Any]) -> bytes:
+    """A request's body, decompressed.
+
+    Raises:
+        TooLarge: over 1 MiB as sent or 8 MiB decompressed; it isn't read further.
+        TooSlow: not here within 30 s.
+        UnknownEncoding: compressed in another way than gzip.
+        InvalidBody: it isn't gzip, or it was cut off.
+    """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("gzip", "x-gzip", "identity", ""):
+        raise UnknownEncoding("send the body as it is, or with Content-Encoding: gzip")
+    body = await _read(request)
+    return _decompress(body) if body and encoding.endswith("gzip") else body
+
+
+async def _read(request: Request[Any]) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_BYTES:
+                    raise TooLarge(f"the body is over {BODY_BYTES:,} bytes; send fewer readings")
+    except TimeoutError:
+        raise TooSlow(f"the body took over {BODY_S:g} s to arrive") from None
+    except ClientDisconnect:
+        raise InvalidBody("the sender went away before the body's end") from None
+    return bytes(body)
+
+
+def _decompress(data: bytes) -> bytes:
+    whole = bytearray()
+    try:
+        while data:  # a gzip file may have several members
+            member = zlib.decompressobj(_GZIP)
+            whole += member.decompress(data, DECOMPRESSED_BYTES + 1 - len(whole))
+            if len(whole) > DECOMPRESSED_BYTES:
+                raise TooLarge(f"the body is over {DECOMPRESSED_BYTES:,} bytes decompressed")
+            if not member.eof:
+                raise InvalidBody("the gzip body is cut off")
+            data = member.unused_data
+    except zlib.error as error:
+        raise InvalidBody(f"the body is not gzip: {error}") from None
+    return bytes(whole)
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP, whose headers must be small and arrive in time.
+
+    From the connection, and again from each request's first byte on, the
+    headers have ten seconds; then the connection is closed. More than 16 KiB
+    of them are answered with 431.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._headers_arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._header_bytes += len(data)
+        super().data_received(data)
+        if self._deadline is not None and self._header_bytes > HEADER_BYTES:
+            self._refuse_headers()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._deadline is None:
+            self._expect_headers()
+
+    def on_headers_complete(self) -> None:
+        self._headers_arrived()
+        if (
+            len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            > HEADER_BYTES
+        ):
+            self._refuse_headers()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "invalid_http", msg)
+
+    def _expect_headers(self) -> None:
+        self._header_bytes = 0
+        self._deadline = self.loop.call_later(HEADER_S, self._headers_are_late)
+
+    def _headers_arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _headers_are_late(self) -> None:
+        self._deadline = None
+        self._refuse(408, "too_slow", f"the headers took over {HEADER_S:g} s to arrive")
+
+    def _refuse_headers(self) -> None:
+        self._refuse(431, "headers_too_large", f"the headers are over {HEADER_BYTES:,} bytes")
+
+    def _refuse(self, status: int, code: str, error: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = json.dumps({"error": error, "code": code}).encode()
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()

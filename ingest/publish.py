@@ -1,0 +1,104 @@
+"""The published face: a Datasette over the one file, which it can only read."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from datasette.app import Datasette
+from datasette.cli import check_databases
+from datasette.database import Database
+from datasette.utils import StartupError, parse_metadata
+from datasette.utils.sqlite import sqlite3
+
+PUBLISHED_AS = "tmon"
+
+
+class Unpublishable(Exception):
+    """Datasette can't be started; the message is one sentence that names the file at fault."""
+
+
+def datasette_for(database: Path) -> Datasette:
+    """A Datasette that serves ``database``, whatever it is called, as ``/tmon``.
+
+    A ``metadata.yml`` or ``datasette.yml`` beside the database takes the place
+    of the shipped one. Await ``start`` on the result before serving its ``app()``.
+
+    Raises:
+        Unpublishable: there is no such database, or one of the two files is broken.
+    """
+    if not database.is_file():
+        raise Unpublishable(f"{database}: no such database")
+    shipped = _shipped()
+    config = _beside(database, shipped / "datasette.yml")
+    try:
+        datasette = Datasette(
+            metadata=_mapping(_beside(database, shipped / "metadata.yml")),
+            config=_mapping(config),
+            plugins_dir=str(shipped / "plugins"),
+            template_dir=str(shipped / "plugins" / "templates"),
+            static_mounts=[("static", str(shipped / "plugins" / "static"))],
+        )
+    except (StartupError, AttributeError, TypeError) as error:
+        raise Unpublishable(f"{config}: {_sentence(error)}") from error
+    datasette.remove_database("_memory")  # made where no file is given by name
+    datasette.add_database(_ReadOnly(datasette, str(database.absolute())), name=PUBLISHED_AS)
+    return datasette
+
+
+async def start(datasette: Datasette) -> None:
+    """What has to happen before the first request: read the schema, apply both files.
+
+    Raises:
+        Unpublishable: the database can't be read, or metadata.yml or datasette.yml
+            isn't of the shape Datasette expects.
+    """
+    try:
+        await check_databases(datasette)
+    except sqlite3.Error as error:
+        raise Unpublishable(f"{datasette.get_database().path}: {error}") from error
+    try:
+        await datasette._startup_sequence()  # what `datasette serve` calls  # noqa: SLF001
+    except (StartupError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Unpublishable(f"metadata.yml or datasette.yml: {_sentence(error)}") from error
+
+
+class _ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
+    """A file that no connection of this process can write to.
+
+    Datasette would open a second connection for its write API, and takes a path
+    as part of a URI as it is, so that ``?``, ``#`` and ``%`` in it go wrong.
+    """
+
+    def connect(self, write: bool = False) -> sqlite3.Connection:  # noqa: ARG002
+        connection = sqlite3.connect(
+            f"{Path(self.path).as_uri()}?mode=ro", uri=True, check_same_thread=False
+        )
+        self._all_connections.append(connection)
+        return connection
+
+
+def _shipped() -> Path:
+    """The folder that holds our files: inside the package, or a checkout's root."""
+    package = Path(__file__).parent
+    packaged = package / "published"
+    return packaged if packaged.is_dir() else package.parent
+
+
+def _beside(database: Path, shipped: Path) -> Path:
+    owners = database.parent / shipped.name
+    return owners if owners.is_file() else shipped
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise Unpublishable(f"{path}: {_sentence(error)}") from error
+    if not isinstance(content, dict):
+        raise Unpublishable(f"{path}: names and their values are expected, as in the shipped one")
+    return content
+
+
+def _sentence(error: Exception) -> str:
+    """An error on one line; YAML's own go over several."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,0 +1,38 @@
+"""How fast a node may send."""
+
+import math
+import time
+from collections.abc import Callable
+
+from ingest.errors import TooFast
+
+BURST_S = 10  # a node that posts its sensors one by one may do so at once
+
+
+class RateLimit:
+    """Holds each node to a number of readings a second.
+
+    A node may go into debt with one batch, whatever its size, and then waits
+    until it is paid: so the spool of a week without Wi-Fi still gets through.
+    """
+
+    def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._clock = clock
+        self._paid_at: dict[str, float] = {}  # by node uid: when all it sent is paid for
+
+    def admit(self, uid: str, readings: int) -> None:
+        """Count a batch in.
+
+        Raises:
+            TooFast: the node is in debt; nothing was counted.
+        """
+        if not self._per_s:
+            return
+        now = self._clock()
+        paid_at = self._paid_at.get(uid, 0.0)
+        if paid_at > now:
+            raise TooFast(
+                f"faster than {self._per_s:g} readings a second", math.ceil(paid_at - now)
+            )
+        self._paid_at[uid] = max(paid_at, now - BURST_S) + readings / self._per_s

@@ -1,0 +1,212 @@
+"""Runs the two processes, and watches them: if one stops, all stop."""
+
+import errno
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from threading import Thread, Timer
+from typing import Any
+
+import uvicorn
+
+from ingest.limits import LimitedProtocol
+from ingest.schema import open_database
+from ingest.settings import Settings
+
+DRAIN_S = 6  # what has been taken is answered within this
+STOP_S = 9.0  # then a process that still runs is killed
+OPEN_FILES = 65_536  # a connection is a file; the usual soft limit is 1,024
+
+
+class CannotServe(Exception):
+    """An address can't be listened on, or a process stopped by itself."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the two processes, and the settings that place it."""
+
+    name: str
+    variable: str
+    host: str
+    port: int
+    path: str
+
+    def listen(self) -> socket.socket:
+        """The part's socket, listening.
+
+        Raises:
+            CannotServe: the address is taken, or isn't this machine's.
+        """
+        try:
+            family = socket.getaddrinfo(self.host, self.port)[0][0]
+            listening = socket.create_server((self.host, self.port), family=family, backlog=2048)
+        except OSError as error:
+            reason = error.strerror
+            if error.errno == errno.EADDRINUSE:
+                reason = f"the port is taken; set {self.variable}_PORT to another"
+            raise CannotServe(f"{self.name}: {self.host} port {self.port}: {reason}") from None
+        listening.set_inheritable(True)
+        return listening
+
+    def url(self, listening: socket.socket) -> str:
+        """Where others find it; of a socket on all addresses, this machine's own."""
+        host, port = listening.getsockname()[:2]
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            host = _own_address() or host
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}{self.path}"
+
+
+def parts(settings: Settings) -> dict[str, Part]:
+    """The two processes, by name."""
+    return {
+        "ingest": Part("ingest", "TMON", settings.host, settings.port, "/readings"),
+        "datasette": Part(
+            "datasette",
+            "TMON_DATASETTE",
+            settings.datasette_host,
+            settings.datasette_port,
+            "/tmon/readings",
+        ),
+    }
+
+
+def serve_both(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Bring the database up to date, run both processes until a signal, then stop them.
+
+    Args:
+        settings: the station's.
+        environ: the same as TMON_* variables, for the processes.
+        say: told the addresses.
+
+    Raises:
+        CannotServe: an address was taken, or one of the processes stopped by itself.
+    """
+    open_database(settings.db, create=True).close()
+    with ExitStack() as sockets:
+        listening = {
+            name: sockets.enter_context(part.listen()) for name, part in parts(settings).items()
+        }
+        for name, part in parts(settings).items():
+            say(f"{name:9} {part.url(listening[name])}")
+        # The processes hold its other end, and stop when ours is closed: even by kill -9.
+        lifeline, ours = os.pipe()
+        children = {
+            name: _start(name, one.fileno(), lifeline, environ) for name, one in listening.items()
+        }
+        os.close(lifeline)
+    try:
+        _watch(children)
+    finally:
+        os.close(ours)
+
+
+def serve_one(
+    name: str, settings: Settings, *, socket_fd: int | None, lifeline_fd: int | None
+) -> None:
+    """Be one of the two processes, until a signal or the end of the lifeline.
+
+    Raises:
+        CannotServe: the address is taken, or there is no database to publish.
+    """
+    _allow_many_connections()
+    if lifeline_fd is not None:
+        Thread(target=_stop_with, args=[lifeline_fd], name="lifeline", daemon=True).start()
+    listening = socket.socket(fileno=socket_fd) if socket_fd else parts(settings)[name].listen()
+    config = uvicorn.Config(
+        _app(name, settings),
+        http=LimitedProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    uvicorn.Server(config).run([listening])
+
+
+def _app(name: str, settings: Settings) -> Any:
+    if name == "ingest":
+        from ingest.app import create_app  # noqa: PLC0415 - each process imports its own half
+
+        return create_app(settings)
+    from ingest.publish import datasette_for  # noqa: PLC0415
+
+    return datasette_for(settings.db).app()
+
+
+def _start(
+    name: str, socket_fd: int, lifeline_fd: int, environ: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ingest.cli", "serve", name]
+    command += ["--socket-fd", str(socket_fd), "--lifeline-fd", str(lifeline_fd)]
+    return subprocess.Popen(command, env=dict(environ), pass_fds=(socket_fd, lifeline_fd))  # noqa: S603
+
+
+def _watch(children: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    """Wait until one child stops, by itself or because we were told to; stop the others."""
+    told_to_stop = False
+
+    def stop(*_: object) -> None:
+        nonlocal told_to_stop
+        told_to_stop = True
+        for child in children.values():
+            child.terminate()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+    reason = None if told_to_stop else _first_to_stop(children)
+    stop()
+    _wait(children.values())
+    if reason:
+        raise CannotServe(reason)
+
+
+def _first_to_stop(children: Mapping[str, subprocess.Popen[bytes]]) -> str:
+    name, status = next(
+        (name, child.returncode) for name, child in children.items() if child.poll() is not None
+    )
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"stopped ({status})"
+    return f"{name} {how}; so the other was stopped too"
+
+
+def _wait(children: Collection[subprocess.Popen[bytes]]) -> None:
+    patience = Timer(STOP_S, _kill, args=[children])
+    patience.start()
+    for child in children:
+        child.wait()
+    patience.cancel()
+
+
+def _kill(children: Collection[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        child.kill()
+
+
+def _stop_with(lifeline_fd: int) -> None:
+    os.read(lifeline_fd, 1)  # nothing is ever written: it returns when the other end is gone
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _allow_many_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+def _own_address() -> str | None:
+    """This machine's address towards the network; asking sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # RFC 5737: an address for documentation
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])

@@ -1,0 +1,117 @@
+"""Settings: from flags and TMON_* variables, checked together, then frozen."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class InvalidSettings(Exception):
+    """Every problem of the settings, one a line, each with its variable and flag."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its variable is ``TMON_`` and its name, its flag ``--`` and its name."""
+
+    name: str
+    default: str
+    help: str
+    parse: Callable[[str], Any]
+
+    @property
+    def variable(self) -> str:
+        return f"TMON_{self.name.upper()}"
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError("must name a file")
+    return Path(text)
+
+
+def _secret(text: str) -> bytes | None:
+    return text.encode() or None
+
+
+def _host(text: str) -> str:
+    if not text or any(c.isspace() or c == "/" for c in text):
+        raise ValueError("must be an address or a host's name, like 127.0.0.1 or 0.0.0.0")
+    return text
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise ValueError("must be a port, 1 to 65535 (0: any free one)")
+    return int(text)
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
+        raise ValueError("must be an address like https://tmon.example.org")
+    return text.rstrip("/")
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate < float("inf"):
+        raise ValueError("must be a number of readings a second, or 0 for no limit")
+    return rate
+
+
+SETTINGS = (
+    Setting("db", "tmon.db", "the database file", _path),
+    Setting("secret", "", "the secret itself, in place of a file", _secret),
+    Setting("secret_file", "", "the file of the tokens' secret [default: <db>.secret]", Path),
+    Setting("host", "127.0.0.1", "where ingest listens; 0.0.0.0 for all of the network", _host),
+    Setting("port", "13117", "ingest's port", _port),
+    Setting("datasette_host", "127.0.0.1", "where Datasette listens", _host),
+    Setting("datasette_port", "8001", "Datasette's port", _port),
+    Setting("public_url", "", "Datasette's address as others see it, for links", _url),
+    Setting("rate", "0", "readings a second that a node may send; 0: no limit", _rate),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one station runs with."""
+
+    db: Path
+    secret: bytes | None
+    secret_file: Path
+    host: str
+    port: int
+    datasette_host: str
+    datasette_port: int
+    public_url: str
+    rate: float
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the TMON_* variables; what isn't set has its default.
+
+        Raises:
+            InvalidSettings: with every problem that there is.
+        """
+        values: dict[str, Any] = {}
+        problems = []
+        for setting in SETTINGS:
+            text = environ.get(setting.variable, setting.default)
+            try:
+                values[setting.name] = setting.parse(text)
+            except ValueError as problem:
+                problems.append(f"{setting.variable} ({setting.flag}): {text!r} {problem}")
+        if problems:
+            raise InvalidSettings("\n".join(problems))
+        if values["secret_file"] == Path():
+            values["secret_file"] = values["db"].with_name(values["db"].name + ".secret")
+        return cls(**values)

@@ -1,0 +1,283 @@
+"""Batches into the database: the one place that writes readings."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+
+from msgspec import Struct
+from sqlite_utils import Database
+
+from ingest.reading import (
+    Batch,
+    Node,
+    Reading,
+    Receipt,
+    Refusal,
+    Rejection,
+    check_value,
+    default_unit,
+    quantity_of,
+)
+from ingest.schema import transaction
+
+SENSORS_PER_NODE = 1_000
+REJECTED_KEPT_PER_BATCH = 100
+REJECTED_KEPT = 100_000
+
+# Many rows a statement: sqlite3 lets go of the GIL once a statement, not once a
+# row, so the event loop runs on while SQLite works. Powers of two, so that few
+# different statements do for every number of rows.
+LARGEST_INSERT = 1024
+
+
+class Sensor(Struct, frozen=True, gc=False):
+    """What a node's name for a sensor stands for: its id, and its unit for good."""
+
+    id: int
+    unit: str | None
+
+
+Row = tuple[int, int, float]  # sensor, measured_ms, value
+
+
+class Sorted(Struct, frozen=True):
+    """A batch's readings by what can be done with them."""
+
+    rows: list[Row]
+    readings: list[Reading]  # what each row came from
+    rejected: list[Rejection]
+
+
+class Store:
+    """Owns the writing connection; each ``commit`` is one durable transaction.
+
+    It keeps in memory which sensor a node's name for it is, and trusts that
+    only as long as no other connection has written.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        keep_rejected: bool = True,
+        on_foreign_change: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._db = db
+        self._keep_rejected = keep_rejected
+        self._on_foreign_change = on_foreign_change
+        self._sensors: dict[tuple[str, str], Sensor] = {}
+        self._newest_untimed: dict[int, int] = {}
+        self._heard: dict[str, tuple[int, float | None]] = {}
+        self._version = self._data_version()
+
+    def commit(self, batches: Sequence[Batch]) -> list[Receipt]:
+        """Store all batches, and say of each what became of its readings.
+
+        Raises:
+            sqlite3.Error: nothing of any of them was stored.
+        """
+        try:
+            with transaction(self._db):
+                self.notice_others()
+                receipts = self._store(batches)
+        except BaseException:
+            self._sensors.clear()  # those made in this transaction are gone
+            raise
+        for batch in batches:
+            self._heard[batch.node.uid] = (batch.received_ms, batch.clock_skew_s)
+        return receipts
+
+    def notice_others(self) -> None:
+        """Forget what was remembered if another connection has written since."""
+        version = self._data_version()
+        if version != self._version:
+            self._version = version
+            self._sensors.clear()
+            self._on_foreign_change()
+
+    def flush_heard(self) -> None:
+        """Write down when each node was last heard, and how far its clock is off."""
+        if not self._heard:
+            return
+        rows = [(received, skew, uid) for uid, (received, skew) in self._heard.items()]
+        with transaction(self._db):
+            self._db.conn.executemany(
+                "update nodes set last_received_ms = ?, clock_skew_s = coalesce(?, clock_skew_s)"
+                " where uid = ?",
+                rows,
+            )
+        self._heard.clear()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _data_version(self) -> int:
+        return int(self._db.execute("pragma data_version").fetchone()[0])
+
+    def _store(self, batches: Sequence[Batch]) -> list[Receipt]:
+        sorted_ = [self._sort(batch) for batch in batches]
+        rows = [row for each in sorted_ for row in each.rows]
+        if self._insert_all(rows):
+            receipts = [_receipt(len(each.rows), 0, each.rejected) for each in sorted_]
+        else:
+            receipts = [self._insert_each(each) for each in sorted_]
+        if self._keep_rejected:
+            self._keep(zip(batches, receipts, strict=True))
+        return receipts
+
+    def _sort(self, batch: Batch) -> Sorted:
+        rows, readings, rejected = [], [], list(batch.rejected)
+        for reading in batch.readings:
+            try:
+                rows.append(self._row(batch.node, reading))
+                readings.append(reading)
+            except Refusal as refusal:
+                rejected.append(_rejection(reading, refusal))
+        return Sorted(rows, readings, rejected)
+
+    def _row(self, node: Node, reading: Reading) -> Row:
+        sensor = self._sensors.get((node.uid, reading.sensor)) or self._sensor(node, reading)
+        if reading.unit != sensor.unit:
+            _check_unit(reading, sensor)
+        if reading.timed:
+            return sensor.id, reading.measured_ms, reading.value
+        # Two that arrive in one millisecond are two readings all the same.
+        newest = max(reading.measured_ms, self._newest_untimed.get(sensor.id, 0) + 1)
+        self._newest_untimed[sensor.id] = newest
+        return sensor.id, newest, reading.value
+
+    def _sensor(self, node: Node, reading: Reading) -> Sensor:
+        sensor = self._find(node, reading.sensor)
+        if sensor is None:
+            self._make(node, reading)
+            return self._sensor(node, reading)
+        self._sensors[node.uid, reading.sensor] = sensor
+        return sensor
+
+    def _find(self, node: Node, wire_name: str) -> Sensor | None:
+        row = self._db.execute(
+            "select sensors.id, sensors.unit from sensor_names"
+            " join sensors on sensors.id = sensor_names.sensor"
+            " where node_uid = ? and wire_name = ?",
+            [node.uid, wire_name],
+        ).fetchone()
+        return None if row is None else Sensor(*row)
+
+    def _make(self, node: Node, reading: Reading) -> None:
+        query = "select count(*) from sensor_names where node_uid = ?"
+        if self._db.execute(query, [node.uid]).fetchone()[0] >= SENSORS_PER_NODE:
+            raise Refusal("too_many_sensors", f"a node can have {SENSORS_PER_NODE:,} sensors")
+        unit = reading.unit or default_unit(reading.sensor)
+        check_value(reading.value, unit)
+        self._db.execute(
+            "insert into sensors (node, name, quantity, unit)"
+            " select name, ?, ?, ? from nodes where uid = ?",
+            [reading.sensor, quantity_of(reading.sensor, unit), unit, node.uid],
+        )
+        self._db.execute(
+            "insert into sensor_names (node_uid, wire_name, sensor)"
+            " values (?, ?, last_insert_rowid())",
+            [node.uid, reading.sensor],
+        )
+
+    def _insert_all(self, rows: list[Row]) -> bool:
+        """All rows or none; none if one of them is there already."""
+        self._db.execute("savepoint rows")
+        inserted = sum(self._insert(part) for part in _powers_of_two(sorted(rows)))
+        if inserted == len(rows):
+            self._db.execute("release rows")
+            return True
+        self._db.execute("rollback to rows")
+        self._db.execute("release rows")
+        return False
+
+    def _insert(self, rows: list[Row]) -> int:
+        values = [field for row in rows for field in row]
+        return self._db.execute(_insert_sql(len(rows)), values).rowcount
+
+    def _insert_each(self, batch: Sorted) -> Receipt:
+        accepted = duplicates = 0
+        rejected = batch.rejected
+        for reading, row in zip(batch.readings, batch.rows, strict=True):
+            if self._insert([row]):
+                accepted += 1
+            elif (there := self._value(row)) == row[2]:
+                duplicates += 1
+            else:
+                rejected.append(_rejection(reading, _conflict(reading, there)))
+        return _receipt(accepted, duplicates, rejected)
+
+    def _value(self, row: Row) -> float:
+        query = "select value from readings where sensor = ? and measured_ms = ?"
+        return float(self._db.execute(query, row[:2]).fetchone()[0])
+
+    def _keep(self, told: Iterator[tuple[Batch, Receipt]]) -> None:
+        rows = [
+            (batch.received_ms, batch.node.name, *_told(one))
+            for batch, receipt in told
+            for one in receipt.rejected[:REJECTED_KEPT_PER_BATCH]
+        ]
+        if not rows:
+            return
+        self._db.conn.executemany(
+            "insert into rejected (received_ms, node, sensor, measured, value, code, reason)"
+            " values (?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+        self._db.execute(
+            "delete from rejected where id <= (select max(id) from rejected) - ?", [REJECTED_KEPT]
+        )
+
+
+@cache
+def _insert_sql(rows: int) -> str:
+    return (
+        "insert into readings (sensor, measured_ms, value)"
+        f" values {','.join(['(?,?,?)'] * rows)}"
+        " on conflict (sensor, measured_ms) do nothing"
+    )
+
+
+def _powers_of_two(rows: list[Row]) -> Iterator[list[Row]]:
+    start, size = 0, LARGEST_INSERT
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        yield rows[start : start + size]
+        start += size
+
+
+def _check_unit(reading: Reading, sensor: Sensor) -> None:
+    if reading.unit is None:
+        check_value(reading.value, sensor.unit)
+        return
+    raise Refusal(
+        "unit_mismatch",
+        f"{reading.sensor} is in {sensor.unit or 'no unit'} since its first reading, "
+        f"not in {reading.unit}; send {sensor.unit or 'none'}, or use another sensor's name",
+    )
+
+
+def _conflict(reading: Reading, there: float) -> Refusal:
+    return Refusal(
+        "conflict",
+        f"{reading.sensor} has value {there:g} at that time already; readings are never changed",
+    )
+
+
+def _told(rejection: Rejection) -> tuple[str | None, ...]:
+    return (rejection.sensor, rejection.measured, rejection.value, rejection.code, rejection.error)
+
+
+def _rejection(reading: Reading, refusal: Refusal) -> Rejection:
+    return Rejection(
+        reading.index,
+        refusal.code,
+        refusal.reason,
+        sensor=reading.sensor,
+        measured=str(reading.measured_ms),
+        value=repr(reading.value),
+    )
+
+
+def _receipt(accepted: int, duplicates: int, rejected: list[Rejection]) -> Receipt:
+    return Receipt(accepted, duplicates, sorted(rejected, key=lambda told: told.index))

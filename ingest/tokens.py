@@ -1,0 +1,178 @@
+"""Tokens: made, checked, rotated, revoked.
+
+A token is ``tmon_<name>.<uid>.<generation>.<signature>``. Nothing of it is
+stored but the node's uid and generation, which are no secret.
+"""
+
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from itsdangerous import BadSignature, Signer
+from sqlite_utils import Database
+
+from ingest import nodes
+from ingest.errors import Revoked, Unauthorized
+from ingest.nodes import KnownNode
+from ingest.reading import Node
+from ingest.schema import open_database
+from ingest.settings import Settings
+
+PREFIX = "tmon_"
+
+log = logging.getLogger("tmon.tokens")
+
+
+def station_secret(settings: Settings) -> bytes:
+    """``TMON_SECRET``, or what is in the secret file, which is made on first use.
+
+    Raises:
+        OSError: the file can't be read or made.
+    """
+    if settings.secret is not None:
+        return settings.secret
+    if not settings.secret_file.exists():
+        _make_secret(settings.secret_file)
+    return settings.secret_file.read_bytes().strip()
+
+
+def _make_secret(path: Path) -> None:
+    """Complete before it has its name, so that two processes never see two secrets."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(draft)
+        log.warning("made %s, which signs the tokens: keep a copy where the backups are", path)
+    except FileExistsError:
+        pass  # another process was first; its secret is the one
+    finally:
+        draft.unlink()
+
+
+class Tokens:
+    """Makes and checks tokens with the one secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._signer = Signer(
+            secret,
+            salt=b"tmon.token",
+            sep=".",
+            key_derivation="hmac",
+            digest_method=hashlib.sha256,
+        )
+
+    def make(self, node: KnownNode) -> str:
+        """The node's token: the same one each time, until it is rotated."""
+        claim = f"{PREFIX}{node.name}.{node.uid}.{node.token_generation}"
+        return self._signer.sign(claim).decode()
+
+    def read(self, token: str) -> tuple[str, str, int]:
+        """The label, uid and generation of a genuine token.
+
+        Raises:
+            Unauthorized: it isn't genuine.
+        """
+        try:
+            claim = self._signer.unsign(token.encode()).decode()
+            label, uid, generation = claim.removeprefix(PREFIX).split(".")
+            return label, uid, int(generation)
+        except (BadSignature, ValueError):
+            raise Unauthorized(
+                "this token is not one of this server's; `tmon token get NODE` makes one"
+            ) from None
+
+
+class Door:
+    """Lets in who holds a valid token.
+
+    Nodes are looked up in the database once and remembered until ``forget``.
+    """
+
+    def __init__(self, tokens: Tokens, db: Database) -> None:
+        self._tokens = tokens
+        self._db = db
+        self._known: dict[str, KnownNode] = {}
+
+    def identify(self, headers: Mapping[str, str]) -> Node:
+        """The node whose token the ``Authorization: Bearer`` header carries.
+
+        Raises:
+            Unauthorized: no token, a forged or an outdated one.
+            Revoked: one that may write no more.
+        """
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorized("send the node's token: `Authorization: Bearer tmon_...`")
+        label, uid, generation = self._tokens.read(token.strip())
+        known = self._known.get(uid) or self._look_up(uid)
+        if known is None or generation != known.token_generation:
+            raise Unauthorized(
+                f"this token of {label} is outdated; `tmon token get` has the new one"
+            )
+        if known.revoked_ms is not None:
+            raise Revoked(f"the token of {known.name} was revoked")
+        return Node(uid, known.name, label)
+
+    def forget(self) -> None:
+        """Look nodes up anew: another process has changed the database."""
+        self._known.clear()
+
+    def _look_up(self, uid: str) -> KnownNode | None:
+        known = nodes.find_by_uid(self._db, uid)
+        if known is not None:
+            self._known[uid] = known
+        return known
+
+
+def get_all(settings: Settings, names: Iterable[str]) -> Iterator[str]:
+    """The tokens of nodes, in order; database, secret and nodes are made where there are none.
+
+    Raises:
+        InvalidName: no node can be called that.
+        Revoked: the node's token was revoked; rotating makes a new one.
+    """
+    with open_database(settings.db, create=True) as db:
+        tokens = Tokens(station_secret(settings))
+        for name in names:
+            yield _get(db, tokens, name)
+
+
+def _get(db: Database, tokens: Tokens, name: str) -> str:
+    node = nodes.find_or_make(db, name)
+    if node.revoked_ms is not None:
+        raise Revoked(f"{name}'s token was revoked; `tmon token rotate {name}` makes a new one")
+    return tokens.make(node)
+
+
+def rotate(db: Database, tokens: Tokens, name: str) -> str:
+    """A new token for a node; the one it had is outdated from now on.
+
+    Raises:
+        UnknownNode: no node is called that.
+    """
+    db.execute(
+        "update nodes set token_generation = token_generation + 1, revoked_ms = null"
+        " where name = ?",
+        [name],
+    )
+    return tokens.make(nodes.find(db, name))
+
+
+def revoke(db: Database, name: str) -> None:
+    """Let a node's token write no more.
+
+    Raises:
+        UnknownNode: no node is called that.
+    """
+    nodes.find(db, name)
+    db.execute(
+        "update nodes set revoked_ms = ? where name = ? and revoked_ms is null",
+        [nodes.now_ms(), name],
+    )

@@ -1,0 +1,257 @@
+"""tmon's own wire format: JSON and NDJSON."""
+
+import json
+import re
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Struct
+
+from ingest.errors import Forbidden, InvalidBody, TooLarge
+from ingest.reading import (
+    Batch,
+    Node,
+    Reading,
+    Refusal,
+    Rejection,
+    canonical,
+    check_measured,
+    check_sensor_name,
+    check_value,
+    clip,
+    instant_ms,
+)
+
+READINGS_LIMIT = 10_000
+
+
+class WireReading(Struct, forbid_unknown_fields=True):
+    """One reading as a node writes it."""
+
+    value: float
+    sensor: str = "temperature"
+    unit: str | None = None
+    measured_at: str | None = None
+    measured_ms: int | None = None
+    age_s: float | None = None
+    node: str | None = None
+
+
+class WireBatch(Struct, forbid_unknown_fields=True):
+    """Readings in an envelope with their node's name."""
+
+    readings: list[WireReading]
+    node: str | None = None
+
+
+_one = msgspec.json.Decoder(WireReading)
+_many = msgspec.json.Decoder(list[WireReading])
+_batch = msgspec.json.Decoder(WireBatch)
+
+
+def parse(
+    body: bytes,
+    *,
+    ndjson: bool,
+    node: Node,
+    received_ms: int,
+    clock_skew_s: float | None = None,
+) -> Batch:
+    """A request's body as a batch; what is wrong with single readings is told in it.
+
+    Args:
+        body: UTF-8, decompressed.
+        ndjson: one reading a line, rather than one JSON text.
+        node: whose token came with it.
+        received_ms: the server's clock at arrival, Unix milliseconds.
+        clock_skew_s: how far the node's clock is ahead, where it told.
+
+    Raises:
+        InvalidBody: it can't be parsed at all.
+        TooLarge: more than 10,000 readings.
+        Forbidden: it names another node.
+
+    """
+    if not body.strip():
+        raise InvalidBody('the body is empty; send a reading, like {"value": 21.5}')
+    name, items = (None, _lines(body)) if ndjson else _document(body)
+    if len(items) > READINGS_LIMIT:
+        raise TooLarge(f"{len(items):,} readings in one request; send at most {READINGS_LIMIT:,}")
+    _check_names(node, [name, *(item.node for item in items if isinstance(item, WireReading))])
+    readings, rejected = _checked(items, received_ms)
+    return Batch(node, received_ms, readings, rejected, clock_skew_s)
+
+
+class _Broken(Struct):
+    """A reading that isn't even one in form."""
+
+    item: object
+    code: str
+    error: str
+
+
+_Item = WireReading | _Broken
+
+
+def _document(body: bytes) -> tuple[str | None, list[_Item]]:
+    try:
+        return _well_formed(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _item_by_item(body)
+
+
+def _well_formed(body: bytes) -> tuple[str | None, list[_Item]]:
+    if body.lstrip()[:1] == b"[":
+        return None, [*_many.decode(body)]
+    if b'"readings"' not in body:
+        return None, [_one.decode(body)]
+    batch = _batch.decode(body)
+    return batch.node, [*batch.readings]
+
+
+def _item_by_item(body: bytes) -> tuple[str | None, list[_Item]]:
+    """What the strict way refuses: here one bad reading fails alone, and NaN is readable."""
+    document = _loads(body)
+    name = None
+    if isinstance(document, dict) and "readings" in document:
+        name, document = document.get("node"), document["readings"]
+        if not isinstance(document, list) or not isinstance(name, str | None):
+            raise InvalidBody('expected {"node": "name", "readings": [...]}')
+    if not isinstance(document, list | dict):
+        raise InvalidBody("expected a reading, a list of readings, or an object with `readings`")
+    return name, [_item(one) for one in (document if isinstance(document, list) else [document])]
+
+
+def _loads(text: bytes) -> object:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise InvalidBody("the body is nested too deeply") from None
+    except ValueError as error:
+        raise InvalidBody(f"the body is not JSON: {clip(str(error))}") from None
+
+
+def _lines(body: bytes) -> list[_Item]:
+    return [_line(line) for line in body.splitlines() if line.strip()]
+
+
+def _line(line: bytes) -> _Item:
+    try:
+        return _one.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return _item(_loads(line))
+    except InvalidBody as error:
+        text = line[:200].decode(errors="replace")
+        return _Broken({"value": text}, "invalid_json", str(error).replace("body", "line", 1))
+
+
+def _item(item: object) -> _Item:
+    try:
+        return msgspec.convert(item, WireReading)
+    except msgspec.ValidationError as error:
+        return _Broken(item, _code(str(error)), clip(str(error)))
+
+
+def _code(message: str) -> str:
+    if "required field" in message:
+        return "missing_value"
+    if "unknown field" in message:
+        return "unknown_field"
+    where = re.search(r"at `\$\.(\w+)`", message)
+    if where is None:
+        return "invalid_reading"
+    field = where[1]
+    return (
+        "invalid_time" if field in ("measured_at", "measured_ms", "age_s") else f"invalid_{field}"
+    )
+
+
+def _check_names(node: Node, names: Iterable[str | None]) -> None:
+    for name in names:
+        if name is not None and not node.is_called(name):
+            raise Forbidden(
+                f"this token is {node.name}'s; it can't send readings of {clip(name)!r}"
+            )
+
+
+def _checked(items: list[_Item], received_ms: int) -> tuple[list[Reading], list[Rejection]]:
+    readings: list[Reading] = []
+    rejected: list[Rejection] = []
+    untimed: set[str] = set()
+    for index, item in enumerate(items):
+        if isinstance(item, _Broken):
+            rejected.append(_rejection(index, item.item, item.code, item.error))
+            continue
+        try:
+            reading = _reading(index, item, received_ms)
+            if not reading.timed:
+                _check_only_one(reading.sensor, untimed)
+            readings.append(reading)
+        except Refusal as refusal:
+            sent = msgspec.to_builtins(item)
+            rejected.append(_rejection(index, sent, refusal.code, refusal.reason))
+    return readings, rejected
+
+
+def _reading(index: int, wire: WireReading, received_ms: int) -> Reading:
+    sensor = check_sensor_name(wire.sensor)
+    value, unit = canonical(wire.value, wire.unit)
+    check_value(value, unit)
+    measured_ms = _measured_ms(wire, received_ms)
+    if measured_ms is None:
+        return Reading(index, sensor, value, unit, received_ms, timed=False)
+    check_measured(measured_ms, received_ms)
+    return Reading(index, sensor, value, unit, measured_ms)
+
+
+def _measured_ms(wire: WireReading, received_ms: int) -> int | None:
+    told = []
+    if wire.measured_ms is not None:
+        told.append(wire.measured_ms)
+    if wire.measured_at is not None:
+        told.append(instant_ms(wire.measured_at))
+    if wire.age_s is not None:
+        told.append(_before(received_ms, wire.age_s))
+    if any(one != told[0] for one in told):
+        raise Refusal("invalid_time", "give one of measured_at, measured_ms and age_s")
+    return told[0] if told else None
+
+
+def _before(received_ms: int, age_s: float) -> int:
+    try:
+        return received_ms - round(age_s * 1000)
+    except (ValueError, OverflowError):
+        raise Refusal("invalid_time", f"age_s must be a number of seconds, not {age_s}") from None
+
+
+def _check_only_one(sensor: str, seen: set[str]) -> None:
+    if sensor in seen:
+        raise Refusal(
+            "repeated_untimed",
+            f"a second reading of {sensor} without a time in one batch; give each measured_at",
+        )
+    seen.add(sensor)
+
+
+def _rejection(index: int, item: object, code: str, error: str) -> Rejection:
+    fields = item if isinstance(item, dict) else {"value": item}
+    times = (fields.get(name) for name in ("measured_at", "measured_ms", "age_s"))
+    return Rejection(
+        index,
+        code,
+        error,
+        sensor=_text(fields.get("sensor", "temperature")),
+        measured=_text(next((time for time in times if time is not None), None)),
+        value=_text(fields.get("value")),
+    )
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value if value is None else clip(value)
+    try:
+        return clip(json.dumps(value, ensure_ascii=False))
+    except (ValueError, RecursionError):
+        return clip(type(value).__name__)

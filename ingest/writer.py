@@ -1,0 +1,153 @@
+"""Group commit: the one thread that writes."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic
+
+from msgspec import Struct
+
+from ingest.errors import DiskFull, Locked, Overloaded, TmonError, Unavailable
+from ingest.reading import Batch, Receipt
+from ingest.schema import sqlite3
+from ingest.store import Store
+
+BACKLOG_READINGS = 100_000  # about a second's work, and 20 MB
+COMMIT_READINGS = 10_000  # a transaction's size: one request's at most, or many small ones
+TICK_S = 0.25  # how soon a token revoked by another process is refused here
+FLUSH_EVERY_S = 60.0  # last_received_ms and clock_skew_s are for people
+
+log = logging.getLogger("tmon.writer")
+
+
+class Waiting(Struct, frozen=True):
+    """A batch, and the promise of its receipt."""
+
+    batch: Batch
+    receipt: "asyncio.Future[Receipt]"
+
+
+class Writer:
+    """Owns the store and the one thread that uses it.
+
+    ``store`` returns after COMMIT, never before. While one commit goes to disk
+    the next one gathers, so commits grow with the load.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._backlog = 0  # readings; touched by the event loop only
+        self._trouble: str | None = None
+        self._flushed_s = monotonic()
+        self._thread = Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def backlog(self) -> int:
+        """How many readings wait for their commit."""
+        return self._backlog
+
+    async def store(self, batch: Batch) -> Receipt:
+        """Store one batch durably.
+
+        Raises:
+            Overloaded: too many readings wait already; nothing was stored.
+            Unavailable: the database can't be written now; nothing was stored.
+        """
+        size = _size(batch)
+        if self._backlog and self._backlog + size > BACKLOG_READINGS:
+            raise Overloaded("too many readings are waiting to be stored; try again in a second")
+        self._backlog += size
+        waiting = Waiting(batch, self._loop.create_future())
+        self._queue.put(waiting)
+        return await waiting.receipt
+
+    async def close(self) -> None:
+        """Store what was taken, then stop."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            group, more = self._next_group()
+            if group:
+                results = self._commit([waiting.batch for waiting in group])
+                self._loop.call_soon_threadsafe(self._answer, group, results)
+            else:
+                self._store.notice_others()
+            self._flush(now=not more)
+        self._store.close()
+
+    def _flush(self, *, now: bool) -> None:
+        if not now and monotonic() - self._flushed_s < FLUSH_EVERY_S:
+            return
+        self._flushed_s = monotonic()
+        try:
+            self._store.flush_heard()
+        except sqlite3.OperationalError as error:
+            self._tell(str(error))  # kept for the next time
+
+    def _next_group(self) -> tuple[list[Waiting], bool]:
+        """All that waits, up to a commit's size, and whether more may come."""
+        group: list[Waiting] = []
+        readings = 0
+        try:
+            while readings < COMMIT_READINGS:
+                waiting = self._queue.get(block=not group, timeout=TICK_S)
+                if waiting is None:
+                    return group, False
+                group.append(waiting)
+                readings += len(waiting.batch.readings)
+        except Empty:
+            pass
+        return group, True
+
+    def _commit(self, batches: Sequence[Batch]) -> list[Receipt | TmonError]:
+        try:
+            receipts = self._store.commit(batches)
+        except sqlite3.OperationalError as error:
+            return [self._unavailable(error)] * len(batches)
+        except Exception as error:
+            if len(batches) > 1:  # one bad batch never fails its neighbours
+                return [self._commit([batch])[0] for batch in batches]
+            log.exception("a batch of %s could not be stored", batches[0].node.name)
+            return [Unavailable(f"the batch could not be stored: {type(error).__name__}")]
+        self._tell(None)
+        return [*receipts]
+
+    def _unavailable(self, error: sqlite3.OperationalError) -> TmonError:
+        self._tell(str(error))
+        if "locked" in str(error) or "busy" in str(error):
+            return Locked("another program holds the database's write lock; try again")
+        if "full" in str(error):
+            return DiskFull("the server's disk is full; nothing was stored, keep the readings")
+        return Unavailable("the database can't be written now; try again")
+
+    def _tell(self, trouble: str | None) -> None:
+        """Log when trouble begins, changes or ends, not at each commit that it fails."""
+        if trouble == self._trouble:
+            return
+        if trouble:
+            log.error("readings can't be stored: %s", trouble)
+        else:
+            log.warning("readings are stored again")
+        self._trouble = trouble
+
+    def _answer(self, group: list[Waiting], results: list[Receipt | TmonError]) -> None:
+        for waiting, result in zip(group, results, strict=True):
+            self._backlog -= _size(waiting.batch)
+            if waiting.receipt.cancelled():
+                continue
+            if isinstance(result, TmonError):
+                waiting.receipt.set_exception(result)
+            else:
+                waiting.receipt.set_result(result)
+
+
+def _size(batch: Batch) -> int:
+    return len(batch.readings) + len(batch.rejected)

@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""``python manage.py get_token basement``: the same commands as ``tmon``, from a checkout.
+
+With ``get_token``, ``list`` and ``run`` as names for ``tmon token get``,
+``tmon token list`` and ``tmon serve``.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+VENV_PYTHON = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
+
+if __name__ == "__main__":
+    try:
+        from ingest import cli
+    except ModuleNotFoundError:
+        if not VENV_PYTHON.exists() or sys.prefix == str(VENV_PYTHON.parent.parent):
+            sys.exit("tmon isn't installed here yet: run `make install`")
+        os.execv(VENV_PYTHON, [str(VENV_PYTHON), *sys.argv])  # noqa: S606 - our own interpreter
+
+    manage = cli.Commands(
+        help=__doc__,
+        commands={
+            **cli.main.commands,
+            "get_token": cli.token_get,
+            "list": cli.token_list,
+            "run": cli.serve,
+        },
+    )
+    manage()
