@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from typing import TypedDict
 
+import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from ingest.limits import limited_body
 from ingest.nodes import now_ms
@@ -17,6 +18,15 @@ from ingest.wire import json as json_wire
 NDJSON = {"application/x-ndjson", "application/ndjson", "application/jsonl"}
 
 
+class Json(Response):
+    """JSON by msgspec, which takes a third of the standard library's time."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        return msgspec.json.encode(content)
+
+
 class State(TypedDict):
     """What the handlers share, made at start-up."""
 
@@ -26,7 +36,7 @@ class State(TypedDict):
     backlog: Callable[[], int]
 
 
-async def post_readings(request: Request[State]) -> JSONResponse:
+async def post_readings(request: Request[State]) -> Json:
     """``POST /readings``: store one batch for the node its token names."""
     node = request.state["door"].identify(request.headers)
     body = await limited_body(request)
@@ -40,12 +50,12 @@ async def post_readings(request: Request[State]) -> JSONResponse:
     )
     request.state["rate"].admit(node.uid, len(batch.readings))
     receipt = await request.state["store"](batch)
-    return JSONResponse(receipt.as_json(), status_code=201)
+    return Json(receipt.as_json(), status_code=201)
 
 
-async def get_healthz(request: Request[State]) -> JSONResponse:
+async def get_healthz(request: Request[State]) -> Json:
     """``GET /healthz``: that ingest answers, and what time it is (Unix ms)."""
-    return JSONResponse(
+    return Json(
         {"status": "ok", "time_ms": now_ms(), "backlog": request.state["backlog"]()},
         headers={"Cache-Control": "no-store"},
     )

@@ -9,10 +9,9 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ingest.api import State, get_healthz, post_readings
+from ingest.api import Json, State, get_healthz, post_readings
 from ingest.errors import TmonError
 from ingest.rate import RateLimit
 from ingest.schema import open_database, open_for_reading
@@ -56,7 +55,7 @@ def _lifespan(
     return lifespan
 
 
-async def _deliberate(_: Request, error: TmonError) -> JSONResponse:
+async def _deliberate(_: Request, error: TmonError) -> Json:
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
@@ -65,13 +64,13 @@ async def _deliberate(_: Request, error: TmonError) -> JSONResponse:
     return _answer(error.status, error.code, str(error), headers)
 
 
-async def _unroutable(_: Request, error: HTTPException) -> JSONResponse:
+async def _unroutable(_: Request, error: HTTPException) -> Json:
     if error.status_code == 405:
         return _answer(405, "method_not_allowed", "use another method here", error.headers)
     return _answer(404, "not_found", "nothing is here; readings go to POST /readings")
 
 
-async def _unforeseen(_: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - its log says
+async def _unforeseen(_: Request, error: Exception) -> Json:  # noqa: ARG001 - its log says
     return _answer(500, "internal", "tmon failed here; its log says why")
 
 
@@ -82,7 +81,5 @@ ERRORS: dict[Any, Any] = {
 }
 
 
-def _answer(
-    status: int, code: str, error: str, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
-    return JSONResponse({"error": error, "code": code}, status_code=status, headers=headers)
+def _answer(status: int, code: str, error: str, headers: Mapping[str, str] | None = None) -> Json:
+    return Json({"error": error, "code": code}, status_code=status, headers=headers)

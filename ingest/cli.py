@@ -3,16 +3,16 @@
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 from tabulate import tabulate
 
-from ingest import nodes, tokens
+from ingest import history, nodes, tokens
 from ingest.errors import TmonError
 from ingest.schema import RefusedDatabase, open_database, sqlite3
-from ingest.serve import CannotServe, serve_both, serve_one
 from ingest.settings import SETTINGS, InvalidSettings, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,7 +20,6 @@ DELIBERATE = (
     TmonError,
     RefusedDatabase,
     InvalidSettings,
-    CannotServe,
     OSError,
     sqlite3.OperationalError,
 )
@@ -69,6 +68,12 @@ def show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     click.echo(json.dumps(rows) if as_json else tabulate(rows, headers="keys", tablefmt="plain"))
 
 
+def progress_bar(length: int) -> Any:
+    """A bar on stderr, where that is a terminal and there is a length to go."""
+    hidden = not (length and sys.stderr.isatty())
+    return click.progressbar(length=length, file=sys.stderr, hidden=hidden)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="for programs")
 takes_station = takes("db", "secret", "secret_file")
 
@@ -89,11 +94,8 @@ def main() -> None:
 @main.command()
 @click.argument("part", type=click.Choice(["ingest", "datasette"]), required=False)
 @takes(*(setting.name for setting in SETTINGS))
-@click.option("--socket-fd", type=int, hidden=True)
-@click.option("--lifeline-fd", type=int, hidden=True)
-def serve(
-    part: str | None, socket_fd: int | None, lifeline_fd: int | None, **flags: str | None
-) -> None:
+@click.option("--fds", type=(int, int), hidden=True, help="a socket and a lifeline, handed over")
+def serve(part: str | None, fds: tuple[int, int] | None, **flags: str | None) -> None:
     """Take readings in and publish them, or do just one of the two.
 
     \b
@@ -103,11 +105,15 @@ def serve(
       tmon serve ingest              one process, for systemd
       tmon serve datasette           the other
     """
+    from ingest import serve as serving  # noqa: PLC0415 - no other command needs a web server
+
     settings = station(flags)
-    if part:
-        serve_one(part, settings, socket_fd=socket_fd, lifeline_fd=lifeline_fd)
+    if part and fds:
+        serving.run_child(part, settings, *fds)
+    elif part:
+        serving.serve_one(part, settings, click.echo)
     else:
-        serve_both(settings, environ_with(flags), click.echo)
+        serving.serve_both(settings, environ_with(flags), click.echo)
 
 
 @main.group()
@@ -228,6 +234,61 @@ def node_list(as_json: bool, **flags: str | None) -> None:
     """
     with open_database(station(flags).db) as db:
         show(nodes.described(db), as_json=as_json)
+
+
+@main.command("import")
+@click.argument("file")
+@click.option("--node", metavar="NAME", help="whose readings they are")
+@click.option("--node-column", metavar="COL", help="or the column that says whose")
+@click.option("--time", required=True, metavar="COL", help="the column of times")
+@click.option("--tz", default="UTC", metavar="ZONE", help="of times without offset [default: UTC]")
+@click.option(
+    "--value",
+    "values",
+    required=True,
+    multiple=True,
+    metavar="COL=SENSOR:UNIT",
+    help="a column of values, its sensor and unit; once for each column",
+)
+@takes("db")
+def import_(  # noqa: PLR0913, PLR0917 - one for each option
+    file: str,
+    node: str | None,
+    node_column: str | None,
+    time: str,
+    tz: str,
+    values: tuple[str, ...],
+    **flags: str | None,
+) -> None:
+    """Bring in another logger's history: a CSV FILE with a header, or - for stdin.
+
+    Stopped or told again it goes on where it was: what is there already stays,
+    once. Nodes are made where there are none. A unit may be left out; write
+    'COL=my:sensor:' where a sensor's own name has a colon.
+
+    Times are ISO 8601 or Unix seconds or milliseconds, of any year. Where they
+    have no offset, they are ZONE's (such as Europe/Berlin). An hour that its
+    clocks went through twice is taken in the order of the file's rows, each
+    node's for itself; a time that they skipped is rejected, and told.
+
+    \b
+    Examples:
+      tmon import ambient_temperature.csv --node demo --time timestamp \\
+          --value 'value=temperature:°F'
+      tmon import nyc_weather.csv --node-column origin --time time_hour \\
+          --value 'temp=temperature:°F' --value 'humid=humidity:%'
+    """
+    if (node is None) == (node_column is None):
+        raise click.UsageError("say whose readings they are: either --node or --node-column")
+    recipe = history.Recipe.read(node, node_column, time, tz, values)
+    with (
+        history.open_table(file, recipe) as table,
+        open_database(station(flags).db, create=True) as db,
+        progress_bar(table.size_bytes) as bar,
+    ):
+        tally = history.import_table(db, table, recipe, bar.update)
+    for line in tally.lines():
+        click.echo(line)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,14 @@ class InvalidName(TmonError):
     code = "invalid_name"
 
 
-class InvalidPlace(TmonError):
-    """A latitude or longitude off the globe."""
+class OutOfRange(TmonError):
+    """A number about a node that can't be, like a latitude of 91."""
 
-    code = "invalid_place"
+    code = "out_of_range"
+
+
+class CannotServe(TmonError):
+    """A process can't be started, or stopped by itself."""
+
+    status = 500
+    code = "cannot_serve"

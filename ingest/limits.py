@@ -9,7 +9,8 @@ import zlib
 from http import HTTPStatus
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+from starlette.types import Receive
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ingest.errors import InvalidBody, TooLarge, TooSlow, UnknownEncoding
@@ -22,34 +23,41 @@ HEADER_S = 10.0
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: with gzip's header
 
 
-async def limited_body(request: Request[Any]) -> bytes:
+async def limited_body(request: Request[Any], *, within_s: float = BODY_S) -> bytes:
     """A request's body, decompressed.
 
     Raises:
         TooLarge: over 1 MiB as sent or 8 MiB decompressed; it isn't read further.
-        TooSlow: not here within 30 s.
+        TooSlow: not here in time.
         UnknownEncoding: compressed in another way than gzip.
         InvalidBody: it isn't gzip, or it was cut off.
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("gzip", "x-gzip", "identity", ""):
         raise UnknownEncoding("send the body as it is, or with Content-Encoding: gzip")
-    body = await _read(request)
+    body = await _read(request, within_s)
     return _decompress(body) if body and encoding.endswith("gzip") else body
 
 
-async def _read(request: Request[Any]) -> bytes:
-    body = bytearray()
+async def _read(request: Request[Any], within_s: float) -> bytes:
     try:
-        async with asyncio.timeout(BODY_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > BODY_BYTES:
-                    raise TooLarge(f"the body is over {BODY_BYTES:,} bytes; send fewer readings")
+        async with asyncio.timeout(within_s):
+            return await _whole(request.receive)
     except TimeoutError:
-        raise TooSlow(f"the body took over {BODY_S:g} s to arrive") from None
-    except ClientDisconnect:
-        raise InvalidBody("the sender went away before the body's end") from None
+        raise TooSlow(f"the body took over {within_s:g} s to arrive") from None
+
+
+async def _whole(receive: Receive) -> bytes:
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidBody("the sender went away before the body's end")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > BODY_BYTES:
+            raise TooLarge(f"the body is over {BODY_BYTES:,} bytes; send fewer readings")
     return bytes(body)
 
 
@@ -77,6 +85,7 @@ class LimitedProtocol(HttpToolsProtocol):
     of them are answered with 431.
     """
 
+    header_s = HEADER_S
     _deadline: asyncio.TimerHandle | None = None
     _header_bytes = 0
 
@@ -122,7 +131,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _expect_headers(self) -> None:
         self._header_bytes = 0
-        self._deadline = self.loop.call_later(HEADER_S, self._headers_are_late)
+        self._deadline = self.loop.call_later(self.header_s, self._headers_are_late)
 
     def _headers_arrived(self) -> None:
         if self._deadline is not None:
@@ -131,7 +140,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _headers_are_late(self) -> None:
         self._deadline = None
-        self._refuse(408, "too_slow", f"the headers took over {HEADER_S:g} s to arrive")
+        self._refuse(408, "too_slow", f"the headers took over {self.header_s:g} s to arrive")
 
     def _refuse_headers(self) -> None:
         self._refuse(431, "headers_too_large", f"the headers are over {HEADER_BYTES:,} bytes")

@@ -8,9 +8,8 @@ from typing import Any
 from msgspec import Struct
 from sqlite_utils import Database
 
-from ingest.errors import InvalidName, InvalidPlace, UnknownNode
+from ingest.errors import InvalidName, OutOfRange, UnknownNode
 from ingest.reading import clip, is_node_name
-from ingest.schema import sqlite3, transaction
 
 
 class KnownNode(Struct, frozen=True):
@@ -50,13 +49,11 @@ def find_or_make(db: Database, name: str) -> KnownNode:
             f"node {clip(name)!r} must be 1 to 64 ASCII letters, digits or _ - :, "
             "beginning with a letter or digit"
         )
-    with transaction(db):
-        db.execute(
-            "insert into nodes (name, uid, created_ms) values (?, ?, ?)"
-            " on conflict (name) do nothing",
-            [name, secrets.token_hex(8), now_ms()],
-        )
-    return find(db, name)
+    return _find(db, "name", name) or _make(db, name)
+
+
+# What each number about a node can be: degrees, and seconds up to ten years.
+_RANGES = {"latitude": (-90, 90), "longitude": (-180, 180), "silent_after_s": (1, 315_360_000)}
 
 
 def describe(db: Database, name: str, columns: Mapping[str, str | float]) -> None:
@@ -64,16 +61,14 @@ def describe(db: Database, name: str, columns: Mapping[str, str | float]) -> Non
 
     Raises:
         UnknownNode: no node is called that.
-        InvalidPlace: a latitude or longitude off the globe.
+        OutOfRange: a number that can't be.
     """
     find(db, name)
-    try:
-        with transaction(db):
-            db.table("nodes").update(name, dict(columns))
-    except sqlite3.IntegrityError:
-        raise InvalidPlace(
-            "latitude must be -90 to 90, longitude -180 to 180, silent-after above 0"
-        ) from None
+    for column, (lowest, highest) in _RANGES.items():
+        if column in columns and not lowest <= float(columns[column]) <= highest:
+            raise OutOfRange(f"{column} must be {lowest} to {highest}, not {columns[column]}")
+    if columns:
+        db.table("nodes").update(name, dict(columns))
 
 
 def with_tokens(db: Database) -> list[dict[str, Any]]:
@@ -105,6 +100,14 @@ def now_ms() -> int:
 
 def _at(column: str) -> str:
     return f"strftime('%Y-%m-%dT%H:%M:%SZ', {column} / 1000, 'unixepoch')"
+
+
+def _make(db: Database, name: str) -> KnownNode:
+    db.execute(
+        "insert into nodes (name, uid, created_ms) values (?, ?, ?) on conflict (name) do nothing",
+        [name, secrets.token_hex(8), now_ms()],
+    )
+    return find(db, name)
 
 
 def _find(db: Database, column: str, value: str) -> KnownNode | None:

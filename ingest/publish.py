@@ -7,13 +7,15 @@ import yaml
 from datasette.app import Datasette
 from datasette.cli import check_databases
 from datasette.database import Database
-from datasette.utils import StartupError, parse_metadata
+from datasette.utils import StartupError
 from datasette.utils.sqlite import sqlite3
+
+from ingest.errors import CannotServe
 
 PUBLISHED_AS = "tmon"
 
 
-class Unpublishable(Exception):
+class Unpublishable(CannotServe):
     """Datasette can't be started; the message is one sentence that names the file at fault."""
 
 
@@ -57,7 +59,7 @@ async def start(datasette: Datasette) -> None:
     except sqlite3.Error as error:
         raise Unpublishable(f"{datasette.get_database().path}: {error}") from error
     try:
-        await datasette._startup_sequence()  # what `datasette serve` calls  # noqa: SLF001
+        await datasette._startup_sequence()  # what `datasette serve` calls
     except (StartupError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise Unpublishable(f"metadata.yml or datasette.yml: {_sentence(error)}") from error
 
@@ -94,9 +96,22 @@ def _mapping(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Unpublishable(f"{path}: {_sentence(error)}") from error
-    if not isinstance(content, dict):
-        raise Unpublishable(f"{path}: names and their values are expected, as in the shipped one")
-    return content
+    if not _well_formed(content):
+        raise Unpublishable(f"{path}: names with values are expected, as in the shipped one")
+    mapping: dict[str, Any] = content
+    return mapping
+
+
+def _well_formed(content: Any) -> bool:
+    """Whether there are mappings wherever Datasette takes them for granted."""
+    if not isinstance(content, dict) or not isinstance(content.get("databases", {}), dict):
+        return False
+    return all(
+        isinstance(database, dict)
+        and isinstance(database.get("tables", {}), dict)
+        and isinstance(database.get("queries", {}), dict)
+        for database in content.get("databases", {}).values()
+    )
 
 
 def _sentence(error: Exception) -> str:

@@ -224,10 +224,8 @@ def check_measured(measured_ms: int, received_ms: int) -> None:
 
     """
     if not EARLIEST_MS <= measured_ms <= received_ms + AHEAD_MS:
-        when = "before 2000" if measured_ms < EARLIEST_MS else "more than 10 minutes ahead"
-        raise Refusal(
-            "implausible_time", f"measured {when} of the server's clock; check the node's"
-        )
+        when = "before 2000" if measured_ms < EARLIEST_MS else "over 10 minutes in the future"
+        raise Refusal("implausible_time", f"measured {when}; check the node's clock")
 
 
 def default_unit(sensor: str) -> str | None:

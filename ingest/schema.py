@@ -114,7 +114,7 @@ _DAY_MS = 86_400_000
 
 
 def _floor(column: str, step_ms: int) -> str:
-    return f"{column} - (({column} % {step_ms}) + {step_ms}) % {step_ms}"
+    return f"({column} - (({column} % {step_ms}) + {step_ms}) % {step_ms})"
 
 
 @migrations(name="0001_nodes_sensors_readings")
@@ -159,7 +159,8 @@ def _tables(db: Database) -> None:
             primary key (sensor, measured_ms)
         ) without rowid, strict;
 
-        create index readings_measured_ms on readings (measured_ms);
+        -- Both columns, so that pages of the newest neither skip nor repeat a tie.
+        create index readings_measured_ms on readings (measured_ms desc, sensor);
 
         create table hourly (
             sensor integer not null references sensors (id),
@@ -170,6 +171,8 @@ def _tables(db: Database) -> None:
             max real not null,
             primary key (sensor, hour_ms)
         ) without rowid, strict;
+
+        create index hourly_day on hourly (sensor, {_floor("hour_ms", _DAY_MS)});
 
         create trigger readings_into_hourly after insert on readings begin
             insert into hourly (sensor, hour_ms, n, sum, min, max)
@@ -229,8 +232,8 @@ def _views(db: Database) -> None:
                     > max({SILENT_AFTER_AT_LEAST_S}, coalesce(3 * ({_USUAL_INTERVAL_S}), 0))
             end as silent
         from sensors
-        join nodes on nodes.name = sensors.node
-        join readings on readings.sensor = sensors.id and readings.measured_ms = (
+        cross join nodes on nodes.name = sensors.node  -- cross: sensors come first, always
+        cross join readings on readings.sensor = sensors.id and readings.measured_ms = (
             select measured_ms from readings
             where sensor = sensors.id order by measured_ms desc limit 1
         );

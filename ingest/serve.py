@@ -14,7 +14,9 @@ from threading import Thread, Timer
 from typing import Any
 
 import uvicorn
+import uvloop
 
+from ingest.errors import CannotServe
 from ingest.limits import LimitedProtocol
 from ingest.schema import open_database
 from ingest.settings import Settings
@@ -22,10 +24,6 @@ from ingest.settings import Settings
 DRAIN_S = 6  # what has been taken is answered within this
 STOP_S = 9.0  # then a process that still runs is killed
 OPEN_FILES = 65_536  # a connection is a file; the usual soft limit is 1,024
-
-
-class CannotServe(Exception):
-    """An address can't be listened on, or a process stopped by itself."""
 
 
 @dataclass(frozen=True)
@@ -107,46 +105,65 @@ def serve_both(settings: Settings, environ: Mapping[str, str], say: Callable[[st
         os.close(ours)
 
 
-def serve_one(
-    name: str, settings: Settings, *, socket_fd: int | None, lifeline_fd: int | None
-) -> None:
-    """Be one of the two processes, until a signal or the end of the lifeline.
+def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None:
+    """Run one of the two processes by itself, until a signal.
 
     Raises:
-        CannotServe: the address is taken, or there is no database to publish.
+        CannotServe: the address is taken.
+        RefusedDatabase: there is no database to publish, or none of ours.
     """
+    open_database(settings.db, create=name == "ingest").close()
+    part = parts(settings)[name]
+    with part.listen() as listening:
+        say(f"{name:9} {part.url(listening)}")
+        run(name, settings, listening)
+
+
+def run_child(name: str, settings: Settings, socket_fd: int, lifeline_fd: int) -> None:
+    """Be one of ``serve_both``'s processes, until a signal or the end of the lifeline."""
+    Thread(target=_stop_with, args=[lifeline_fd], name="lifeline", daemon=True).start()
+    run(name, settings, socket.socket(fileno=socket_fd))
+
+
+def run(name: str, settings: Settings, listening: socket.socket) -> None:
+    """Serve ingest or Datasette on a listening socket, until a signal."""
     _allow_many_connections()
-    if lifeline_fd is not None:
-        Thread(target=_stop_with, args=[lifeline_fd], name="lifeline", daemon=True).start()
-    listening = socket.socket(fileno=socket_fd) if socket_fd else parts(settings)[name].listen()
+    uvloop.run(_run(name, settings, listening))
+
+
+async def _run(name: str, settings: Settings, listening: socket.socket) -> None:
     config = uvicorn.Config(
-        _app(name, settings),
+        await _app(name, settings),
         http=LimitedProtocol,
         ws="none",
+        proxy_headers=name == "datasette",  # ingest doesn't ask who is there, or by which scheme
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="on",
         timeout_graceful_shutdown=DRAIN_S,
     )
-    uvicorn.Server(config).run([listening])
+    await uvicorn.Server(config).serve([listening])
 
 
-def _app(name: str, settings: Settings) -> Any:
+async def _app(name: str, settings: Settings) -> Any:
+    """The ASGI app of one of the two; each process imports its own half."""
     if name == "ingest":
-        from ingest.app import create_app  # noqa: PLC0415 - each process imports its own half
+        from ingest.app import create_app  # noqa: PLC0415
 
         return create_app(settings)
-    from ingest.publish import datasette_for  # noqa: PLC0415
+    from ingest.publish import datasette_for, start  # noqa: PLC0415
 
-    return datasette_for(settings.db).app()
+    datasette = datasette_for(settings.db)
+    await start(datasette)
+    return datasette.app()
 
 
 def _start(
     name: str, socket_fd: int, lifeline_fd: int, environ: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ingest.cli", "serve", name]
-    command += ["--socket-fd", str(socket_fd), "--lifeline-fd", str(lifeline_fd)]
+    command += ["--fds", str(socket_fd), str(lifeline_fd)]
     return subprocess.Popen(command, env=dict(environ), pass_fds=(socket_fd, lifeline_fd))  # noqa: S603
 
 

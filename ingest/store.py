@@ -17,15 +17,15 @@ from ingest.reading import (
     default_unit,
     quantity_of,
 )
-from ingest.schema import transaction
+from ingest.schema import sqlite3, transaction
 
 SENSORS_PER_NODE = 1_000
 REJECTED_KEPT_PER_BATCH = 100
 REJECTED_KEPT = 100_000
 
-# Many rows a statement: sqlite3 lets go of the GIL once a statement, not once a
-# row, so the event loop runs on while SQLite works. Powers of two, so that few
-# different statements do for every number of rows.
+# sqlite3 lets go of the GIL at each call and may wait for it after: so a commit is
+# as few calls as can be, each with many rows. Sizes are powers of two, so that few
+# prepared statements do.
 LARGEST_INSERT = 1024
 
 
@@ -75,13 +75,7 @@ class Store:
         Raises:
             sqlite3.Error: nothing of any of them was stored.
         """
-        try:
-            with transaction(self._db):
-                self.notice_others()
-                receipts = self._store(batches)
-        except BaseException:
-            self._sensors.clear()  # those made in this transaction are gone
-            raise
+        receipts = self._commit_plainly(batches) or self._commit_carefully(batches)
         for batch in batches:
             self._heard[batch.node.uid] = (batch.received_ms, batch.clock_skew_s)
         return receipts
@@ -113,29 +107,50 @@ class Store:
     def _data_version(self) -> int:
         return int(self._db.execute("pragma data_version").fetchone()[0])
 
-    def _store(self, batches: Sequence[Batch]) -> list[Receipt]:
-        sorted_ = [self._sort(batch) for batch in batches]
-        rows = [row for each in sorted_ for row in each.rows]
-        if self._insert_all(rows):
-            receipts = [_receipt(len(each.rows), 0, each.rejected) for each in sorted_]
-        else:
-            receipts = [self._insert_each(each) for each in sorted_]
-        if self._keep_rejected:
-            self._keep(zip(batches, receipts, strict=True))
+    def _commit_plainly(self, batches: Sequence[Batch]) -> list[Receipt] | None:
+        """The usual case in one statement, which is a transaction of its own.
+
+        None, and nothing stored, unless every reading is good, new, and of a known sensor.
+        """
+        if any(batch.rejected for batch in batches):
+            return None
+        try:
+            rows = [
+                self._row(self._sensors[batch.node.uid, reading.sensor], reading)
+                for batch in batches
+                for reading in batch.readings
+            ]
+            if len(rows) > LARGEST_INSERT:
+                return None
+            self._insert_new(rows)
+        except (KeyError, Refusal, sqlite3.IntegrityError):
+            return None
+        return [Receipt(len(batch.readings), 0, ()) for batch in batches]
+
+    def _commit_carefully(self, batches: Sequence[Batch]) -> list[Receipt]:
+        try:
+            with transaction(self._db):
+                self.notice_others()
+                sorted_ = [self._sort(batch) for batch in batches]
+                receipts = self._insert_all(sorted_) or [*map(self._insert_each, sorted_)]
+                if self._keep_rejected:
+                    self._keep(zip(batches, receipts, strict=True))
+        except BaseException:
+            self._sensors.clear()  # those made in this transaction are gone
+            raise
         return receipts
 
     def _sort(self, batch: Batch) -> Sorted:
         rows, readings, rejected = [], [], list(batch.rejected)
         for reading in batch.readings:
             try:
-                rows.append(self._row(batch.node, reading))
+                rows.append(self._row(self._sensor(batch.node, reading), reading))
                 readings.append(reading)
             except Refusal as refusal:
                 rejected.append(_rejection(reading, refusal))
         return Sorted(rows, readings, rejected)
 
-    def _row(self, node: Node, reading: Reading) -> Row:
-        sensor = self._sensors.get((node.uid, reading.sensor)) or self._sensor(node, reading)
+    def _row(self, sensor: Sensor, reading: Reading) -> Row:
         if reading.unit != sensor.unit:
             _check_unit(reading, sensor)
         if reading.timed:
@@ -146,12 +161,14 @@ class Store:
         return sensor.id, newest, reading.value
 
     def _sensor(self, node: Node, reading: Reading) -> Sensor:
-        sensor = self._find(node, reading.sensor)
-        if sensor is None:
-            self._make(node, reading)
-            return self._sensor(node, reading)
-        self._sensors[node.uid, reading.sensor] = sensor
-        return sensor
+        key = node.uid, reading.sensor
+        if key not in self._sensors:
+            sensor = self._find(node, reading.sensor)
+            if sensor is None:
+                self._make(node, reading)
+                return self._sensor(node, reading)
+            self._sensors[key] = sensor
+        return self._sensors[key]
 
     def _find(self, node: Node, wire_name: str) -> Sensor | None:
         row = self._db.execute(
@@ -179,32 +196,42 @@ class Store:
             [node.uid, reading.sensor],
         )
 
-    def _insert_all(self, rows: list[Row]) -> bool:
-        """All rows or none; none if one of them is there already."""
-        self._db.execute("savepoint rows")
-        inserted = sum(self._insert(part) for part in _powers_of_two(sorted(rows)))
-        if inserted == len(rows):
-            self._db.execute("release rows")
-            return True
-        self._db.execute("rollback to rows")
-        self._db.execute("release rows")
-        return False
+    def _insert_all(self, sorted_: list[Sorted]) -> list[Receipt] | None:
+        """All rows, or none if one of them is there already."""
+        try:
+            with self._db.atomic():
+                self._insert_new([row for each in sorted_ for row in each.rows])
+        except sqlite3.IntegrityError:
+            return None
+        return [_receipt(len(each.rows), 0, each.rejected) for each in sorted_]
 
-    def _insert(self, rows: list[Row]) -> int:
-        values = [field for row in rows for field in row]
-        return self._db.execute(_insert_sql(len(rows)), values).rowcount
+    def _insert_new(self, rows: list[Row]) -> None:
+        rows.sort()  # neighbours in the file are written together
+        for start in range(0, len(rows), LARGEST_INSERT):
+            part = rows[start : start + LARGEST_INSERT]
+            size = 1 << (len(part) - 1).bit_length()
+            values = [field for row in part for field in row]
+            self._db.execute(_insert_sql(size), values + [None] * (3 * size - len(values)))
 
     def _insert_each(self, batch: Sorted) -> Receipt:
         accepted = duplicates = 0
         rejected = batch.rejected
         for reading, row in zip(batch.readings, batch.rows, strict=True):
-            if self._insert([row]):
+            if self._insert_if_new(row):
                 accepted += 1
             elif (there := self._value(row)) == row[2]:
                 duplicates += 1
             else:
                 rejected.append(_rejection(reading, _conflict(reading, there)))
         return _receipt(accepted, duplicates, rejected)
+
+    def _insert_if_new(self, row: Row) -> bool:
+        inserted = self._db.execute(
+            "insert into readings (sensor, measured_ms, value) values (?, ?, ?)"
+            " on conflict (sensor, measured_ms) do nothing",
+            row,
+        )
+        return inserted.rowcount == 1
 
     def _value(self, row: Row) -> float:
         query = "select value from readings where sensor = ? and measured_ms = ?"
@@ -229,21 +256,13 @@ class Store:
 
 
 @cache
-def _insert_sql(rows: int) -> str:
+def _insert_sql(size: int) -> str:
+    """Insert up to ``size`` rows at once; rows of NULL fill it up."""
     return (
         "insert into readings (sensor, measured_ms, value)"
-        f" values {','.join(['(?,?,?)'] * rows)}"
-        " on conflict (sensor, measured_ms) do nothing"
+        " select column1, column2, column3"
+        f" from (values {','.join(['(?,?,?)'] * size)}) where column1 is not null"
     )
-
-
-def _powers_of_two(rows: list[Row]) -> Iterator[list[Row]]:
-    start, size = 0, LARGEST_INSERT
-    while start < len(rows):
-        while size > len(rows) - start:
-            size //= 2
-        yield rows[start : start + size]
-        start += size
 
 
 def _check_unit(reading: Reading, sensor: Sensor) -> None:

@@ -5,13 +5,16 @@ stored but the node's uid and generation, which are no secret.
 """
 
 import hashlib
+import hmac
 import logging
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from itsdangerous import BadSignature, Signer
+from itsdangerous.signer import SigningAlgorithm
 from sqlite_utils import Database
 
 from ingest import nodes
@@ -56,16 +59,32 @@ def _make_secret(path: Path) -> None:
         draft.unlink()
 
 
+class _HmacSha256(SigningAlgorithm):
+    """HMAC-SHA256 in one call of OpenSSL, a quarter of the time of ``hmac.new``."""
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        return hmac.digest(key, value, "sha256")
+
+
+class _Signer(Signer):
+    """A signer of one secret, whose key is derived once rather than at each check."""
+
+    @cache
+    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:
+        return super().derive_key(secret_key)
+
+
 class Tokens:
     """Makes and checks tokens with the one secret."""
 
     def __init__(self, secret: bytes) -> None:
-        self._signer = Signer(
+        self._signer = _Signer(
             secret,
             salt=b"tmon.token",
             sep=".",
             key_derivation="hmac",
             digest_method=hashlib.sha256,
+            algorithm=_HmacSha256(),
         )
 
     def make(self, node: KnownNode) -> str:

@@ -42,7 +42,7 @@ class Writer:
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
         self._backlog = 0  # readings; touched by the event loop only
         self._trouble: str | None = None
-        self._flushed_s = monotonic()
+        self._noticed_s = self._flushed_s = monotonic()
         self._thread = Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -78,19 +78,20 @@ class Writer:
             if group:
                 results = self._commit([waiting.batch for waiting in group])
                 self._loop.call_soon_threadsafe(self._answer, group, results)
-            else:
-                self._store.notice_others()
-            self._flush(now=not more)
+            self._now_and_then(last=not more)
         self._store.close()
 
-    def _flush(self, *, now: bool) -> None:
-        if not now and monotonic() - self._flushed_s < FLUSH_EVERY_S:
-            return
-        self._flushed_s = monotonic()
+    def _now_and_then(self, *, last: bool) -> None:
+        now = monotonic()
         try:
-            self._store.flush_heard()
+            if now - self._noticed_s > TICK_S:
+                self._noticed_s = now
+                self._store.notice_others()
+            if last or now - self._flushed_s > FLUSH_EVERY_S:
+                self._flushed_s = now
+                self._store.flush_heard()
         except sqlite3.OperationalError as error:
-            self._tell(str(error))  # kept for the next time
+            self._tell(str(error))  # what wasn't flushed is kept for the next time
 
     def _next_group(self) -> tuple[list[Waiting], bool]:
         """All that waits, up to a commit's size, and whether more may come."""

@@ -151,21 +151,33 @@ def _item(item: object) -> _Item:
     try:
         return msgspec.convert(item, WireReading)
     except msgspec.ValidationError as error:
-        return _Broken(item, _code(str(error)), clip(str(error)))
+        return _Broken(item, *_reason(str(error)))
+    except UnicodeEncodeError:
+        return _Broken(item, "invalid_reading", "a text in it holds half a surrogate pair")
 
 
-def _code(message: str) -> str:
+_EXPECTED = {
+    "value": ("invalid_value", "a number"),
+    "sensor": ("invalid_sensor", "text"),
+    "unit": ("invalid_unit", "text, like °C"),
+    "measured_at": ("invalid_time", "ISO 8601 text with an offset"),
+    "measured_ms": ("invalid_time", "an integer, Unix milliseconds"),
+    "age_s": ("invalid_time", "a number of seconds"),
+    "node": ("invalid_node", "text"),
+}
+
+
+def _reason(message: str) -> tuple[str, str]:
+    """Code and sentence for what msgspec says of a reading."""
     if "required field" in message:
-        return "missing_value"
-    if "unknown field" in message:
-        return "unknown_field"
-    where = re.search(r"at `\$\.(\w+)`", message)
-    if where is None:
-        return "invalid_reading"
-    field = where[1]
-    return (
-        "invalid_time" if field in ("measured_at", "measured_ms", "age_s") else f"invalid_{field}"
-    )
+        return "missing_value", "value is missing; a reading needs a number there"
+    if unknown := re.search("unknown field `(.*)`", message, re.DOTALL):
+        known = ", ".join(_EXPECTED)
+        return "unknown_field", f"unknown field {clip(unknown[1])!r}; the fields are {known}"
+    if (where := re.search(r"at `\$\.(\w+)`", message)) and where[1] in _EXPECTED:
+        code, expected = _EXPECTED[where[1]]
+        return code, f"{where[1]} must be {expected}"
+    return "invalid_reading", 'a reading must be a JSON object, like {"value": 21.5}'
 
 
 def _check_names(node: Node, names: Iterable[str | None]) -> None:

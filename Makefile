@@ -1,0 +1,49 @@
+# tmon from a checkout. It needs python3 (3.11 or later, with venv) and make; the tests, chromium.
+PYTHON = python3
+BIN = .venv/bin
+UV = uv
+
+.PHONY: check install run test lint types fmt soak lock
+
+check: lint types test
+
+install: .venv/installed
+
+run: install
+	@sh scripts/run
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/installed-dev
+	$(BIN)/mypy
+
+fmt: .venv/installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# What needs many repeats or minutes; a short version of each is in `test`.
+soak: .venv/installed-dev
+	$(BIN)/python -m pytest -m soak
+
+# Exact versions and hashes of everything, for every platform. Needs uv, for its maintainers only.
+lock:
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --no-emit-index-url --extra build pyproject.toml -o requirements.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --no-emit-index-url --extra build --extra dev pyproject.toml \
+		-o requirements-dev.txt
+
+.venv/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@

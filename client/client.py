@@ -1,0 +1,1385 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.9"
+# dependencies = ["requests"]
+# ///
+"""tmon's client: senses what is on this machine, keeps it on disk, sends it to the server.
+
+A reading is on disk before the first byte of it is sent, and stays there until the server has
+said that it is stored. Its time is settled once, before it is first sent. So the client may be
+killed at any moment: nothing is lost, and nothing is stored twice.
+
+    client.py                senses once and sends: for cron
+    client.py --loop 60      the same every 60 seconds: for systemd
+    client.py --print        shows what the sensors say, sends nothing
+    client.py --status       shows what is kept, and since when
+
+Exit status: 0 sent, 1 kept for later, 2 set up wrong: a person is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import fcntl
+import json
+import math
+import os
+import random
+import re
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import traceback
+import uuid
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from email.utils import formatdate, parsedate_to_datetime
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from requests import PreparedRequest
+
+# Settings. A flag goes before the environment, and the environment before these.
+URL = ""  # TMON_URL, such as http://192.168.1.10:13117
+TOKEN = ""  # TMON_TOKEN, from `tmon token get NAME` on the server
+NODE = ""  # TMON_NODE; empty: the name in the token
+SYSFS = "/sys"  # TMON_SYSFS
+SPOOL = ""  # TMON_SPOOL; empty: see default_spool
+SPOOL_MAX = "500000"  # TMON_SPOOL_MAX, in readings: about 60 MB, ten sensors a minute for a month
+JITTER_S = "20"  # TMON_JITTER_S
+CA_FILE = ""  # TMON_CA_FILE
+COMMANDS = ""  # TMON_COMMANDS, one a line, such as load:1=cut -d" " -f1 /proc/loadavg
+
+VERSION = "0.1.0"
+SENT, KEPT, WRONG = 0, 1, 2
+
+SENSOR_NAME = r"(?!.*(//|\.\.))[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}"
+ATTEMPTS = 4  # once, and three times again: 1-Wire and DHT22 fail now and then on long wires
+ATTEMPT_PAUSE_S = 0.5
+COMMAND_TIMEOUT_S = 10
+
+BATCH_READINGS = 500  # about 50 kB, far below the server's 1 MiB
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 30
+CHUNK_BYTES, ANSWER_MAX_CHUNKS = 1 << 14, 64
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 15, 15 * 60  # an hourly run is never made to wait for another
+TELL_AGAIN_MS = 24 * 3_600_000
+
+OFFSET_GOOD_FOR_MS = 6 * 3_600_000  # a crystal off by 50 ppm drifts a second in that time
+OFFSET_IGNORED_MS = 2_000  # what a slow network can make of a right clock
+TOLD_SLACK_MS = 60_000  # two clocks may differ so much, and both be fit for use
+YEAR_2020_MS = 1_577_836_800_000  # no server of ours is older: an earlier time is no time
+
+LOCK_TIMEOUT_S = 30
+REFUSED_MAX = 1_000
+RESERVE_BYTES = 256 * 1024  # room for some 2,000 readings when the disk is full
+APPLICATION_ID = 0x746D6F6E  # "tmon"
+SCHEMA = """
+CREATE TABLE readings (
+  id INTEGER PRIMARY KEY, sensor TEXT NOT NULL, value REAL NOT NULL, unit TEXT,
+  wall_ms INTEGER NOT NULL, monotonic_ms INTEGER NOT NULL, boot TEXT NOT NULL,
+  told_ms INTEGER NOT NULL,  -- the last time that the server had told by then
+  measured_ms INTEGER  -- NULL until settled, then for good
+);
+CREATE UNIQUE INDEX one_at_a_time ON readings (sensor, measured_ms);
+CREATE INDEX unsettled ON readings (id) WHERE measured_ms IS NULL;
+CREATE TABLE refused (
+  id INTEGER PRIMARY KEY, sensor TEXT NOT NULL, value REAL NOT NULL, unit TEXT,
+  measured_ms INTEGER NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL
+);
+CREATE TABLE boots (
+  boot TEXT PRIMARY KEY, offset_ms INTEGER NOT NULL, learned_monotonic_ms INTEGER NOT NULL
+);
+CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL);
+CREATE TABLE news (topic TEXT PRIMARY KEY, gist TEXT NOT NULL, told_ms INTEGER NOT NULL)
+"""
+
+
+class SetupError(Exception):
+    """A person has to put this right; each argument is one problem, in words."""
+
+
+class BadReading(ValueError):
+    """A sensor answered, but not with a reading."""
+
+
+class Kept(Exception):
+    """The server didn't take the readings; they stay in the spool."""
+
+    def __init__(self, reason: str, status: int = KEPT, retry_after_s: float = 0) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+# ---- words and times
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """Anything from outside, fit for one line of a log."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
+
+
+def cause(error: BaseException) -> str:
+    """The first cause in a chain, which names no objects in memory and so reads alike each time."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def at(ms: int) -> str:
+    """Unix milliseconds as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(ms // 1000, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def spread(most: float) -> float:
+    """Anything up to ``most``, so that a thousand nodes don't act in the same second."""
+    return random.uniform(0, most)  # noqa: S311 - no secret hangs on it
+
+
+class Log:
+    """Tells people, on stderr, one line each; quiet when all is well, as cron mails any output."""
+
+    def __init__(self, verbose: bool) -> None:
+        self.verbose = verbose
+
+    def say(self, text: str) -> None:
+        print(at(time.time_ns() // 1_000_000), one_line(text, 500), file=sys.stderr, flush=True)
+
+    def detail(self, text: str) -> None:
+        if self.verbose:
+            self.say(text)
+
+    def unexpected(self, error: Exception) -> None:
+        """A fault of ours, or of the machine: one line, and its way through the code."""
+        self.say(f"failed: {type(error).__name__}: {error}")
+        if self.verbose:
+            traceback.print_exception(type(error), error, error.__traceback__)
+
+
+# ---- the clock
+
+
+@dataclass(frozen=True)
+class Instant:
+    """One moment by both clocks; ``monotonic_ms`` counts from the start of ``boot``."""
+
+    wall_ms: int
+    monotonic_ms: int
+    boot: str
+    synchronised: bool
+
+
+class _Timex(ctypes.Structure):
+    """The head of Linux's ``struct timex``, and room for the rest."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        *((name, ctypes.c_long) for name in ("offset", "freq", "maxerror", "esterror")),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_char * 256),
+    )
+
+
+class Clock:
+    """This machine's clocks. A Pi has no battery: after a boot its wall clock may be far off."""
+
+    # Suspend included; where that clock is missing, the plain one.
+    _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    _STA_UNSYNC = 0x0040
+
+    def __init__(self) -> None:
+        """Find out which boot this is; where nobody knows, each process is its own."""
+        try:
+            self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            self._boot = str(uuid.uuid4())
+
+    def now(self) -> Instant:
+        return Instant(
+            wall_ms=time.time_ns() // 1_000_000,
+            monotonic_ms=time.clock_gettime_ns(self._STEADY) // 1_000_000,
+            boot=self._boot,
+            synchronised=self._synchronised(),
+        )
+
+    def _synchronised(self) -> bool:
+        """Whether the kernel says that NTP has set the clock; not knowing is no."""
+        timex = _Timex()
+        try:
+            state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
+        except (OSError, AttributeError):
+            return False
+        return state >= 0 and not timex.status & self._STA_UNSYNC
+
+
+# ---- senses
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One value at one moment, as the node's clocks had it."""
+
+    sensor: str
+    value: float
+    unit: str | None
+    instant: Instant
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A way to read one sensor: ``read`` returns the value in ``unit``, or raises."""
+
+    sensor: str
+    unit: str | None
+    source: str
+    read: Callable[[], float]
+    attempts: int = ATTEMPTS
+    pause_s: float = ATTEMPT_PAUSE_S
+
+    def sense(self, clock: Clock) -> Reading:
+        """The value and its moment; the last attempt's error if none succeeds."""
+        for _ in range(self.attempts - 1):
+            try:
+                return Reading(self.sensor, self._value(), self.unit, clock.now())
+            except (OSError, ValueError):
+                time.sleep(self.pause_s)
+        return Reading(self.sensor, self._value(), self.unit, clock.now())
+
+    def _value(self) -> float:
+        value = round(self.read(), 6)
+        if not math.isfinite(value):
+            raise BadReading(f"{value} is no number")
+        if self.unit == "°C" and value < -273.15:
+            raise BadReading(f"{value} °C is below absolute zero")
+        return value
+
+
+def probes(sysfs: Path, commands: Iterable[Probe] = ()) -> Iterator[Probe]:
+    """Every sensor found under ``sysfs``, then the commands, each under a name of its own."""
+    seen: Counter[str] = Counter()
+    finders = (onewire_probes, thermal_probes, hwmon_probes, iio_probes)
+    for probe in chain(*(finder(sysfs) for finder in finders), commands):
+        seen[probe.sensor] += 1
+        again = f":{seen[probe.sensor]}" if seen[probe.sensor] > 1 else ""
+        yield replace(probe, sensor=probe.sensor + again)
+
+
+def sensor_name(*parts: str) -> str:
+    """The parts that aren't empty, joined by ``:``, in letters that the server takes."""
+    clean = (re.sub(r"[^A-Za-z0-9_.-]+|\.\.+", "-", part).strip("-.") for part in parts)
+    return ":".join(filter(None, clean))[:60]  # of 64, to leave room for a number
+
+
+def content(path: Path, default: str = "") -> str:
+    """A small file's text, or ``default`` where it can't be read."""
+    try:
+        return path.read_text().strip() or default
+    except (OSError, ValueError):
+        return default
+
+
+def number(path: Path, factor: float = 1) -> float:
+    """The number that a file holds, times ``factor``."""
+    return float(path.read_text()) * factor
+
+
+def address(chip: Path) -> str:
+    """The I2C or SPI address a chip is wired to (``1-0076``, ``spi0.1``), else nothing.
+
+    The numbers that the kernel gives (``hwmon3``) change from boot to boot; this doesn't, and a
+    second chip of the same kind, wired in later, leaves the name of the first as it is.
+    """
+    places = (chip.resolve().parent.name, (chip / "device").resolve().name)
+    return next((p for p in places if re.fullmatch(r"\d+-[0-9a-f]{4}|spi\d+\.\d+", p)), "")
+
+
+def by_device(paths: Iterable[Path]) -> list[Path]:
+    """Sorted by where the hardware is, not by the number the kernel gave it at this boot."""
+    return sorted(paths, key=lambda path: (str((path / "device").resolve()), str(path)))
+
+
+def onewire_probes(sysfs: Path) -> Iterator[Probe]:
+    """DS18S20, DS1822, DS18B20, DS1825 or MAX31850, and DS28EA00, by their family codes."""
+    for path in sorted(sysfs.glob("bus/w1/devices/*/w1_slave")):
+        chip = path.parent.name
+        if chip.split("-")[0] in {"10", "22", "28", "3b", "42"}:
+            name = sensor_name("temperature", chip)
+            yield Probe(name, "°C", str(path), partial(onewire_celsius, path))
+
+
+def onewire_celsius(path: Path) -> float:
+    """One conversion of a 1-Wire thermometer; takes the chip up to 750 ms."""
+    return scratchpad_celsius(path.read_text())
+
+
+def scratchpad_celsius(text: str) -> float:
+    """Temperature from a 1-Wire thermometer's ``w1_slave`` text.
+
+    Args:
+        text: two lines, each with the scratchpad's bytes; the first ends in YES when the CRC
+            held, the second in ``t=`` and thousandths of a degree.
+
+    Returns:
+        Degrees Celsius.
+
+    Raises:
+        BadReading: the CRC failed; nobody answered; or the chip lost its power and answered
+            85.0 with byte 6 = 0x0c, where a measured 85.0 has 0x10 (DS18B20 datasheet, table 1
+            and the scratchpad's reserved byte).
+    """
+    match = re.match(r"((?:[0-9a-f]{2} )+): crc=[0-9a-f]{2} YES\n.* t=(-?\d+)\s*$", text)
+    if not match:
+        raise BadReading("the CRC failed")
+    scratchpad, celsius = bytes.fromhex(match[1]), int(match[2]) / 1000
+    if len(set(scratchpad)) == 1:  # a line held low reads as zeros, whose CRC is right
+        raise BadReading("no chip answered")
+    if celsius == 85.0 and scratchpad[6:7] == b"\x0c":
+        raise BadReading("85.0 °C is the value after power-on, not a measurement")
+    if celsius == -127.0:
+        raise BadReading("-127 °C stands for a lost chip, not a measurement")
+    return celsius
+
+
+def thermal_probes(sysfs: Path) -> Iterator[Probe]:
+    """CPU and board, by the type of their thermal zone."""
+    for zone in sorted(sysfs.glob("class/thermal/thermal_zone*")):
+        name = sensor_name("temperature", content(zone / "type", zone.name))
+        path = zone / "temp"
+        yield Probe(name, "°C", str(path), partial(number, path, 0.001))
+
+
+HWMON = (("temp", "temperature", "°C"), ("humidity", "humidity", "%"))  # both in thousandths
+
+
+def hwmon_probes(sysfs: Path) -> Iterator[Probe]:
+    """Chips of ``class/hwmon``, but for those that mirror a sensor found elsewhere."""
+    zones = (content(path) for path in sysfs.glob("class/thermal/thermal_zone*/type"))
+    mirrors = {"w1_slave_temp", "iio_hwmon"} | {zone.replace("-", "_") for zone in zones}
+    for chip in by_device(sysfs.glob("class/hwmon/hwmon*")):
+        model = content(chip / "name", "hwmon")
+        if model.replace("-", "_") not in mirrors:
+            yield from hwmon_chip_probes(chip, model)
+
+
+def hwmon_chip_probes(chip: Path, model: str) -> Iterator[Probe]:
+    """One chip's inputs, by their labels; its first needs none."""
+    for kind, quantity, unit in HWMON:
+        for path in sorted(chip.glob(f"{kind}*_input")):
+            stem = path.name[: -len("_input")]
+            label = content(chip / f"{stem}_label", "" if stem == f"{kind}1" else stem)
+            name = sensor_name(quantity, model, address(chip), label)
+            yield Probe(name, unit, str(path), partial(number, path, 0.001))
+
+
+# The kernel's units are thousandths of a degree and of a percent, kilopascal, and lux
+# (Documentation/ABI/testing/sysfs-bus-iio).
+IIO = {
+    "temp": ("temperature", "°C", 0.001),
+    "humidityrelative": ("humidity", "%", 0.001),
+    "pressure": ("pressure", "hPa", 10.0),
+    "illuminance": ("illuminance", "lx", 1.0),
+}
+IIO_CHANNEL = re.compile(rf"in_({'|'.join(IIO)})(\w*)_(input|raw)")
+
+
+def iio_probes(sysfs: Path) -> Iterator[Probe]:
+    """Chips such as DHT22, BME280 and BH1750; a channel's finished value goes before its raw."""
+    for chip in by_device(sysfs.glob("bus/iio/devices/iio:device*")):
+        model = content(chip / "name", "iio")
+        files = {path.name: path for path in sorted(chip.glob("in_*"))}
+        for match in filter(None, map(IIO_CHANNEL.fullmatch, files)):
+            kind, channel, form = match.groups()
+            if form == "input" or f"in_{kind}{channel}_input" not in files:
+                quantity, unit, factor = IIO[kind]
+                name = sensor_name(quantity, model, address(chip), channel.strip("_"))
+                path = files[match[0]]
+                read = number if form == "input" else partial(iio_raw, kind=kind)
+                yield Probe(name, unit, str(path), partial(read, path, factor))
+
+
+def iio_raw(path: Path, factor: float, kind: str) -> float:
+    """A raw value, with the offset and scale of its channel, else those of its kind."""
+
+    def beside(suffix: str, default: float) -> float:
+        names = (f"{path.name[: -len('_raw')]}_{suffix}", f"in_{kind}_{suffix}")
+        paths = (path.with_name(name) for name in names)
+        return next((number(path) for path in paths if path.exists()), default)
+
+    return (number(path) + beside("offset", 0)) * beside("scale", 1) * factor
+
+
+def command_probe(text: str) -> Probe:
+    """``name:unit=shell command`` or ``name=shell command``, as a probe.
+
+    Raises:
+        ValueError: in words, if it isn't of that form.
+    """
+    head, _, command = text.partition("=")
+    name, _, unit = head.strip().rpartition(":") if ":" in head else (head.strip(), "", "")
+    if not command.strip() or not re.fullmatch(SENSOR_NAME, name):
+        raise ValueError(f"command {text!r}: write it as name:unit=shell command")
+    return Probe(name, unit or None, text, partial(command_value, command), attempts=1)
+
+
+def command_value(command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> float:
+    """The one number that a shell command prints within ``timeout_s``."""
+    with subprocess.Popen(  # noqa: S602 - a command line is what the user gave
+        command,
+        shell=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # the shell's children hold its pipes open
+            raise BadReading(f"took longer than {timeout_s} s") from None
+    if process.returncode:
+        raise BadReading(f"exit status {process.returncode}: {err.decode(errors='replace')}")
+    try:
+        return float(out)
+    except ValueError:
+        raise BadReading(f"no number: {out[:80].decode(errors='replace')!r}") from None
+
+
+# ---- the spool
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A reading whose time is settled: what is sent, the same to the byte each time."""
+
+    id: int
+    sensor: str
+    value: float
+    unit: str | None
+    measured_ms: int
+
+    def as_json(self) -> dict[str, object]:
+        wire = asdict(self)
+        return {key: wire[key] for key in wire if key != "id" and wire[key] is not None}
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why the server won't have one reading of a batch."""
+
+    index: int
+    code: str
+    reason: str
+
+
+class Spool:
+    """Owns the file in which readings wait, and what the client must remember between runs.
+
+    Whatever a method has written is on the disk when it returns, or nothing of it is.
+
+    Its journal is a rollback journal that stays (PERSIST). It costs an SD card little, as no
+    directory is written; it holds its room on a full disk; with synchronous=FULL the end of a
+    transaction is on the disk; and the WAL of SQLite before 3.51.3 can corrupt a file.
+    """
+
+    def __init__(self, path: Path, most: int = int(SPOOL_MAX)) -> None:
+        """Open the file at ``path``, made where there is none; it keeps ``most`` readings."""
+        self._most = most
+        self._db = open_database(path)
+        try:
+            self._prepare(path)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def _prepare(self, path: Path) -> None:
+        self._db.execute("PRAGMA journal_mode = PERSIST")
+        self._db.execute("PRAGMA synchronous = FULL")
+        with self._transaction():
+            if self._one("PRAGMA application_id") == APPLICATION_ID:
+                return
+            if self._one("SELECT count(*) FROM sqlite_master"):
+                raise SetupError(f"{path} is another program's database: set TMON_SPOOL")
+            for statement in SCHEMA.split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self.remember("reserve", bytes(RESERVE_BYTES))
+        with self._transaction():
+            self.forget("reserve")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # SQLite itself rolls back when the disk is full
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _one(self, sql: str, *parameters: object) -> Any:
+        row = self._db.execute(sql, parameters).fetchone()
+        return row and row[0]
+
+    # -- small things to remember
+
+    def recall(self, key: str, default: Any = 0) -> Any:
+        value = self._one("SELECT value FROM state WHERE key = ?", key)
+        return default if value is None else value
+
+    def remember(self, key: str, value: object) -> None:
+        self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
+
+    def forget(self, *keys: str) -> None:
+        self._db.executemany("DELETE FROM state WHERE key = ?", [(key,) for key in keys])
+
+    def is_news(self, topic: str, gist: str, now_ms: int) -> bool:
+        """Whether this wasn't told yet, or was something else, or a day ago; notes that it is."""
+        row = self._db.execute(
+            "SELECT gist, told_ms FROM news WHERE topic = ?", (topic,)
+        ).fetchone()
+        if row and row[0] == gist and abs(now_ms - row[1]) < TELL_AGAIN_MS:
+            return False
+        self._db.execute("INSERT OR REPLACE INTO news VALUES (?, ?, ?)", (topic, gist, now_ms))
+        over_ms = now_ms - 2 * TELL_AGAIN_MS  # what goes on was told again since
+        self._db.execute("DELETE FROM news WHERE told_ms < ?", (over_ms,))
+        return True
+
+    def is_over(self, *topics: str) -> None:
+        """Trouble ended: if it comes back, it is news."""
+        self._db.executemany("DELETE FROM news WHERE topic = ?", [(topic,) for topic in topics])
+
+    # -- readings come in, and get their time
+
+    def add(self, readings: Sequence[Reading]) -> int:
+        """Keep the readings; returns how many old ones had to be thinned out for them."""
+        with self._transaction():
+            told_ms = self.recall("told_ms")
+            for reading in readings:
+                self._add(reading, told_ms)
+            self.is_over(*(f"sensor {reading.sensor}" for reading in readings), "no sensor")
+            return self._thin()
+
+    def _add(self, reading: Reading, told_ms: int) -> None:
+        now = reading.instant
+        cursor = self._db.execute(
+            "INSERT INTO readings (sensor, value, unit, wall_ms, monotonic_ms, boot, told_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(reading.sensor, reading.value, reading.unit),
+                *(now.wall_ms, now.monotonic_ms, now.boot, told_ms),
+            ),
+        )
+        if now.synchronised and now.wall_ms >= told_ms - TOLD_SLACK_MS:
+            self._settle(cursor.lastrowid, now.wall_ms)
+        elif self.knows_time(now):
+            self._settle(cursor.lastrowid, self._corrected_ms(now))
+
+    def _settle(self, id_: int | None, measured_ms: int) -> None:
+        """Fix a reading's time for good; a millisecond later where the sensor has one then."""
+        sql = "UPDATE OR IGNORE readings SET measured_ms = ? WHERE id = ?"
+        while not self._db.execute(sql, (measured_ms, id_)).rowcount:
+            measured_ms += 1
+
+    def _corrected_ms(self, then: Instant) -> int:
+        """The time by the monotonic clock, if the wall clock was plainly wrong."""
+        offset_ms = self._one("SELECT offset_ms FROM boots WHERE boot = ?", then.boot)
+        true_ms = int(then.monotonic_ms + offset_ms)
+        return true_ms if abs(true_ms - then.wall_ms) > OFFSET_IGNORED_MS else then.wall_ms
+
+    def knows_time(self, now: Instant) -> bool:
+        """Whether the server told the time in this boot, lately enough to go by it."""
+        learned_ms = self._one("SELECT learned_monotonic_ms FROM boots WHERE boot = ?", now.boot)
+        return learned_ms is not None and now.monotonic_ms - learned_ms < OFFSET_GOOD_FOR_MS
+
+    def learn_time(self, now: Instant, offset_ms: int) -> None:
+        """Note what the server's time was: ``offset_ms`` more than the monotonic clock."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO boots VALUES (?, ?, ?)",
+                (now.boot, offset_ms, now.monotonic_ms),
+            )
+            self.remember("told_ms", now.monotonic_ms + offset_ms)
+            self._db.execute(
+                "DELETE FROM boots WHERE boot NOT IN"
+                " (SELECT boot FROM readings WHERE measured_ms IS NULL UNION SELECT ?)",
+                (now.boot,),
+            )
+
+    def settle(self, now: Instant) -> int:
+        """Settle the times of up to a batch of readings; returns how many couldn't be.
+
+        Those of this boot wait until the server has told the time. Those of an earlier boot that
+        never learned it keep their wall clock, unless it was before the last time the server had
+        told by then: such a time is surely wrong, and the reading is set aside.
+        """
+        with self._transaction():
+            rows = self._db.execute(
+                "SELECT id, wall_ms, monotonic_ms, boot, told_ms, boot IN (SELECT boot FROM boots)"
+                " FROM readings WHERE measured_ms IS NULL AND (boot <> ? OR ?)"
+                " ORDER BY id LIMIT ?",
+                (now.boot, self.knows_time(now), BATCH_READINGS),
+            ).fetchall()
+            lost = []
+            for id_, wall_ms, monotonic_ms, boot, told_ms, learned in rows:
+                if learned:
+                    then = Instant(wall_ms, monotonic_ms, boot, synchronised=False)
+                    self._settle(id_, self._corrected_ms(then))
+                elif wall_ms >= told_ms - TOLD_SLACK_MS:
+                    self._settle(id_, wall_ms)
+                else:
+                    lost.append(id_)
+            self._refuse([(id_, "unknown_time", "the clock was wrong then") for id_ in lost])
+            return len(lost)
+
+    def is_empty(self) -> bool:
+        return not self._one("SELECT EXISTS (SELECT 1 FROM readings)")
+
+    def waits_for_time(self) -> bool:
+        """Whether readings are left that can't be sent before the server tells the time."""
+        return bool(self._one("SELECT EXISTS (SELECT 1 FROM readings WHERE measured_ms IS NULL)"))
+
+    def _thin(self) -> int:
+        """Over the limit, drop every second reading of each sensor in the older half."""
+        count = self._one("SELECT count(*) FROM readings")
+        if count <= self._most:
+            return 0
+        return self._db.execute(
+            "DELETE FROM readings WHERE id IN (SELECT id FROM"
+            " (SELECT id, row_number() OVER (PARTITION BY sensor ORDER BY id) AS n"
+            "  FROM (SELECT id, sensor FROM readings ORDER BY id LIMIT ?)) WHERE n % 2 = 0)",
+            (count // 2,),
+        ).rowcount
+
+    # -- readings go out
+
+    def batch(self) -> list[Settled]:
+        """The oldest readings that can be sent."""
+        rows = self._db.execute(
+            "SELECT id, sensor, value, unit, measured_ms FROM readings"
+            " WHERE measured_ms IS NOT NULL ORDER BY id LIMIT ?",
+            (BATCH_READINGS,),
+        )
+        return [Settled(*row) for row in rows]
+
+    def close_batch(
+        self, batch: Sequence[Settled], rejections: Sequence[Rejection], now_ms: int, told_ms: int
+    ) -> None:
+        """The server has the batch, or won't ever: what it rejected is set aside."""
+        with self._transaction():
+            self._refuse([(batch[r.index].id, r.code, r.reason) for r in rejections])
+            self._db.executemany("DELETE FROM readings WHERE id = ?", [(r.id,) for r in batch])
+            self.remember("sent_ms", now_ms)
+            if told_ms:
+                self.remember("told_ms", told_ms)
+
+    def _refuse(self, refusals: Sequence[tuple[int, str, str]]) -> None:
+        self._db.executemany(
+            "INSERT INTO refused (sensor, value, unit, measured_ms, code, reason)"
+            " SELECT sensor, value, unit, coalesce(measured_ms, wall_ms), ?2, ?3"
+            " FROM readings WHERE id = ?1",
+            refusals,
+        )
+        self._db.executemany("DELETE FROM readings WHERE id = ?", [(r[0],) for r in refusals])
+        if refusals:
+            few = "DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?"
+            self._db.execute(few, (REFUSED_MAX,))
+
+    # -- trouble
+
+    def back_off(self, kept: Kept, now_ms: int) -> None:
+        """Wait before the next attempt: longer each time, and not all nodes alike."""
+        with self._transaction():
+            failures = self.recall("failures")
+            wait_s = max(kept.retry_after_s, BACKOFF_FIRST_S * 2 ** min(failures, 10))
+            wait_s += spread(wait_s / 4)
+            self.remember("failures", failures + 1)
+            self.remember("status", kept.status)
+            self.remember("next_attempt_ms", now_ms + int(min(wait_s, BACKOFF_MAX_S) * 1000))
+
+    def wait_ms(self, now_ms: int) -> int:
+        """How long until the next attempt; not for longer than we ever wait, should clocks jump."""
+        wait_ms = self.recall("next_attempt_ms") - now_ms
+        return int(wait_ms) if 0 < wait_ms <= BACKOFF_MAX_S * 1000 else 0
+
+    def recovered(self) -> None:
+        """All was sent: no trouble to remember."""
+        if self.recall("failures") or self._one("SELECT count(*) FROM news WHERE topic='server'"):
+            with self._transaction():
+                self.forget("failures", "status", "next_attempt_ms")
+                self.is_over("server")
+
+    def status(self, now_ms: int) -> Iterator[str]:
+        """What a person wants to know, a line each."""
+        count, oldest, newest = self._db.execute(
+            "SELECT count(*), min(coalesce(measured_ms, wall_ms)),"
+            " max(coalesce(measured_ms, wall_ms)) FROM readings"
+        ).fetchone()
+        yield f"kept      {count}" + (f", from {at(oldest)} to {at(newest)}" if count else "")
+        sent_ms, wait_ms = self.recall("sent_ms"), self.wait_ms(now_ms)
+        yield f"last sent {at(sent_ms) if sent_ms else 'never'}"
+        yield f"next try  {at(now_ms + wait_ms) if wait_ms else 'at the next run'}"
+        for (gist,) in self._db.execute(
+            "SELECT gist FROM news WHERE topic = 'server' OR topic LIKE '%sensor%' ORDER BY told_ms"
+        ):
+            yield f"trouble   {gist}"
+        yield f"refused   {self._one('SELECT count(*) FROM refused')}"
+        for measured_ms, *words in self._db.execute(
+            "SELECT measured_ms, sensor, value, coalesce(unit, ''), code, reason FROM refused"
+            " ORDER BY id DESC LIMIT 5"
+        ):
+            yield f"          {at(measured_ms)} {' '.join(map(str, words))}"
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """A connection to ``path``; SetupError where this user can't write it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
+    if not all(os.access(p, os.W_OK) for p in (path.parent, path) if p.exists()):
+        raise SetupError(f"{path} can't be written: use sudo; is the disk read-only?")
+    return sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Whether SQLite says ``not a database`` or ``malformed``: only those are a bare error."""
+    return type(error) is sqlite3.DatabaseError
+
+
+@contextlib.contextmanager
+def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether no other run is sending from this spool, nor will be until we are through."""
+    # A file of its own: closing the database's would drop the locks that SQLite holds on it.
+    with Path(f"{spool}.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def set_aside(path: Path, now_ms: int) -> Path | None:
+    """Move a corrupt spool out of the way, and its journals; None if it isn't one (any more)."""
+    with sole_sender(path, wait=True):
+        try:
+            with contextlib.closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as db:
+                if db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]:
+                    return None
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+        aside = Path(f"{path}.corrupt-{at(now_ms).replace(':', '')}")
+        for suffix in ("-journal", "-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+        return aside
+
+
+# ---- the server
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, whoever sent it: a proxy or a café's login page answers too."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    def json(self) -> Any:
+        """The body if it is JSON, else None."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    def error(self) -> str:
+        """The reason in tmon's words, where it is tmon that answered."""
+        body = self.json()
+        error = body.get("error") if isinstance(body, dict) else None
+        return one_line(error) if isinstance(error, str) else ""
+
+    def told_ms(self) -> int:
+        """The server's clock from the Date header, or 0."""
+        try:
+            return int(parsedate_to_datetime(self.headers.get("Date", "")).timestamp() * 1000)
+        except (TypeError, ValueError):
+            return 0
+
+    def kept(self) -> Kept:
+        """Why nothing was stored, and what to do about it."""
+        reasons = [f"the server answered {self.status}", self.error(), HINTS.get(self.status)]
+        if 300 <= self.status < 400:
+            reasons += [f"it redirects to {self.headers.get('Location')}, which isn't followed"]
+        after = re.fullmatch("[0-9]{1,6}", self.headers.get("Retry-After", ""))
+        return Kept(
+            "; ".join(filter(None, reasons)),
+            WRONG if self.status in {401, 403} else KEPT,
+            int(after[0]) if after else 0,
+        )
+
+
+NEW_TOKEN = "on the server, `tmon token get NAME` prints the token to use"  # noqa: S105 - a hint
+HINTS = {
+    401: NEW_TOKEN,
+    403: NEW_TOKEN,
+    404: "is TMON_URL right?",
+    405: "is TMON_URL right?",
+    415: "is the server older than this client?",
+}
+
+
+def receipt(answer: Answer, count: int) -> list[Rejection]:
+    """What the server rejected of a batch of ``count``; all else of it is stored.
+
+    Raises:
+        Kept: the answer isn't a receipt for just that batch.
+    """
+    try:
+        body = answer.json()
+        stored = whole(body["accepted"]) + whole(body["duplicates"])
+        rejections = [
+            Rejection(whole(r["index"]), words(r["code"]), words(r["error"]))
+            for r in body["rejected"]
+        ]
+    except (KeyError, TypeError):
+        raise Kept("the server answered 201 without a receipt") from None
+    indexes = {rejection.index for rejection in rejections} & set(range(count))
+    if not len(indexes) == len(rejections) == count - stored:
+        raise Kept("the server answered 201 with a receipt for something else")
+    return rejections
+
+
+def whole(value: object) -> int:
+    """The value if it counts something; TypeError if not."""
+    if type(value) is int and value >= 0:
+        return value
+    raise TypeError(value)
+
+
+def words(value: object) -> str:
+    """The value if it is text, in one line; TypeError if not."""
+    if isinstance(value, str):
+        return one_line(value)
+    raise TypeError(value)
+
+
+class Server:
+    """Speaks HTTP with tmon; raises Kept when nobody answers."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load requests, which takes the most of a run's time: only where there is a need."""
+        try:
+            import requests  # noqa: PLC0415 - see above
+        except ImportError:
+            raise SetupError("requests is missing: sudo apt install python3-requests") from None
+        self._settings = settings
+        self._session = requests.Session()
+        self._session.auth = self._sign  # else requests would look into ~/.netrc
+        self._session.headers["User-Agent"] = f"tmon-client/{VERSION}"
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _sign(self, request: PreparedRequest) -> PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._settings.token}"
+        return request
+
+    def post(self, batch: Sequence[Settled], now: Instant) -> Answer:
+        """Hand a batch over. The Date header lets the server see how far off our clock is."""
+        body = {"node": self._settings.node, "readings": [r.as_json() for r in batch]}
+        return self._ask(
+            "POST",
+            "/readings",
+            data=json.dumps(body).encode(),
+            headers={
+                "Content-Type": "application/json",
+                "Date": formatdate(now.wall_ms / 1000, usegmt=True),
+            },
+        )
+
+    def time_ms(self) -> int:
+        """The server's time; Kept where it isn't tmon that answers."""
+        answer = self._ask("GET", "/healthz")
+        if answer.status >= 300:
+            raise answer.kept()
+        body = answer.json()
+        time_ms = body.get("time_ms") if isinstance(body, dict) else None
+        if type(time_ms) is not int or time_ms < YEAR_2020_MS or body.get("status") != "ok":
+            raise Kept("this clock isn't set, and the server's /healthz doesn't tell the time")
+        return time_ms
+
+    def _ask(self, method: str, path: str, **options: Any) -> Answer:
+        try:
+            with self._session.request(
+                method,
+                self._settings.url + path,
+                allow_redirects=False,
+                stream=True,
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                verify=self._settings.ca_file or True,
+                **options,
+            ) as response:
+                body = b"".join(islice(response.iter_content(CHUNK_BYTES), ANSWER_MAX_CHUNKS))
+                return Answer(response.status_code, body, response.headers)
+        except OSError as error:  # all that requests raises is one
+            raise Kept(f"{self._settings.url} can't be reached: {cause(error)}") from error
+
+
+# ---- sending
+
+
+class Sender:
+    """Empties the spool into the server; whatever isn't acknowledged stays."""
+
+    def __init__(self, spool: Spool, server: Server, clock: Clock, news: News) -> None:
+        self._spool = spool
+        self._server = server
+        self._clock = clock
+        self._news = news
+
+    def send(self, stopped: Callable[[], bool]) -> int:
+        """Send all that can be sent, or raise Kept; returns how many the server has now."""
+        sent = 0
+        while True:
+            while batch := self._next_batch():
+                self._deliver(batch)
+                sent += len(batch)
+                if stopped():
+                    return sent
+            if not self._spool.waits_for_time():
+                return sent
+            self._learn_time()
+
+    def _next_batch(self) -> list[Settled]:
+        while lost := self._spool.settle(self._clock.now()):
+            line = f"{lost} readings of an earlier boot have no known time: set aside as refused"
+            self._news.tell("unknown_time", line)
+        return self._spool.batch()
+
+    def _learn_time(self) -> None:
+        """Ask the server for the time, taken to be halfway between asking and answer."""
+        before = self._clock.now()
+        time_ms = self._server.time_ms()
+        after = self._clock.now()
+        offset_ms = time_ms - (before.monotonic_ms + after.monotonic_ms) // 2
+        self._spool.learn_time(after, offset_ms)
+
+    def _deliver(self, batch: Sequence[Settled]) -> None:
+        answer = self._server.post(batch, self._clock.now())
+        # Only tmon's own 400 is about the readings; a proxy's would be about all of them.
+        unfit = answer.status == 413 or (answer.status == 400 and answer.error())
+        if answer.status == 201:
+            self._close(batch, receipt(answer, len(batch)), answer.told_ms())
+        elif unfit and len(batch) > 1:
+            self._deliver(batch[: len(batch) // 2])
+            self._deliver(batch[len(batch) // 2 :])
+        elif unfit:
+            self._close(batch, [Rejection(0, str(answer.status), answer.error())])
+        else:
+            raise answer.kept()
+
+    def _close(
+        self, batch: Sequence[Settled], rejections: Sequence[Rejection], told_ms: int = 0
+    ) -> None:
+        self._spool.close_batch(batch, rejections, self._clock.now().wall_ms, told_ms)
+        for rejection in rejections:
+            what = f"{batch[rejection.index].sensor} ({rejection.code})"
+            line = f"the server refused {what}: {rejection.reason}"
+            self._news.tell(f"refused {what}", line, gist=what)
+
+
+class News:
+    """Tells people of lasting trouble once, not at each run; again when it changes or in a day."""
+
+    def __init__(self, spool: Spool, clock: Clock, log: Log) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._log = log
+
+    def tell(self, topic: str, line: str, gist: str = "") -> None:
+        """Say ``line`` if it is news; ``gist`` is what counts as the same trouble."""
+        try:
+            news = self._spool.is_news(topic, one_line(gist or line), self._clock.now().wall_ms)
+        except sqlite3.OperationalError:  # a full disk can't remember; better twice than never
+            news = True
+        if news:
+            self._log.say(line)
+
+
+# ---- the node
+
+
+@dataclass(frozen=True)
+class Sensed:
+    """What all sensors said at one round: readings, and what went wrong, by sensor."""
+
+    readings: list[Reading]
+    failures: dict[str, str]
+
+
+def sense(settings: Settings, clock: Clock) -> Sensed:
+    """Ask every sensor once; one that fails doesn't stop the others."""
+    sensed = Sensed([], {})
+    for probe in probes(settings.sysfs, settings.commands):
+        try:
+            sensed.readings.append(probe.sense(clock))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            sensed.failures[probe.sensor] = f"{probe.sensor}: {probe.source}: {reason}"
+    return sensed
+
+
+class Stop:
+    """SIGTERM or Ctrl-C ends any waiting at once, and all else when it is done; asked twice, now.
+
+    The pipe makes sure that a signal which comes just before the waiting isn't overslept.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        signal.set_wakeup_fd(self._writer)
+        for number_ in (signal.SIGTERM, signal.SIGINT):
+            self._before[number_] = signal.signal(number_, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number_, handler in self._before.items():
+            signal.signal(number_, handler)
+        signal.set_wakeup_fd(-1)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _ask(self, *_: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, unless asked to stop."""
+        if not self.asked:
+            select.select([self._reader], [], [], max(0, seconds))
+
+
+class Client:
+    """One node: senses, keeps, sends."""
+
+    def __init__(self, settings: Settings, clock: Clock, log: Log, stop: Stop) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._stop = stop
+
+    def loop(self) -> int:
+        """A round every so many seconds until asked to stop; slow sensors don't shift the beat."""
+        every_s = self._settings.loop_s
+        self._stop.wait(spread(min(self._settings.jitter_s, every_s)))
+        due_s = time.monotonic()
+        while not self._stop.asked:
+            try:
+                self.round(jitter_s=0)
+            except SetupError:
+                raise
+            except Exception as error:
+                self._log.unexpected(error)
+            due_s += every_s * ((time.monotonic() - due_s) // every_s + 1)
+            self._stop.wait(due_s - time.monotonic())
+        return SENT
+
+    def round(self, jitter_s: float) -> int:
+        """Sense, keep and send once; returns the exit status."""
+        sensed = sense(self._settings, self._clock)
+        try:
+            return self._keep_and_send(sensed, jitter_s)
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+            if aside := set_aside(self._settings.spool, self._clock.now().wall_ms):
+                self._log.say(f"the spool is corrupt ({error}): now {aside}; a new one is begun")
+            return self._keep_and_send(sensed, jitter_s)
+
+    def _keep_and_send(self, sensed: Sensed, jitter_s: float) -> int:
+        with Spool(self._settings.spool, self._settings.spool_max) as spool:
+            news = News(spool, self._clock, self._log)
+            kept = self._keep(spool, news, sensed)
+            sent = self._send(spool, news, jitter_s)
+            return max(kept, sent)
+
+    def _keep(self, spool: Spool, news: News, sensed: Sensed) -> int:
+        for sensor, line in sensed.failures.items():
+            news.tell(f"sensor {sensor}", line)
+        if not sensed.readings and not sensed.failures:
+            news.tell("no sensor", f"no sensor found under {self._settings.sysfs}: see --command")
+        try:
+            if thinned := spool.add(sensed.readings):
+                self._log.say(f"the spool is full: {thinned} old readings were thinned out")
+        except sqlite3.OperationalError as error:
+            count = len(sensed.readings)
+            self._log.say(f"{count} readings can't be kept in {self._settings.spool}: {error}")
+            return KEPT
+        return SENT
+
+    def _send(self, spool: Spool, news: News, jitter_s: float) -> int:
+        if spool.is_empty():
+            return SENT
+        wait_ms = spool.wait_ms(self._clock.now().wall_ms)
+        if wait_ms and not self._settings.at_once:
+            self._log.detail(f"the last attempt failed: the next is in {wait_ms // 1000} s")
+            return int(spool.recall("status", KEPT))
+        self._stop.wait(spread(jitter_s))
+        if self._stop.asked:
+            return KEPT
+        with sole_sender(self._settings.spool) as sole:
+            if sole:
+                return self._empty(spool, news)
+        news.tell("another run", "another run is sending: the readings are left to it")
+        return SENT
+
+    def _empty(self, spool: Spool, news: News) -> int:
+        with contextlib.closing(Server(self._settings)) as server:
+            sender = Sender(spool, server, self._clock, news)
+            try:
+                count = sender.send(lambda: self._stop.asked)
+            except Kept as kept:
+                news.tell("server", f"{kept}; the readings are kept and sent later")
+                spool.back_off(kept, self._clock.now().wall_ms)
+                return kept.status
+        spool.recovered()
+        self._log.detail(f"sent {count} readings to {self._settings.url}")
+        return SENT
+
+
+# ---- settings and the command line
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person decides; made by ``parse``, so that what is here is fit for use."""
+
+    url: str
+    token: str = field(repr=False)
+    node: str
+    sysfs: Path
+    spool: Path
+    spool_max: int
+    jitter_s: float
+    ca_file: str
+    commands: tuple[Probe, ...]
+    at_once: bool
+    loop_s: float
+
+    @classmethod
+    def parse(cls, args: argparse.Namespace) -> Settings:
+        """Check everything.
+
+        Raises:
+            SetupError: with all problems, not only the first.
+        """
+        sends = not args.print and not args.status
+        checks: dict[str, Callable[[], object]] = {
+            "url": lambda: parse_url(args.url) if sends else "",
+            "token": lambda: parse_token(args.token) if sends else "",
+            "node": lambda: args.node or node_of(args.token) if sends else "",
+            "sysfs": lambda: Path(args.sysfs),
+            "spool": lambda: Path(args.spool).expanduser().absolute(),
+            "spool_max": lambda: int(parse_number(args.spool_max, "TMON_SPOOL_MAX", 2)),
+            "jitter_s": lambda: 0 if args.now else parse_number(args.jitter_s, "TMON_JITTER_S", 0),
+            "ca_file": lambda: parse_ca_file(args.ca_file),
+            "commands": lambda: tuple(
+                map(command_probe, args.command or filter(str.strip, args.commands.splitlines()))
+            ),
+            "at_once": lambda: args.now,
+            "loop_s": lambda: parse_number(args.loop, "--loop", 0.1) if args.loop else 0,
+        }
+        values: dict[str, Any] = {}
+        problems = []
+        for name, check in checks.items():
+            try:
+                values[name] = check()
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise SetupError(*problems)
+        return cls(**values)
+
+
+def parse_url(text: str) -> str:
+    """The server's address without a slash at its end."""
+    if not text:
+        raise ValueError("no server: set TMON_URL, such as http://192.168.1.10:13117")
+    if "@" in text:
+        raise ValueError("TMON_URL holds a user name or password: tmon needs its token only")
+    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[^\s?#]*)?", text):
+        raise ValueError(f"TMON_URL {text!r} isn't like http://192.168.1.10:13117")
+    return text.rstrip("/")
+
+
+def parse_token(text: str) -> str:
+    """The token; no message ever shows it."""
+    if not text:
+        raise ValueError("no token: set TMON_TOKEN to what `tmon token get NAME` prints")
+    if not re.fullmatch(r"[!-~]+", text.strip()):
+        raise ValueError("TMON_TOKEN has spaces or strange letters in it: copy it again")
+    return text.strip()
+
+
+def node_of(token: str) -> str:
+    """The name in ``tmon_<name>.<uid>.<generation>.<signature>``."""
+    match = re.fullmatch(r"tmon_([^.]+)(\.[^.]+){3}", token.strip())
+    if token and not match:
+        raise ValueError("TMON_TOKEN isn't a whole token, which names the node: copy it again")
+    return match[1] if match else ""
+
+
+def parse_number(text: str, name: str, least: float) -> float:
+    """A finite number that isn't less than ``least``."""
+    with contextlib.suppress(ValueError):
+        if math.isfinite(number_ := float(text)) and number_ >= least:
+            return number_
+    raise ValueError(f"{name} {text!r} isn't a number of at least {least}")
+
+
+def parse_ca_file(text: str) -> str:
+    """A file of certificates that can be read, or nothing."""
+    if text and not os.access(text, os.R_OK):
+        raise ValueError(f"TMON_CA_FILE {text!r} can't be read")
+    return text
+
+
+def default_spool() -> str:
+    """Where a service keeps its state, for root, and where a person's programs do, for others."""
+    if os.geteuid() == 0:
+        return "/var/lib/tmon/spool.db"
+    return f"{os.environ.get('XDG_STATE_HOME') or '~/.local/state'}/tmon/spool.db"
+
+
+EXAMPLES = """
+examples:
+  client.py --print                      what do the sensors say?
+  client.py --now --verbose              send at once, and show what happens
+  client.py --command 'load:1=cut -d" " -f1 /proc/loadavg' --command 'door=cat /run/door'
+  client.py --loop 60                    until it is stopped
+"""
+
+COMMAND_HELP = "a shell command that prints one number; repeatable [TMON_COMMANDS, one a line]"
+
+
+SETTINGS = (
+    ("url", URL, "the server, such as http://192.168.1.10:13117"),
+    ("token", TOKEN, "the node's token; given as a flag, all users here can see it in ps"),
+    ("node", NODE, "the node's name, if not the one in the token"),
+    ("sysfs", SYSFS, "where the kernel shows its sensors"),
+    ("spool", SPOOL or default_spool(), "the file in which readings wait"),
+    ("spool-max", SPOOL_MAX, "readings to keep before old ones are thinned out"),
+    ("jitter-s", JITTER_S, "send up to so many seconds later, at random"),
+    ("ca-file", CA_FILE, "certificates to trust for https"),
+)
+
+
+def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+    """The command line; its defaults are the environment, then the settings at the top."""
+    made = argparse.ArgumentParser(
+        prog="client.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, default, text in SETTINGS:
+        variable = f"TMON_{name.upper().replace('-', '_')}"
+        value = environ.get(variable) or default
+        made.add_argument(f"--{name}", default=value, help=f"{text} [{variable}]")
+    made.set_defaults(commands=environ.get("TMON_COMMANDS") or COMMANDS)
+    made.add_argument("--command", action="append", metavar="NAME:UNIT=COMMAND", help=COMMAND_HELP)
+    mode = made.add_mutually_exclusive_group()
+    mode.add_argument("--loop", metavar="SECONDS", help="do it again and again, on the beat")
+    mode.add_argument("--print", action="store_true", help="show the readings, send nothing")
+    mode.add_argument("--status", action="store_true", help="show what is kept, ask nobody")
+    made.add_argument("--now", action="store_true", help="no jitter, no waiting after a failure")
+    made.add_argument("--verbose", action="store_true", help="tell also what goes well")
+    made.add_argument("--version", action="version", version=VERSION)
+    return made
+
+
+def print_readings(settings: Settings, clock: Clock, log: Log) -> int:
+    """Show what the sensors say, as a table."""
+    sensed = sense(settings, clock)
+    width = max((len(reading.sensor) for reading in sensed.readings), default=0)
+    for reading in sensed.readings:
+        print(f"{reading.sensor:<{width}}  {reading.value:>10} {reading.unit or ''}".rstrip())
+    for line in sensed.failures.values():
+        log.say(line)
+    if not sensed.readings:
+        log.say(f"no readings from {settings.sysfs}: see --command in --help")
+    return SENT if sensed.readings else KEPT
+
+
+def print_status(settings: Settings, clock: Clock) -> int:
+    """Show what waits in the spool, and why."""
+    print(f"spool     {settings.spool}")
+    if not settings.spool.exists():
+        print("kept      0: there is no such file yet")
+        return SENT
+    with Spool(settings.spool) as spool:
+        print(*spool.status(clock.now().wall_ms), sep="\n")
+    return SENT
+
+
+def run(args: argparse.Namespace, clock: Clock, log: Log) -> int:
+    """Do what the command line asks for; returns the exit status."""
+    settings = Settings.parse(args)
+    if args.print:
+        return print_readings(settings, clock, log)
+    if args.status:
+        return print_status(settings, clock)
+    with Stop() as stop:
+        client = Client(settings, clock, log, stop)
+        return client.loop() if settings.loop_s else client.round(settings.jitter_s)
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    clock: Clock | None = None,
+) -> int:
+    """Run the client; all but the command line's defaults can be handed in."""
+    args = parser(os.environ if environ is None else environ).parse_args(argv)
+    log = Log(args.verbose)
+    try:
+        return run(args, clock or Clock(), log)
+    except SetupError as error:
+        for problem in error.args:
+            log.say(problem)
+        return WRONG
+    except KeyboardInterrupt:
+        return KEPT
+    except Exception as error:
+        log.unexpected(error)
+        return KEPT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

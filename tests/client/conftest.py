@@ -1,0 +1,45 @@
+"""Fixtures: a moody server, a node with sensors, and the client run inside the test's process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from client import client
+from tests.client.harness import FakeClock, MoodyServer, Node, Once, Ran, SysfsTree
+
+
+@pytest.fixture
+def server() -> Iterator[MoodyServer]:
+    with MoodyServer().running() as server:
+        yield server
+
+
+@pytest.fixture
+def node(tmp_path: Path, server: MoodyServer) -> Node:
+    return Node(tmp_path, server)
+
+
+@pytest.fixture
+def sysfs(node: Node) -> SysfsTree:
+    return node.sysfs
+
+
+@pytest.fixture
+def clock(server: MoodyServer) -> FakeClock:
+    """Shows the right time, and the kernel says so, until a test says otherwise."""
+    return FakeClock(server.time_ms())
+
+
+@pytest.fixture
+def once(node: Node, clock: FakeClock, capfd: pytest.CaptureFixture[str]) -> Once:
+    """Run the client in this process, by the clock of the test."""
+
+    def run(*flags: str, **environ: str) -> Ran:
+        status = client.main(flags, {**node.environ, **environ}, clock)
+        out, err = capfd.readouterr()
+        return Ran(status, out, err)
+
+    return run

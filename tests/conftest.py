@@ -1,0 +1,22 @@
+"""Fixtures that all tests share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.station import Station, station_in_thread
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[Station]:
+    """A station of the test's own."""
+    with station_in_thread(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    """A station for many small cases, each with a node of its own."""
+    with station_in_thread(tmp_path_factory.mktemp("shared")) as running:
+        yield running

@@ -1,0 +1,102 @@
+"""A real Datasette over a real file, on a port the system picks."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+import uvicorn
+from sqlite_utils import Database
+
+from ingest.publish import datasette_for, start
+from ingest.schema import open_for_reading
+
+HOUR_MS = 3_600_000
+MARCH_MS = 1_709_251_200_000  # 2024-03-01T00:00:00Z
+HOSTILE = "<script>document.title='hit'</script>\N{RIGHT-TO-LEFT OVERRIDE}gnp\N{FIRE}"
+
+
+@dataclass
+class Site:
+    """A published database: its address, and its file."""
+
+    url: str
+    path: Path
+
+    def get(self, page: str, **params: str) -> requests.Response:
+        return requests.get(self.url + page, params=params, timeout=10)
+
+    def rows(self, page: str, **params: str) -> list[dict[str, Any]]:
+        answer = self.get(page + ".json", _shape="array", **params)
+        assert answer.status_code == 200, answer.text
+        rows: list[dict[str, Any]] = answer.json()
+        return rows
+
+    def ask(self, sql: str) -> requests.Response:
+        return self.get("/tmon/-/query.json", sql=sql)
+
+    def values(self, sql: str) -> list[Any]:
+        """The first column of what SQL on the file itself gives."""
+        return [row[0] for row in open_for_reading(self.path).execute(sql)]
+
+
+Serve = Callable[[Path], Site]
+
+
+@contextmanager
+def served(path: Path) -> Iterator[Site]:
+    """The site that ``tmon serve`` makes of ``path``."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    datasette = datasette_for(path)
+    server = uvicorn.Server(uvicorn.Config(datasette.app(), log_level="error"))
+
+    async def serve() -> None:
+        await start(datasette)
+        await server.serve(sockets=[listening])
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", path)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def fill(db: Database) -> None:
+    """Two nodes: ``attic`` hourly in March 2024 with a gap of a week, ``basement`` alive."""
+    now_ms = int(time.time() * 1000)
+    for name in ("attic", "basement", "cellar"):
+        db.execute(
+            "insert into nodes (name, uid, description, created_ms) values (?, ?, ?, ?)",
+            (name, f"uid-{name}", HOSTILE, MARCH_MS),
+        )
+    sensors = [
+        (1, "attic", "temperature", "°C"),
+        (2, "basement", "temperature", "°C"),
+        (3, "basement", "humidity", "%"),
+        (4, "basement", "load", None),
+    ]
+    for sensor in sensors:
+        db.execute("insert into sensors (id, node, name, unit) values (?, ?, ?, ?)", sensor)
+    hours = [hour for hour in range(20 * 24) if not 5 * 24 < hour < 12 * 24]
+    attic = [(1, MARCH_MS + hour * HOUR_MS, 10 + hour % 24 / 2) for hour in hours]
+    basement = [
+        (sensor, now_ms - minute * 60_000 - sensor, value)
+        for minute in range(200)
+        for sensor, value in ((2, 21.4379), (3, 61.0), (4, 0.25))
+    ]
+    for reading in attic + basement:
+        db.execute("insert into readings (sensor, measured_ms, value) values (?, ?, ?)", reading)
+    db.execute(
+        "insert into rejected (received_ms, node, sensor, measured, value, code, reason)"
+        " values (?, 'basement', 'temperature', 'soon', ?, 'implausible_time', 'too late')",
+        (now_ms, HOSTILE),
+    )

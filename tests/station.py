@@ -1,0 +1,141 @@
+"""A station to test: the real app, on a real port, over a real file."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+import uvicorn
+from sqlite_utils import Database
+
+from ingest import tokens
+from ingest.app import create_app
+from ingest.limits import LimitedProtocol
+from ingest.schema import open_for_reading
+from ingest.settings import Settings
+
+
+class Station:
+    """Where a station is, and what one can ask of it from outside."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.path = folder / "tmon.db"
+        self.url = url
+        self.settings = Settings.load({"TMON_DB": str(self.path)})
+        self.http = requests.Session()
+        self.http.trust_env = False
+
+    def token(self, node: str = "basement") -> str:
+        return next(tokens.get_all(self.settings, [node]))
+
+    def post(self, body: Any, *, node: str = "basement", **kwargs: Any) -> requests.Response:
+        """Post JSON, or bytes as they are, as ``node``."""
+        headers = {"Authorization": f"Bearer {self.token(node)}", **kwargs.pop("headers", {})}
+        how = {"data": body} if isinstance(body, bytes) else {"json": body}
+        return self.http.post(f"{self.url}/readings", headers=headers, timeout=20, **how, **kwargs)
+
+    def query(self, sql: str, parameters: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a second connection sees, as Datasette has one."""
+        with open_for_reading(self.path) as db:
+            return list(db.execute(sql, list(parameters)).fetchall())
+
+    def count(self, table: str = "readings") -> int:
+        return int(self.query(f"select count(*) from {table}")[0][0])
+
+
+@contextmanager
+def station_in_thread(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Station]:
+    """The ingest app under uvicorn in a thread of this process."""
+    settings = Settings.load({"TMON_DB": str(folder / "tmon.db"), **(environ or {})})
+    with running(create_app(settings), LimitedProtocol) as url:
+        yield Station(folder, url)
+
+
+@contextmanager
+def running(app: Any, protocol: type[LimitedProtocol]) -> Iterator[str]:
+    """Any ASGI app on a port the system picks."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=protocol, log_config=None, lifespan="auto", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=[[listening]])
+    thread.start()
+    wait_for(lambda: server.started)
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+class Process:
+    """``tmon`` with some arguments as a process of its own, and the addresses it printed."""
+
+    def __init__(self, folder: Path, *arguments: str, environ: Mapping[str, str] | None = None):
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "ingest.cli", *arguments],
+            cwd=folder,
+            env={**os.environ, **(environ or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def addresses(self, count: int) -> dict[str, str]:
+        """The first ``count`` lines it prints: name and address, without the path."""
+        assert self.popen.stdout is not None
+        lines = [self.popen.stdout.readline().split() for _ in range(count)]
+        return {name: url.split("/", 3)[0] + "//" + url.split("/", 3)[2] for name, url in lines}
+
+    def end(self) -> tuple[int, str]:
+        """Its exit status and what it wrote to stderr."""
+        _, stderr = self.popen.communicate(timeout=20)
+        return self.popen.returncode, stderr
+
+    def kill(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.communicate(timeout=20)
+
+
+def tmon(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Any:
+    """Run ``tmon`` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "ingest.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, **(environ or {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def wait_for(condition: Any, seconds: float = 15) -> None:
+    """Wait until something holds, and fail if it doesn't in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def hourly_equals_raw(db: Database) -> bool:
+    """Whether ``hourly`` says what SQL over the raw readings says."""
+    query = """
+        with raw as (
+            select sensor, measured_ms - ((measured_ms % 3600000) + 3600000) % 3600000 as hour_ms,
+                count(*) as n, sum(value) as sum, min(value) as min, max(value) as max
+            from readings group by 1, 2
+        )
+        select count(*) from raw full join hourly using (sensor, hour_ms)
+        where raw.n is not hourly.n or raw.min is not hourly.min or raw.max is not hourly.max
+            or abs(raw.sum - hourly.sum) > 1e-9 * max(1, abs(raw.sum))
+    """
+    return bool(db.execute(query).fetchone()[0] == 0)

@@ -1,0 +1,134 @@
+"""The commands: stdout is the answer, stderr is the talk, errors are one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.station import tmon
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(folder: Path, *command: str) -> Any:
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_token_get_prints_the_token_alone(tmp_path: Path) -> None:
+    first = tmon(tmp_path, "token", "get", "basement", "attic")
+    assert first.returncode == 0
+    tokens = first.stdout.splitlines()
+    assert [token.split(".")[0] for token in tokens] == ["tmon_basement", "tmon_attic"]
+    again = tmon(tmp_path, "token", "get", "basement")
+    assert (again.stdout.splitlines(), again.stderr) == (tokens[:1], "")
+
+
+def test_three_ways_give_the_same_token(tmp_path: Path) -> None:
+    by_tmon = tmon(tmp_path, "token", "get", "basement")
+    by_manage = run(tmp_path, sys.executable, str(ROOT / "manage.py"), "get_token", "basement")
+    sqlite_utils = [sys.executable, "-m", "sqlite_utils", "token", "insert", "tmon.db", "basement"]
+    by_sqlite_utils = run(tmp_path, *sqlite_utils)
+    assert by_tmon.stdout == by_manage.stdout == by_sqlite_utils.stdout != ""
+
+
+def test_manage_lists_and_runs_through_the_same_code(tmp_path: Path) -> None:
+    tmon(tmp_path, "token", "get", "basement")
+    manage = [sys.executable, str(ROOT / "manage.py")]
+    assert run(tmp_path, *manage, "list").stdout == tmon(tmp_path, "token", "list").stdout
+    assert "--datasette-port" in run(tmp_path, *manage, "run", "--help").stdout
+
+
+def test_tokens_are_listed_but_not_shown(tmp_path: Path) -> None:
+    token = tmon(tmp_path, "token", "get", "basement").stdout.strip()
+    tmon(tmp_path, "token", "revoke", "basement")
+    listed = tmon(tmp_path, "token", "list", "--json").stdout
+    [row] = json.loads(listed)
+    assert (row["node"], row["generation"]) == ("basement", 1)
+    assert row["revoked_at"].endswith("Z")
+    assert token not in listed
+    assert token.rpartition(".")[2] not in tmon(tmp_path, "token", "list").stdout
+
+
+def test_rotate_gives_another_token(tmp_path: Path) -> None:
+    old = tmon(tmp_path, "token", "get", "basement").stdout
+    new = tmon(tmp_path, "token", "rotate", "basement").stdout
+    assert old != new == tmon(tmp_path, "token", "get", "basement").stdout
+
+
+def test_a_node_is_described_and_listed(tmp_path: Path) -> None:
+    tmon(tmp_path, "token", "get", "basement")
+    place = ["--description", "by the boiler", "--latitude", "52.5", "--longitude", "-13.4"]
+    assert tmon(tmp_path, "node", "set", "basement", *place).returncode == 0
+    tmon(tmp_path, "node", "set", "basement", "--silent-after", "7200")
+    [row] = json.loads(tmon(tmp_path, "node", "list", "--json").stdout)
+    assert (row["description"], row["latitude"], row["longitude"], row["silent_after_s"]) == (
+        "by the boiler",
+        52.5,
+        -13.4,
+        7200,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["token", "get", "a/b"], "a/b"),
+        (["token", "rotate", "cellar"], "cellar"),
+        (["token", "revoke", "cellar"], "cellar"),
+        (["node", "set", "cellar", "--latitude", "1"], "cellar"),
+        (["node", "set", "basement", "--latitude", "91"], "latitude"),
+        (["node", "set", "basement", "--latitude", "nan"], "latitude"),
+        (["node", "set", "basement", "--silent-after", "0"], "silent_after_s"),
+        (["token", "list", "--db", "missing.db"], "missing.db"),
+        (["token", "get", "x", "--db", "no/such/folder.db"], "folder.db"),
+        (["token", "get", "x", "--secret-file", "no/such/secret"], "secret"),
+        (["token", "get", "x", "--db", str(ROOT / "LICENSE")], "LICENSE"),
+        (["serve", "--port", "http"], "TMON_PORT"),
+        (["serve", "--host", "no.such.host.invalid"], "no.such.host"),
+        (["serve", "datasette", "--db", "missing.db"], "missing.db"),
+    ],
+)
+def test_an_error_is_one_line_that_names_the_cause(
+    tmp_path: Path, arguments: list[str], names: str
+) -> None:
+    tmon(tmp_path, "token", "get", "basement")
+    failed = tmon(tmp_path, *arguments)
+    assert failed.returncode == 1
+    assert names in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1, failed.stderr
+    assert failed.stdout == ""
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    for command in (
+        ["serve"],
+        ["import"],
+        ["token", "get"],
+        ["token", "list"],
+        ["token", "rotate"],
+        ["token", "revoke"],
+        ["node", "set"],
+        ["node", "list"],
+    ):
+        shown = tmon(Path.cwd(), *command, "--help").stdout
+        assert f"tmon {' '.join(command)}" in shown.partition("Example")[2], command
+
+
+def test_a_missing_installation_is_told(tmp_path: Path) -> None:
+    (tmp_path / "manage.py").write_text((ROOT / "manage.py").read_text())
+    alone = subprocess.run(
+        [sys.executable, "-S", "manage.py", "list"],  # -S: without site-packages
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert alone.returncode == 1
+    assert "make install" in alone.stderr

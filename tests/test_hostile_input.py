@@ -1,0 +1,105 @@
+"""No bytes that anybody can send give a 500, or anything but one clear answer."""
+
+import gzip
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.station import Station
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=True, allow_infinity=True)
+    | st.text(max_size=80)
+    | st.text(st.characters(categories=["Cs", "Cc", "Cf", "Lo"]), max_size=4)
+    | st.sampled_from(["°C", "°F", "%", "temperature", "2026-11-20T12:00:00Z", "9999-12-31T23:59Z"])
+)
+FIELDS = st.sampled_from(
+    ["sensor", "value", "unit", "measured_at", "measured_ms", "age_s", "node", "readings", "other"]
+)
+ITEMS = st.dictionaries(FIELDS, SCALARS | st.lists(SCALARS, max_size=2), max_size=6) | SCALARS
+DOCUMENTS = (
+    ITEMS
+    | st.lists(ITEMS, max_size=8)
+    | st.fixed_dictionaries(
+        {"readings": st.lists(ITEMS, max_size=5)}, optional={"node": SCALARS, "other": SCALARS}
+    )
+)
+BODIES = (
+    DOCUMENTS.map(lambda document: json.dumps(document).encode())
+    | st.lists(DOCUMENTS, max_size=5).map(
+        lambda documents: b"\n".join(json.dumps(one).encode() for one in documents)
+    )
+    | st.binary(max_size=300)
+    | DOCUMENTS.map(lambda document: gzip.compress(json.dumps(document).encode()))
+    | st.integers(1, 5000).map(
+        lambda digits: b'[{"value": 1, "measured_ms": %s}]' % (b"9" * digits)
+    )
+)
+
+
+@given(
+    body=BODIES,
+    encoding=st.sampled_from(["", "gzip", "x-gzip", "identity", "br"]),
+    content_type=st.sampled_from(["", "application/json", "application/x-ndjson; charset=utf-8"]),
+)
+@settings(
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_no_body_gives_a_500(
+    shared: Station, body: bytes, encoding: str, content_type: str
+) -> None:
+    before = shared.count()
+    answer = shared.post(body, headers={"Content-Encoding": encoding, "Content-Type": content_type})
+    assert answer.status_code in (201, 400, 403, 413, 415), answer.text
+    if answer.status_code == 201:
+        assert shared.count() == before + answer.json()["accepted"]
+    else:
+        assert set(answer.json()) == {"error", "code"}
+        assert shared.count() == before
+
+
+@given(authorization=st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"])))
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_authorization_but_a_token_lets_in(shared: Station, authorization: str) -> None:
+    for header in (authorization, f"Bearer {authorization}", f"Bearer tmon_{authorization}"):
+        answer = shared.http.post(
+            f"{shared.url}/readings",
+            data=b'{"value": 1}',
+            headers={"Authorization": header.strip().encode("latin-1")},
+            timeout=10,
+        )
+        assert answer.status_code == 401
+
+
+def _cut_anywhere(token: str) -> Iterator[str]:
+    for place in range(0, len(token), 7):
+        yield token[:place] + token[place + 1 :]
+        yield token[:place] + ("x" if token[place] != "x" else "y") + token[place + 1 :]
+
+
+def test_no_change_to_a_token_lets_in(shared: Station) -> None:
+    for altered in _cut_anywhere(shared.token()):
+        answer = shared.http.post(
+            f"{shared.url}/readings",
+            data=b'{"value": 1}',
+            headers={"Authorization": f"Bearer {altered}"},
+            timeout=10,
+        )
+        assert answer.status_code == 401
+        assert altered not in answer.text
+
+
+@pytest.mark.parametrize("name", ["Bearer", "bearer", "BEARER"])
+def test_the_scheme_is_written_in_any_case(shared: Station, name: str) -> None:
+    headers = {"Authorization": f"{name} {shared.token()}"}
+    body = b'{"sensor": "%s", "value": 1}' % name.encode()
+    answer = shared.http.post(f"{shared.url}/readings", data=body, headers=headers, timeout=10)
+    assert answer.status_code == 201

@@ -1,0 +1,74 @@
+"""Imports run one way, and every module has its room."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# What a module of ingest may import of ours; a new module names its room here.
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "schema": set(),
+    "settings": set(),
+    "reading": set(),
+    "rate": {"errors"},
+    "limits": {"errors"},
+    "wire.json": {"errors", "reading"},
+    "nodes": {"errors", "reading", "schema"},
+    "tokens": {"errors", "reading", "schema", "settings", "nodes"},
+    "store": {"reading", "schema"},
+    "writer": {"errors", "reading", "schema", "store"},
+    "api": {"errors", "reading", "nodes", "rate", "limits", "tokens", "wire.json"},
+    "app": {"api", "errors", "rate", "schema", "settings", "store", "tokens", "writer"},
+    "publish": {"errors"},
+    "serve": {"app", "errors", "limits", "publish", "schema", "settings"},
+    "history": {"errors", "nodes", "reading", "schema", "store"},
+    "cli": {"errors", "history", "nodes", "schema", "serve", "settings", "tokens"},
+    "sqlite_utils_plugin": {"cli", "settings", "tokens"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules a file imports, wherever in it."""
+    for statement in ast.walk(ast.parse(path.read_text())):
+        if isinstance(statement, ast.Import):
+            yield from (name.name for name in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            assert statement.level == 0, f"{path}: relative imports hide the room"
+            yield str(statement.module)
+            yield from (f"{statement.module}.{name.name}" for name in statement.names)
+
+
+def modules(folder: str) -> dict[str, Path]:
+    found = {
+        ".".join(path.relative_to(ROOT / folder).with_suffix("").parts): path
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert found
+    return found
+
+
+def test_every_module_of_ingest_has_a_room() -> None:
+    assert set(modules("ingest")) == set(ROOMS)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_module_imports_only_what_its_room_allows(name: str) -> None:
+    ours = {module.removeprefix("ingest.") for module in imports(modules("ingest")[name])}
+    assert ours & set(ROOMS) <= ROOMS[name]
+
+
+@pytest.mark.parametrize("folder", ["client", "plugins"])
+def test_client_and_plugins_import_nothing_of_ours(folder: str) -> None:
+    for path in modules(folder).values():
+        tops = {module.partition(".")[0] for module in imports(path)}
+        assert not tops & {"ingest", "watch", "client", "plugins"}, path
+
+
+def test_modules_stay_small() -> None:
+    for name, path in {**modules("ingest"), **modules("plugins")}.items():
+        assert len(path.read_text().splitlines()) <= 300, name

@@ -1,0 +1,177 @@
+"""``tmon serve``: two processes that start together and stop together."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from ingest.schema import open_database, open_for_reading
+from tests.station import Process, tmon, wait_for
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Process]:
+    process = Process(tmp_path, "serve", "--port", "0", "--datasette-port", "0")
+    yield process
+    process.kill()
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def children(process: Process) -> dict[str, int]:
+    """The two processes' ids, by name."""
+    listed = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(process.popen.pid)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line.split() for line in listed.stdout.splitlines()]
+    return {line[line.index("serve") + 1]: int(line[0]) for line in lines}
+
+
+def free(url: str) -> bool:
+    """Whether nobody listens there any more."""
+    port = int(url.rpartition(":")[2])
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_reading_goes_in_at_one_and_comes_out_at_the_other(
+    served: Process, tmp_path: Path
+) -> None:
+    urls = served.addresses(2)
+    token = tmon(tmp_path, "token", "get", "basement").stdout.strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    posted = requests.post(
+        f"{urls['ingest']}/readings", json={"value": 21.5}, headers=headers, timeout=10
+    )
+    assert posted.status_code == 201
+    shown = requests.get(f"{urls['datasette']}/tmon/readings.json?_shape=objects", timeout=10)
+    [row] = shown.json()["rows"]
+    assert row["value"] == 21.5
+    assert row["measured_at"].endswith("Z")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_both_cleanly(served: Process, number: signal.Signals) -> None:
+    urls = served.addresses(2)
+    wait_for(lambda: answers(f"{urls['ingest']}/healthz"))
+    wait_for(lambda: answers(f"{urls['datasette']}/tmon.json"))
+    started = time.monotonic()
+    os.killpg(served.popen.pid, number)  # as a terminal does with Ctrl-C
+    assert served.end() == (0, served_secret_line())
+    assert time.monotonic() - started < 10
+    assert all(map(free, urls.values()))
+
+
+def served_secret_line() -> str:
+    """All that a clean run says on stderr: the ingest process made the secret."""
+    return (
+        "tmon.tokens: made tmon.db.secret, which signs the tokens: "
+        "keep a copy where the backups are\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["ingest", "datasette"])
+def test_if_one_dies_all_stop_and_say_why(served: Process, name: str) -> None:
+    urls = served.addresses(2)
+    wait_for(lambda: len(children(served)) == 2)
+    wait_for(lambda: answers(f"{urls['ingest']}/healthz"))
+    os.kill(children(served)[name], signal.SIGKILL)
+    status, stderr = served.end()
+    assert status == 1
+    assert f"{name} was killed by SIGKILL" in stderr
+    assert all(map(free, urls.values()))
+
+
+def test_kill_9_of_the_parent_leaves_no_orphan(served: Process) -> None:
+    urls = served.addresses(2)
+    wait_for(lambda: len(children(served)) == 2)
+    assert {os.getpgid(pid) for pid in children(served).values()} == {served.popen.pid}
+    served.popen.kill()
+    wait_for(lambda: all(map(free, urls.values())))
+
+
+def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        failed = tmon(tmp_path, "serve", "--port", "0", "--datasette-port", port)
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1] == (
+        f"Error: datasette: 127.0.0.1 port {port}: "
+        "the port is taken; set TMON_DATASETTE_PORT to another"
+    )
+
+
+def test_a_broken_metadata_file_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "metadata.yml").write_text("title: [unclosed")
+    failed = tmon(tmp_path, "serve", "--port", "0", "--datasette-port", "0")
+    assert failed.returncode == 1
+    assert "metadata.yml" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_sigterm_answers_what_was_taken(tmp_path: Path) -> None:
+    process = Process(tmp_path, "serve", "ingest", "--port", "0")
+    url = process.addresses(1)["ingest"]
+    token = tmon(tmp_path, "token", "get", "basement").stdout.strip()
+    statuses: list[int] = []
+
+    def post(i: int) -> None:
+        answer = requests.post(
+            f"{url}/readings",
+            json={"sensor": f"s{i}", "value": i},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=15,
+        )
+        statuses.append(answer.status_code)
+
+    with open_database(tmp_path / "tmon.db") as db:
+        db.execute("begin immediate")  # so that what comes now has to wait
+        threads = [threading.Thread(target=post, args=[i]) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        health = f"{url}/healthz"
+        wait_for(lambda: requests.get(health, timeout=5).json()["backlog"] == 8)
+        started = time.monotonic()
+        process.popen.terminate()
+        time.sleep(0.5)
+        db.execute("rollback")
+    for thread in threads:
+        thread.join()
+    process.end()
+    assert time.monotonic() - started < 10
+    assert statuses == [201] * 8
+    with open_for_reading(tmp_path / "tmon.db") as db:
+        assert db.table("readings").count == 8
+
+
+def test_a_file_of_any_name_is_published_as_tmon(tmp_path: Path) -> None:
+    process = Process(
+        tmp_path, "serve", "--db", "my lab.sqlite", "--port", "0", "--datasette-port", "0"
+    )
+    try:
+        url = process.addresses(2)["datasette"]
+        wait_for(lambda: answers(f"{url}/tmon/readings.json"))
+        databases = requests.get(f"{url}/.json", timeout=10).json()
+        assert "tmon" in json.dumps(databases)
+        assert "my lab" not in json.dumps(databases)
+    finally:
+        process.kill()

@@ -1,0 +1,151 @@
+"""Tokens: the same each time, refused within a second of being rotated or revoked."""
+
+import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ingest import nodes, tokens
+from ingest.errors import InvalidName, Revoked, UnknownNode
+from ingest.schema import open_database
+from ingest.settings import Settings
+from tests.station import Station, wait_for
+
+
+def settings_in(folder: Path, **environ: str) -> Settings:
+    return Settings.load({"TMON_DB": str(folder / "tmon.db"), **environ})
+
+
+def test_asking_again_gives_the_same_token(tmp_path: Path) -> None:
+    first = list(tokens.get_all(settings_in(tmp_path), ["basement", "attic"]))
+    again = list(tokens.get_all(settings_in(tmp_path), ["basement", "attic"]))
+    assert first == again
+    assert first[0] != first[1]
+    assert first[0].startswith("tmon_basement.")
+    assert first[0].count(".") == 3
+
+
+def test_the_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        secrets = set(pool.map(lambda _: tokens.station_secret(settings), range(32)))
+    assert len(secrets) == 1
+    assert len(secrets.pop()) == 64
+    assert stat.S_IMODE(settings.secret_file.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["tmon.db.secret"]
+
+
+def test_another_secret_makes_other_tokens(tmp_path: Path) -> None:
+    mine = settings_in(tmp_path, TMON_SECRET="a" * 32)
+    other = settings_in(tmp_path, TMON_SECRET="b" * 32)
+    assert list(tokens.get_all(mine, ["basement"])) != list(tokens.get_all(other, ["basement"]))
+
+
+def test_the_database_holds_no_secret(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    [token] = tokens.get_all(settings, ["basement"])
+    signature = token.rpartition(".")[2].encode()
+    stored = b"".join(
+        path.read_bytes() for path in tmp_path.glob("tmon.db*") if path.suffix != ".secret"
+    )
+    assert signature not in stored
+    assert tokens.station_secret(settings) not in stored
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "a.b", "-a", "ä", "a" * 65, "a\n"])
+def test_a_node_has_a_plain_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidName, match="ASCII"):
+        list(tokens.get_all(settings_in(tmp_path), [name]))
+
+
+def test_rotation_takes_effect_within_a_second(station: Station) -> None:
+    old = {"Authorization": f"Bearer {station.token()}"}
+    assert station.post({"value": 1}).status_code == 201
+    with open_database(station.path) as db:
+        signer = tokens.Tokens(tokens.station_secret(station.settings))
+        new = tokens.rotate(db, signer, "basement")
+    rotated = time.monotonic()
+    wait_for(lambda: station.post({"value": 2}, headers=old).status_code == 401, seconds=1)
+    assert time.monotonic() - rotated < 1
+    assert new == station.token()
+    assert station.post({"value": 3}).status_code == 201
+    assert "outdated" in station.post({"value": 2}, headers=old).json()["error"]
+
+
+def test_revocation_takes_effect_within_a_second(station: Station) -> None:
+    token = {"Authorization": f"Bearer {station.token()}"}
+    assert station.post({"value": 1}).status_code == 201
+    with open_database(station.path) as db:
+        tokens.revoke(db, "basement")
+        signer = tokens.Tokens(tokens.station_secret(station.settings))
+        url = f"{station.url}/readings"
+
+        def refused() -> bool:
+            answer = station.http.post(url, json={"value": 2}, headers=token, timeout=5)
+            return (answer.status_code, answer.json().get("code")) == (403, "revoked")
+
+        wait_for(refused, seconds=1)
+        with pytest.raises(Revoked, match="rotate"):
+            station.token()
+        new = {"Authorization": f"Bearer {tokens.rotate(db, signer, 'basement')}"}
+        wait_for(
+            lambda: (
+                station.http.post(url, json={"value": 3}, headers=new, timeout=5).status_code == 201
+            ),
+            seconds=1,
+        )
+
+
+def test_only_a_node_there_is_can_be_rotated_or_revoked(tmp_path: Path) -> None:
+    with open_database(tmp_path / "tmon.db", create=True) as db:
+        with pytest.raises(UnknownNode, match="cellar"):
+            tokens.revoke(db, "cellar")
+        with pytest.raises(UnknownNode, match="cellar"):
+            tokens.rotate(db, tokens.Tokens(b"x"), "cellar")
+
+
+def test_a_node_speaks_only_for_itself(station: Station) -> None:
+    station.token("attic")
+    for body in ({"node": "attic", "readings": []}, {"node": "attic", "value": 1}):
+        answer = station.post(body)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert station.count() == 0
+
+
+def test_a_renamed_node_keeps_its_token_and_both_names(station: Station) -> None:
+    old_token = station.token()
+    station.post({"value": 1})
+    with open_database(station.path) as db:
+        db.execute("update nodes set name = 'cellar'")
+    headers = {"Authorization": f"Bearer {old_token}"}
+    for name in ("basement", "cellar"):
+        body = {"node": name, "readings": [{"sensor": "temperature", "value": 2}]}
+
+        def sent(body: object = body) -> bool:
+            answer = station.http.post(
+                f"{station.url}/readings", json=body, headers=headers, timeout=5
+            )
+            return bool(answer.status_code == 201)
+
+        wait_for(sent, seconds=1)
+    assert station.query("select node, name, count(*) from sensors") == [
+        ("cellar", "temperature", 1)
+    ]
+
+
+def test_a_new_node_under_an_old_name_has_another_token(tmp_path: Path) -> None:
+    [old] = tokens.get_all(settings_in(tmp_path), ["basement"])
+    with open_database(tmp_path / "tmon.db") as db:
+        db.execute("update nodes set name = 'cellar'")
+    [new] = tokens.get_all(settings_in(tmp_path), ["basement"])
+    assert old != new
+
+
+def test_what_is_known_of_a_node_can_be_set(tmp_path: Path) -> None:
+    with open_database(tmp_path / "tmon.db", create=True) as db:
+        nodes.find_or_make(db, "basement")
+        nodes.describe(db, "basement", {"description": "by the boiler", "latitude": 52.5})
+        [row] = nodes.described(db)
+    assert (row["description"], row["latitude"], row["longitude"]) == ("by the boiler", 52.5, None)
