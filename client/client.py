@@ -72,7 +72,7 @@ COMMAND_TIMEOUT_S = 10
 BATCH_READINGS = 500  # about 50 kB, far below the server's 1 MiB
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 30
 CHUNK_BYTES, ANSWER_MAX_CHUNKS = 1 << 14, 64
-BACKOFF_FIRST_S, BACKOFF_MAX_S = 15, 15 * 60  # an hourly run is never made to wait for another
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 5, 5 * 60  # a server that is back is found soon
 TELL_AGAIN_MS = 24 * 3_600_000
 
 OFFSET_GOOD_FOR_MS = 6 * 3_600_000  # a crystal off by 50 ppm drifts a second in that time
@@ -116,9 +116,8 @@ class BadReading(ValueError):
 class Kept(Exception):
     """The server didn't take the readings; they stay in the spool."""
 
-    def __init__(self, reason: str, status: int = KEPT, retry_after_s: float = 0) -> None:
+    def __init__(self, reason: str, retry_after_s: float = 0) -> None:
         super().__init__(reason)
-        self.status = status
         self.retry_after_s = retry_after_s
 
 
@@ -702,40 +701,23 @@ class Spool:
             few = "DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?"
             self._db.execute(few, (REFUSED_MAX,))
 
-    # -- trouble
-
-    def back_off(self, kept: Kept, now_ms: int) -> None:
-        """Wait before the next attempt: longer each time, and not all nodes alike."""
-        with self._transaction():
-            failures = self.recall("failures")
-            wait_s = max(kept.retry_after_s, BACKOFF_FIRST_S * 2 ** min(failures, 10))
-            wait_s += spread(wait_s / 4)
-            self.remember("failures", failures + 1)
-            self.remember("status", kept.status)
-            self.remember("next_attempt_ms", now_ms + int(min(wait_s, BACKOFF_MAX_S) * 1000))
-
-    def wait_ms(self, now_ms: int) -> int:
-        """How long until the next attempt; not for longer than we ever wait, should clocks jump."""
-        wait_ms = self.recall("next_attempt_ms") - now_ms
-        return int(wait_ms) if 0 < wait_ms <= BACKOFF_MAX_S * 1000 else 0
+    # -- for people
 
     def recovered(self) -> None:
-        """All was sent: no trouble to remember."""
-        if self.recall("failures") or self._one("SELECT count(*) FROM news WHERE topic='server'"):
+        """All was sent: trouble with the server would be news again."""
+        if self._one("SELECT count(*) FROM news WHERE topic = 'server'"):
             with self._transaction():
-                self.forget("failures", "status", "next_attempt_ms")
                 self.is_over("server")
 
-    def status(self, now_ms: int) -> Iterator[str]:
+    def status(self) -> Iterator[str]:
         """What a person wants to know, a line each."""
         count, oldest, newest = self._db.execute(
             "SELECT count(*), min(coalesce(measured_ms, wall_ms)),"
             " max(coalesce(measured_ms, wall_ms)) FROM readings"
         ).fetchone()
         yield f"kept      {count}" + (f", from {at(oldest)} to {at(newest)}" if count else "")
-        sent_ms, wait_ms = self.recall("sent_ms"), self.wait_ms(now_ms)
+        sent_ms = self.recall("sent_ms")
         yield f"last sent {at(sent_ms) if sent_ms else 'never'}"
-        yield f"next try  {at(now_ms + wait_ms) if wait_ms else 'at the next run'}"
         for (gist,) in self._db.execute(
             "SELECT gist FROM news WHERE topic = 'server' OR topic LIKE '%sensor%' ORDER BY told_ms"
         ):
@@ -833,7 +815,6 @@ class Answer:
         after = re.fullmatch("[0-9]{1,6}", self.headers.get("Retry-After", ""))
         return Kept(
             "; ".join(filter(None, reasons)),
-            WRONG if self.status in {401, 403} else KEPT,
             int(after[0]) if after else 0,
         )
 
@@ -1085,6 +1066,28 @@ class Stop:
             select.select([self._reader], [], [], max(0, seconds))
 
 
+class Backoff:
+    """How long a server that fails is left in peace: longer each time, and not all nodes alike.
+
+    It lives as long as the process. A run from cron tries once, and the next run is its retry.
+    """
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._until_s = 0.0
+
+    def failed(self, retry_after_s: float) -> None:
+        wait_s = max(retry_after_s, BACKOFF_FIRST_S * 2 ** min(self._failures, 10))
+        self._failures += 1
+        self._until_s = time.monotonic() + min(wait_s + spread(wait_s / 4), BACKOFF_MAX_S)
+
+    def ended(self) -> None:
+        self._failures = 0
+
+    def left_s(self) -> float:
+        return self._until_s - time.monotonic() if self._failures else 0
+
+
 class Client:
     """One node: senses, keeps, sends."""
 
@@ -1093,6 +1096,7 @@ class Client:
         self._clock = clock
         self._log = log
         self._stop = stop
+        self._backoff = Backoff()
 
     def loop(self) -> int:
         """A round every so many seconds until asked to stop; slow sensors don't shift the beat."""
@@ -1146,10 +1150,10 @@ class Client:
     def _send(self, spool: Spool, news: News, jitter_s: float) -> int:
         if spool.is_empty():
             return SENT
-        wait_ms = spool.wait_ms(self._clock.now().wall_ms)
-        if wait_ms and not self._settings.at_once:
-            self._log.detail(f"the last attempt failed: the next is in {wait_ms // 1000} s")
-            return int(spool.recall("status", KEPT))
+        left_s = self._backoff.left_s()
+        if left_s > 0:
+            self._log.detail(f"the last attempt failed: the next is in {left_s:.0f} s")
+            return KEPT
         self._stop.wait(spread(jitter_s))
         if self._stop.asked:
             return KEPT
@@ -1166,8 +1170,9 @@ class Client:
                 count = sender.send(lambda: self._stop.asked)
             except Kept as kept:
                 news.tell("server", f"{kept}; the readings are kept and sent later")
-                spool.back_off(kept, self._clock.now().wall_ms)
-                return kept.status
+                self._backoff.failed(kept.retry_after_s)
+                return KEPT
+        self._backoff.ended()
         spool.recovered()
         self._log.detail(f"sent {count} readings to {self._settings.url}")
         return SENT
@@ -1189,7 +1194,6 @@ class Settings:
     jitter_s: float
     ca_file: str
     commands: tuple[Probe, ...]
-    at_once: bool
     loop_s: float
 
     @classmethod
@@ -1207,12 +1211,11 @@ class Settings:
             "sysfs": lambda: Path(args.sysfs),
             "spool": lambda: Path(args.spool).expanduser().absolute(),
             "spool_max": lambda: int(parse_number(args.spool_max, "TMON_SPOOL_MAX", 2)),
-            "jitter_s": lambda: 0 if args.now else parse_number(args.jitter_s, "TMON_JITTER_S", 0),
+            "jitter_s": lambda: parse_number(args.jitter_s, "TMON_JITTER_S", 0),
             "ca_file": lambda: parse_ca_file(args.ca_file),
             "commands": lambda: tuple(
                 map(command_probe, args.command or filter(str.strip, args.commands.splitlines()))
             ),
-            "at_once": lambda: args.now,
             "loop_s": lambda: parse_number(args.loop, "--loop", 0.1) if args.loop else 0,
         }
         values: dict[str, Any] = {}
@@ -1280,7 +1283,7 @@ def default_spool() -> str:
 EXAMPLES = """
 examples:
   client.py --print                      what do the sensors say?
-  client.py --now --verbose              send at once, and show what happens
+  client.py --jitter-s 0 --verbose       send at once, and show what happens
   client.py --command 'load:1=cut -d" " -f1 /proc/loadavg' --command 'door=cat /run/door'
   client.py --loop 60                    until it is stopped
 """
@@ -1318,7 +1321,6 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     mode.add_argument("--loop", metavar="SECONDS", help="do it again and again, on the beat")
     mode.add_argument("--print", action="store_true", help="show the readings, send nothing")
     mode.add_argument("--status", action="store_true", help="show what is kept, ask nobody")
-    made.add_argument("--now", action="store_true", help="no jitter, no waiting after a failure")
     made.add_argument("--verbose", action="store_true", help="tell also what goes well")
     made.add_argument("--version", action="version", version=VERSION)
     return made
@@ -1337,14 +1339,14 @@ def print_readings(settings: Settings, clock: Clock, log: Log) -> int:
     return SENT if sensed.readings else KEPT
 
 
-def print_status(settings: Settings, clock: Clock) -> int:
+def print_status(settings: Settings) -> int:
     """Show what waits in the spool, and why."""
     print(f"spool     {settings.spool}")
     if not settings.spool.exists():
         print("kept      0: there is no such file yet")
         return SENT
     with Spool(settings.spool) as spool:
-        print(*spool.status(clock.now().wall_ms), sep="\n")
+        print(*spool.status(), sep="\n")
     return SENT
 
 
@@ -1354,7 +1356,7 @@ def run(args: argparse.Namespace, clock: Clock, log: Log) -> int:
     if args.print:
         return print_readings(settings, clock, log)
     if args.status:
-        return print_status(settings, clock)
+        return print_status(settings)
     with Stop() as stop:
         client = Client(settings, clock, log, stop)
         return client.loop() if settings.loop_s else client.round(settings.jitter_s)

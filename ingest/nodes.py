@@ -9,7 +9,7 @@ from msgspec import Struct
 from sqlite_utils import Database
 
 from ingest.errors import InvalidName, OutOfRange, UnknownNode
-from ingest.reading import clip, is_node_name
+from ingest.reading import Refusal, check_node_name, clip
 
 
 class KnownNode(Struct, frozen=True):
@@ -44,11 +44,10 @@ def find_or_make(db: Database, name: str) -> KnownNode:
     Raises:
         InvalidName: no node can be called that.
     """
-    if not is_node_name(name):
-        raise InvalidName(
-            f"node {clip(name)!r} must be 1 to 64 ASCII letters, digits or _ - :, "
-            "beginning with a letter or digit"
-        )
+    try:
+        check_node_name(name)
+    except Refusal as refusal:
+        raise InvalidName(refusal.reason) from None
     return _find(db, "name", name) or _make(db, name)
 
 

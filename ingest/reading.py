@@ -10,6 +10,7 @@ from msgspec import Struct
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: a clock before that was never set
 AHEAD_MS = 10 * 60 * 1000  # what a node's clock may be ahead of ours
+LARGEST = 1e30  # in any unit; an hour's sum of such values is still finite
 TEXT_LIMIT = 200  # characters of a sender's text that are kept or repeated
 UNIT_LIMIT = 32  # characters
 
@@ -166,6 +167,8 @@ def check_value(value: float, unit: str | None) -> None:
     """
     if not math.isfinite(value):
         raise Refusal("invalid_value", f"value must be a finite number, not {value}")
+    if abs(value) > LARGEST:
+        raise Refusal("implausible_value", f"value {value:g} is beyond {LARGEST:g}")
     known = UNITS.get(unit) if unit else None
     if known is not None and not known.lowest <= value <= known.highest:
         raise Refusal(
@@ -191,9 +194,19 @@ def check_sensor_name(name: str) -> str:
     return name
 
 
-def is_node_name(name: str) -> bool:
-    """Whether a node can be called that: a sensor's grammar without / and dot."""
-    return _NODE_NAME.fullmatch(name) is not None
+def check_node_name(name: str) -> str:
+    """``name``, if it is one a node can have: a sensor's grammar without / and dot.
+
+    Raises:
+        Refusal: it isn't.
+    """
+    if not _NODE_NAME.fullmatch(name):
+        raise Refusal(
+            "invalid_node",
+            f"node {clip(name)!r} must be 1 to 64 ASCII letters, digits or _ - :, "
+            "beginning with a letter or digit",
+        )
+    return name
 
 
 def instant_ms(text: str) -> int:
@@ -213,6 +226,11 @@ def instant_ms(text: str) -> int:
             f"measured_at {clip(text)!r} must be ISO 8601 with an offset, "
             "like 2026-11-22T12:00:00Z",
         )
+    return moment_ms(moment)
+
+
+def moment_ms(moment: datetime) -> int:
+    """Unix milliseconds of a moment that knows its offset; those before 1970 round down too."""
     return (moment - _EPOCH) // _MILLISECOND
 
 

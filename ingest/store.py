@@ -8,18 +8,15 @@ from sqlite_utils import Database
 
 from ingest.reading import (
     Batch,
-    Node,
     Reading,
     Receipt,
     Refusal,
     Rejection,
     check_value,
-    default_unit,
-    quantity_of,
 )
 from ingest.schema import sqlite3, transaction
+from ingest.sensors import Sensor, Sensors
 
-SENSORS_PER_NODE = 1_000
 REJECTED_KEPT_PER_BATCH = 100
 REJECTED_KEPT = 100_000
 
@@ -27,13 +24,6 @@ REJECTED_KEPT = 100_000
 # as few calls as can be, each with many rows. Sizes are powers of two, so that few
 # prepared statements do.
 LARGEST_INSERT = 1024
-
-
-class Sensor(Struct, frozen=True, gc=False):
-    """What a node's name for a sensor stands for: its id, and its unit for good."""
-
-    id: int
-    unit: str | None
 
 
 Row = tuple[int, int, float]  # sensor, measured_ms, value
@@ -48,11 +38,7 @@ class Sorted(Struct, frozen=True):
 
 
 class Store:
-    """Owns the writing connection; each ``commit`` is one durable transaction.
-
-    It keeps in memory which sensor a node's name for it is, and trusts that
-    only as long as no other connection has written.
-    """
+    """Owns the writing connection; each ``commit`` is one durable transaction."""
 
     def __init__(
         self,
@@ -64,7 +50,7 @@ class Store:
         self._db = db
         self._keep_rejected = keep_rejected
         self._on_foreign_change = on_foreign_change
-        self._sensors: dict[tuple[str, str], Sensor] = {}
+        self._sensors = Sensors(db)
         self._newest_untimed: dict[int, int] = {}
         self._heard: dict[str, tuple[int, float | None]] = {}
         self._version = self._data_version()
@@ -85,7 +71,7 @@ class Store:
         version = self._data_version()
         if version != self._version:
             self._version = version
-            self._sensors.clear()
+            self._sensors.forget()
             self._on_foreign_change()
 
     def flush_heard(self) -> None:
@@ -116,7 +102,7 @@ class Store:
             return None
         try:
             rows = [
-                self._row(self._sensors[batch.node.uid, reading.sensor], reading)
+                self._row(self._sensors.known(batch.node, reading), reading)
                 for batch in batches
                 for reading in batch.readings
             ]
@@ -136,7 +122,7 @@ class Store:
                 if self._keep_rejected:
                     self._keep(zip(batches, receipts, strict=True))
         except BaseException:
-            self._sensors.clear()  # those made in this transaction are gone
+            self._sensors.forget()  # those made in this transaction are gone
             raise
         return receipts
 
@@ -144,7 +130,7 @@ class Store:
         rows, readings, rejected = [], [], list(batch.rejected)
         for reading in batch.readings:
             try:
-                rows.append(self._row(self._sensor(batch.node, reading), reading))
+                rows.append(self._row(self._sensors.find_or_make(batch.node, reading), reading))
                 readings.append(reading)
             except Refusal as refusal:
                 rejected.append(_rejection(reading, refusal))
@@ -159,42 +145,6 @@ class Store:
         newest = max(reading.measured_ms, self._newest_untimed.get(sensor.id, 0) + 1)
         self._newest_untimed[sensor.id] = newest
         return sensor.id, newest, reading.value
-
-    def _sensor(self, node: Node, reading: Reading) -> Sensor:
-        key = node.uid, reading.sensor
-        if key not in self._sensors:
-            sensor = self._find(node, reading.sensor)
-            if sensor is None:
-                self._make(node, reading)
-                return self._sensor(node, reading)
-            self._sensors[key] = sensor
-        return self._sensors[key]
-
-    def _find(self, node: Node, wire_name: str) -> Sensor | None:
-        row = self._db.execute(
-            "select sensors.id, sensors.unit from sensor_names"
-            " join sensors on sensors.id = sensor_names.sensor"
-            " where node_uid = ? and wire_name = ?",
-            [node.uid, wire_name],
-        ).fetchone()
-        return None if row is None else Sensor(*row)
-
-    def _make(self, node: Node, reading: Reading) -> None:
-        query = "select count(*) from sensor_names where node_uid = ?"
-        if self._db.execute(query, [node.uid]).fetchone()[0] >= SENSORS_PER_NODE:
-            raise Refusal("too_many_sensors", f"a node can have {SENSORS_PER_NODE:,} sensors")
-        unit = reading.unit or default_unit(reading.sensor)
-        check_value(reading.value, unit)
-        self._db.execute(
-            "insert into sensors (node, name, quantity, unit)"
-            " select name, ?, ?, ? from nodes where uid = ?",
-            [reading.sensor, quantity_of(reading.sensor, unit), unit, node.uid],
-        )
-        self._db.execute(
-            "insert into sensor_names (node_uid, wire_name, sensor)"
-            " values (?, ?, last_insert_rowid())",
-            [node.uid, reading.sensor],
-        )
 
     def _insert_all(self, sorted_: list[Sorted]) -> list[Receipt] | None:
         """All rows, or none if one of them is there already."""

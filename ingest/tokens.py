@@ -10,8 +10,8 @@ import logging
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 from itsdangerous import BadSignature, Signer
 from itsdangerous.signer import SigningAlgorithm
@@ -69,9 +69,12 @@ class _HmacSha256(SigningAlgorithm):
 class _Signer(Signer):
     """A signer of one secret, whose key is derived once rather than at each check."""
 
-    @cache
-    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:
-        return super().derive_key(secret_key)
+    def __init__(self, secret: bytes, **options: Any) -> None:
+        super().__init__(secret, **options)
+        self._derived = super().derive_key()
+
+    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:  # noqa: ARG002 - the one
+        return self._derived
 
 
 class Tokens:

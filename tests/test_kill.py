@@ -2,6 +2,7 @@
 
 import json
 import random
+import socket
 import threading
 import time
 from pathlib import Path
@@ -59,8 +60,6 @@ class Sender(threading.Thread):
 
 
 def free_port() -> int:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 

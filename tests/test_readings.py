@@ -124,6 +124,7 @@ REJECTED = [
     (None, "invalid_reading", "object"),
     ({"value": -300, "unit": "°C"}, "implausible_value", "-300"),
     ({"value": -300}, "implausible_value", "-300"),
+    ({"sensor": "x", "value": 1e31}, "implausible_value", "1e+30"),
     ({"value": -1, "unit": "K"}, "implausible_value", "°C"),
     ({"sensor": "h", "value": 101, "unit": "%"}, "implausible_value", "%"),
     ({"sensor": "p", "value": -1, "unit": "hPa"}, "implausible_value", "hPa"),
@@ -213,6 +214,14 @@ def test_rejections_are_bounded_in_all(station: Station) -> None:
     station.post({"value": None})
     assert station.count("rejected") == 100_000
     assert station.query("select count(*) from rejected where node = 'basement'") == [(1,)]
+
+
+def test_a_name_that_another_sensor_was_given_is_not_taken_over(station: Station) -> None:
+    station.post({"sensor": "left", "value": 1})
+    with open_database(station.path) as db:
+        db.execute("update sensors set name = 'right'")
+    assert outcome(station.post({"sensor": "right", "value": 2})) == (0, 0, ["name_taken"])
+    assert outcome(station.post({"sensor": "left", "value": 3})) == (1, 0, [])
 
 
 def test_a_thousand_sensors_are_a_nodes_most(station: Station) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ingest import nodes, writer
 from ingest.errors import DiskFull, Overloaded, Unavailable
 from ingest.reading import Batch, Node, Reading, Receipt
-from ingest.schema import open_database, transaction
+from ingest.schema import open_database
 from ingest.store import Store
 from ingest.writer import Writer
 from tests.station import Station, wait_for

@@ -25,7 +25,7 @@ def sense(once: Once, clock: FakeClock) -> Once:
 
     def run(*flags: str, **environ: str) -> Ran:
         clock.pass_ms(1000)
-        return once("--now", "--command", "door=echo 1", *flags, **environ)
+        return once("--command", "door=echo 1", *flags, **environ)
 
     return run
 

@@ -190,12 +190,12 @@ def test_a_certificate_nobody_vouches_for_is_not_trusted(node: Node, tmp_path: P
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_token_needs_a_person_and_loses_nothing(
+def test_a_refused_token_loses_nothing_and_says_what_to_do(
     node: Node, once: Once, server: MoodyServer, status: int
 ) -> None:
     server.always = Reply(status, {"error": "this token is outdated", "code": "outdated"})
     ran = once("--command", "door=echo 1")
-    assert ran.status == 2
+    assert ran.status == 1
     assert "this token is outdated" in ran.err
     assert "tmon token get" in ran.err
     assert TOKEN not in ran.err
@@ -221,53 +221,33 @@ def test_trouble_is_told_once_then_after_a_day_or_when_it_changes(
     assert told(1)
 
 
-def test_attempts_are_spaced_out_but_an_hourly_run_never_waits(
-    node: Node, once: Once, clock: FakeClock, server: MoodyServer
-) -> None:
-    node.fill(1)
-    server.always = Reply(500)
-    gaps_s = []
+def test_a_loop_leaves_a_failing_server_in_peace_for_longer_each_time() -> None:
+    backoff = client.Backoff()
+    waits_s = []
     for _ in range(10):
-        attempts, began_ms = len(server.posts), clock.wall_ms
-        while len(server.posts) == attempts:
-            assert once().status == 1
-            clock.pass_ms(5_000)
-        gaps_s.append((clock.wall_ms - began_ms) // 1000)
-    assert gaps_s[1] < 30
-    assert 2 * gaps_s[1] < gaps_s[3] < gaps_s[5]
-    assert max(gaps_s) <= 15 * 60 + 10
-    assert gaps_s[-1] > 14 * 60
+        backoff.failed(retry_after_s=0)
+        waits_s.append(backoff.left_s())
+    assert 4 < waits_s[0] < 10
+    assert 2 * waits_s[1] < waits_s[3] < waits_s[5]
+    assert 290 < max(waits_s) <= 300
+    backoff.ended()
+    assert backoff.left_s() == 0
 
 
-def test_retry_after_is_honoured(
-    node: Node, once: Once, clock: FakeClock, server: MoodyServer
-) -> None:
+def test_retry_after_is_honoured_by_a_loop(node: Node, server: MoodyServer) -> None:
     node.fill(1)
-    server.next.append(Reply(429, "", {"Retry-After": "300"}))
-    once()
-    clock.pass_ms(299_000)
-    assert once().status == 1
+    server.always = Reply(429, "", {"Retry-After": "300"})
+    with node.start("--loop", "0.1", "--verbose") as process:
+        time.sleep(1.5)
+        process.terminate()
     assert len(server.posts) == 1
-    clock.pass_ms(80_000)
-    assert once().status == 0
 
 
-def test_a_clock_that_jumps_back_does_not_make_a_run_wait(
-    node: Node, once: Once, clock: FakeClock, server: MoodyServer
-) -> None:
+def test_a_run_from_cron_always_tries(node: Node, once: Once, server: MoodyServer) -> None:
     node.fill(1)
-    server.next.append(Reply(503))
-    once()
-    clock.pass_ms(-7 * 24 * 3_600_000)
+    server.next.append(Reply(503, "", {"Retry-After": "300"}))
+    assert once().status == 1
     assert once().status == 0
-
-
-def test_a_person_may_try_at_once(node: Node, once: Once, server: MoodyServer) -> None:
-    node.fill(1)
-    server.next.append(Reply(503))
-    once()
-    assert "the next is in" in once("--verbose").err
-    assert once("--now").status == 0
 
 
 def test_what_the_server_rejects_is_set_aside_with_its_reason(
@@ -436,7 +416,7 @@ def test_no_answer_brings_the_token_to_light(node: Node, server: MoodyServer) ->
     signature = TOKEN.rsplit(".", 1)[1]
     server.always = Reply(500, "oops")
     runs = [
-        node.run("--verbose", "--now", "--command", "door=echo 1"),
+        node.run("--verbose", "--command", "door=echo 1"),
         node.run("--verbose", TMON_TOKEN=f"{TOKEN}\n{TOKEN}"),
         node.run("--verbose", TMON_TOKEN=f"x{TOKEN}"),
         node.run("--status"),

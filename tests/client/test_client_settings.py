@@ -104,7 +104,6 @@ def test_status_tells_what_is_kept_and_why(
     when = client.at(clock.wall_ms)
     assert f"spool     {node.spool}\nkept      1, from {when} to {when}\n" in ran.out
     assert f"last sent {client.at(clock.wall_ms - 60_000)}\n" in ran.out
-    assert re.search(r"^next try  2\d{3}-", ran.out, re.MULTILINE)
     assert "the server answered 503; backlog full" in ran.out
     assert "door 7.0  implausible no such door" in ran.out
     assert len(server.requests) == requests

@@ -38,12 +38,12 @@ def test_kill_9_loses_nothing_and_repeats_nothing(
     command = f"n=$(( $(cat {counter} 2>/dev/null || echo 0) + 1 )); echo $n >{counter}; echo $n"
     seen: set[tuple[str, float]] = set()
     for _ in range(kills):
-        with node.start("--loop", "0.1", "--now", "--command", f"count={command}") as process:
+        with node.start("--loop", "0.1", "--command", f"count={command}") as process:
             time.sleep(dice.uniform(0.2, 1.2))
             process.kill()
         seen |= {(sensor, value) for sensor, value, _ in node.kept()}
     server.always = None
-    assert node.run("--now").status == 0
+    assert node.run().status == 0
     values = list(server.stored.values())
     assert len(values) == len(set(values))
     assert seen <= {(sensor, value) for (sensor, _), value in server.stored.items()}
@@ -163,7 +163,7 @@ def test_on_a_full_disk_readings_are_still_kept_and_sent(
         once("--command", f"door=echo {n}")
     assert len(node.kept()) == 100
     server.always = None
-    assert once("--now").status == 0
+    assert once().status == 0
     assert len(server.stored) == 101
 
 

@@ -163,7 +163,7 @@ def test_standard_input_is_read(tmp_path: Path) -> None:
         ("time,value\n", (*FLAGS, "--value", "value=a b"), "sensor 'a b' must be"),
         ("time,value\n", (*FLAGS, "--value", "value=a: C"), "unit must be"),
         ("time,value\n", (*FLAGS, "--value", "b=temperature"), "2 columns are to be temperature"),
-        ("time,value\n", ("--node", "a/b", *FLAGS[2:]), "--node 'a/b' must be"),
+        ("time,value\n", ("--node", "a/b", *FLAGS[2:]), "node 'a/b' must be"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_nothing_is_made(

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from published import Serve, Site, fill, served
 
 from ingest.schema import open_database
+from tests.publish.published import Serve, Site, fill, served
 
 
 @pytest.fixture(scope="session")

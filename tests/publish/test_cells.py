@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from published import HOSTILE, MARCH_MS, Serve, Site, fill
 
 from ingest.schema import open_database
+from tests.publish.published import HOSTILE, MARCH_MS, Serve, Site, fill
 
 
 def test_a_value_has_its_unit_and_keeps_the_exact_number(site: Site) -> None:

@@ -3,7 +3,8 @@
 import time
 
 import pytest
-from published import Site
+
+from tests.publish.published import Site
 
 DOUBLING = (
     "with recursive t (x, n) as"

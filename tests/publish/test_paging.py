@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-from published import Serve, Site
-
 from ingest.schema import open_database
+from tests.publish.published import Serve, Site
 
 READINGS = "select measured_ms || ' ' || sensor from readings order by measured_ms desc, sensor"
 

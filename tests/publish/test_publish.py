@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from published import Serve, Site
 
 from ingest.publish import Unpublishable, datasette_for, start
 from ingest.schema import open_database
+from tests.publish.published import Serve, Site
 
 INSIDE = ("/-/versions", "/-/plugins", "/-/settings", "/-/config", "/-/databases", "/-/schema")
 

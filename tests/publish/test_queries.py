@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from published import HOUR_MS, MARCH_MS, Site
+
+from tests.publish.published import HOUR_MS, MARCH_MS, Site
 
 CONFIG = yaml.safe_load((Path(__file__).parents[2] / "datasette.yml").read_text(encoding="utf-8"))
 QUERIES = CONFIG["databases"]["tmon"]["queries"]

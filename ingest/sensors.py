@@ -1,0 +1,80 @@
+"""What a node's own name for a sensor stands for."""
+
+from msgspec import Struct
+from sqlite_utils import Database
+
+from ingest.reading import Node, Reading, Refusal, check_value, default_unit, quantity_of
+
+SENSORS_PER_NODE = 1_000
+
+
+class Sensor(Struct, frozen=True, gc=False):
+    """A sensor's id, and its unit for good."""
+
+    id: int
+    unit: str | None
+
+
+class Sensors:
+    """Finds a reading's sensor, or makes it; remembers what it found until ``forget``."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._known: dict[tuple[str, str], Sensor] = {}
+
+    def known(self, node: Node, reading: Reading) -> Sensor:
+        """The reading's sensor; KeyError if it isn't remembered."""
+        return self._known[node.uid, reading.sensor]
+
+    def find_or_make(self, node: Node, reading: Reading) -> Sensor:
+        """The reading's sensor; what is made here is in the caller's transaction.
+
+        Raises:
+            Refusal: a sensor too many, or one whose first reading can't be.
+        """
+        key = node.uid, reading.sensor
+        while key not in self._known:
+            sensor = self._find(node, reading.sensor)
+            if sensor is None:
+                self._make(node, reading)
+            else:
+                self._known[key] = sensor
+        return self._known[key]
+
+    def forget(self) -> None:
+        """Look sensors up anew."""
+        self._known.clear()
+
+    def _find(self, node: Node, wire_name: str) -> Sensor | None:
+        row = self._db.execute(
+            "select sensors.id, sensors.unit from sensor_names"
+            " join sensors on sensors.id = sensor_names.sensor"
+            " where node_uid = ? and wire_name = ?",
+            [node.uid, wire_name],
+        ).fetchone()
+        return None if row is None else Sensor(*row)
+
+    def _make(self, node: Node, reading: Reading) -> None:
+        self._check_room(node, reading.sensor)
+        unit = reading.unit or default_unit(reading.sensor)
+        check_value(reading.value, unit)
+        self._db.execute(
+            "insert into sensors (node, name, quantity, unit)"
+            " select name, ?, ?, ? from nodes where uid = ?",
+            [reading.sensor, quantity_of(reading.sensor, unit), unit, node.uid],
+        )
+        self._db.execute(
+            "insert into sensor_names (node_uid, wire_name, sensor)"
+            " values (?, ?, last_insert_rowid())",
+            [node.uid, reading.sensor],
+        )
+
+    def _check_room(self, node: Node, name: str) -> None:
+        query = "select count(*) from sensor_names where node_uid = ?"
+        if self._db.execute(query, [node.uid]).fetchone()[0] >= SENSORS_PER_NODE:
+            raise Refusal("too_many_sensors", f"a node can have {SENSORS_PER_NODE:,} sensors")
+        query = (
+            "select 1 from sensors where name = ? and node = (select name from nodes where uid = ?)"
+        )
+        if self._db.execute(query, [name, node.uid]).fetchone():
+            raise Refusal("name_taken", f"another sensor of this node was renamed to {name}")
