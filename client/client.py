@@ -1088,6 +1088,11 @@ class Backoff:
         return self._until_s - time.monotonic() if self._failures else 0
 
 
+def next_beat(due_s: float, every_s: float, now_s: float) -> float:
+    """The first moment after ``now_s`` that is a whole number of beats after ``due_s``."""
+    return due_s + every_s * ((now_s - due_s) // every_s + 1)
+
+
 class Client:
     """One node: senses, keeps, sends."""
 
@@ -1110,7 +1115,7 @@ class Client:
                 raise
             except Exception as error:
                 self._log.unexpected(error)
-            due_s += every_s * ((time.monotonic() - due_s) // every_s + 1)
+            due_s = next_beat(due_s, every_s, time.monotonic())
             self._stop.wait(due_s - time.monotonic())
         return SENT
 
