@@ -7,6 +7,7 @@ writes SQL: what a name means here, it means on every page.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import dedent, indent
 
 from sqlite_utils import Database, Migrations
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # or pysqlite3
@@ -117,9 +118,16 @@ def _floor(column: str, step_ms: int) -> str:
     return f"({column} - (({column} % {step_ms}) + {step_ms}) % {step_ms})"
 
 
+def _run(db: Database, sql: str) -> None:
+    """Run statements; SQLite keeps their text, and Datasette shows it to people."""
+    db.executescript(dedent(sql))
+
+
 @migrations(name="0001_nodes_sensors_readings")
 def _tables(db: Database) -> None:
-    db.executescript(f"""
+    _run(
+        db,
+        f"""
         create table nodes (
             name text primary key not null,
             uid text unique not null,
@@ -195,7 +203,8 @@ def _tables(db: Database) -> None:
             code text not null,
             reason text not null
         ) strict;
-    """)
+    """,
+    )
 
 
 SILENT_AFTER_AT_LEAST_S = 15 * 60
@@ -217,7 +226,9 @@ _USUAL_INTERVAL_S = """
 
 @migrations(name="0002_latest_daily")
 def _views(db: Database) -> None:
-    db.executescript(f"""
+    _run(
+        db,
+        f"""
         create view latest as
         select
             sensors.id as sensor, sensors.node, sensors.name, sensors.quantity, sensors.unit,
@@ -229,7 +240,7 @@ def _views(db: Database) -> None:
                 when unixepoch() - readings.measured_ms / 1000 <= {SILENT_AFTER_AT_LEAST_S}
                     then 0
                 else unixepoch() - readings.measured_ms / 1000
-                    > max({SILENT_AFTER_AT_LEAST_S}, coalesce(3 * ({_USUAL_INTERVAL_S}), 0))
+                    > max({SILENT_AFTER_AT_LEAST_S}, coalesce(3 * ({indent(_USUAL_INTERVAL_S, " " * 12)}), 0))
             end as silent
         from sensors
         cross join nodes on nodes.name = sensors.node  -- cross: sensors come first, always
@@ -247,4 +258,5 @@ def _views(db: Database) -> None:
             sum(sum) as sum
         from hourly
         group by sensor, day_ms;
-    """)
+    """,
+    )
