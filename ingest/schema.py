@@ -7,7 +7,7 @@ writes SQL: what a name means here, it means on every page.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import dedent, indent
+from textwrap import dedent
 
 from sqlite_utils import Database, Migrations
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # or pysqlite3
@@ -207,23 +207,6 @@ def _tables(db: Database) -> None:
     )
 
 
-SILENT_AFTER_AT_LEAST_S = 15 * 60
-
-# The median gap between a sensor's newest 50 readings, in seconds.
-_USUAL_INTERVAL_S = """
-    select gap_ms / 1000 from (
-        select gap_ms, row_number() over (order by gap_ms) as place, count(*) over () as gaps
-        from (
-            select measured_ms - lead(measured_ms) over (order by measured_ms desc) as gap_ms
-            from (
-                select measured_ms from readings where sensor = sensors.id
-                order by measured_ms desc limit 50
-            )
-        ) where gap_ms is not null
-    ) where place = (gaps + 1) / 2
-"""
-
-
 @migrations(name="0002_latest_daily")
 def _views(db: Database) -> None:
     _run(
@@ -234,13 +217,27 @@ def _views(db: Database) -> None:
             sensors.id as sensor, sensors.node, sensors.name, sensors.quantity, sensors.unit,
             readings.measured_ms, readings.measured_at, readings.value,
             max(0, unixepoch() - readings.measured_ms / 1000) as age_s,
-            case
-                when nodes.silent_after_s is not null
-                    then unixepoch() - readings.measured_ms / 1000 > nodes.silent_after_s
-                when unixepoch() - readings.measured_ms / 1000 <= {SILENT_AFTER_AT_LEAST_S}
-                    then 0
-                else unixepoch() - readings.measured_ms / 1000
-                    > max({SILENT_AFTER_AT_LEAST_S}, coalesce(3 * ({indent(_USUAL_INTERVAL_S, " " * 12)}), 0))
+            unixepoch() - readings.measured_ms / 1000 > case
+                when nodes.silent_after_s is not null then nodes.silent_after_s
+                when unixepoch() - readings.measured_ms / 1000 <= 900 then 900
+                else max(900, 3 * coalesce((
+                    -- the median gap between the newest 50 readings
+                    select gap_ms / 1000
+                    from (
+                        select gap_ms, count(*) over () as gaps,
+                            row_number() over (order by gap_ms) as place
+                        from (
+                            select measured_ms - lead(measured_ms) over (order by measured_ms desc)
+                                as gap_ms
+                            from (
+                                select measured_ms from readings where sensor = sensors.id
+                                order by measured_ms desc limit 50
+                            )
+                        )
+                        where gap_ms is not null
+                    )
+                    where place = (gaps + 1) / 2
+                ), 0))
             end as silent
         from sensors
         cross join nodes on nodes.name = sensors.node  -- cross: sensors come first, always
