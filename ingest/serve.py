@@ -35,6 +35,7 @@ class Part:
     host: str
     port: int
     path: str
+    public_url: str = ""
 
     def listen(self) -> socket.socket:
         """The part's socket, listening.
@@ -55,6 +56,8 @@ class Part:
 
     def url(self, listening: socket.socket) -> str:
         """Where others find it; of a socket on all addresses, this machine's own."""
+        if self.public_url:
+            return self.public_url + self.path
         host, port = listening.getsockname()[:2]
         if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             host = _own_address() or host
@@ -71,6 +74,7 @@ def parts(settings: Settings) -> dict[str, Part]:
             settings.datasette_host,
             settings.datasette_port,
             "/tmon/readings",
+            settings.public_url,
         ),
     }
 

@@ -163,6 +163,16 @@ def test_sigterm_answers_what_was_taken(tmp_path: Path) -> None:
         assert db.table("readings").count == 8
 
 
+def test_the_public_address_is_the_one_that_is_told(tmp_path: Path) -> None:
+    environ = {"TMON_PUBLIC_URL": "https://tmon.example.org/"}
+    ports = ("--port", "0", "--datasette-port", "0")
+    process = Process(tmp_path, "serve", *ports, environ=environ)
+    try:
+        assert process.addresses(2)["datasette"] == "https://tmon.example.org"
+    finally:
+        process.kill()
+
+
 def test_a_file_of_any_name_is_published_as_tmon(tmp_path: Path) -> None:
     process = Process(
         tmp_path, "serve", "--db", "my lab.sqlite", "--port", "0", "--datasette-port", "0"
