@@ -1,6 +1,7 @@
 """The handlers: identify, parse, store, respond."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TypedDict
 
@@ -8,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ingest.errors import ApiError
 from ingest.limits import limited_body
 from ingest.nodes import now_ms
 from ingest.rate import RateLimit
@@ -48,9 +50,18 @@ async def post_readings(request: Request[State]) -> Json:
         received_ms=received_ms,
         clock_skew_s=_clock_skew_s(request, received_ms),
     )
-    request.state["rate"].admit(node.uid, len(batch.readings))
-    receipt = await request.state["store"](batch)
+    receipt = await _store_in_time(request, batch)
     return Json(receipt.as_json(), status_code=201)
+
+
+async def _store_in_time(request: Request[State], batch: Batch) -> Receipt:
+    rate, readings = request.state["rate"], len(batch.readings) + len(batch.rejected)
+    rate.admit(batch.node.uid, readings)
+    try:
+        return await request.state["store"](batch)
+    except ApiError:
+        rate.refund(batch.node.uid, readings)
+        raise
 
 
 async def get_healthz(request: Request[State]) -> Json:
@@ -69,6 +80,7 @@ def _clock_skew_s(request: Request[State], received_ms: int) -> float | None:
     """How far the node's clock is ahead, as far as its ``Date`` header tells (1 s)."""
     try:
         sent = parsedate_to_datetime(request.headers["date"])
+        sent = sent if sent.tzinfo else sent.replace(tzinfo=UTC)  # -0000 says: unknown
         return round(sent.timestamp() - received_ms / 1000, 1)
     except (KeyError, ValueError, OverflowError):
         return None

@@ -1,6 +1,7 @@
 """The ingest app: routes, lifespan, and how an error becomes a response."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -12,18 +13,20 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from ingest.api import Json, State, get_healthz, post_readings
-from ingest.errors import TmonError
+from ingest.errors import ApiError, Unavailable
 from ingest.rate import RateLimit
-from ingest.schema import open_database, open_for_reading
+from ingest.schema import open_database, open_for_reading, sqlite3
 from ingest.settings import Settings
 from ingest.store import Store
 from ingest.tokens import Door, Tokens, station_secret
 from ingest.writer import Writer
 
+log = logging.getLogger("tmon.app")
+
 
 def create_app(settings: Settings) -> Starlette:
     """The ASGI app of one station; its lifespan opens and closes the database."""
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/readings", post_readings, methods=["POST"]),
             Route("/healthz", get_healthz, methods=["GET"]),
@@ -31,6 +34,8 @@ def create_app(settings: Settings) -> Starlette:
         lifespan=_lifespan(settings),
         exception_handlers=ERRORS,
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _lifespan(
@@ -43,19 +48,21 @@ def _lifespan(
         door = Door(Tokens(station_secret(settings)), reader)
         forget = partial(asyncio.get_running_loop().call_soon_threadsafe, door.forget)
         writer = Writer(Store(db, on_foreign_change=forget))
-        yield State(
-            door=door,
-            rate=RateLimit(settings.rate),
-            store=writer.store,
-            backlog=lambda: writer.backlog,
-        )
-        await writer.close()
-        reader.close()
+        try:
+            yield State(
+                door=door,
+                rate=RateLimit(settings.rate),
+                store=writer.store,
+                backlog=lambda: writer.backlog,
+            )
+        finally:
+            await writer.close()
+            reader.close()
 
     return lifespan
 
 
-async def _deliberate(_: Request, error: TmonError) -> Json:
+async def _deliberate(_: Request, error: ApiError) -> Json:
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
@@ -70,12 +77,18 @@ async def _unroutable(_: Request, error: HTTPException) -> Json:
     return _answer(404, "not_found", "nothing is here; readings go to POST /readings")
 
 
+async def _unreadable(request: Request, error: sqlite3.Error) -> Json:
+    log.error("the database can't be read: %s", error)
+    return await _deliberate(request, Unavailable("the database can't be read now; try again"))
+
+
 async def _unforeseen(_: Request, error: Exception) -> Json:  # noqa: ARG001 - its log says
     return _answer(500, "internal", "tmon failed here; its log says why")
 
 
 ERRORS: dict[Any, Any] = {
-    TmonError: _deliberate,
+    ApiError: _deliberate,
+    sqlite3.Error: _unreadable,
     HTTPException: _unroutable,
     Exception: _unforeseen,
 }

@@ -2,27 +2,31 @@
 
 
 class TmonError(Exception):
-    """Something the sender must hear about: one sentence, one code, one status."""
+    """Something a person or a node must hear about, in one sentence."""
+
+
+class ApiError(TmonError):
+    """What a sender is answered: a status, a code, and whether to try again."""
 
     status = 400
     code = "bad_request"
     retry_after_s: int | None = None
 
 
-class InvalidBody(TmonError):
+class InvalidBody(ApiError):
     """The body can't be parsed at all; sent again it fails again."""
 
     code = "invalid_body"
 
 
-class Unauthorized(TmonError):
+class Unauthorized(ApiError):
     """No token, or none that is valid now."""
 
     status = 401
     code = "unauthorized"
 
 
-class Forbidden(TmonError):
+class Forbidden(ApiError):
     """The token is genuine and may not do this: revoked, or it names another node."""
 
     status = 403
@@ -35,28 +39,28 @@ class Revoked(Forbidden):
     code = "revoked"
 
 
-class TooSlow(TmonError):
+class TooSlow(ApiError):
     """The body didn't arrive in time."""
 
     status = 408
     code = "too_slow"
 
 
-class TooLarge(TmonError):
+class TooLarge(ApiError):
     """More than one request may hold; the node should split it."""
 
     status = 413
     code = "too_large"
 
 
-class UnknownEncoding(TmonError):
+class UnknownEncoding(ApiError):
     """A Content-Encoding that isn't gzip."""
 
     status = 415
     code = "unknown_encoding"
 
 
-class TooFast(TmonError):
+class TooFast(ApiError):
     """The node is over ``TMON_RATE``; nothing was stored."""
 
     status = 429
@@ -67,7 +71,7 @@ class TooFast(TmonError):
         self.retry_after_s = retry_after_s
 
 
-class Overloaded(TmonError):
+class Overloaded(ApiError):
     """The writer is behind; nothing was stored, and the node should retry."""
 
     status = 503
@@ -75,7 +79,7 @@ class Overloaded(TmonError):
     retry_after_s = 1
 
 
-class Unavailable(TmonError):
+class Unavailable(ApiError):
     """The database can't be written now; nothing was stored, and the node should retry."""
 
     status = 503
@@ -99,24 +103,18 @@ class Locked(Unavailable):
 class UnknownNode(TmonError):
     """No node has that name."""
 
-    status = 404
-    code = "unknown_node"
-
 
 class InvalidName(TmonError):
     """A node's name that the grammar doesn't allow."""
-
-    code = "invalid_name"
 
 
 class OutOfRange(TmonError):
     """A number about a node that can't be, like a latitude of 91."""
 
-    code = "out_of_range"
-
 
 class CannotServe(TmonError):
     """A process can't be started, or stopped by itself."""
 
-    status = 500
-    code = "cannot_serve"
+
+class Replaced(TmonError):
+    """The database's file was removed or replaced: what is written now would be lost."""

@@ -13,11 +13,12 @@ from starlette.requests import Request
 from starlette.types import Receive
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ingest.errors import InvalidBody, TooLarge, TooSlow, UnknownEncoding
+from ingest.errors import InvalidBody, TooLarge, TooSlow, Unavailable, UnknownEncoding
 
 BODY_BYTES = 1024 * 1024  # as sent
 DECOMPRESSED_BYTES = 8 * 1024 * 1024
 BODY_S = 30.0
+GZIP_MEMBERS = 100  # each is looked for in a copy of what follows the one before
 HEADER_BYTES = 16 * 1024
 HEADER_S = 10.0
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: with gzip's header
@@ -45,6 +46,8 @@ async def _read(request: Request[Any], within_s: float) -> bytes:
             return await _whole(request.receive)
     except TimeoutError:
         raise TooSlow(f"the body took over {within_s:g} s to arrive") from None
+    except asyncio.CancelledError:  # the server is stopping, and has waited long enough
+        raise Unavailable("tmon is stopping; send it again") from None
 
 
 async def _whole(receive: Receive) -> bytes:
@@ -64,7 +67,9 @@ async def _whole(receive: Receive) -> bytes:
 def _decompress(data: bytes) -> bytes:
     whole = bytearray()
     try:
-        while data:  # a gzip file may have several members
+        for _ in range(GZIP_MEMBERS):
+            if not data:
+                return bytes(whole)
             member = zlib.decompressobj(_GZIP)
             whole += member.decompress(data, DECOMPRESSED_BYTES + 1 - len(whole))
             if len(whole) > DECOMPRESSED_BYTES:
@@ -74,72 +79,90 @@ def _decompress(data: bytes) -> bytes:
             data = member.unused_data
     except zlib.error as error:
         raise InvalidBody(f"the body is not gzip: {error}") from None
-    return bytes(whole)
+    raise InvalidBody(f"the gzip body has over {GZIP_MEMBERS} members")
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, whose headers must be small and arrive in time.
+    """uvicorn's HTTP, in which a request must be small in front and arrive in time.
 
     From the connection, and again from each request's first byte on, the
-    headers have ten seconds; then the connection is closed. More than 16 KiB
-    of them are answered with 431.
+    headers have ten seconds and 16 KiB; the body has thirty, also where no
+    handler reads it. Then the connection is closed.
     """
 
     header_s = HEADER_S
+    body_s = BODY_S + 1  # a handler that reads is first to say that it took too long
     _deadline: asyncio.TimerHandle | None = None
+    _in_headers = True
     _header_bytes = 0
+    _unread_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._headers_arrived()
+        self._expect_nothing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._header_bytes += len(data)
         super().data_received(data)
-        if self._deadline is not None and self._header_bytes > HEADER_BYTES:
+        if self._in_headers and self._header_bytes > HEADER_BYTES:
             self._refuse_headers()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._deadline is None:
+        if not self._in_headers:
             self._expect_headers()
 
     def on_headers_complete(self) -> None:
-        self._headers_arrived()
-        if (
-            len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-            > HEADER_BYTES
-        ):
+        self._expect_body()
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > HEADER_BYTES:
             self._refuse_headers()
+        elif self.parser.should_upgrade() and self.parser.get_method() == b"POST":
+            self._refuse(400, "upgrade_unsupported", "send it without the Upgrade header")
         else:
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if not self.transport.is_closing():
-            super().on_body(body)
+        if self.transport.is_closing():
+            return
+        if self.cycle.response_complete:
+            self._unread_bytes += len(body)
+            if self._unread_bytes > BODY_BYTES:
+                self.transport.close()
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._expect_nothing()
         if not self.transport.is_closing():
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "invalid_http", msg)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: anybody could fill the log with it."""
+
     def _expect_headers(self) -> None:
+        self._expect_nothing()
+        self._in_headers = True
         self._header_bytes = 0
         self._deadline = self.loop.call_later(self.header_s, self._headers_are_late)
 
-    def _headers_arrived(self) -> None:
+    def _expect_body(self) -> None:
+        self._expect_nothing()
+        self._in_headers = False
+        self._unread_bytes = 0
+        self._deadline = self.loop.call_later(self.body_s, self.transport.close)
+
+    def _expect_nothing(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-            self._deadline = None
 
     def _headers_are_late(self) -> None:
-        self._deadline = None
         self._refuse(408, "too_slow", f"the headers took over {self.header_s:g} s to arrive")
 
     def _refuse_headers(self) -> None:
@@ -147,6 +170,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, code: str, error: str) -> None:
         if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False  # the answer under way goes first, then it is closed
             return
         body = json.dumps({"error": error, "code": code}).encode()
         head = (

@@ -1,18 +1,22 @@
 """The published face: a Datasette over the one file, which it can only read."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import yaml
 from datasette.app import Datasette
 from datasette.cli import check_databases
-from datasette.database import Database
+from datasette.database import Database, Results
 from datasette.utils import StartupError
 from datasette.utils.sqlite import sqlite3
 
 from ingest.errors import CannotServe
 
 PUBLISHED_AS = "tmon"
+LOGGED_SQL_CHARACTERS = 200  # anybody may send 64 KB of it
+
+log = logging.getLogger("tmon.publish")
 
 
 class Unpublishable(CannotServe):
@@ -77,6 +81,17 @@ class _ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
         )
         self._all_connections.append(connection)
         return connection
+
+    async def execute(
+        self, sql: str, *args: Any, log_sql_errors: bool = True, **kwargs: Any
+    ) -> Results:
+        """Datasette's own would log all of a visitor's faulty SQL."""
+        try:
+            return await super().execute(sql, *args, log_sql_errors=False, **kwargs)
+        except sqlite3.DatabaseError as error:
+            if log_sql_errors:
+                log.warning("%.*r: %s", LOGGED_SQL_CHARACTERS, sql, _sentence(error)[:200])
+            raise
 
 
 def _shipped() -> Path:

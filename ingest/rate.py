@@ -21,6 +21,11 @@ class RateLimit:
         self._clock = clock
         self._paid_at: dict[str, float] = {}  # by node uid: when all it sent is paid for
 
+    def refund(self, uid: str, readings: int) -> None:
+        """Count a batch out again: it was not stored, and will come again."""
+        if uid in self._paid_at:
+            self._paid_at[uid] -= readings / self._per_s
+
     def admit(self, uid: str, readings: int) -> None:
         """Count a batch in.
 

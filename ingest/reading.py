@@ -1,21 +1,21 @@
-"""Readings, batches and receipts; names, units, times and what they can be. Pure."""
+"""Readings, batches and receipts; names, times, and what they can be. Pure."""
 
-import math
+import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+import msgspec
 from msgspec import Struct
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: a clock before that was never set
 AHEAD_MS = 10 * 60 * 1000  # what a node's clock may be ahead of ours
-LARGEST = 1e30  # in any unit; an hour's sum of such values is still finite
 TEXT_LIMIT = 200  # characters of a sender's text that are kept or repeated
-UNIT_LIMIT = 32  # characters
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_TOKEN = re.compile(r"tmon_[\w:-]+(\.[\w-]*)+")
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,63}")
 _SENSOR_NAME = re.compile(r"(?!.*(//|\.\.))[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}")
 
@@ -46,7 +46,7 @@ class Reading(Struct, frozen=True, gc=False):
 
     ``value`` is in ``unit``, which is canonical or, where the sender gave none,
     None. ``timed`` is False where ``measured_ms`` is merely when it arrived.
-    ``index`` is its place in the request.
+    ``index`` is its place in the request, ``sent`` what was written there.
     """
 
     index: int
@@ -55,6 +55,7 @@ class Reading(Struct, frozen=True, gc=False):
     unit: str | None
     measured_ms: int
     timed: bool = True
+    sent: Struct | None = None
 
 
 class Rejection(Struct, frozen=True, gc=False):
@@ -97,86 +98,6 @@ class Receipt(Struct, frozen=True):
         }
 
 
-class Unit(Struct, frozen=True):
-    """A unit tmon knows: what it measures, and the least and most it can be."""
-
-    quantity: str
-    lowest: float
-    highest: float
-
-
-UNITS = {
-    "°C": Unit("temperature", -273.15, 2000.0),  # absolute zero; a type B thermocouple's end
-    "%": Unit("fraction", 0.0, 100.0),
-    "hPa": Unit("pressure", 0.0, 100_000.0),  # vacuum; 100 bar
-    "lx": Unit("illuminance", 0.0, 200_000.0),  # the sun at noon gives 130,000
-    "V": Unit("voltage", -1_000_000.0, 1_000_000.0),
-    "ppm": Unit("concentration", 0.0, 1_000_000.0),
-}
-
-# How senders spell a unit: (canonical unit, offset, times, over),
-# for (value + offset) * times / over. In that order 212 °F are 100 °C to the last bit.
-_SPELLINGS: dict[str, tuple[str, float, float, float]] = {
-    **dict.fromkeys(("°C", "℃", "C", "degC", "Cel", "celsius"), ("°C", 0.0, 1.0, 1.0)),
-    **dict.fromkeys(("°F", "℉", "F", "degF", "[degF]", "fahrenheit"), ("°C", -32.0, 5.0, 9.0)),
-    **dict.fromkeys(("K", "kelvin"), ("°C", -273.15, 1.0, 1.0)),
-    **dict.fromkeys(("%", "%RH", "percent", "pct"), ("%", 0.0, 1.0, 1.0)),
-    **dict.fromkeys(("hPa", "mbar"), ("hPa", 0.0, 1.0, 1.0)),
-    "Pa": ("hPa", 0.0, 1.0, 100.0),
-    "kPa": ("hPa", 0.0, 10.0, 1.0),
-    "bar": ("hPa", 0.0, 1000.0, 1.0),
-    **dict.fromkeys(("lx", "lux"), ("lx", 0.0, 1.0, 1.0)),
-    "V": ("V", 0.0, 1.0, 1.0),
-    "mV": ("V", 0.0, 1.0, 1000.0),
-    "ppm": ("ppm", 0.0, 1.0, 1.0),
-}
-
-
-def canonical(value: float, unit: str | None) -> tuple[float, str | None]:
-    """``value`` in the unit it is stored in: °F and K become °C, Pa becomes hPa.
-
-    A unit tmon doesn't know is kept as it is written; an empty one is none.
-
-    Raises:
-        Refusal: the unit is longer than 32 characters or not printable.
-
-    """
-    if not unit:
-        return value, None
-    known = _SPELLINGS.get(unit)
-    if known is None:
-        return value, _unknown_unit(unit)
-    symbol, offset, times, over = known
-    return (value + offset) * times / over, symbol
-
-
-def _unknown_unit(unit: str) -> str:
-    if len(unit) > UNIT_LIMIT or not unit.isprintable() or unit != unit.strip():
-        raise Refusal(
-            "invalid_unit", f"unit must be at most {UNIT_LIMIT} printable characters, like °C"
-        )
-    return unit
-
-
-def check_value(value: float, unit: str | None) -> None:
-    """Whether a value in a canonical unit can be at all.
-
-    Raises:
-        Refusal: not finite, or outside what the unit can be.
-
-    """
-    if not math.isfinite(value):
-        raise Refusal("invalid_value", f"value must be a finite number, not {value}")
-    if abs(value) > LARGEST:
-        raise Refusal("implausible_value", f"value {value:g} is beyond {LARGEST:g}")
-    known = UNITS.get(unit) if unit else None
-    if known is not None and not known.lowest <= value <= known.highest:
-        raise Refusal(
-            "implausible_value",
-            f"value {value:g} {unit} is outside {known.lowest:g} to {known.highest:g} {unit}",
-        )
-
-
 @lru_cache(maxsize=4096)
 def check_sensor_name(name: str) -> str:
     """``name``, if it is one a sensor can have.
@@ -217,7 +138,7 @@ def instant_ms(text: str) -> int:
 
     """
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.upper())
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
@@ -243,22 +164,38 @@ def check_measured(measured_ms: int, received_ms: int) -> None:
     """
     if not EARLIEST_MS <= measured_ms <= received_ms + AHEAD_MS:
         when = "before 2000" if measured_ms < EARLIEST_MS else "over 10 minutes in the future"
-        raise Refusal("implausible_time", f"measured {when}; check the node's clock")
-
-
-def default_unit(sensor: str) -> str | None:
-    """The unit of a sensor whose first reading named none."""
-    return "°C" if sensor.startswith("temperature") else None
-
-
-def quantity_of(sensor: str, unit: str | None) -> str | None:
-    """What a sensor measures, as far as its unit and name tell."""
-    if unit == "%" and "humid" in sensor:
-        return "humidity"
-    known = UNITS.get(unit) if unit else None
-    return known.quantity if known else None
+        raise Refusal(
+            "implausible_time",
+            f"measured {when}; check the node's clock, and that measured_ms is in milliseconds",
+        )
 
 
 def clip(text: str) -> str:
-    """A sender's text, fit to be stored and shown: short, and nothing but printable."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:TEXT_LIMIT])
+    """A sender's text, fit to be stored and shown: short, printable, and without a token."""
+    text = _TOKEN.sub("tmon_\N{HORIZONTAL ELLIPSIS}", text[: 4 * TEXT_LIMIT])[:TEXT_LIMIT]
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def rejection(index: int, sent: object, refusal: Refusal) -> Rejection:
+    """A reading that is refused, with what it said in its own words."""
+    fields = msgspec.to_builtins(sent) if isinstance(sent, Struct) else sent
+    if not isinstance(fields, dict):
+        fields = {"value": fields}
+    times = (fields.get(name) for name in ("measured_at", "measured_ms", "age_s"))
+    return Rejection(
+        index,
+        refusal.code,
+        refusal.reason,
+        sensor=_text(fields.get("sensor", "temperature")),
+        measured=_text(next((time for time in times if time is not None), None)),
+        value=_text(fields.get("value")),
+    )
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value if value is None else clip(value)
+    try:
+        return clip(json.dumps(value, ensure_ascii=False))
+    except (ValueError, RecursionError):
+        return clip(type(value).__name__)

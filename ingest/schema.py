@@ -13,7 +13,7 @@ from sqlite_utils import Database, Migrations
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # or pysqlite3
 
 APPLICATION_ID = 0x746D6F6E  # "tmon" in ASCII, in the header of each of our files
-BUSY_TIMEOUT_S = 5.0  # longer than any transaction of ours (tmon import: 50 ms)
+BUSY_TIMEOUT_S = 2.0  # longer than any transaction of ours (tmon import: 50 ms)
 CACHED_STATEMENTS = 512  # the bulk inserts differ in length (see store.py)
 
 migrations = Migrations("tmon")

@@ -3,7 +3,8 @@
 from msgspec import Struct
 from sqlite_utils import Database
 
-from ingest.reading import Node, Reading, Refusal, check_value, default_unit, quantity_of
+from ingest.reading import Node, Reading, Refusal
+from ingest.units import check_value, default_unit, quantity_of
 
 SENSORS_PER_NODE = 1_000
 

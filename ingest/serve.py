@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Thread, Timer
 from typing import Any
@@ -20,9 +20,11 @@ from ingest.errors import CannotServe
 from ingest.limits import LimitedProtocol
 from ingest.schema import open_database
 from ingest.settings import Settings
+from ingest.tokens import station_secret
 
 DRAIN_S = 6  # what has been taken is answered within this
 STOP_S = 9.0  # then a process that still runs is killed
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 OPEN_FILES = 65_536  # a connection is a file; the usual soft limit is 1,024
 
 
@@ -45,10 +47,15 @@ class Part:
         """
         try:
             family = socket.getaddrinfo(self.host, self.port)[0][0]
-            listening = socket.create_server((self.host, self.port), family=family, backlog=2048)
-        except OSError as error:
-            reason = error.strerror
-            if error.errno == errno.EADDRINUSE:
+            listening = socket.create_server(
+                (self.host, self.port),
+                family=family,
+                backlog=2048,
+                dualstack_ipv6=self.host == "::" and socket.has_dualstack_ipv6(),
+            )
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", "no such host")
+            if getattr(error, "errno", 0) == errno.EADDRINUSE:
                 reason = f"the port is taken; set {self.variable}_PORT to another"
             raise CannotServe(f"{self.name}: {self.host} port {self.port}: {reason}") from None
         listening.set_inheritable(True)
@@ -90,7 +97,7 @@ def serve_both(settings: Settings, environ: Mapping[str, str], say: Callable[[st
     Raises:
         CannotServe: an address was taken, or one of the processes stopped by itself.
     """
-    open_database(settings.db, create=True).close()
+    _prepare(settings)
     with ExitStack() as sockets:
         listening = {
             name: sockets.enter_context(part.listen()) for name, part in parts(settings).items()
@@ -116,7 +123,10 @@ def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None
         CannotServe: the address is taken.
         RefusedDatabase: there is no database to publish, or none of ours.
     """
-    open_database(settings.db, create=name == "ingest").close()
+    if name == "ingest":
+        _prepare(settings)
+    elif not settings.db.is_file():
+        raise CannotServe(f"{settings.db}: no such database; ingest makes it")
     part = parts(settings)[name]
     with part.listen() as listening:
         say(f"{name:9} {part.url(listening)}")
@@ -147,7 +157,17 @@ async def _run(name: str, settings: Settings, listening: socket.socket) -> None:
         lifespan="on",
         timeout_graceful_shutdown=DRAIN_S,
     )
-    await uvicorn.Server(config).serve([listening])
+    await _Server(config).serve([listening])
+
+
+class _Server(uvicorn.Server):
+    """A server whose process ends well when a signal asks it to; uvicorn raises it again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        for number in STOP_SIGNALS:
+            signal.signal(number, self.handle_exit)
+        yield
 
 
 async def _app(name: str, settings: Settings) -> Any:
@@ -161,6 +181,12 @@ async def _app(name: str, settings: Settings) -> Any:
     datasette = datasette_for(settings.db)
     await start(datasette)
     return datasette.app()
+
+
+def _prepare(settings: Settings) -> None:
+    """Meet what would stop ingest at its start before an address is told."""
+    open_database(settings.db, create=True).close()
+    station_secret(settings)
 
 
 def _start(
@@ -181,7 +207,7 @@ def _watch(children: Mapping[str, subprocess.Popen[bytes]]) -> None:
         for child in children.values():
             child.terminate()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, stop)
     os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
     reason = None if told_to_stop else _first_to_stop(children)

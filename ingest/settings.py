@@ -29,10 +29,15 @@ class Setting:
         return f"--{self.name.replace('_', '-')}"
 
 
-def _path(text: str) -> Path:
-    if not text:
+def _database(text: str) -> Path:
+    path = Path(text)
+    if not path.name or text.startswith(":"):
         raise ValueError("must name a file")
-    return Path(text)
+    return path
+
+
+def _optional_path(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 def _secret(text: str) -> bytes | None:
@@ -63,15 +68,17 @@ def _rate(text: str) -> float:
         rate = float(text)
     except ValueError:
         rate = -1.0
-    if not 0 <= rate < float("inf"):
+    if rate and not 0.001 <= rate < float("inf"):
         raise ValueError("must be a number of readings a second, or 0 for no limit")
     return rate
 
 
 SETTINGS = (
-    Setting("db", "tmon.db", "the database file", _path),
+    Setting("db", "tmon.db", "the database file", _database),
     Setting("secret", "", "the secret itself, in place of a file", _secret),
-    Setting("secret_file", "", "the file of the tokens' secret [default: <db>.secret]", Path),
+    Setting(
+        "secret_file", "", "the tokens' secret in a file [default: <db>.secret]", _optional_path
+    ),
     Setting("host", "127.0.0.1", "where ingest listens; 0.0.0.0 for all of the network", _host),
     Setting("port", "13117", "ingest's port", _port),
     Setting("datasette_host", "127.0.0.1", "where Datasette listens", _host),
@@ -112,6 +119,5 @@ class Settings:
                 problems.append(f"{setting.variable} ({setting.flag}): {text!r} {problem}")
         if problems:
             raise InvalidSettings("\n".join(problems))
-        if values["secret_file"] == Path():
-            values["secret_file"] = values["db"].with_name(values["db"].name + ".secret")
+        values["secret_file"] = values["secret_file"] or Path(f"{values['db']}.secret")
         return cls(**values)

@@ -2,23 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from pathlib import Path
 
 from msgspec import Struct
 from sqlite_utils import Database
 
-from ingest.reading import (
-    Batch,
-    Reading,
-    Receipt,
-    Refusal,
-    Rejection,
-    check_value,
-)
+from ingest.errors import Replaced
+from ingest.reading import Batch, Reading, Receipt, Refusal, Rejection, rejection
 from ingest.schema import sqlite3, transaction
 from ingest.sensors import Sensor, Sensors
+from ingest.units import check_value
 
 REJECTED_KEPT_PER_BATCH = 100
 REJECTED_KEPT = 100_000
+CROWD_MS = 60_000  # how far ahead a sensor without times may come by sending several a millisecond
 
 # sqlite3 lets go of the GIL at each call and may wait for it after: so a commit is
 # as few calls as can be, each with many rows. Sizes are powers of two, so that few
@@ -51,16 +48,20 @@ class Store:
         self._keep_rejected = keep_rejected
         self._on_foreign_change = on_foreign_change
         self._sensors = Sensors(db)
-        self._newest_untimed: dict[int, int] = {}
         self._heard: dict[str, tuple[int, float | None]] = {}
         self._version = self._data_version()
+        self._path = Path(db.execute("pragma database_list").fetchone()[2])
+        self._file = _identity(self._path)
 
     def commit(self, batches: Sequence[Batch]) -> list[Receipt]:
         """Store all batches, and say of each what became of its readings.
 
         Raises:
             sqlite3.Error: nothing of any of them was stored.
+            Replaced: nor will anything be, until the database is opened anew.
         """
+        if _identity(self._path) != self._file:
+            raise Replaced(f"{self._path} was removed or replaced while it was written to")
         receipts = self._commit_plainly(batches) or self._commit_carefully(batches)
         for batch in batches:
             self._heard[batch.node.uid] = (batch.received_ms, batch.clock_skew_s)
@@ -133,18 +134,13 @@ class Store:
                 rows.append(self._row(self._sensors.find_or_make(batch.node, reading), reading))
                 readings.append(reading)
             except Refusal as refusal:
-                rejected.append(_rejection(reading, refusal))
+                rejected.append(rejection(reading.index, reading.sent, refusal))
         return Sorted(rows, readings, rejected)
 
     def _row(self, sensor: Sensor, reading: Reading) -> Row:
         if reading.unit != sensor.unit:
             _check_unit(reading, sensor)
-        if reading.timed:
-            return sensor.id, reading.measured_ms, reading.value
-        # Two that arrive in one millisecond are two readings all the same.
-        newest = max(reading.measured_ms, self._newest_untimed.get(sensor.id, 0) + 1)
-        self._newest_untimed[sensor.id] = newest
-        return sensor.id, newest, reading.value
+        return sensor.id, reading.measured_ms, reading.value
 
     def _insert_all(self, sorted_: list[Sorted]) -> list[Receipt] | None:
         """All rows, or none if one of them is there already."""
@@ -167,12 +163,12 @@ class Store:
         accepted = duplicates = 0
         rejected = batch.rejected
         for reading, row in zip(batch.readings, batch.rows, strict=True):
-            if self._insert_if_new(row):
+            if self._insert_if_new(row) or (not reading.timed and self._insert_next_to(row)):
                 accepted += 1
             elif (there := self._value(row)) == row[2]:
                 duplicates += 1
             else:
-                rejected.append(_rejection(reading, _conflict(reading, there)))
+                rejected.append(rejection(reading.index, reading.sent, _conflict(reading, there)))
         return _receipt(accepted, duplicates, rejected)
 
     def _insert_if_new(self, row: Row) -> bool:
@@ -182,6 +178,13 @@ class Store:
             row,
         )
         return inserted.rowcount == 1
+
+    def _insert_next_to(self, row: Row) -> bool:
+        """Two that arrive in one millisecond without a time are two readings all the same."""
+        sensor, arrived_ms, value = row
+        query = "select max(measured_ms) from readings where sensor = ? and measured_ms <= ?"
+        newest_ms = self._db.execute(query, [sensor, arrived_ms + CROWD_MS]).fetchone()[0]
+        return self._insert_if_new((sensor, newest_ms + 1, value))
 
     def _value(self, row: Row) -> float:
         query = "select value from readings where sensor = ? and measured_ms = ?"
@@ -203,6 +206,15 @@ class Store:
         self._db.execute(
             "delete from rejected where id <= (select max(id) from rejected) - ?", [REJECTED_KEPT]
         )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to now."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @cache
@@ -229,23 +241,12 @@ def _check_unit(reading: Reading, sensor: Sensor) -> None:
 def _conflict(reading: Reading, there: float) -> Refusal:
     return Refusal(
         "conflict",
-        f"{reading.sensor} has value {there:g} at that time already; readings are never changed",
+        f"{reading.sensor} has value {there!r} at that time already; readings are never changed",
     )
 
 
 def _told(rejection: Rejection) -> tuple[str | None, ...]:
     return (rejection.sensor, rejection.measured, rejection.value, rejection.code, rejection.error)
-
-
-def _rejection(reading: Reading, refusal: Refusal) -> Rejection:
-    return Rejection(
-        reading.index,
-        refusal.code,
-        refusal.reason,
-        sensor=reading.sensor,
-        measured=str(reading.measured_ms),
-        value=repr(reading.value),
-    )
 
 
 def _receipt(accepted: int, duplicates: int, rejected: list[Rejection]) -> Receipt:

@@ -18,13 +18,14 @@ from itsdangerous.signer import SigningAlgorithm
 from sqlite_utils import Database
 
 from ingest import nodes
-from ingest.errors import Revoked, Unauthorized
+from ingest.errors import CannotServe, Revoked, Unauthorized
 from ingest.nodes import KnownNode
 from ingest.reading import Node
 from ingest.schema import open_database
 from ingest.settings import Settings
 
 PREFIX = "tmon_"
+LEAST_SECRET_BYTES = 16  # ours has 64; less can be guessed
 
 log = logging.getLogger("tmon.tokens")
 
@@ -34,12 +35,20 @@ def station_secret(settings: Settings) -> bytes:
 
     Raises:
         OSError: the file can't be read or made.
+        CannotServe: it holds no secret.
     """
     if settings.secret is not None:
         return settings.secret
-    if not settings.secret_file.exists():
-        _make_secret(settings.secret_file)
-    return settings.secret_file.read_bytes().strip()
+    file = settings.secret_file
+    if not file.exists():
+        _make_secret(file)
+    secret = file.read_bytes().strip()
+    if len(secret) < LEAST_SECRET_BYTES:
+        raise CannotServe(
+            f"{file} holds no secret; bring it back from the backup, or remove it and "
+            "give all nodes new tokens"
+        )
+    return secret
 
 
 def _make_secret(path: Path) -> None:
@@ -139,7 +148,10 @@ class Door:
                 f"this token of {label} is outdated; `tmon token get` has the new one"
             )
         if known.revoked_ms is not None:
-            raise Revoked(f"the token of {known.name} was revoked")
+            raise Revoked(
+                f"the token of {known.name} was revoked; "
+                f"on the server, `tmon token rotate {known.name}` makes a new one"
+            )
         return Node(uid, known.name, label)
 
     def forget(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -9,7 +10,15 @@ from time import monotonic
 
 from msgspec import Struct
 
-from ingest.errors import DiskFull, Locked, Overloaded, TmonError, Unavailable
+from ingest.errors import (
+    ApiError,
+    DiskFull,
+    Locked,
+    Overloaded,
+    Replaced,
+    TmonError,
+    Unavailable,
+)
 from ingest.reading import Batch, Receipt
 from ingest.schema import sqlite3
 from ingest.store import Store
@@ -47,6 +56,11 @@ class Writer:
         self._thread.start()
 
     @property
+    def runs(self) -> bool:
+        """Whether its thread is there to store anything."""
+        return self._thread.is_alive()
+
+    @property
     def backlog(self) -> int:
         """How many readings wait for their commit."""
         return self._backlog
@@ -72,14 +86,29 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        more = True
-        while more:
-            group, more = self._next_group()
-            if group:
-                results = self._commit([waiting.batch for waiting in group])
-                self._loop.call_soon_threadsafe(self._answer, group, results)
-            self._now_and_then(last=not more)
-        self._store.close()
+        """Whatever ends this thread ends the process, and what isn't acknowledged is sent again."""
+        try:
+            while self._turn():
+                pass
+            self._store.close()
+        except BaseException as error:
+            known = isinstance(error, TmonError)
+            log.critical("readings can't be stored any more: %s", error, exc_info=not known)
+            os._exit(1)
+
+    def _turn(self) -> bool:
+        """Commit what waits, if anything does; False after the last."""
+        group, more = self._next_group()
+        if group:
+            results = self._commit([waiting.batch for waiting in group])
+            if self._trouble and more:
+                # Who waits already would wait for the same thing, and longer.
+                rest, more = self._next_group(block=False, most=BACKLOG_READINGS)
+                group += rest
+                results += [results[-1]] * len(rest)
+            self._loop.call_soon_threadsafe(self._answer, group, results)
+        self._now_and_then(last=not more)
+        return more
 
     def _now_and_then(self, *, last: bool) -> None:
         now = monotonic()
@@ -87,45 +116,55 @@ class Writer:
             if now - self._noticed_s > TICK_S:
                 self._noticed_s = now
                 self._store.notice_others()
-            if last or now - self._flushed_s > FLUSH_EVERY_S:
+            if (last or now - self._flushed_s > FLUSH_EVERY_S) and not self._trouble:
                 self._flushed_s = now
                 self._store.flush_heard()
-        except sqlite3.OperationalError as error:
-            self._tell(str(error))  # what wasn't flushed is kept for the next time
+        except sqlite3.Error as error:
+            log.warning("when nodes were last heard is not written down yet: %s", error)
 
-    def _next_group(self) -> tuple[list[Waiting], bool]:
-        """All that waits, up to a commit's size, and whether more may come."""
+    def _next_group(
+        self, *, block: bool = True, most: int = COMMIT_READINGS
+    ) -> tuple[list[Waiting], bool]:
+        """All that waits, up to ``most`` readings, and whether more may come."""
         group: list[Waiting] = []
         readings = 0
         try:
-            while readings < COMMIT_READINGS:
-                waiting = self._queue.get(block=not group, timeout=TICK_S)
+            while readings < most:
+                waiting = self._queue.get(block=block and not group, timeout=TICK_S)
                 if waiting is None:
                     return group, False
                 group.append(waiting)
-                readings += len(waiting.batch.readings)
+                readings += _size(waiting.batch)
         except Empty:
             pass
         return group, True
 
-    def _commit(self, batches: Sequence[Batch]) -> list[Receipt | TmonError]:
+    def _commit(self, batches: Sequence[Batch]) -> list[Receipt | ApiError]:
         try:
             receipts = self._store.commit(batches)
-        except sqlite3.OperationalError as error:
-            return [self._unavailable(error)] * len(batches)
+        except Replaced:
+            raise
+        except sqlite3.DatabaseError as error:
+            if _is_lasting(error):
+                return [self._unavailable(error)] * len(batches)
+            return self._one_by_one(batches, error)
         except Exception as error:
-            if len(batches) > 1:  # one bad batch never fails its neighbours
-                return [self._commit([batch])[0] for batch in batches]
-            log.exception("a batch of %s could not be stored", batches[0].node.name)
-            return [Unavailable(f"the batch could not be stored: {type(error).__name__}")]
+            return self._one_by_one(batches, error)
         self._tell(None)
         return [*receipts]
 
-    def _unavailable(self, error: sqlite3.OperationalError) -> TmonError:
+    def _one_by_one(self, batches: Sequence[Batch], error: Exception) -> list[Receipt | ApiError]:
+        """One bad batch never fails its neighbours."""
+        if len(batches) > 1:
+            return [self._commit([batch])[0] for batch in batches]
+        log.error("a batch of %s can't be stored", batches[0].node.name, exc_info=error)
+        return [Unavailable(f"the batch could not be stored: {type(error).__name__}")]
+
+    def _unavailable(self, error: sqlite3.DatabaseError) -> ApiError:
         self._tell(str(error))
-        if "locked" in str(error) or "busy" in str(error):
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return Locked("another program holds the database's write lock; try again")
-        if "full" in str(error):
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
             return DiskFull("the server's disk is full; nothing was stored, keep the readings")
         return Unavailable("the database can't be written now; try again")
 
@@ -139,16 +178,21 @@ class Writer:
             log.warning("readings are stored again")
         self._trouble = trouble
 
-    def _answer(self, group: list[Waiting], results: list[Receipt | TmonError]) -> None:
+    def _answer(self, group: list[Waiting], results: list[Receipt | ApiError]) -> None:
         for waiting, result in zip(group, results, strict=True):
             self._backlog -= _size(waiting.batch)
             if waiting.receipt.cancelled():
                 continue
-            if isinstance(result, TmonError):
+            if isinstance(result, ApiError):
                 waiting.receipt.set_exception(result)
             else:
                 waiting.receipt.set_result(result)
 
 
 def _size(batch: Batch) -> int:
-    return len(batch.readings) + len(batch.rejected)
+    return max(1, len(batch.readings) + len(batch.rejected))
+
+
+def _is_lasting(error: sqlite3.DatabaseError) -> bool:
+    """Whether it would fail any batch: the lock, the disk, the file; not what is in this one."""
+    return not isinstance(error, sqlite3.IntegrityError | sqlite3.DataError)

@@ -91,6 +91,10 @@ def test_a_node_is_described_and_listed(tmp_path: Path) -> None:
         (["token", "get", "x", "--db", str(ROOT / "LICENSE")], "LICENSE"),
         (["serve", "--port", "http"], "TMON_PORT"),
         (["serve", "--host", "no.such.host.invalid"], "no.such.host"),
+        (["serve", "ingest", "--secret-file", "."], "directory"),
+        (["serve", "--db", "."], "TMON_DB"),
+        (["serve", "--db", ":memory:"], "TMON_DB"),
+        (["serve", "--host", "a..b"], "a..b"),
         (["serve", "datasette", "--db", "missing.db"], "missing.db"),
     ],
 )

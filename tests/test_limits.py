@@ -3,6 +3,7 @@
 import gzip
 import json
 import socket
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -15,7 +16,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ingest.app import ERRORS
+from ingest.errors import TooFast
 from ingest.limits import LimitedProtocol, limited_body
+from ingest.rate import RateLimit
+from ingest.schema import open_database
 from tests.station import Station, running, station_in_thread
 
 
@@ -86,6 +90,29 @@ def test_broken_gzip_is_400(shared: Station, body: bytes) -> None:
     answer = shared.post(body, headers={"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_body")
     assert "gzip" in answer.json()["error"]
+
+
+def test_a_gzip_body_of_countless_members_is_400(shared: Station) -> None:
+    answer = shared.post(gzip.compress(b"") * 20_000, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_body")
+
+
+@pytest.mark.parametrize(
+    ("body", "ndjson"),
+    [(b"[" + b"1," * 4_000_000 + b"1]", False), (b"1\n" * 4_000_000, True)],
+    ids=["json", "ndjson"],
+)
+def test_millions_of_bad_readings_never_hold_up_the_others(
+    shared: Station, body: bytes, ndjson: bool
+) -> None:
+    headers = {"Content-Encoding": "gzip"} | (
+        {"Content-Type": "application/x-ndjson"} if ndjson else {}
+    )
+    packed = gzip.compress(body)
+    started = time.monotonic()
+    answer = shared.post(packed, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert time.monotonic() - started < 5
 
 
 def test_another_encoding_is_415(shared: Station) -> None:
@@ -159,6 +186,66 @@ def test_a_body_must_arrive_in_time() -> None:
         assert b'"code":"too_slow"' in answer
 
 
+class ImpatientWithBodies(LimitedProtocol):
+    """The server's protocol with a shorter patience with bodies that nobody reads."""
+
+    body_s = 0.3
+
+
+def test_a_body_that_nobody_reads_must_arrive_in_time_too() -> None:
+    with running(Starlette(), ImpatientWithBodies) as url:
+        begun = time.monotonic()
+        answer = raw(url, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        assert b" 404 " in answer.splitlines()[0]
+        assert time.monotonic() - begun < 0.9
+
+
+def test_little_is_read_after_an_early_answer(shared: Station) -> None:
+    address = urlsplit(shared.url)
+    head = b"POST /readings HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
+    with socket.create_connection((str(address.hostname), int(address.port or 0))) as sock:
+        sock.settimeout(5)
+        sock.sendall(head)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            sock.sendall(bytes(2**30))
+
+
+def test_a_body_that_is_cut_off_stores_nothing(shared: Station) -> None:
+    lines = b'{"sensor": "cut", "value": 1}\n{"sensor": "cut2", "value": 1}\n'
+    head = (
+        f"POST /readings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {shared.token()}\r\n"
+        f"Content-Type: application/x-ndjson\r\nContent-Length: {len(lines) + 9}\r\n\r\n"
+    )
+    address = urlsplit(shared.url)
+    with socket.create_connection((str(address.hostname), int(address.port or 0))) as sock:
+        sock.sendall(head.encode() + lines)
+        time.sleep(0.2)
+    time.sleep(0.3)
+    assert shared.query("select count(*) from sensors where name like 'cut%'") == [(0,)]
+
+
+def test_an_answer_under_way_goes_before_a_refusal(station: Station) -> None:
+    body = b'{"value": 1}'
+    head = (
+        f"POST /readings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {station.token()}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with open_database(station.path) as db:
+        db.execute("begin immediate")
+        unlock = threading.Timer(0.5, db.execute, ["rollback"])
+        unlock.start()
+        answer = raw(station.url, head.encode() + body, b"garbage\r\n\r\n", pause_s=0.2)
+        unlock.join()
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b" 201 " in answer.splitlines()[0]
+
+
+def test_a_post_that_asks_for_another_protocol_is_told_so(shared: Station) -> None:
+    upgrade = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c"}
+    answer = shared.post(b'{"value": 1}', headers=upgrade)
+    assert (answer.status_code, answer.json()["code"]) == (400, "upgrade_unsupported")
+
+
 def test_what_isnt_http_is_told_so(shared: Station) -> None:
     answer = raw(shared.url, b"\x16\x03\x01 hello\r\n\r\n")
     assert b" 400 " in answer.splitlines()[0]
@@ -168,7 +255,20 @@ def test_what_isnt_http_is_told_so(shared: Station) -> None:
 def test_a_node_faster_than_its_rate_is_429(tmp_path: Path) -> None:
     with station_in_thread(tmp_path, {"TMON_RATE": "2"}) as station:
         assert station.post([{"sensor": f"s{i}", "value": 1} for i in range(30)]).status_code == 201
+        before = station.count()
         answer = station.post({"value": 1})
         assert (answer.status_code, answer.json()["code"]) == (429, "too_fast")
+        assert station.count() == before
         assert 1 <= int(answer.headers["Retry-After"]) <= 15
         assert station.post({"value": 1}, node="attic").status_code == 201
+
+
+def test_what_was_not_stored_doesnt_count() -> None:
+    rate = RateLimit(1.0, clock=lambda: 1000.0)
+    for _ in range(5):
+        rate.admit("uid", 30)
+        rate.refund("uid", 30)
+    rate.admit("uid", 30)
+    with pytest.raises(TooFast) as told:
+        rate.admit("uid", 1)
+    assert told.value.retry_after_s == 20

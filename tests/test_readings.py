@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from ingest import nodes
+from ingest.reading import Batch, Node, Reading
 from ingest.schema import open_database, open_for_reading
+from ingest.store import Store
 from tests.station import Station, hourly_equals_raw, station_in_thread
 
 NOON = {"sensor": "temperature", "value": 21.5, "unit": "°C", "measured_at": "2026-11-20T12:00:00Z"}
@@ -72,6 +75,29 @@ def test_every_way_to_write_it_is_the_same_reading(station: Station, body: Any) 
     assert value == pytest.approx(21.5, abs=1e-12)
 
 
+def test_a_whole_number_may_be_written_as_a_float(station: Station) -> None:
+    body = (
+        b'[{"value": 1, "measured_ms": 1.795176e12}, {"value": 2, "measured_ms": 1795176000001.0}]'
+    )
+    assert outcome(station.post(body)) == (2, 0, [])
+
+
+@pytest.mark.parametrize(
+    "unit", ["Celsius", "celsius", "°c", "ºC", "˚C", "deg C", "degC", "DEGC", "℃", "C", ""]
+)
+def test_a_unit_may_be_spelled_as_people_do(shared: Station, unit: str) -> None:
+    node = f"spelled-{abs(hash(unit))}"
+    assert outcome(shared.post({"value": 1, "unit": "°C"}, node=node)) == (1, 0, [])
+    assert outcome(shared.post({"value": 2, "unit": unit}, node=node)) == (1, 0, [])
+
+
+def test_one_letter_units_mean_what_they_are(shared: Station) -> None:
+    for unit, stored in [("K", "°C"), ("k", "k"), ("mV", "V"), ("MV", "MV"), ("Lux", "lx")]:
+        shared.post({"sensor": unit, "value": 300, "unit": unit}, node="letters")
+        units = dict(shared.query("select name, unit from sensors where node = 'letters'"))
+        assert units[unit] == stored
+
+
 def test_ndjson_and_gzip(station: Station) -> None:
     lines = b"\n".join(
         json.dumps(NOON | {"measured_ms": NOON_MS + i, "measured_at": None}).encode()
@@ -96,6 +122,22 @@ def test_a_reading_without_a_time_is_of_now(station: Station) -> None:
     [old] = station.query("select measured_ms from readings where value = 2")
     assert before <= now[0] <= after
     assert before <= old[0] + 90_000 <= after
+
+
+def test_an_untimed_reading_makes_way_for_a_timed_one(tmp_path: Path) -> None:
+    with open_database(tmp_path / "tmon.db", create=True) as db:
+        known = nodes.find_or_make(db, "basement")
+        node = Node(known.uid, known.name, known.name)
+        timed = Reading(0, "temperature", 1.0, "°C", NOON_MS)
+        untimed = [Reading(0, "temperature", v, "°C", NOON_MS, timed=False) for v in (1.0, 2.0)]
+        store = Store(db)
+        store.commit([Batch(node, NOON_MS, [timed])])
+        receipts = store.commit([Batch(node, NOON_MS, [one]) for one in untimed])
+        assert [receipt.accepted for receipt in receipts] == [1, 1]
+        later = Reading(0, "temperature", 3.0, "°C", NOON_MS - 3_600_000, timed=False)
+        store.commit([Batch(node, NOON_MS, [later])])  # the clock was put back an hour
+        rows = db.execute("select measured_ms - ?, value from readings", [NOON_MS]).fetchall()
+    assert rows == [(-3_600_000, 3.0), (0, 1.0), (1, 1.0), (2, 2.0)]
 
 
 def test_readings_without_a_time_never_collide(station: Station) -> None:
@@ -132,6 +174,7 @@ REJECTED = [
     ({"value": 1, "measured_at": "yesterday"}, "invalid_time", "measured_at"),
     ({"value": 1, "measured_at": 5}, "invalid_time", "measured_at"),
     ({"value": 1, "measured_ms": 1.5}, "invalid_time", "measured_ms"),
+    ({"value": 1, "measured_ms": 1795176000}, "implausible_time", "milliseconds"),
     ({"value": 1, "measured_ms": 10**30}, "implausible_time", "clock"),
     ({"value": 1, "measured_ms": 5, "age_s": 5}, "invalid_time", "age_s"),
     ({"value": 1, "age_s": float("nan")}, "invalid_time", "age_s"),
@@ -192,6 +235,11 @@ def test_a_sensors_unit_is_fixed_by_its_first_reading(station: Station) -> None:
     assert units == {"co2": "ppm", "level": None}
 
 
+def test_a_number_of_thousands_of_digits_fails_alone(station: Station) -> None:
+    body = b'[{"value": 1, "measured_ms": %s}, {"value": 2}]' % (b"9" * 5000)
+    assert outcome(station.post(body)) == (1, 0, ["invalid_time"])
+
+
 def test_what_was_rejected_is_kept_bounded_and_harmless(station: Station) -> None:
     bad = {"sensor": "<script>\u202e" + "x" * 300, "value": "\ud800 \x00"}
     answer = station.post(json.dumps([bad] * 150).encode())
@@ -202,6 +250,25 @@ def test_what_was_rejected_is_kept_bounded_and_harmless(station: Station) -> Non
         "<script>\N{REPLACEMENT CHARACTER}" + "x" * 191,
         "\N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER}",
     )
+
+
+def test_what_is_kept_is_what_was_sent(station: Station) -> None:
+    station.post({"sensor": "h", "value": 50, "unit": "%"})
+    station.post(
+        {"sensor": "h", "value": 70, "unit": "°F", "measured_at": "2026-11-20T13:00:00+01:00"}
+    )
+    kept = station.query("select sensor, measured, value from rejected")
+    assert kept == [("h", "2026-11-20T13:00:00+01:00", "70.0")]
+
+
+def test_a_token_in_the_wrong_place_is_not_published(station: Station) -> None:
+    token = station.token()
+    station.post([{"sensor": token, "value": 1}, {"value": token}, {"value": 1, "unit": token}])
+    ndjson = {"Content-Type": "application/x-ndjson"}
+    answer = station.post(b'{"value": 1, "token": "%s"' % token.encode(), headers=ndjson)
+    published = str(station.query("select * from rejected")) + answer.text
+    assert station.count("rejected") == 4
+    assert token.rpartition(".")[2] not in published
 
 
 def test_rejections_are_bounded_in_all(station: Station) -> None:
@@ -281,6 +348,7 @@ def test_healthz_tells_the_servers_time(station: Station) -> None:
     [
         ("GET", "/", 404, "not_found"),
         ("GET", "/readings", 405, "method_not_allowed"),
+        ("POST", "/readings/", 404, "not_found"),
         ("POST", "/healthz", 405, "method_not_allowed"),
         ("POST", "/readings", 401, "unauthorized"),
     ],

@@ -173,6 +173,58 @@ def test_the_public_address_is_the_one_that_is_told(tmp_path: Path) -> None:
         process.kill()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_one_process_alone_stops_cleanly_too(tmp_path: Path, number: signal.Signals) -> None:
+    process = Process(tmp_path, "serve", "ingest", "--port", "0")
+    url = process.addresses(1)["ingest"]
+    wait_for(lambda: answers(f"{url}/healthz"))
+    process.popen.send_signal(number)
+    assert process.end() == (0, served_secret_line())
+
+
+def test_sigterm_waits_neither_for_a_slow_body_nor_for_a_lock(tmp_path: Path) -> None:
+    process = Process(tmp_path, "serve", "ingest", "--port", "0")
+    url = process.addresses(1)["ingest"]
+    token = tmon(tmp_path, "token", "get", "basement").stdout.strip()
+    wait_for(lambda: answers(f"{url}/healthz"))
+    port = int(url.rpartition(":")[2])
+    head = f"POST /readings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+    with (
+        open_database(tmp_path / "tmon.db") as db,
+        socket.create_connection(("127.0.0.1", port)) as slow,
+    ):
+        slow.sendall(f"{head}Content-Length: 9\r\n\r\n".encode())
+        time.sleep(0.2)
+        db.execute("begin immediate")
+        process.popen.terminate()
+        started = time.monotonic()
+        status, stderr = process.end()
+        assert time.monotonic() - started < 10
+        assert b" 503 " in slow.recv(1000).splitlines()[0]
+    assert status == 0
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_file_that_is_gone_ends_ingest_before_it_acknowledges(tmp_path: Path, how: str) -> None:
+    process = Process(tmp_path, "serve", "ingest", "--port", "0")
+    url = process.addresses(1)["ingest"]
+    token = tmon(tmp_path, "token", "get", "basement").stdout.strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    wait_for(lambda: answers(f"{url}/healthz"))
+    assert requests.post(f"{url}/readings", json={"value": 1}, headers=headers, timeout=10).ok
+    for file in tmp_path.glob("tmon.db*"):
+        if not file.name.endswith(".secret"):
+            file.unlink()
+    if how == "replaced":
+        open_database(tmp_path / "tmon.db", create=True).close()
+    with pytest.raises(requests.ConnectionError):
+        requests.post(f"{url}/readings", json={"value": 1}, headers=headers, timeout=10)
+    status, stderr = process.end()
+    assert status == 1
+    assert "tmon.db was removed or replaced" in stderr
+
+
 def test_a_file_of_any_name_is_published_as_tmon(tmp_path: Path) -> None:
     process = Process(
         tmp_path, "serve", "--db", "my lab.sqlite", "--port", "0", "--datasette-port", "0"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest import nodes, tokens
-from ingest.errors import InvalidName, Revoked, UnknownNode
+from ingest.errors import CannotServe, InvalidName, Revoked, UnknownNode
 from ingest.schema import open_database
 from ingest.settings import Settings
 from tests.station import Station, wait_for
@@ -35,6 +35,13 @@ def test_the_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None
     assert len(secrets.pop()) == 64
     assert stat.S_IMODE(settings.secret_file.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["tmon.db.secret"]
+
+
+@pytest.mark.parametrize("content", ["", "  \n", "short"])
+def test_a_file_without_a_secret_signs_nothing(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tmon.db.secret").write_text(content)
+    with pytest.raises(CannotServe, match="backup"):
+        list(tokens.get_all(settings_in(tmp_path), ["basement"]))
 
 
 def test_another_secret_makes_other_tokens(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ingest import nodes, writer
-from ingest.errors import DiskFull, Overloaded, Unavailable
+from ingest.errors import DiskFull, Locked, Overloaded, Unavailable
 from ingest.reading import Batch, Node, Reading, Receipt
-from ingest.schema import open_database
+from ingest.schema import BUSY_TIMEOUT_S, open_database
 from ingest.store import Store
 from ingest.writer import Writer
 from tests.station import Station, wait_for
@@ -155,6 +155,38 @@ def test_a_locked_database_is_503_and_heals_by_itself(station: Station) -> None:
         other.execute("rollback")
     assert station.post({"value": 2}).status_code == 201
     assert station.query("select value from readings order by measured_ms") == [(1.0,), (2.0,)]
+
+
+def test_who_waits_for_the_same_lock_is_answered_with_the_first(tmp_path: Path) -> None:
+    node = node_in(tmp_path / "tmon.db")
+
+    async def run() -> float:
+        write = Writer(Store(open_database(tmp_path / "tmon.db")))
+        with open_database(tmp_path / "tmon.db") as other:
+            other.execute("begin immediate")
+            begun = time.monotonic()
+            many = [batch(node, *[1.0] * 6000, sensor=f"s{i}") for i in range(8)]
+            results = await asyncio.gather(*map(write.store, many), return_exceptions=True)
+            took_s = time.monotonic() - begun
+            assert [type(result) for result in results] == [Locked] * 8
+        await write.close()
+        return took_s
+
+    assert asyncio.run(run()) < 2 * BUSY_TIMEOUT_S
+
+
+def test_trouble_with_the_small_things_doesnt_stop_the_writer(tmp_path: Path) -> None:
+    node = node_in(tmp_path / "tmon.db")
+    with open_database(tmp_path / "tmon.db") as db:
+        db.execute("create trigger no before update on nodes begin select raise(abort, 'no'); end")
+
+    async def run() -> None:
+        write = Writer(Store(open_database(tmp_path / "tmon.db")))
+        await write.store(batch(node, 1.0))
+        await write.close()  # writes down who was heard, which fails
+        assert not write.runs
+
+    asyncio.run(run())
 
 
 def test_another_writers_changes_to_sensors_are_seen_within_a_second(station: Station) -> None:

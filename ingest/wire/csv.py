@@ -15,15 +15,8 @@ from typing import BinaryIO, Self
 from zoneinfo import ZoneInfo
 
 from ingest.errors import TmonError
-from ingest.reading import (
-    Reading,
-    Refusal,
-    canonical,
-    check_node_name,
-    check_sensor_name,
-    check_value,
-    clip,
-)
+from ingest.reading import Reading, Refusal, check_node_name, check_sensor_name, clip
+from ingest.units import canonical, check_value
 from ingest.wire.times import Clock
 
 HEADER_LIMIT = 64 * 1024  # characters; what is no text at all may have no end of line

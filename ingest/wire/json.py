@@ -14,13 +14,13 @@ from ingest.reading import (
     Reading,
     Refusal,
     Rejection,
-    canonical,
     check_measured,
     check_sensor_name,
-    check_value,
     clip,
     instant_ms,
+    rejection,
 )
+from ingest.units import canonical, check_value
 
 READINGS_LIMIT = 10_000
 
@@ -32,12 +32,12 @@ class WireReading(Struct, forbid_unknown_fields=True):
     sensor: str = "temperature"
     unit: str | None = None
     measured_at: str | None = None
-    measured_ms: int | None = None
+    measured_ms: int | float | None = None
     age_s: float | None = None
     node: str | None = None
 
 
-class WireBatch(Struct, forbid_unknown_fields=True):
+class WireBatch(Struct):
     """Readings in an envelope with their node's name."""
 
     readings: list[WireReading]
@@ -75,19 +75,22 @@ def parse(
     if not body.strip():
         raise InvalidBody('the body is empty; send a reading, like {"value": 21.5}')
     name, items = (None, _lines(body)) if ndjson else _document(body)
-    if len(items) > READINGS_LIMIT:
-        raise TooLarge(f"{len(items):,} readings in one request; send at most {READINGS_LIMIT:,}")
     _check_names(node, [name, *(item.node for item in items if isinstance(item, WireReading))])
     readings, rejected = _checked(items, received_ms)
     return Batch(node, received_ms, readings, rejected, clock_skew_s)
+
+
+def _check_count(readings: int) -> None:
+    """Before anything is done with each of them: 8 MiB hold 4 million, if they are bad."""
+    if readings > READINGS_LIMIT:
+        raise TooLarge(f"{readings:,} readings in one request; send at most {READINGS_LIMIT:,}")
 
 
 class _Broken(Struct):
     """A reading that isn't even one in form."""
 
     item: object
-    code: str
-    error: str
+    refusal: Refusal
 
 
 _Item = WireReading | _Broken
@@ -102,10 +105,12 @@ def _document(body: bytes) -> tuple[str | None, list[_Item]]:
 
 def _well_formed(body: bytes) -> tuple[str | None, list[_Item]]:
     if body.lstrip()[:1] == b"[":
-        return None, [*_many.decode(body)]
-    if b'"readings"' not in body:
+        batch = WireBatch(_many.decode(body))
+    elif b'"readings"' in body:
+        batch = _batch.decode(body)
+    else:
         return None, [_one.decode(body)]
-    batch = _batch.decode(body)
+    _check_count(len(batch.readings))
     return batch.node, [*batch.readings]
 
 
@@ -119,20 +124,29 @@ def _item_by_item(body: bytes) -> tuple[str | None, list[_Item]]:
             raise InvalidBody('expected {"node": "name", "readings": [...]}')
     if not isinstance(document, list | dict):
         raise InvalidBody("expected a reading, a list of readings, or an object with `readings`")
-    return name, [_item(one) for one in (document if isinstance(document, list) else [document])]
+    items = document if isinstance(document, list) else [document]
+    _check_count(len(items))
+    return name, [_item(one) for one in items]
 
 
 def _loads(text: bytes) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_int)
     except RecursionError:
         raise InvalidBody("the body is nested too deeply") from None
     except ValueError as error:
         raise InvalidBody(f"the body is not JSON: {clip(str(error))}") from None
 
 
+def _int(digits: str) -> int | float:
+    """A whole number; one of thousands of digits, which Python won't read, as infinity."""
+    return int(digits) if len(digits) < 400 else float(digits)
+
+
 def _lines(body: bytes) -> list[_Item]:
-    return [_line(line) for line in body.splitlines() if line.strip()]
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    _check_count(len(lines))
+    return [_line(line) for line in lines]
 
 
 def _line(line: bytes) -> _Item:
@@ -143,17 +157,18 @@ def _line(line: bytes) -> _Item:
     try:
         return _item(_loads(line))
     except InvalidBody as error:
-        text = line[:200].decode(errors="replace")
-        return _Broken({"value": text}, "invalid_json", str(error).replace("body", "line", 1))
+        text = line[:1000].decode(errors="replace")
+        return _Broken(text, Refusal("invalid_json", str(error).replace("body", "line", 1)))
 
 
 def _item(item: object) -> _Item:
     try:
         return msgspec.convert(item, WireReading)
     except msgspec.ValidationError as error:
-        return _Broken(item, *_reason(str(error)))
+        return _Broken(item, _reason(str(error)))
     except UnicodeEncodeError:
-        return _Broken(item, "invalid_reading", "a text in it holds half a surrogate pair")
+        refusal = Refusal("invalid_reading", "a text in it holds half a surrogate pair")
+        return _Broken(item, refusal)
 
 
 _EXPECTED = {
@@ -167,24 +182,26 @@ _EXPECTED = {
 }
 
 
-def _reason(message: str) -> tuple[str, str]:
-    """Code and sentence for what msgspec says of a reading."""
+def _reason(message: str) -> Refusal:
+    """What msgspec says of a reading, in our words."""
     if "required field" in message:
-        return "missing_value", "value is missing; a reading needs a number there"
+        return Refusal("missing_value", "value is missing; a reading needs a number there")
     if unknown := re.search("unknown field `(.*)`", message, re.DOTALL):
         known = ", ".join(_EXPECTED)
-        return "unknown_field", f"unknown field {clip(unknown[1])!r}; the fields are {known}"
+        told = f"unknown field {clip(unknown[1])!r}; the fields are {known}"
+        return Refusal("unknown_field", told)
     if (where := re.search(r"at `\$\.(\w+)`", message)) and where[1] in _EXPECTED:
         code, expected = _EXPECTED[where[1]]
-        return code, f"{where[1]} must be {expected}"
-    return "invalid_reading", 'a reading must be a JSON object, like {"value": 21.5}'
+        return Refusal(code, f"{where[1]} must be {expected}")
+    return Refusal("invalid_reading", 'a reading must be a JSON object, like {"value": 21.5}')
 
 
 def _check_names(node: Node, names: Iterable[str | None]) -> None:
     for name in names:
         if name is not None and not node.is_called(name):
             raise Forbidden(
-                f"this token is {node.name}'s; it can't send readings of {clip(name)!r}"
+                f"this token is {node.name}'s, and can't send for {clip(name)!r}; "
+                "leave the node's name out, or correct it"
             )
 
 
@@ -194,7 +211,7 @@ def _checked(items: list[_Item], received_ms: int) -> tuple[list[Reading], list[
     untimed: set[str] = set()
     for index, item in enumerate(items):
         if isinstance(item, _Broken):
-            rejected.append(_rejection(index, item.item, item.code, item.error))
+            rejected.append(rejection(index, item.item, item.refusal))
             continue
         try:
             reading = _reading(index, item, received_ms)
@@ -202,8 +219,7 @@ def _checked(items: list[_Item], received_ms: int) -> tuple[list[Reading], list[
                 _check_only_one(reading.sensor, untimed)
             readings.append(reading)
         except Refusal as refusal:
-            sent = msgspec.to_builtins(item)
-            rejected.append(_rejection(index, sent, refusal.code, refusal.reason))
+            rejected.append(rejection(index, item, refusal))
     return readings, rejected
 
 
@@ -213,15 +229,15 @@ def _reading(index: int, wire: WireReading, received_ms: int) -> Reading:
     check_value(value, unit)
     measured_ms = _measured_ms(wire, received_ms)
     if measured_ms is None:
-        return Reading(index, sensor, value, unit, received_ms, timed=False)
+        return Reading(index, sensor, value, unit, received_ms, timed=False, sent=wire)
     check_measured(measured_ms, received_ms)
-    return Reading(index, sensor, value, unit, measured_ms)
+    return Reading(index, sensor, value, unit, measured_ms, sent=wire)
 
 
 def _measured_ms(wire: WireReading, received_ms: int) -> int | None:
     told = []
     if wire.measured_ms is not None:
-        told.append(wire.measured_ms)
+        told.append(_whole(wire.measured_ms))
     if wire.measured_at is not None:
         told.append(instant_ms(wire.measured_at))
     if wire.age_s is not None:
@@ -229,6 +245,13 @@ def _measured_ms(wire: WireReading, received_ms: int) -> int | None:
     if any(one != told[0] for one in told):
         raise Refusal("invalid_time", "give one of measured_at, measured_ms and age_s")
     return told[0] if told else None
+
+
+def _whole(measured_ms: float) -> int:
+    """Small computers write whole numbers as floats: 1.795176e12."""
+    if isinstance(measured_ms, float) and not measured_ms.is_integer():
+        raise Refusal("invalid_time", "measured_ms must be an integer, Unix milliseconds")
+    return int(measured_ms)
 
 
 def _before(received_ms: int, age_s: float) -> int:
@@ -245,25 +268,3 @@ def _check_only_one(sensor: str, seen: set[str]) -> None:
             f"a second reading of {sensor} without a time in one batch; give each measured_at",
         )
     seen.add(sensor)
-
-
-def _rejection(index: int, item: object, code: str, error: str) -> Rejection:
-    fields = item if isinstance(item, dict) else {"value": item}
-    times = (fields.get(name) for name in ("measured_at", "measured_ms", "age_s"))
-    return Rejection(
-        index,
-        code,
-        error,
-        sensor=_text(fields.get("sensor", "temperature")),
-        measured=_text(next((time for time in times if time is not None), None)),
-        value=_text(fields.get("value")),
-    )
-
-
-def _text(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value if value is None else clip(value)
-    try:
-        return clip(json.dumps(value, ensure_ascii=False))
-    except (ValueError, RecursionError):
-        return clip(type(value).__name__)
