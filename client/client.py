@@ -33,6 +33,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import uuid
@@ -41,7 +42,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from email.utils import formatdate, parsedate_to_datetime
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +72,10 @@ COMMAND_TIMEOUT_S = 10
 
 BATCH_READINGS = 500  # about 50 kB, far below the server's 1 MiB
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 30
-CHUNK_BYTES, ANSWER_MAX_CHUNKS = 1 << 14, 64
+ANSWER_MAX_BYTES, ANSWER_MAX_S = 1 << 18, 60  # a batch that is all rejected takes 100 kB
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 5, 5 * 60  # a server that is back is found soon
 TELL_AGAIN_MS = 24 * 3_600_000
+STOP_GRACE_S = 1.5  # for the answer that is under way
 
 OFFSET_GOOD_FOR_MS = 6 * 3_600_000  # a crystal off by 50 ppm drifts a second in that time
 OFFSET_IGNORED_MS = 2_000  # what a slow network can make of a right clock
@@ -153,7 +155,8 @@ class Log:
         self.verbose = verbose
 
     def say(self, text: str) -> None:
-        print(at(time.time_ns() // 1_000_000), one_line(text, 500), file=sys.stderr, flush=True)
+        line = f"{at(time.time_ns() // 1_000_000)} {one_line(text, 500)}\n"
+        print(line, end="", file=sys.stderr, flush=True)  # at once: two threads may speak
 
     def detail(self, text: str) -> None:
         if self.verbose:
@@ -731,14 +734,17 @@ class Spool:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """A connection to ``path``; SetupError where this user can't write it."""
+    """A connection to ``path``; SetupError where it can't be one, or this user can't write it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
     if not all(os.access(p, os.W_OK) for p in (path.parent, path) if p.exists()):
         raise SetupError(f"{path} can't be written: use sudo; is the disk read-only?")
-    return sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
+    try:
+        return sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
+    except sqlite3.OperationalError as error:
+        raise SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL") from error
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:
@@ -809,7 +815,7 @@ class Answer:
 
     def kept(self) -> Kept:
         """Why nothing was stored, and what to do about it."""
-        reasons = [f"the server answered {self.status}", self.error(), HINTS.get(self.status)]
+        reasons = [f"the server answered {self.status}", self.error() or HINTS.get(self.status)]
         if 300 <= self.status < 400:
             reasons += [f"it redirects to {self.headers.get('Location')}, which isn't followed"]
         after = re.fullmatch("[0-9]{1,6}", self.headers.get("Retry-After", ""))
@@ -820,12 +826,12 @@ class Answer:
 
 
 NEW_TOKEN = "on the server, `tmon token get NAME` prints the token to use"  # noqa: S105 - a hint
+NOT_TMON = "it wasn't tmon that answered: is TMON_URL right, is there a login page in between?"
+# For answers without a word from tmon, which says itself what to do.
 HINTS = {
-    401: NEW_TOKEN,
-    403: NEW_TOKEN,
-    404: "is TMON_URL right?",
-    405: "is TMON_URL right?",
-    415: "is the server older than this client?",
+    **dict.fromkeys(range(200, 300), NOT_TMON),
+    **dict.fromkeys((400, 404, 405), NOT_TMON),
+    **dict.fromkeys((401, 403), NEW_TOKEN),
 }
 
 
@@ -867,13 +873,14 @@ def words(value: object) -> str:
 class Server:
     """Speaks HTTP with tmon; raises Kept when nobody answers."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, answer_max_s: float = ANSWER_MAX_S) -> None:
         """Load requests, which takes the most of a run's time: only where there is a need."""
         try:
             import requests  # noqa: PLC0415 - see above
         except ImportError:
             raise SetupError("requests is missing: sudo apt install python3-requests") from None
         self._settings = settings
+        self._answer_max_s = answer_max_s
         self._session = requests.Session()
         self._session.auth = self._sign  # else requests would look into ~/.netrc
         self._session.headers["User-Agent"] = f"tmon-client/{VERSION}"
@@ -906,10 +913,11 @@ class Server:
         body = answer.json()
         time_ms = body.get("time_ms") if isinstance(body, dict) else None
         if type(time_ms) is not int or time_ms < YEAR_2020_MS or body.get("status") != "ok":
-            raise Kept("this clock isn't set, and the server's /healthz doesn't tell the time")
+            raise Kept(f"this clock isn't set, and /healthz doesn't tell the time: {NOT_TMON}")
         return time_ms
 
     def _ask(self, method: str, path: str, **options: Any) -> Answer:
+        end_s = time.monotonic() + self._answer_max_s
         try:
             with self._session.request(
                 method,
@@ -920,7 +928,9 @@ class Server:
                 verify=self._settings.ca_file or True,
                 **options,
             ) as response:
-                body = b"".join(islice(response.iter_content(CHUNK_BYTES), ANSWER_MAX_CHUNKS))
+                # Byte by byte: where an answer drips, a larger read could wait for days.
+                answer = islice(response.iter_content(1), ANSWER_MAX_BYTES)
+                body = b"".join(takewhile(lambda _: time.monotonic() < end_s, answer))
                 return Answer(response.status_code, body, response.headers)
         except OSError as error:  # all that requests raises is one
             raise Kept(f"{self._settings.url} can't be reached: {cause(error)}") from error
@@ -1093,6 +1103,38 @@ def next_beat(due_s: float, every_s: float, now_s: float) -> float:
     return due_s + every_s * ((now_s - due_s) // every_s + 1)
 
 
+class Beside:
+    """Does ``work`` beside the main thread, never twice at once.
+
+    The process doesn't wait for it to end: what it does may be killed at any moment.
+    """
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+
+    def begin(self) -> None:
+        """Do the work again, unless it goes on still; raises what stopped it the last time."""
+        if self._thread and self._thread.is_alive():
+            return
+        if self._error:
+            raise self._error
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:
+            self._error = error
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the work is done, but no longer."""
+        if self._thread:
+            self._thread.join(seconds)
+
+
 class Client:
     """One node: senses, keeps, sends."""
 
@@ -1102,43 +1144,75 @@ class Client:
         self._log = log
         self._stop = stop
         self._backoff = Backoff()
+        # Held while readings are kept, so that the spool isn't set aside just then.
+        self._keeping = threading.RLock()
+
+    def once(self) -> int:
+        """Sense, keep and send; returns the exit status."""
+        return self._round(partial(self._send, jitter_s=self._settings.jitter_s))
 
     def loop(self) -> int:
-        """A round every so many seconds until asked to stop; slow sensors don't shift the beat."""
+        """Sense and keep on the beat until asked to stop; the sending takes the time it needs."""
         every_s = self._settings.loop_s
         self._stop.wait(spread(min(self._settings.jitter_s, every_s)))
         due_s = time.monotonic()
+        sending = Beside(partial(self._go_on_after, self._send_kept))
         while not self._stop.asked:
-            try:
-                self.round(jitter_s=0)
-            except SetupError:
-                raise
-            except Exception as error:
-                self._log.unexpected(error)
+            self._go_on_after(partial(self._round, then=lambda _: SENT))
+            sending.begin()
             due_s = next_beat(due_s, every_s, time.monotonic())
             self._stop.wait(due_s - time.monotonic())
+        sending.wait(STOP_GRACE_S)
         return SENT
 
-    def round(self, jitter_s: float) -> int:
-        """Sense, keep and send once; returns the exit status."""
-        sensed = sense(self._settings, self._clock)
+    def _go_on_after(self, work: Callable[[], object]) -> None:
+        """Do the work; what fails is told, and only what a person has to put right is raised."""
         try:
-            return self._keep_and_send(sensed, jitter_s)
+            work()
+        except SetupError:
+            raise
+        except Exception as error:
+            self._log.unexpected(error)
+
+    def _round(self, then: Callable[[Spool], int]) -> int:
+        sensed = sense(self._settings, self._clock)
+        with self._keeping:
+            return self._anew_if_corrupt(lambda: self._keep(sensed, then))
+
+    def _send_kept(self) -> None:
+        def send() -> int:
+            with self._open() as spool:
+                return self._send(spool, jitter_s=0)
+
+        self._anew_if_corrupt(send)
+
+    def _anew_if_corrupt(self, work: Callable[[], int]) -> int:
+        """Do the work; if the spool turns out to be corrupt, do it again with a new one."""
+        try:
+            return work()
         except sqlite3.DatabaseError as error:
             if not is_corrupt(error):
                 raise
-            if aside := set_aside(self._settings.spool, self._clock.now().wall_ms):
+            with self._keeping:
+                aside = set_aside(self._settings.spool, self._clock.now().wall_ms)
+            if aside:
                 self._log.say(f"the spool is corrupt ({error}): now {aside}; a new one is begun")
-            return self._keep_and_send(sensed, jitter_s)
+        return work()
 
-    def _keep_and_send(self, sensed: Sensed, jitter_s: float) -> int:
-        with Spool(self._settings.spool, self._settings.spool_max) as spool:
-            news = News(spool, self._clock, self._log)
-            kept = self._keep(spool, news, sensed)
-            sent = self._send(spool, news, jitter_s)
-            return max(kept, sent)
+    def _open(self) -> Spool:
+        return Spool(self._settings.spool, self._settings.spool_max)
 
-    def _keep(self, spool: Spool, news: News, sensed: Sensed) -> int:
+    def _keep(self, sensed: Sensed, then: Callable[[Spool], int]) -> int:
+        """Keep the readings, then go on; also on a full disk, as sending is what makes room."""
+        try:
+            spool = self._open()
+        except sqlite3.OperationalError as error:
+            return self._lost(sensed, error)
+        with spool:
+            return max(self._add(spool, sensed), then(spool))
+
+    def _add(self, spool: Spool, sensed: Sensed) -> int:
+        news = self._news(spool)
         for sensor, line in sensed.failures.items():
             news.tell(f"sensor {sensor}", line)
         if not sensed.readings and not sensed.failures:
@@ -1147,12 +1221,18 @@ class Client:
             if thinned := spool.add(sensed.readings):
                 self._log.say(f"the spool is full: {thinned} old readings were thinned out")
         except sqlite3.OperationalError as error:
-            count = len(sensed.readings)
-            self._log.say(f"{count} readings can't be kept in {self._settings.spool}: {error}")
-            return KEPT
+            return self._lost(sensed, error)
         return SENT
 
-    def _send(self, spool: Spool, news: News, jitter_s: float) -> int:
+    def _lost(self, sensed: Sensed, error: sqlite3.OperationalError) -> int:
+        count = len(sensed.readings)
+        self._log.say(f"{count} readings can't be kept in {self._settings.spool}: {error}")
+        return KEPT
+
+    def _news(self, spool: Spool) -> News:
+        return News(spool, self._clock, self._log)
+
+    def _send(self, spool: Spool, jitter_s: float) -> int:
         if spool.is_empty():
             return SENT
         left_s = self._backoff.left_s()
@@ -1164,8 +1244,9 @@ class Client:
             return KEPT
         with sole_sender(self._settings.spool) as sole:
             if sole:
-                return self._empty(spool, news)
-        news.tell("another run", "another run is sending: the readings are left to it")
+                return self._empty(spool, self._news(spool))
+        line = "another run is sending: the readings are left to it"
+        self._news(spool).tell("another run", line)
         return SENT
 
     def _empty(self, spool: Spool, news: News) -> int:
@@ -1364,7 +1445,7 @@ def run(args: argparse.Namespace, clock: Clock, log: Log) -> int:
         return print_status(settings)
     with Stop() as stop:
         client = Client(settings, clock, log, stop)
-        return client.loop() if settings.loop_s else client.round(settings.jitter_s)
+        return client.loop() if settings.loop_s else client.once()
 
 
 def main(

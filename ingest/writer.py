@@ -56,11 +56,6 @@ class Writer:
         self._thread.start()
 
     @property
-    def runs(self) -> bool:
-        """Whether its thread is there to store anything."""
-        return self._thread.is_alive()
-
-    @property
     def backlog(self) -> int:
         """How many readings wait for their commit."""
         return self._backlog
@@ -162,9 +157,10 @@ class Writer:
 
     def _unavailable(self, error: sqlite3.DatabaseError) -> ApiError:
         self._tell(str(error))
-        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # its primary code
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return Locked("another program holds the database's write lock; try again")
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+        if code == sqlite3.SQLITE_FULL:
             return DiskFull("the server's disk is full; nothing was stored, keep the readings")
         return Unavailable("the database can't be written now; try again")
 

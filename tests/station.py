@@ -126,6 +126,14 @@ def wait_for(condition: Any, seconds: float = 15) -> None:
         time.sleep(0.01)
 
 
+def answers(url: str) -> bool:
+    """Whether a page is there."""
+    try:
+        return requests.get(url, timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
+
+
 def hourly_equals_raw(db: Database) -> bool:
     """Whether ``hourly`` says what SQL over the raw readings says."""
     query = """

@@ -12,7 +12,7 @@ import requests
 
 from ingest.reading import instant_ms
 from ingest.schema import open_for_reading
-from tests.station import Process, Station, hourly_equals_raw, tmon, wait_for
+from tests.station import Process, Station, answers, hourly_equals_raw, tmon, wait_for
 
 ROOT = Path(__file__).parent.parent
 CLIENT = ROOT / "client" / "client.py"
@@ -82,7 +82,7 @@ def test_from_a_pi_to_a_published_table(tmp_path: Path) -> None:
             "TMON_SPOOL": str(tmp_path / "spool.db"),
             "TMON_JITTER_S": "0",
         }
-        wait_for(lambda: requests.get(f"{urls['ingest']}/healthz", timeout=5).ok)
+        wait_for(lambda: answers(f"{urls['ingest']}/healthz"))
         sent = subprocess.run(
             [sys.executable, str(CLIENT)],
             env=environ,

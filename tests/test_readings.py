@@ -76,9 +76,7 @@ def test_every_way_to_write_it_is_the_same_reading(station: Station, body: Any) 
 
 
 def test_a_whole_number_may_be_written_as_a_float(station: Station) -> None:
-    body = (
-        b'[{"value": 1, "measured_ms": 1.795176e12}, {"value": 2, "measured_ms": 1795176000001.0}]'
-    )
+    body = b'[{"value": 1, "measured_ms": 1.795176e12}, {"value": 2, "measured_ms": 1e12}]'
     assert outcome(station.post(body)) == (2, 0, [])
 
 

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from ingest.schema import open_database, open_for_reading
-from tests.station import Process, tmon, wait_for
+from tests.station import Process, answers, tmon, wait_for
 
 
 @pytest.fixture
@@ -22,13 +22,6 @@ def served(tmp_path: Path) -> Iterator[Process]:
     process = Process(tmp_path, "serve", "--port", "0", "--datasette-port", "0")
     yield process
     process.kill()
-
-
-def answers(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=2).status_code == 200
-    except requests.RequestException:
-        return False
 
 
 def children(process: Process) -> dict[str, int]:

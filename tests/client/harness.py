@@ -31,6 +31,13 @@ def scratchpad(raw: str, thousandths: int, crc: str = "YES") -> str:
     return f"{raw} : crc={raw[-2:]} {crc}\n{raw} t={thousandths}\n"
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 class SysfsTree:
     """Makes a tree of sensors as the kernel shows it: devices, and links to them by class."""
 

@@ -8,9 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import closing, suppress
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,7 @@ from tests.client.harness import (
     Request,
     SysfsTree,
     scratchpad,
+    wait_until,
 )
 
 TMON_400 = Reply(400, {"error": "the body isn't JSON", "code": "malformed"})
@@ -193,13 +197,33 @@ def test_a_certificate_nobody_vouches_for_is_not_trusted(node: Node, tmp_path: P
 def test_a_refused_token_loses_nothing_and_says_what_to_do(
     node: Node, once: Once, server: MoodyServer, status: int
 ) -> None:
-    server.always = Reply(status, {"error": "this token is outdated", "code": "outdated"})
+    server.always = Reply(status)
     ran = once("--command", "door=echo 1")
     assert ran.status == 1
-    assert "this token is outdated" in ran.err
     assert "tmon token get" in ran.err
     assert TOKEN not in ran.err
     assert len(node.kept()) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 415])
+def test_where_tmon_says_what_to_do_the_client_adds_nothing(
+    node: Node, once: Once, server: MoodyServer, status: int
+) -> None:
+    node.fill(1)
+    server.always = Reply(status, {"error": "this is what to do", "code": "any"})
+    (said,) = once().said
+    kept = "the readings are kept and sent later"
+    assert said == f"the server answered {status}; this is what to do; {kept}"
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 404])
+def test_an_answer_that_is_not_tmons_asks_for_a_login_page(
+    node: Node, once: Once, server: MoodyServer, status: int
+) -> None:
+    node.fill(1)
+    server.always = Reply(status, "<html>Welcome!" if status != 204 else "")
+    (said,) = once().said
+    assert "it wasn't tmon that answered: is TMON_URL right, is there a login page" in said
 
 
 def test_trouble_is_told_once_then_after_a_day_or_when_it_changes(
@@ -341,14 +365,6 @@ def test_jitter_comes_after_sensing_and_before_sending(
     assert server.requests == []
 
 
-def wait_until(condition: object) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_loop_goes_on_until_it_is_asked_to_stop(
     node: Node, server: MoodyServer, number: signal.Signals
@@ -358,7 +374,10 @@ def test_a_loop_goes_on_until_it_is_asked_to_stop(
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, "", "")
+    assert len(node.kept()) <= 1  # asked between keeping and sending
+    assert node.run().status == 0
     assert node.kept() == []
+    assert server.conflicts == []
 
 
 @pytest.mark.parametrize(
@@ -374,6 +393,63 @@ def test_a_loop_goes_on_until_it_is_stopped(node: Node, server: MoodyServer) -> 
         process.terminate()
         process.communicate(timeout=10)
     assert process.returncode == 0
+
+
+def longest_gap_s(times_ms: list[int]) -> float:
+    assert len(times_ms) > 5
+    return max(b - a for a, b in pairwise(sorted(times_ms))) / 1000
+
+
+def test_a_server_that_never_answers_stops_neither_the_beat_nor_the_end(node: Node) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # its backlog accepts
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with node.start("--loop", "0.2", "--command", "door=echo 1", TMON_URL=url) as process:
+            wait_until(lambda: len(node.kept()) >= 12)
+            asked_s = time.monotonic()
+            process.terminate()
+            out, err = process.communicate(timeout=10)
+        assert time.monotonic() - asked_s < 2.5
+        silent.settimeout(0.1)
+        silent.accept()[0].close()
+        with pytest.raises(TimeoutError):  # one thread sends, however many beats go by
+            silent.accept()
+    assert (process.returncode, out, err) == (0, "", "")
+    assert longest_gap_s([wall_ms for (wall_ms,) in node.query("SELECT wall_ms FROM readings")]) < 2
+
+
+def test_sending_much_does_not_stop_the_beat(node: Node, server: MoodyServer) -> None:
+    node.fill(20_000)
+    server.always = lambda request: replace(server.store(request), delay_s=0.1)
+    with node.start("--loop", "0.2", "--command", "door=echo 1") as process:
+        wait_until(lambda: len(server.stored) > 20_005)
+        process.terminate()
+        _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (0, "")
+    assert longest_gap_s([ms for sensor, ms in server.stored if sensor == "door"]) < 2
+    assert len(server.posts) == len({json.dumps(post.body) for post in server.posts})
+
+
+def test_an_answer_that_drips_is_not_waited_for(node: Node) -> None:
+    settings = client.Settings.parse(client.parser(node.environ).parse_args([]))
+    with socket.create_server(("127.0.0.1", 0)) as dripping:
+        url = f"http://127.0.0.1:{dripping.getsockname()[1]}"
+
+        def drip() -> None:
+            peer = dripping.accept()[0]
+            with peer, suppress(OSError):
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                while True:
+                    peer.sendall(b" ")
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        asked_s = time.monotonic()
+        dripped = client.Server(replace(settings, url=url), answer_max_s=0.5)
+        with closing(dripped), pytest.raises(client.Kept, match="doesn't tell the time"):
+            dripped.time_ms()
+        assert time.monotonic() - asked_s < 5
+        thread.join()
 
 
 def test_a_second_run_spools_and_leaves_the_sending_to_the_first(
@@ -405,9 +481,12 @@ def test_runs_at_once_do_not_collide(node: Node, server: MoodyServer, runs: int)
     assert node.kept() == []
 
 
-def test_without_requests_readings_are_kept_and_the_package_is_named(node: Node) -> None:
+@pytest.mark.parametrize("flags", [(), ("--loop", "0.2")])
+def test_without_requests_readings_are_kept_and_the_package_is_named(
+    node: Node, flags: tuple[str, ...]
+) -> None:
     with subprocess.Popen(
-        [sys.executable, "-I", "-S", str(CLIENT), "--command", "door=echo 1"],
+        [sys.executable, "-I", "-S", str(CLIENT), "--command", "door=echo 1", *flags],
         env=node.environ | {"PATH": "/usr/bin:/bin"},
         stderr=subprocess.PIPE,
         text=True,
@@ -415,7 +494,7 @@ def test_without_requests_readings_are_kept_and_the_package_is_named(node: Node)
         _, err = process.communicate(timeout=10)
     assert process.returncode == 2
     assert "sudo apt install python3-requests" in err
-    assert len(node.kept()) == 1
+    assert node.kept()
 
 
 def test_no_answer_brings_the_token_to_light(node: Node, server: MoodyServer) -> None:

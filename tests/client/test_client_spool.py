@@ -18,7 +18,16 @@ from pathlib import Path
 import pytest
 
 from client import client
-from tests.client.harness import CLIENT, FakeClock, MoodyServer, Node, Once, Reply, Request
+from tests.client.harness import (
+    CLIENT,
+    FakeClock,
+    MoodyServer,
+    Node,
+    Once,
+    Reply,
+    Request,
+    wait_until,
+)
 
 
 @pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.soak)])
@@ -94,6 +103,44 @@ def test_a_page_gone_bad_is_found_and_the_new_readings_are_kept(
     assert "the spool is corrupt" in ran.err
     assert [key[0] for key in server.stored] == ["door"]
     assert once().status == 0
+
+
+def test_trouble_after_a_corrupt_spool_is_told_by_its_own_cause(node: Node, once: Once) -> None:
+    node.spool.parent.mkdir()
+    node.spool.write_bytes(b"this is no database" * 100)
+    ran = once("--command", "door=echo 1", TMON_URL="http://127.0.0.1:1")
+    corrupt, unreachable = ran.said
+    assert "the spool is corrupt" in corrupt
+    assert "can't be reached: ConnectionRefusedError" in unreachable
+
+
+def test_a_loop_goes_on_with_a_new_spool_when_the_old_one_goes_bad(
+    node: Node, server: MoodyServer
+) -> None:
+    def stored_more(than: int) -> bool:
+        return len(server.stored) > than
+
+    with node.start("--loop", "0.1", "--command", "door=echo 1") as process:
+        wait_until(lambda: stored_more(3))
+        with node.spool.open("r+b") as file:
+            file.write(os.urandom(node.spool.stat().st_size))
+        before = len(server.stored)
+        wait_until(lambda: stored_more(before + 5))
+        process.terminate()
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert err.count("the spool is corrupt") == err.count("\n") == 1
+    assert len(list(node.spool.parent.glob("spool.db.corrupt-*Z"))) == 1
+
+
+@pytest.mark.parametrize("flags", [(), ("--status",), ("--loop", "1")])
+def test_a_folder_in_the_spools_place_is_a_set_up_problem(
+    node: Node, once: Once, flags: tuple[str, ...]
+) -> None:
+    node.spool.mkdir(parents=True)
+    ran = once("--command", "door=echo 1", *flags)
+    why = "unable to open database file: set TMON_SPOOL"
+    assert (ran.status, ran.said) == (2, [f"{node.spool} can't be opened as a spool: {why}"])
 
 
 def test_an_empty_file_is_a_new_spool(node: Node, once: Once) -> None:
@@ -175,7 +222,7 @@ def test_a_disk_too_full_to_keep_anything_is_told_and_heals(
     fill_up(small_disk)
     ran = once("--command", "door=echo 1")
     assert (ran.status, len(ran.said)) == (1, 1)
-    assert "database or disk is full" in ran.err
+    assert ran.said == [f"1 readings can't be kept in {node.spool}: database or disk is full"]
     (small_disk / "ballast").unlink()
     assert once("--command", "door=echo 1").status == 0
     assert len(server.stored) == 1
