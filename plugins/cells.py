@@ -51,7 +51,7 @@ def render_cell(  # noqa: PLR0913, PLR0917  # the hook's arguments, a kind of co
     request: Any,
 ) -> Any:
     """HTML for the columns that have a meaning here; None leaves the cell to Datasette."""
-    if table == "rejected" and isinstance(value, str):
+    if isinstance(value, str) and table != "nodes":  # their descriptions are the owner's
         return Markup("<bdi>{}</bdi>").format(value)  # what a node sent: no link, no reordering
     if table == "readings" and column == "measured_ms":
         return _permalink(row, instant(value), datasette.urls.table(database, table))

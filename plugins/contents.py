@@ -1,4 +1,4 @@
-"""What there is to see: the queries and tables, with their descriptions, on `/` and `/tmon`."""
+"""What there is to see, on `/` and `/tmon`; whose it is, and under which licence, on every page."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -6,28 +6,38 @@ from typing import Any
 from datasette import hookimpl
 
 PUBLISHED_AS = "tmon"
-Contents = Mapping[str, Any]
+Variables = Mapping[str, Any]
 
 
 @hookimpl
 def extra_template_vars(
     view_name: str, datasette: Any, request: Any
-) -> Callable[[], Awaitable[Contents]] | None:
-    """``contents`` for our templates of the two pages that tell what there is."""
-    if view_name not in {"index", "database"}:
-        return None
+) -> Callable[[], Awaitable[Variables]]:
+    """``station`` for every page's footer, ``contents`` for the two that tell what there is."""
 
-    async def contents() -> Contents:
-        queries = await datasette.list_queries(PUBLISHED_AS, actor=request.actor, limit=100)
-        return {
-            "contents": {
-                "queries": queries.queries,
-                "tables": await _descriptions(datasette),
-                "hidden": await datasette.get_database(PUBLISHED_AS).hidden_table_names(),
-            }
-        }
+    async def variables() -> Variables:
+        station = {"station": await datasette.get_instance_metadata()}
+        if view_name not in {"index", "database"}:
+            return station
+        return {**station, "contents": await _contents(datasette, request)}
 
-    return contents
+    return variables
+
+
+async def _contents(datasette: Any, request: Any) -> Variables:
+    return {
+        "queries": await _queries(datasette, request),
+        "tables": await _descriptions(datasette),
+        "hidden": await datasette.get_database(PUBLISHED_AS).hidden_table_names(),
+    }
+
+
+async def _queries(datasette: Any, request: Any) -> list[Any]:
+    """The stored queries, in the order of datasette.yml."""
+    listed = await datasette.list_queries(PUBLISHED_AS, actor=request.actor, limit=100)
+    named = {query.name: query for query in listed.queries}
+    ours = (datasette.config or {}).get("databases", {}).get(PUBLISHED_AS, {}).get("queries", {})
+    return [named.pop(name) for name in ours if name in named] + list(named.values())
 
 
 async def _descriptions(datasette: Any) -> Mapping[str, str]:

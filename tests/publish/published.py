@@ -15,7 +15,7 @@ import uvicorn
 from sqlite_utils import Database
 
 from ingest.publish import datasette_for, start
-from ingest.schema import open_for_reading
+from ingest.schema import open_database, open_for_reading
 
 HOUR_MS = 3_600_000
 MARCH_MS = 1_709_251_200_000  # 2024-03-01T00:00:00Z
@@ -71,12 +71,13 @@ def served(path: Path) -> Iterator[Site]:
 
 
 def fill(db: Database) -> None:
-    """Two nodes: ``attic`` hourly in March 2024 with a gap of a week, ``basement`` alive."""
+    """``attic``, hourly in March 2024 but for a week; ``basement``, alive; a mute ``cellar``."""
     now_ms = int(time.time() * 1000)
-    for name in ("attic", "basement", "cellar"):
+    for name, heard_ms in (("attic", MARCH_MS), ("basement", now_ms), ("cellar", None)):
         db.execute(
-            "insert into nodes (name, uid, description, created_ms) values (?, ?, ?, ?)",
-            (name, f"uid-{name}", HOSTILE, MARCH_MS),
+            "insert into nodes (name, uid, description, created_ms, last_received_ms)"
+            " values (?, ?, ?, ?, ?)",
+            (name, f"uid-{name}", HOSTILE, MARCH_MS, heard_ms),
         )
     sensors = [
         (1, "attic", "temperature", "°C"),
@@ -100,3 +101,25 @@ def fill(db: Database) -> None:
         " values (?, 'basement', 'temperature', 'soon', ?, 'implausible_time', 'too late')",
         (now_ms, HOSTILE),
     )
+
+
+def two_sensors(folder: Path) -> Path:
+    """Two sensors, each read at the same 12,000 instants."""
+    path = folder / "tmon.db"
+    with open_database(path, create=True) as db:
+        db.execute("insert into nodes (name, uid, created_ms) values ('attic', 'u', 0)")
+        for sensor in (1, 2):
+            db.execute(
+                "insert into sensors (id, node, name) values (?, 'attic', ?)",
+                (sensor, f"t{sensor}"),
+            )
+            db.execute(
+                """
+                with recursive counted (n) as (
+                    select 1 union all select n + 1 from counted limit 12000
+                )
+                insert into readings (sensor, measured_ms, value) select ?, n, n from counted
+                """,
+                (sensor,),
+            )
+    return path

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.publish.published import Site
+from ingest.schema import open_database
+from tests.publish.published import Serve, Site
+from tests.publish.test_queries import QUERIES
 
 ARGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -23,6 +26,8 @@ PAGES = (
     "/tmon/nodes",
     "/tmon/rejected",
     "/tmon/sensors/1",
+    "/tmon/readings/1,1709251200000",
+    "/tmon/daily",
     "/tmon/day",
     "/tmon/coldest_and_hottest",
     "/tmon/-/query?sql=select+*+from+latest",
@@ -112,4 +117,26 @@ def test_home_leads_to_every_question_and_table(browser: Browser, site: Site) ->
         page.goto(site.url + "/")
         shown = page.locator("dl.contents dt a").all_inner_texts()
     assert shown[:7] == ["latest", "readings", "daily", "hourly", "sensors", "nodes", "rejected"]
-    assert {"Latest readings", "Silent nodes", "Longest gaps"} <= set(shown[7:])
+    assert shown[7:] == [query["title"] for query in QUERIES.values()]  # as in datasette.yml
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+@pytest.mark.parametrize("page", ["rejected", "rejected_lately"])
+def test_the_reason_stays_in_sight_beside_a_long_name(
+    browser: Browser, serve: Serve, tmp_path: Path, page: str, width: int
+) -> None:
+    path = tmp_path / "tmon.db"
+    with open_database(path, create=True) as db:
+        db.execute(
+            "insert into rejected (received_ms, node, sensor, measured, value, code, reason)"
+            " values (0, 'attic', ?, '2026-11-22T12:00:00Z', '21.5', 'bad_name', 'too long')",
+            ("n" * 200,),
+        )
+    site = serve(path)
+    with _page(browser, width) as shown:
+        shown.goto(f"{site.url}/tmon/{page}")
+        reason = shown.locator("td.col-reason").bounding_box()
+        assert reason is not None
+        assert reason["x"] + reason["width"] <= width
+        cut = "[...document.querySelectorAll('td')].filter(td => td.scrollWidth > td.clientWidth)"
+        assert shown.evaluate(f"{cut}.length") == 0

@@ -1,11 +1,14 @@
 """Pages are for people; JSON and CSV keep plain numbers and ISO times."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from ingest.schema import open_database
 from tests.publish.published import HOSTILE, MARCH_MS, Serve, Site, fill
+
+REJECTED = "select+sensor,value+from+rejected"
 
 
 def test_a_value_has_its_unit_and_keeps_the_exact_number(site: Site) -> None:
@@ -90,6 +93,26 @@ def test_hostile_text_comes_out_inert(site: Site, page: str) -> None:
 def test_what_a_node_sent_can_not_reorder_what_stands_beside_it(site: Site) -> None:
     assert "<bdi>" in site.get("/tmon/rejected").text
     assert HOSTILE in {row["value"] for row in site.rows("/tmon/rejected")}
+
+
+@pytest.mark.parametrize("page", ["rejected", "rejected_lately", "-/query?sql=" + REJECTED])
+def test_an_address_that_a_node_sent_is_no_link(serve: Serve, tmp_path: Path, page: str) -> None:
+    path = tmp_path / "tmon.db"
+    with open_database(path, create=True) as db:
+        db.execute(
+            "insert into rejected (received_ms, node, sensor, measured, value, code, reason)"
+            " values (0, 'attic', 'https://example.org/a', '', 'https://example.org/b', '', '')"
+        )
+    text = serve(path).get(f"/tmon/{page}").text
+    assert "<bdi>https://example.org/b</bdi>" in text
+    assert 'href="https://example.org' not in text
+
+
+def test_a_single_reading_is_headed_by_what_it_says(site: Site) -> None:
+    page = site.get(f"/tmon/readings/1,{MARCH_MS}").text
+    heading = "attic temperature, 2024-03-01 00:00:00 UTC: 10.0 °C"
+    assert f"<h1>{heading}</h1>" in page
+    assert f"<title>{heading}</title>" in page
 
 
 def test_a_new_sensor_has_its_label_and_unit_on_the_next_page(

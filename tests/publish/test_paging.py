@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ingest.schema import open_database
-from tests.publish.published import Serve, Site
+import pytest
+
+from tests.publish.published import Serve, Site, two_sensors
 
 READINGS = "select measured_ms || ' ' || sensor from readings order by measured_ms desc, sensor"
 
@@ -46,37 +47,15 @@ def test_another_order_is_left_as_it_is(site: Site) -> None:
 def test_readings_of_the_same_instant_are_on_one_page_or_the_next(
     serve: Serve, tmp_path: Path
 ) -> None:
-    site = serve(_station(tmp_path))
+    site = serve(two_sensors(tmp_path))
     first = site.get("/tmon/readings.json", _size="1", _shape="objects").json()
     second = site.get("/tmon/readings.json", _size="1", _shape="objects", _next=first["next"])
     rows = first["rows"] + second.json()["rows"]
     assert [(row["measured_ms"], row["sensor"]) for row in rows] == [(12_000, 1), (12_000, 2)]
 
 
-def test_a_whole_table_as_csv_has_every_reading(serve: Serve, tmp_path: Path) -> None:
-    page = serve(_station(tmp_path)).get("/tmon/readings.csv", _stream="on", _size="max").text
-    lines = page.splitlines()
-    assert len(lines) == 1 + 24_000
-    assert lines[-1].startswith("2,12000,12000.0,")
-
-
-def _station(folder: Path) -> Path:
-    """Two sensors, each read at the same 12,000 instants."""
-    path = folder / "tmon.db"
-    with open_database(path, create=True) as db:
-        db.execute("insert into nodes (name, uid, created_ms) values ('attic', 'u', 0)")
-        for sensor in (1, 2):
-            db.execute(
-                "insert into sensors (id, node, name) values (?, 'attic', ?)",
-                (sensor, f"t{sensor}"),
-            )
-            db.execute(
-                """
-                with recursive counted (n) as (
-                    select 1 union all select n + 1 from counted limit 12000
-                )
-                insert into readings (sensor, measured_ms, value) select ?, n, n from counted
-                """,
-                (sensor,),
-            )
-    return path
+@pytest.mark.parametrize("page", ["readings", "hourly", "nodes", "rejected", "latest", "daily"])
+def test_a_page_that_never_was_is_told_in_a_sentence(site: Site, page: str) -> None:
+    answer = site.get(f"/tmon/{page}.json", _next="x,y,z,z")
+    assert answer.status_code == 400
+    assert "There is no such page" in answer.json()["error"]

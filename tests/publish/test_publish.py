@@ -58,6 +58,36 @@ def test_the_owners_metadata_takes_the_place_of_the_shipped_one(
     assert "Grandmother&#39;s freezers" in serve(database).get("/").text
 
 
+@pytest.mark.parametrize("page", ["/", "/tmon", "/tmon/readings", "/tmon/day", "/tmon/nodes/attic"])
+def test_every_page_names_licence_and_source(site: Site, page: str) -> None:
+    footer = site.get(page).text.split("<footer")[1]
+    assert 'href="https://creativecommons.org/licenses/by/4.0/"' in footer
+    assert "the sensors of this station" in footer
+
+
+def test_the_owners_licence_takes_the_place_of_the_shipped_one(
+    serve: Serve, database: Path
+) -> None:
+    (database.parent / "metadata.yml").write_text(
+        "license: CC0\ndatabases: {tmon: {tables: {nodes: {license: secret}}}}\n"
+    )
+    site = serve(database)
+    assert "CC0" in site.get("/tmon/readings").text.split("<footer")[1]
+    assert "secret" in site.get("/tmon/nodes").text.split("<footer")[1]
+    assert "creativecommons" not in site.get("/tmon").text
+
+
+def test_faulty_sql_is_logged_as_one_short_line(
+    site: Site, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    site.ask("select\nneither" + " " * 60_000)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "tmon.publish"]
+    assert line.startswith("'select\\nneither ")
+    assert "no such column: neither" in line
+    assert len(line) < 500
+    assert "select" not in "".join(capfd.readouterr())
+
+
 @pytest.mark.parametrize("name", ["metadata.yml", "datasette.yml"])
 @pytest.mark.parametrize("content", ["title: [", "- a\n- list\n", "databases: [tmon]\n", "\x00"])
 def test_a_broken_file_is_told_in_one_line_with_its_name(

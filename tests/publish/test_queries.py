@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.publish.published import HOUR_MS, MARCH_MS, Site
+from ingest.schema import open_database
+from tests.publish.published import HOUR_MS, MARCH_MS, Serve, Site
 
 CONFIG = yaml.safe_load((Path(__file__).parents[2] / "datasette.yml").read_text(encoding="utf-8"))
 QUERIES = CONFIG["databases"]["tmon"]["queries"]
@@ -65,6 +66,18 @@ def test_silent_nodes_names_those_that_stopped_and_those_that_never_sent(site: S
         ("attic", 1, 1),
         ("cellar", 0, 0),
     ]
+
+
+def test_a_node_that_was_only_imported_is_not_waited_for(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "tmon.db"
+    with open_database(path, create=True) as db:
+        db.execute("insert into nodes (name, uid, created_ms) values ('attic', 'u', 0)")
+        db.execute("insert into sensors (id, node, name) values (1, 'attic', 't')")
+        db.execute("insert into readings (sensor, measured_ms, value) values (1, 0, 1)")
+        site = serve(path)
+        assert site.rows("/tmon/silent_nodes") == []
+        db.execute("update nodes set silent_after_s = 3600")
+        assert [row["node"] for row in site.rows("/tmon/silent_nodes")] == ["attic"]
 
 
 def test_coldest_and_hottest_knows_each_sensors_extremes_and_when(site: Site) -> None:

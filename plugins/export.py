@@ -1,0 +1,208 @@
+"""Any selection of a table or view as CSV is the whole selection.
+
+Datasette's own link hands out one page of 10,000 rows. Here the pages follow one
+another, each from Datasette's JSON, where ``_next`` finds its place in an index
+(``paging.py``): 1 million readings take as long at the end as at the beginning.
+"""
+
+import asyncio
+import csv
+import io
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from datasette import hookimpl
+from datasette.filters import FilterArguments
+from datasette.utils import tilde_decode
+
+PUBLISHED_AS = "tmon"
+
+# Datasette counts off the rows of a view's earlier pages: daily's, each a sum, over and over.
+DAILY_KEYS = ("sensor", "day_ms")  # in the order of its rows
+DAILY_SIZE = "2000"  # each the sum of 24 hours: 10,000 of them come near the time limit
+
+# What shapes an answer, not what is selected.
+SHAPING = frozenset(
+    (
+        *("_stream", "_size", "_next", "_after", "_shape", "_nl", "_extra"),
+        *("_facet", "_dl", "_header", "_trace"),
+    )
+)
+PAGE = (("_shape", "arrays"), ("_extra", "columns"), ("_nocount", "1"), ("_nofacet", "1"))
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Page = dict[str, Any]
+
+
+@hookimpl(tryfirst=True)  # innermost, so that its answers carry the security headers too
+def asgi_wrapper(datasette: Any) -> Callable[[App], App]:
+    """Answer ``/tmon/<table or view>.csv``; a ``_size`` other than ``max`` is Datasette's."""
+
+    def whole(app: App) -> App:
+        async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+            table = _table(scope)
+            asked = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
+            if asked.get("_size", "max") == "max" and table and await _exists(datasette, table):
+                pages = _pages(app, scope)
+                first = await anext(pages, None)
+                if first is not None:
+                    return await _send_all(first, pages, asked, table, receive, send)
+            return await app(scope, receive, send)
+
+        return wrapped
+
+    return whole
+
+
+@hookimpl
+def filters_from_request(request: Any, database: str, table: str) -> Any:
+    """What comes after the day ``_after`` names."""
+    after = re.fullmatch(r"(\d{1,15}),(-?\d{1,15})", request.args.get("_after", ""), re.ASCII)
+    if (database, table) != (PUBLISHED_AS, "daily") or after is None:
+        return None
+    return FilterArguments(
+        ["sensor >= :sensor", "(sensor > :sensor or day_ms > :day_ms)"],
+        {"sensor": int(after[1]), "day_ms": int(after[2])},
+    )
+
+
+def _table(scope: Scope) -> str | None:
+    asked = re.fullmatch(rf".*/{PUBLISHED_AS}/([^/]+)\.csv", scope.get("path", ""))
+    return tilde_decode(asked[1]) if asked and scope.get("method") == "GET" else None
+
+
+async def _exists(datasette: Any, table: str) -> bool:
+    db = datasette.get_database(PUBLISHED_AS)
+    return bool(await db.table_exists(table) or await db.view_exists(table))
+
+
+async def _pages(app: App, scope: Scope) -> AsyncIterator[Page]:
+    """The selection's pages, up to its end or the first that Datasette refuses."""
+    asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    selection = [(name, value) for name, value in asked if name not in SHAPING]
+    path = scope["path"].removesuffix(".csv") + ".json"
+    ordered = any(name in {"_sort", "_sort_desc"} for name, _ in selection)
+    daily = _table(scope) == "daily" and not ordered
+    size = DAILY_SIZE if daily else "max"
+    after: list[tuple[str, str]] = []
+    while True:
+        query = urlencode([*selection, *PAGE, ("_size", size), *after])
+        page = await _page(app, {**scope, "path": path, "raw_path": path.encode()}, query)
+        if page is None:
+            return
+        yield page
+        if not page["next"]:
+            return
+        after = [_following(page, daily=daily)]
+
+
+def _following(page: Page, *, daily: bool) -> tuple[str, str]:
+    """What asks for the page after this one."""
+    if not daily or not set(DAILY_KEYS) <= set(page["columns"]):
+        return "_next", page["next"]
+    last = dict(zip(page["columns"], page["rows"][-1], strict=True))
+    return "_after", ",".join(str(last[key]) for key in DAILY_KEYS)
+
+
+async def _page(app: App, scope: Scope, query: str) -> Page | None:
+    answer: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def keep(message: Message) -> None:
+        answer.append(message)
+
+    await app({**scope, "query_string": query.encode("latin-1")}, receive, keep)
+    if answer[0]["status"] != 200:
+        return None
+    page: Page = json.loads(b"".join(message.get("body", b"") for message in answer))
+    return page
+
+
+async def _send_all(  # noqa: PLR0913, PLR0917
+    page: Page,
+    others: AsyncIterator[Page],
+    asked: dict[str, str],
+    table: str,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """All pages as one answer, as long as somebody reads it.
+
+    Left without its end when a later page is refused: the server then breaks the
+    connection, so that no program takes a part for the whole.
+    """
+    await send({"type": "http.response.start", "status": 200, "headers": _headers(asked, table)})
+    labelled = _labelled(page)
+    if asked.get("_header") != "off":
+        await send(_body([_headings(page["columns"], labelled)]))
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        while not gone.done():
+            await send(_body(_flat(row, labelled) for row in page["rows"]))
+            if not page["next"]:
+                return await send({"type": "http.response.body", "body": b""})
+            following = await anext(others, None)
+            if following is None:
+                return None
+            page = following
+    finally:
+        gone.cancel()
+
+
+def _headers(asked: dict[str, str], table: str) -> list[tuple[bytes, bytes]]:
+    if "_dl" not in asked:
+        return [(b"content-type", b"text/plain; charset=utf-8")]
+    filename = re.sub(r"[^\w.-]", "_", table, flags=re.ASCII)
+    return [
+        (b"content-type", b"text/csv; charset=utf-8"),
+        (b"content-disposition", f'attachment; filename="{filename}.csv"'.encode()),
+    ]
+
+
+def _labelled(page: Page) -> set[int]:
+    """The places of the columns whose cells come with a label."""
+    return {
+        place for row in page["rows"] for place, cell in enumerate(row) if isinstance(cell, dict)
+    }
+
+
+def _headings(columns: list[str], labelled: set[int]) -> list[str]:
+    return [
+        heading
+        for place, name in enumerate(columns)
+        for heading in ((name, f"{name}_label") if place in labelled else (name,))
+    ]
+
+
+def _flat(row: list[Any], labelled: set[int]) -> list[Any]:
+    if not labelled:
+        return row
+    cells: list[Any] = []
+    for place, cell in enumerate(row):
+        if place not in labelled:
+            cells.append(cell)
+        elif isinstance(cell, dict):
+            cells += [cell["value"], cell["label"]]
+        else:
+            cells += [cell, ""]
+    return cells
+
+
+def _body(rows: Any) -> Message:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return {"type": "http.response.body", "body": text.getvalue().encode(), "more_body": True}
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,108 @@
+"""A table or view as CSV is all that its filters select; no part of it passes for the whole."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from ingest.schema import open_database
+from tests.publish.published import Serve, Site, two_sensors
+
+NEWEST_FIRST = [f"{sensor},{n}" for n in range(12_000, 0, -1) for sensor in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def large(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """24,000 readings: more than two pages hold."""
+    return serve(two_sensors(tmp_path_factory.mktemp("large")))
+
+
+def _rows(site: Site, page: str, **params: str) -> list[dict[str, str]]:
+    answer = site.get(page, **params)
+    assert answer.status_code == 200
+    return list(csv.DictReader(answer.text.splitlines()))
+
+
+def _keys(rows: list[dict[str, str]]) -> list[str]:
+    return [f"{row['sensor']},{row['measured_ms']}" for row in rows]
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"_size": "max"}, {"_stream": "on"}, {"_next": "9,1,9", "_size": "max"}]
+)
+def test_every_link_to_it_has_every_reading_newest_first(
+    large: Site, params: dict[str, str]
+) -> None:
+    assert _keys(_rows(large, "/tmon/readings.csv", **params)) == NEWEST_FIRST
+
+
+@pytest.mark.parametrize("params", [{}, {"_sort": "measured_ms"}, {"_sort": "value"}])
+def test_filters_hold_on_every_page_of_any_order(large: Site, params: dict[str, str]) -> None:
+    rows = _rows(large, "/tmon/readings.csv", sensor="2", measured_ms__gte="500", **params)
+    ascending = [f"2,{n}" for n in range(500, 12_001)]
+    assert _keys(rows) == (ascending if params else ascending[::-1])
+
+
+def test_labels_have_a_column_of_their_own_to_the_end(large: Site) -> None:
+    rows = _rows(large, "/tmon/readings.csv", _labels="on", _size="max")
+    assert list(rows[0])[:3] == ["sensor", "sensor_label", "measured_ms"]
+    assert rows[-1]["sensor_label"] == "attic t2"
+    assert len(rows) == len(NEWEST_FIRST)
+
+
+@pytest.mark.parametrize("table", ["readings", "sensors", "nodes", "latest", "daily", "rejected"])
+@pytest.mark.parametrize("labels", [{}, {"_labels": "on"}])
+def test_it_is_what_datasette_itself_would_say(
+    site: Site, table: str, labels: dict[str, str]
+) -> None:
+    assert (
+        site.get(f"/tmon/{table}.csv", **labels).text
+        == site.get(f"/tmon/{table}.csv", _size="9999", **labels).text
+    )
+
+
+def test_every_day_is_in_it_once_in_any_order(serve: Serve, tmp_path: Path) -> None:
+    path = two_sensors(tmp_path)
+    with open_database(path) as db:
+        db.execute(
+            "insert into hourly select sensor, measured_ms * 86400000, 1, 1, 1, 1 from readings"
+        )
+    site = serve(path)
+    days = site.values("select sensor || ',' || day_ms from daily order by sensor, day_ms")
+    for params in ({}, {"_sort": "sensor"}):
+        rows = _rows(site, "/tmon/daily.csv", **params)
+        assert [f"{row['sensor']},{row['day_ms']}" for row in rows] == days
+
+
+def test_an_empty_table_is_its_headings(empty: Site) -> None:
+    assert empty.get("/tmon/readings.csv").text == "sensor,measured_ms,value,measured_at\r\n"
+
+
+def test_it_can_be_a_download_without_headings(site: Site) -> None:
+    answer = site.get("/tmon/nodes.csv", _dl="on", _header="off")
+    assert answer.headers["content-disposition"] == 'attachment; filename="nodes.csv"'
+    assert answer.text.startswith("attic,")
+
+
+@pytest.mark.parametrize("page", ["/tmon/latest_readings.csv", "/tmon/-/query.csv?sql=select+1"])
+def test_queries_are_datasettes(site: Site, page: str) -> None:
+    assert site.get(page).status_code == 200
+
+
+def test_what_can_not_be_selected_is_told(site: Site) -> None:
+    answer = site.get("/tmon/readings.csv", _sort="colour")
+    assert answer.status_code == 400
+    assert answer.text == "Cannot sort table by colour"
+
+
+def test_a_broken_off_answer_is_an_error_to_whoever_reads_it(serve: Serve, tmp_path: Path) -> None:
+    path = two_sensors(tmp_path)
+    answer = requests.get(serve(path).url + "/tmon/readings.csv", stream=True, timeout=10)
+    lines: Iterator[bytes] = answer.iter_lines()
+    next(lines)
+    with open_database(path) as db:
+        db.execute("alter table readings rename to moved")
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        list(lines)
