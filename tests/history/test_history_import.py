@@ -161,7 +161,7 @@ def test_standard_input_is_read(tmp_path: Path) -> None:
         ("time,value\n", (*FLAGS, "--tz", "Europe"), "'Europe' is no zone"),
         ("time,value\n", (*FLAGS, "--value", "value"), "must be like 'temp=temperature:°C'"),
         ("time,value\n", (*FLAGS, "--value", "value=a b"), "sensor 'a b' must be"),
-        ("time,value\n", (*FLAGS, "--value", "value=a: C"), "unit must be"),
+        ("time,value\n", (*FLAGS, "--value", "value=a:" + "x" * 33), "unit must be"),
         ("time,value\n", (*FLAGS, "--value", "b=temperature"), "2 columns are to be temperature"),
         ("time,value\n", ("--node", "a/b", *FLAGS[2:]), "node 'a/b' must be"),
     ],
