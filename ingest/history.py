@@ -16,7 +16,7 @@ from ingest.wire.csv import Reader, Table
 from ingest.wire.csv import Recipe as Recipe
 from ingest.wire.csv import open_table as open_table
 
-HOLD_S = 0.02  # what a transaction is to take; a live server bears 50 ms
+HOLD_S = 0.015  # what a transaction is to take; a live server bears 50 ms
 READINGS_AT_FIRST = 500
 READINGS_AT_LEAST = 100  # on a slow card the sync takes the time, not the readings
 READINGS_AT_MOST = 10_000
@@ -67,7 +67,7 @@ class Tally:
 class Turns:
     """Owns the database for an import, and takes turns with who else writes to it.
 
-    Transactions take about 20 ms, however fast the disk is, and between two of
+    Transactions take about 15 ms, however fast the disk is, and between two of
     them there is time for another writer.
     """
 
