@@ -3,7 +3,7 @@ PYTHON = python3
 BIN = .venv/bin
 UV = uv
 
-.PHONY: check install run test lint types fmt soak lock
+.PHONY: check install run test lint types fmt soak bench bench-large lock
 
 check: lint types test
 
@@ -29,6 +29,15 @@ fmt: .venv/installed-dev
 # What needs many repeats or minutes; a short version of each is in `test`.
 soak: .venv/installed-dev
 	$(BIN)/python -m pytest -m soak
+
+# Beside InfluxDB, VictoriaMetrics and Datasette: docs/performance.md. It needs wrk, influxdb and
+# victoria-metrics (Debian's names); about fifteen minutes.
+bench: .venv/installed
+	$(BIN)/python -m bench
+
+# The rows at 100 million readings: about thirty minutes, and 10 GB of disk.
+bench-large: .venv/installed
+	$(BIN)/python -m bench --large
 
 # Exact versions and hashes of everything, for every platform. Needs uv, for its maintainers only.
 lock:

@@ -1,6 +1,6 @@
 """The handlers: identify, parse, store, respond."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TypedDict
@@ -9,15 +9,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingest.errors import ApiError
 from ingest.limits import limited_body
 from ingest.nodes import now_ms
-from ingest.rate import RateLimit
 from ingest.reading import Batch, Receipt
 from ingest.tokens import Door
 from ingest.wire import json as json_wire
 
-NDJSON = {"application/x-ndjson", "application/ndjson", "application/jsonl"}
+NDJSON = {b"application/x-ndjson", b"application/ndjson", b"application/jsonl"}
 
 
 class Json(Response):
@@ -33,35 +31,25 @@ class State(TypedDict):
     """What the handlers share, made at start-up."""
 
     door: Door
-    rate: RateLimit
     store: Callable[[Batch], Awaitable[Receipt]]
     backlog: Callable[[], int]
 
 
 async def post_readings(request: Request[State]) -> Json:
     """``POST /readings``: store one batch for the node its token names."""
-    node = request.state["door"].identify(request.headers)
-    body = await limited_body(request)
+    headers, state = dict(request.scope["headers"]), request.scope["state"]
+    node = state["door"].identify(headers)
+    body = await limited_body(headers, request.receive)
     received_ms = now_ms()
     batch = json_wire.parse(
         body,
-        ndjson=_media_type(request) in NDJSON,
+        ndjson=_media_type(headers) in NDJSON,
         node=node,
         received_ms=received_ms,
-        clock_skew_s=_clock_skew_s(request, received_ms),
+        clock_skew_s=_clock_skew_s(headers, received_ms),
     )
-    receipt = await _store_in_time(request, batch)
+    receipt = await state["store"](batch)
     return Json(receipt.as_json(), status_code=201)
-
-
-async def _store_in_time(request: Request[State], batch: Batch) -> Receipt:
-    rate, readings = request.state["rate"], len(batch.readings) + len(batch.rejected)
-    rate.admit(batch.node.uid, readings)
-    try:
-        return await request.state["store"](batch)
-    except ApiError:
-        rate.refund(batch.node.uid, readings)
-        raise
 
 
 async def get_healthz(request: Request[State]) -> Json:
@@ -72,15 +60,18 @@ async def get_healthz(request: Request[State]) -> Json:
     )
 
 
-def _media_type(request: Request[State]) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _media_type(headers: Mapping[bytes, bytes]) -> bytes:
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
 
 
-def _clock_skew_s(request: Request[State], received_ms: int) -> float | None:
+def _clock_skew_s(headers: Mapping[bytes, bytes], received_ms: int) -> float | None:
     """How far the node's clock is ahead, as far as its ``Date`` header tells (1 s)."""
+    told = headers.get(b"date")
+    if told is None:
+        return None
     try:
-        sent = parsedate_to_datetime(request.headers["date"])
+        sent = parsedate_to_datetime(told.decode())
         sent = sent if sent.tzinfo else sent.replace(tzinfo=UTC)  # -0000 says: unknown
         return round(sent.timestamp() - received_ms / 1000, 1)
-    except (KeyError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         return None

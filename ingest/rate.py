@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from ingest.errors import TooFast
+from ingest.errors import ApiError, TooFast
+from ingest.reading import Batch, Receipt
 
 BURST_S = 10  # a node that posts its sensors one by one may do so at once
 
@@ -21,6 +22,22 @@ class RateLimit:
         self._clock = clock
         self._paid_at: dict[str, float] = {}  # by node uid: when all it sent is paid for
 
+    def held(
+        self, store: Callable[[Batch], Awaitable[Receipt]]
+    ) -> Callable[[Batch], Awaitable[Receipt]]:
+        """``store``, for batches that arrive no faster; what it fails to store doesn't count."""
+
+        async def store_in_time(batch: Batch) -> Receipt:
+            readings = len(batch.readings) + len(batch.rejected)
+            self.admit(batch.node.uid, readings)
+            try:
+                return await store(batch)
+            except ApiError:
+                self.refund(batch.node.uid, readings)
+                raise
+
+        return store_in_time
+
     def refund(self, uid: str, readings: int) -> None:
         """Count a batch out again: it was not stored, and will come again."""
         if uid in self._paid_at:
@@ -32,8 +49,6 @@ class RateLimit:
         Raises:
             TooFast: the node is in debt; nothing was counted.
         """
-        if not self._per_s:
-            return
         now = self._clock()
         paid_at = self._paid_at.get(uid, 0.0)
         if paid_at > now:

@@ -29,7 +29,7 @@ class Refusal(Exception):
         self.reason = reason
 
 
-class Node(Struct, frozen=True, gc=False):
+class Node(Struct, frozen=True, gc=False, array_like=True):
     """Who sends: found by ``uid``; ``label`` is the name its token was made under."""
 
     uid: str
@@ -41,7 +41,7 @@ class Node(Struct, frozen=True, gc=False):
         return name in (self.name, self.label)
 
 
-class Reading(Struct, frozen=True, gc=False):
+class Reading(Struct, frozen=True, gc=False, array_like=True):
     """One value at one time.
 
     ``value`` is in ``unit``, which is canonical or, where the sender gave none,
@@ -55,10 +55,10 @@ class Reading(Struct, frozen=True, gc=False):
     unit: str | None
     measured_ms: int
     timed: bool = True
-    sent: Struct | None = None
+    sent: object = None
 
 
-class Rejection(Struct, frozen=True, gc=False):
+class Rejection(Struct, frozen=True, gc=False, array_like=True):
     """One reading that was not stored, why, and what it said."""
 
     index: int
@@ -69,7 +69,7 @@ class Rejection(Struct, frozen=True, gc=False):
     value: str | None = None
 
 
-class Batch(Struct, frozen=True):
+class Batch(Struct, frozen=True, array_like=True):
     """One request's readings, checked as far as one can without the database."""
 
     node: Node
@@ -79,7 +79,7 @@ class Batch(Struct, frozen=True):
     clock_skew_s: float | None = None
 
 
-class Receipt(Struct, frozen=True):
+class Receipt(Struct, frozen=True, array_like=True, tag=True):
     """What became of each reading of a batch."""
 
     accepted: int

@@ -1,6 +1,7 @@
 """Units: how they are spelled, what they become, and what a value in one can be. Pure."""
 
 import math
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -26,6 +27,7 @@ UNITS = {
     "V": Unit("voltage", -1_000_000.0, 1_000_000.0),
     "ppm": Unit("concentration", 0.0, 1_000_000.0),
 }
+ANY_UNIT = Unit("", -LARGEST, LARGEST)
 
 # How senders spell a unit: (canonical unit, offset, times, over),
 # for (value + offset) * times / over. In that order 212 °F are 100 °C to the last bit.
@@ -59,11 +61,14 @@ def canonical(value: float, unit: str | None) -> tuple[float, str | None]:
     """
     if not unit:
         return value, None
-    known = _SPELLINGS.get(unit) or _SPELLINGS.get(_folded(unit))
-    if known is None:
-        return value, _unknown_unit(unit)
-    symbol, offset, times, over = known
+    symbol, offset, times, over = _conversion(unit)
     return (value + offset) * times / over, symbol
+
+
+@lru_cache(maxsize=1024)
+def _conversion(unit: str) -> tuple[str, float, float, float]:
+    known = _SPELLINGS.get(unit) or _SPELLINGS.get(_folded(unit))
+    return known or (_unknown_unit(unit), 0.0, 1.0, 1.0)
 
 
 def _folded(unit: str) -> str:
@@ -87,16 +92,17 @@ def check_value(value: float, unit: str | None) -> None:
         Refusal: not finite, or outside what the unit can be.
 
     """
+    known = UNITS.get(unit, ANY_UNIT) if unit else ANY_UNIT
+    if known.lowest <= value <= known.highest:
+        return
     if not math.isfinite(value):
         raise Refusal("invalid_value", f"value must be a finite number, not {value}")
     if abs(value) > LARGEST:
         raise Refusal("implausible_value", f"value {value:g} is beyond {LARGEST:g}")
-    known = UNITS.get(unit) if unit else None
-    if known is not None and not known.lowest <= value <= known.highest:
-        raise Refusal(
-            "implausible_value",
-            f"value {value:g} {unit} is outside {known.lowest:g} to {known.highest:g} {unit}",
-        )
+    raise Refusal(
+        "implausible_value",
+        f"value {value:g} {unit} is outside {known.lowest:g} to {known.highest:g} {unit}",
+    )
 
 
 def default_unit(sensor: str) -> str | None:

@@ -1,140 +1,108 @@
-"""Group commit: the one thread that writes."""
+"""Group commit: the one process that writes."""
 
-import asyncio
 import logging
 import os
+import signal
+import socket
+from collections import deque
 from collections.abc import Sequence
-from queue import Empty, SimpleQueue
-from threading import Thread
+from pathlib import Path
+from select import select
 from time import monotonic
 
-from msgspec import Struct
+from sqlite_utils import Database
 
-from ingest.errors import (
-    ApiError,
-    DiskFull,
-    Locked,
-    Overloaded,
-    Replaced,
-    TmonError,
-    Unavailable,
-)
+from ingest.errors import ApiError, DiskFull, Locked, Replaced, TmonError, Unavailable
+from ingest.frames import Failure, Reply, batches_in, frame
 from ingest.reading import Batch, Receipt
-from ingest.schema import sqlite3
+from ingest.schema import open_database, sqlite3
 from ingest.store import Store
 
-BACKLOG_READINGS = 100_000  # about a second's work, and 20 MB
 COMMIT_READINGS = 10_000  # a transaction's size: one request's at most, or many small ones
 TICK_S = 0.25  # how soon a token revoked by another process is refused here
 FLUSH_EVERY_S = 60.0  # last_received_ms and clock_skew_s are for people
+LISTEN_BYTES = 1024 * 1024
+CHECKPOINT_PAGES = 4_000  # 16 MB: pages that are written often go into the database once
+CACHE_KIB = 16_000
 
 log = logging.getLogger("tmon.writer")
 
 
-class Waiting(Struct, frozen=True):
-    """A batch, and the promise of its receipt."""
-
-    batch: Batch
-    receipt: "asyncio.Future[Receipt]"
-
-
 class Writer:
-    """Owns the store and the one thread that uses it.
+    """Owns the store; commits what its line brings, and answers after COMMIT, never before.
 
-    ``store`` returns after COMMIT, never before. While one commit goes to disk
-    the next one gathers, so commits grow with the load.
+    While one commit goes to disk the next one gathers in the line, so commits
+    grow with the load.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
-        self._backlog = 0  # readings; touched by the event loop only
+    def __init__(self, db: Database, line: socket.socket) -> None:
+        self._store = Store(db, on_foreign_change=self._note_others)
+        self._line = line
+        self._frames = batches_in()
+        self._waiting: deque[Batch] = deque()
         self._trouble: str | None = None
+        self._others_wrote = False
         self._noticed_s = self._flushed_s = monotonic()
-        self._thread = Thread(target=self._run, name="writer", daemon=True)
-        self._thread.start()
 
-    @property
-    def backlog(self) -> int:
-        """How many readings wait for their commit."""
-        return self._backlog
+    def run(self) -> None:
+        """Until the other end of the line is closed."""
+        while self._listen(0 if self._waiting else TICK_S):
+            self._commit_some()
+            self._now_and_then()
+        while self._waiting:
+            self._commit_some()
+        self._now_and_then(last=True)
 
-    async def store(self, batch: Batch) -> Receipt:
-        """Store one batch durably.
+    def _listen(self, patience_s: float) -> bool:
+        """Take in what comes; False at the end of the line."""
+        if not select([self._line], [], [], patience_s)[0]:
+            return True
+        data = self._line.recv(LISTEN_BYTES)
+        for batches in self._frames.feed(data):
+            self._waiting.extend(batches)
+        return bool(data)
 
-        Raises:
-            Overloaded: too many readings wait already; nothing was stored.
-            Unavailable: the database can't be written now; nothing was stored.
-        """
-        size = _size(batch)
-        if self._backlog and self._backlog + size > BACKLOG_READINGS:
-            raise Overloaded("too many readings are waiting to be stored; try again in a second")
-        self._backlog += size
-        waiting = Waiting(batch, self._loop.create_future())
-        self._queue.put(waiting)
-        return await waiting.receipt
+    def _commit_some(self) -> None:
+        group = self._next_group()
+        if not group:
+            return
+        results = self._commit(group)
+        if self._trouble:
+            # Who waits already would wait for the same thing, and longer.
+            results += [results[-1]] * len(self._waiting)
+            self._waiting.clear()
+        self._reply(results)
 
-    async def close(self) -> None:
-        """Store what was taken, then stop."""
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+    def _next_group(self) -> list[Batch]:
+        group: list[Batch] = []
+        readings = 0
+        while self._waiting and readings < COMMIT_READINGS:
+            group.append(self._waiting.popleft())
+            readings += len(group[-1].readings) + len(group[-1].rejected)
+        return group
 
-    def _run(self) -> None:
-        """Whatever ends this thread ends the process, and what isn't acknowledged is sent again."""
-        try:
-            while self._turn():
-                pass
-            self._store.close()
-        except BaseException as error:
-            known = isinstance(error, TmonError)
-            log.critical("readings can't be stored any more: %s", error, exc_info=not known)
-            os._exit(1)
+    def _reply(self, results: list[Receipt | Failure]) -> None:
+        self._line.sendall(frame(Reply(results, self._others_wrote)))
+        self._others_wrote = False
 
-    def _turn(self) -> bool:
-        """Commit what waits, if anything does; False after the last."""
-        group, more = self._next_group()
-        if group:
-            results = self._commit([waiting.batch for waiting in group])
-            if self._trouble and more:
-                # Who waits already would wait for the same thing, and longer.
-                rest, more = self._next_group(block=False, most=BACKLOG_READINGS)
-                group += rest
-                results += [results[-1]] * len(rest)
-            self._loop.call_soon_threadsafe(self._answer, group, results)
-        self._now_and_then(last=not more)
-        return more
+    def _note_others(self) -> None:
+        self._others_wrote = True
 
-    def _now_and_then(self, *, last: bool) -> None:
+    def _now_and_then(self, *, last: bool = False) -> None:
         now = monotonic()
         try:
             if now - self._noticed_s > TICK_S:
                 self._noticed_s = now
                 self._store.notice_others()
+                if self._others_wrote:
+                    self._reply([])
             if (last or now - self._flushed_s > FLUSH_EVERY_S) and not self._trouble:
                 self._flushed_s = now
                 self._store.flush_heard()
         except sqlite3.Error as error:
             log.warning("when nodes were last heard is not written down yet: %s", error)
 
-    def _next_group(
-        self, *, block: bool = True, most: int = COMMIT_READINGS
-    ) -> tuple[list[Waiting], bool]:
-        """All that waits, up to ``most`` readings, and whether more may come."""
-        group: list[Waiting] = []
-        readings = 0
-        try:
-            while readings < most:
-                waiting = self._queue.get(block=block and not group, timeout=TICK_S)
-                if waiting is None:
-                    return group, False
-                group.append(waiting)
-                readings += _size(waiting.batch)
-        except Empty:
-            pass
-        return group, True
-
-    def _commit(self, batches: Sequence[Batch]) -> list[Receipt | ApiError]:
+    def _commit(self, batches: Sequence[Batch]) -> list[Receipt | Failure]:
         try:
             receipts = self._store.commit(batches)
         except Replaced:
@@ -148,21 +116,22 @@ class Writer:
         self._tell(None)
         return [*receipts]
 
-    def _one_by_one(self, batches: Sequence[Batch], error: Exception) -> list[Receipt | ApiError]:
+    def _one_by_one(self, batches: Sequence[Batch], error: Exception) -> list[Receipt | Failure]:
         """One bad batch never fails its neighbours."""
         if len(batches) > 1:
             return [self._commit([batch])[0] for batch in batches]
         log.error("a batch of %s can't be stored", batches[0].node.name, exc_info=error)
-        return [Unavailable(f"the batch could not be stored: {type(error).__name__}")]
+        return [_failure(Unavailable, f"the batch could not be stored: {type(error).__name__}")]
 
-    def _unavailable(self, error: sqlite3.DatabaseError) -> ApiError:
+    def _unavailable(self, error: sqlite3.DatabaseError) -> Failure:
         self._tell(str(error))
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # its primary code
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return Locked("another program holds the database's write lock; try again")
+            return _failure(Locked, "another program holds the database's write lock; try again")
         if code == sqlite3.SQLITE_FULL:
-            return DiskFull("the server's disk is full; nothing was stored, keep the readings")
-        return Unavailable("the database can't be written now; try again")
+            told = "the server's disk is full; nothing was stored, keep the readings"
+            return _failure(DiskFull, told)
+        return _failure(Unavailable, "the database can't be written now; try again")
 
     def _tell(self, trouble: str | None) -> None:
         """Log when trouble begins, changes or ends, not at each commit that it fails."""
@@ -174,19 +143,47 @@ class Writer:
             log.warning("readings are stored again")
         self._trouble = trouble
 
-    def _answer(self, group: list[Waiting], results: list[Receipt | ApiError]) -> None:
-        for waiting, result in zip(group, results, strict=True):
-            self._backlog -= _size(waiting.batch)
-            if waiting.receipt.cancelled():
-                continue
-            if isinstance(result, ApiError):
-                waiting.receipt.set_exception(result)
-            else:
-                waiting.receipt.set_result(result)
+
+def write_what_comes(line: socket.socket, path: Path) -> None:
+    """Be the writer of one database, until the other end of the line is closed."""
+    with line, open_database(path) as db:
+        db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        db.execute(f"pragma cache_size = -{CACHE_KIB}")
+        Writer(db, line).run()
 
 
-def _size(batch: Batch) -> int:
-    return max(1, len(batch.readings) + len(batch.rejected))
+def start(path: Path) -> socket.socket:
+    """Start the writing process; its line ends when it does, and it ends when the line does.
+
+    It is a copy of this process, which must not have begun any thread.
+    """
+    ours, theirs = socket.socketpair()
+    if os.fork():
+        theirs.close()
+        return ours
+    _keep_nothing_but(theirs.fileno())
+    status = 1
+    try:
+        write_what_comes(theirs, path)
+        status = 0
+    except TmonError as error:
+        log.critical("readings can't be stored any more: %s", error)
+    except BaseException:
+        log.critical("readings can't be stored any more", exc_info=True)
+    finally:
+        os._exit(status)
+
+
+def _keep_nothing_but(line_fd: int) -> None:
+    """What its parent has open or waits for is not the writer's: it ends with its line."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.closerange(3, line_fd)
+    os.closerange(line_fd + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _failure(kind: type[ApiError], error: str) -> Failure:
+    return Failure(kind.code, error)
 
 
 def _is_lasting(error: sqlite3.DatabaseError) -> bool:

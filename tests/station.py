@@ -17,9 +17,10 @@ from sqlite_utils import Database
 
 from ingest import tokens
 from ingest.app import create_app
-from ingest.limits import LimitedProtocol
-from ingest.schema import open_for_reading
+from ingest.http import HttpConnection
+from ingest.schema import open_database, open_for_reading
 from ingest.settings import Settings
+from ingest.writer import write_what_comes
 
 
 class Station:
@@ -54,12 +55,20 @@ class Station:
 def station_in_thread(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Station]:
     """The ingest app under uvicorn in a thread of this process."""
     settings = Settings.load({"TMON_DB": str(folder / "tmon.db"), **(environ or {})})
-    with running(create_app(settings), LimitedProtocol) as url:
+    open_database(settings.db, create=True).close()
+    with running(create_app(settings, writer_in_thread(settings.db)), HttpConnection) as url:
         yield Station(folder, url)
 
 
+def writer_in_thread(path: Path) -> socket.socket:
+    """A line to a writer that ends when the line does; `tmon serve` has it in a process."""
+    ours, theirs = socket.socketpair()
+    threading.Thread(target=write_what_comes, args=[theirs, path]).start()
+    return ours
+
+
 @contextmanager
-def running(app: Any, protocol: type[LimitedProtocol]) -> Iterator[str]:
+def running(app: Any, protocol: type[HttpConnection]) -> Iterator[str]:
     """Any ASGI app on a port the system picks."""
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, http=protocol, log_config=None, lifespan="auto", ws="none")

@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ingest.app import ERRORS
+from ingest.app import Endpoint
 from ingest.errors import TooFast
-from ingest.limits import LimitedProtocol, limited_body
+from ingest.http import HttpConnection
+from ingest.limits import limited_body
 from ingest.rate import RateLimit
 from ingest.schema import open_database
 from tests.station import Station, running, station_in_thread
@@ -150,7 +151,7 @@ def test_headers_within_16_kib_are_read(shared: Station) -> None:
     assert b" 200 " in raw(shared.url, request).splitlines()[0]
 
 
-class Impatient(LimitedProtocol):
+class Impatient(HttpConnection):
     """The server's protocol with a shorter patience."""
 
     header_s = 0.3
@@ -175,18 +176,18 @@ def test_a_second_requests_headers_have_their_own_time() -> None:
 
 def test_a_body_must_arrive_in_time() -> None:
     async def read(request: Request) -> JSONResponse:
-        return JSONResponse(len(await limited_body(request, within_s=0.3)))
+        return JSONResponse(len(await limited_body({}, request.receive)))
 
-    app = Starlette(routes=[Route("/", read, methods=["POST"])], exception_handlers=ERRORS)
-    with running(app, LimitedProtocol) as url:
+    app = Starlette(routes=[Route("/", Endpoint(POST=read))])
+    with running(app, ImpatientWithBodies) as url:
         answer = raw(
             url, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabc", pause_s=0.6
         )
         assert b" 408 " in answer.splitlines()[0]
-        assert b'"code":"too_slow"' in answer
+        assert b'"code": "too_slow"' in answer
 
 
-class ImpatientWithBodies(LimitedProtocol):
+class ImpatientWithBodies(HttpConnection):
     """The server's protocol with a shorter patience with bodies that nobody reads."""
 
     body_s = 0.3

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
@@ -25,7 +25,7 @@ from ingest.units import canonical, check_value
 READINGS_LIMIT = 10_000
 
 
-class WireReading(Struct, forbid_unknown_fields=True):
+class WireReading(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One reading as a node writes it."""
 
     value: float
@@ -72,11 +72,11 @@ def parse(
         Forbidden: it names another node.
 
     """
-    if not body.strip():
+    if not body or body.isspace():
         raise InvalidBody('the body is empty; send a reading, like {"value": 21.5}')
     name, items = (None, _lines(body)) if ndjson else _document(body)
-    _check_names(node, [name, *(item.node for item in items if isinstance(item, WireReading))])
-    readings, rejected = _checked(items, received_ms)
+    _check_name(node, name)
+    readings, rejected = _checked(items, node, received_ms)
     return Batch(node, received_ms, readings, rejected, clock_skew_s)
 
 
@@ -96,14 +96,14 @@ class _Broken(Struct):
 _Item = WireReading | _Broken
 
 
-def _document(body: bytes) -> tuple[str | None, list[_Item]]:
+def _document(body: bytes) -> tuple[str | None, Sequence[_Item]]:
     try:
         return _well_formed(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _item_by_item(body)
 
 
-def _well_formed(body: bytes) -> tuple[str | None, list[_Item]]:
+def _well_formed(body: bytes) -> tuple[str | None, Sequence[_Item]]:
     if body.lstrip()[:1] == b"[":
         batch = WireBatch(_many.decode(body))
     elif b'"readings"' in body:
@@ -111,7 +111,7 @@ def _well_formed(body: bytes) -> tuple[str | None, list[_Item]]:
     else:
         return None, [_one.decode(body)]
     _check_count(len(batch.readings))
-    return batch.node, [*batch.readings]
+    return batch.node, batch.readings
 
 
 def _item_by_item(body: bytes) -> tuple[str | None, list[_Item]]:
@@ -196,16 +196,17 @@ def _reason(message: str) -> Refusal:
     return Refusal("invalid_reading", 'a reading must be a JSON object, like {"value": 21.5}')
 
 
-def _check_names(node: Node, names: Iterable[str | None]) -> None:
-    for name in names:
-        if name is not None and not node.is_called(name):
-            raise Forbidden(
-                f"this token is {node.name}'s, and can't send for {clip(name)!r}; "
-                "leave the node's name out, or correct it"
-            )
+def _check_name(node: Node, name: str | None) -> None:
+    if name is not None and not node.is_called(name):
+        raise Forbidden(
+            f"this token is {node.name}'s, and can't send for {clip(name)!r}; "
+            "leave the node's name out, or correct it"
+        )
 
 
-def _checked(items: list[_Item], received_ms: int) -> tuple[list[Reading], list[Rejection]]:
+def _checked(
+    items: Sequence[_Item], node: Node, received_ms: int
+) -> tuple[list[Reading], list[Rejection]]:
     readings: list[Reading] = []
     rejected: list[Rejection] = []
     untimed: set[str] = set()
@@ -213,6 +214,7 @@ def _checked(items: list[_Item], received_ms: int) -> tuple[list[Reading], list[
         if isinstance(item, _Broken):
             rejected.append(rejection(index, item.item, item.refusal))
             continue
+        _check_name(node, item.node)
         try:
             reading = _reading(index, item, received_ms)
             if not reading.timed:
@@ -235,16 +237,18 @@ def _reading(index: int, wire: WireReading, received_ms: int) -> Reading:
 
 
 def _measured_ms(wire: WireReading, received_ms: int) -> int | None:
-    told = []
-    if wire.measured_ms is not None:
-        told.append(_whole(wire.measured_ms))
+    measured_ms = None if wire.measured_ms is None else _whole(wire.measured_ms)
     if wire.measured_at is not None:
-        told.append(instant_ms(wire.measured_at))
+        measured_ms = _same(measured_ms, instant_ms(wire.measured_at))
     if wire.age_s is not None:
-        told.append(_before(received_ms, wire.age_s))
-    if any(one != told[0] for one in told):
+        measured_ms = _same(measured_ms, _before(received_ms, wire.age_s))
+    return measured_ms
+
+
+def _same(told: int | None, again: int) -> int:
+    if told not in (None, again):
         raise Refusal("invalid_time", "give one of measured_at, measured_ms and age_s")
-    return told[0] if told else None
+    return again
 
 
 def _whole(measured_ms: float) -> int:

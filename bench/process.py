@@ -1,0 +1,137 @@
+"""Processes of ours: started, waited for, measured from /proc, and ended."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+TICKS_A_S = os.sysconf("SC_CLK_TCK")
+START_S = 60  # the longest a peer may take until it answers
+STOP_S = 30
+IDLE_SHARE = 0.05  # of one core: below it a server counts as idle
+
+
+class Failed(Exception):
+    """The benchmark can't go on; the message says what happened."""
+
+
+class Process:
+    """A program that runs in a folder of its own, with its output in files there."""
+
+    def __init__(self, command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> None:
+        self.name = Path(command[0]).name
+        self._stdout, self._stderr = folder / "stdout.log", folder / "stderr.log"
+        with self._stdout.open("w") as stdout, self._stderr.open("w") as stderr:
+            self._popen = subprocess.Popen(
+                command, cwd=folder, env=dict(environ), stdout=stdout, stderr=stderr
+            )
+        self.pid = self._popen.pid
+
+    def output(self) -> str:
+        """What it has printed up to now."""
+        return self._stdout.read_text()
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that it does.
+
+        Raises:
+            Failed: it ended, or took too long.
+        """
+        deadline = time.monotonic() + START_S
+        while not condition():
+            if self._popen.poll() is not None or time.monotonic() > deadline:
+                raise Failed(f"{self.name} did not start: {self._stderr.read_text()[-2000:]}")
+            time.sleep(0.005)
+
+    def end(self) -> None:
+        """Stop it, by force if it doesn't stop by itself."""
+        self._popen.terminate()
+        try:
+            self._popen.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+
+@contextmanager
+def running(
+    command: Sequence[str], folder: Path, extra: Mapping[str, str] | None = None
+) -> Iterator[Process]:
+    """A process for as long as the block runs, without the TMON_ settings of whoever runs us."""
+    folder.mkdir(parents=True, exist_ok=True)
+    environ = {name: text for name, text in os.environ.items() if not name.startswith("TMON_")}
+    process = Process(command, folder, {**environ, **(extra or {})})
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether anything at all is answered there."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=START_S)
+    try:
+        connection.request("GET", path)
+        connection.getresponse().read()
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that it started."""
+    children = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    return [pid, *(one for child in children for one in tree(child))]
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU that a process tree has used, in user mode and in the kernel."""
+    return sum(_ticks(one) for one in tree(pid)) / TICKS_A_S
+
+
+def _ticks(pid: int) -> int:
+    """Fields utime and stime of /proc/PID/stat (proc(5)); the name before them may hold spaces."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def pss_bytes(pid: int) -> dict[str, int]:
+    """Memory of each process of a tree, by command; shared pages count in parts (PSS)."""
+    return {
+        Path(f"/proc/{one}/cmdline").read_text().replace("\0", " "): _pss_kib(one) * 1024
+        for one in tree(pid)
+    }
+
+
+def _pss_kib(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    return 0  # a kernel thread, or a process that is just ending
+
+
+def settle(pid: int, patience_s: float) -> None:
+    """Wait until a server has done what it does behind the scenes, such as compacting."""
+    deadline = time.monotonic() + patience_s
+    before, idle = cpu_s(pid), 0
+    while idle < 2 and time.monotonic() < deadline:
+        time.sleep(min(1.0, patience_s))
+        now = cpu_s(pid)
+        idle = idle + 1 if now - before < IDLE_SHARE else 0
+        before = now

@@ -1,0 +1,103 @@
+"""How each peer wants its readings: the one description behind every request that is sent."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Point:
+    """One reading: its sensor's name, when (Unix milliseconds) and how much, as text."""
+
+    sensor: str
+    measured_ms: int
+    value: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """Who sends it. All names are equally long, so that all requests are."""
+
+    name: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A request's text, with @token@, @node@, @sensor@, @time@ and @value@ to be filled in.
+
+    ``first`` and ``last`` go around several points; where ``bare``, a single one goes without.
+    """
+
+    path: str
+    headers: str
+    first: str
+    point: str
+    between: str
+    last: str
+    bare: bool = False
+
+    def request(self, node: Node, points: Iterable[Point]) -> bytes:
+        """One whole HTTP request."""
+        template = self.point.replace("@node@", node.name)
+        texts = [
+            template.replace("@sensor@", one.sensor)
+            .replace("@time@", str(one.measured_ms))
+            .replace("@value@", one.value)
+            for one in points
+        ]
+        body = self.between.join(texts)
+        if not (self.bare and len(texts) == 1):
+            body = self.first + body + self.last
+        content = body.encode()
+        head = self._head().replace("@token@", node.token)
+        return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+
+    def write_lua(self, path: Path, *, count: int, start_ms: int, step_ms: int) -> None:
+        """The same for load.lua: requests of ``count`` readings, ``step_ms`` apart."""
+        bare = self.bare and count == 1
+        fields = {
+            "head": self._head(),
+            "first": "" if bare else self.first,
+            "point": self.point,
+            "between": self.between,
+            "last": "" if bare else self.last,
+            "count": count,
+            "start_ms": start_ms,
+            "step_ms": step_ms,
+        }
+        # JSON's texts and numbers are Lua's as well, as long as nothing is written as \\u.
+        lines = [f"  {name} = {json.dumps(it, ensure_ascii=False)}," for name, it in fields.items()]
+        path.write_text("\n".join(["return {", *lines, "}", ""]), encoding="utf-8")
+
+    def _head(self) -> str:
+        return f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\n{self.headers}"
+
+
+TMON = Shape(
+    path="/readings",
+    headers="Authorization: Bearer @token@\r\nContent-Type: application/json\r\n",
+    first="[",
+    point='{"sensor":"@sensor@","value":@value@,"unit":"°C","measured_ms":@time@}',
+    between=",",
+    last="]",
+    bare=True,
+)
+# InfluxDB's line protocol, which VictoriaMetrics takes too: a sensor is a measurement.
+LINES = Shape(
+    path="/write?db=bench&precision=ms",
+    headers="",
+    first="",
+    point="@sensor@,node=@node@ value=@value@ @time@",
+    between="\n",
+    last="",
+)
+DATASETTE = Shape(
+    path="/peer/readings/-/insert",
+    headers="Authorization: Bearer @token@\r\nContent-Type: application/json\r\n",
+    first='{"rows":[',
+    point='{"node":"@node@","sensor":"@sensor@","value":@value@,"unit":"°C","measured_ms":@time@}',
+    between=",",
+    last="]}",
+)

@@ -1,0 +1,56 @@
+"""How long answers take: HTTP on one connection that stays open, or SQL on the file."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from http.client import HTTPConnection
+from pathlib import Path
+from statistics import median
+
+from bench.process import Failed
+from ingest.schema import open_for_reading
+
+Ask = Callable[[str], int]  # asks one thing, and returns how much came back (bytes, or rows)
+
+
+def http(port: int) -> Ask:
+    """Asks for paths; the whole answer is read, and returned as its length in bytes."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=120)
+
+    def ask(path: str) -> int:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise Failed(f"{path}: {answer.status} {body[:300].decode(errors='replace')}")
+        return len(body)
+
+    return ask
+
+
+def sql(path: Path) -> Ask:
+    """Asks in SQL; all rows are fetched, and their number is returned."""
+    db = open_for_reading(path)
+
+    def ask(query: str) -> int:
+        return len(db.execute(query).fetchall())
+
+    return ask
+
+
+def median_ms(ask: Ask, questions: Iterable[str]) -> float:
+    """The median of the questions' times in milliseconds, after the first of them as a warm-up."""
+    questions = list(questions)
+    ask(questions[0])
+    return median(_took_ms(ask, question) for question in questions)
+
+
+def _took_ms(ask: Ask, question: str) -> float:
+    began_s = time.perf_counter()
+    if not ask(question):
+        raise Failed(f"nothing came back for {question}")
+    return (time.perf_counter() - began_s) * 1000
+
+
+def cycle(texts: Sequence[str], number: int) -> list[str]:
+    """So many of the texts, from the first on, over and over."""
+    return [texts[place % len(texts)] for place in range(number)]

@@ -1,0 +1,64 @@
+"""What every part of the benchmark is given, and how it tells where it is."""
+
+import random
+import sys
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import peers
+from bench.figures import Record
+from bench.peers import Server
+from bench.scale import Scale
+from bench.shape import Node
+
+SEED = 3  # what is random is the same in every run
+DAY_MS = 86_400_000
+
+Start = Callable[[Path, Sequence[Node]], AbstractContextManager[Server]]
+WRITERS: dict[str, Start] = {
+    peers.TMON_NAME: peers.tmon,
+    peers.INFLUX_NAME: peers.influxdb,
+    peers.VICTORIA_NAME: peers.victoria_metrics,
+    peers.DATASETTE_NAME: peers.datasette,
+    peers.NULL_NAME: peers.null,
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One run: how much, which rows, where, without whom, and where figures go."""
+
+    scale: Scale
+    rows: Collection[str]
+    folder: Path
+    absent: Collection[str]
+    record: Record
+    started_s: float
+
+    def has(self, *rows: str) -> bool:
+        """Whether any of these rows is wanted."""
+        return any(row in self.rows for row in rows)
+
+    def has_influx(self) -> bool:
+        return peers.INFLUX_NAME not in self.absent
+
+    def say(self, text: str) -> None:
+        """Progress, with minutes and seconds since the start."""
+        minutes, seconds = divmod(int(time.monotonic() - self.started_s), 60)
+        print(f"{minutes:3}:{seconds:02}  {text}", file=sys.stderr, flush=True)
+
+    def names(self) -> list[str]:
+        return [f"n{number:05}" for number in range(self.scale.nodes)]
+
+    def shuffled(self, nodes: Sequence[Node]) -> list[Node]:
+        """The nodes in the order in which they send: any but that of their names."""
+        shuffled = list(nodes)
+        random.Random(SEED).shuffle(shuffled)  # noqa: S311 - no secret
+        return shuffled
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

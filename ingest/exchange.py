@@ -1,0 +1,194 @@
+"""One HTTP request and its answer, as ASGI wants them."""
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Protocol
+
+from starlette.types import ASGIApp, Message, Scope
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus
+}
+
+log = logging.getLogger("tmon.http")
+
+
+class Line(Protocol):
+    """What an exchange needs of its connection."""
+
+    @property
+    def is_full(self) -> bool: ...
+    def write(self, data: bytes) -> None: ...
+    async def drained(self) -> None: ...
+    def read_on(self) -> None: ...
+    def answered(self, exchange: "Exchange") -> None: ...
+    def failed(self, exchange: "Exchange") -> None: ...
+
+
+class Exchange:
+    """Owns what has arrived of one request, and what has been sent of its answer.
+
+    Args:
+        line: the connection.
+        scope: ASGI's, of the request.
+        default_headers: of each answer.
+        keep_alive: whether another request may follow.
+        wants_continue: the sender waits to be told that its body is wanted.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        scope: Scope,
+        default_headers: list[tuple[bytes, bytes]],
+        *,
+        keep_alive: bool,
+        wants_continue: bool,
+    ) -> None:
+        self.scope = scope
+        self.keep_alive = keep_alive
+        self.started = False  # the answer
+        self.complete = False
+        self.task: asyncio.Task[None] | None = None
+        self._line = line
+        self._default_headers = default_headers
+        self._wants_continue = wants_continue
+        self._body = b""  # arrived, and not read yet
+        self._all_here = False
+        self._all_read = False
+        self._disconnected = False
+        self._news: asyncio.Event | None = None
+        self._head = b""  # goes out with the first of the body
+        self._bodiless = self._chunked = False
+        self._remaining: int | None = None  # bytes of the body, where it was told how many
+
+    @property
+    def unread_bytes(self) -> int:
+        return len(self._body)
+
+    @property
+    def all_here(self) -> bool:
+        """Whether the request has arrived to its end."""
+        return self._all_here
+
+    async def run(self, app: ASGIApp) -> None:
+        """Let the app answer; where it can't, the connection does."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except Exception:
+            log.exception("%s failed", self.scope["method"])
+        finally:
+            if not self.complete and not self._disconnected:
+                self._line.failed(self)
+
+    def take(self, body: bytes) -> None:
+        self._body += body
+        self._wake()
+
+    def took_all(self) -> None:
+        self._all_here = True
+        self._wake()
+
+    def disconnect(self) -> None:
+        self._disconnected = True
+        self._wake()
+
+    async def receive(self) -> Message:
+        """ASGI's ``receive``: the body as it arrives, then that the connection is over."""
+        if self._wants_continue:
+            self._wants_continue = False
+            self._line.write(CONTINUE)
+        while not (self._disconnected or self.complete or self._has_something()):
+            await self._wait()
+        if self._disconnected or self.complete:
+            return {"type": "http.disconnect"}
+        body, self._body = self._body, b""
+        self._all_read = self._all_here
+        self._line.read_on()
+        return {"type": "http.request", "body": body, "more_body": not self._all_here}
+
+    async def send(self, message: Message) -> None:
+        """ASGI's ``send``: the status and headers, then the body.
+
+        Raises:
+            RuntimeError: it isn't HTTP that the app sends.
+        """
+        if self._line.is_full:
+            await self._line.drained()
+        if self._disconnected:
+            return
+        if message["type"] == "http.response.start" and not self._head and not self.started:
+            self._head = self._start(message)
+        elif message["type"] == "http.response.body" and (self._head or self.started):
+            self._write(message.get("body", b""), more=message.get("more_body", False))
+        else:
+            raise RuntimeError(f"{message['type']} is out of turn")
+
+    def _has_something(self) -> bool:
+        return bool(self._body) or (self._all_here and not self._all_read)
+
+    async def _wait(self) -> None:
+        if self._news is None:
+            self._news = asyncio.Event()
+        self._news.clear()
+        self._line.read_on()
+        await self._news.wait()
+
+    def _wake(self) -> None:
+        if self._news is not None:
+            self._news.set()
+
+    def _start(self, message: Message) -> bytes:
+        status = message["status"]
+        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status]
+        for name, value in (*self._default_headers, *message.get("headers", ())):
+            match name.lower():
+                case b"content-length":
+                    self._remaining = int(value)
+                case b"connection" if b"close" in value.lower():
+                    self.keep_alive = False
+                    continue
+                case b"connection" | b"transfer-encoding":
+                    continue  # how the body is framed is decided here
+            lines.append(name + b": " + value)
+        self._frame(status, lines)
+        head = b"\r\n".join(lines) + b"\r\n\r\n"
+        if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
+            raise RuntimeError("a header holds a line's end")
+        return head
+
+    def _frame(self, status: int, lines: list[bytes]) -> None:
+        """Where the body ends: by its length, its last chunk, or the connection's end."""
+        self._bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
+        if self._remaining is None and not self._bodiless:
+            if self.scope["http_version"] == "1.1":
+                self._chunked = True
+                lines.append(b"transfer-encoding: chunked")
+            else:
+                self.keep_alive = False
+        if not self.keep_alive:
+            lines.append(b"connection: close")
+
+    def _write(self, body: bytes, *, more: bool) -> None:
+        self._line.write(self._head + self._framed(body, more=more))
+        self._head = b""
+        self.started = True
+        if not more:
+            self.complete = True
+            self._wake()
+            self._line.answered(self)
+
+    def _framed(self, body: bytes, *, more: bool) -> bytes:
+        if self._bodiless:
+            return b""
+        if self._chunked:
+            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return chunk if more else chunk + LAST_CHUNK
+        if self._remaining is not None:
+            self._remaining -= len(body)
+            if self._remaining < 0 or (self._remaining and not more):
+                raise RuntimeError("the body isn't as long as its Content-Length")
+        return body

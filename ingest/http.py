@@ -1,0 +1,327 @@
+"""HTTP under uvicorn: httptools parses, ASGI answers, and no sender takes more than its share.
+
+uvicorn's own protocol takes twice the time for a small request, and bounds
+neither headers nor how long a request may take to arrive.
+"""
+
+import asyncio
+import json
+import math
+import urllib.parse
+from collections import deque
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from ingest.exchange import Exchange
+from ingest.limits import BODY_BYTES, BODY_S, HEADER_BYTES, HEADER_S
+
+UNREAD_BYTES = 64 * 1024  # of a body, before its sender is made to wait
+LOOK_S = 5.0  # a connection looks this often whether something is late
+ASGI = {"version": "3.0", "spec_version": "2.3"}
+
+
+class Awaits(Enum):
+    """What a connection waits for its other side to do."""
+
+    HEADERS = auto()
+    BODY = auto()
+    NOTHING = auto()  # the turn is ours
+    ANOTHER = auto()  # request, if it likes
+
+
+class HttpConnection(asyncio.Protocol):
+    """One connection, with as many requests as it likes, one after the other.
+
+    From the connection, and again from each request's first byte on, the
+    headers have ten seconds and 16 KiB; the body has thirty, also where nobody
+    reads it. Then the connection is closed.
+    """
+
+    header_s = HEADER_S
+    body_s = BODY_S
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._app = config.loaded_app
+        self._keep_alive_s = config.timeout_keep_alive
+        self._server = server_state
+        self._app_state = app_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._exchanges: deque[Exchange] = deque()  # the first is being answered
+        self._arriving: Exchange | None = None
+        self._awaits = Awaits.HEADERS
+        self._writable: asyncio.Event | None = None  # while there is too much to write
+        self._reading = True
+        self._deaf = False  # what arrives now can't be understood
+        self._timer: asyncio.TimerHandle | None = None
+
+    # The transport calls these, and the server `shutdown`.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self._server.connections.add(self)  # type: ignore[arg-type]
+        self._server_address = _address(transport.get_extra_info("sockname"))
+        self._client_address = _address(transport.get_extra_info("peername"))
+        self._header_bytes = 0
+        self._expect(Awaits.HEADERS, self.header_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it is over, anyhow
+        self._server.connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        for exchange in self._exchanges:
+            exchange.disconnect()
+        self.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        self._chunk_bytes = len(data)
+        self._header_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._deaf = True
+        except httptools.HttpParserError:
+            self._refuse(400, "invalid_http", "this is not HTTP as it should be")
+        if self._awaits is Awaits.HEADERS and self._header_bytes > HEADER_BYTES:
+            self._refuse_headers()
+
+    def eof_received(self) -> bool:
+        """Whether it stays open: who has sent everything may still wait for the answer."""
+        if self._arriving is not None or not self._exchanges:
+            return False
+        self._exchanges[-1].keep_alive = False
+        return True
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+
+    def shutdown(self) -> None:
+        """Answer what was asked, then close."""
+        if self._exchanges:
+            self._exchanges[-1].keep_alive = False
+        else:
+            self._transport.close()
+
+    # The parser calls these.
+
+    def on_message_begin(self) -> None:
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._wants_continue = False
+        if self._awaits is not Awaits.HEADERS:
+            self._header_bytes = 0
+            self._expect(Awaits.HEADERS, self.header_s)
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self._headers.append((name, value))
+        if name == b"expect" and value.lower() == b"100-continue":
+            self._wants_continue = True
+
+    def on_headers_complete(self) -> None:
+        if self._deaf:
+            return
+        self._unread_bytes = 0
+        self._expect(Awaits.BODY, self.body_s)
+        upgrade, method = self._parser.should_upgrade(), self._parser.get_method()
+        if max(self._header_bytes, self._chunk_bytes) > HEADER_BYTES < self._headers_size():
+            self._refuse_headers()
+        elif upgrade and method not in (b"GET", b"HEAD"):
+            self._refuse(400, "upgrade_unsupported", "send it without the Upgrade header")
+        else:
+            self._begin(method.decode(), keep_alive=not upgrade)
+
+    def on_body(self, body: bytes) -> None:
+        if self._arriving is None:
+            return
+        if not self._arriving.complete:
+            self._arriving.take(body)
+            self.read_on()
+            return
+        self._unread_bytes += len(body)
+        if self._unread_bytes > BODY_BYTES:
+            self._transport.close()
+
+    def on_message_complete(self) -> None:
+        if self._arriving is not None:
+            self._arriving.took_all()
+            self._arriving = None
+            self._rest()
+
+    # Exchanges call these.
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is more to write than the other side has taken."""
+        return self._writable is not None
+
+    async def drained(self) -> None:
+        if self._writable is not None:
+            await self._writable.wait()
+
+    def read_on(self) -> None:
+        """Read, unless there is much already that nobody has looked at."""
+        unread = self._arriving.unread_bytes if self._arriving else 0
+        reading = len(self._exchanges) < 2 and unread <= UNREAD_BYTES
+        if reading == self._reading or self._transport.is_closing():
+            return
+        self._reading = reading
+        (self._transport.resume_reading if reading else self._transport.pause_reading)()
+
+    def answered(self, exchange: Exchange) -> None:
+        self._server.total_requests += 1
+        self._exchanges.popleft()
+        if not exchange.keep_alive:
+            self._transport.close()
+            return
+        if self._exchanges:
+            self._answer(self._exchanges[0])
+        self._rest()
+        self.read_on()
+
+    def failed(self, exchange: Exchange) -> None:
+        if exchange.started:
+            self._transport.close()
+        else:
+            self._say(500, "internal", "tmon failed here; its log says why")
+
+    def _begin(self, method: str, *, keep_alive: bool) -> None:
+        path, query = _split(self._url)
+        version = self._parser.get_http_version()
+        scope = {
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": version,
+            "server": self._server_address,
+            "client": self._client_address,
+            "scheme": "http",
+            "root_path": "",
+            "method": method,
+            "path": urllib.parse.unquote(path) if "%" in path else path,
+            "raw_path": path.encode(),
+            "query_string": query,
+            "headers": self._headers,
+            "state": self._app_state.copy(),
+        }
+        exchange = Exchange(
+            self,
+            scope,
+            self._server.default_headers,
+            keep_alive=keep_alive and version == "1.1" and self._parser.should_keep_alive(),
+            wants_continue=self._wants_continue,
+        )
+        self._arriving = exchange
+        self._exchanges.append(exchange)
+        if len(self._exchanges) == 1:
+            self._answer(exchange)
+        else:
+            self.read_on()
+
+    def _answer(self, exchange: Exchange) -> None:
+        task = self._loop.create_task(exchange.run(self._app))
+        self._server.tasks.add(task)
+        task.add_done_callback(self._server.tasks.discard)
+
+    def _headers_size(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) for name, value in self._headers)
+
+    def _rest(self) -> None:
+        """Nothing is arriving: wait for our own answer, or for another request."""
+        if self._arriving is not None or self._awaits is Awaits.HEADERS:
+            return
+        if self._exchanges:
+            self._awaits, self._due_s = Awaits.NOTHING, math.inf
+        else:
+            self._expect(Awaits.ANOTHER, self._keep_alive_s)
+
+    def _expect(self, what: Awaits, within_s: float) -> None:
+        """Note when it is late; one timer looks now and then, rather than one for each request."""
+        now_s = self._loop.time()
+        self._awaits, self._due_s = what, now_s + within_s
+        if self._timer is None or self._due_s < self._looks_at_s:
+            self._look_later(now_s)
+
+    def _look_later(self, now_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looks_at_s = min(self._due_s, now_s + LOOK_S)
+        self._timer = self._loop.call_at(self._looks_at_s, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now_s = self._loop.time()
+        if self._transport.is_closing():
+            return
+        if self._due_s > now_s:
+            self._look_later(now_s)
+        elif self._awaits is Awaits.HEADERS:
+            self._refuse(408, "too_slow", f"the headers took over {self.header_s:g} s to arrive")
+        elif self._awaits is Awaits.BODY:
+            self._refuse(408, "too_slow", f"the body took over {self.body_s:g} s to arrive")
+        else:
+            self._transport.close()
+
+    def _refuse_headers(self) -> None:
+        self._refuse(431, "headers_too_large", f"the headers are over {HEADER_BYTES:,} bytes")
+
+    def _refuse(self, status: int, code: str, error: str) -> None:
+        """Say why the rest can't be read, and close; answers that are under way go first."""
+        self._deaf = True
+        answered = self._arriving is not None and self._arriving.complete
+        if self._arriving is not None and not answered:
+            self._exchanges.pop().disconnect()
+            answered = self._arriving.started
+        if self._exchanges:
+            self._exchanges[-1].keep_alive = False
+        elif answered:
+            self._transport.close()
+        else:
+            self._say(status, code, error)
+
+    def _say(self, status: int, code: str, error: str) -> None:
+        body = json.dumps({"error": error, "code": code}).encode()
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self._transport.write(head.encode() + body)
+        self._transport.close()
+
+
+def _address(told: object) -> tuple[Any, ...] | None:
+    return told[:2] if isinstance(told, tuple) else None
+
+
+def _split(url: bytes) -> tuple[str, bytes]:
+    """Path and query of what was asked for."""
+    if url.startswith(b"/") and b"#" not in url:
+        path, _, query = url.partition(b"?")
+    else:
+        parsed = httptools.parse_url(url)
+        path, query = parsed.path or b"/", parsed.query or b""
+    return path.decode("ascii"), query
