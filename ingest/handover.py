@@ -19,6 +19,7 @@ _FAILURES: dict[str, type[ApiError]] = {
     error.code: error for error in (Unavailable, Locked, DiskFull)
 }
 
+HANDOVER_BATCHES = 8  # the writer begins while the rest of a busy round is parsed
 log = logging.getLogger("tmon.handover")
 
 
@@ -71,6 +72,8 @@ class Handover(asyncio.Protocol):
         if not self._gathered:
             self._loop.call_soon(self._send)
         self._gathered.append(batch)
+        if len(self._gathered) >= HANDOVER_BATCHES:
+            self._send()
         waiting = Waiting(self._loop.create_future(), readings)
         self._waiting.append(waiting)
         return await waiting.receipt

@@ -7,7 +7,9 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from select import select
+from threading import Thread
 from time import monotonic
 
 from sqlite_utils import Database
@@ -17,6 +19,7 @@ from ingest.frames import Failure, Reply, batches_in, frame
 from ingest.reading import Batch, Receipt
 from ingest.schema import open_database, sqlite3
 from ingest.store import Store
+from ingest.wal import Wal
 
 COMMIT_READINGS = 10_000  # a transaction's size: one request's at most, or many small ones
 TICK_S = 0.25  # how soon a token revoked by another process is refused here
@@ -29,15 +32,18 @@ log = logging.getLogger("tmon.writer")
 
 
 class Writer:
-    """Owns the store; commits what its line brings, and answers after COMMIT, never before.
+    """Owns the store; commits what its line brings, and answers when that is on the disk.
 
-    While one commit goes to disk the next one gathers in the line, so commits
-    grow with the load.
+    While one thread waits for the disk the other commits what has come since,
+    so both the commits and the waits grow with the load.
     """
 
     def __init__(self, db: Database, line: socket.socket) -> None:
         self._store = Store(db, on_foreign_change=self._note_others)
+        self._wal = Wal(db)
         self._line = line
+        self._committed: SimpleQueue[Reply | None] = SimpleQueue()
+        self._answers = Thread(target=self._answer, name="answers")
         self._frames = batches_in()
         self._waiting: deque[Batch] = deque()
         self._trouble: str | None = None
@@ -46,12 +52,16 @@ class Writer:
 
     def run(self) -> None:
         """Until the other end of the line is closed."""
+        self._answers.start()
         while self._listen(0 if self._waiting else TICK_S):
             self._commit_some()
             self._now_and_then()
         while self._waiting:
             self._commit_some()
         self._now_and_then(last=True)
+        self._committed.put(None)
+        self._answers.join()
+        self._wal.close()
 
     def _listen(self, patience_s: float) -> bool:
         """Take in what comes; False at the end of the line."""
@@ -82,8 +92,27 @@ class Writer:
         return group
 
     def _reply(self, results: list[Receipt | Failure]) -> None:
-        self._line.sendall(frame(Reply(results, self._others_wrote)))
+        self._committed.put(Reply(results, self._others_wrote))
         self._others_wrote = False
+
+    def _answer(self) -> None:
+        """The other thread: what can't be made durable is never acknowledged."""
+        try:
+            while replies := self._all_committed():
+                self._wal.sync()
+                self._line.sendall(b"".join(map(frame, replies)))
+        except ConnectionError:
+            pass  # nobody is there to be told
+        except OSError as error:
+            log.critical("readings can't be made durable: %s", error)
+            os._exit(1)
+
+    def _all_committed(self) -> list[Reply]:
+        """What waits for the disk; nothing at the end."""
+        replies = [self._committed.get()]
+        while replies[-1] is not None and not self._committed.empty():
+            replies.append(self._committed.get())
+        return [reply for reply in replies if reply is not None]
 
     def _note_others(self) -> None:
         self._others_wrote = True
