@@ -6,10 +6,12 @@ from email.utils import parsedate_to_datetime
 from typing import TypedDict
 
 import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.limits import limited_body
+from ingest.metrics import Metrics
 from ingest.nodes import now_ms
 from ingest.reading import Batch, Receipt
 from ingest.tokens import Door
@@ -33,6 +35,8 @@ class State(TypedDict):
     door: Door
     store: Callable[[Batch], Awaitable[Receipt]]
     backlog: Callable[[], int]
+    metrics: Metrics
+    answered: Callable[[int], object]  # each status, by the connections
 
 
 async def post_readings(request: Request[State]) -> Json:
@@ -58,6 +62,11 @@ async def get_healthz(request: Request[State]) -> Json:
         {"status": "ok", "time_ms": now_ms(), "backlog": request.state["backlog"]()},
         headers={"Cache-Control": "no-store"},
     )
+
+
+async def get_metrics(request: Request[State]) -> Response:
+    """``GET /metrics``: counts for Prometheus, in its text format."""
+    return Response(request.state["metrics"].render(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _media_type(headers: Mapping[bytes, bytes]) -> bytes:

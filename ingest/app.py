@@ -11,9 +11,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ingest.api import Json, State, get_healthz, post_readings
+from ingest.api import Json, State, get_healthz, get_metrics, post_readings
 from ingest.errors import ApiError, Unavailable
+from ingest.frames import Reply
 from ingest.handover import Handover
+from ingest.metrics import Metrics
 from ingest.rate import RateLimit
 from ingest.schema import open_for_reading, sqlite3
 from ingest.settings import Settings
@@ -62,6 +64,7 @@ def create_app(settings: Settings, writer: socket.socket) -> Starlette:
         routes=[
             Route("/readings", Endpoint(POST=post_readings)),
             Route("/healthz", Endpoint(GET=get_healthz, HEAD=get_healthz)),
+            Route("/metrics", Endpoint(GET=get_metrics, HEAD=get_metrics)),
         ],
         lifespan=_lifespan(settings, writer),
     )
@@ -77,13 +80,22 @@ def _lifespan(
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         reader = open_for_reading(settings.db)
         door = Door(Tokens(station_secret(settings)), reader)
-        handover = await Handover.over(writer, on_foreign_change=door.forget)
+        metrics = Metrics(settings.db, lambda: handover.backlog)
+
+        def hear(reply: Reply) -> None:
+            metrics.committed(reply)
+            if reply.others_wrote:
+                door.forget()
+
+        handover = await Handover.over(writer, on_reply=hear)
         store = handover.store
         try:
             yield State(
                 door=door,
                 store=RateLimit(settings.rate).held(store) if settings.rate else store,
                 backlog=lambda: handover.backlog,
+                metrics=metrics,
+                answered=metrics.answered,
             )
         finally:
             await handover.close()

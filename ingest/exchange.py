@@ -1,6 +1,7 @@
 """One HTTP request and its answer, as ASGI wants them."""
 
 import asyncio
+import json
 import logging
 from http import HTTPStatus
 from typing import Protocol
@@ -50,9 +51,9 @@ class Exchange:
     ) -> None:
         self.scope = scope
         self.keep_alive = keep_alive
+        self.status = 0
         self.started = False  # the answer
         self.complete = False
-        self.task: asyncio.Task[None] | None = None
         self._line = line
         self._default_headers = default_headers
         self._wants_continue = wants_continue
@@ -68,11 +69,6 @@ class Exchange:
     @property
     def unread_bytes(self) -> int:
         return len(self._body)
-
-    @property
-    def all_here(self) -> bool:
-        """Whether the request has arrived to its end."""
-        return self._all_here
 
     async def run(self, app: ASGIApp) -> None:
         """Let the app answer; where it can't, the connection does."""
@@ -98,7 +94,7 @@ class Exchange:
 
     async def receive(self) -> Message:
         """ASGI's ``receive``: the body as it arrives, then that the connection is over."""
-        if self._wants_continue:
+        if self._wants_continue and not self.started:
             self._wants_continue = False
             self._line.write(CONTINUE)
         while not (self._disconnected or self.complete or self._has_something()):
@@ -122,13 +118,16 @@ class Exchange:
             return
         if message["type"] == "http.response.start" and not self._head and not self.started:
             self._head = self._start(message)
-        elif message["type"] == "http.response.body" and (self._head or self.started):
+        elif message["type"] == "http.response.body" and self._takes_body():
             self._write(message.get("body", b""), more=message.get("more_body", False))
         else:
             raise RuntimeError(f"{message['type']} is out of turn")
 
     def _has_something(self) -> bool:
         return bool(self._body) or (self._all_here and not self._all_read)
+
+    def _takes_body(self) -> bool:
+        return not self.complete and bool(self._head or self.started)
 
     async def _wait(self) -> None:
         if self._news is None:
@@ -142,7 +141,8 @@ class Exchange:
             self._news.set()
 
     def _start(self, message: Message) -> bytes:
-        status = message["status"]
+        status = self.status = message["status"]
+        self._remaining, self._chunked = None, False
         lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status]
         for name, value in (*self._default_headers, *message.get("headers", ())):
             match name.lower():
@@ -169,6 +169,8 @@ class Exchange:
                 lines.append(b"transfer-encoding: chunked")
             else:
                 self.keep_alive = False
+        if self._wants_continue:
+            self.keep_alive = False  # whether the body still comes is its sender's choice
         if not self.keep_alive:
             lines.append(b"connection: close")
 
@@ -178,6 +180,7 @@ class Exchange:
         self.started = True
         if not more:
             self.complete = True
+            self._body = b""
             self._wake()
             self._line.answered(self)
 
@@ -192,3 +195,10 @@ class Exchange:
             if self._remaining < 0 or (self._remaining and not more):
                 raise RuntimeError("the body isn't as long as its Content-Length")
         return body
+
+
+def last_answer(status: int, code: str, error: str) -> bytes:
+    """A connection's own answer, in the shape that all errors have; then it closes."""
+    body = json.dumps({"error": error, "code": code}).encode()
+    headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close"
+    return b"\r\n".join([_STATUS_LINES[status], headers % len(body), b"", body])

@@ -20,14 +20,19 @@ class Failure(Struct, frozen=True, array_like=True, tag=True):
     error: str
 
 
-class Reply(Struct, frozen=True, array_like=True):
+class Reply(Struct, array_like=True):
     """What became of the next batches, in the order they were handed over.
 
-    ``others_wrote``: another program has changed the database.
+    ``others_wrote``: another program has changed the database. ``readings``
+    were in one transaction, which began at ``began_s`` of the monotonic clock
+    and was on the disk after ``took_s``.
     """
 
     results: list[Receipt | Failure]
     others_wrote: bool = False
+    readings: int = 0
+    began_s: float = 0.0
+    took_s: float = 0.0
 
 
 class Frames(Generic[T]):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from ingest.errors import ApiError, DiskFull, Locked, Overloaded, Unavailable
-from ingest.frames import Failure, frame, replies_in
+from ingest.frames import Failure, Reply, frame, replies_in
 from ingest.reading import Batch, Receipt
 
 BACKLOG_READINGS = 100_000  # a few seconds' work, and 20 MB
@@ -36,8 +36,8 @@ class Handover(asyncio.Protocol):
     What arrives while the event loop goes round once is handed over together.
     """
 
-    def __init__(self, on_foreign_change: Callable[[], object]) -> None:
-        self._on_foreign_change = on_foreign_change
+    def __init__(self, on_reply: Callable[[Reply], object]) -> None:
+        self._on_reply = on_reply
         self._loop = asyncio.get_running_loop()
         self._replies = replies_in()
         self._gathered: list[Batch] = []
@@ -47,10 +47,10 @@ class Handover(asyncio.Protocol):
         self._over = self._loop.create_future()
 
     @classmethod
-    async def over(cls, line: socket.socket, on_foreign_change: Callable[[], object]) -> "Handover":
-        """One over a socket that leads to a writer."""
+    async def over(cls, line: socket.socket, on_reply: Callable[[Reply], object]) -> "Handover":
+        """One over a socket that leads to a writer; ``on_reply`` hears all that it says."""
         loop = asyncio.get_running_loop()
-        _, handover = await loop.create_connection(lambda: cls(on_foreign_change), sock=line)
+        _, handover = await loop.create_connection(lambda: cls(on_reply), sock=line)
         return handover
 
     @property
@@ -65,7 +65,7 @@ class Handover(asyncio.Protocol):
             Overloaded: too many readings wait already; nothing was stored.
             Unavailable: the database can't be written now; nothing was stored.
         """
-        readings = max(1, len(batch.readings) + len(batch.rejected))
+        readings = max(1, batch.size)
         if self._backlog and self._backlog + readings > BACKLOG_READINGS:
             raise Overloaded("too many readings are waiting to be stored; try again in a second")
         self._backlog += readings
@@ -90,8 +90,7 @@ class Handover(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for reply in self._replies.feed(data):
-            if reply.others_wrote:
-                self._on_foreign_change()
+            self._on_reply(reply)
             for result in reply.results:
                 self._settle(self._waiting.popleft(), result)
 

@@ -5,33 +5,20 @@ neither headers nor how long a request may take to arrive.
 """
 
 import asyncio
-import json
-import math
 import urllib.parse
 from collections import deque
-from enum import Enum, auto
-from http import HTTPStatus
 from typing import Any
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from ingest.exchange import Exchange
+from ingest.deadline import UNBODIED, Awaits, Deadline
+from ingest.exchange import Exchange, last_answer
 from ingest.limits import BODY_BYTES, BODY_S, HEADER_BYTES, HEADER_S
 
 UNREAD_BYTES = 64 * 1024  # of a body, before its sender is made to wait
-LOOK_S = 5.0  # a connection looks this often whether something is late
 ASGI = {"version": "3.0", "spec_version": "2.3"}
-
-
-class Awaits(Enum):
-    """What a connection waits for its other side to do."""
-
-    HEADERS = auto()
-    BODY = auto()
-    NOTHING = auto()  # the turn is ours
-    ANOTHER = auto()  # request, if it likes
 
 
 class HttpConnection(asyncio.Protocol):
@@ -56,6 +43,7 @@ class HttpConnection(asyncio.Protocol):
         self._keep_alive_s = config.timeout_keep_alive
         self._server = server_state
         self._app_state = app_state
+        self._count = app_state.get("answered", _uncounted)
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._exchanges: deque[Exchange] = deque()  # the first is being answered
@@ -64,7 +52,7 @@ class HttpConnection(asyncio.Protocol):
         self._writable: asyncio.Event | None = None  # while there is too much to write
         self._reading = True
         self._deaf = False  # what arrives now can't be understood
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(self._loop, self._late)
 
     # The transport calls these, and the server `shutdown`.
 
@@ -78,8 +66,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it is over, anyhow
         self._server.connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.stop()
         for exchange in self._exchanges:
             exchange.disconnect()
         self.resume_writing()
@@ -95,7 +82,7 @@ class HttpConnection(asyncio.Protocol):
             self._deaf = True
         except httptools.HttpParserError:
             self._refuse(400, "invalid_http", "this is not HTTP as it should be")
-        if self._awaits is Awaits.HEADERS and self._header_bytes > HEADER_BYTES:
+        if self._awaits in UNBODIED and self._header_bytes > HEADER_BYTES:
             self._refuse_headers()
 
     def eof_received(self) -> bool:
@@ -134,6 +121,8 @@ class HttpConnection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._arriving is not None:
+            return  # a trailer: nobody expects more headers when some have been looked at
         name = name.lower()
         self._headers.append((name, value))
         if name == b"expect" and value.lower() == b"100-continue":
@@ -153,6 +142,7 @@ class HttpConnection(asyncio.Protocol):
             self._begin(method.decode(), keep_alive=not upgrade)
 
     def on_body(self, body: bytes) -> None:
+        self._header_bytes = 0
         if self._arriving is None:
             return
         if not self._arriving.complete:
@@ -164,10 +154,12 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
 
     def on_message_complete(self) -> None:
-        if self._arriving is not None:
-            self._arriving.took_all()
-            self._arriving = None
+        arrived, self._arriving = self._arriving, None
+        if arrived is not None:
+            arrived.took_all()
             self._rest()
+            if arrived.complete and not arrived.keep_alive:
+                self._transport.close()
 
     # Exchanges call these.
 
@@ -194,11 +186,12 @@ class HttpConnection(asyncio.Protocol):
 
     def answered(self, exchange: Exchange) -> None:
         self._server.total_requests += 1
+        self._count(exchange.status)
         self._exchanges.popleft()
         if not exchange.keep_alive:
-            self._transport.close()
-            return
-        if self._exchanges:
+            if exchange is not self._arriving:  # else its sender would miss the answer
+                self._transport.close()
+        elif self._exchanges:
             self._answer(self._exchanges[0])
         self._rest()
         self.read_on()
@@ -232,7 +225,7 @@ class HttpConnection(asyncio.Protocol):
             scope,
             self._server.default_headers,
             keep_alive=keep_alive and version == "1.1" and self._parser.should_keep_alive(),
-            wants_continue=self._wants_continue,
+            wants_continue=self._wants_continue and version == "1.1",
         )
         self._arriving = exchange
         self._exchanges.append(exchange)
@@ -254,31 +247,19 @@ class HttpConnection(asyncio.Protocol):
         if self._arriving is not None or self._awaits is Awaits.HEADERS:
             return
         if self._exchanges:
-            self._awaits, self._due_s = Awaits.NOTHING, math.inf
+            self._awaits = Awaits.NOTHING
+            self._deadline.never()
         else:
             self._expect(Awaits.ANOTHER, self._keep_alive_s)
 
     def _expect(self, what: Awaits, within_s: float) -> None:
-        """Note when it is late; one timer looks now and then, rather than one for each request."""
-        now_s = self._loop.time()
-        self._awaits, self._due_s = what, now_s + within_s
-        if self._timer is None or self._due_s < self._looks_at_s:
-            self._look_later(now_s)
+        self._awaits = what
+        self._deadline.within(within_s)
 
-    def _look_later(self, now_s: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._looks_at_s = min(self._due_s, now_s + LOOK_S)
-        self._timer = self._loop.call_at(self._looks_at_s, self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        now_s = self._loop.time()
+    def _late(self) -> None:
         if self._transport.is_closing():
             return
-        if self._due_s > now_s:
-            self._look_later(now_s)
-        elif self._awaits is Awaits.HEADERS:
+        if self._awaits is Awaits.HEADERS:
             self._refuse(408, "too_slow", f"the headers took over {self.header_s:g} s to arrive")
         elif self._awaits is Awaits.BODY:
             self._refuse(408, "too_slow", f"the body took over {self.body_s:g} s to arrive")
@@ -303,14 +284,13 @@ class HttpConnection(asyncio.Protocol):
             self._say(status, code, error)
 
     def _say(self, status: int, code: str, error: str) -> None:
-        body = json.dumps({"error": error, "code": code}).encode()
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
-            "connection: close\r\n\r\n"
-        )
-        self._transport.write(head.encode() + body)
+        self._count(status)
+        self._transport.write(last_answer(status, code, error))
         self._transport.close()
+
+
+def _uncounted(status: int) -> None:
+    """Where the app doesn't ask for its answers to be counted."""
 
 
 def _address(told: object) -> tuple[Any, ...] | None:

@@ -28,12 +28,11 @@ class RateLimit:
         """``store``, for batches that arrive no faster; what it fails to store doesn't count."""
 
         async def store_in_time(batch: Batch) -> Receipt:
-            readings = len(batch.readings) + len(batch.rejected)
-            self.admit(batch.node.uid, readings)
+            self.admit(batch.node.uid, batch.size)
             try:
                 return await store(batch)
             except ApiError:
-                self.refund(batch.node.uid, readings)
+                self.refund(batch.node.uid, batch.size)
                 raise
 
         return store_in_time

@@ -78,6 +78,11 @@ class Batch(Struct, frozen=True, array_like=True):
     rejected: Sequence[Rejection] = ()
     clock_skew_s: float | None = None
 
+    @property
+    def size(self) -> int:
+        """How many readings it holds, the bad ones included."""
+        return len(self.readings) + len(self.rejected)
+
 
 class Receipt(Struct, frozen=True, array_like=True, tag=True):
     """What became of each reading of a batch."""

@@ -38,9 +38,9 @@ class Writer:
     so both the commits and the waits grow with the load.
     """
 
-    def __init__(self, db: Database, line: socket.socket) -> None:
+    def __init__(self, db: Database, wal: Wal, line: socket.socket) -> None:
         self._store = Store(db, on_foreign_change=self._note_others)
-        self._wal = Wal(db)
+        self._wal = wal
         self._line = line
         self._committed: SimpleQueue[Reply | None] = SimpleQueue()
         self._answers = Thread(target=self._answer, name="answers")
@@ -61,13 +61,15 @@ class Writer:
         self._now_and_then(last=True)
         self._committed.put(None)
         self._answers.join()
-        self._wal.close()
 
     def _listen(self, patience_s: float) -> bool:
         """Take in what comes; False at the end of the line."""
         if not select([self._line], [], [], patience_s)[0]:
             return True
-        data = self._line.recv(LISTEN_BYTES)
+        try:
+            data = self._line.recv(LISTEN_BYTES)
+        except ConnectionResetError:  # the other end was killed before it read what we sent
+            return False
         for batches in self._frames.feed(data):
             self._waiting.extend(batches)
         return bool(data)
@@ -76,23 +78,27 @@ class Writer:
         group = self._next_group()
         if not group:
             return
+        began_s = monotonic()
         results = self._commit(group)
         if self._trouble:
             # Who waits already would wait for the same thing, and longer.
             results += [results[-1]] * len(self._waiting)
             self._waiting.clear()
-        self._reply(results)
+        stored = 0 if self._trouble else sum(batch.size for batch in group)
+        self._reply(results, stored, began_s)
 
     def _next_group(self) -> list[Batch]:
         group: list[Batch] = []
         readings = 0
         while self._waiting and readings < COMMIT_READINGS:
             group.append(self._waiting.popleft())
-            readings += len(group[-1].readings) + len(group[-1].rejected)
+            readings += group[-1].size
         return group
 
-    def _reply(self, results: list[Receipt | Failure]) -> None:
-        self._committed.put(Reply(results, self._others_wrote))
+    def _reply(
+        self, results: list[Receipt | Failure], readings: int = 0, began_s: float = 0.0
+    ) -> None:
+        self._committed.put(Reply(results, self._others_wrote, readings, began_s))
         self._others_wrote = False
 
     def _answer(self) -> None:
@@ -100,19 +106,25 @@ class Writer:
         try:
             while replies := self._all_committed():
                 self._wal.sync()
+                for reply in replies:
+                    reply.took_s = monotonic() - reply.began_s
                 self._line.sendall(b"".join(map(frame, replies)))
         except ConnectionError:
             pass  # nobody is there to be told
-        except OSError as error:
-            log.critical("readings can't be made durable: %s", error)
+        except Exception as error:
+            log.critical("readings can't be made durable: %r", error)
             os._exit(1)
 
     def _all_committed(self) -> list[Reply]:
         """What waits for the disk; nothing at the end."""
-        replies = [self._committed.get()]
-        while replies[-1] is not None and not self._committed.empty():
-            replies.append(self._committed.get())
-        return [reply for reply in replies if reply is not None]
+        replies = []
+        while (reply := self._committed.get()) is not None:
+            replies.append(reply)
+            if self._committed.empty():
+                return replies
+        if replies:
+            self._committed.put(None)  # to be met again, by itself
+        return replies
 
     def _note_others(self) -> None:
         self._others_wrote = True
@@ -178,7 +190,9 @@ def write_what_comes(line: socket.socket, path: Path) -> None:
     with line, open_database(path) as db:
         db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"pragma cache_size = -{CACHE_KIB}")
-        Writer(db, line).run()
+        wal = Wal(db)
+        Writer(db, wal, line).run()
+        wal.close()
 
 
 def start(path: Path) -> socket.socket:

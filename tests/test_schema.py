@@ -1,8 +1,11 @@
 """The tables: made, upgraded, refused; and what the views say."""
 
+import operator
+import random
 import sqlite3 as builtin
 import threading
 import time
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -126,7 +129,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_an_older_tmon_is_upgraded(path: Path) -> None:
     with open_database(path, create=True) as db:
         db.executescript("drop view latest; drop view daily")
-        db.execute("delete from _sqlite_migrations where name = '0002_latest_daily'")
+        db.execute("delete from _sqlite_migrations where name > '0002'")
     with open_database(path) as db:
         assert {"latest", "daily"} <= set(db.view_names())
         assert not migrations.pending(db)
@@ -191,6 +194,24 @@ def test_a_sensor_is_never_silent_before_a_quarter_of_an_hour(path: Path) -> Non
         assert silence(db)[1] == 0
         db.execute("delete from readings where measured_ms > ?", [now_ms - 14 * MINUTE_MS - 1])
         assert silence(db)[1] == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 25, 49, 50, 51, 80])
+@pytest.mark.parametrize("usual_s", [1, 300, 3600, 86_400])
+def test_silent_is_three_medians_of_the_newest_50_whatever_the_gaps(
+    path: Path, count: int, usual_s: int
+) -> None:
+    chance = random.Random(count * usual_s)
+    gaps_s = [usual_s * chance.choice([1, 2, 2, 3, 40]) for _ in range(count - 1)]
+    median_s = sorted(gaps_s[:49])[(len(gaps_s[:49]) - 1) // 2] if gaps_s else 0
+    threshold_s = max(900, 3 * median_s)
+    for age_s in {0, 1000, threshold_s - 10, threshold_s + 10, 3 * sum(gaps_s[:49]) // 25 + 2000}:
+        now_s = time.time_ns() // 10**9
+        newest_first_s = accumulate(gaps_s, operator.sub, initial=now_s - age_s)
+        path.unlink(missing_ok=True)
+        with with_sensor(path) as db:
+            add(db, *(instant_s * 1000 for instant_s in newest_first_s))
+            assert silence(db)[1] == (age_s > threshold_s), age_s
 
 
 def test_one_long_gap_doesnt_make_the_usual_interval(path: Path) -> None:

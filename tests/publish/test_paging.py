@@ -37,6 +37,12 @@ def test_the_page_after_a_reading_is_found_in_the_index(site: Site) -> None:
     assert "SEARCH readings USING INDEX readings_measured_ms" in plan.text
 
 
+def test_an_earlier_page_counts_nothing(site: Site) -> None:
+    page = site.get("/tmon/readings", _next="1709251200000,1,1709251200000")
+    assert page.status_code == 200
+    assert "_nocount=1" in page.text  # in the link to the page after it
+
+
 def test_another_order_is_left_as_it_is(site: Site) -> None:
     answer = site.get("/tmon/readings.json", _sort="value", _size="5", _shape="objects").json()
     after = site.get("/tmon/readings.json", _sort="value", _size="5", _next=answer["next"]).json()

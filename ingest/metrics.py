@@ -1,0 +1,97 @@
+"""What ``/metrics`` tells Prometheus."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ingest.frames import Failure, Reply
+
+COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # SSD to card
+COMMIT_READINGS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # each would double the series
+
+
+class Metrics(Collector):
+    """Counts what is answered and stored; Prometheus asks for the sums.
+
+    Args:
+        db: the database file; its log is beside it.
+        backlog: tells how many readings wait for their commit.
+    """
+
+    def __init__(self, db: Path, backlog: Callable[[], int]) -> None:
+        self._wal = db.with_name(f"{db.name}-wal")
+        self._backlog = backlog
+        self._answers: Counter[int] = Counter()
+        self._readings: Counter[str] = Counter(accepted=0, duplicate=0, rejected=0)
+        self._reasons: Counter[str] = Counter()
+        self._registry = CollectorRegistry()
+        self._commit_seconds = Histogram(
+            "tmon_commit_duration_seconds",
+            "From the begin of a transaction until it is on the disk.",
+            buckets=COMMIT_SECONDS,
+            registry=self._registry,
+        )
+        self._commit_readings = Histogram(
+            "tmon_commit_readings",
+            "Readings in a transaction, the refused ones included.",
+            buckets=COMMIT_READINGS,
+            registry=self._registry,
+        )
+        self._registry.register(self)
+
+    def answered(self, status: int) -> None:
+        """Count an answer."""
+        self._answers[status] += 1
+
+    def committed(self, reply: Reply) -> None:
+        """Count what the writer says of one transaction."""
+        for receipt in reply.results:
+            if isinstance(receipt, Failure):
+                continue
+            self._readings["accepted"] += receipt.accepted
+            self._readings["duplicate"] += receipt.duplicates
+            self._readings["rejected"] += len(receipt.rejected)
+            self._reasons.update(told.code for told in receipt.rejected)
+        if reply.readings:
+            self._commit_seconds.observe(reply.took_s)
+            self._commit_readings.observe(reply.readings)
+
+    def collect(self) -> Iterator[Metric]:
+        """prometheus-client's: the counters and gauges as they are now."""
+        yield _counter(
+            "tmon_http_requests", "Requests by the status answered.", "status", self._answers
+        )
+        yield _counter(
+            "tmon_readings", "Readings by what became of them.", "outcome", self._readings
+        )
+        yield _counter("tmon_rejections", "Rejected readings by reason.", "code", self._reasons)
+        yield GaugeMetricFamily(
+            "tmon_backlog_readings", "Readings that wait for their commit.", self._backlog()
+        )
+        yield GaugeMetricFamily(
+            "tmon_wal_bytes", "Size of SQLite's write-ahead log.", _size_bytes(self._wal)
+        )
+
+    def render(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+def _counter(name: str, told: str, label: str, counts: Counter[str] | Counter[int]) -> Metric:
+    family = CounterMetricFamily(name, told, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([str(value)], count)
+    return family
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
