@@ -6,6 +6,7 @@ import logging
 from http import HTTPStatus
 from typing import Protocol
 
+import httptools
 from starlette.types import ASGIApp, Message, Scope
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -115,6 +116,7 @@ class Exchange:
         if self._line.is_full:
             await self._line.drained()
         if self._disconnected:
+            await asyncio.sleep(0)  # who sends without end lets the others have their turn
             return
         if message["type"] == "http.response.start" and not self._head and not self.started:
             self._head = self._start(message)
@@ -202,3 +204,13 @@ def last_answer(status: int, code: str, error: str) -> bytes:
     body = json.dumps({"error": error, "code": code}).encode()
     headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close"
     return b"\r\n".join([_STATUS_LINES[status], headers % len(body), b"", body])
+
+
+def path_and_query(url: bytes) -> tuple[str, bytes]:
+    """Path and query of what was asked for."""
+    if url.startswith(b"/") and b"#" not in url:
+        path, _, query = url.partition(b"?")
+    else:
+        parsed = httptools.parse_url(url)
+        path, query = parsed.path or b"/", parsed.query or b""
+    return path.decode("ascii"), query

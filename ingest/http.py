@@ -14,7 +14,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from ingest.deadline import UNBODIED, Awaits, Deadline
-from ingest.exchange import Exchange, last_answer
+from ingest.exchange import Exchange, last_answer, path_and_query
 from ingest.limits import BODY_BYTES, BODY_S, HEADER_BYTES, HEADER_S
 
 UNREAD_BYTES = 64 * 1024  # of a body, before its sender is made to wait
@@ -203,7 +203,7 @@ class HttpConnection(asyncio.Protocol):
             self._say(500, "internal", "tmon failed here; its log says why")
 
     def _begin(self, method: str, *, keep_alive: bool) -> None:
-        path, query = _split(self._url)
+        path, query = path_and_query(self._url)
         version = self._parser.get_http_version()
         scope = {
             "type": "http",
@@ -295,13 +295,3 @@ def _uncounted(status: int) -> None:
 
 def _address(told: object) -> tuple[Any, ...] | None:
     return told[:2] if isinstance(told, tuple) else None
-
-
-def _split(url: bytes) -> tuple[str, bytes]:
-    """Path and query of what was asked for."""
-    if url.startswith(b"/") and b"#" not in url:
-        path, _, query = url.partition(b"?")
-    else:
-        parsed = httptools.parse_url(url)
-        path, query = parsed.path or b"/", parsed.query or b""
-    return path.decode("ascii"), query

@@ -167,7 +167,7 @@ def _tables(db: Database) -> None:
             primary key (sensor, measured_ms)
         ) without rowid, strict;
 
-        -- Both columns, so that pages of the newest neither skip nor repeat a tie.
+        -- Both columns, so that pages of the newest neither skip nor repeat a tie (see 0004).
         create index readings_measured_ms on readings (measured_ms desc, sensor);
 
         create table hourly (
@@ -273,5 +273,17 @@ def _latest(db: Database) -> None:
             select measured_ms from readings
             where sensor = sensors.id order by measured_ms desc limit 1
         );
+    """,
+    )
+
+
+@migrations(name="0004_index_upwards")
+def _index(db: Database) -> None:
+    """The same pages, newest first, from an index that grows at its end: half-full pages no more."""
+    _run(
+        db,
+        """
+        drop index readings_measured_ms;
+        create index readings_measured_ms on readings (measured_ms, sensor desc);
     """,
     )

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from ingest.api import State
 from ingest.app import Endpoint
 from ingest.errors import TooFast
 from ingest.http import HttpConnection
@@ -175,7 +176,7 @@ def test_a_second_requests_headers_have_their_own_time() -> None:
 
 
 def test_a_body_must_arrive_in_time() -> None:
-    async def read(request: Request) -> JSONResponse:
+    async def read(request: Request[State]) -> JSONResponse:
         return JSONResponse(len(await limited_body({}, request.receive)))
 
     app = Starlette(routes=[Route("/", Endpoint(POST=read))])

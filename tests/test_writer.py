@@ -1,20 +1,32 @@
 """Group commit: what is shared, what fails alone, and what heals by itself."""
 
 import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
+import requests
+from sqlite_utils import Database
 
-from ingest import nodes, writer
+from ingest import nodes
 from ingest.errors import DiskFull, Locked, Overloaded, Unavailable
+from ingest.frames import frame
+from ingest.handover import BACKLOG_READINGS, Handover
 from ingest.reading import Batch, Node, Reading, Receipt
-from ingest.schema import BUSY_TIMEOUT_S, open_database
+from ingest.schema import BUSY_TIMEOUT_S, open_database, open_for_reading
 from ingest.store import Store
-from ingest.writer import Writer
-from tests.station import Station, wait_for
+from ingest.wal import Wal
+from ingest.writer import Writer, write_what_comes
+from tests.station import Process, Station, answers, tmon, wait_for
 
 NOON_MS = 1_795_176_000_000
 
@@ -30,27 +42,53 @@ def batch(node: Node, *values: float, sensor: str = "x", at_ms: int = NOON_MS) -
     return Batch(node, NOON_MS, readings)
 
 
+@asynccontextmanager
+async def handover_to_writer(
+    path: Path,
+    *,
+    wal: Callable[[Database], Wal] = Wal,
+    prepare: Callable[[Database], object] = lambda _: None,
+) -> AsyncIterator[Handover]:
+    """A line to a writer in a thread of this process, as `tmon serve` has one to a process."""
+    ours, theirs = socket.socketpair()
+
+    def write() -> None:
+        with theirs, open_database(path) as db:
+            log = wal(db)
+            prepare(db)
+            Writer(db, log, theirs).run()
+            log.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    handover = await Handover.over(ours, on_reply=lambda _: None)
+    try:
+        yield handover
+    finally:
+        await handover.close()
+        thread.join()
+
+
 def test_requests_that_come_together_share_commits(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
-    sizes: list[int] = []
+    transactions: list[str] = []
 
-    class Counting(Store):
-        def commit(self, batches: Sequence[Batch]) -> list[Receipt]:
-            sizes.append(len(batches))
+    def slow(sql: str) -> None:
+        if sql.startswith("begin"):
+            transactions.append(sql)
             time.sleep(0.05)  # a slow disk
-            return super().commit(batches)
+
+    def trace(db: Database) -> None:
+        db.conn.set_trace_callback(slow)
 
     async def run() -> list[Receipt]:
-        write = Writer(Counting(open_database(tmp_path / "tmon.db")))
-        each = [write.store(batch(node, 1.0, sensor=f"s{i}")) for i in range(100)]
-        receipts = await asyncio.gather(*each)
-        await write.close()
-        return receipts
+        async with handover_to_writer(tmp_path / "tmon.db", prepare=trace) as handover:
+            each = [handover.store(batch(node, 1.0, sensor=f"s{i}")) for i in range(100)]
+            return await asyncio.gather(*each)
 
     receipts = asyncio.run(run())
     assert [receipt.accepted for receipt in receipts] == [1] * 100
-    assert sum(sizes) == 100
-    assert len(sizes) <= 3
+    assert len(transactions) <= 3 + 1  # the last is of when the node was heard
 
 
 def test_one_bad_batch_never_fails_its_neighbours(tmp_path: Path) -> None:
@@ -58,11 +96,9 @@ def test_one_bad_batch_never_fails_its_neighbours(tmp_path: Path) -> None:
     nobody = Node("no-such-uid", "nobody", "nobody")  # breaks a foreign key, deep in the commit
 
     async def run() -> list[Receipt | BaseException]:
-        write = Writer(Store(open_database(tmp_path / "tmon.db")))
         batches = [batch(node, 1.0, sensor="a"), batch(nobody, 2.0), batch(node, 3.0, sensor="b")]
-        results = await asyncio.gather(*map(write.store, batches), return_exceptions=True)
-        await write.close()
-        return results
+        async with handover_to_writer(tmp_path / "tmon.db") as handover:
+            return await asyncio.gather(*map(handover.store, batches), return_exceptions=True)
 
     first, bad, last = asyncio.run(run())
     assert isinstance(bad, Unavailable)
@@ -100,22 +136,20 @@ def test_values_come_back_to_the_last_bit(tmp_path: Path) -> None:
         assert again.duplicates == len(values)
 
 
-def test_a_full_backlog_is_refused_and_nothing_of_it_stored(
-    tmp_path: Path,
-) -> None:
+def test_a_full_backlog_is_refused_and_nothing_of_it_stored(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
-    full = batch(node, *[1.0] * writer.BACKLOG_READINGS)
+    full = batch(node, *[1.0] * BACKLOG_READINGS)
 
     async def run() -> None:
-        write = Writer(Store(open_database(tmp_path / "tmon.db")))
-        taken = asyncio.create_task(write.store(full))
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded):
-            await write.store(batch(node, 1.0, sensor="late"))
-        assert (await taken).accepted == writer.BACKLOG_READINGS
-        assert write.backlog == 0
-        assert (await write.store(batch(node, 1.0, sensor="later"))).accepted == 1
-        await write.close()
+        async with handover_to_writer(tmp_path / "tmon.db") as handover:
+            taken = asyncio.create_task(handover.store(full))
+            await asyncio.sleep(0)
+            with pytest.raises(Overloaded):
+                await handover.store(batch(node, 1.0, sensor="late"))
+            assert (await taken).accepted == BACKLOG_READINGS
+            assert handover.backlog == 0
+            later = await handover.store(batch(node, 1.0, sensor="later"))
+            assert later.accepted == 1
 
     asyncio.run(run())
     with open_database(tmp_path / "tmon.db") as db:
@@ -124,21 +158,20 @@ def test_a_full_backlog_is_refused_and_nothing_of_it_stored(
 
 def test_a_full_disk_is_503_and_heals_by_itself(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
-    db = open_database(tmp_path / "tmon.db")
+    large = batch(node, *map(float, range(5000)), sensor="large")
+    dbs: list[Database] = []
 
     def pages(limit: int) -> None:
-        db.execute(f"pragma max_page_count = {limit}")  # what SQLite says then is: disk is full
+        dbs[0].execute(f"pragma max_page_count = {limit}")  # what SQLite says then is: disk is full
 
     async def run() -> None:
-        write = Writer(Store(db))
-        assert (await write.store(batch(node, 1.0))).accepted == 1
-        pages(1)
-        with pytest.raises(DiskFull):
-            await write.store(batch(node, *map(float, range(5000)), sensor="large"))
-        pages(1_000_000)
-        receipt = await write.store(batch(node, *map(float, range(5000)), sensor="large"))
-        assert receipt.accepted == 5000
-        await write.close()
+        async with handover_to_writer(tmp_path / "tmon.db", prepare=dbs.append) as handover:
+            assert (await handover.store(batch(node, 1.0))).accepted == 1
+            pages(1)
+            with pytest.raises(DiskFull):
+                await handover.store(large)
+            pages(1_000_000)
+            assert (await handover.store(large)).accepted == 5000
 
     asyncio.run(run())
 
@@ -161,15 +194,14 @@ def test_who_waits_for_the_same_lock_is_answered_with_the_first(tmp_path: Path) 
     node = node_in(tmp_path / "tmon.db")
 
     async def run() -> float:
-        write = Writer(Store(open_database(tmp_path / "tmon.db")))
-        with open_database(tmp_path / "tmon.db") as other:
-            other.execute("begin immediate")
-            begun = time.monotonic()
-            many = [batch(node, *[1.0] * 6000, sensor=f"s{i}") for i in range(8)]
-            results = await asyncio.gather(*map(write.store, many), return_exceptions=True)
-            took_s = time.monotonic() - begun
-            assert [type(result) for result in results] == [Locked] * 8
-        await write.close()
+        async with handover_to_writer(tmp_path / "tmon.db") as handover:
+            with open_database(tmp_path / "tmon.db") as other:
+                other.execute("begin immediate")
+                begun = time.monotonic()
+                many = [batch(node, *[1.0] * 6000, sensor=f"s{i}") for i in range(8)]
+                results = await asyncio.gather(*map(handover.store, many), return_exceptions=True)
+                took_s = time.monotonic() - begun
+        assert [type(result) for result in results] == [Locked] * 8
         return took_s
 
     assert asyncio.run(run()) < 2 * BUSY_TIMEOUT_S
@@ -181,9 +213,9 @@ def test_trouble_with_the_small_things_doesnt_stop_the_writer(tmp_path: Path) ->
         db.execute("create trigger no before update on nodes begin select raise(abort, 'no'); end")
 
     async def run() -> None:
-        write = Writer(Store(open_database(tmp_path / "tmon.db")))
-        await write.store(batch(node, 1.0))
-        await write.close()  # writes down who was heard, which fails
+        async with handover_to_writer(tmp_path / "tmon.db") as handover:
+            await handover.store(batch(node, 1.0))
+        # at its end it writes down who was heard, which fails
 
     asyncio.run(run())
     with open_database(tmp_path / "tmon.db") as db:
@@ -222,3 +254,217 @@ def test_many_connections_at_once_lose_and_double_nothing(station: Station) -> N
         accepted = sum(pool.map(send, range(16)))
     assert accepted == 16 * 20 == station.count()
     wait_for(lambda: station.http.get(f"{station.url}/healthz", timeout=5).json()["backlog"] == 0)
+
+
+class Held(Wal):
+    """A disk that takes its time, until it is released."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.asked = threading.Semaphore(0)
+        self.released = threading.Event()
+        self.syncs = 0
+
+    def sync(self) -> None:
+        self.asked.release()
+        assert self.released.wait(20)
+        super().sync()
+        self.syncs += 1
+
+
+def test_nothing_is_acknowledged_before_it_is_on_the_disk(tmp_path: Path) -> None:
+    """Commits go on meanwhile, and the next wait is for all of them."""
+    node = node_in(tmp_path / "tmon.db")
+    wals: list[Held] = []
+
+    def held(db: Database) -> Held:
+        wals.append(Held(db))
+        return wals[0]
+
+    def count() -> int:
+        with open_for_reading(tmp_path / "tmon.db") as db:
+            return int(db.table("readings").count)
+
+    async def run() -> list[Receipt]:
+        async with handover_to_writer(tmp_path / "tmon.db", wal=held) as handover:
+            sent = [asyncio.create_task(handover.store(batch(node, 1.0, sensor="first")))]
+            await asyncio.to_thread(lambda: wait_for(lambda: wals and wals[0].asked.acquire(False)))
+            for i in range(5):
+                one = batch(node, 1.0, sensor=f"s{i}")
+                sent.append(asyncio.create_task(handover.store(one)))
+                await asyncio.to_thread(wait_for, lambda expected=i + 2: count() == expected)
+            assert not any(each.done() for each in sent)
+            assert handover.backlog == 6
+            wals[0].released.set()
+            return await asyncio.gather(*sent)
+
+    assert [receipt.accepted for receipt in asyncio.run(run())] == [1] * 6
+    assert wals[0].syncs == 2
+
+
+def test_the_end_waits_for_the_disk_and_then_comes(tmp_path: Path) -> None:
+    node = node_in(tmp_path / "tmon.db")
+    wals: list[Held] = []
+
+    def held(db: Database) -> Held:
+        wals.append(Held(db))
+        return wals[0]
+
+    async def run() -> list[Receipt]:
+        async with handover_to_writer(tmp_path / "tmon.db", wal=held) as handover:
+            first = asyncio.create_task(handover.store(batch(node, 1.0, sensor="first")))
+            await asyncio.to_thread(lambda: wait_for(lambda: wals and wals[0].asked.acquire(False)))
+            second = asyncio.create_task(handover.store(batch(node, 1.0, sensor="second")))
+            await asyncio.sleep(0)
+            threading.Timer(0.3, wals[0].released.set).start()
+        return [await first, await second]  # answered before the line ended
+
+    assert [receipt.accepted for receipt in asyncio.run(run())] == [1, 1]
+
+
+def test_an_answer_that_nobody_read_is_an_end_like_any_other(tmp_path: Path) -> None:
+    node = node_in(tmp_path / "tmon.db")
+    ours, theirs = socket.socketpair()
+    with ThreadPoolExecutor() as pool:
+        with ours:
+            ended = pool.submit(write_what_comes, theirs, tmp_path / "tmon.db")
+            ours.sendall(frame([batch(node, 1.0)]))
+            assert ours.recv(1, socket.MSG_PEEK)
+        ended.result(5)
+
+
+FAILING_DISK = """
+import os, socket, sys
+from pathlib import Path
+from ingest.frames import frame
+from ingest.reading import Batch, Node, Reading
+from ingest.schema import open_database
+from ingest.wal import Wal
+from ingest.writer import Writer, write_what_comes
+
+class Failing(Wal):
+    def sync(self):
+        raise OSError(5, "Input/output error")
+
+ours, theirs = socket.socketpair()
+path, uid, name = sys.argv[1:]
+if not os.fork():
+    ours.close()
+    db = open_database(Path(path))
+    Writer(db, Failing(db), theirs).run()
+    os._exit(0)
+theirs.close()
+batch = Batch(Node(uid, name, name), 1_795_176_000_000, [Reading(0, "x", 1.0, None, 10**12)])
+ours.sendall(frame([batch]))
+print("told", len(ours.recv(1000)), "ended", os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_a_disk_that_fails_ends_the_writer_before_it_acknowledges(tmp_path: Path) -> None:
+    node = node_in(tmp_path / "tmon.db")
+    command = [sys.executable, "-c", FAILING_DISK, str(tmp_path / "tmon.db"), node.uid, node.name]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert told.stdout == "told 0 ended 1\n"
+    assert "readings can't be made durable" in told.stderr
+    assert "Input/output error" in told.stderr
+
+
+class Ingest:
+    """``tmon serve ingest``, its writing process, and how one posts to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = Process(folder, "serve", "ingest", "--port", "0")
+        self.url = self.process.addresses(1)["ingest"]
+        wait_for(lambda: answers(f"{self.url}/healthz"))
+        token = tmon(folder, "token", "get", "basement").stdout.strip()
+        self._headers = {"Authorization": f"Bearer {token}"}
+        [self.writer] = children_of(self.process.popen.pid)
+
+    def post(self, sensor: str) -> int:
+        """The answer's status; 0 without an answer."""
+        body = {"sensor": sensor, "value": 1}
+        try:
+            answer = requests.post(
+                f"{self.url}/readings", json=body, headers=self._headers, timeout=15
+            )
+        except requests.ConnectionError:
+            return 0
+        return answer.status_code
+
+    def backlog(self) -> int:
+        return int(requests.get(f"{self.url}/healthz", timeout=5).json()["backlog"])
+
+
+def children_of(pid: int) -> list[int]:
+    told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in told.split()]
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and hasn't merely not been waited for yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def ingest(tmp_path: Path) -> Iterator[Ingest]:
+    started = Ingest(tmp_path)
+    yield started
+    started.process.kill()
+
+
+@contextmanager
+def eight_waiting(ingest: Ingest, path: Path) -> Iterator[list[int]]:
+    """Requests that a lock keeps from their commit while the context lasts; their answers after."""
+    statuses: list[int] = []
+    with ThreadPoolExecutor(8) as pool, open_database(path) as db:
+        db.execute("begin immediate")
+        pending = [pool.submit(ingest.post, f"s{i}") for i in range(8)]
+        wait_for(lambda: ingest.backlog() == 8)
+        yield statuses
+        db.execute("rollback")
+        statuses += [each.result() for each in pending]
+
+
+def test_without_its_writer_ingest_ends_and_acknowledges_nothing(
+    ingest: Ingest, tmp_path: Path
+) -> None:
+    with eight_waiting(ingest, tmp_path / "tmon.db") as statuses:
+        os.kill(ingest.writer, signal.SIGKILL)
+        status, stderr = ingest.process.end()
+    assert (status, statuses) == (1, [0] * 8)
+    assert "the writing process ended" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_without_the_door_the_writer_ends_by_itself(ingest: Ingest, tmp_path: Path) -> None:
+    assert ingest.post("x") == 201
+    with eight_waiting(ingest, tmp_path / "tmon.db") as statuses:
+        ingest.process.popen.kill()
+        ingest.process.popen.wait()
+    wait_for(lambda: not runs(ingest.writer), seconds=2)
+    assert statuses == [0] * 8
+    _, stderr = ingest.process.popen.communicate(timeout=5)
+    assert "Traceback" not in stderr
+
+
+def test_an_idle_writer_ends_with_the_door_too(ingest: Ingest) -> None:
+    ingest.process.popen.kill()
+    wait_for(lambda: not runs(ingest.writer), seconds=2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_all_stores_and_answers_what_was_taken(
+    ingest: Ingest, tmp_path: Path, number: signal.Signals
+) -> None:
+    with eight_waiting(ingest, tmp_path / "tmon.db") as statuses:
+        os.killpg(ingest.process.popen.pid, number)  # as a terminal does with Ctrl-C
+        time.sleep(0.3)
+    assert statuses == [201] * 8
+    assert ingest.process.end()[0] == 0
+    assert not runs(ingest.writer)
+    with open_for_reading(tmp_path / "tmon.db") as db:
+        assert db.table("readings").count == 8
+        assert db.execute("select last_received_ms from nodes").fetchone()[0]

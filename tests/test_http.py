@@ -1,0 +1,617 @@
+"""Our HTTP, as raw sockets and real clients meet it."""
+
+import http.client
+import io
+import json
+import socket
+import struct
+import threading
+import time
+from asyncio import sleep
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+from uvicorn.config import Config
+
+from ingest.http import HttpConnection
+from ingest.limits import HEADER_BYTES
+from tests.station import running, wait_for
+
+CLOSE = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+CHUNKED = b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+STREAMED = 40  # MB
+
+
+def get(path: str, *headers: str) -> bytes:
+    lines = [f"GET {path} HTTP/1.1", "Host: x", *headers]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def post(path: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class App:
+    """Answers as its address says, and remembers what became of it."""
+
+    def __init__(self) -> None:
+        self.streamed_mb = 0
+        self.ended = threading.Event()
+        self.begun = threading.Event()
+        self.disconnected = threading.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        answer = getattr(self, scope["path"].strip("/").replace("/", "_"), self.echo)
+        await answer(scope, receive, send)
+
+    async def echo(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What was asked, as JSON; its length is told."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        told: dict[str, Any] = {
+            name: str(scope[name]) for name in ("method", "path", "raw_path", "query_string")
+        }
+        told |= {"body": len(body), "headers": [name.decode() for name, _ in scope["headers"]]}
+        await say(send, json.dumps(told).encode())
+
+    async def early(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Doesn't look at the body, and takes its time."""
+        await sleep(0.2)
+        await say(send, b"early")
+
+    async def early_listening(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first ", "more_body": True})
+        await receive()
+        await send({"type": "http.response.body", "body": b"last"})
+
+    async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = scope["query_string"] == b"length"
+        headers = {"Content-Length": str(STREAMED << 20)} if length else {}
+        await StreamingResponse(self._megabytes(), headers=headers)(scope, receive, send)
+
+    async def endless(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await StreamingResponse(self._endless())(scope, receive, send)
+
+    async def waiting(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        assert (await receive())["type"] == "http.request"
+        self.begun.set()
+        assert (await receive())["type"] == "http.disconnect"
+        self.disconnected.set()
+
+    async def slow(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        self.begun.set()
+        await sleep(0.4)
+        await say(send, b"slow")
+
+    async def raises(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        raise LookupError("secret of the house")
+
+    async def raises_late(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        raise LookupError("secret of the house")
+
+    async def silent(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Returns without an answer."""
+
+    async def injects(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await say(send, b"", (b"location", b"/\r\nset-cookie: a=b"))
+
+    async def corrects(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Tries a header that can't be, and answers without, as Datasette does with errors."""
+        with pytest.raises(RuntimeError, match="line's end"):
+            await say(send, b"12345", (b"x", b"a\nb"))
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"corrected"})
+
+    async def too_long(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await send(start((b"content-length", b"3")))
+        await send({"type": "http.response.body", "body": b"12345"})
+
+    async def too_short(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await send(start((b"content-length", b"30")))
+        await send({"type": "http.response.body", "body": b"12345"})
+
+    async def twice(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await send(start())
+        await send({"type": "http.response.body", "body": b"once"})
+        await send({"type": "http.response.body", "body": b"twice"})
+
+    async def no_content(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def _megabytes(self) -> AsyncIterator[bytes]:
+        for _ in range(STREAMED):
+            yield bytes(1 << 20)
+            self.streamed_mb += 1
+
+    async def _endless(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"more"
+                await sleep(0.01)
+        finally:
+            self.ended.set()
+
+
+def start(*headers: tuple[bytes, bytes]) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+async def say(send: Send, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    await send(start((b"content-length", b"%d" % len(body)), *headers))
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running(App(), HttpConnection) as url:
+        yield url
+
+
+@contextmanager
+def connected(url: str, receive_bytes: int = 0) -> Iterator[socket.socket]:
+    address = urlsplit(url)
+    with socket.socket() as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if receive_bytes:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        sock.settimeout(10)
+        sock.connect((str(address.hostname), int(address.port or 0)))
+        yield sock
+
+
+def to_the_end(sock: socket.socket) -> bytes:
+    """All that is answered until the server closes."""
+    return b"".join(iter(lambda: sock.recv(1 << 20), b""))
+
+
+def told(url: str, *parts: bytes, pause_s: float = 0.001) -> bytes:
+    """All that is answered to bytes sent in parts; the server must close by itself."""
+    with connected(url) as sock:
+        for part in parts:
+            sock.sendall(part)
+            time.sleep(pause_s)
+        return to_the_end(sock)
+
+
+class Answers(io.BytesIO):
+    """Answers one after the other, cut by the standard library's client."""
+
+    def makefile(self, _: str) -> "Answers":
+        return self
+
+    def close(self) -> None:
+        """The next answer follows."""
+
+    def all(self, methods: Sequence[str] = ()) -> list[tuple[int, bytes]]:
+        found = []
+        end, methods = len(self.getvalue()), [*methods]
+        while self.tell() < end:
+            one = http.client.HTTPResponse(self, method=methods.pop(0) if methods else "GET")  # type: ignore[arg-type]
+            one.begin()
+            found.append((one.status, one.read()))
+        return found
+
+
+def answers(url: str, *parts: bytes, pause_s: float = 0.001) -> list[tuple[int, bytes]]:
+    return Answers(told(url, *parts, pause_s=pause_s)).all()
+
+
+def paths(found: list[tuple[int, bytes]]) -> list[str]:
+    assert {status for status, _ in found} == {200}
+    return [json.loads(body)["path"] for _, body in found]
+
+
+def test_head_has_the_headers_and_no_body(url: str) -> None:
+    head = get("/a", "Connection: close").replace(b"GET", b"HEAD")
+    answer = told(url, head)
+    [(status, body)] = Answers(answer).all(["HEAD"])
+    assert (status, body) == (200, b"")
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"content-length: 1" in answer
+
+
+def test_a_streamed_head_has_no_body_either(url: str) -> None:
+    answer = told(url, get("/stream", "Connection: close").replace(b"GET", b"HEAD"))
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"chunked" not in answer
+
+
+def test_no_content_has_no_body_and_no_length(url: str) -> None:
+    answer = told(url, get("/no/content") + CLOSE)
+    assert [status for status, _ in Answers(answer).all()] == [204, 200]
+    assert b"chunked" not in answer
+
+
+@pytest.mark.parametrize("keep", ["", "Connection: keep-alive\r\n"])
+def test_http_1_0_gets_an_answer_without_chunks_and_a_close(url: str, keep: str) -> None:
+    request = f"GET /early/listening HTTP/1.0\r\n{keep}\r\n".encode()
+    # It listens for a disconnect, and is told that the request is all there.
+    answer = told(url, request)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"transfer-encoding" not in answer
+    assert answer.endswith(b"connection: close\r\n\r\nfirst last")
+
+
+def test_http_1_0_is_never_told_to_continue(url: str) -> None:
+    head = b"POST /a HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    [(status, body)] = answers(url, head, b"abc", pause_s=0.1)
+    assert (status, json.loads(body)["body"]) == (200, 3)
+
+
+def test_several_requests_use_one_connection(url: str) -> None:
+    address = urlsplit(url)
+    client = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
+    client.connect()
+    name = client.sock.getsockname()
+    for i in range(5):
+        client.request("POST", f"/{i}", body=b"x" * i)
+        answer = json.loads(client.getresponse().read())
+        assert (answer["path"], answer["body"]) == (f"/{i}", i)
+    assert client.sock.getsockname() == name
+    client.close()
+
+
+def test_a_session_of_requests_works_with_gzip_json_and_chunks(url: str) -> None:
+    with requests.Session() as session:
+        for _ in range(3):
+            pieces = (b"x" * 1000 for _ in range(50))
+            answer = session.post(f"{url}/a", data=pieces, timeout=10)
+            assert answer.json()["body"] == 50_000
+            assert session.get(f"{url}/b?c=d", timeout=10).json()["query_string"] == "b'c=d'"
+
+
+@pytest.mark.parametrize("count", [3, 2000])
+def test_pipelined_requests_are_answered_in_order(url: str, count: int) -> None:
+    requests = b"".join(get(f"/{i}") if i % 2 else post(f"/{i}", b"x" * i) for i in range(count))
+    with connected(url) as sock:
+        sender = threading.Thread(target=sock.sendall, args=[requests + CLOSE])
+        sender.start()
+        found = Answers(to_the_end(sock)).all()
+        sender.join()
+    assert paths(found) == [*(f"/{i}" for i in range(count)), "/last"]
+
+
+def test_a_slow_answer_goes_before_the_quick_one_behind_it(url: str) -> None:
+    found = answers(url, get("/slow") + CLOSE)
+    assert found[0] == (200, b"slow")
+    assert paths(found[1:]) == ["/last"]
+
+
+def test_chunks_are_put_together(url: str) -> None:
+    body = b"".join(b"%x;note=1\r\n%s\r\n" % (size, b"x" * size) for size in (1, 10, 70_000))
+    found = answers(url, CHUNKED + body + b"0\r\n\r\n" + CLOSE)
+    assert paths(found) == ["/c", "/last"]
+    assert json.loads(found[0][1])["body"] == 70_011
+
+
+def test_a_trailer_is_never_a_header(url: str) -> None:
+    trailers = b"0\r\nAuthorization: Bearer x\r\nX-Evil: 1\r\n\r\n"
+    found = answers(url, CHUNKED + b"1\r\na\r\n" + trailers, CLOSE, pause_s=0.05)
+    assert paths(found) == ["/c", "/last"]
+    assert json.loads(found[0][1])["headers"] == ["host", "transfer-encoding"]
+    assert json.loads(found[1][1])["headers"] == ["host", "connection"]
+
+
+@pytest.mark.parametrize("endless", [b"X-Long: ", b"X: y\r\nX-Long: "])
+def test_trailers_are_bounded_as_headers_are(url: str, endless: bytes) -> None:
+    rest = [b"a" * 4096] * (HEADER_BYTES // 4096)
+    answer = told(url, CHUNKED + b"1\r\na\r\n0\r\n", endless, *rest)
+    assert b" 431 " in answer.splitlines()[0]
+
+
+def test_a_chunks_extension_is_bounded_as_headers_are(url: str) -> None:
+    rest = [b"a" * 4096] * (HEADER_BYTES // 4096)
+    answer = told(url, CHUNKED + b"1\r\na\r\n1;", *rest, b"a")
+    assert b" 431 " in answer.splitlines()[0]
+
+
+def test_who_asks_is_told_to_continue_before_the_body(url: str) -> None:
+    request = post("/a", b"", "Expect: 100-continue", "Connection: close")
+    with connected(url) as sock:
+        sock.sendall(request.replace(b"Content-Length: 0", b"Content-Length: 3"))
+        assert sock.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(b"abc")
+        [(status, body)] = Answers(to_the_end(sock)).all()
+    assert (status, json.loads(body)["body"]) == (200, 3)
+
+
+def test_who_is_answered_instead_is_never_told_to_continue(url: str) -> None:
+    """Its body may or may not follow; so what follows isn't looked at."""
+    head = post("/early", b"", "Expect: 100-continue")
+    with connected(url) as sock:
+        sock.sendall(head.replace(b"Content-Length: 0", b"Content-Length: 300"))
+        answer = sock.recv(1000)
+        sock.shutdown(socket.SHUT_WR)
+        answer += to_the_end(sock)
+    assert Answers(answer).all() == [(200, b"early")]
+    assert b"connection: close" in answer
+
+
+def test_to_continue_is_never_said_within_an_answer(url: str) -> None:
+    head = post("/early/listening", b"", "Expect: 100-continue")
+    with connected(url) as sock:
+        sock.sendall(head.replace(b"Content-Length: 0", b"Content-Length: 3"))
+        time.sleep(0.1)
+        sock.sendall(b"abc")
+        assert Answers(to_the_end(sock)).all() == [(200, b"first last")]
+
+
+@pytest.mark.parametrize("address", ["/stream", "/stream?length"])
+def test_a_slow_reader_holds_the_app_up_and_gets_it_all(address: str) -> None:
+    app = App()
+    with running(app, HttpConnection) as url, connected(url, receive_bytes=65536) as sock:
+        sock.sendall(get(address) + CLOSE)
+        wait_for(lambda: app.streamed_mb > 0)
+        time.sleep(0.4)
+        held_at = app.streamed_mb
+        assert held_at < STREAMED / 2  # what is sent and not yet read is the system's, and little
+        time.sleep(0.1)
+        assert app.streamed_mb == held_at
+        [(status, body), (_, last)] = Answers(to_the_end(sock)).all()
+    assert (status, body) == (200, bytes(STREAMED << 20))
+    assert json.loads(last)["path"] == "/last"
+
+
+def test_who_goes_away_ends_the_stream() -> None:
+    app = App()
+    with running(app, HttpConnection) as url:
+        with connected(url) as sock:
+            sock.sendall(get("/endless"))
+            assert sock.recv(10)
+        assert app.ended.wait(5)
+
+
+def test_who_goes_away_while_held_up_ends_the_stream() -> None:
+    app = App()
+    with running(app, HttpConnection) as url:
+        with connected(url, receive_bytes=65536) as sock:
+            sock.sendall(get("/stream"))
+            wait_for(lambda: app.streamed_mb > 0)
+            time.sleep(0.3)
+        time.sleep(0.3)
+        assert app.streamed_mb < STREAMED
+
+
+def test_the_app_hears_of_a_cut_connection() -> None:
+    app = App()
+    with running(app, HttpConnection) as url:
+        with connected(url) as sock:
+            sock.sendall(get("/waiting"))
+            assert app.begun.wait(5)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert app.disconnected.wait(5)
+
+
+@pytest.mark.parametrize("path", ["/raises", "/silent", "/injects", "/too/long", "/too/short"])
+def test_an_app_that_fails_before_its_first_byte_is_500(url: str, path: str) -> None:
+    answer = told(url, get(path) + CLOSE)
+    [(status, body)] = Answers(answer).all()
+    assert (status, json.loads(body)["code"]) == (500, "internal")
+    assert b"connection: close" in answer
+    assert b"secret" not in answer
+    assert b"set-cookie" not in answer
+
+
+def test_an_app_that_fails_later_is_cut_off_visibly(url: str) -> None:
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        requests.get(f"{url}/raises/late", timeout=10)
+
+
+def test_an_answer_can_be_tried_again_without_its_length(url: str) -> None:
+    assert answers(url, get("/corrects") + CLOSE)[0] == (500, b"corrected")
+
+
+def test_nothing_follows_an_answers_end(url: str) -> None:
+    found = answers(url, get("/twice"), CLOSE, pause_s=0.1)
+    assert found[0] == (200, b"once")
+    assert paths(found[1:]) == ["/last"]
+
+
+def test_who_has_sent_all_and_said_so_gets_the_answers(url: str) -> None:
+    with connected(url) as sock:
+        sock.sendall(get("/slow") + post("/a", b"abc") + get("/b"))
+        sock.shutdown(socket.SHUT_WR)
+        found = Answers(to_the_end(sock)).all()
+    assert found[0] == (200, b"slow")
+    assert paths(found[1:]) == ["/a", "/b"]
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_a_get_that_asks_for_another_protocol_is_answered_in_this(url: str, protocol: str) -> None:
+    upgrade = get("/a", "Connection: Upgrade", f"Upgrade: {protocol}")
+    answer = told(url, upgrade + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert paths(Answers(answer).all()) == ["/a"]
+    assert b"connection: close" in answer
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "raw_path", "query"),
+    [
+        ("http://elsewhere/a%20b?c=d", "/a b", "/a%20b", "c=d"),
+        ("http://elsewhere", "/", "/", ""),
+        ("//a//b?c?d", "//a//b", "//a//b", "c?d"),
+        ("/a%20%2F%00%ff?%20", "/a /\0\N{REPLACEMENT CHARACTER}", "/a%20%2F%00%ff", "%20"),
+        ("/a?b#c", "/a", "/a", "b"),
+        ("/a#b?c", "/a", "/a", ""),
+        ("/../..", "/../..", "/../..", ""),
+        ("*", "*", "*", ""),
+    ],
+)
+def test_a_target_is_split_as_it_was_sent(
+    url: str, target: str, path: str, raw_path: str, query: str
+) -> None:
+    method = b"OPTIONS" if target == "*" else b"GET"
+    [(status, body)] = answers(url, get(target, "Connection: close").replace(b"GET", method))
+    found = json.loads(body)
+    assert (status, found["path"]) == (200, path)
+    assert found["raw_path"] == repr(raw_path.encode())
+    assert found["query_string"] == repr(query.encode())
+
+
+BAD = {
+    "non-ascii path": "GET /\xe4 HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+    "latin-1 query": b"GET /?\xe4 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "nul in the path": b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "half an address": b"GET http://[h/p HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a tunnel": b"CONNECT h:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "no method": b"get / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "length and chunks": post("/", b"0\r\n\r\n", "Transfer-Encoding: chunked") + CLOSE,
+    "chunks and length": CHUNKED[:-2] + b"Content-Length: 5\r\n\r\n0\r\n\r\n" + CLOSE,
+    "two lengths": post("/", b"abcd", "Content-Length: 3") + CLOSE,
+    "the same length twice": post("/", b"abc", "Content-Length: 3") + CLOSE,
+    "two lengths in one": post("/", b"abc").replace(b": 3", b": 3, 3") + CLOSE,
+    "a signed length": post("/", b"abc").replace(b": 3", b": +3") + CLOSE,
+    "a negative length": post("/", b"abc").replace(b": 3", b": -3") + CLOSE,
+    "a length past 64 bits": post("/", b"abc").replace(b": 3", b": 3" + b"0" * 30) + CLOSE,
+    "chunks past 64 bits": CHUNKED + b"f" * 17 + b"\r\nabc" + CLOSE,
+    "a chunk that isn't hex": CHUNKED + b"0x3\r\nabc\r\n0\r\n\r\n" + CLOSE,
+    "a chunk longer than told": CHUNKED + b"2\r\nabc\r\n0\r\n\r\n" + CLOSE,
+    "chunks with bare newlines": CHUNKED + b"3\nabc\n0\n\n" + CLOSE,
+    "an unknown encoding": CHUNKED.replace(b"chunked", b"gzip") + CLOSE,
+    "xchunked": CHUNKED.replace(b"chunked", b"xchunked") + b"0\r\n\r\n" + CLOSE,
+    "chunked not last": CHUNKED.replace(b"chunked", b"chunked, gzip") + b"0\r\n\r\n" + CLOSE,
+    "chunked, then identity": CHUNKED[:-2] + b"Transfer-Encoding: identity\r\n\r\n" + CLOSE,
+    "a folded header": get("/", "X: a\r\n b"),
+    "a header that is folded first": b"GET / HTTP/1.1\r\n X: a\r\nHost: x\r\n\r\n",
+    "bare newlines": get("/").replace(b"\r\n", b"\n"),
+    "one bare newline": get("/", "X: y\nTransfer-Encoding: chunked"),
+    "a bare return": get("/", "X: y\rTransfer-Encoding: chunked"),
+    "a space before the colon": post("/", b"abc").replace(b"th:", b"th :") + CLOSE,
+    "a header without a name": get("/", ": x"),
+    "a nul in a header": get("/", "X: a\0b"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_could_be_read_in_two_ways_is_400_and_the_end(url: str, name: str) -> None:
+    answer = told(url, BAD[name])
+    [(status, body)] = Answers(answer).all()
+    assert (status, set(json.loads(body))) == (400, {"error", "code"})
+    assert b"connection: close" in answer
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_bad_doesnt_touch_the_answer_before_it(url: str, name: str) -> None:
+    first, *rest = answers(url, get("/a"), BAD[name], pause_s=0.02)
+    assert paths([first]) == ["/a"]
+    assert [status for status, _ in rest] == [400]
+
+
+def test_headers_may_come_byte_by_byte(url: str) -> None:
+    request = post("/a", b"abc", "X: y", "Connection: close")
+    assert paths(answers(url, *(request[i : i + 1] for i in range(len(request))))) == ["/a"]
+
+
+def test_a_second_requests_oversized_headers_are_431(url: str) -> None:
+    large = get("/b", f"X: {'a' * (HEADER_BYTES + 1)}")
+    first, *rest = answers(url, get("/a"), large, pause_s=0.05)
+    assert paths([first]) == ["/a"]
+    assert [status for status, _ in rest] == [431]
+
+
+def test_a_second_request_in_the_same_bytes_is_never_over_the_limit(url: str) -> None:
+    """Its headers are within theirs, as is the body before them: the answer is cut off."""
+    large = get("/b", f"X: {'a' * (HEADER_BYTES + 1)}")
+    assert paths(answers(url, get("/a") + large)[:1]) == ["/a"]
+
+
+def test_a_large_body_doesnt_count_as_the_next_requests_headers(url: str) -> None:
+    found = answers(url, post("/a", bytes(900_000)) + get("/b") + CLOSE)
+    assert paths(found) == ["/a", "/b", "/last"]
+    assert json.loads(found[0][1])["body"] == 900_000
+
+
+@pytest.mark.parametrize("size", [100, 70_000, 900_000])
+def test_who_is_answered_early_may_send_the_rest_and_ask_again(url: str, size: int) -> None:
+    found = answers(url, post("/early", bytes(size)) + CLOSE)
+    assert found[0] == (200, b"early")
+    assert paths(found[1:]) == ["/last"]
+
+
+def test_who_is_answered_early_and_will_close_still_reads_the_answer(url: str) -> None:
+    assert answers(url, post("/early", bytes(900_000), "Connection: close")) == [(200, b"early")]
+
+
+class Brief(HttpConnection):
+    """The server's protocol with a shorter patience for connections that nobody uses."""
+
+    def __init__(self, config: Config, *rest: Any, **more: Any) -> None:
+        config.timeout_keep_alive = 1
+        super().__init__(config, *rest, **more)
+
+
+def test_idle_connections_are_closed_after_a_while() -> None:
+    with running(App(), Brief) as url, connected(url) as sock:
+        begun = time.monotonic()
+        sock.sendall(get("/a"))
+        time.sleep(0.5)
+        sock.sendall(get("/b"))
+        assert paths(Answers(to_the_end(sock)).all()) == ["/a", "/b"]
+        assert 1.4 < time.monotonic() - begun < 2.4
+
+
+def test_a_request_under_way_is_answered_at_the_end() -> None:
+    app = App()
+    with ThreadPoolExecutor() as pool:
+        with running(app, HttpConnection) as url:
+            idle = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
+            under_way = pool.submit(requests.get, f"{url}/slow", timeout=10)
+            assert app.begun.wait(5)
+        assert under_way.result().content == b"slow"
+        with idle:
+            assert idle.recv(1) == b""
+
+
+def test_garbage_after_a_good_request_doesnt_take_its_answer(url: str) -> None:
+    found = answers(url, post("/a", b"abc") + b"\x16\x03\x01garbage\r\n\r\n")
+    assert paths(found[:1]) == ["/a"]
+    assert [status for status, _ in found[1:]] in ([], [400])
+
+
+STREAM = (
+    b"\r\n"
+    + get("/0", "X-Long: " + "a" * 300)
+    + post("/1", b"x" * 200)
+    + (CHUNKED + b"5\r\nabcde\r\n1;a=b\r\nf\r\n0\r\nX-Trailer: 1\r\n\r\n")
+    + get("/twice")
+    + get("/no/content")
+    + post("/2", b"")
+    + CLOSE
+)
+
+
+@given(st.lists(st.integers(1, len(STREAM) - 1), max_size=8, unique=True))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_where_the_bytes_are_cut_changes_nothing(url: str, cuts: list[int]) -> None:
+    ends = [*sorted(cuts), len(STREAM)]
+    pieces = [STREAM[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    found = answers(url, *pieces)
+    assert [status for status, _ in found] == [200, 200, 200, 200, 204, 200, 200]
+    said = [json.loads(body) for _, body in found if body.startswith(b"{")]
+    assert [(one["path"], one["body"]) for one in said] == [
+        ("/0", 0),
+        ("/1", 200),
+        ("/c", 6),
+        ("/2", 0),
+        ("/last", 0),
+    ]
