@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from bench.peers import PROGRAMS
 from bench.process import Failed
 from bench.scale import SMOKE, Scale
 from bench.station import check_room
-from bench.targets import LARGE_ROWS, ROWS, results
+from bench.targets import LARGE_ROWS, ROWS, Result, results
 from bench.work import Work
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -80,10 +80,11 @@ def main(  # noqa: PLR0913, PLR0917 - click hands over every option
     scale = SMOKE if smoke else Scale()
     scale = replace(scale, rounds=rounds or scale.rounds, seconds=seconds or scale.seconds)
     try:
-        record = measure(scale, _chosen(only, is_large, smoke), scratch, smoke=smoke)
+        for record in measure(scale, _chosen(only, is_large, smoke), scratch, smoke=smoke):
+            lines = publish(record, scale, out)
     except Failed as failed:
         raise click.ClickException(str(failed)) from failed
-    publish(record, scale, out)
+    click.echo(report.table(lines))
 
 
 def _stop(*_: object) -> None:
@@ -97,8 +98,8 @@ def _chosen(only: Sequence[str], is_large: bool, smoke: bool) -> Collection[str]
     return [row for row in ROWS if (row in LARGE_ROWS) == is_large]
 
 
-def measure(scale: Scale, rows: Collection[str], scratch: Path, *, smoke: bool) -> Record:
-    """All the rows.
+def measure(scale: Scale, rows: Collection[str], scratch: Path, *, smoke: bool) -> Iterator[Record]:
+    """What is known after each part of the rows.
 
     Raises:
         Failed: something is missing, or went wrong.
@@ -116,18 +117,19 @@ def measure(scale: Scale, rows: Collection[str], scratch: Path, *, smoke: bool) 
         for run, mine in PARTS:
             if work.has(*mine):
                 run(work)
-    return record
+                yield record
 
 
-def publish(record: Record, scale: Scale, out: Path) -> None:
-    """Print the table, and write it with what earlier runs found."""
+def publish(record: Record, scale: Scale, out: Path) -> Sequence[Result]:
+    """Write the page with what earlier runs found, and give the lines of its table."""
     out.mkdir(parents=True, exist_ok=True)
     merged = record.merged_into(figures.load(out / "performance.json"))
     merged.save(out / "performance.json")
+    lines = results(merged)
     page = report.render(merged, scale, THREADS)
     (out / "performance.md").write_text(page, encoding="utf-8")
-    (out / "performance.svg").write_text(chart.render(results(merged)), encoding="utf-8")
-    click.echo(report.table(results(merged)))
+    (out / "performance.svg").write_text(chart.render(lines), encoding="utf-8")
+    return lines
 
 
 if __name__ == "__main__":

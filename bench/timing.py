@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from http.client import HTTPConnection
+from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 from statistics import median
 
@@ -17,8 +17,12 @@ def http(port: int) -> Ask:
     connection = HTTPConnection("127.0.0.1", port, timeout=120)
 
     def ask(path: str) -> int:
-        connection.request("GET", path)
-        answer = connection.getresponse()
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+        except RemoteDisconnected:  # it was idle for too long, while others were asked
+            connection.request("GET", path)
+            answer = connection.getresponse()
         body = answer.read()
         if answer.status != 200:
             raise Failed(f"{path}: {answer.status} {body[:300].decode(errors='replace')}")

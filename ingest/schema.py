@@ -279,7 +279,7 @@ def _latest(db: Database) -> None:
 
 @migrations(name="0004_index_upwards")
 def _index(db: Database) -> None:
-    """The same pages, newest first, from an index that grows at its end: half-full pages no more."""
+    """The same pages of the newest from an index that grows at its end, where pages get full."""
     _run(
         db,
         """

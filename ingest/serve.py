@@ -1,34 +1,24 @@
 """Runs the two processes, and watches them: if one stops, all stop."""
 
 import errno
-import gc
 import os
-import resource
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from threading import Thread, Timer
 
-import uvicorn
-import uvloop
-from starlette.types import ASGIApp
-
+from ingest import writer
 from ingest.errors import CannotServe
-from ingest.http import HttpConnection
 from ingest.schema import open_database
 from ingest.settings import Settings
 from ingest.tokens import station_secret
 
-DRAIN_S = 6  # what has been taken is answered within this
 STOP_S = 9.0  # then a process that still runs is killed
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-GC_OBJECTS = 50_000  # requests leave no cycles behind: looking for them takes a quarter of the time
-OPEN_FILES = 65_536  # a connection is a file; the usual soft limit is 1,024
 
 
 @dataclass(frozen=True)
@@ -133,73 +123,27 @@ def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None
     part = parts(settings)[name]
     with part.listen() as listening:
         say(f"{name:9} {part.url(listening)}")
-        run(name, _app(name, settings), listening)
+        _be(name, settings, listening)
 
 
 def run_child(name: str, settings: Settings, socket_fd: int, lifeline_fd: int) -> None:
     """Be one of ``serve_both``'s processes, until a signal or the end of the lifeline."""
-    app = _app(name, settings)
-    Thread(target=_stop_with, args=[lifeline_fd], name="lifeline", daemon=True).start()
-    run(name, app, socket.socket(fileno=socket_fd))
+    _be(name, settings, socket.socket(fileno=socket_fd), lifeline_fd)
 
 
-def run(name: str, app: Callable[[], Awaitable[ASGIApp]], listening: socket.socket) -> None:
-    """Serve ingest or Datasette on a listening socket, until a signal."""
-    _allow_many_connections()
-    gc.freeze()
-    gc.set_threshold(GC_OBJECTS)
-    uvloop.run(_run(name, app, listening))
+def _be(
+    name: str, settings: Settings, listening: socket.socket, lifeline_fd: int | None = None
+) -> None:
+    """Be one of the two; the writer is copied off before there is a thread or a web server."""
+    line = writer.start(settings.db) if name == "ingest" else None
+    if lifeline_fd is not None:
+        Thread(target=_stop_with, args=[lifeline_fd], name="lifeline", daemon=True).start()
+    from ingest import process  # noqa: PLC0415 - who only watches needs no web server
 
-
-async def _run(name: str, app: Callable[[], Awaitable[ASGIApp]], listening: socket.socket) -> None:
-    config = uvicorn.Config(
-        await app(),
-        http=HttpConnection,
-        ws="none",
-        proxy_headers=name == "datasette",  # ingest doesn't ask who is there, or by which scheme
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=DRAIN_S,
-    )
-    await _Server(config).serve([listening])
-
-
-class _Server(uvicorn.Server):
-    """A server whose process ends well when a signal asks it to; uvicorn raises it again."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        for number in STOP_SIGNALS:
-            signal.signal(number, self.handle_exit)
-        yield
-
-
-def _app(name: str, settings: Settings) -> Callable[[], Awaitable[ASGIApp]]:
-    """What makes the ASGI app of one of the two; each process imports its own half."""
-    return _ingest(settings) if name == "ingest" else partial(_datasette, settings)
-
-
-def _ingest(settings: Settings) -> Callable[[], Awaitable[ASGIApp]]:
-    from ingest import writer  # noqa: PLC0415
-    from ingest.app import create_app  # noqa: PLC0415
-
-    line = writer.start(settings.db)
-
-    async def app() -> ASGIApp:
-        return create_app(settings, line)
-
-    return app
-
-
-async def _datasette(settings: Settings) -> ASGIApp:
-    from ingest.publish import datasette_for, start  # noqa: PLC0415
-
-    datasette = datasette_for(settings.db)
-    await start(datasette)
-    app: ASGIApp = datasette.app()
-    return app
+    if line is not None:
+        process.run_ingest(settings, line, listening)
+    else:
+        process.run_datasette(settings, listening)
 
 
 def _prepare(settings: Settings) -> None:
@@ -260,12 +204,6 @@ def _kill(children: Collection[subprocess.Popen[bytes]]) -> None:
 def _stop_with(lifeline_fd: int) -> None:
     os.read(lifeline_fd, 1)  # nothing is ever written: it returns when the other end is gone
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _allow_many_connections() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def _own_address() -> str | None:

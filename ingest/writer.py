@@ -26,7 +26,7 @@ TICK_S = 0.25  # how soon a token revoked by another process is refused here
 FLUSH_EVERY_S = 60.0  # last_received_ms and clock_skew_s are for people
 LISTEN_BYTES = 1024 * 1024
 CHECKPOINT_PAGES = 4_000  # 16 MB: pages that are written often go into the database once
-CACHE_KIB = 16_000
+CACHE_KIB = 8_000
 
 log = logging.getLogger("tmon.writer")
 
