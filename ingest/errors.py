@@ -39,13 +39,6 @@ class Revoked(Forbidden):
     code = "revoked"
 
 
-class TooSlow(ApiError):
-    """The body didn't arrive in time."""
-
-    status = 408
-    code = "too_slow"
-
-
 class TooLarge(ApiError):
     """More than one request may hold; the node should split it."""
 

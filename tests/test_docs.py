@@ -58,10 +58,12 @@ def test_every_table_and_view_is_in_the_readme(tmp_path: Path) -> None:
 def test_every_code_is_in_the_api_reference() -> None:
     source = "\n".join(
         (ROOT / "ingest" / name).read_text()
-        for name in ("reading.py", "store.py", "sensors.py", "wire/json.py", "app.py", "limits.py")
+        for name in ("reading.py", "store.py", "sensors.py", "wire/json.py", "app.py", "http.py")
     )
     codes = set(
-        re.findall(r'(?:Refusal|_Broken|_answer|_refuse)\((?:\{[^}]*\}|[^"()])*"([a-z_]+)"', source)
+        re.findall(
+            r'(?:Refusal|_Broken|_answer|_refuse|_say)\((?:\{[^}]*\}|[^"()])*"([a-z_]+)"', source
+        )
     )
     codes |= set(re.findall(r'return "([a-z]+_[a-z]+)", ', source))
     codes |= {
@@ -69,7 +71,7 @@ def test_every_code_is_in_the_api_reference() -> None:
         for error in vars(errors).values()
         if isinstance(error, type) and issubclass(error, errors.ApiError)
     }
-    assert {"conflict", "too_fast", "invalid_http", "not_found"} <= codes
+    assert {"conflict", "too_fast", "invalid_http", "not_found", "internal"} <= codes
     assert {code for code in codes - {"bad_request"} if f"`{code}`" not in API} == set()
 
 
