@@ -36,7 +36,7 @@ async def limited_body(headers: Mapping[bytes, bytes], receive: Receive) -> byte
 
 
 async def _whole(receive: Receive) -> bytes:
-    body, more = b"", True
+    body, more = bytearray(), True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -45,7 +45,7 @@ async def _whole(receive: Receive) -> bytes:
         more = message.get("more_body", False)
         if len(body) > BODY_BYTES:
             raise TooLarge(f"the body is over {BODY_BYTES:,} bytes; send fewer readings")
-    return body
+    return bytes(body)
 
 
 def _decompress(data: bytes) -> bytes:
