@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
@@ -111,12 +112,15 @@ def _ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def pss_bytes(pid: int) -> dict[str, int]:
-    """Memory of each process of a tree, by command; shared pages count in parts (PSS)."""
-    return {
-        Path(f"/proc/{one}/cmdline").read_text().replace("\0", " "): _pss_kib(one) * 1024
-        for one in tree(pid)
-    }
+def pss_bytes(pid: int) -> Counter[str]:
+    """Memory of a process tree by command; shared pages count in parts (PSS).
+
+    Processes of one command are added up: a forked one has its parent's.
+    """
+    used: Counter[str] = Counter()
+    for one in tree(pid):
+        used[Path(f"/proc/{one}/cmdline").read_text().replace("\0", " ")] += _pss_kib(one) * 1024
+    return used
 
 
 def _pss_kib(pid: int) -> int:

@@ -14,12 +14,12 @@ from ingest.frames import Failure, Reply, frame, replies_in
 from ingest.reading import Batch, Receipt
 
 BACKLOG_READINGS = 100_000  # a few seconds' work, and 20 MB
+HANDOVER_BATCHES = 8  # the writer begins while the rest of a busy round is parsed
 
 _FAILURES: dict[str, type[ApiError]] = {
     error.code: error for error in (Unavailable, Locked, DiskFull)
 }
 
-HANDOVER_BATCHES = 8  # the writer begins while the rest of a busy round is parsed
 log = logging.getLogger("tmon.handover")
 
 
