@@ -5,6 +5,7 @@ HTML alone is concerned; JSON and CSV keep plain numbers.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
 from datasette import hookimpl
@@ -22,8 +23,6 @@ SPANS = ((2 * 86_400, 86_400, "d"), (2 * 3600, 3600, "h"), (60, 60, "min"))
 
 LONGEST_DIFFERENCE_MS = 10**11  # three years; as an instant, 1973
 
-# A page's sensors are few and often near each other; a station's may be 100,000.
-SENSORS_AT_ONCE = 1000
 LARGEST_ID = 2**53
 
 
@@ -48,7 +47,6 @@ def render_cell(  # noqa: PLR0913, PLR0917  # the hook's arguments, a kind of co
     table: str | None,
     database: str,
     datasette: Any,
-    request: Any,
 ) -> Any:
     """HTML for the columns that have a meaning here; None leaves the cell to Datasette."""
     if isinstance(value, str) and table != "nodes":  # their descriptions are the owner's
@@ -56,7 +54,7 @@ def render_cell(  # noqa: PLR0913, PLR0917  # the hook's arguments, a kind of co
     if table == "readings" and column == "measured_ms":
         return _permalink(row, instant(value), datasette.urls.table(database, table))
     if column == "sensor" or column in MEASURED:
-        return _of_sensor(row, value, column, datasette.get_database(database), request)
+        return _of_sensor(row, value, column, datasette.get_database(database))
     if column.endswith("_ms"):
         return instant(value) if table or _is_no_difference(value) else None
     if column.endswith("_s"):
@@ -113,9 +111,9 @@ def _rounded(value: float, unit: str | None) -> str:
     return f"{value:.0f}" if 10**6 <= abs(value) < LARGEST_ROUNDED else f"{value:.6g}"
 
 
-async def _of_sensor(row: Any, value: Any, column: str, db: Any, request: Any) -> Markup | None:
+def _of_sensor(row: Any, value: Any, column: str, db: Any) -> Markup | None:
     number = _sensor_number(row)
-    sensor = await _sensor(number, db, request) if number is not None else None
+    sensor = _sensor(number, db) if number is not None else None
     if column != "sensor":
         unit = _field(row, "unit") or (sensor and sensor.unit)
         return quantity(value, unit) if unit or sensor else None
@@ -125,22 +123,17 @@ async def _of_sensor(row: Any, value: Any, column: str, db: Any, request: Any) -
     return Markup('<a href="{}?sensor={}">{}</a>').format(readings, number, sensor.label)
 
 
-async def _sensor(number: int, db: Any, request: Any) -> Sensor | None:
-    """A sensor by its number, from those the same page has looked up."""
-    found = request.scope.setdefault("tmon_sensors", {})
-    first = number - number % SENSORS_AT_ONCE
-    if first not in found:
-        found[first] = await _sensors(db, first)
-    sensor: Sensor | None = found[first].get(number)
-    return sensor
+def _sensor(number: int, db: Any) -> Sensor | None:
+    """A sensor by its number: 5 µs, where a hop to Datasette's threads takes 500."""
+    query = "select label, unit from sensors where id = ?"
+    found = _reader(db).execute(query, [number]).fetchone()
+    return Sensor(*found) if found else None
 
 
-async def _sensors(db: Any, first: int) -> Mapping[int, Sensor]:
-    rows = await db.execute(
-        "select id, label, unit from sensors where id >= ? and id < ?",
-        (first, first + SENSORS_AT_ONCE),
-    )
-    return {row["id"]: Sensor(row["label"], row["unit"]) for row in rows}
+@cache
+def _reader(db: Any) -> Any:
+    """A read-only connection for the event loop's thread; in WAL mode it waits for no writer."""
+    return db.connect()
 
 
 def _sensor_number(row: Any) -> int | None:
