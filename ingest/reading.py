@@ -46,7 +46,8 @@ class Reading(Struct, frozen=True, gc=False, array_like=True):
 
     ``value`` is in ``unit``, which is canonical or, where the sender gave none,
     None. ``timed`` is False where ``measured_ms`` is merely when it arrived.
-    ``index`` is its place in the request, ``sent`` what was written there.
+    ``index`` is its place in the request, ``sent`` what was written there, unless
+    that says the same.
     """
 
     index: int
@@ -183,7 +184,7 @@ def clip(text: str) -> str:
 
 def rejection(index: int, sent: object, refusal: Refusal) -> Rejection:
     """A reading that is refused, with what it said in its own words."""
-    fields = msgspec.to_builtins(sent) if isinstance(sent, Struct) else sent
+    fields = msgspec.structs.asdict(sent) if isinstance(sent, Struct) else sent
     if not isinstance(fields, dict):
         fields = {"value": fields}
     times = (fields.get(name) for name in ("measured_at", "measured_ms", "age_s"))

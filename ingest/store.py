@@ -130,7 +130,7 @@ class Store:
                 rows.append(self._row(self._sensors.find_or_make(batch.node, reading), reading))
                 readings.append(reading)
             except Refusal as refusal:
-                rejected.append(rejection(reading.index, reading.sent, refusal))
+                rejected.append(_rejection(reading, refusal))
         return Sorted(rows, readings, rejected)
 
     def _row(self, sensor: Sensor, reading: Reading) -> Row:
@@ -164,7 +164,7 @@ class Store:
             elif (there := self._value(row)) == row[2]:
                 duplicates += 1
             else:
-                rejected.append(rejection(reading.index, reading.sent, _conflict(reading, there)))
+                rejected.append(_rejection(reading, _conflict(reading, there)))
         return _receipt(accepted, duplicates, rejected)
 
     def _insert_if_new(self, row: Row) -> bool:
@@ -239,6 +239,10 @@ def _conflict(reading: Reading, there: float) -> Refusal:
         "conflict",
         f"{reading.sensor} has value {there!r} at that time already; readings are never changed",
     )
+
+
+def _rejection(reading: Reading, refusal: Refusal) -> Rejection:
+    return rejection(reading.index, reading.sent or reading, refusal)
 
 
 def _told(rejection: Rejection) -> tuple[str | None, ...]:

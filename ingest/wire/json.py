@@ -233,7 +233,8 @@ def _reading(index: int, wire: WireReading, received_ms: int) -> Reading:
     if measured_ms is None:
         return Reading(index, sensor, value, unit, received_ms, timed=False, sent=wire)
     check_measured(measured_ms, received_ms)
-    return Reading(index, sensor, value, unit, measured_ms, sent=wire)
+    sent = None if wire.measured_ms == measured_ms and wire.value == value else wire
+    return Reading(index, sensor, value, unit, measured_ms, sent=sent)
 
 
 def _measured_ms(wire: WireReading, received_ms: int) -> int | None:
