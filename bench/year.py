@@ -86,10 +86,9 @@ def _note_memory(work: Work, server: Server) -> None:
     """The sum counts; what each of tmon's parts has of it is told beside it."""
     by_command = pss_bytes(server.pid)
     used = {server.name: sum(by_command.values())}
-    for part in ("ingest", "datasette"):
-        own = [size for command, size in by_command.items() if f"serve {part} " in command]
-        if own:
-            used[f"of which {part}"] = own[0]
+    for command, size in by_command.items():
+        if "serve datasette " in command:
+            used["of which datasette"] = size
     for name, size in used.items():
         work.record.add("memory.mb", name, size / 1e6)
         work.say(f"memory: {name} {size / 1e6:.0f} MB")

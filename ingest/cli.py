@@ -102,14 +102,14 @@ def serve(part: str | None, fds: tuple[int, int] | None, **flags: str | None) ->
     Examples:
       tmon serve
       tmon serve --host 0.0.0.0      so that nodes in the network reach it
-      tmon serve ingest              one process, for systemd
+      tmon serve ingest              one of the two, for systemd
       tmon serve datasette           the other
     """
     from ingest import serve as serving  # noqa: PLC0415 - no other command needs a web server
 
     settings = station(flags)
-    if part and fds:
-        serving.run_child(part, settings, *fds)
+    if fds:
+        serving.publish_beside(settings, *fds)
     elif part:
         serving.serve_one(part, settings, click.echo)
     else:

@@ -4,7 +4,7 @@ import gc
 import resource
 import signal
 import socket
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -14,19 +14,28 @@ import uvloop
 from starlette.types import ASGIApp
 
 from ingest.http import HttpConnection
+from ingest.serve import STOP_SIGNALS
 from ingest.settings import Settings
 
 DRAIN_S = 6  # what has been taken is answered within this
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GC_OBJECTS = 50_000  # requests leave no cycles behind: looking for them takes a quarter of the time
 OPEN_FILES = 65_536  # a connection is a file; the usual soft limit is 1,024
 
 
-def run_ingest(settings: Settings, writer: socket.socket, listening: socket.socket) -> None:
-    """Take readings in on a listening socket and hand them to the writer, until a signal."""
+def run_ingest(
+    settings: Settings,
+    writer: socket.socket,
+    listening: socket.socket,
+    on_stop: Callable[[], object],
+) -> None:
+    """Take readings in on a listening socket and hand them to the writer, until a signal.
+
+    ``on_stop`` is told of the signal at once, before what was taken is answered.
+    """
     from ingest.app import create_app  # noqa: PLC0415 - each process imports its own half
 
-    _run(_serve(create_app(settings, writer), listening, proxy_headers=False))
+    app = create_app(settings, writer)
+    _run(_serve(app, listening, proxy_headers=False, on_stop=on_stop))
 
 
 def run_datasette(settings: Settings, listening: socket.socket) -> None:
@@ -49,7 +58,13 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
     uvloop.run(serving)
 
 
-async def _serve(app: ASGIApp, listening: socket.socket, *, proxy_headers: bool) -> None:
+async def _serve(
+    app: ASGIApp,
+    listening: socket.socket,
+    *,
+    proxy_headers: bool,
+    on_stop: Callable[[], object] = lambda: None,
+) -> None:
     config = uvicorn.Config(
         app,
         http=HttpConnection,
@@ -61,20 +76,26 @@ async def _serve(app: ASGIApp, listening: socket.socket, *, proxy_headers: bool)
         lifespan="on",
         timeout_graceful_shutdown=DRAIN_S,
     )
-    await _Server(config).serve([listening])
+    await _Server(config, on_stop).serve([listening])
 
 
 class _Server(uvicorn.Server):
     """A server whose process ends well when a signal asks it to; uvicorn raises it again."""
 
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
         """Ctrl-C reaches us twice, from the terminal and from our parent: no reason to hurry."""
         self.should_exit = True
+        self._on_stop()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         for number in STOP_SIGNALS:
             signal.signal(number, self.handle_exit)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         yield
 
 

@@ -1,4 +1,4 @@
-"""Runs the two processes, and watches them: if one stops, all stop."""
+"""Runs ingest and Datasette, each in a process: if one stops, so does the other."""
 
 import errno
 import os
@@ -6,10 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from threading import Thread, Timer
+from threading import Thread
 
 from ingest import writer
 from ingest.errors import CannotServe
@@ -23,7 +23,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Part:
-    """One of the two processes, and the settings that place it."""
+    """One of the two, and the settings that place it."""
 
     name: str
     variable: str
@@ -65,7 +65,7 @@ class Part:
 
 
 def parts(settings: Settings) -> dict[str, Part]:
-    """The two processes, by name."""
+    """The two, by name."""
     return {
         "ingest": Part("ingest", "TMON", settings.host, settings.port, "/readings"),
         "datasette": Part(
@@ -80,37 +80,34 @@ def parts(settings: Settings) -> dict[str, Part]:
 
 
 def serve_both(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
-    """Bring the database up to date, run both processes until a signal, then stop them.
+    """Run ingest in this process and Datasette in one beside it, until a signal.
 
     Args:
         settings: the station's.
-        environ: the same as TMON_* variables, for the processes.
+        environ: the same as TMON_* variables, for the other process.
         say: told the addresses.
 
     Raises:
-        CannotServe: an address was taken, or one of the processes stopped by itself.
+        CannotServe: an address was taken, or Datasette stopped by itself.
     """
     _prepare(settings)
     with ExitStack() as sockets:
         listening = {
             name: sockets.enter_context(part.listen()) for name, part in parts(settings).items()
         }
+        _hold_signals()
         for name, part in parts(settings).items():
             say(f"{name:9} {part.url(listening[name])}")
-        # The processes hold its other end, and stop when ours is closed: even by kill -9.
-        lifeline, ours = os.pipe()
-        children = {
-            name: _start(name, one.fileno(), lifeline, environ) for name, one in listening.items()
-        }
-        os.close(lifeline)
-    try:
-        _watch(children)
-    finally:
-        os.close(ours)
+        line = writer.start(settings.db)
+        datasette = Companion(listening["datasette"], environ)
+        try:
+            _take_readings(settings, listening["ingest"], line, on_stop=datasette.stop)
+        finally:
+            datasette.end()
 
 
 def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None:
-    """Run one of the two processes by itself, until a signal.
+    """Run one of the two by itself, until a signal.
 
     Raises:
         CannotServe: the address is taken.
@@ -122,28 +119,61 @@ def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None
         raise CannotServe(f"{settings.db}: no such database; ingest makes it")
     part = parts(settings)[name]
     with part.listen() as listening:
+        _hold_signals()
         say(f"{name:9} {part.url(listening)}")
-        _be(name, settings, listening)
+        if name == "ingest":
+            _take_readings(settings, listening, writer.start(settings.db))
+        else:
+            _publish(settings, listening)
 
 
-def run_child(name: str, settings: Settings, socket_fd: int, lifeline_fd: int) -> None:
-    """Be one of ``serve_both``'s processes, until a signal or the end of the lifeline."""
-    _be(name, settings, socket.socket(fileno=socket_fd), lifeline_fd)
+def publish_beside(settings: Settings, socket_fd: int, lifeline_fd: int) -> None:
+    """Be the process beside ingest's, until a signal or the end of the lifeline."""
+    Thread(target=_stop_with, args=[lifeline_fd], name="lifeline", daemon=True).start()
+    _publish(settings, socket.socket(fileno=socket_fd))
 
 
-def _be(
-    name: str, settings: Settings, listening: socket.socket, lifeline_fd: int | None = None
-) -> None:
-    """Be one of the two; the writer is copied off before there is a thread or a web server."""
-    line = writer.start(settings.db) if name == "ingest" else None
-    if lifeline_fd is not None:
-        Thread(target=_stop_with, args=[lifeline_fd], name="lifeline", daemon=True).start()
-    from ingest import process  # noqa: PLC0415 - who only watches needs no web server
+class Companion:
+    """Datasette in a process beside this one: when either ends, so does the other."""
 
-    if line is not None:
-        process.run_ingest(settings, line, listening)
-    else:
-        process.run_datasette(settings, listening)
+    def __init__(self, listening: socket.socket, environ: Mapping[str, str]) -> None:
+        self._stopped_by_us = False
+        # It holds one end, and stops when the other is closed: even by kill -9.
+        lifeline, self._ours = os.pipe()
+        command = [sys.executable, "-m", "ingest.cli", "serve", "datasette"]
+        command += ["--fds", str(listening.fileno()), str(lifeline)]
+        fds = (listening.fileno(), lifeline)
+        self._process = subprocess.Popen(command, env=dict(environ), pass_fds=fds)  # noqa: S603
+        os.close(lifeline)
+        listening.close()
+        Thread(target=self._stop_with_it, name="companion", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ask it to end, if it hasn't."""
+        if self._process.poll() is None:
+            self._stopped_by_us = True
+            self._process.terminate()
+
+    def end(self) -> None:
+        """Have it ended.
+
+        Raises:
+            CannotServe: it failed before it was asked to.
+        """
+        self.stop()
+        try:
+            status = self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        os.close(self._ours)
+        if status and not self._stopped_by_us:
+            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else "failed"
+            raise CannotServe(f"datasette {how}; so ingest was stopped too")
+
+    def _stop_with_it(self) -> None:
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _prepare(settings: Settings) -> None:
@@ -152,53 +182,26 @@ def _prepare(settings: Settings) -> None:
     station_secret(settings)
 
 
-def _start(
-    name: str, socket_fd: int, lifeline_fd: int, environ: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "ingest.cli", "serve", name]
-    command += ["--fds", str(socket_fd), str(lifeline_fd)]
-    return subprocess.Popen(command, env=dict(environ), pass_fds=(socket_fd, lifeline_fd))  # noqa: S603
+def _hold_signals() -> None:
+    """Until the web server takes them: a process that is half made can't stop well."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
-def _watch(children: Mapping[str, subprocess.Popen[bytes]]) -> None:
-    """Wait until one child stops, by itself or because we were told to; stop the others."""
-    told_to_stop = False
+def _take_readings(
+    settings: Settings,
+    listening: socket.socket,
+    line: socket.socket,
+    on_stop: Callable[[], object] = lambda: None,
+) -> None:
+    from ingest import process  # noqa: PLC0415 - the writer needs no web server
 
-    def stop(*_: object) -> None:
-        nonlocal told_to_stop
-        told_to_stop = True
-        for child in children.values():
-            child.terminate()
-
-    for number in STOP_SIGNALS:
-        signal.signal(number, stop)
-    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-    reason = None if told_to_stop else _first_to_stop(children)
-    stop()
-    _wait(children.values())
-    if reason:
-        raise CannotServe(reason)
+    process.run_ingest(settings, line, listening, on_stop)
 
 
-def _first_to_stop(children: Mapping[str, subprocess.Popen[bytes]]) -> str:
-    name, status = next(
-        (name, child.returncode) for name, child in children.items() if child.poll() is not None
-    )
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"stopped ({status})"
-    return f"{name} {how}; so the other was stopped too"
+def _publish(settings: Settings, listening: socket.socket) -> None:
+    from ingest import process  # noqa: PLC0415 - nor does who only starts it
 
-
-def _wait(children: Collection[subprocess.Popen[bytes]]) -> None:
-    patience = Timer(STOP_S, _kill, args=[children])
-    patience.start()
-    for child in children:
-        child.wait()
-    patience.cancel()
-
-
-def _kill(children: Collection[subprocess.Popen[bytes]]) -> None:
-    for child in children:
-        child.kill()
+    process.run_datasette(settings, listening)
 
 
 def _stop_with(lifeline_fd: int) -> None:

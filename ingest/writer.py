@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -198,7 +197,8 @@ def write_what_comes(line: socket.socket, path: Path) -> None:
 def start(path: Path) -> socket.socket:
     """Start the writing process; its line ends when it does, and it ends when the line does.
 
-    It is a copy of this process, which must not have begun any thread.
+    It is a copy of this process, which must not have begun any thread, and holds
+    back the signals to stop: for the writer they never come, it ends with its line.
     """
     ours, theirs = socket.socketpair()
     if os.fork():
@@ -218,9 +218,7 @@ def start(path: Path) -> socket.socket:
 
 
 def _keep_nothing_but(line_fd: int) -> None:
-    """What its parent has open or waits for is not the writer's: it ends with its line."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    """What its parent has open is not the writer's."""
     os.closerange(3, line_fd)
     os.closerange(line_fd + 1, os.sysconf("SC_OPEN_MAX"))
 

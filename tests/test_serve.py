@@ -1,4 +1,4 @@
-"""``tmon serve``: two processes that start together and stop together."""
+"""``tmon serve``: ingest and Datasette start together and stop together."""
 
 import json
 import os
@@ -24,8 +24,8 @@ def served(tmp_path: Path) -> Iterator[Process]:
     process.kill()
 
 
-def children(process: Process) -> dict[str, int]:
-    """The two processes' ids, by name."""
+def datasette_pid(process: Process) -> int | None:
+    """The process beside ingest's own, once there is one."""
     listed = subprocess.run(
         ["ps", "-o", "pid=,args=", "--ppid", str(process.popen.pid)],
         capture_output=True,
@@ -33,7 +33,7 @@ def children(process: Process) -> dict[str, int]:
         check=False,  # it fails while there are none
     )
     lines = [line.split() for line in listed.stdout.splitlines()]
-    return {line[line.index("serve") + 1]: int(line[0]) for line in lines}
+    return next((int(line[0]) for line in lines if "datasette" in line), None)
 
 
 def free(url: str) -> bool:
@@ -82,24 +82,40 @@ def served_secret_line() -> str:
     )
 
 
-@pytest.mark.parametrize("name", ["ingest", "datasette"])
-def test_if_one_dies_all_stop_and_say_why(served: Process, name: str) -> None:
+def test_if_datasette_dies_ingest_stops_and_says_why(served: Process) -> None:
     urls = served.addresses(2)
-    wait_for(lambda: len(children(served)) == 2)
+    wait_for(lambda: datasette_pid(served))
     wait_for(lambda: answers(f"{urls['ingest']}/healthz"))
-    os.kill(children(served)[name], signal.SIGKILL)
+    os.kill(datasette_pid(served) or 0, signal.SIGKILL)
     status, stderr = served.end()
     assert status == 1
-    assert f"{name} was killed by SIGKILL" in stderr
+    assert "datasette was killed by SIGKILL" in stderr
     assert all(map(free, urls.values()))
 
 
-def test_kill_9_of_the_parent_leaves_no_orphan(served: Process) -> None:
+def test_kill_9_of_ingest_leaves_no_orphan(served: Process) -> None:
     urls = served.addresses(2)
-    wait_for(lambda: len(children(served)) == 2)
-    assert {os.getpgid(pid) for pid in children(served).values()} == {served.popen.pid}
+    wait_for(lambda: datasette_pid(served))
+    assert os.getpgid(datasette_pid(served) or 0) == served.popen.pid
     served.popen.kill()
     wait_for(lambda: all(map(free, urls.values())))
+
+
+def test_a_signal_to_ingest_alone_stops_datasette_too(served: Process) -> None:
+    urls = served.addresses(2)
+    wait_for(lambda: answers(f"{urls['datasette']}/tmon.json"))
+    served.popen.terminate()
+    assert served.end() == (0, served_secret_line())
+    assert all(map(free, urls.values()))
+
+
+@pytest.mark.parametrize("wait_s", [0, 0.1, 0.2, 0.3, 0.5])
+def test_a_signal_while_it_starts_stops_it_cleanly(served: Process, wait_s: float) -> None:
+    urls = served.addresses(2)
+    time.sleep(wait_s)
+    os.killpg(served.popen.pid, signal.SIGINT)
+    assert served.end() == (0, served_secret_line())
+    assert all(map(free, urls.values()))
 
 
 def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
