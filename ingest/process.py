@@ -13,8 +13,8 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from ingest import signals
 from ingest.http import HttpConnection
-from ingest.serve import STOP_SIGNALS
 from ingest.settings import Settings
 
 DRAIN_S = 6  # what has been taken is answered within this
@@ -93,9 +93,9 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        for number in STOP_SIGNALS:
+        for number in signals.STOP_SIGNALS:
             signal.signal(number, self.handle_exit)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        signals.release()
         yield
 
 

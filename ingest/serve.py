@@ -11,14 +11,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Thread
 
-from ingest import writer
+from ingest import signals, writer
 from ingest.errors import CannotServe
 from ingest.schema import open_database
 from ingest.settings import Settings
 from ingest.tokens import station_secret
 
 STOP_S = 9.0  # then a process that still runs is killed
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def serve_both(settings: Settings, environ: Mapping[str, str], say: Callable[[st
         listening = {
             name: sockets.enter_context(part.listen()) for name, part in parts(settings).items()
         }
-        _hold_signals()
+        signals.hold()
         for name, part in parts(settings).items():
             say(f"{name:9} {part.url(listening[name])}")
         line = writer.start(settings.db)
@@ -119,7 +118,7 @@ def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None
         raise CannotServe(f"{settings.db}: no such database; ingest makes it")
     part = parts(settings)[name]
     with part.listen() as listening:
-        _hold_signals()
+        signals.hold()
         say(f"{name:9} {part.url(listening)}")
         if name == "ingest":
             _take_readings(settings, listening, writer.start(settings.db))
@@ -180,11 +179,6 @@ def _prepare(settings: Settings) -> None:
     """Meet what would stop ingest at its start before an address is told."""
     open_database(settings.db, create=True).close()
     station_secret(settings)
-
-
-def _hold_signals() -> None:
-    """Until the web server takes them: a process that is half made can't stop well."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
 def _take_readings(
