@@ -3,7 +3,7 @@ PYTHON = python3
 BIN = .venv/bin
 UV = uv
 
-.PHONY: check install run test lint types fmt soak bench bench-large lock
+.PHONY: check install run test lint types fmt soak bench bench-large screenshots lock
 
 check: lint types test
 
@@ -13,7 +13,7 @@ run: install
 	@sh scripts/run
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check
@@ -38,6 +38,10 @@ bench: .venv/installed
 # The rows at 100 million readings: about thirty minutes, and 10 GB of disk.
 bench-large: .venv/installed
 	$(BIN)/python -m bench --large
+
+# docs/*.png, with Debian's chromium.
+screenshots: .venv/installed-dev
+	$(BIN)/python scripts/screenshots.py
 
 # Exact versions and hashes of everything, for every platform. Needs uv, for its maintainers only.
 lock:

@@ -37,12 +37,13 @@ def run(work: Work) -> None:
 
 
 def _pages(work: Work, station: Station) -> None:
-    """The newest page, and the thousandth that its "earlier" leads to."""
+    """The newest page, the thousandth that its "earlier" leads to, and home."""
     with peers.tmon(station.folder, station.nodes, pages=True) as server:
         _check_cursor(station, server.pages_port)
         paths = {
             "first": FIRST_PATH,
             "earlier": f"{FIRST_PATH}?_next={_cursor(station, EARLIER)}",
+            "home": "/",
         }
         ask = http(server.pages_port)
         for number in range(work.scale.rounds):

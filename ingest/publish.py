@@ -23,11 +23,15 @@ class Unpublishable(CannotServe):
     """Datasette can't be started; the message is one sentence that names the file at fault."""
 
 
-def datasette_for(database: Path) -> Datasette:
+def datasette_for(database: Path, public_url: str = "") -> Datasette:
     """A Datasette that serves ``database``, whatever it is called, as ``/tmon``.
 
     A ``metadata.yml`` or ``datasette.yml`` beside the database takes the place
     of the shipped one. Await ``start`` on the result before serving its ``app()``.
+
+    Args:
+        database: the file.
+        public_url: what absolute links begin with; empty for what each visitor asked for.
 
     Raises:
         Unpublishable: there is no such database, or one of the two files is broken.
@@ -44,6 +48,7 @@ def datasette_for(database: Path) -> Datasette:
             template_dir=str(shipped / "plugins" / "templates"),
             static_mounts=[("static", str(shipped / "plugins" / "static"))],
         )
+        _tell_plugins(datasette, public_url)
     except (StartupError, AttributeError, TypeError) as error:
         raise Unpublishable(f"{config}: {_sentence(error)}") from error
     datasette.remove_database("_memory")  # made where no file is given by name
@@ -92,6 +97,14 @@ class _ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
             if log_sql_errors:
                 log.warning("%.*r: %s", LOGGED_SQL_CHARACTERS, sql, _sentence(error)[:200])
             raise
+
+
+def _tell_plugins(datasette: Datasette, public_url: str) -> None:
+    """Add to what datasette.yml tells our plugins; unset, an owner's own stands."""
+    if public_url:
+        told = datasette.config.get("plugins") or {}
+        ours = {**(told.get(PUBLISHED_AS) or {}), "public_url": public_url}
+        datasette.config["plugins"] = {**told, PUBLISHED_AS: ours}
 
 
 def _shipped() -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from datasette import hookimpl
 from markupsafe import Markup
@@ -14,7 +15,7 @@ from markupsafe import Markup
 MEASURED = frozenset(("value", "mean", "min", "max", "lowest", "highest"))
 
 # Fixed for each unit, so that the numbers of a column stand under each other.
-DECIMALS = {"°C": 1, "%": 1, "hPa": 1, "lx": 0, "V": 2}
+DECIMALS = {"°C": 1, "°F": 1, "%": 1, "hPa": 1, "lx": 0, "V": 2}
 LARGEST_ROUNDED = 10**12  # beyond, an exponent is easier to read
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,18 +26,22 @@ LONGEST_DIFFERENCE_MS = 10**11  # three years; as an instant, 1973
 
 LARGEST_ID = 2**53
 
+# Tables with many rows for each sensor, which can be narrowed to one.
+OF_SENSORS = frozenset(("readings", "hourly", "daily"))
+
 
 class Sensor(NamedTuple):
     """What a page tells about a sensor beside its number."""
 
-    label: str
+    node: str
+    name: str
     unit: str | None
 
 
 @hookimpl
-def extra_css_urls(datasette: Any) -> list[str]:
-    """Our few rules over Datasette's own."""
-    return [datasette.static("tmon.css", mount="static")]
+def prepare_jinja2_environment(env: Any) -> None:
+    """The same words for the templates of our pages."""
+    env.filters.update(instant=instant, duration=duration, quantity=_chosen_quantity)
 
 
 @hookimpl
@@ -47,19 +52,35 @@ def render_cell(  # noqa: PLR0913, PLR0917  # the hook's arguments, a kind of co
     table: str | None,
     database: str,
     datasette: Any,
+    request: Any,
 ) -> Any:
     """HTML for the columns that have a meaning here; None leaves the cell to Datasette."""
-    if isinstance(value, str) and table != "nodes":  # their descriptions are the owner's
-        return Markup("<bdi>{}</bdi>").format(value)  # what a node sent: no link, no reordering
+    if isinstance(value, str):
+        return _text(value, column, table, datasette)
     if table == "readings" and column == "measured_ms":
         return _permalink(row, instant(value), datasette.urls.table(database, table))
     if column == "sensor" or column in MEASURED:
-        return _of_sensor(row, value, column, datasette.get_database(database))
+        narrowable = None if _is_narrow(request) else table
+        return _of_sensor(row, value, column, narrowable, datasette.get_database(database))
     if column.endswith("_ms"):
         return instant(value) if table or _is_no_difference(value) else None
     if column.endswith("_s"):
         return duration(value)
     return silence(value) if column == "silent" else None
+
+
+def _is_narrow(request: Any) -> bool:
+    """Whether a page is of one row or sensor anyway."""
+    return request is None or "pks" in request.url_vars or "sensor" in request.args
+
+
+def _text(value: str, column: str, table: str | None, datasette: Any) -> Markup | None:
+    """A node's name leads to its page; what a node sent is no link and reorders nothing."""
+    if (table, column) == ("latest", "node"):
+        return Markup('<a href="{}">{}</a>').format(_page(datasette, value), value)
+    if table == "nodes":  # their descriptions are the owner's
+        return None
+    return Markup("<bdi>{}</bdi>").format(value)
 
 
 def instant(value: Any) -> Markup | None:
@@ -100,18 +121,29 @@ def quantity(value: Any, unit: str | None) -> Markup | None:
     if not isinstance(value, int | float):
         return None
     exact = f"{value!r} {unit or ''}".strip()
-    rounded = f"{_rounded(value, unit)}\N{NO-BREAK SPACE}{unit or ''}".strip()
-    return Markup('<span class="quantity" title="{}">{}</span>').format(exact, rounded)
+    text = f"{rounded(value, unit)}\N{NO-BREAK SPACE}{unit or ''}".strip()
+    return Markup('<span class="quantity" title="{}">{}</span>').format(exact, text)
 
 
-def _rounded(value: float, unit: str | None) -> str:
+def _chosen_quantity(value: Any, unit: str | None, fahrenheit: bool = False) -> Markup:
+    """A value in the unit that a page's visitor chose; on hover it is as it is stored."""
+    shown = quantity(value, unit) or Markup("")
+    if not (shown and fahrenheit and unit == "°C"):
+        return shown
+    exact = f"{value!r} {unit}"
+    text = f"{rounded(value * 9 / 5 + 32, '°F')}\N{NO-BREAK SPACE}°F"
+    return Markup('<span class="quantity" title="{}">{}</span>').format(exact, text)
+
+
+def rounded(value: float, unit: str | None) -> str:
+    """A value's digits as fits its unit, without it."""
     if unit in DECIMALS and abs(value) < LARGEST_ROUNDED:
         # Adding zero turns -0.0 into 0.0.
         return f"{round(value, DECIMALS[unit]) + 0.0:.{DECIMALS[unit]}f}"
     return f"{value:.0f}" if 10**6 <= abs(value) < LARGEST_ROUNDED else f"{value:.6g}"
 
 
-def _of_sensor(row: Any, value: Any, column: str, db: Any) -> Markup | None:
+def _of_sensor(row: Any, value: Any, column: str, table: str | None, db: Any) -> Markup | None:
     number = _sensor_number(row)
     sensor = _sensor(number, db) if number is not None else None
     if column != "sensor":
@@ -119,13 +151,25 @@ def _of_sensor(row: Any, value: Any, column: str, db: Any) -> Markup | None:
         return quantity(value, unit) if unit or sensor else None
     if sensor is None:
         return None
-    readings = db.ds.urls.table(db.name, "readings")
-    return Markup('<a href="{}?sensor={}">{}</a>').format(readings, number, sensor.label)
+    link = Markup('<a href="{}">{} {}</a>').format(
+        _page(db.ds, sensor.node, sensor.name), sensor.node, sensor.name
+    )
+    if table not in OF_SENSORS:
+        return link
+    return link + Markup(' <a class="only" href="{}?sensor={}" aria-label="{}">only</a>').format(
+        db.ds.urls.table(db.name, table), number, f"only {sensor.node} {sensor.name}"
+    )
+
+
+def _page(datasette: Any, *names: str) -> str:
+    """The page of a node, or of one of its sensors."""
+    path: str = datasette.urls.path("/".join(("/node", *(quote(name, "/:") for name in names))))
+    return path
 
 
 def _sensor(number: int, db: Any) -> Sensor | None:
     """A sensor by its number: 5 µs, where a hop to Datasette's threads takes 500."""
-    query = "select label, unit from sensors where id = ?"
+    query = "select node, name, unit from sensors where id = ?"
     found = _reader(db).execute(query, [number]).fetchone()
     return Sensor(*found) if found else None
 

@@ -1,4 +1,4 @@
-"""What there is to see, on `/` and `/tmon`; whose it is, and under which licence, on every page."""
+"""What there is to see, on `/tmon`; whose it is, and under which licence, on every page."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -13,11 +13,11 @@ Variables = Mapping[str, Any]
 def extra_template_vars(
     view_name: str, datasette: Any, request: Any
 ) -> Callable[[], Awaitable[Variables]]:
-    """``station`` for every page's footer, ``contents`` for the two that tell what there is."""
+    """``station`` for every page's footer, ``contents`` for the one that tells what there is."""
 
     async def variables() -> Variables:
         station = {"station": await datasette.get_instance_metadata()}
-        if view_name not in {"index", "database"}:
+        if view_name != "database":
             return station
         return {**station, "contents": await _contents(datasette, request)}
 

@@ -5,15 +5,22 @@ is null or …``, for which SQLite scans the whole table: 0.5 s at 2 million rea
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from datasette import hookimpl
 from datasette.filters import FilterArguments
+from datasette.utils import path_with_replaced_args
 from datasette.utils.asgi import BadRequest
 
 INSTANT = re.compile(r"-?\d{1,15}", re.ASCII)
 OFFSET = re.compile(r"\d{1,15}", re.ASCII)
+CURSOR = re.compile(r"(-?\d{1,15}),(\d{1,15}),\1", re.ASCII)
+
+# What a page may be filtered by and still know the page of later readings.
+FILTERS = re.compile(r"(sensor|measured_ms)(?:__(exact|gt|gte|lt|lte))?")
+COMPARISONS = {None: "=", "exact": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
 App = Callable[..., Awaitable[None]]
 
 
@@ -48,6 +55,83 @@ async def filters_from_request(datasette: Any, request: Any, database: str, tabl
         return None
     beyond = "measured_ms >= :edge_ms" if sort else "measured_ms <= :edge_ms"
     return FilterArguments([beyond], {"edge_ms": int(edge)})
+
+
+@hookimpl
+def extra_template_vars(
+    datasette: Any, request: Any, view_name: str, database: str, table: str
+) -> Callable[[], Awaitable[Mapping[str, Any]]] | None:
+    """``pages`` for readings, newest first: the addresses of the later and the newest ones."""
+    if view_name != "table" or (database, table) != ("tmon", "readings"):
+        return None
+
+    async def variables() -> Mapping[str, Any]:
+        sort, sort_desc = await _order(datasette, request, database, table)
+        newest_first = not sort and sort_desc == "measured_ms"
+        return {"pages": await _back(datasette, request) if newest_first else None}
+
+    return variables
+
+
+async def _back(datasette: Any, request: Any) -> Mapping[str, str]:
+    """The ways back from a page after the first; ``later`` is left out where it can't be told."""
+    cursor = CURSOR.fullmatch(request.args.get("_next", ""))
+    if cursor is None:
+        return {}
+
+    def address(**arguments: str | None) -> str:
+        path: str = datasette.urls.path(path_with_replaced_args(request, arguments))
+        return path
+
+    newest = address(_next=None, _nocount=None)
+    conditions = list(_conditions(request))
+    if None in conditions:
+        return {"newest": newest}
+    before = await _row_before(datasette, request, cursor, [one for one in conditions if one])
+    later = address(_next=before) if before else newest
+    return {"newest": newest, "later": later}
+
+
+def _conditions(request: Any) -> Iterator[tuple[str, int] | None]:
+    """The page's filters as SQL and its number; None for one that is not among ``FILTERS``."""
+    for name in request.args:
+        if name.startswith("_") and "__" not in name and name != "_where":
+            continue
+        known = FILTERS.fullmatch(name)
+        for value in request.args.getlist(name):
+            if known and INSTANT.fullmatch(value):
+                yield f"{known[1]} {COMPARISONS[known[2]]}", int(value)
+            else:
+                yield None
+
+
+async def _row_before(
+    datasette: Any, request: Any, cursor: re.Match[str], conditions: list[tuple[str, int]]
+) -> str | None:
+    """The cursor of the page that ends with this page's own, found in the index backwards.
+
+    None when that is the first page.
+    """
+    where = "".join(f" and {sql} :p{place}" for place, (sql, _) in enumerate(conditions))
+    found = await datasette.get_database("tmon").execute(
+        "select measured_ms, sensor from readings where measured_ms >= :ms"
+        f" and (measured_ms > :ms or sensor <= :sensor){where}"
+        " order by measured_ms, sensor desc limit 1 offset :size",
+        {
+            **{f"p{place}": number for place, (_, number) in enumerate(conditions)},
+            "ms": int(cursor[1]),
+            "sensor": int(cursor[2]),
+            "size": _page_size(datasette, request),
+        },
+    )
+    row = found.first()
+    return f"{row['measured_ms']},{row['sensor']},{row['measured_ms']}" if row else None
+
+
+def _page_size(datasette: Any, request: Any) -> int:
+    """Readings on a page, as Datasette takes ``_size``, which it has checked by now."""
+    asked = request.args.get("_size") or datasette.setting("default_page_size")
+    return int(datasette.setting("max_returned_rows") if asked == "max" else asked)
 
 
 async def _order(datasette: Any, request: Any, database: str, table: str) -> tuple[Any, Any]:

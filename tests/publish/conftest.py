@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from playwright.sync_api import Browser
 
 from ingest.schema import open_database
+from tests.publish.browsing import chromium
 from tests.publish.published import Serve, Site, fill, served
 
 
@@ -28,3 +30,9 @@ def site(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
     with open_database(path, create=True) as db:
         fill(db)
     return serve(path)
+
+
+@pytest.fixture(scope="module")  # while it runs, no test can have an event loop of its own
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running

@@ -21,10 +21,32 @@ def test_a_value_without_a_unit_is_plain(site: Site) -> None:
 
 
 @pytest.mark.parametrize("table", ["readings", "hourly", "daily", "latest"])
-def test_a_sensor_is_its_label_and_leads_to_its_readings(site: Site, table: str) -> None:
+def test_a_sensor_is_its_name_and_leads_to_its_page(site: Site, table: str) -> None:
     page = site.get(f"/tmon/{table}", sensor="1").text
-    assert '<a href="/tmon/readings?sensor=1">attic temperature</a>' in page
+    assert '<a href="/node/attic/temperature">attic temperature</a>' in page
     assert "°C</span>" in page
+
+
+@pytest.mark.parametrize("table", ["readings", "hourly", "daily"])
+def test_a_table_can_be_narrowed_to_one_sensor(site: Site, table: str) -> None:
+    narrowing = f'class="only" href="/tmon/{table}?sensor=2" aria-label="only basement temperature"'
+    assert narrowing in site.get(f"/tmon/{table}", _where="sensor = 2").text
+    assert 'class="only"' not in site.get(f"/tmon/{table}", sensor="2").text
+    assert site.rows(f"/tmon/{table}", sensor="2")
+
+
+def test_a_node_leads_to_its_page(site: Site) -> None:
+    assert '<a href="/node/attic">attic</a>' in site.get("/tmon/latest").text
+
+
+def test_a_name_with_a_slash_leads_to_its_page(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "tmon.db"
+    with open_database(path, create=True) as db:
+        fill(db)
+        db.execute("update sensors set name = 'roof/air:1' where id = 1")
+    assert (
+        'href="/node/attic/roof/air:1">attic roof/air:1</a>' in serve(path).get("/tmon/latest").text
+    )
 
 
 def test_an_instant_is_readable_and_leads_to_its_reading(site: Site) -> None:

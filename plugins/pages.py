@@ -1,0 +1,20 @@
+"""The pages for people: home, nodes and sensors, and what tells machines of them.
+
+Datasette loads single files; what these pages are made of is the package beside
+this one, whose modules each have hooks of their own.
+"""
+
+import sys
+from pathlib import Path
+
+from datasette.plugins import pm
+
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.append(HERE)
+
+from tmon_pages import dataset, home, node  # noqa: E402
+
+for _module in (dataset, home, node):
+    if not pm.is_registered(_module):
+        pm.register(_module)

@@ -1,0 +1,117 @@
+// One chart: lines with a band from low to high, gaps as gaps, values under the cursor.
+
+import { converted, instant, quantity, shownUnit, tick } from "./format.js";
+
+const HEIGHT = 300;
+
+// What uPlot draws: one column of times, and for each line its values, then its lows and highs.
+// Where a line has no point at another's time it is undefined, which is passed over; a gap is null.
+export function columns(lines, stepMs, convert) {
+  const times = new Set();
+  const own = lines.map(({ points, gap_ms: gapMs }) => {
+    const rows = new Map();
+    let last = null;
+    for (const [start, mean, low, high] of points) {
+      const time = start + stepMs / 2;
+      if (last !== null && time - last > gapMs) rows.set((time + last) / 2, [null, null, null]);
+      rows.set(time, [mean, low ?? mean, high ?? mean].map(convert));
+      last = time;
+    }
+    for (const time of rows.keys()) times.add(time);
+    return rows;
+  });
+  const sorted = [...times].sort((a, b) => a - b);
+  const data = [sorted];
+  for (const rows of own) {
+    for (const place of stepMs ? [0, 1, 2] : [0]) {
+      data.push(sorted.map((time) => rows.get(time)?.[place]));
+    }
+  }
+  return data;
+}
+
+function colour(element, name) {
+  return getComputedStyle(element).getPropertyValue(name).trim();
+}
+
+// A colour of the page, with so much of it seen.
+function tint(element, name, share) {
+  return `color-mix(in srgb, ${colour(element, name)} ${share * 100}%, transparent)`;
+}
+
+function series(figure, lines, stepMs) {
+  const few = lines.every(({ points }) => points.length <= 60);
+  const found = [{}];
+  const bands = [];
+  lines.forEach((line, place) => {
+    const stroke = colour(figure, `--c${place % 8}`);
+    found.push({ label: line.name, stroke, width: 1.6, points: few ? { show: true, size: 4, fill: stroke } : {} });
+    if (stepMs) {
+      const edge = { stroke: "transparent", width: 0, points: { show: false } };
+      bands.push({ series: [found.length + 1, found.length], fill: tint(figure, `--c${place % 8}`, 0.2) });
+      found.push({ ...edge }, { ...edge });
+    }
+  });
+  return { series: found, bands };
+}
+
+// Draws into a figure in place of what is there. Returns the uPlot, whose `destroy` ends it.
+export function draw(figure, view, chart, chosen, { zoomed, reset }) {
+  const plot = figure.querySelector(".plot");
+  const readout = figure.querySelector(".readout");
+  const unit = shownUnit(chart.unit, chosen);
+  const convert = (value) => converted(value, chart.unit, chosen);
+  const axis = {
+    stroke: colour(figure, "--soft"), font: "12px system-ui, sans-serif",
+    grid: { stroke: colour(figure, "--line"), width: 1 }, ticks: { show: false },
+  };
+  const tell = (u) => {
+    const index = u.cursor.idx;
+    if (index == null) {
+      readout.textContent = "";
+      return;
+    }
+    const each = chart.lines.map((line, place) => {
+      const at = u.data[1 + place * (view.step_ms ? 3 : 1)][index];
+      if (at == null) return null;
+      const told = quantity(at, unit, {});
+      return chart.lines.length > 1 ? `${line.name} ${told}` : told;
+    }).filter(Boolean);
+    const from = u.data[0][index] - view.step_ms / 2;
+    readout.textContent = each.length ? `${instant(from, chosen, !view.step_ms)}  ${each.join(", ")}` : "";
+  };
+  const { series: all, bands } = series(figure, chart.lines, view.step_ms);
+  const options = {
+    width: plot.clientWidth, height: HEIGHT, ms: 1, legend: { show: false },
+    series: all, bands, pxAlign: 0, padding: [10, 12, 0, 0],
+    tzDate: (ms) => (chosen.utc ? window.uPlot.tzDate(new Date(ms), "Etc/UTC") : new Date(ms)),
+    scales: { x: { range: [view.from_ms, view.to_ms] } },
+    axes: [
+      { ...axis, size: 28, gap: 6, values: (_, all, __, ___, stepMs) => all.map((ms) => tick(ms, stepMs, chosen)) },
+      { ...axis, size: 50, values: (_, all) => all.map((value) => String(+value.toPrecision(6)).replace("-", "−")) },
+    ],
+    cursor: {
+      sync: { key: "tmon" }, drag: { x: true, y: false, setScale: false },
+      bind: { dblclick: () => () => reset() },
+    },
+    hooks: {
+      setCursor: [tell],
+      setSelect: [(u) => {
+        if (u.select.width < 5) return;
+        const [from, to] = [u.select.left, u.select.left + u.select.width].map((x) => u.posToVal(x, "x"));
+        zoomed(Math.round(from), Math.round(to));
+      }],
+    },
+  };
+  const drawn = new window.uPlot(options, columns(chart.lines, view.step_ms, convert), plot);
+  figure.querySelector(".drawing")?.remove();
+  figure.querySelector(".unit").textContent = unit;
+  const resized = new ResizeObserver(() => drawn.setSize({ width: plot.clientWidth, height: HEIGHT }));
+  resized.observe(plot);
+  const { destroy } = drawn;
+  drawn.destroy = () => {
+    resized.disconnect();
+    destroy.call(drawn);
+  };
+  return drawn;
+}

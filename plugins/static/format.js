@@ -1,0 +1,78 @@
+// Values and times as people read them.
+
+const DECIMALS = { "°C": 1, "°F": 1, "%": 1, hPa: 1, lx: 0, V: 2 };
+const SPANS = [[2 * 86400, 86400, "d"], [2 * 3600, 3600, "h"], [60, 60, "min"]];
+
+export function converted(value, unit, { fahrenheit }) {
+  return fahrenheit && unit === "°C" && value != null ? (value * 9) / 5 + 32 : value;
+}
+
+export function shownUnit(unit, { fahrenheit }) {
+  return fahrenheit && unit === "°C" ? "°F" : unit || "";
+}
+
+export function quantity(value, unit, chosen) {
+  if (value == null) return "";
+  const shown = shownUnit(unit, chosen);
+  const number = converted(value, unit, chosen);
+  const large = Math.abs(number) >= 1e6 && Math.abs(number) < 1e12;
+  const decimals = DECIMALS[shown] ?? (large ? 0 : undefined);
+  const text = decimals === undefined ? String(+number.toPrecision(6)) : number.toFixed(decimals);
+  return `${text}\u00a0${shown}`.trim();
+}
+
+export function age(seconds) {
+  const [, length, name] = SPANS.find(([from]) => seconds >= from) || [0, 1, "s"];
+  return `${Math.max(0, Math.round(seconds / length))} ${name}`;
+}
+
+const formats = {};
+
+function format(options, utc) {
+  const key = JSON.stringify([options, utc]);
+  formats[key] ||= new Intl.DateTimeFormat("en-GB", {
+    ...options, hourCycle: "h23", timeZone: utc ? "UTC" : undefined,
+  });
+  return formats[key];
+}
+
+const DAY = { year: "numeric", month: "2-digit", day: "2-digit" };
+const MINUTE = { hour: "2-digit", minute: "2-digit" };
+
+function parts(ms, options, utc) {
+  const found = format(options, utc).formatToParts(ms);
+  return Object.fromEntries(found.map(({ type, value }) => [type, value]));
+}
+
+// An instant like 2026-11-22 12:00, in the zone that was chosen.
+export function instant(ms, { utc }, seconds = false) {
+  const options = { ...DAY, ...MINUTE, ...(seconds ? { second: "2-digit" } : {}) };
+  const at = parts(ms, options, utc);
+  return `${at.year}-${at.month}-${at.day} ${at.hour}:${at.minute}${seconds ? `:${at.second}` : ""}`;
+}
+
+// What an axis says at an instant: a year, a date or a time, as its steps are long.
+export function tick(ms, stepMs, { utc }) {
+  const at = parts(ms, { ...DAY, ...MINUTE }, utc);
+  const midnight = at.hour === "00" && at.minute === "00";
+  if (stepMs < 86_400_000 && !midnight) return `${at.hour}:${at.minute}`;
+  const { day, month } = parts(ms, { day: "numeric", month: "short" }, utc);
+  if (stepMs < 20 * 86_400_000) return `${day} ${month}`;
+  return at.month === "01" ? at.year : month;
+}
+
+export function zoneName({ utc }) {
+  return utc ? "UTC" : parts(Date.now(), { timeZoneName: "short" }, false).timeZoneName;
+}
+
+// Put all times, ages and values of a part of the page into what was chosen.
+export function localize(root, chosen) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    time.textContent = instant(Date.parse(time.dateTime), chosen, true);
+  }
+  for (const zone of root.querySelectorAll("[data-zone]")) zone.textContent = zoneName(chosen);
+  for (const value of root.querySelectorAll(".quantity[title]")) {
+    const [number, unit] = value.title.split(" ");
+    if (unit === "°C") value.textContent = quantity(+number, unit, chosen);
+  }
+}

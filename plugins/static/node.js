@@ -1,0 +1,120 @@
+// A node's page: charts that can be zoomed, choices, and new readings as they arrive.
+
+import { choices, choose } from "./choices.js";
+import { draw } from "./chart.js";
+import { age, localize, quantity } from "./format.js";
+
+const FRESH_EVERY_MS = 10_000;
+
+let drawn = [];
+let view = null;
+let home = null; // the address before the first zoom
+
+async function get(url) {
+  const answer = await fetch(url, { cache: "no-store" });
+  if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
+  return answer.json();
+}
+
+function drawAll() {
+  for (const one of drawn) one.destroy();
+  const chosen = choices();
+  drawn = [...document.querySelectorAll(".chart")].map((figure) =>
+    draw(figure, view, view.charts[+figure.dataset.place], chosen, {
+      zoomed: (from, to) => {
+        home ||= location.href;
+        const iso = (ms) => new Date(ms).toISOString();
+        go(changed({ range: null, from: iso(from), to: iso(to) }));
+      },
+      reset: () => {
+        if (home) go(home);
+        home = null;
+      },
+    }),
+  );
+  localize(document, chosen);
+  for (const button of document.querySelectorAll("[data-choice]")) {
+    const on = button.dataset.choice === "unit" ? chosen.fahrenheit : chosen.utc;
+    button.setAttribute("aria-pressed", on);
+  }
+  for (const group of document.querySelectorAll(".choices")) group.hidden = false;
+}
+
+// This page's address with other parameters.
+function changed(parameters) {
+  const address = new URL(location.href);
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value === null) address.searchParams.delete(name);
+    else address.searchParams.set(name, value);
+  }
+  return address.href;
+}
+
+// Another span: its page and its data are fetched together and put in place at once.
+async function go(href, push = true) {
+  const address = new URL(href);
+  const data = `${address.pathname}.json${address.search}`;
+  try {
+    const [page, found] = await Promise.all([fetch(href).then((answer) => answer.text()), get(data)]);
+    const main = new DOMParser().parseFromString(page, "text/html").querySelector("main");
+    if (push) history.pushState(null, "", href);
+    document.querySelector("main").replaceChildren(...main.childNodes);
+    view = found;
+    drawAll();
+  } catch {
+    location.assign(href); // the server's own page says what is wrong
+  }
+}
+
+function newest() {
+  const all = view.charts.flatMap(({ lines }) => lines.flatMap(({ points }) => points.slice(-1)));
+  return Math.max(0, ...all.map(([time]) => time));
+}
+
+async function freshen() {
+  const charts = document.querySelector(".charts");
+  if (document.hidden || !charts || charts.dataset.live !== "1") return;
+  try {
+    const query = new URLSearchParams({ node: view.node, _shape: "objects", _size: "max", _nocount: 1, _ttl: 0 });
+    const { rows } = await get(`${charts.dataset.latest}?${query}`);
+    for (const row of rows) {
+      const cell = document.querySelector(`[data-now="${row.sensor}"]`);
+      if (!cell) continue;
+      const told = document.createElement("span");
+      told.className = row.silent ? "age silent" : "age";
+      told.textContent = `${age(row.age_s)} ago${row.silent ? ", silent" : ""}`;
+      cell.replaceChildren(`${quantity(row.value, row.unit, choices())} `, told);
+    }
+    const last = Math.max(0, ...rows.map((row) => row.measured_ms));
+    if (last >= newest() + view.step_ms && last > newest()) {
+      view = await get(charts.dataset.url);
+      drawAll();
+    }
+  } catch {
+    // the next time will tell
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-range], a[data-span]");
+  if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+    event.preventDefault();
+    home = null;
+    go(link.href);
+  }
+  const button = event.target.closest("[data-choice]");
+  if (button) {
+    choose(button.dataset.choice, button.getAttribute("aria-pressed") !== "true");
+    drawAll();
+  }
+});
+window.addEventListener("popstate", () => go(location.href, false));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+
+const charts = document.querySelector(".charts");
+if (charts) {
+  view = await get(charts.dataset.url);
+  drawAll();
+  setInterval(freshen, FRESH_EVERY_MS);
+  document.addEventListener("visibilitychange", freshen);
+}

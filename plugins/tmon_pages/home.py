@@ -1,0 +1,167 @@
+"""The home page: every sensor by node, as it is now, or what to do where there is none."""
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+import cells
+from datasette import Response, hookimpl
+from datasette.database import QueryInterrupted
+from markupsafe import Markup
+
+from tmon_pages.board import MOST_SENSORS, MOST_WORDS, Asked, Board, Row, look
+from tmon_pages.spans import iso
+from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, problem
+
+INGEST_PORT = "13117"  # where TMON_PORT says nothing else
+COLUMNS = ("sensor", "measured_ms", "value", "unit", "silent")  # of what makes a page fresh
+
+
+class Line(NamedTuple):
+    """A sensor as its line says it: its values in the unit shown, and exact in its own."""
+
+    id: int
+    name: str
+    href: str
+    silent: int
+    now: str
+    shown_unit: str
+    exact: float
+    unit: str
+    age: str
+    measured_at: str
+    day: tuple[str, str, float, float, str] | None  # low and high, both exact, and the path
+
+
+@hookimpl
+def register_routes() -> list[tuple[str, Any]]:
+    """In place of Datasette's index, which stays at ``/-/``."""
+    return [(r"^/$", show)]
+
+
+async def show(datasette: Any, request: Any) -> Response:
+    """What is asked for, or why that takes too long and where to go from there."""
+    asked = _asked(request)
+    at_ms = now_ms()
+    try:
+        board = await ask(datasette, lambda conn: look(conn, asked, at_ms))
+    except QueryInterrupted:
+        return await _too_slow(datasette, request)
+    context = _context(datasette, request, asked, board)
+    drawn = Markup(_template(datasette, "_home_board.html").render(context, at_ms=at_ms))  # noqa: S704
+    told = {"board": drawn, "first": context["first"]}
+    return await page(datasette, request, "home.html", told)
+
+
+def _template(datasette: Any, name: str) -> Any:
+    """A template that waits for nothing: 1,000 sensors are written in a third of the time."""
+    return _plain(datasette.get_jinja_environment()).get_template(name)
+
+
+@cache
+def _plain(env: Any) -> Any:
+    return env.overlay(enable_async=False)
+
+
+def _asked(request: Any) -> Asked:
+    words = (request.args.get("q") or "").split()[:MOST_WORDS]
+    silent_first = request.args.get("sort") == "silent"
+    after = "" if silent_first else request.args.get("after") or ""
+    return Asked(words, after, silent_first)
+
+
+async def _too_slow(datasette: Any, request: Any) -> Response:
+    told = "There are too many sensors here to look through all of them in time."
+    tables = datasette.urls.database(PUBLISHED_AS)
+    links = {
+        "Silent nodes, those heard longest ago": f"{tables}/silent_nodes",
+        "All sensors by name": datasette.urls.instance(),
+    }
+    return await problem(datasette, request, 400, told, links)
+
+
+def _context(datasette: Any, request: Any, asked: Asked, board: Board) -> dict[str, Any]:
+    """What the template is given."""
+    fahrenheit = request.args.get("unit") == "F"
+    node_url = datasette.urls.path("/node/")
+    whole = not (board.more or asked.words or asked.after)
+    last = board.groups[-1].node if board.groups else ""
+    return {
+        "urls": datasette.urls,
+        "asked": asked,
+        "q": request.args.get("q") or "",
+        "board": board,
+        "silent": sum(row.silent for row in board.rows),
+        "fahrenheit": fahrenheit,
+        "whole": whole,
+        "groups": [
+            (group, [_line(row, node_url, fahrenheit=fahrenheit) for row in group.rows])
+            for group in board.groups
+        ],
+        "most": MOST_SENSORS,
+        "latest_url": _latest_url(datasette, board.rows, whole=whole),
+        "by_name_url": _changed(datasette, request, sort=None, after=None),
+        "silent_url": _changed(datasette, request, sort="silent", after=None),
+        "more_url": _changed(datasette, request, after=last, sort=None),
+        "first": whole and not board.rows,
+        "ingest_url": _ingest_url(datasette, request),
+    }
+
+
+def _line(row: Row, node_url: str, *, fahrenheit: bool) -> Line:
+    converted = fahrenheit and row.unit == "°C"
+    unit = "°F" if converted else row.unit
+
+    def figure(value: float) -> str:
+        value = value * 9 / 5 + 32 if converted else value
+        return cells.rounded(value, unit)
+
+    day = row.day
+    return Line(
+        row.id,
+        row.name,
+        f"{node_url}{quote(row.node)}/{quote(row.name)}",
+        row.silent,
+        figure(row.value),
+        unit or "",
+        row.value,
+        row.unit or "",
+        _age(row.age_s),
+        iso(row.measured_ms),
+        day and (figure(day.low), figure(day.high), *day),
+    )
+
+
+def _age(seconds: int) -> str:
+    """Seconds as ``45 s``, ``3 min``, ``5 h`` or ``12 d``."""
+    length_s, name = next(
+        ((length_s, name) for from_s, length_s, name in cells.SPANS if seconds >= from_s), (1, "s")
+    )
+    return f"{seconds / length_s:.0f} {name}"
+
+
+def _latest_url(datasette: Any, rows: Sequence[Row], *, whole: bool) -> str:
+    """Where the newest readings of this page's sensors are as data."""
+    query = [
+        *(("_col", column) for column in COLUMNS),
+        *(("_shape", "arrays"), ("_nocount", "1"), ("_ttl", "0"), ("_size", "max")),
+    ]
+    if not whole:
+        query.append(("sensor__in", ",".join(str(row.id) for row in rows)))
+    return f"{datasette.urls.table(PUBLISHED_AS, 'latest')}.json?{urlencode(query, safe=',')}"
+
+
+def _changed(datasette: Any, request: Any, **parameters: str | None) -> str:
+    """This page's address with some parameters changed."""
+    told = {name: request.args.get(name) for name in request.args}
+    query = {name: text for name, text in {**told, **parameters}.items() if text}
+    return f"{datasette.urls.instance()}?{urlencode(query)}"
+
+
+def _ingest_url(datasette: Any, request: Any) -> str:
+    """Where nodes send to: this host, on ingest's own port."""
+    host = urlsplit(address(datasette, request)).hostname or "localhost"
+    port = os.environ.get("TMON_PORT") or INGEST_PORT
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,194 @@
+"""A node's page and a sensor's: what it measured in a span of time, as a picture and in numbers."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote, urlencode
+
+from datasette import Response, hookimpl
+from datasette.database import QueryInterrupted
+
+from tmon_pages import svg
+from tmon_pages.points import Line, Sensor, parameters
+from tmon_pages.spans import FIRST_MS, IN_WORDS, NAMES, NoSuchSpan, Span, iso, moved
+from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, problem
+from tmon_pages.view import Asked, Unknown, View, look
+
+PICTURE = {"width": 720, "height": 300}
+
+_NODE = r"/node/(?P<node>[^/.]+)"
+
+
+@hookimpl
+def register_routes() -> list[tuple[str, Any]]:
+    """The page of a node, and of one of its sensors, also as data and as a picture."""
+    return [
+        (rf"{_NODE}(?P<form>\.json)?$", show),
+        (rf"{_NODE}/(?P<sensor>.+?)(?P<form>\.json|\.svg)?$", show),
+    ]
+
+
+async def show(datasette: Any, request: Any) -> Response:
+    """What is asked for, or what is wrong with it and where to go from there."""
+    told = {name: unquote(text) for name, text in request.url_vars.items() if text}
+    asked = Asked(told["node"], told.get("sensor"), _arguments(request))
+    here = datasette.urls.path(f"/node/{told['node']}")
+    try:
+        view = await ask(datasette, lambda conn: look(conn, asked, now_ms()))
+    except Unknown as error:
+        links = {"All sensors": datasette.urls.instance()}
+        return await problem(datasette, request, 404, str(error), links)
+    except NoSuchSpan as error:
+        links = {IN_WORDS[name]: f"{here}?range={name}" for name in NAMES}
+        return await problem(datasette, request, 400, str(error), links)
+    except QueryInterrupted:
+        told_slow = "These are more readings than can be looked through in time."
+        links = {IN_WORDS["24h"]: f"{here}?range=24h"}
+        return await problem(datasette, request, 400, told_slow, links)
+    form = told.get("form")
+    if form == ".json":
+        return Response.json(_as_json(view), headers={"cache-control": "no-cache"})
+    if form == ".svg":
+        return _as_picture(view)
+    framed = "embed" in request.args
+    template = "embed.html" if framed else "node.html"
+    context = _context(datasette, request, view)
+    return await page(datasette, request, template, context, framed=framed)
+
+
+def _arguments(request: Any) -> dict[str, str]:
+    return {name: request.args.get(name) for name in request.args}
+
+
+def _as_json(view: View) -> dict[str, Any]:
+    """What the chart's script draws; values in their own unit, times in Unix milliseconds."""
+    return {
+        "node": view.node["name"],
+        "from_ms": view.span.start_ms,
+        "to_ms": view.span.end_ms,
+        "range": view.span.name,
+        "resolution": view.resolution.name,
+        "step_ms": view.resolution.step_ms,
+        "charts": [
+            {
+                "unit": chart[0].sensor.unit,
+                "lines": [
+                    {
+                        "sensor": one.sensor.id,
+                        "name": one.sensor.name,
+                        "gap_ms": one.gap_ms,
+                        "points": one.points,
+                    }
+                    for one in chart
+                ],
+            }
+            for chart in view.charts
+        ],
+    }
+
+
+def _as_picture(view: View) -> Response:
+    [chart] = view.charts
+    title = f"{view.node['name']} {chart[0].sensor.name}"
+    picture = svg.picture(title, chart, view.span, **PICTURE)
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    headers = {"content-security-policy": policy, "cache-control": "max-age=60"}
+    return Response(picture, content_type="image/svg+xml; charset=utf-8", headers=headers)
+
+
+def _context(datasette: Any, request: Any, view: View) -> dict[str, Any]:
+    """What the template is given."""
+    fahrenheit = request.args.get("unit") == "F"
+    charts = [[_shown(one, fahrenheit=fahrenheit) for one in chart] for chart in view.charts]
+    chosen = _choices(request)
+    query = urlencode({**view.span.asked, **chosen})
+    path = datasette.urls.path(request.path)
+    return {
+        "view": view,
+        "fahrenheit": fahrenheit,
+        "charts": [
+            {
+                "unit": chart[0].sensor.unit,
+                "names": [one.sensor.name for one in chart],
+                "drawing": svg.drawing(chart, svg.frame(chart, view.span)),
+                "empty": not any(one.points for one in chart),
+            }
+            for chart in charts
+        ],
+        "ranges": [
+            {
+                "name": name,
+                "in_words": IN_WORDS[name],
+                "href": f"{path}?{urlencode({'range': name, **chosen})}",
+                "current": view.span.name == name,
+            }
+            for name in NAMES
+        ],
+        "moves": [
+            {"name": name, "sign": sign, "href": f"{path}?{urlencode({**to.asked, **chosen})}"}
+            for name, sign, to in _moves(view.span)
+        ],
+        "where_some_are": _where_some_are(view),
+        "data_url": f"{path}.json?{query}",
+        "embed_url": f"{address(datasette, request, request.path)}?{query}&embed",
+        "picture_url": f"{path}.svg?{query}" if view.sensor else None,
+        "selection": _selection(datasette, view),
+        "sql_urls": {row.sensor.id: _sql_url(datasette, row.sensor, view) for row in view.rows},
+        "from_at": iso(view.span.start_ms),
+        "to_at": iso(view.span.end_ms),
+    }
+
+
+def _where_some_are(view: View) -> Span | None:
+    """As long a span that ends with the newest reading, where this one has none."""
+    if any(row.summary.n for row in view.rows) or view.past.last_ms is None:
+        return None
+    end_ms = view.past.last_ms + 1
+    return Span(max(FIRST_MS, end_ms - view.span.length_ms), end_ms)
+
+
+def _moves(span: Span) -> Iterator[tuple[str, str, Span]]:
+    """Where one can go from a span, without a mouse and without scripts."""
+    yield "Earlier", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", moved(span, -0.5)
+    yield "Later", "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}", moved(span, 0.5)
+    yield "Closer", "+", moved(span, 0, times=0.5)
+    yield "Wider", "\N{MINUS SIGN}", moved(span, 0, times=2)
+
+
+def _choices(request: Any) -> dict[str, str]:
+    """What an address tells beside the span, as it goes on in links."""
+    names = ("unit", "utc", "resolution")
+    return {name: request.args.get(name) for name in names if name in request.args}
+
+
+def _shown(one: Line, *, fahrenheit: bool) -> Line:
+    """A line in the unit that the visitor chose."""
+    if not fahrenheit or one.sensor.unit != "°C":
+        return one
+    points = [
+        (point[0], *(value * 9 / 5 + 32 for value in point[1:4]), *point[4:])
+        for point in one.points
+    ]
+    return one._replace(sensor=one.sensor._replace(unit="°F"), points=points)
+
+
+def _selection(datasette: Any, view: View) -> dict[str, str]:
+    """Where this selection's readings are as a table, as CSV and as JSON."""
+    query = urlencode(
+        {
+            "sensor__in": ",".join(str(row.sensor.id) for row in view.rows),
+            "measured_ms__gte": view.span.start_ms,
+            "measured_ms__lt": view.span.end_ms,
+        }
+    )
+    readings = datasette.urls.table(PUBLISHED_AS, "readings")
+    return {
+        "table": f"{readings}?{query}",
+        "csv": f"{readings}.csv?{query}&_labels=on&_dl=on",
+        "json": f"{readings}.json?{query}&_shape=objects",
+    }
+
+
+def _sql_url(datasette: Any, sensor: Sensor, view: View) -> str:
+    """The SQL that gave a line its points, to look at and change."""
+    query = urlencode({"sql": view.resolution.sql, **parameters(sensor, view.span)})
+    return f"{datasette.urls.database(PUBLISHED_AS)}/-/query?{query}"

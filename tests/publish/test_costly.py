@@ -1,0 +1,30 @@
+"""What takes too long says so, and leads to what does not."""
+
+from html import unescape
+
+from tests.publish.published import Site
+
+ENDLESS = "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
+
+
+def test_sql_that_takes_too_long_is_there_to_be_changed(site: Site) -> None:
+    answer = site.get("/tmon/-/query", sql=ENDLESS)
+    assert answer.status_code == 400
+    assert "This takes longer than a query may." in answer.text
+    assert f'name="sql" rows="2">{ENDLESS}</textarea>' in unescape(answer.text)
+
+
+def test_a_table_that_takes_too_long_leads_to_its_newest_rows(site: Site) -> None:
+    answer = site.get("/tmon/readings", _where=f"({ENDLESS}) > 0", sensor="1")
+    assert answer.status_code == 400
+    assert "This takes longer than a query may." in answer.text
+    assert ">The last 24 hours alone</a>" in answer.text
+    assert "measured_ms__gte=" in answer.text
+    assert "sensor=1" in unescape(answer.text)
+
+
+def test_programs_are_told_in_one_sentence(site: Site) -> None:
+    answer = site.ask(ENDLESS)
+    assert answer.status_code == 400
+    assert set(answer.json()) >= {"ok", "error", "status"}
+    assert "sql" not in answer.json()

@@ -1,0 +1,239 @@
+"""A node's page in a real browser: values, zoom, choices, and what arrives meanwhile."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from ingest.schema import open_database
+from tests.publish.browsing import (
+    PHONE,
+    looks,
+    scrolls_sideways,
+    violations,
+    visit,
+)
+from tests.publish.published import HOUR_MS, MARCH_MS, Serve, Site, fill
+from tests.station import tmon
+
+DATA = Path(__file__).parents[2] / "data" / "ambient_temperature.csv"
+PAGES = (
+    "/node/attic",
+    "/node/basement",
+    "/node/basement?range=7d&unit=F&utc=1",
+    "/node/basement/temperature?embed",
+    "/node/cellar",
+    "/node/nobody",
+    "/node/attic?range=9d",
+)
+
+
+@pytest.fixture(scope="module")
+def office(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The real data: hourly, in °F, with gaps of up to seven days."""
+    folder = tmp_path_factory.mktemp("office")
+    flags = ("--node", "office", "--time", "timestamp", "--value", "value=temperature:°F")
+    imported = tmon(folder, "import", str(DATA), *flags)
+    assert imported.returncode == 0, imported.stderr
+    return serve(folder / "tmon.db")
+
+
+def plot(page: Page) -> Any:
+    """Where the lines are: x, y, width and height."""
+    box = page.locator(".u-over").bounding_box()
+    assert box
+    return box
+
+
+def drawn(page: Page) -> None:
+    page.wait_for_selector(".chart canvas")
+
+
+@pytest.mark.parametrize(("path", "width", "scheme"), looks(PAGES))
+def test_a_page_has_no_errors_scrolls_not_sideways_and_keeps_nobody_out(
+    browser: Browser, site: Site, path: str, width: int, scheme: Any
+) -> None:
+    # A page that isn't there is an error on the console too, as it should be.
+    expected = "nobody" in path or "9d" in path
+    with visit(browser, width, color_scheme=scheme, may_fail=expected) as page:
+        page.goto(site.url + path)
+        if page.query_selector(".chart"):
+            drawn(page)
+        assert not scrolls_sideways(page)
+        assert violations(page) == []
+        assert page.title() != "hit"
+
+
+def test_the_cursor_tells_the_values_that_sql_gives(browser: Browser, site: Site) -> None:
+    with visit(browser) as page:
+        page.goto(f"{site.url}/node/attic?from=2024-03-01&to=2024-03-02&utc=1")
+        drawn(page)
+        box = plot(page)
+        hour = 14
+        page.mouse.move(box["x"] + box["width"] * hour / 24, box["y"] + 50)
+        told = page.locator(".readout").inner_text()
+        [value] = site.values(
+            "select value from readings where sensor = 1"
+            f" and measured_ms = {MARCH_MS + hour * HOUR_MS}"
+        )
+        assert told == f"2024-03-01 14:00:00  {value:.1f}\N{NO-BREAK SPACE}°C"
+
+
+def test_dragging_zooms_in_the_address_too_and_double_click_goes_back(
+    browser: Browser, site: Site
+) -> None:
+    with visit(browser) as page:
+        page.goto(f"{site.url}/node/attic?from=2024-03-01&to=2024-03-05&utc=1")
+        drawn(page)
+        before = page.url
+        box = plot(page)
+        page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60, steps=5)
+        page.mouse.up()
+        page.wait_for_url("**from=2024-03-0*T*")
+        expect(page.locator("h2").first).to_contain_text("2024-03-02")
+        page.locator(".u-over").dblclick()
+        page.wait_for_url(before)
+
+
+def test_an_address_that_was_copied_shows_the_same_picture(browser: Browser, site: Site) -> None:
+    with visit(browser) as page:
+        page.goto(f"{site.url}/node/basement")
+        drawn(page)
+        page.get_by_role("link", name="7 d").click()
+        page.wait_for_url("**range=7d**")
+        page.get_by_role("button", name="°F").click()
+        page.get_by_role("button", name="UTC").click()
+        shared, shown = page.url, page.locator("table.numbers").first.inner_text()
+    with visit(browser, timezone_id="Asia/Tokyo") as page:
+        page.goto(shared)
+        drawn(page)
+        assert "70.6\N{NO-BREAK SPACE}°F" in shown
+        assert page.locator(".ranges [aria-current]").inner_text() == "7 d"
+        assert page.get_by_role("button", name="UTC").get_attribute("aria-pressed") == "true"
+        assert "70.6\N{NO-BREAK SPACE}°F" in page.locator("table.numbers").first.inner_text()
+
+
+def test_what_was_chosen_is_remembered_and_told_by_the_address(
+    browser: Browser, site: Site
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{site.url}/node/basement")
+    drawn(page)
+    page.get_by_role("button", name="°F").click()
+    page.goto(f"{site.url}/node/attic")
+    page.wait_for_url("**unit=F**")
+    drawn(page)
+    assert page.locator(".unit").inner_text() == "°F"
+    page.get_by_role("button", name="°F").click()
+    assert page.locator(".unit").inner_text() == "°C"
+    context.close()
+
+
+def test_times_are_in_the_viewers_zone_or_in_utc(browser: Browser, site: Site) -> None:
+    with visit(browser, timezone_id="Asia/Tokyo") as page:
+        page.goto(f"{site.url}/node/basement")
+        drawn(page)
+        heard = page.locator(".facts time")
+        local = heard.inner_text()
+        page.get_by_role("button", name="UTC").click()
+        assert heard.inner_text() != local
+        assert (
+            heard.inner_text().replace(" ", "T") + "Z"
+            == (heard.get_attribute("datetime") or "")
+            .replace(".000", "")
+            .split(".")[0]
+            .removesuffix("Z")
+            + "Z"
+        )
+
+
+def test_a_reading_that_arrives_appears_at_the_right_edge(
+    browser: Browser, serve: Serve, tmp_path: Path
+) -> None:
+    with open_database(tmp_path / "tmon.db", create=True) as db:
+        fill(db)
+    live = serve(tmp_path / "tmon.db")
+    with visit(browser) as page:
+        page.goto(f"{live.url}/node/basement/load?range=24h")
+        drawn(page)
+        expect(page.locator("[data-now]")).to_contain_text("0.25")
+        with page.expect_response("**/load.json*", timeout=15_000), open_database(live.path) as db:
+            now_ms = int(time.time() * 1000)
+            db.execute("insert into readings values (4, ?, 7.5)", [now_ms])
+        expect(page.locator("[data-now]")).to_contain_text("7.5")
+        page.wait_for_timeout(300)  # until it is drawn
+        box = plot(page)
+        page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 50)
+        assert page.locator(".readout").inner_text().endswith("  7.5")
+
+
+def test_a_gap_of_seven_days_is_a_gap_with_scripts_and_without(
+    browser: Browser, office: Site
+) -> None:
+    span = "from=2014-03-30&to=2014-04-20"
+    with visit(browser, java_script_enabled=False) as page:
+        page.goto(f"{office.url}/node/office?{span}")
+        assert page.locator(".drawing .line").count() == 2
+    with visit(browser) as page:
+        page.goto(f"{office.url}/node/office?{span}&utc=1")
+        drawn(page)
+        box = plot(page)
+        painted = page.evaluate(
+            """([canvas]) => {
+                const [wide, high] = [canvas.width, canvas.height];
+                const { data } = canvas.getContext("2d").getImageData(0, 0, wide, high);
+                const blue = (i) => data[i + 3] > 60 && data[i + 2] > data[i] + 60;
+                return [...Array(wide).keys()].map((x) =>
+                    [...Array(high).keys()].some((y) => blue(4 * (y * wide + x))));
+            }""",
+            [page.locator(".chart canvas").element_handle()],
+        )
+        inside = painted[round(len(painted) * 0.08) : -20]
+        longest = max(len(run) for run in "".join("x" if one else " " for one in inside).split("x"))
+        assert longest > box["width"] * 5 / 21
+        assert sum(inside) > box["width"] * 8 / 21
+
+
+def test_without_scripts_a_page_has_all_that_it_tells(browser: Browser, site: Site) -> None:
+    with visit(browser, PHONE, java_script_enabled=False) as page:
+        page.goto(f"{site.url}/node/attic")
+        assert page.locator(".drawing .line").count() == 2
+        page.get_by_role("link", name="1 y").click()
+        assert "range=1y" in page.url
+        page.get_by_role("link", name="Wider").click()
+        assert "from=" in page.url
+        page.locator("summary", has_text="The chart as a table").click()
+        assert page.locator("details caption").inner_text().startswith("4-weekly means")
+
+
+def test_a_year_is_drawn_soon_after_the_click(browser: Browser, office: Site) -> None:
+    """Not a benchmark (that is `make bench`'s): seconds would be felt."""
+    with visit(browser) as page:
+        page.goto(f"{office.url}/node/office?from=2014-05-01&to=2014-05-28")
+        drawn(page)
+        began_s = time.monotonic()
+        page.get_by_role("link", name="all").click()
+        expect(page.locator("h2").first).to_have_text("All readings")
+        drawn(page)
+        assert time.monotonic() - began_s < 3
+
+
+def test_no_more_points_are_sent_than_a_chart_can_show(browser: Browser, office: Site) -> None:
+    with visit(browser) as page:
+        answers: list[Any] = []
+        page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108 - playwright marks it
+        page.goto(f"{office.url}/node/office?range=all")
+        drawn(page)
+        [answer] = [answer for answer in answers if "/node/office.json" in answer.url]
+        points = sum(
+            len(one["points"])
+            for chart in json.loads(answer.text())["charts"]
+            for one in chart["lines"]
+        )
+        assert 300 < points <= 2000
