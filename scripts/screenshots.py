@@ -26,7 +26,7 @@ ARGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-com
 PICTURES = {
     "home": ("/", 1200, 640, "light"),
     "home-dark": ("/", 390, 700, "dark"),
-    "node": ("/node/office?range=30d", 1200, 800, "light"),
+    "node": ("/node/office?range=all", 1200, 800, "light"),
     "node-dark": ("/node/office?range=7d", 390, 800, "dark"),
     "readings": ("/tmon/readings", 1200, 800, "light"),
 }

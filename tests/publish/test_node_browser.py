@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from playwright.sync_api import Browser, Page, expect
 
-from ingest.schema import open_database
 from tests.publish.browsing import (
     PHONE,
     looks,
@@ -16,8 +16,8 @@ from tests.publish.browsing import (
     violations,
     visit,
 )
-from tests.publish.published import HOUR_MS, MARCH_MS, Serve, Site, fill
-from tests.station import tmon
+from tests.publish.published import HOUR_MS, MARCH_MS, Serve, Site
+from tests.station import Process, answers, tmon, wait_for
 
 DATA = Path(__file__).parents[2] / "data" / "ambient_temperature.csv"
 PAGES = (
@@ -153,24 +153,37 @@ def test_times_are_in_the_viewers_zone_or_in_utc(browser: Browser, site: Site) -
         )
 
 
-def test_a_reading_that_arrives_appears_at_the_right_edge(
-    browser: Browser, serve: Serve, tmp_path: Path
+def test_a_reading_that_is_sent_meanwhile_appears_at_the_right_edge(
+    browser: Browser, tmp_path: Path
 ) -> None:
-    with open_database(tmp_path / "tmon.db", create=True) as db:
-        fill(db)
-    live = serve(tmp_path / "tmon.db")
-    with visit(browser) as page:
-        page.goto(f"{live.url}/node/basement/load?range=24h")
-        drawn(page)
-        expect(page.locator("[data-now]")).to_contain_text("0.25")
-        with page.expect_response("**/load.json*", timeout=15_000), open_database(live.path) as db:
-            now_ms = int(time.time() * 1000)
-            db.execute("insert into readings values (4, ?, 7.5)", [now_ms])
-        expect(page.locator("[data-now]")).to_contain_text("7.5")
-        page.wait_for_timeout(300)  # until it is drawn
-        box = plot(page)
-        page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 50)
-        assert page.locator(".readout").inner_text().endswith("  7.5")
+    station = Process(tmp_path, "serve", "--port", "0", "--datasette-port", "0")
+    try:
+        urls = station.addresses(2)
+        token = tmon(tmp_path, "token", "get", "cellar").stdout.strip()
+
+        def send(value: float) -> None:
+            headers = {"Authorization": f"Bearer {token}"}
+            reading = {"sensor": "load", "value": value}
+            sent = requests.post(
+                f"{urls['ingest']}/readings", json=reading, headers=headers, timeout=10
+            )
+            assert sent.status_code == 201
+
+        send(0.25)
+        wait_for(lambda: answers(f"{urls['datasette']}/node/cellar"))
+        with visit(browser) as page:
+            page.goto(f"{urls['datasette']}/node/cellar/load")
+            drawn(page)
+            expect(page.locator("[data-now]")).to_contain_text("0.25")
+            with page.expect_response("**/load.json*", timeout=15_000):
+                send(7.5)
+            expect(page.locator("[data-now]")).to_contain_text("7.5")
+            page.wait_for_timeout(300)  # until it is drawn
+            box = plot(page)
+            page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 50)
+            assert page.locator(".readout").inner_text().endswith("  7.5")
+    finally:
+        station.kill()
 
 
 def test_a_gap_of_seven_days_is_a_gap_with_scripts_and_without(
