@@ -92,7 +92,7 @@ def start(folder: Path, path: Path) -> "subprocess.Popen[str]":
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         # Who is a shell's job in the background has it ignored, and so do its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
 
 
