@@ -13,7 +13,7 @@ run: install
 	@sh scripts/run
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check
