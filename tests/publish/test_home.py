@@ -236,13 +236,21 @@ def test_so_many_nodes_without_readings_come_in_pages(serve: Serve, tmp_path: Pa
 
 
 @pytest.fixture
-def hurried(many: Site, tmp_path: Path) -> Iterator[Site]:
-    """A station whose time is up before all sensors have been looked at."""
+def hurried(tmp_path: Path) -> Iterator[Site]:
+    """60,000 sensors, and a time limit that is up before all have been looked at."""
     path = tmp_path / "tmon.db"
-    with sqlite3.connect(many.path) as db:
-        db.execute("vacuum into ?", (str(path),))
-    sqlite3.connect(path).execute("pragma journal_mode = wal")
-    (tmp_path / "datasette.yml").write_text("settings:\n  sql_time_limit_ms: 3\n")
+    with open_database(path, create=True) as db, db.atomic():
+        db.execute("insert into nodes (name, uid, created_ms) values ('n', 'u', 0)")
+        db.execute(
+            """
+            with recursive counted (i) as (
+                select 1 union all select i + 1 from counted limit 60000
+            )
+            insert into sensors (node, name) select 'n', i from counted
+            """
+        )
+        db.execute("insert into readings (sensor, measured_ms, value) select id, 0, 1 from sensors")
+    (tmp_path / "datasette.yml").write_text("settings:\n  sql_time_limit_ms: 60\n")
     with served(path) as site:
         yield site
 
