@@ -25,8 +25,8 @@ from ingest.schema import open_database
 from tests.station import Station, running, station_in_thread
 
 
-def raw(url: str, *parts: bytes, pause_s: float = 0.0) -> bytes:
-    """What the server answers to bytes sent in parts, until it closes or a second passes."""
+def raw(url: str, *parts: bytes, pause_s: float = 0.0, patience_s: float = 1.0) -> bytes:
+    """What the server answers to bytes sent in parts, until it closes or is silent for so long."""
     address = urlsplit(url)
     with socket.create_connection((str(address.hostname), int(address.port or 0))) as sock:
         for part in parts:
@@ -35,7 +35,7 @@ def raw(url: str, *parts: bytes, pause_s: float = 0.0) -> bytes:
             except (BrokenPipeError, ConnectionResetError):
                 break
             time.sleep(pause_s)
-        sock.settimeout(1)
+        sock.settimeout(patience_s)
         return _everything(sock)
 
 
@@ -236,7 +236,8 @@ def test_an_answer_under_way_goes_before_a_refusal(station: Station) -> None:
         db.execute("begin immediate")
         unlock = threading.Timer(0.5, db.execute, ["rollback"])
         unlock.start()
-        answer = raw(station.url, head.encode() + body, b"garbage\r\n\r\n", pause_s=0.2)
+        parts = (head.encode() + body, b"garbage\r\n\r\n")
+        answer = raw(station.url, *parts, pause_s=0.2, patience_s=15)
         unlock.join()
     assert answer.count(b"HTTP/1.1") == 1
     assert b" 201 " in answer.splitlines()[0]
