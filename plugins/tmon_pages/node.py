@@ -9,7 +9,7 @@ from datasette.database import QueryInterrupted
 
 from tmon_pages import svg
 from tmon_pages.points import Line, Sensor, parameters
-from tmon_pages.spans import FIRST_MS, IN_WORDS, NAMES, NoSuchSpan, Span, iso, moved
+from tmon_pages.spans import FIRST_MS, IN_WORDS, NAMES, NoSuchSpan, Span, moved
 from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, problem
 from tmon_pages.view import Asked, Unknown, View, look
 
@@ -133,8 +133,6 @@ def _context(datasette: Any, request: Any, view: View) -> dict[str, Any]:
         "picture_url": f"{path}.svg?{query}" if view.sensor else None,
         "selection": _selection(datasette, view),
         "sql_urls": {row.sensor.id: _sql_url(datasette, row.sensor, view) for row in view.rows},
-        "from_at": iso(view.span.start_ms),
-        "to_at": iso(view.span.end_ms),
     }
 
 

@@ -92,11 +92,6 @@ def drawing(lines: Sequence[Line], within: Frame) -> Markup:
     )
 
 
-def sparkline(points: Iterable[tuple[float, float]], gap: float) -> str:
-    """The ``d`` of a path through points in their own units, broken where they are far apart."""
-    return " ".join("M" + " L".join(f"{x:g},{y:g}" for x, y in run) for run in _runs(points, gap))
-
-
 def _line(line: Line, within: Frame, place: int) -> Iterator[Markup]:
     """The band from low to high, and the line; the place among others gives the colour."""
 
