@@ -13,13 +13,13 @@ VENV_PYTHON = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
 
 if __name__ == "__main__":
     try:
-        from ingest import cli
+        from ingest import cli, options
     except ModuleNotFoundError:
         if not VENV_PYTHON.exists() or sys.prefix == str(VENV_PYTHON.parent.parent):
             sys.exit("tmon isn't installed here yet: run `make install`")
         os.execv(VENV_PYTHON, [str(VENV_PYTHON), *sys.argv])  # noqa: S606 - our own interpreter
 
-    manage = cli.Commands(
+    manage = options.Commands(
         help=__doc__,
         commands={
             **cli.main.commands,

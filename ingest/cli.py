@@ -1,81 +1,23 @@
 """The commands: they print, and decide nothing."""
 
-import json
 import logging
-import os
-import sys
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
 
 import click
-from tabulate import tabulate
 
 from ingest import history, nodes, tokens
-from ingest.errors import TmonError
-from ingest.schema import RefusedDatabase, open_database, sqlite3
-from ingest.settings import SETTINGS, InvalidSettings, Settings
-
-F = TypeVar("F", bound=Callable[..., Any])
-DELIBERATE = (
-    TmonError,
-    RefusedDatabase,
-    InvalidSettings,
-    OSError,
-    sqlite3.OperationalError,
+from ingest.options import (
+    Commands,
+    as_json,
+    environ_with,
+    progress_bar,
+    show,
+    station,
+    takes,
+    takes_station,
 )
-
-
-class Commands(click.Group):
-    """Commands whose deliberate errors are one line on stderr, and no traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except DELIBERATE as error:
-            raise click.ClickException(str(error)) from error
-
-
-def takes(*names: str) -> Callable[[F], F]:
-    """Give a command flags for some of the settings; it gets what was given by name."""
-
-    def decorate(command: F) -> F:
-        for setting in reversed([one for one in SETTINGS if one.name in names]):
-            shown = f" [default: {setting.default}]" if setting.default else ""
-            told = f"{setting.help}{shown} [{setting.variable}]"
-            command = click.option(setting.flag, setting.name, metavar="", help=told)(command)
-        return command
-
-    return decorate
-
-
-def environ_with(flags: Mapping[str, str | None]) -> dict[str, str]:
-    """The environment, in which a flag that was given goes before its variable."""
-    given = {f"TMON_{name.upper()}": text for name, text in flags.items() if text is not None}
-    return {**os.environ, **given}
-
-
-def station(flags: Mapping[str, str | None]) -> Settings:
-    """The settings from flags and environment.
-
-    Raises:
-        InvalidSettings: with every problem that there is.
-    """
-    return Settings.load(environ_with(flags))
-
-
-def show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Rows for people as a table, for programs as JSON."""
-    click.echo(json.dumps(rows) if as_json else tabulate(rows, headers="keys", tablefmt="plain"))
-
-
-def progress_bar(length: int) -> Any:
-    """A bar on stderr, where that is a terminal and there is a length to go."""
-    hidden = not (length and sys.stderr.isatty())
-    return click.progressbar(length=length, file=sys.stderr, hidden=hidden)
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="for programs")
-takes_station = takes("db", "secret", "secret_file")
+from ingest.schema import open_database
+from ingest.settings import SERVED
+from watch import commands
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -93,7 +35,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("part", type=click.Choice(["ingest", "datasette"]), required=False)
-@takes(*(setting.name for setting in SETTINGS))
+@takes(*SERVED)
 @click.option("--fds", type=(int, int), hidden=True, help="a socket and a lifeline, handed over")
 def serve(part: str | None, fds: tuple[int, int] | None, **flags: str | None) -> None:
     """Take readings in and publish them, or do just one of the two.
@@ -289,6 +231,12 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
         tally = history.import_table(db, table, recipe, bar.update)
     for line in tally.lines():
         click.echo(line)
+
+
+for command in commands.COMMANDS:
+    main.add_command(command)
+for command in commands.OF_NODE:
+    node.add_command(command)
 
 
 if __name__ == "__main__":

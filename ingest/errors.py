@@ -97,6 +97,10 @@ class UnknownNode(TmonError):
     """No node has that name."""
 
 
+class UnknownSensor(TmonError):
+    """A node has no sensor of that name."""
+
+
 class InvalidName(TmonError):
     """A node's name that the grammar doesn't allow."""
 

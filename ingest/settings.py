@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
 
 class InvalidSettings(Exception):
     """Every problem of the settings, one a line, each with its variable and flag."""
@@ -63,6 +65,19 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _urls(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
 def _rate(text: str) -> float:
     try:
         rate = float(text)
@@ -84,8 +99,21 @@ SETTINGS = (
     Setting("datasette_host", "127.0.0.1", "where Datasette listens", _host),
     Setting("datasette_port", "8001", "Datasette's port", _port),
     Setting("public_url", "", "Datasette's address as others see it, for links", _url),
+    Setting("ingest_url", "", "ingest's address as nodes see it, such as behind a proxy", _url),
     Setting("rate", "0", "readings a second that a node may send; 0: no limit", _rate),
+    Setting(
+        "download_dir", "", "where `tmon backup --publish` puts files to offer", _optional_path
+    ),
+    Setting("log_level", "warning", "debug, info, warning or error", _one_of(*LOG_LEVELS)),
+    Setting("log_format", "text", "text, or json for programs", _one_of("text", "json")),
+    Setting("notify", "", "whom to tell: apprise URLs, with spaces between them", _urls),
+    Setting("mail_to", "root", "whom the machine's own sendmail tells, without those", str),
+    Setting("ping_url", "", "a Healthchecks-style address to ping at each check", _url),
 )
+
+LOGGED = ("log_level", "log_format")
+TOLD = ("notify", "mail_to", "ping_url")
+SERVED = tuple(setting.name for setting in SETTINGS if setting.name not in TOLD)
 
 
 @dataclass(frozen=True)
@@ -100,7 +128,14 @@ class Settings:
     datasette_host: str
     datasette_port: int
     public_url: str
+    ingest_url: str
     rate: float
+    download_dir: Path | None
+    log_level: str
+    log_format: str
+    notify: tuple[str, ...]
+    mail_to: str
+    ping_url: str
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":

@@ -6,7 +6,7 @@ import click
 from sqlite_utils import hookimpl
 
 from ingest import tokens
-from ingest.cli import Commands
+from ingest.options import Commands
 from ingest.settings import Settings
 
 

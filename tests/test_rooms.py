@@ -11,7 +11,10 @@ ROOT = Path(__file__).parent.parent
 # What a module of ingest may import of ours; a new module names its room here.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
-    "schema": set(),
+    "migrations.registry": set(),
+    "migrations.readings": {"migrations.registry"},
+    "migrations.watching": {"migrations.registry"},
+    "schema": {"migrations"},
     "settings": set(),
     "reading": set(),
     "units": {"reading"},
@@ -42,8 +45,18 @@ ROOMS: dict[str, set[str]] = {
     "process": {"app", "http", "publish", "settings", "signals"},
     "serve": {"errors", "process", "schema", "settings", "signals", "tokens", "writer"},
     "history": {"nodes", "reading", "schema", "store", "wire.csv"},
-    "cli": {"errors", "history", "nodes", "schema", "serve", "settings", "tokens"},
-    "sqlite_utils_plugin": {"cli", "settings", "tokens"},
+    "options": {"errors", "schema", "settings"},
+    "cli": {"history", "nodes", "options", "schema", "serve", "settings", "tokens"},
+    "sqlite_utils_plugin": {"options", "settings", "tokens"},
+}
+
+# What watch may import of ingest: across the process line the schema is the contract.
+SHARED = {"errors", "options", "schema", "settings"}
+
+# What a module of watch may import of watch.
+WATCH: dict[str, set[str]] = {
+    "subjects": set(),
+    "commands.params": set(),
 }
 
 
@@ -79,6 +92,27 @@ def test_a_module_imports_only_what_its_room_allows(name: str) -> None:
     assert ours & set(ROOMS) <= ROOMS[name]
 
 
+def test_every_module_of_watch_has_a_room() -> None:
+    assert set(modules("watch")) == set(WATCH)
+
+
+@pytest.mark.parametrize("name", WATCH)
+def test_a_module_of_watch_imports_only_what_its_room_allows(name: str) -> None:
+    found = {*imports(modules("watch")[name])}
+    ours = {module.removeprefix("watch.") for module in found if module.startswith("watch.")}
+    assert ours & set(WATCH) <= WATCH[name]
+    theirs = {module.removeprefix("ingest.") for module in found if module.startswith("ingest.")}
+    assert theirs & set(ROOMS) <= SHARED
+
+
+def test_only_the_commands_know_of_watch() -> None:
+    assert {
+        name
+        for name, path in modules("ingest").items()
+        if any(module.partition(".")[0] == "watch" for module in imports(path))
+    } == {"cli"}
+
+
 @pytest.mark.parametrize("folder", ["client", "plugins"])
 def test_client_and_plugins_import_nothing_of_ours(folder: str) -> None:
     for path in modules(folder).values():
@@ -87,5 +121,5 @@ def test_client_and_plugins_import_nothing_of_ours(folder: str) -> None:
 
 
 def test_modules_stay_small() -> None:
-    for name, path in {**modules("ingest"), **modules("plugins")}.items():
+    for name, path in {**modules("ingest"), **modules("watch"), **modules("plugins")}.items():
         assert len(path.read_text().splitlines()) <= 300, name

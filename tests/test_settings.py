@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from ingest.cli import main
-from ingest.settings import SETTINGS, InvalidSettings, Settings
+from ingest.settings import SERVED, SETTINGS, InvalidSettings, Settings
 
 
 def test_the_defaults() -> None:
@@ -20,7 +20,14 @@ def test_the_defaults() -> None:
         datasette_host="127.0.0.1",
         datasette_port=8001,
         public_url="",
+        ingest_url="",
         rate=0.0,
+        download_dir=None,
+        log_level="warning",
+        log_format="text",
+        notify=(),
+        mail_to="root",
+        ping_url="",
     )
 
 
@@ -41,10 +48,16 @@ def test_every_setting_can_be_set() -> None:
             "TMON_DATASETTE_PORT": "80",
             "TMON_PUBLIC_URL": "https://tmon.example.org/",
             "TMON_RATE": "0.5",
+            "TMON_INGEST_URL": "https://tmon.example.org/ingest/",
+            "TMON_LOG_FORMAT": "json",
+            "TMON_NOTIFY": "mailto://a  ntfy://b\n",
         }
     )
     assert settings.secret == b"s"
     assert settings.public_url == "https://tmon.example.org"
+    assert settings.ingest_url == "https://tmon.example.org/ingest"
+    assert settings.log_format == "json"
+    assert settings.notify == ("mailto://a", "ntfy://b")
     assert (settings.host, settings.port, settings.rate) == ("::1", 0, 0.5)
 
 
@@ -58,6 +71,7 @@ def test_all_problems_are_told_at_once_in_words() -> None:
                 "TMON_DATASETTE_PORT": "-1",
                 "TMON_PUBLIC_URL": "ftp://x",
                 "TMON_RATE": "nan",
+                "TMON_LOG_LEVEL": "loud",
             }
         )
     problems = str(invalid.value).splitlines()
@@ -68,11 +82,15 @@ def test_all_problems_are_told_at_once_in_words() -> None:
         "TMON_DATASETTE_PORT",
         "TMON_PUBLIC_URL",
         "TMON_RATE",
+        "TMON_LOG_LEVEL",
     ]
     assert "'70000' must be a port" in problems[2]
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+SERVED_SETTINGS = [setting for setting in SETTINGS if setting.name in SERVED]
+
+
+@pytest.mark.parametrize("setting", SERVED_SETTINGS, ids=lambda setting: setting.name)
 def test_serve_has_a_flag_for_each(setting: object) -> None:
     shown = CliRunner().invoke(main, ["serve", "--help"]).output
     assert f"{setting.flag} " in shown  # type: ignore[attr-defined]

@@ -1,0 +1,9 @@
+"""The tables, triggers and views, as numbered migrations.
+
+They are the contract between tmon's processes, and the API for whoever
+writes SQL: what a name means here, it means on every page.
+"""
+
+from ingest.migrations import readings as readings
+from ingest.migrations import watching as watching
+from ingest.migrations.registry import migrations as migrations

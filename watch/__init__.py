@@ -1,0 +1,1 @@
+"""The watching process, and the care of what is kept."""
