@@ -2,6 +2,8 @@
 PYTHON = python3
 BIN = .venv/bin
 UV = uv
+# A file stays in one process, which has its browser and its stations.
+ON_ALL_CORES = --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: check install run test lint types fmt soak bench bench-large screenshots lock
 
@@ -13,7 +15,7 @@ run: install
 	@sh scripts/run
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ON_ALL_CORES)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

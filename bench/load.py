@@ -15,6 +15,7 @@ from bench.process import Failed, cpu_s
 from bench.shape import Node, Point
 
 THREADS = min(2, os.cpu_count() or 1)  # of wrk; they share the cores with the server
+PATIENCE_S = 30  # for the first answer
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Outcome:
         return self.readings / max(self.cpu_s, 0.01)  # one tick of the clock
 
 
+class NothingAnswered(Failed):
+    """A load was over before the first answer to it."""
+
+
 class Clock:
     """Hands out stretches of time, one after the other, so that no reading comes twice."""
 
@@ -72,6 +77,8 @@ class Clock:
 def drive(server: Server, load: Load, clock: Clock, seconds: float, folder: Path) -> Outcome:
     """Warm the server up, with one reading of each node, and put the load on it.
 
+    Where nothing at all is answered in that time, it gets twice as long.
+
     Raises:
         Failed: an answer wasn't 2xx, or less was stored than was acknowledged.
     """
@@ -83,7 +90,12 @@ def drive(server: Server, load: Load, clock: Clock, seconds: float, folder: Path
     write_nodes(nodes, server.nodes)
     before_s = cpu_s(server.pid)
     wrk = start_wrk("load.lua", server.port, load.connections, seconds, [shape, nodes])
-    said = finish_wrk(wrk, seconds, server)
+    try:
+        said = finish_wrk(wrk, seconds, server)
+    except NothingAnswered:
+        if seconds > PATIENCE_S:
+            raise
+        return drive(server, load, clock, 2 * seconds, folder)
     used_s = cpu_s(server.pid) - before_s
     readings = said["requests"] * load.count
     check_stored(server, start_ms, readings)
@@ -126,7 +138,7 @@ def finish_wrk(wrk: subprocess.Popen[str], seconds: float, server: Server) -> di
     """Let wrk run for so long, which may be less than the second it knows, and hear it out.
 
     Raises:
-        Failed: not all answers were 2xx.
+        Failed: not all answers were 2xx; NothingAnswered: there were none.
     """
     try:
         wrk.wait(seconds)
@@ -140,8 +152,10 @@ def finish_wrk(wrk: subprocess.Popen[str], seconds: float, server: Server) -> di
     if wrk.returncode or not last.startswith("{"):
         raise Failed(f"wrk: {stderr or stdout}")
     said: dict[str, int] = json.loads(last)
-    if said["refused"] or said["broken"] or not said["requests"]:
+    if said["refused"] or said["broken"]:
         raise Failed(f"{server.name} did not answer everything with 2xx: {last}\n{stdout}")
+    if not said["requests"]:
+        raise NothingAnswered(f"{server.name} did not answer in time: {last}\n{stdout}")
     return said
 
 

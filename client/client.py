@@ -215,6 +215,9 @@ class Clock:
             synchronised=self._synchronised(),
         )
 
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def _synchronised(self) -> bool:
         """Whether the kernel says that NTP has set the clock; not knowing is no."""
         timex = _Timex()
@@ -247,7 +250,6 @@ class Probe:
     source: str
     read: Callable[[], float]
     attempts: int = ATTEMPTS
-    pause_s: float = ATTEMPT_PAUSE_S
 
     def sense(self, clock: Clock) -> Reading:
         """The value and its moment; the last attempt's error if none succeeds."""
@@ -255,7 +257,7 @@ class Probe:
             try:
                 return Reading(self.sensor, self._value(), self.unit, clock.now())
             except (OSError, ValueError):
-                time.sleep(self.pause_s)
+                clock.sleep(ATTEMPT_PAUSE_S)
         return Reading(self.sensor, self._value(), self.unit, clock.now())
 
     def _value(self) -> float:

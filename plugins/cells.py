@@ -105,10 +105,15 @@ def duration(value: Any) -> Markup | None:
     """Seconds as ``45 s``, ``3 min``, ``5 h`` or ``12 d``, the exact number on hover."""
     if not isinstance(value, int | float):
         return None
+    return Markup('<span title="{} s">{}</span>').format(value, in_words(value))
+
+
+def in_words(seconds: float) -> str:
+    """The same without the number."""
     length_s, name = next(
-        ((length_s, name) for from_s, length_s, name in SPANS if abs(value) >= from_s), (1, "s")
+        ((length_s, name) for from_s, length_s, name in SPANS if abs(seconds) >= from_s), (1, "s")
     )
-    return Markup('<span title="{} s">{:.0f} {}</span>').format(value, value / length_s, name)
+    return f"{seconds / length_s:.0f} {name}"
 
 
 def silence(value: Any) -> Markup | None:

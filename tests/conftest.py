@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.station import Station, station_in_thread
+
+# How long an example takes tells of the machine's other work; tests have their own timeout.
+settings.register_profile("tmon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tmon")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,25 @@ def wait_for(condition: Any, seconds: float = 15) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
+
+
+def holds_within_a_second(condition: Callable[[], bool]) -> None:
+    """Who asks a second later finds that it holds, however long the answer takes."""
+    began_s = time.monotonic()
+    asked_s = began_s
+    while not condition():
+        assert asked_s - began_s < 1
+        asked_s = time.monotonic()
+
+
+def free(url: str) -> bool:
+    """Whether nobody listens there any more."""
+    port = int(url.rpartition(":")[2])
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def answers(url: str) -> bool:

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from asyncio import sleep
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -353,17 +353,21 @@ def test_to_continue_is_never_said_within_an_answer(url: str) -> None:
         assert Answers(to_the_end(sock)).all() == [(200, b"first last")]
 
 
+def rests(number: Callable[[], int]) -> bool:
+    before = number()
+    time.sleep(0.2)
+    return number() == before
+
+
 @pytest.mark.parametrize("address", ["/stream", "/stream?length"])
 def test_a_slow_reader_holds_the_app_up_and_gets_it_all(address: str) -> None:
     app = App()
     with running(app, HttpConnection) as url, connected(url, receive_bytes=65536) as sock:
         sock.sendall(get(address) + CLOSE)
         wait_for(lambda: app.streamed_mb > 0)
-        time.sleep(0.4)
-        held_at = app.streamed_mb
-        assert held_at < STREAMED / 2  # what is sent and not yet read is the system's, and little
-        time.sleep(0.1)
-        assert app.streamed_mb == held_at
+        wait_for(lambda: rests(lambda: app.streamed_mb))
+        # What is sent and not yet read is the system's, and little.
+        assert app.streamed_mb < STREAMED / 2
         [(status, body), (_, last)] = Answers(to_the_end(sock)).all()
     assert (status, body) == (200, bytes(STREAMED << 20))
     assert json.loads(last)["path"] == "/last"
@@ -565,7 +569,7 @@ def test_idle_connections_are_closed_after_a_while() -> None:
         time.sleep(0.5)
         sock.sendall(get("/b"))
         assert paths(Answers(to_the_end(sock)).all()) == ["/a", "/b"]
-        assert 1.4 < time.monotonic() - begun < 2.4
+        assert 1.4 < time.monotonic() - begun < 5  # uvicorn's own patience
 
 
 def test_a_request_under_way_is_answered_at_the_end() -> None:

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,34 +20,42 @@ from ingest.api import State
 from ingest.app import Endpoint
 from ingest.errors import TooFast
 from ingest.http import HttpConnection
-from ingest.limits import limited_body
+from ingest.limits import BODY_S, HEADER_S, limited_body
 from ingest.rate import RateLimit
 from ingest.schema import open_database
 from tests.station import Station, running, station_in_thread
 
 
-def raw(url: str, *parts: bytes, pause_s: float = 0.0, patience_s: float = 1.0) -> bytes:
-    """What the server answers to bytes sent in parts, until it closes or is silent for so long."""
-    address = urlsplit(url)
-    with socket.create_connection((str(address.hostname), int(address.port or 0))) as sock:
+def raw(url: str, *parts: bytes, pause_s: float = 0.0) -> bytes:
+    """What the server answers to bytes sent in parts, until it closes."""
+    with connected(url) as sock:
         for part in parts:
             try:
                 sock.sendall(part)
             except (BrokenPipeError, ConnectionResetError):
                 break
             time.sleep(pause_s)
-        sock.settimeout(patience_s)
         return _everything(sock)
+
+
+def connected(url: str) -> socket.socket:
+    address = urlsplit(url)
+    return socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=15)
 
 
 def _everything(sock: socket.socket) -> bytes:
     answer = b""
-    try:
+    with suppress(ConnectionResetError):
         while chunk := sock.recv(65536):
             answer += chunk
-    except (TimeoutError, ConnectionResetError):
-        pass
     return answer
+
+
+def status(url: str, request: bytes) -> int:
+    """What is answered, also where the server then waits for more."""
+    with connected(url) as sock, sock.makefile("rb") as answer:
+        sock.sendall(request)
+        return int(answer.readline().split()[1])
 
 
 def test_a_body_over_1_mib_as_sent_is_413(shared: Station) -> None:
@@ -73,12 +82,15 @@ def test_more_than_10_000_readings_are_413(shared: Station) -> None:
 
 def test_a_gzip_bomb_ends_at_the_limit(shared: Station) -> None:
     packer = zlib.compressobj(wbits=31)
-    bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(900)) + packer.flush()
+    first, again = (
+        packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2)
+    )
+    bomb = first + again * 899
     assert len(bomb) < 2**20 < 900 * 2**20
-    started = time.monotonic()
+    began_s = time.process_time()  # the server's thread is in this process
     answer = shared.post(bomb, headers={"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-    assert time.monotonic() - started < 1
+    assert time.process_time() - began_s < 0.3
 
 
 def test_bombs_in_several_members_are_added_up(shared: Station) -> None:
@@ -124,7 +136,7 @@ def test_another_encoding_is_415(shared: Station) -> None:
 
 def test_a_body_isnt_read_before_the_token_is_checked(shared: Station) -> None:
     head = b"POST /readings HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
-    assert b" 401 " in raw(shared.url, head).splitlines()[0]
+    assert status(shared.url, head) == 401
 
 
 @pytest.mark.parametrize(
@@ -149,7 +161,7 @@ def test_headers_that_never_end_are_cut_off(shared: Station) -> None:
 def test_headers_within_16_kib_are_read(shared: Station) -> None:
     header = b"X-Long: " + b"a" * 15_000 + b"\r\n"
     request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n"
-    assert b" 200 " in raw(shared.url, request).splitlines()[0]
+    assert status(shared.url, request) == 200
 
 
 class Impatient(HttpConnection):
@@ -163,7 +175,7 @@ def test_headers_must_arrive_in_time(start: bytes) -> None:
     with running(Starlette(), Impatient) as url:
         begun = time.monotonic()
         answer = raw(url, start)
-        assert time.monotonic() - begun < 0.9
+        assert time.monotonic() - begun < HEADER_S / 2
         assert b" 408 " in answer.splitlines()[0]
 
 
@@ -199,14 +211,12 @@ def test_a_body_that_nobody_reads_must_arrive_in_time_too() -> None:
         begun = time.monotonic()
         answer = raw(url, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         assert b" 404 " in answer.splitlines()[0]
-        assert time.monotonic() - begun < 0.9
+        assert time.monotonic() - begun < BODY_S / 2
 
 
 def test_little_is_read_after_an_early_answer(shared: Station) -> None:
-    address = urlsplit(shared.url)
     head = b"POST /readings HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
-    with socket.create_connection((str(address.hostname), int(address.port or 0))) as sock:
-        sock.settimeout(5)
+    with connected(shared.url) as sock:
         sock.sendall(head)
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             sock.sendall(bytes(2**30))
@@ -218,8 +228,7 @@ def test_a_body_that_is_cut_off_stores_nothing(shared: Station) -> None:
         f"POST /readings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {shared.token()}\r\n"
         f"Content-Type: application/x-ndjson\r\nContent-Length: {len(lines) + 9}\r\n\r\n"
     )
-    address = urlsplit(shared.url)
-    with socket.create_connection((str(address.hostname), int(address.port or 0))) as sock:
+    with connected(shared.url) as sock:
         sock.sendall(head.encode() + lines)
         time.sleep(0.2)
     time.sleep(0.3)
@@ -237,7 +246,7 @@ def test_an_answer_under_way_goes_before_a_refusal(station: Station) -> None:
         unlock = threading.Timer(0.5, db.execute, ["rollback"])
         unlock.start()
         parts = (head.encode() + body, b"garbage\r\n\r\n")
-        answer = raw(station.url, *parts, pause_s=0.2, patience_s=15)
+        answer = raw(station.url, *parts, pause_s=0.2)
         unlock.join()
     assert answer.count(b"HTTP/1.1") == 1
     assert b" 201 " in answer.splitlines()[0]

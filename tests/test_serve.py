@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from ingest.schema import open_database, open_for_reading
-from tests.station import Process, answers, tmon, wait_for
+from tests.station import Process, answers, free, tmon, wait_for
 
 
 @pytest.fixture
@@ -34,16 +34,6 @@ def datasette_pid(process: Process) -> int | None:
     )
     lines = [line.split() for line in listed.stdout.splitlines()]
     return next((int(line[0]) for line in lines if "datasette" in line), None)
-
-
-def free(url: str) -> bool:
-    """Whether nobody listens there any more."""
-    port = int(url.rpartition(":")[2])
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_a_reading_goes_in_at_one_and_comes_out_at_the_other(
@@ -161,7 +151,7 @@ def test_sigterm_answers_what_was_taken(tmp_path: Path) -> None:
         wait_for(lambda: requests.get(health, timeout=5).json()["backlog"] == 8)
         started = time.monotonic()
         process.popen.terminate()
-        time.sleep(0.5)
+        wait_for(lambda: free(url))  # it is ending
         db.execute("rollback")
     for thread in threads:
         thread.join()

@@ -26,7 +26,7 @@ from ingest.schema import BUSY_TIMEOUT_S, open_database, open_for_reading
 from ingest.store import Store
 from ingest.wal import Wal
 from ingest.writer import Writer, write_what_comes
-from tests.station import Process, Station, answers, tmon, wait_for
+from tests.station import Process, Station, answers, free, holds_within_a_second, tmon, wait_for
 
 NOON_MS = 1_795_176_000_000
 
@@ -183,7 +183,7 @@ def test_a_locked_database_is_503_and_heals_by_itself(station: Station) -> None:
         answer = station.post({"value": 2})
         assert (answer.status_code, answer.json()["code"]) == (503, "locked")
         assert int(answer.headers["Retry-After"]) > 0
-        healthy = station.http.get(f"{station.url}/healthz", timeout=1)
+        healthy = station.http.get(f"{station.url}/healthz", timeout=5)
         assert healthy.status_code == 200
         other.execute("rollback")
     assert station.post({"value": 2}).status_code == 201
@@ -204,7 +204,7 @@ def test_who_waits_for_the_same_lock_is_answered_with_the_first(tmp_path: Path) 
         assert [type(result) for result in results] == [Locked] * 8
         return took_s
 
-    assert asyncio.run(run()) < 2 * BUSY_TIMEOUT_S
+    assert asyncio.run(run()) < 3 * BUSY_TIMEOUT_S  # not 8 times
 
 
 def test_trouble_with_the_small_things_doesnt_stop_the_writer(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_another_writers_changes_to_sensors_are_seen_within_a_second(station: St
     assert station.post(percent).json()["rejected"][0]["code"] == "unit_mismatch"
     with open_database(station.path) as other:
         other.execute("update sensors set unit = '%'")
-    wait_for(lambda: station.post(percent).json()["accepted"] == 1, seconds=1)
+    holds_within_a_second(lambda: station.post(percent).json()["accepted"] == 1)
 
 
 def test_a_sensor_whose_transaction_failed_is_made_again(tmp_path: Path) -> None:
@@ -444,7 +444,7 @@ def test_without_the_door_the_writer_ends_by_itself(ingest: Ingest, tmp_path: Pa
     with eight_waiting(ingest, tmp_path / "tmon.db") as statuses:
         ingest.process.popen.kill()
         ingest.process.popen.wait()
-    wait_for(lambda: not runs(ingest.writer), seconds=2)
+    wait_for(lambda: not runs(ingest.writer))
     assert statuses == [0] * 8
     _, stderr = ingest.process.popen.communicate(timeout=5)
     assert "Traceback" not in stderr
@@ -452,7 +452,7 @@ def test_without_the_door_the_writer_ends_by_itself(ingest: Ingest, tmp_path: Pa
 
 def test_an_idle_writer_ends_with_the_door_too(ingest: Ingest) -> None:
     ingest.process.popen.kill()
-    wait_for(lambda: not runs(ingest.writer), seconds=2)
+    wait_for(lambda: not runs(ingest.writer))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -461,7 +461,7 @@ def test_a_signal_to_all_stores_and_answers_what_was_taken(
 ) -> None:
     with eight_waiting(ingest, tmp_path / "tmon.db") as statuses:
         os.killpg(ingest.process.popen.pid, number)  # as a terminal does with Ctrl-C
-        time.sleep(0.3)
+        wait_for(lambda: free(ingest.url))
     assert statuses == [201] * 8
     assert ingest.process.end()[0] == 0
     assert not runs(ingest.writer)

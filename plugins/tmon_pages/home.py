@@ -128,18 +128,10 @@ def _line(row: Row, node_url: str, *, fahrenheit: bool) -> Line:
         unit or "",
         row.value,
         row.unit or "",
-        _age(row.age_s),
+        cells.in_words(row.age_s),
         iso(row.measured_ms),
         day and (figure(day.low), figure(day.high), *day),
     )
-
-
-def _age(seconds: int) -> str:
-    """Seconds as ``45 s``, ``3 min``, ``5 h`` or ``12 d``."""
-    length_s, name = next(
-        ((length_s, name) for from_s, length_s, name in cells.SPANS if seconds >= from_s), (1, "s")
-    )
-    return f"{seconds / length_s:.0f} {name}"
 
 
 def _latest_url(datasette: Any, rows: Sequence[Row], *, whole: bool) -> str:

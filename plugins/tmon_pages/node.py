@@ -8,6 +8,7 @@ from datasette import Response, hookimpl
 from datasette.database import QueryInterrupted
 
 from tmon_pages import svg
+from tmon_pages.details import Details, look_closely
 from tmon_pages.points import Line, Sensor, parameters
 from tmon_pages.spans import FIRST_MS, IN_WORDS, NAMES, NoSuchSpan, Span, moved
 from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, problem
@@ -33,7 +34,7 @@ async def show(datasette: Any, request: Any) -> Response:
     asked = Asked(told["node"], told.get("sensor"), _arguments(request))
     here = datasette.urls.path(f"/node/{told['node']}")
     try:
-        view = await ask(datasette, lambda conn: look(conn, asked, now_ms()))
+        return await _answer(datasette, request, asked, told.get("form"))
     except Unknown as error:
         links = {"All sensors": datasette.urls.instance()}
         return await problem(datasette, request, 404, str(error), links)
@@ -44,15 +45,21 @@ async def show(datasette: Any, request: Any) -> Response:
         told_slow = "These are more readings than can be looked through in time."
         links = {IN_WORDS["24h"]: f"{here}?range=24h"}
         return await problem(datasette, request, 400, told_slow, links)
-    form = told.get("form")
+
+
+async def _answer(datasette: Any, request: Any, asked: Asked, form: str | None) -> Response:
+    """The page, or the charts alone: as data, as a picture, in another page's frame."""
+    if form is None and "embed" not in request.args:
+        view, details = await ask(datasette, lambda conn: look_closely(conn, asked, now_ms()))
+        context = _context(datasette, request, view) | _beside(datasette, request, view, details)
+        return await page(datasette, request, "node.html", context)
+    view = await ask(datasette, lambda conn: look(conn, asked, now_ms()))
     if form == ".json":
         return Response.json(_as_json(view), headers={"cache-control": "no-cache"})
     if form == ".svg":
         return _as_picture(view)
-    framed = "embed" in request.args
-    template = "embed.html" if framed else "node.html"
     context = _context(datasette, request, view)
-    return await page(datasette, request, template, context, framed=framed)
+    return await page(datasette, request, "embed.html", context, framed=True)
 
 
 def _arguments(request: Any) -> dict[str, str]:
@@ -96,7 +103,7 @@ def _as_picture(view: View) -> Response:
 
 
 def _context(datasette: Any, request: Any, view: View) -> dict[str, Any]:
-    """What the template is given."""
+    """What the charts' template is given."""
     fahrenheit = request.args.get("unit") == "F"
     charts = [[_shown(one, fahrenheit=fahrenheit) for one in chart] for chart in view.charts]
     chosen = _choices(request)
@@ -114,6 +121,17 @@ def _context(datasette: Any, request: Any, view: View) -> dict[str, Any]:
             }
             for chart in charts
         ],
+        "data_url": f"{path}.json?{query}",
+    }
+
+
+def _beside(datasette: Any, request: Any, view: View, details: Details) -> dict[str, Any]:
+    """What the page's template is given beside them."""
+    chosen = _choices(request)
+    query = urlencode({**view.span.asked, **chosen})
+    path = datasette.urls.path(request.path)
+    return {
+        "details": details,
         "ranges": [
             {
                 "name": name,
@@ -127,18 +145,17 @@ def _context(datasette: Any, request: Any, view: View) -> dict[str, Any]:
             {"name": name, "sign": sign, "href": f"{path}?{urlencode({**to.asked, **chosen})}"}
             for name, sign, to in _moves(view.span)
         ],
-        "where_some_are": _where_some_are(view),
-        "data_url": f"{path}.json?{query}",
+        "where_some_are": _where_some_are(view, details),
         "embed_url": f"{address(datasette, request, request.path)}?{query}&embed",
         "picture_url": f"{path}.svg?{query}" if view.sensor else None,
         "selection": _selection(datasette, view),
-        "sql_urls": {row.sensor.id: _sql_url(datasette, row.sensor, view) for row in view.rows},
+        "sql_urls": {one.id: _sql_url(datasette, one, view) for one in view.sensors},
     }
 
 
-def _where_some_are(view: View) -> Span | None:
+def _where_some_are(view: View, details: Details) -> Span | None:
     """As long a span that ends with the newest reading, where this one has none."""
-    if any(row.summary.n for row in view.rows) or view.past.last_ms is None:
+    if any(row.summary.n for row in details.rows) or view.past.last_ms is None:
         return None
     end_ms = view.past.last_ms + 1
     return Span(max(FIRST_MS, end_ms - view.span.length_ms), end_ms)
@@ -173,7 +190,7 @@ def _selection(datasette: Any, view: View) -> dict[str, str]:
     """Where this selection's readings are as a table, as CSV and as JSON."""
     query = urlencode(
         {
-            "sensor__in": ",".join(str(row.sensor.id) for row in view.rows),
+            "sensor__in": ",".join(str(sensor.id) for sensor in view.sensors),
             "measured_ms__gte": view.span.start_ms,
             "measured_ms__lt": view.span.end_ms,
         }

@@ -1,7 +1,7 @@
 """Spans of time, as a page's address tells them: ``range=7d``, or ``from`` and ``to``. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -32,6 +32,12 @@ class Past(NamedTuple):
 
     first_ms: int | None
     last_ms: int | None
+
+
+def together(pasts: Iterable[Past]) -> Past:
+    """From the first reading of any to the last of any."""
+    ends = [end_ms for past in pasts for end_ms in past if end_ms is not None]
+    return Past(min(ends, default=None), max(ends, default=None))
 
 
 class Span(NamedTuple):

@@ -1,10 +1,8 @@
-"""All that a node's or a sensor's page shows, read from the file."""
+"""What the charts of a node or a sensor show, read from the file."""
 
-import math
 import sqlite3
 from collections.abc import Mapping, Sequence
-from itertools import groupby, pairwise
-from statistics import median_low
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from tmon_pages.points import (
@@ -13,18 +11,13 @@ from tmon_pages.points import (
     Line,
     Resolution,
     Sensor,
-    Summary,
-    for_a_table,
     line,
     resolution_for,
-    summary,
 )
-from tmon_pages.spans import NoSuchSpan, Past, Span, span_of
+from tmon_pages.spans import NoSuchSpan, Past, Span, span_of, together
 
 MOST_SENSORS = 48  # on one page; tables have them all
 MOST_LINES = 8  # in one chart: so many colours can be told apart
-REJECTED_SHOWN = 5
-USUAL_OF = 50  # readings, as in the view `latest`
 
 
 class Unknown(Exception):
@@ -39,33 +32,26 @@ class Asked(NamedTuple):
     args: Mapping[str, str]
 
 
-class Row(NamedTuple):
-    """A sensor in numbers: its newest reading, and its span; ``coverage`` is of 1."""
-
-    sensor: Sensor
-    now: Mapping[str, Any] | None
-    summary: Summary
-    coverage: float | None
-
-
 class View(NamedTuple):
-    """All that a page shows."""
+    """All that charts show; ``sensor`` is the one whose page it is, or None."""
 
     node: Mapping[str, Any]
     sensor: Sensor | None
+    sensors: Sequence[Sensor]
     others: int  # sensors beyond those shown
-    past: Past
+    pasts: Mapping[int, Past]  # by the number of their sensor
     span: Span
     resolution: Resolution
     charts: Sequence[Sequence[Line]]
-    rows: Sequence[Row]
-    table: Resolution
-    in_table: Sequence[tuple[int, Sequence[tuple[float, ...] | None]]]  # a sensor's in its column
-    rejected: Sequence[Mapping[str, Any]]
+
+    @property
+    def past(self) -> Past:
+        """Of all its sensors together."""
+        return together(self.pasts.values())
 
 
 def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
-    """Read all that a page shows.
+    """Read all that charts show.
 
     Raises:
         Unknown: no such node or sensor.
@@ -78,8 +64,8 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
     if node is None:
         raise Unknown(f"There is no node called {asked.node}.")
     sensors, others = _sensors(conn, asked)
-    past = _past(conn, sensors)
-    span = span_of(asked.args, past, at_ms)
+    pasts = {sensor.id: _past(conn, sensor) for sensor in sensors}
+    span = span_of(asked.args, together(pasts.values()), at_ms)
     groups = _groups(sensors)
     finest = _finest(asked.args)
     coarsest = max(
@@ -88,26 +74,8 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
         default=finest,
     )
     charts = [[line(conn, sensor, span, coarsest) for sensor in group] for group in groups]
-    newest = _newest(conn, node["name"])
-    rows = [_row(conn, sensor, span, newest.get(sensor.id), at_ms) for sensor in sensors]
-    rejected = conn.execute(
-        "select received_ms, sensor, value, reason from rejected where node = ?"
-        " order by id desc limit ?",
-        [node["name"], REJECTED_SHOWN],
-    ).fetchall()
     one = sensors[0] if asked.sensor else None
-    table = for_a_table(span)
-    in_table = _side_by_side([line(conn, sensor, span, table) for sensor in sensors[:MOST_LINES]])
-    return View(node, one, others, past, span, coarsest, charts, rows, table, in_table, rejected)
-
-
-def _side_by_side(
-    lines: Sequence[Line],
-) -> list[tuple[int, Sequence[tuple[float, ...] | None]]]:
-    """The points of several lines by their times, newest first."""
-    by_time = [{int(point[0]): point for point in one.points} for one in lines]
-    times = sorted({time for own in by_time for time in own}, reverse=True)
-    return [(time, [own.get(time) for own in by_time]) for time in times]
+    return View(node, one, sensors, others, pasts, span, coarsest, charts)
 
 
 def _sensors(conn: sqlite3.Connection, asked: Asked) -> tuple[list[Sensor], int]:
@@ -134,13 +102,12 @@ def _groups(sensors: Sequence[Sensor]) -> list[list[Sensor]]:
     ]
 
 
-def _past(conn: sqlite3.Connection, sensors: Sequence[Sensor]) -> Past:
-    def ends(order: str) -> list[int]:
-        sql = f"select measured_ms from readings where sensor = ? order by measured_ms {order}"
-        found = (conn.execute(f"{sql} limit 1", [sensor.id]).fetchone() for sensor in sensors)
-        return [row[0] for row in found if row]
-
-    return Past(min(ends("asc"), default=None), max(ends("desc"), default=None))
+def _past(conn: sqlite3.Connection, sensor: Sensor) -> Past:
+    sql = "select measured_ms from readings where sensor = ? order by measured_ms"
+    ends = [
+        conn.execute(f"{sql} {order} limit 1", [sensor.id]).fetchone() for order in ("asc", "desc")
+    ]
+    return Past(*(row and row[0] for row in ends))
 
 
 def _finest(args: Mapping[str, str]) -> Resolution:
@@ -150,44 +117,3 @@ def _finest(args: Mapping[str, str]) -> Resolution:
             return resolution
     names = ", ".join(resolution.name for resolution in RESOLUTIONS)
     raise NoSuchSpan(f"resolution must be one of {names}")
-
-
-def _newest(conn: sqlite3.Connection, node: str) -> dict[int, Mapping[str, Any]]:
-    found = conn.execute(
-        "select sensor, measured_ms, value, age_s, silent from latest where node = ?", [node]
-    )
-    return {row["sensor"]: row for row in found}
-
-
-def _row(
-    conn: sqlite3.Connection,
-    sensor: Sensor,
-    span: Span,
-    newest: Mapping[str, Any] | None,
-    at_ms: int,
-) -> Row:
-    told = summary(conn, sensor, span)
-    return Row(sensor, newest, told, _coverage(conn, sensor, span, told.n, at_ms))
-
-
-def _coverage(
-    conn: sqlite3.Connection, sensor: Sensor, span: Span, there: int, at_ms: int
-) -> float | None:
-    """How many readings there are of those that its usual rhythm would give."""
-    instants = [
-        row[0]
-        for row in conn.execute(
-            "select measured_ms from readings where sensor = ? order by measured_ms desc limit ?",
-            [sensor.id, USUAL_OF],
-        )
-    ]
-    if len(instants) < 2:
-        return None
-    usual_ms = median_low([late - early for late, early in pairwise(instants)])
-    first_ms = conn.execute(
-        "select measured_ms from readings where sensor = ? order by measured_ms limit 1",
-        [sensor.id],
-    ).fetchone()[0]
-    length_ms = min(span.end_ms, at_ms) - max(span.start_ms, first_ms)
-    expected = math.floor(length_ms / max(usual_ms, 1))
-    return min(1.0, there / expected) if expected > 0 else None

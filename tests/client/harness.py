@@ -89,6 +89,9 @@ class FakeClock(Clock):
     def now(self) -> Instant:
         return Instant(self.wall_ms, self.monotonic_ms, self.boot, self.synchronised)
 
+    def sleep(self, seconds: float) -> None:
+        self.pass_ms(round(seconds * 1000))
+
     def pass_ms(self, ms: int) -> None:
         self.wall_ms += ms
         self.monotonic_ms += ms

@@ -261,8 +261,8 @@ def test_a_loop_leaves_a_failing_server_in_peace_for_longer_each_time() -> None:
 def test_retry_after_is_honoured_by_a_loop(node: Node, server: MoodyServer) -> None:
     node.fill(1)
     server.always = Reply(429, "", {"Retry-After": "300"})
-    with node.start("--loop", "0.1", "--verbose") as process:
-        time.sleep(1.5)
+    with node.start("--loop", "0.1", "--command", "door=echo 1") as process:
+        wait_until(lambda: len(node.kept()) >= 10)  # beats, at each of which it could send
         process.terminate()
     assert len(server.posts) == 1
 
@@ -408,13 +408,13 @@ def test_a_server_that_never_answers_stops_neither_the_beat_nor_the_end(node: No
             asked_s = time.monotonic()
             process.terminate()
             out, err = process.communicate(timeout=10)
-        assert time.monotonic() - asked_s < 2.5
+        assert time.monotonic() - asked_s < 8  # not until the answer's time is over
         silent.settimeout(0.1)
         silent.accept()[0].close()
         with pytest.raises(TimeoutError):  # one thread sends, however many beats go by
             silent.accept()
     assert (process.returncode, out, err) == (0, "", "")
-    assert longest_gap_s([wall_ms for (wall_ms,) in node.query("SELECT wall_ms FROM readings")]) < 2
+    assert longest_gap_s([wall_ms for (wall_ms,) in node.query("SELECT wall_ms FROM readings")]) < 3
 
 
 def test_sending_much_does_not_stop_the_beat(node: Node, server: MoodyServer) -> None:
@@ -425,7 +425,7 @@ def test_sending_much_does_not_stop_the_beat(node: Node, server: MoodyServer) ->
         process.terminate()
         _, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (0, "")
-    assert longest_gap_s([ms for sensor, ms in server.stored if sensor == "door"]) < 2
+    assert longest_gap_s([ms for sensor, ms in server.stored if sensor == "door"]) < 3
     assert len(server.posts) == len({json.dumps(post.body) for post in server.posts})
 
 

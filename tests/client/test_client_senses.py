@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,9 +79,7 @@ def test_any_text_is_a_temperature_or_a_bad_reading(text: str) -> None:
 
 
 def flaky(answers: list[str]) -> client.Probe:
-    return client.Probe(
-        "t", "°C", "a chip", lambda: client.scratchpad_celsius(answers.pop(0)), pause_s=0
-    )
+    return client.Probe("t", "°C", "a chip", lambda: client.scratchpad_celsius(answers.pop(0)))
 
 
 def test_a_failed_crc_is_read_again_three_times() -> None:
@@ -228,7 +225,7 @@ def test_nothing_below_absolute_zero_passes(sysfs: SysfsTree) -> None:
     sysfs.zone(0, "soc", -274000)
     (probe,) = client.probes(sysfs.root)
     with pytest.raises(client.BadReading, match="absolute zero"):
-        replace(probe, pause_s=0).sense(FakeClock(0))
+        probe.sense(FakeClock(0))
 
 
 @given(st.lists(st.text(), max_size=4))

@@ -225,8 +225,8 @@ def test_another_writer_gets_in_beside_an_import(tmp_path: Path) -> None:
             time.sleep(0.005)
     assert told(process.communicate()[0]) == summary(150_000, 0, 0)
     assert len(waits_s) > 20
-    assert sorted(waits_s)[len(waits_s) // 2] < 0.05
-    assert max(waits_s) < 1  # without gaps it waits until the busy timeout, 5 s
+    assert sorted(waits_s)[len(waits_s) // 2] < 0.2
+    assert max(waits_s) < 3  # without gaps it waits until the busy timeout, 5 s
 
 
 def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -13,8 +14,16 @@ from tests.publish.published import Serve, Site, fill, served
 
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Serve]:
+    sites: list[Site] = []
+
+    def publish(path: Path) -> Site:
+        sites.append(running.enter_context(served(path)))
+        return sites[-1]
+
     with ExitStack() as running:
-        yield lambda path: running.enter_context(served(path))
+        yield publish
+        for site in sites:
+            site.server.should_exit = True  # all end together, rather than one after the other
 
 
 @pytest.fixture(scope="session")

@@ -24,10 +24,11 @@ HOSTILE = "<script>document.title='hit'</script>\N{RIGHT-TO-LEFT OVERRIDE}gnp\N{
 
 @dataclass
 class Site:
-    """A published database: its address, and its file."""
+    """A published database: its address, its file, and who serves it."""
 
     url: str
     path: Path
+    server: uvicorn.Server
 
     def get(self, page: str, **params: str) -> requests.Response:
         return requests.get(self.url + page, params=params, timeout=10)
@@ -63,7 +64,7 @@ def served(path: Path) -> Iterator[Site]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     try:
-        yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", path)
+        yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", path, server)
     finally:
         server.should_exit = True
         thread.join()

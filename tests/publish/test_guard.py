@@ -59,7 +59,7 @@ def test_sql_that_costs_too_much_ends_within_the_time_limit(site: Site, sql: str
     answer = site.ask(sql)
     assert answer.status_code == 400
     assert TOO_COSTLY[sql] in answer.json()["error"]
-    assert time.monotonic() - began < 2.5  # the limit is 1 s
+    assert time.monotonic() - began < 5  # the limit is 1 s, and without it they take for ever
 
 
 def test_the_slowest_single_call_is_about_as_long_as_the_time_limit(site: Site) -> None:

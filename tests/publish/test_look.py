@@ -110,6 +110,6 @@ def test_a_dialog_is_dark_in_the_dark(browser: Browser, site: Site) -> None:
         for button in ("Choose columns", "Column actions"):
             page.get_by_role("button", name=button).click()
             page.wait_for_selector("dialog[open]")
-            page.wait_for_timeout(300)  # it slides in
+            page.evaluate("Promise.all(document.getAnimations().map((one) => one.finished))")
             assert [one for one in violations(page) if "color-contrast" in one] == []
             page.keyboard.press("Escape")

@@ -2,15 +2,18 @@
 
 import json
 import re
+import shutil
 import time
 import xml.etree.ElementTree as ET
 from html import unescape
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from tests.publish.published import HOSTILE, HOUR_MS, MARCH_MS, Site
+from ingest.schema import open_database
+from tests.publish.published import HOSTILE, HOUR_MS, MARCH_MS, Serve, Site
 
 MARCH = {"from": "2024-03-01", "to": "2024-03-31"}
 
@@ -207,6 +210,19 @@ def test_a_page_is_made_quickly_enough_to_be_kept_open(site: Site) -> None:
     for _ in range(10):
         assert site.get("/node/basement").status_code == 200
     assert time.monotonic() - began_s < 5
+
+
+def test_data_pictures_and_frames_read_only_what_charts_show(
+    site: Site, serve: Serve, tmp_path: Path
+) -> None:
+    path = tmp_path / "tmon.db"
+    shutil.copy(site.path, path)
+    with open_database(path) as db:
+        db.execute("drop table rejected")
+    bare = serve(path)
+    assert bare.get("/node/basement").status_code == 500
+    for page in ("/node/basement.json", "/node/basement/load.svg", "/node/basement?embed"):
+        assert bare.get(page).status_code == 200, page
 
 
 def test_json_is_valid_where_values_are_extreme(site: Site) -> None:
