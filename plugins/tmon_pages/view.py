@@ -7,6 +7,9 @@ from itertools import groupby, pairwise
 from statistics import median_low
 from typing import Any, NamedTuple
 
+from tmon_pages import incidents
+from tmon_pages.corrections import Corrections, asks_for_raw, find
+from tmon_pages.marks import Limits, Marks, limits_of, marks
 from tmon_pages.points import (
     RAW,
     RESOLUTIONS,
@@ -58,10 +61,14 @@ class View(NamedTuple):
     span: Span
     resolution: Resolution
     charts: Sequence[Sequence[Line]]
+    marks: Sequence[Marks]  # of each chart
     rows: Sequence[Row]
     table: Resolution
     in_table: Sequence[tuple[int, Sequence[tuple[float, ...] | None]]]  # a sensor's in its column
     rejected: Sequence[Mapping[str, Any]]
+    corrections: Corrections
+    limits: Mapping[int, Limits]
+    incidents: Sequence[Mapping[str, Any]]
 
 
 def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
@@ -80,6 +87,9 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
     sensors, others = _sensors(conn, asked)
     past = _past(conn, sensors)
     span = span_of(asked.args, past, at_ms)
+    numbers = [sensor.id for sensor in sensors]
+    corrections = find(conn, numbers, span, past.last_ms, raw=asks_for_raw(asked.args))
+    sensors = _corrected(sensors, corrections)
     groups = _groups(sensors)
     finest = _finest(asked.args)
     coarsest = max(
@@ -88,7 +98,9 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
         default=finest,
     )
     charts = [[line(conn, sensor, span, coarsest) for sensor in group] for group in groups]
-    newest = _newest(conn, node["name"])
+    limits = limits_of(conn, numbers)
+    marked = [marks(chart, corrections.flags, limits) for chart in charts]
+    newest = _newest(conn, node["name"], sensors)
     rows = [_row(conn, sensor, span, newest.get(sensor.id), at_ms) for sensor in sensors]
     rejected = conn.execute(
         "select received_ms, sensor, value, reason from rejected where node = ?"
@@ -96,9 +108,13 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
         [node["name"], REJECTED_SHOWN],
     ).fetchall()
     one = sensors[0] if asked.sensor else None
+    wrong = incidents.newest(conn, node["name"], one and one.id)
     table = for_a_table(span)
     in_table = _side_by_side([line(conn, sensor, span, table) for sensor in sensors[:MOST_LINES]])
-    return View(node, one, others, past, span, coarsest, charts, rows, table, in_table, rejected)
+    return View(
+        *(node, one, others, past, span, coarsest, charts, marked, rows, table, in_table),
+        *(rejected, corrections, limits, wrong),
+    )
 
 
 def _side_by_side(
@@ -122,6 +138,12 @@ def _sensors(conn: sqlite3.Connection, asked: Asked) -> tuple[list[Sensor], int]
     shown = [Sensor(*row) for row in found[:MOST_SENSORS]]
     units = {sensor.unit: place for place, sensor in reversed([*enumerate(shown)])}
     return sorted(shown, key=lambda sensor: units[sensor.unit]), len(found) - len(shown)
+
+
+def _corrected(sensors: Sequence[Sensor], corrections: Corrections) -> list[Sensor]:
+    """Where nothing corrects a sensor, its raw readings are read: they cost less."""
+    clean = frozenset() if corrections.raw else corrections.sensors
+    return [sensor._replace(clean=sensor.id in clean) for sensor in sensors]
 
 
 def _groups(sensors: Sequence[Sensor]) -> list[list[Sensor]]:
@@ -152,9 +174,12 @@ def _finest(args: Mapping[str, str]) -> Resolution:
     raise NoSuchSpan(f"resolution must be one of {names}")
 
 
-def _newest(conn: sqlite3.Connection, node: str) -> dict[int, Mapping[str, Any]]:
+def _newest(
+    conn: sqlite3.Connection, node: str, sensors: Sequence[Sensor]
+) -> dict[int, Mapping[str, Any]]:
+    latest = "latest_clean" if any(sensor.clean for sensor in sensors) else "latest"
     found = conn.execute(
-        "select sensor, measured_ms, value, age_s, silent from latest where node = ?", [node]
+        f"select sensor, measured_ms, value, age_s, silent from {latest} where node = ?", [node]
     )
     return {row["sensor"]: row for row in found}
 
