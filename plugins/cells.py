@@ -12,12 +12,18 @@ from urllib.parse import quote
 from datasette import hookimpl
 from markupsafe import Markup
 
-MEASURED = frozenset(("value", "mean", "min", "max", "lowest", "highest"))
+MEASURED = frozenset(
+    (
+        *("value", "mean", "min", "max", "lowest", "highest"),
+        *("below", "above", "hysteresis", "offset"),  # limits and calibrations
+    )
+)
 
 # Fixed for each unit, so that the numbers of a column stand under each other.
 DECIMALS = {"°C": 1, "°F": 1, "%": 1, "hPa": 1, "lx": 0, "V": 2}
 LARGEST_ROUNDED = 10**12  # beyond, an exponent is easier to read
 
+BEGINNING_MS = -62_135_596_800_000  # of a calibration that is valid ever since
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # (from how many seconds on, length in seconds, name): 90 min says more than 2 h.
 SPANS = ((2 * 86_400, 86_400, "d"), (2 * 3600, 3600, "h"), (60, 60, "min"))
@@ -27,7 +33,11 @@ LONGEST_DIFFERENCE_MS = 10**11  # three years; as an instant, 1973
 LARGEST_ID = 2**53
 
 # Tables with many rows for each sensor, which can be narrowed to one.
-OF_SENSORS = frozenset(("readings", "hourly", "daily"))
+OF_SENSORS = frozenset(
+    ("readings", "hourly", "daily", "readings_clean", "hourly_clean", "daily_clean")
+)
+# Tables whose column `node` is a node's name; in `rejected` it is what somebody sent.
+OF_NODES = frozenset(("latest", "latest_clean", "sensors", "incidents", "mutes"))
 
 
 class Sensor(NamedTuple):
@@ -39,13 +49,19 @@ class Sensor(NamedTuple):
 
 
 @hookimpl
-def prepare_jinja2_environment(env: Any) -> None:
+def prepare_jinja2_environment(env: Any, datasette: Any) -> None:
     """The same words for the templates of our pages."""
-    env.filters.update(instant=instant, duration=duration, quantity=_chosen_quantity)
+
+    def sensor(number: str) -> Markup | None:
+        return _of_sensor(
+            {"sensor": int(number)}, None, "sensor", None, datasette.get_database("tmon")
+        )
+
+    env.filters.update(instant=instant, duration=duration, quantity=_chosen_quantity, sensor=sensor)
 
 
 @hookimpl
-def render_cell(  # noqa: PLR0913, PLR0917  # the hook's arguments, a kind of column a line
+def render_cell(  # noqa: PLR0911, PLR0913, PLR0917  # the hook's arguments, a kind of column a line
     row: Any,
     value: Any,
     column: str,
@@ -57,11 +73,17 @@ def render_cell(  # noqa: PLR0913, PLR0917  # the hook's arguments, a kind of co
     """HTML for the columns that have a meaning here; None leaves the cell to Datasette."""
     if isinstance(value, str):
         return _text(value, column, table, datasette)
-    if table == "readings" and column == "measured_ms":
-        return _permalink(row, instant(value), datasette.urls.table(database, table))
+    if column == "incident":
+        return _incident(value, datasette.urls.table(database, "incidents"))
+    if column in {"node", "node_uid"} and isinstance(value, Mapping):
+        return _node(value["label"], datasette)
+    if table in {"readings", "readings_clean"} and column == "measured_ms":
+        return _permalink(row, instant(value), datasette.urls.table(database, "readings"))
     if column == "sensor" or column in MEASURED:
         narrowable = None if _is_narrow(request) else table
         return _of_sensor(row, value, column, narrowable, datasette.get_database(database))
+    if (table, value) == ("calibrations", BEGINNING_MS):
+        return Markup("the beginning")
     if column.endswith("_ms"):
         return instant(value) if table or _is_no_difference(value) else None
     if column.endswith("_s"):
@@ -76,11 +98,24 @@ def _is_narrow(request: Any) -> bool:
 
 def _text(value: str, column: str, table: str | None, datasette: Any) -> Markup | None:
     """A node's name leads to its page; what a node sent is no link and reorders nothing."""
-    if (table, column) == ("latest", "node"):
-        return Markup('<a href="{}">{}</a>').format(_page(datasette, value), value)
+    if table in OF_NODES and column == "node":
+        return _node(value, datasette)
     if table == "nodes":  # their descriptions are the owner's
         return None
     return Markup("<bdi>{}</bdi>").format(value)
+
+
+def _node(name: str, datasette: Any) -> Markup:
+    return Markup('<a href="{}">{}</a>').format(_page(datasette, name), name)
+
+
+def _incident(value: Any, table_url: str) -> Markup | None:
+    """What was wrong, as a link to when."""
+    if not isinstance(value, Mapping):
+        return None
+    return Markup('<a href="{}/{}"><bdi>{}</bdi></a>').format(
+        table_url, value["value"], value["label"]
+    )
 
 
 def instant(value: Any) -> Markup | None:

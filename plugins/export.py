@@ -20,9 +20,15 @@ from datasette.utils import tilde_decode
 
 PUBLISHED_AS = "tmon"
 
-# Datasette counts off the rows of a view's earlier pages: daily's, each a sum, over and over.
-DAILY_KEYS = ("sensor", "day_ms")  # in the order of its rows
+# Datasette counts off the rows of a view's earlier pages, each computed, over and over.
+KEYS = {  # in the order of their rows
+    "daily": ("sensor", "day_ms"),
+    "daily_clean": ("sensor", "day_ms"),
+    "hourly_clean": ("sensor", "hour_ms"),
+}
 DAILY_SIZE = "2000"  # each the sum of 24 hours: 10,000 of them come near the time limit
+SIZES = {"daily": DAILY_SIZE, "daily_clean": DAILY_SIZE}
+NEWEST_FIRST = "readings_clean"
 
 # What shapes an answer, not what is selected.
 SHAPING = frozenset(
@@ -63,14 +69,18 @@ def asgi_wrapper(datasette: Any) -> Callable[[App], App]:
 
 @hookimpl
 def filters_from_request(request: Any, database: str, table: str) -> Any:
-    """What comes after the day ``_after`` names."""
-    after = re.fullmatch(r"(\d{1,15}),(-?\d{1,15})", request.args.get("_after", ""), re.ASCII)
-    if (database, table) != (PUBLISHED_AS, "daily") or after is None:
+    """What comes after the row ``_after`` names, or else from an instant on backwards."""
+    after = re.fullmatch(r"(?:(\d{1,15}),)?(-?\d{1,15})", request.args.get("_after", ""), re.ASCII)
+    if database != PUBLISHED_AS or after is None:
         return None
-    return FilterArguments(
-        ["sensor >= :sensor", "(sensor > :sensor or day_ms > :day_ms)"],
-        {"sensor": int(after[1]), "day_ms": int(after[2])},
-    )
+    edge = {"after_sensor": int(after[1] or 0), "after_ms": int(after[2])}
+    if table == NEWEST_FIRST:
+        return FilterArguments(["measured_ms <= :after_ms"], edge)
+    if table not in KEYS:
+        return None
+    _, start = KEYS[table]
+    beyond = f"(sensor > :after_sensor or {start} > :after_ms)"
+    return FilterArguments(["sensor >= :after_sensor", beyond], edge)
 
 
 def _table(scope: Scope) -> str | None:
@@ -89,8 +99,8 @@ async def _pages(app: App, scope: Scope) -> AsyncIterator[Page]:
     selection = [(name, value) for name, value in asked if name not in SHAPING]
     path = scope["path"].removesuffix(".csv") + ".json"
     ordered = any(name in {"_sort", "_sort_desc"} for name, _ in selection)
-    daily = _table(scope) == "daily" and not ordered
-    size = DAILY_SIZE if daily else "max"
+    table = (not ordered and _table(scope)) or ""
+    size = SIZES.get(table, "max")
     after: list[tuple[str, str]] = []
     while True:
         query = urlencode([*selection, *PAGE, ("_size", size), *after])
@@ -100,15 +110,23 @@ async def _pages(app: App, scope: Scope) -> AsyncIterator[Page]:
         yield page
         if not page["next"]:
             return
-        after = [_following(page, daily=daily)]
+        after = _following(page, table, dict(after))
 
 
-def _following(page: Page, *, daily: bool) -> tuple[str, str]:
-    """What asks for the page after this one."""
-    if not daily or not set(DAILY_KEYS) <= set(page["columns"]):
-        return "_next", page["next"]
+def _following(page: Page, table: str, asked: dict[str, str]) -> list[tuple[str, str]]:
+    """What asks for the page after this one, for which ``asked`` did."""
+    keys = ("measured_ms",) if table == NEWEST_FIRST else KEYS.get(table, ())
+    if not keys or not set(keys) <= set(page["columns"]):
+        return [("_next", page["next"])]
     last = dict(zip(page["columns"], page["rows"][-1], strict=True))
-    return "_after", ",".join(str(last[key]) for key in DAILY_KEYS)
+    after = ",".join(str(last[key]) for key in keys)
+    if table != NEWEST_FIRST:
+        return [("_after", after)]
+    # Some of the same instant were told, and are passed over.
+    place = page["columns"].index("measured_ms")
+    told = sum(row[place] == last["measured_ms"] for row in page["rows"])
+    told += int(asked["_next"]) if asked.get("_after") == after else 0
+    return [("_after", after), ("_next", str(told))]
 
 
 async def _page(app: App, scope: Scope, query: str) -> Page | None:

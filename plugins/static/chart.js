@@ -3,26 +3,36 @@
 import { converted, instant, quantity, shownUnit, tick } from "./format.js";
 
 const HEIGHT = 300;
+const NOTHING = [null, null, null];
 
 // What uPlot draws: one column of times, and for each line its values, then its lows and highs.
-// Where a line has no point at another's time it is undefined, which is passed over; a gap is null.
+// Where a line has no point at another's time it is undefined, which is passed over; in a gap, null.
 export function columns(lines, stepMs, convert) {
   const times = new Set();
   const own = lines.map(({ points, gap_ms: gapMs }) => {
     const rows = new Map();
+    const gaps = [];
     let last = null;
     for (const [start, mean, low, high] of points) {
       const time = start + stepMs / 2;
-      if (last !== null && time - last > gapMs) rows.set((time + last) / 2, [null, null, null]);
+      if (last !== null && time - last > gapMs) {
+        gaps.push([last, time]);
+        rows.set((time + last) / 2, NOTHING);
+      }
       rows.set(time, [mean, low ?? mean, high ?? mean].map(convert));
       last = time;
     }
     for (const time of rows.keys()) times.add(time);
-    return rows;
+    return { rows, gaps };
   });
   const sorted = [...times].sort((a, b) => a - b);
   const data = [sorted];
-  for (const rows of own) {
+  for (const { rows, gaps } of own) {
+    let next = 0;
+    for (const time of sorted) {
+      while (next < gaps.length && gaps[next][1] <= time) next += 1;
+      if (!rows.has(time) && gaps[next]?.[0] < time) rows.set(time, NOTHING);
+    }
     for (const place of stepMs ? [0, 1, 2] : [0]) {
       data.push(sorted.map((time) => rows.get(time)?.[place]));
     }
@@ -55,6 +65,29 @@ function series(figure, lines, stepMs) {
   return { series: found, bands };
 }
 
+// Flagged periods as shades, limits as dashed lines, both under the chart's own lines.
+function mark(u, figure, { from_ms: first, to_ms: last }, { flags = [] }, levels) {
+  const { ctx, bbox } = u;
+  ctx.save();
+  ctx.fillStyle = tint(figure, "--soft", 0.2);
+  for (const { from_ms: from, to_ms: to } of flags) {
+    if (to <= first || from >= last) continue;
+    const [left, right] = [Math.max(from, first), Math.min(to, last)].map((ms) => u.valToPos(ms, "x", true));
+    ctx.fillRect(left, bbox.top, Math.max(right - left, 2), bbox.height);
+  }
+  ctx.strokeStyle = colour(figure, "--alarm");
+  ctx.lineWidth = devicePixelRatio;
+  ctx.setLineDash([6, 4].map((length) => length * devicePixelRatio));
+  for (const level of levels) {
+    const y = u.valToPos(level, "y", true);
+    ctx.beginPath();
+    ctx.moveTo(bbox.left, y);
+    ctx.lineTo(bbox.left + bbox.width, y);
+    ctx.stroke();
+  }
+  ctx.restore();
+}
+
 // Draws into a figure in place of what is there. Returns the uPlot, whose `destroy` ends it.
 export function draw(figure, view, chart, chosen, { zoomed, reset }) {
   const plot = figure.querySelector(".plot");
@@ -65,12 +98,15 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
     stroke: colour(figure, "--soft"), font: "12px system-ui, sans-serif",
     grid: { stroke: colour(figure, "--line"), width: 1 }, ticks: { show: false },
   };
+  const levels = (chart.limits ?? []).map(({ below, above }) => convert(below ?? above));
   const tell = (u) => {
     const index = u.cursor.idx;
     if (index == null) {
       readout.textContent = "";
       return;
     }
+    const under = u.posToVal(u.cursor.left, "x");
+    const flag = chart.flags?.find(({ from_ms: from, to_ms: to }) => from <= under && under < to);
     const each = chart.lines.map((line, place) => {
       const at = u.data[1 + place * (view.step_ms ? 3 : 1)][index];
       if (at == null) return null;
@@ -78,14 +114,22 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
       return chart.lines.length > 1 ? `${line.name} ${told}` : told;
     }).filter(Boolean);
     const from = u.data[0][index] - view.step_ms / 2;
-    readout.textContent = each.length ? `${instant(from, chosen, !view.step_ms)}  ${each.join(", ")}` : "";
+    // Where all is left out, the nearest point lies elsewhere.
+    const there = each.length && (!flag || (u.data[0][index] >= flag.from_ms && u.data[0][index] < flag.to_ms));
+    readout.textContent = [
+      ...(there ? [instant(from, chosen, !view.step_ms), each.join(", ")] : []),
+      ...(flag ? [`${chart.lines.length > 1 ? `${chart.lines.find(({ sensor }) => sensor === flag.sensor).name} ` : ""}flagged: ${flag.reason}`] : []),
+    ].join("  ");
   };
   const { series: all, bands } = series(figure, chart.lines, view.step_ms);
   const options = {
     width: plot.clientWidth, height: HEIGHT, ms: 1, legend: { show: false },
     series: all, bands, pxAlign: 0, padding: [10, 12, 0, 0],
     tzDate: (ms) => (chosen.utc ? window.uPlot.tzDate(new Date(ms), "Etc/UTC") : new Date(ms)),
-    scales: { x: { range: [view.from_ms, view.to_ms] } },
+    scales: {
+      x: { range: [view.from_ms, view.to_ms] },
+      ...(levels.length && { y: { range: (_, low, high) => window.uPlot.rangeNum(Math.min(low, ...levels), Math.max(high, ...levels), 0.1, true) } }),
+    },
     axes: [
       { ...axis, size: 28, gap: 6, values: (_, all, __, ___, stepMs) => all.map((ms) => tick(ms, stepMs, chosen)) },
       { ...axis, size: 50, values: (_, all) => all.map((value) => String(+value.toPrecision(6)).replace("-", "−")) },
@@ -95,6 +139,7 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
       bind: { dblclick: () => () => reset() },
     },
     hooks: {
+      drawAxes: [(u) => mark(u, figure, view, chart, levels)],
       setCursor: [tell],
       setSelect: [(u) => {
         if (u.select.width < 5) return;

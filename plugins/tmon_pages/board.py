@@ -7,6 +7,8 @@ from itertools import groupby, pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from tmon_pages.corrections import lately
+from tmon_pages.incidents import Open, going_on
 from tmon_pages.spans import DAY_MS, HOUR_MS
 
 MOST_SENSORS = 1000  # on one page, and as many nodes without a reading
@@ -21,6 +23,10 @@ from latest
 where node > :after {matching}
 order by {order}
 limit :most + 1
+"""
+_LATEST_CLEAN = """
+select sensor, node, name, unit, measured_ms, value, age_s, silent
+from latest_clean where sensor in (select value from json_each(?))
 """
 _BY_NAME = "node, name"
 _SILENT_FIRST = "max(silent) over (partition by node) desc, node, silent desc, name"
@@ -44,15 +50,15 @@ select sensor, low, high, (
         ((hour_ms - :from_ms) / 3600000) || ' ' || coalesce(y, :height / 2), 'L'
     )
     from (
-        select hour_ms, cast((high - sum / n) * scale + 0.5 as integer) as y from hourly
-        where hourly.sensor = framed.sensor and hour_ms >= :from_ms
+        select hour_ms, cast((high - sum / n) * scale + 0.5 as integer) as y from {hourly} as own
+        where own.sensor = framed.sensor and hour_ms >= :from_ms
         order by hour_ms
     )
 ) as corners
 from (
     select sensor, min(min) as low, max(max) as high,
         :height / nullif(max(max) - min(min), 0) as scale
-    from hourly
+    from {hourly}
     where sensor in (select value from json_each(:sensors)) and hour_ms >= :from_ms
     group by sensor
 ) as framed
@@ -65,6 +71,7 @@ class Asked(NamedTuple):
     words: Sequence[str] = ()
     after: str = ""
     silent_first: bool = False
+    raw: bool = False
 
 
 class Day(NamedTuple):
@@ -101,13 +108,17 @@ class Board(NamedTuple):
     """One page of nodes.
 
     ``sensors`` counts all of the station; ``more``: there are others behind this page's last;
-    ``cut``: even its one node has more sensors than these.
+    ``cut``: even its one node has more sensors than these; ``corrected``: so many of these are
+    shown as calibrations and flags make them, ``unfit`` not at all, as all they have is flagged.
     """
 
     groups: Sequence[Group]
     sensors: int
     more: bool
     cut: bool
+    corrected: int
+    unfit: int
+    wrong: Open
 
     @property
     def rows(self) -> list[Row]:
@@ -125,10 +136,15 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> Board:
     if len(mute) > MOST_SENSORS:
         mute, more = mute[:MOST_SENSORS], True
         latest = [row for row in latest if asked.silent_first or row["node"] <= mute[-1]]
-    days = _days(conn, [row["sensor"] for row in latest], at_ms)
-    rows = [Row._make([*row, days.get(row["sensor"])]) for row in latest]
+    corrected = [] if asked.raw else _corrected(conn, latest, at_ms)
+    clean = _clean(conn, latest, corrected)
+    days = _days(conn, [row["sensor"] for row in clean], corrected, at_ms)
+    rows = [Row._make([*row, days.get(row["sensor"])]) for row in clean]
     sensors = conn.execute("select count(*) from sensors").fetchone()[0]
-    return Board(_groups(conn, rows, mute, asked), sensors, more, cut)
+    return Board(
+        *(_groups(conn, rows, mute, asked), sensors, more, cut),
+        *(len(corrected), len(latest) - len(clean), going_on(conn)),
+    )
 
 
 def _latest(conn: sqlite3.Connection, asked: Asked) -> list[Any]:
@@ -136,6 +152,23 @@ def _latest(conn: sqlite3.Connection, asked: Asked) -> list[Any]:
     order = _SILENT_FIRST if asked.silent_first else _BY_NAME
     sql = _LATEST.format(matching=matching, order=order)
     return conn.execute(sql, _parameters(asked)).fetchall()
+
+
+def _corrected(conn: sqlite3.Connection, latest: Sequence[Any], at_ms: int) -> list[int]:
+    """The sensors of which something shown would be another without corrections."""
+    newest_ms = {row["sensor"]: row["measured_ms"] for row in latest}
+    return lately(conn, newest_ms, _first_hour_ms(at_ms), at_ms)
+
+
+def _clean(
+    conn: sqlite3.Connection, latest: Sequence[Any], corrected: Sequence[int]
+) -> Sequence[Any]:
+    """The same in the same order, corrected ones by their clean readings if they have any."""
+    if not corrected:
+        return latest
+    clean = {row["sensor"]: row for row in conn.execute(_LATEST_CLEAN, [json.dumps(corrected)])}
+    unfit = {*corrected} - clean.keys()
+    return [clean.get(row["sensor"], row) for row in latest if row["sensor"] not in unfit]
 
 
 def _mute(conn: sqlite3.Connection, asked: Asked, last: str | None) -> list[str]:
@@ -165,12 +198,26 @@ def _whole_nodes(found: Sequence[Any]) -> list[Any]:
     return whole or list(found[:MOST_SENSORS])
 
 
-def _days(conn: sqlite3.Connection, sensors: Sequence[int], at_ms: int) -> dict[int, Day]:
-    from_ms = at_ms // HOUR_MS * HOUR_MS - (HOURS - 1) * HOUR_MS
-    asked = {"sensors": json.dumps(sensors), "from_ms": from_ms, "height": SPARK_HEIGHT}
+def _first_hour_ms(at_ms: int) -> int:
+    return at_ms // HOUR_MS * HOUR_MS - (HOURS - 1) * HOUR_MS
+
+
+def _days(
+    conn: sqlite3.Connection, sensors: Sequence[int], corrected: Sequence[int], at_ms: int
+) -> dict[int, Day]:
+    plain = [*{*sensors}.difference(corrected)]
     return {
         row["sensor"]: Day(row["low"], row["high"], _path(row["corners"].split("L")))
-        for row in conn.execute(_DAYS, asked)
+        for hourly, own in (("hourly", plain), ("hourly_clean", corrected))
+        if own
+        for row in conn.execute(
+            _DAYS.format(hourly=hourly),
+            {
+                "sensors": json.dumps(own),
+                "from_ms": _first_hour_ms(at_ms),
+                "height": SPARK_HEIGHT,
+            },
+        )
     }
 
 

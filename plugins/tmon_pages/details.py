@@ -7,6 +7,7 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Any, NamedTuple
 
+from tmon_pages import incidents
 from tmon_pages.points import Line, Resolution, Sensor, Summary, for_a_table, line, summary
 from tmon_pages.view import MOST_LINES, Asked, View, look
 
@@ -24,12 +25,13 @@ class Row(NamedTuple):
 
 
 class Details(NamedTuple):
-    """Numbers, the chart as a table, and what was refused."""
+    """Numbers, the chart as a table, what was refused, and what was wrong."""
 
     rows: Sequence[Row]
     table: Resolution
     in_table: Sequence[tuple[int, Sequence[tuple[float, ...] | None]]]  # a sensor's in its column
     rejected: Sequence[Mapping[str, Any]]
+    incidents: Sequence[Mapping[str, Any]]
 
 
 def look_closely(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> tuple[View, Details]:
@@ -39,16 +41,20 @@ def look_closely(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> tuple[Vi
         Unknown, NoSuchSpan: as ``look`` does.
     """
     view = look(conn, asked, at_ms)
-    newest = _newest(conn, view.node["name"])
+    node = view.node["name"]
+    newest = _newest(conn, view)
     rows = [_row(conn, view, sensor, newest.get(sensor.id), at_ms) for sensor in view.sensors]
     table = for_a_table(view.span)
     lines = [line(conn, sensor, view.span, table) for sensor in view.sensors[:MOST_LINES]]
-    return view, Details(rows, table, _side_by_side(lines), _rejected(conn, view.node["name"]))
+    wrong = incidents.newest(conn, node, view.sensor and view.sensor.id)
+    return view, Details(rows, table, _side_by_side(lines), _rejected(conn, node), wrong)
 
 
-def _newest(conn: sqlite3.Connection, node: str) -> dict[int, Mapping[str, Any]]:
+def _newest(conn: sqlite3.Connection, view: View) -> dict[int, Mapping[str, Any]]:
+    latest = "latest_clean" if any(sensor.clean for sensor in view.sensors) else "latest"
     found = conn.execute(
-        "select sensor, measured_ms, value, age_s, silent from latest where node = ?", [node]
+        f"select sensor, measured_ms, value, age_s, silent from {latest} where node = ?",
+        [view.node["name"]],
     )
     return {row["sensor"]: row for row in found}
 

@@ -1,7 +1,6 @@
 """The home page: every sensor by node, as it is now, or what to do where there is none."""
 
 import os
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
@@ -69,7 +68,7 @@ def _asked(request: Any) -> Asked:
     words = (request.args.get("q") or "").split()[:MOST_WORDS]
     silent_first = request.args.get("sort") == "silent"
     after = "" if silent_first else request.args.get("after") or ""
-    return Asked(words, after, silent_first)
+    return Asked(words, after, silent_first, raw=request.args.get("values") == "raw")
 
 
 async def _too_slow(datasette: Any, request: Any) -> Response:
@@ -101,7 +100,9 @@ def _context(datasette: Any, request: Any, asked: Asked, board: Board) -> dict[s
             for group in board.groups
         ],
         "most": MOST_SENSORS,
-        "latest_url": _latest_url(datasette, board.rows, whole=whole),
+        "latest_url": _latest_url(datasette, board, whole=whole),
+        "incidents_url": f"{datasette.urls.table(PUBLISHED_AS, 'incidents')}?to_ms__isnull=1",
+        "other_values_url": _changed(datasette, request, values=None if asked.raw else "raw"),
         "by_name_url": _changed(datasette, request, sort=None, after=None),
         "silent_url": _changed(datasette, request, sort="silent", after=None),
         "more_url": _changed(datasette, request, after=last, sort=None),
@@ -134,15 +135,16 @@ def _line(row: Row, node_url: str, *, fahrenheit: bool) -> Line:
     )
 
 
-def _latest_url(datasette: Any, rows: Sequence[Row], *, whole: bool) -> str:
+def _latest_url(datasette: Any, board: Board, *, whole: bool) -> str:
     """Where the newest readings of this page's sensors are as data."""
     query = [
         *(("_col", column) for column in COLUMNS),
         *(("_shape", "arrays"), ("_nocount", "1"), ("_ttl", "0"), ("_size", "max")),
     ]
     if not whole:
-        query.append(("sensor__in", ",".join(str(row.id) for row in rows)))
-    return f"{datasette.urls.table(PUBLISHED_AS, 'latest')}.json?{urlencode(query, safe=',')}"
+        query.append(("sensor__in", ",".join(str(row.id) for row in board.rows)))
+    latest = "latest_clean" if board.corrected else "latest"
+    return f"{datasette.urls.table(PUBLISHED_AS, latest)}.json?{urlencode(query, safe=',')}"
 
 
 def _changed(datasette: Any, request: Any, **parameters: str | None) -> str:

@@ -1,20 +1,21 @@
 """A node's page and a sensor's: what it measured in a span of time, as a picture and in numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote, urlencode
 
 from datasette import Response, hookimpl
 from datasette.database import QueryInterrupted
 
-from tmon_pages import svg
+from tmon_pages import corrections, incidents, svg
 from tmon_pages.details import Details, look_closely
+from tmon_pages.marks import Marks
 from tmon_pages.points import Line, Sensor, parameters
 from tmon_pages.spans import FIRST_MS, IN_WORDS, NAMES, NoSuchSpan, Span, moved
 from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, problem
 from tmon_pages.view import Asked, Unknown, View, look
 
-PICTURE = {"width": 720, "height": 300}
+PICTURE = (720, 300)  # pixels
 
 _NODE = r"/node/(?P<node>[^/.]+)"
 
@@ -75,28 +76,44 @@ def _as_json(view: View) -> dict[str, Any]:
         "range": view.span.name,
         "resolution": view.resolution.name,
         "step_ms": view.resolution.step_ms,
+        "values": "raw" if view.corrections.raw else "clean",
         "charts": [
             {
                 "unit": chart[0].sensor.unit,
+                "flags": [
+                    {
+                        "sensor": flag.sensor,
+                        "from_ms": flag.from_ms,
+                        "to_ms": flag.to_ms,
+                        "reason": flag.reason,
+                    }
+                    for _, flag in marks.flags
+                ],
+                "limits": [
+                    {"sensor": chart[level.place].sensor.id, level.side: level.value}
+                    for level in marks.levels
+                ],
                 "lines": [
                     {
                         "sensor": one.sensor.id,
                         "name": one.sensor.name,
+                        "corrected": one.sensor.clean,
                         "gap_ms": one.gap_ms,
                         "points": one.points,
                     }
                     for one in chart
                 ],
             }
-            for chart in view.charts
+            for chart, marks in zip(view.charts, view.marks, strict=True)
         ],
     }
 
 
 def _as_picture(view: View) -> Response:
-    [chart] = view.charts
+    [chart], [marks] = view.charts, view.marks
     title = f"{view.node['name']} {chart[0].sensor.name}"
-    picture = svg.picture(title, chart, view.span, **PICTURE)
+    values = _values(view)
+    picture = svg.picture(title, chart, view.span, marks, values=values, size=PICTURE)
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     headers = {"content-security-policy": policy, "cache-control": "max-age=60"}
     return Response(picture, content_type="image/svg+xml; charset=utf-8", headers=headers)
@@ -105,7 +122,6 @@ def _as_picture(view: View) -> Response:
 def _context(datasette: Any, request: Any, view: View) -> dict[str, Any]:
     """What the charts' template is given."""
     fahrenheit = request.args.get("unit") == "F"
-    charts = [[_shown(one, fahrenheit=fahrenheit) for one in chart] for chart in view.charts]
     chosen = _choices(request)
     query = urlencode({**view.span.asked, **chosen})
     path = datasette.urls.path(request.path)
@@ -113,15 +129,12 @@ def _context(datasette: Any, request: Any, view: View) -> dict[str, Any]:
         "view": view,
         "fahrenheit": fahrenheit,
         "charts": [
-            {
-                "unit": chart[0].sensor.unit,
-                "names": [one.sensor.name for one in chart],
-                "drawing": svg.drawing(chart, svg.frame(chart, view.span)),
-                "empty": not any(one.points for one in chart),
-            }
-            for chart in charts
+            _chart(chart, marks, view.span, fahrenheit=fahrenheit)
+            for chart, marks in zip(view.charts, view.marks, strict=True)
         ],
         "data_url": f"{path}.json?{query}",
+        **_of_values(datasette, view),
+        "other_values_url": _other_values(request, path, view),
     }
 
 
@@ -132,6 +145,7 @@ def _beside(datasette: Any, request: Any, view: View, details: Details) -> dict[
     path = datasette.urls.path(request.path)
     return {
         "details": details,
+        **_elsewhere(datasette, view),
         "ranges": [
             {
                 "name": name,
@@ -153,6 +167,63 @@ def _beside(datasette: Any, request: Any, view: View, details: Details) -> dict[
     }
 
 
+def _chart(chart: Sequence[Line], marks: Marks, span: Span, *, fahrenheit: bool) -> dict[str, Any]:
+    """A chart as it is drawn, in the unit that the visitor chose, and what its legend says."""
+    shown = [_shown(one, fahrenheit=fahrenheit) for one in chart]
+    converted = fahrenheit and chart[0].sensor.unit == "°C"
+    on_it = marks.in_fahrenheit() if converted else marks
+    return {
+        "unit": shown[0].sensor.unit,
+        "names": [one.sensor.name for one in chart],
+        "drawing": svg.drawing(shown, svg.frame(shown, span, on_it.levels), on_it),
+        "empty": not any(one.points for one in chart),
+        "flagged": [chart[place].sensor.name for place in sorted({one for one, _ in marks.flags})],
+        "levels": [(chart[level.place].sensor, level) for level in marks.levels],
+    }
+
+
+def _of_values(datasette: Any, view: View) -> dict[str, Any]:
+    """What is told of the charts' values, and where newer ones come from."""
+    names = {sensor.id: (sensor.name, sensor.unit) for sensor in view.sensors}
+    latest = "latest_clean" if any(sensor.clean for sensor in view.sensors) else "latest"
+    return {
+        "corrections": corrections.told(view.corrections, names),
+        "latest_url": f"{datasette.urls.table(PUBLISHED_AS, latest)}.json",
+    }
+
+
+def _elsewhere(datasette: Any, view: View) -> dict[str, Any]:
+    """Limits, and where all flags and incidents are."""
+    table = datasette.urls.table
+    of_sensors = urlencode({"sensor__in": ",".join(str(sensor.id) for sensor in view.sensors)})
+    incident_query = incidents.query(view.node["name"], view.sensor and view.sensor.id)
+    return {
+        "limits": [
+            (sensor, view.limits[sensor.id]) for sensor in view.sensors if sensor.id in view.limits
+        ],
+        "flags_url": f"{table(PUBLISHED_AS, 'flags')}?{of_sensors}",
+        "incidents_url": f"{table(PUBLISHED_AS, 'incidents')}?{incident_query}",
+    }
+
+
+def _values(view: View) -> str:
+    """Which values are shown, in a word or two, where there is more than one kind."""
+    if view.corrections.raw:
+        return "raw values"
+    kinds = (
+        ("calibrated", view.corrections.calibrations),
+        ("flagged left out", view.corrections.flags),
+    )
+    return ", ".join(told for told, some in kinds if some)
+
+
+def _other_values(request: Any, path: str, view: View) -> str:
+    """The same page with raw values, or with clean ones again."""
+    asked = {name: request.args.get(name) for name in request.args if name != "values"}
+    query = urlencode(asked if view.corrections.raw else {**asked, "values": "raw"})
+    return f"{path}?{query}"
+
+
 def _where_some_are(view: View, details: Details) -> Span | None:
     """As long a span that ends with the newest reading, where this one has none."""
     if any(row.summary.n for row in details.rows) or view.past.last_ms is None:
@@ -171,7 +242,7 @@ def _moves(span: Span) -> Iterator[tuple[str, str, Span]]:
 
 def _choices(request: Any) -> dict[str, str]:
     """What an address tells beside the span, as it goes on in links."""
-    names = ("unit", "utc", "resolution")
+    names = ("unit", "utc", "resolution", "values")
     return {name: request.args.get(name) for name in names if name in request.args}
 
 
@@ -195,7 +266,8 @@ def _selection(datasette: Any, view: View) -> dict[str, str]:
             "measured_ms__lt": view.span.end_ms,
         }
     )
-    readings = datasette.urls.table(PUBLISHED_AS, "readings")
+    clean = any(sensor.clean for sensor in view.sensors)
+    readings = datasette.urls.table(PUBLISHED_AS, "readings_clean" if clean else "readings")
     return {
         "table": f"{readings}?{query}",
         "csv": f"{readings}.csv?{query}&_labels=on&_dl=on",
@@ -205,5 +277,5 @@ def _selection(datasette: Any, view: View) -> dict[str, str]:
 
 def _sql_url(datasette: Any, sensor: Sensor, view: View) -> str:
     """The SQL that gave a line its points, to look at and change."""
-    query = urlencode({"sql": view.resolution.sql, **parameters(sensor, view.span)})
+    query = urlencode({"sql": view.resolution.of(sensor), **parameters(sensor, view.span)})
     return f"{datasette.urls.database(PUBLISHED_AS)}/-/query?{query}"

@@ -18,7 +18,7 @@ from tmon_pages.station import PUBLISHED_AS, address, ask
 
 # What refers to a table comes before it: a sensor that is new between two downloads
 # is then in the later one.
-TABLES = ("readings", "hourly", "daily", "sensors", "nodes")
+TABLES = ("readings", "hourly", "daily", "calibrations", "flags", "sensors", "nodes")
 
 # What a view can't tell as a table does.
 KEY_OF_VIEW = {"daily": ["sensor", "day_ms"]}

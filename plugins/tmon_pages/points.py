@@ -13,26 +13,28 @@ FEWEST_EACH = 200  # of one line, however many there are
 ROWS_READ = 62  # of a table: two months of days
 FINEST_SPAN_MS = 2 * DAY_MS  # of minutes, which are made of raw readings
 
+# Of raw readings, or with _CLEAN of what calibrations and flags make of them.
+_CLEAN = "_clean"
 _READINGS = """select measured_ms, value
-from readings
+from readings{clean}
 where sensor = :sensor and measured_ms >= :from_ms and measured_ms < :to_ms
 order by measured_ms"""
 
 _MINUTES = """select measured_ms - (measured_ms % {step_ms} + {step_ms}) % {step_ms} as start_ms,
   avg(value) as mean, min(value) as min, max(value) as max, count(*) as n
-from readings
+from readings{clean}
 where sensor = :sensor and measured_ms >= :from_ms and measured_ms < :to_ms
 group by start_ms
 order by start_ms"""
 
 _HOURS = """select hour_ms as start_ms, sum / n as mean, min, max, n
-from hourly
+from hourly{clean}
 where sensor = :sensor and hour_ms > :from_ms - 3600000 and hour_ms < :to_ms
 order by hour_ms"""
 
 _DAYS = """select hour_ms - (hour_ms % {step_ms} + {step_ms}) % {step_ms} as start_ms,
   sum(sum) / sum(n) as mean, min(min) as min, max(max) as max, sum(n) as n
-from hourly
+from hourly{clean}
 where sensor = :sensor and hour_ms > :from_ms - 3600000 and hour_ms < :to_ms
 group by start_ms
 order by start_ms"""
@@ -44,30 +46,37 @@ class Resolution(NamedTuple):
     name: str
     step_ms: int
     sql: str
+    clean_sql: str
+
+    def of(self, sensor: "Sensor") -> str:
+        """The SQL that gives a sensor's points."""
+        return self.clean_sql if sensor.clean else self.sql
 
 
-RAW = Resolution("raw", 0, _READINGS)
-HOURLY = Resolution("hourly", HOUR_MS, _HOURS)
+def _resolution(name: str, step_ms: int, sql: str) -> Resolution:
+    return Resolution(name, step_ms, *(sql.format(step_ms=step_ms, clean=c) for c in ("", _CLEAN)))
+
+
+RAW = _resolution("raw", 0, _READINGS)
+HOURLY = _resolution("hourly", HOUR_MS, _HOURS)
 RESOLUTIONS = (
     RAW,
-    *(
-        Resolution(f"{minutes}-minute", minutes * 60_000, _MINUTES.format(step_ms=minutes * 60_000))
-        for minutes in (1, 10)
-    ),
+    *(_resolution(f"{minutes}-minute", minutes * 60_000, _MINUTES) for minutes in (1, 10)),
     HOURLY,
     *(
-        Resolution(name, days * DAY_MS, _DAYS.format(step_ms=days * DAY_MS))
+        _resolution(name, days * DAY_MS, _DAYS)
         for name, days in (("daily", 1), ("weekly", 7), ("4-weekly", 28))
     ),
 )
 
 
 class Sensor(NamedTuple):
-    """One line of a chart."""
+    """One line of a chart; ``clean``: of its clean readings, as something corrects them."""
 
     id: int
     name: str
     unit: str | None
+    clean: bool = False
 
 
 class Line(NamedTuple):
@@ -98,8 +107,7 @@ def resolution_for(
     """``finest``, or the first after it that makes no more points of all sensors than are sent."""
     most = max(MOST_POINTS // max(1, len(sensors)), FEWEST_EACH)
     for resolution in RESOLUTIONS[RESOLUTIONS.index(finest) :]:
-        of_readings = resolution.sql is not _READINGS and resolution.step_ms < HOUR_MS
-        if of_readings and span.length_ms > FINEST_SPAN_MS:
+        if 0 < resolution.step_ms < HOUR_MS and span.length_ms > FINEST_SPAN_MS:
             continue
         if resolution.step_ms and span.length_ms / resolution.step_ms <= most:
             return resolution
@@ -115,15 +123,19 @@ def _fit(
     span: Span,
     most: int,
 ) -> bool:
-    sql = f"select count(*) from (select 1 from ({resolution.sql}) limit {most + 1})"
+    sql = "select count(*) from (select 1 from ({}) limit {})"
     return all(
-        conn.execute(sql, parameters(sensor, span)).fetchone()[0] <= most for sensor in sensors
+        conn.execute(
+            sql.format(resolution.of(sensor), most + 1), parameters(sensor, span)
+        ).fetchone()[0]
+        <= most
+        for sensor in sensors
     )
 
 
 def line(conn: sqlite3.Connection, sensor: Sensor, span: Span, resolution: Resolution) -> Line:
     """One sensor's points in a span."""
-    rows = conn.execute(resolution.sql, parameters(sensor, span)).fetchall()
+    rows = conn.execute(resolution.of(sensor), parameters(sensor, span)).fetchall()
     points = [tuple(row) for row in rows]
     return Line(sensor, points, _gap_ms(points, resolution), resolution.step_ms / 2)
 
@@ -139,17 +151,18 @@ def summary(conn: sqlite3.Connection, sensor: Sensor, span: Span) -> Summary:
     """Low, high, mean and number of all readings, from whole hours and what is beside them."""
     first_hour_ms = -(-span.start_ms // HOUR_MS) * HOUR_MS
     last_hour_ms = max(span.end_ms // HOUR_MS * HOUR_MS, first_hour_ms)
+    clean = _CLEAN if sensor.clean else ""
     row = conn.execute(
-        """
+        f"""
         select min(min), max(max), sum(sum) / sum(n), coalesce(sum(n), 0) from (
-            select n, sum, min, max from hourly
+            select n, sum, min, max from hourly{clean}
             where sensor = :sensor and hour_ms >= :first_hour_ms and hour_ms < :last_hour_ms
             union all
-            select 1, value, value, value from readings
+            select 1, value, value, value from readings{clean}
             where sensor = :sensor and measured_ms >= :from_ms
                 and measured_ms < min(:first_hour_ms, :to_ms)
             union all
-            select 1, value, value, value from readings
+            select 1, value, value, value from readings{clean}
             where sensor = :sensor and measured_ms >= :last_hour_ms and measured_ms < :to_ms
         )
         """,

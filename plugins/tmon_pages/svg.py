@@ -7,12 +7,16 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from tmon_pages.marks import Level, Marks, extent
 from tmon_pages.points import Line
 from tmon_pages.spans import DAY_MS, HOUR_MS, Span
 
 SIDE = 10_000  # of the square that lines are drawn in; the browser stretches it
 MOST_TIMES, MOST_VALUES = 7, 6  # what the axes say, at a phone's width and a chart's height
+THINNEST = 20  # of a flagged period: two pixels
 DOT_POINTS = 60  # so few of them are also shown one by one
+
+NOTHING = Marks()
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -33,14 +37,17 @@ viewBox="0 0 {width} {height}" role="img" aria-label="{title}, {span}">
   .paper {{ fill: #fff }} text {{ fill: #1c2228 }} .tick {{ fill: #59636e }}
   .grid {{ stroke: #e3e7ea }} .line {{ stroke: #0969b3; stroke-width: 1.6 }}
   .dot {{ stroke: #0969b3; stroke-width: 4; stroke-linecap: round }}
-  .band {{ fill: #0969b3; fill-opacity: .18 }}
+  .band {{ fill: #0969b3; fill-opacity: .18 }} .flag {{ fill: #59636e; fill-opacity: .2 }}
+  .level {{ stroke: #a8001c; stroke-dasharray: 6 4 }}
   @media (prefers-color-scheme: dark) {{
     .paper {{ fill: #14181c }} text {{ fill: #e4e8ec }} .tick {{ fill: #9aa5b0 }}
     .grid {{ stroke: #2b3239 }} .line, .dot {{ stroke: #5db0f0 }} .band {{ fill: #5db0f0 }}
+    .flag {{ fill: #9aa5b0 }} .level {{ stroke: #ff8a80 }}
   }}
 </style>
 <rect class="paper" width="100%" height="100%"/>
-<text x="48" y="20"><tspan font-weight="600">{title}</tspan> {unit}</text>
+<text x="48" y="20"><tspan font-weight="600">{title}</tspan> {unit} \
+<tspan class="tick">{values}</tspan></text>
 <text class="tick" x="{width}" dx="-16" y="20" text-anchor="end">{span}</text>
 <svg x="48" y="40" width="{inner_width}" height="{inner_height}">{drawing}</svg>
 </svg>
@@ -65,17 +72,17 @@ class Frame(NamedTuple):
         return (self.high - value) / (self.high - self.low)
 
 
-def frame(lines: Sequence[Line], span: Span) -> Frame:
-    """One that holds all points, with round numbers at its edges."""
-    values = [value for line in lines for point in line.points for value in _values(point)]
-    low, high = min(values, default=0.0), max(values, default=1.0)
+def frame(lines: Sequence[Line], span: Span, levels: Sequence[Level] = ()) -> Frame:
+    """One that holds all points and levels, with round numbers at its edges."""
+    edges = [*(extent(lines) or (0.0, 1.0)), *(level.value for level in levels)]
+    low, high = min(edges), max(edges)
     if low == high:
         low, high = low - 0.5, high + 0.5
     step = _nice_step((high - low) / (MOST_VALUES - 1))
     return Frame(span, math.floor(low / step) * step, math.ceil(high / step) * step, step)
 
 
-def drawing(lines: Sequence[Line], within: Frame) -> Markup:
+def drawing(lines: Sequence[Line], within: Frame, marks: Marks = NOTHING) -> Markup:
     """What belongs inside an ``<svg>`` of any size, which has room around it for the axes."""
     return Markup(
         '<svg viewBox="0 0 {0} {0}" width="100%" height="100%" preserveAspectRatio="none">{1}</svg>'
@@ -84,12 +91,27 @@ def drawing(lines: Sequence[Line], within: Frame) -> Markup:
         SIDE,
         Markup("").join(
             [
+                *_marks(marks, within),
                 *_grid(within),
                 *(part for place, line in enumerate(lines) for part in _line(line, within, place)),
             ]
         ),
         Markup("").join(_words(within)),
     )
+
+
+def _marks(marks: Marks, within: Frame) -> Iterator[Markup]:
+    """Shades that tell why on hover, and dashed lines from side to side."""
+    for _, flag in marks.flags:
+        left, right = (min(max(within.x(at), 0), 1) * SIDE for at in (flag.from_ms, flag.to_ms))
+        if left < right:
+            yield Markup(
+                '<rect class="flag" x="{:.0f}" width="{:.0f}" height="{}"><title>{}</title></rect>'
+            ).format(left, max(right - left, THINNEST), SIDE, flag.reason)
+    for level in marks.levels:
+        yield Markup('<path class="level" d="M0,{:.0f}H{}"/>').format(
+            within.y(level.value) * SIDE, SIDE
+        )
 
 
 def _line(line: Line, within: Frame, place: int) -> Iterator[Markup]:
@@ -123,10 +145,6 @@ def _runs(points: Iterable[tuple[float, ...]], gap: float) -> Iterator[list[tupl
         run.append(point)
     if run:
         yield run
-
-
-def _values(point: tuple[float, ...]) -> tuple[float, ...]:
-    return point[1:2] if len(point) == 2 else point[1:4]
 
 
 def _nice_step(least: float) -> float:
@@ -190,8 +208,17 @@ def _months(span: Span) -> Iterator[tuple[int, str]]:
         month += step
 
 
-def picture(title: str, lines: Sequence[Line], span: Span, *, width: int, height: int) -> Markup:
-    """A whole SVG file, for mails, READMEs and places without scripts."""
+def picture(  # noqa: PLR0913
+    title: str,
+    lines: Sequence[Line],
+    span: Span,
+    marks: Marks,
+    *,
+    values: str,
+    size: tuple[int, int],
+) -> Markup:
+    """A whole SVG file, for mails, READMEs and places without scripts; ``values``: which."""
+    width, height = size
     return _PICTURE.format(
         width=width,
         height=height,
@@ -200,5 +227,6 @@ def picture(title: str, lines: Sequence[Line], span: Span, *, width: int, height
         title=title,
         unit=lines[0].sensor.unit or "",
         span=span.in_words,
-        drawing=drawing(lines, frame(lines, span)),
+        values=values,
+        drawing=drawing(lines, frame(lines, span, marks.levels), marks),
     )

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from tmon_pages.corrections import Corrections, asks_for_raw, find
+from tmon_pages.marks import Limits, Marks, limits_of, marks
 from tmon_pages.points import (
     RAW,
     RESOLUTIONS,
@@ -43,6 +45,9 @@ class View(NamedTuple):
     span: Span
     resolution: Resolution
     charts: Sequence[Sequence[Line]]
+    marks: Sequence[Marks]  # of each chart
+    corrections: Corrections
+    limits: Mapping[int, Limits]
 
     @property
     def past(self) -> Past:
@@ -65,7 +70,10 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
         raise Unknown(f"There is no node called {asked.node}.")
     sensors, others = _sensors(conn, asked)
     pasts = {sensor.id: _past(conn, sensor) for sensor in sensors}
-    span = span_of(asked.args, together(pasts.values()), at_ms)
+    past = together(pasts.values())
+    span = span_of(asked.args, past, at_ms)
+    corrections = find(conn, pasts, span, past.last_ms, raw=asks_for_raw(asked.args))
+    sensors = _corrected(sensors, corrections)
     groups = _groups(sensors)
     finest = _finest(asked.args)
     coarsest = max(
@@ -74,8 +82,13 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
         default=finest,
     )
     charts = [[line(conn, sensor, span, coarsest) for sensor in group] for group in groups]
+    limits = limits_of(conn, pasts)
+    marked = [marks(chart, corrections.flags, limits) for chart in charts]
     one = sensors[0] if asked.sensor else None
-    return View(node, one, sensors, others, pasts, span, coarsest, charts)
+    return View(
+        *(node, one, sensors, others, pasts, span, coarsest, charts),
+        *(marked, corrections, limits),
+    )
 
 
 def _sensors(conn: sqlite3.Connection, asked: Asked) -> tuple[list[Sensor], int]:
@@ -90,6 +103,12 @@ def _sensors(conn: sqlite3.Connection, asked: Asked) -> tuple[list[Sensor], int]
     shown = [Sensor(*row) for row in found[:MOST_SENSORS]]
     units = {sensor.unit: place for place, sensor in reversed([*enumerate(shown)])}
     return sorted(shown, key=lambda sensor: units[sensor.unit]), len(found) - len(shown)
+
+
+def _corrected(sensors: Sequence[Sensor], corrections: Corrections) -> list[Sensor]:
+    """Where nothing corrects a sensor, its raw readings are read: they cost less."""
+    clean = frozenset() if corrections.raw else corrections.sensors
+    return [sensor._replace(clean=sensor.id in clean) for sensor in sensors]
 
 
 def _groups(sensors: Sequence[Sensor]) -> list[list[Sensor]]:

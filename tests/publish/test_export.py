@@ -52,7 +52,36 @@ def test_labels_have_a_column_of_their_own_to_the_end(large: Site) -> None:
     assert len(rows) == len(NEWEST_FIRST)
 
 
-@pytest.mark.parametrize("table", ["readings", "sensors", "nodes", "latest", "daily", "rejected"])
+def test_all_clean_readings_are_in_it_newest_first(large: Site) -> None:
+    assert _keys(_rows(large, "/tmon/readings_clean.csv")) == NEWEST_FIRST
+    some = _rows(large, "/tmon/readings_clean.csv", measured_ms__lt="11001", sensor="2")
+    assert _keys(some) == [f"2,{n}" for n in range(11_000, 0, -1)]
+
+
+def test_many_clean_readings_of_one_instant_are_in_it_once(serve: Serve, tmp_path: Path) -> None:
+    """More than a page holds: nothing tells them apart but their sensors."""
+    path = tmp_path / "tmon.db"
+    with open_database(path, create=True) as db, db.atomic():
+        db.execute("insert into nodes (name, uid, created_ms) values ('attic', 'u', 0)")
+        counted = """with recursive counted (n) as (
+            select 1 union all select n + 1 from counted limit 10500)"""
+        db.execute(
+            f"{counted} insert into sensors (id, node, name) select n, 'attic', n from counted"
+        )
+        for instant_ms in (7, 8, 9):
+            db.execute(f"{counted} insert into readings select n, {instant_ms}, n from counted")
+    rows = _rows(serve(path), "/tmon/readings_clean.csv")
+    assert [row["measured_ms"] for row in rows] == ["9"] * 10_500 + ["8"] * 10_500 + ["7"] * 10_500
+    assert len(set(_keys(rows))) == len(rows)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        *("readings", "sensors", "nodes", "latest", "daily", "rejected"),
+        *("readings_clean", "hourly_clean", "daily_clean", "latest_clean"),
+    ],
+)
 @pytest.mark.parametrize("labels", [{}, {"_labels": "on"}])
 def test_it_is_what_datasette_itself_would_say(
     site: Site, table: str, labels: dict[str, str]
@@ -71,9 +100,12 @@ def test_every_day_is_in_it_once_in_any_order(serve: Serve, tmp_path: Path) -> N
         )
     site = serve(path)
     days = site.values("select sensor || ',' || day_ms from daily order by sensor, day_ms")
-    for params in ({}, {"_sort": "sensor"}):
-        rows = _rows(site, "/tmon/daily.csv", **params)
-        assert [f"{row['sensor']},{row['day_ms']}" for row in rows] == days
+    for table in ("daily", "daily_clean"):
+        for params in ({}, {"_sort": "sensor"}):
+            rows = _rows(site, f"/tmon/{table}.csv", **params)
+            assert [f"{row['sensor']},{row['day_ms']}" for row in rows] == days
+    rows = _rows(site, "/tmon/hourly_clean.csv")
+    assert [f"{row['sensor']},{row['hour_ms']}" for row in rows] == days
 
 
 def test_an_empty_table_is_its_headings(empty: Site) -> None:

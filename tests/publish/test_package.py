@@ -41,9 +41,11 @@ def tables(site: Site) -> dict[str, tuple[dict[str, Any], list[dict[str, str]]]]
 
 
 def test_every_value_of_the_package_is_of_its_type(tables: Any) -> None:
-    assert set(tables) == {"readings", "hourly", "daily", "sensors", "nodes"}
-    for schema, rows in tables.values():
-        assert rows
+    assert set(tables) == {
+        *("readings", "hourly", "daily", "calibrations", "flags", "sensors", "nodes")
+    }
+    for name, (schema, rows) in tables.items():
+        assert rows or name in {"calibrations", "flags"}
         for field in schema["fields"]:
             texts = [row[field["name"]] for row in rows]
             assert field["description"]
@@ -61,7 +63,7 @@ def test_keys_of_the_package_hold(tables: Any) -> None:
             known = {row[there["fields"]] for row in tables[there["resource"]][1]}
             assert {row[key["fields"]] for row in rows} <= known
     referring = {name for name, (schema, _) in tables.items() if schema.get("foreignKeys")}
-    assert referring == {"readings", "hourly", "daily", "sensors"}
+    assert referring == {"readings", "hourly", "daily", "calibrations", "flags", "sensors"}
 
 
 @pytest.mark.parametrize(
