@@ -14,6 +14,7 @@ ROOMS: dict[str, set[str]] = {
     "migrations.registry": set(),
     "migrations.readings": {"migrations.registry"},
     "migrations.watching": {"migrations.registry"},
+    "migrations.telling": {"migrations.registry"},
     "schema": {"migrations"},
     "settings": set(),
     "reading": set(),
@@ -57,6 +58,13 @@ SHARED = {"errors", "options", "schema", "settings"}
 WATCH: dict[str, set[str]] = {
     "subjects": set(),
     "commands.params": set(),
+    "bounded": set(),
+    "messages": set(),
+    "mail": {"messages"},
+    "apprised": {"mail", "messages"},
+    "channels": {"apprised", "mail", "messages"},
+    "telling": {"bounded", "channels", "mail", "messages"},
+    "ping": {"bounded"},
 }
 
 

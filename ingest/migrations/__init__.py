@@ -5,5 +5,6 @@ writes SQL: what a name means here, it means on every page.
 """
 
 from ingest.migrations import readings as readings
+from ingest.migrations import telling as telling
 from ingest.migrations import watching as watching
 from ingest.migrations.registry import migrations as migrations
