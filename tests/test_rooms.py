@@ -15,6 +15,7 @@ ROOMS: dict[str, set[str]] = {
     "migrations.readings": {"migrations.registry"},
     "migrations.watching": {"migrations.registry"},
     "migrations.telling": {"migrations.registry"},
+    "migrations.clean": {"migrations.registry"},
     "schema": {"migrations"},
     "settings": set(),
     "reading": set(),
@@ -65,6 +66,8 @@ WATCH: dict[str, set[str]] = {
     "channels": {"apprised", "mail", "messages"},
     "telling": {"bounded", "channels", "mail", "messages"},
     "ping": {"bounded"},
+    "corrections": {"subjects"},
+    "commands.correct": {"commands.params", "corrections", "subjects"},
 }
 
 
