@@ -143,7 +143,7 @@ def by_sendmail(to: str, message: Message) -> None:
     sender = Address("tmon", "tmon", host_name())
     try:
         mail = compose(message, sender, " ".join(to.split())).as_bytes(policy=SMTP)
-    except (MessageError, ValueError) as error:
+    except (MessageError, ValueError, LookupError) as error:  # what email raises at odd addresses
         raise Undelivered("TMON_MAIL_TO is no mail address") from error
     _run([program, "-t", "-oi"], mail.replace(b"\r\n", b"\n"))
 
