@@ -3,6 +3,7 @@
 import asyncio
 import email
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -69,13 +70,10 @@ class OnAnyPort(Controller):
 
 
 @contextmanager
-def mail_server(*, login: bool = False) -> Iterator[Mailbox]:
+def mail_server(*, login: bool = False, tls: ssl.SSLContext | None = None) -> Iterator[Mailbox]:
     box = Mailbox()
-    how: dict[str, Any] = {
-        "authenticator": box.log_in,
-        "auth_require_tls": False,
-        "auth_required": True,
-    }
+    how: dict[str, Any] = {"authenticator": box.log_in, "auth_required": True}
+    how |= {"tls_context": tls} if tls else {"auth_require_tls": False}
     controller = OnAnyPort(box, hostname="127.0.0.1", port=0, **(how if login else {}))
     controller.start()
     box.address = f"127.0.0.1:{controller.port}"

@@ -5,6 +5,7 @@ from pathlib import Path
 import apprise
 import pytest
 
+from ingest.schema import transaction
 from tests.telling.receivers import Listener, Mailbox, text_of
 from tests.telling.told import HOUR_MS, NOW_MS, Told
 from watch.messages import MOST_LINES, Message, of_events
@@ -65,8 +66,9 @@ def test_links_lead_to_the_sensor_or_to_the_table_of_incidents(tmp_path: Path) -
 
 def test_many_are_counted_and_linked_rather_than_listed(tmp_path: Path) -> None:
     told = Told(tmp_path)
-    for n in range(1500):
-        told.began(f"line {n}")
+    with transaction(told.db):
+        for n in range(1500):
+            told.began(f"line {n}")
     composed = message(told, public_url="https://x.example")
     assert composed.subject == "tmon: 1,500 new"
     lines = composed.text(100_000).splitlines()
@@ -121,8 +123,9 @@ def test_a_whole_station_in_trouble_fits_into_one_ntfy_message(
     tmp_path: Path, listener: Listener
 ) -> None:
     told = Told(tmp_path, f"ntfy://{listener.address}/t")
-    for n in range(300):
-        told.began(f"cellar/sensor-{n}: 31.5 °C is above 30 °C, since 12:00")
+    with transaction(told.db):
+        for n in range(300):
+            told.began(f"cellar/sensor-{n}: 31.5 °C is above 30 °C, since 12:00")
     tell(told.db, told.settings, NOW_MS)
     [request] = listener.requests
     assert len(request.json["message"].encode()) <= 4096

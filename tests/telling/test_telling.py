@@ -1,5 +1,9 @@
 """Who is told what, and when again."""
 
+import shutil
+import ssl
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -86,6 +90,41 @@ def test_a_refused_password_is_told_without_it(tmp_path: Path) -> None:
             "mailto (address 1 of TMON_NOTIFY): not told: the server refused user or password (535)"
         )
         assert box.mails == []
+
+
+def test_a_mail_server_without_tls_gets_nothing_where_tls_is_wanted(
+    tmp_path: Path, mailbox: Mailbox
+) -> None:
+    told = Told(
+        tmp_path,
+        f"mailtos://u:{SECRETS}@{mailbox.address}?from=a@example.org&to=b@example.org",
+        f"mailtos://u:{SECRETS}@{mailbox.address}?from=a@example.org&to=b@example.org&mode=ssl",
+    )
+    told.began()
+    failures = tell(told.db, told.settings, NOW_MS)
+    assert ["no session with the mail server" in failure for failure in failures] == [True, True]
+    assert not mailbox.mails
+    assert not mailbox.users
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="it makes the certificate")
+def test_a_mail_goes_through_tls_to_a_server_that_is_trusted(tmp_path: Path) -> None:
+    pem = tmp_path / "server.pem"
+    make = "openssl req -x509 -nodes -newkey rsa:2048 -days 2 -subj /CN=x -keyout - -out -"
+    pem.write_bytes(subprocess.run(make.split(), capture_output=True, check=True).stdout)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with mail_server(login=True, tls=context) as box:
+        url = f"mailtos://tmon:p%40ss%20word@{box.address}?from=a@example.org&to=b@example.org"
+        told = Told(tmp_path, f"{url}&verify=no", url)
+        told.began()
+        [failure] = tell(told.db, told.settings, NOW_MS)
+        assert failure == (
+            "mailtos (address 2 of TMON_NOTIFY): not told:"
+            " no session with the mail server (its certificate is not to be trusted)"
+        )
+        assert box.users == [(b"tmon", b"p@ss word")]
+        assert len(box.mails) == 1
 
 
 def test_what_could_not_be_delivered_comes_next_time_together_with_what_is_new(
@@ -353,3 +392,9 @@ def test_without_a_database_that_can_be_written_everybody_is_told_all_the_same(
     assert text_of(mail).endswith("Found\n- disk: full\n- cellar: silent\n")
     assert "disk: full" in listener.requests[0].json["message"]
     assert told.channels() == []
+
+
+def test_only_who_tells_by_apprise_waits_for_it_to_be_loaded() -> None:
+    loaded = "import sys, ingest.cli, watch.telling, watch.ping; print('apprise' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from ingest.schema import open_database
+from ingest.schema import open_database, sqlite3
 from tests.telling.receivers import Listener, Mailbox, http_listener, soon, text_of
 from tests.telling.told import HOUR_MS, NOW_MS, Told
 from watch.telling import Busy, enlist, tell
@@ -166,3 +166,33 @@ def test_two_at_a_time_tell_once(tmp_path: Path, listener: Listener) -> None:
     listener.hold.set()
     assert [teller.communicate(timeout=20) for teller in tellers] == [("", "")] * 2
     assert len(listener.requests) == 1
+
+
+def test_where_the_delivery_can_not_be_noted_that_is_told_and_the_same_comes_again(
+    tmp_path: Path, listener: Listener
+) -> None:
+    told = Told(tmp_path, webhook(listener))
+    told.began()
+    enlist(told.db, told.settings, NOW_MS)
+    told.db.execute("pragma busy_timeout = 1")
+    with open_database(told.settings.db) as other:
+        listener.on_request = lambda: hold(other)
+        [failure] = tell(told.db, told.settings, NOW_MS)
+        assert failure.endswith("told, but the database can't be written: told again")
+        other.rollback()
+    listener.on_request = lambda: None
+    assert tell(told.db, told.settings, NOW_MS) == []
+    first, again = listener.requests
+    assert first.headers["message-id"] == again.headers["message-id"]
+
+
+def test_where_a_message_can_not_be_noted_it_does_not_leave(
+    tmp_path: Path, listener: Listener
+) -> None:
+    told = Told(tmp_path, webhook(listener))
+    told.began()
+    enlist(told.db, told.settings, NOW_MS)
+    told.db.execute("pragma busy_timeout = 1")
+    with locked(told), pytest.raises(sqlite3.OperationalError, match="locked"):
+        tell(told.db, told.settings, NOW_MS)
+    assert listener.requests == []
