@@ -14,6 +14,7 @@ ROOMS: dict[str, set[str]] = {
     "migrations.registry": set(),
     "migrations.readings": {"migrations.registry"},
     "migrations.watching": {"migrations.registry"},
+    "migrations.clean": {"migrations.registry"},
     "schema": {"migrations"},
     "settings": set(),
     "reading": set(),
@@ -57,6 +58,8 @@ SHARED = {"errors", "options", "schema", "settings"}
 WATCH: dict[str, set[str]] = {
     "subjects": set(),
     "commands.params": set(),
+    "corrections": {"subjects"},
+    "commands.correct": {"commands.params", "corrections", "subjects"},
 }
 
 
