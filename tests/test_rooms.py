@@ -14,6 +14,7 @@ ROOMS: dict[str, set[str]] = {
     "migrations.registry": set(),
     "migrations.readings": {"migrations.registry"},
     "migrations.watching": {"migrations.registry"},
+    "migrations.telling": {"migrations.registry"},
     "migrations.clean": {"migrations.registry"},
     "schema": {"migrations"},
     "settings": set(),
@@ -58,6 +59,13 @@ SHARED = {"errors", "options", "schema", "settings"}
 WATCH: dict[str, set[str]] = {
     "subjects": set(),
     "commands.params": set(),
+    "bounded": set(),
+    "messages": set(),
+    "mail": {"messages"},
+    "apprised": {"mail", "messages"},
+    "channels": {"apprised", "mail", "messages"},
+    "telling": {"bounded", "channels", "mail", "messages"},
+    "ping": {"bounded"},
     "corrections": {"subjects"},
     "commands.correct": {"commands.params", "corrections", "subjects"},
 }

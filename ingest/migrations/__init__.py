@@ -9,4 +9,5 @@ writes SQL: what a name means here, it means on every page.
 from ingest.migrations import readings as readings
 from ingest.migrations import watching as watching
 from ingest.migrations import clean as clean
+from ingest.migrations import telling as telling
 from ingest.migrations.registry import migrations as migrations

@@ -1,0 +1,361 @@
+"""Who is told what, and when again."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from tests.telling.receivers import (
+    Listener,
+    Mailbox,
+    mail_server,
+    sent_by,
+    soon,
+    stand_in_sendmail,
+)
+from tests.telling.told import HOUR_MS, NOW_MS, Told
+from watch.channels import InvalidChannels, NoSecret
+from watch.mail import Undelivered
+from watch.telling import enlist, tell, tell_without_memory, undelivered
+
+SECRETS = "hunter2"
+
+
+def mailto(box: Mailbox, *recipients: str, **options: str) -> str:
+    to = ",".join(recipients or ("alice@example.org",))
+    more = "".join(f"&{name}={text}" for name, text in options.items())
+    return f"mailto://{box.address}?from=tmon@example.org&to={to}{more}"
+
+
+def test_one_mail_tells_all_that_is_new_and_no_second_one_follows(
+    tmp_path: Path, mailbox: Mailbox
+) -> None:
+    told = Told(tmp_path, mailto(mailbox), TMON_PUBLIC_URL="https://tmon.example.org")
+    told.began()
+    told.began("cellar: silent", node="cellar", sensor=None, severity="critical")
+    assert tell(told.db, told.settings, NOW_MS) == []
+    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+    [mail] = mailbox.mails
+    assert mail["Subject"] == "tmon: 2 new"
+    assert mail["From"] == "tmon <tmon@example.org>"
+    assert mail["To"] == "alice@example.org"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["Date"] == "Sun, 22 Nov 2026 12:00:00 +0000"
+    assert mail["Message-ID"].endswith("@tmon.example.org>")
+    assert mail.get_content() == (
+        "New, critical\n- cellar: silent\n  https://tmon.example.org/node/cellar\n\n"
+        "New\n- cellar/freezer: -3 °C is above -15 °C\n"
+        "  https://tmon.example.org/node/cellar/freezer\n\n"
+        "https://tmon.example.org/tmon/incidents?_sort_desc=id\n"
+    )
+
+
+def test_a_mail_has_each_header_once_as_the_server_gets_it(
+    tmp_path: Path, mailbox: Mailbox
+) -> None:
+    told = Told(tmp_path, mailto(mailbox, reply="bob@example.org"))
+    told.began()
+    tell(told.db, told.settings, NOW_MS)
+    [raw], [mail] = mailbox.raw, mailbox.mails
+    names = [name.lower() for name in mail.keys() if name.lower() != "received"]
+    assert sorted({*names}) == sorted(names)
+    assert raw.lower().count(b"message-id:") == 1
+    assert mail["Reply-To"] == "bob@example.org"
+    assert all(len(line) <= 998 for line in raw.split(b"\r\n"))  # RFC 5322
+
+
+def test_a_mail_server_is_logged_in_to(tmp_path: Path) -> None:
+    with mail_server(login=True) as box:
+        told = Told(
+            tmp_path,
+            f"mailto://tmon:p%40ss%20word@{box.address}?from=tmon@example.org&to=alice@example.org",
+        )
+        told.began()
+        assert tell(told.db, told.settings, NOW_MS) == []
+        assert box.users == [(b"tmon", b"p@ss word")]
+        assert len(box.mails) == 1
+
+
+def test_a_refused_password_is_told_without_it(tmp_path: Path) -> None:
+    with mail_server(login=True) as box:
+        told = Told(
+            tmp_path, f"mailto://tmon:{SECRETS}@{box.address}?from=a@example.org&to=b@example.org"
+        )
+        told.began()
+        [failure] = tell(told.db, told.settings, NOW_MS)
+        assert failure == (
+            "mailto (address 1 of TMON_NOTIFY): not told: the server refused user or password (535)"
+        )
+        assert box.mails == []
+
+
+def test_what_could_not_be_delivered_comes_next_time_together_with_what_is_new(
+    tmp_path: Path, listener: Listener
+) -> None:
+    told = Told(tmp_path, f"json://{listener.address}/{SECRETS}")
+    incident = told.began("one")
+    listener.status = 500
+    [failure] = tell(told.db, told.settings, NOW_MS)
+    assert failure == "json (address 1 of TMON_NOTIFY): not told: the answer was 500"
+    assert undelivered(told.db) == ["json"]
+    assert told.channels() == [(0, None, NOW_MS)]
+    told.event(incident, "ended", "one: over", NOW_MS + HOUR_MS)
+    told.began("two", at_ms=NOW_MS + HOUR_MS)
+    listener.status = 200
+    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+    first, second = listener.requests
+    assert first.json["title"] == "tmon: new: one"
+    assert second.json["title"] == "tmon: 1 new, 1 over"
+    assert second.json["message"] == "New\n- two\n\nOver\n- one: over"
+    assert second.headers["message-id"] != first.headers["message-id"]
+    assert undelivered(told.db) == []
+    assert told.channels() == [(3, None, None)]
+
+
+def test_since_when_somebody_can_not_be_told_is_kept(tmp_path: Path, listener: Listener) -> None:
+    told = Told(tmp_path, f"json://{listener.address}/")
+    told.began()
+    listener.status = 403
+    tell(told.db, told.settings, NOW_MS)
+    tell(told.db, told.settings, NOW_MS + HOUR_MS)
+    assert told.channels() == [(0, None, NOW_MS)]
+
+
+def test_where_no_answer_came_the_same_message_comes_again_before_anything_newer(
+    tmp_path: Path, listener: Listener
+) -> None:
+    told = Told(tmp_path, f"json://{listener.address}/?rto=0.2")
+    told.began("one")
+    import threading
+
+    listener.hold = threading.Event()
+    [failure] = tell(told.db, told.settings, NOW_MS)
+    assert failure.endswith("not told: no answer came")
+    listener.hold.set()
+    listener.hold = None
+    told.began("two", at_ms=NOW_MS + HOUR_MS)
+    listener.status = 500  # it may still have arrived the first time
+    assert len(tell(told.db, told.settings, NOW_MS + HOUR_MS)) == 1
+    listener.status = 200
+    assert tell(told.db, told.settings, NOW_MS + 2 * HOUR_MS) == []
+    titles = [request.json["title"] for request in listener.requests]
+    assert titles == ["tmon: new: one"] * 3 + ["tmon: new: two"]
+    assert len({request.body for request in listener.requests[:3]}) == 1
+    assert len({request.headers["message-id"] for request in listener.requests}) == 2
+
+
+def test_a_mail_that_the_server_did_not_confirm_comes_again_the_same(
+    tmp_path: Path, mailbox: Mailbox
+) -> None:
+    told = Told(tmp_path, mailto(mailbox))
+    told.began("one")
+    mailbox.answer = "421 closing"
+    [failure] = tell(told.db, told.settings, NOW_MS)
+    assert "refused the mail (421)" in failure
+    mailbox.answer = "250 OK"
+    assert tell(told.db, told.settings, NOW_MS) == []
+    assert len(mailbox.mails) == 1
+
+
+def test_each_recipient_of_a_mail_gets_it_once_whatever_becomes_of_the_others(
+    tmp_path: Path, mailbox: Mailbox
+) -> None:
+    told = Told(tmp_path, mailto(mailbox, "alice@example.org", "bob@example.org"))
+    told.began()
+    mailbox.refused = ("bob@example.org",)
+    [failure] = tell(told.db, told.settings, NOW_MS)
+    assert failure.endswith("the server refused the recipient (550)")
+    mailbox.refused = ()
+    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+    assert mailbox.recipients == [["alice@example.org"], ["bob@example.org"]]
+
+
+def test_a_dead_channel_keeps_no_other_from_being_told(
+    tmp_path: Path, mailbox: Mailbox, listener: Listener
+) -> None:
+    told = Told(
+        tmp_path,
+        f"json://127.0.0.1:1/{SECRETS}",
+        f"ntfy://{listener.address}/cellar",
+        mailto(mailbox),
+    )
+    told.began()
+    [failure] = tell(told.db, told.settings, NOW_MS)
+    assert failure == "json (address 1 of TMON_NOTIFY): not told: no connection"
+    assert len(mailbox.mails) == len(listener.requests) == 1
+
+
+def test_a_server_that_hangs_holds_nobody_up(
+    tmp_path: Path, mailbox: Mailbox, hanging: str
+) -> None:
+    told = Told(
+        tmp_path, f"mailto://{hanging}?from=a@example.org&to=b@example.org", mailto(mailbox)
+    )
+    told.began()
+    failures = tell(told.db, told.settings, NOW_MS, patience_s=1)
+    assert failures == ["mailto (address 1 of TMON_NOTIFY): not told: no answer in time"]
+    assert len(mailbox.mails) == 1
+
+
+def test_a_new_channel_begins_with_what_this_run_finds(tmp_path: Path, listener: Listener) -> None:
+    told = Told(tmp_path, f"json://{listener.address}/")
+    told.began("long ago", at_ms=NOW_MS - HOUR_MS)
+    told.began("now")
+    tell(told.db, told.settings, NOW_MS)
+    [request] = listener.requests
+    assert request.json["message"] == "New\n- now"
+
+
+def test_a_run_killed_before_it_told_anybody_loses_nothing(
+    tmp_path: Path, listener: Listener
+) -> None:
+    told = Told(tmp_path, f"json://{listener.address}/")
+    enlist(told.db, told.settings, NOW_MS)
+    told.began("found by the run that was killed")
+    tell(told.db, told.settings, NOW_MS + HOUR_MS)
+    assert len(listener.requests) == 1
+
+
+def test_a_channel_that_is_not_set_any_more_is_not_missed_and_forgotten_after_a_month(
+    tmp_path: Path, listener: Listener
+) -> None:
+    told = Told(tmp_path, f"json://{listener.address}/")
+    told.began()
+    listener.status = 500
+    tell(told.db, told.settings, NOW_MS)
+    told.environ["TMON_NOTIFY"] = f"json://{listener.address}/other"
+    enlist(told.db, told.settings, NOW_MS)
+    assert undelivered(told.db) == []
+    assert len(told.channels()) == 2
+    enlist(told.db, told.settings, NOW_MS + 31 * 24 * HOUR_MS)
+    assert len(told.channels()) == 1
+
+
+def test_an_address_set_twice_is_one_channel(tmp_path: Path, listener: Listener) -> None:
+    told = Told(tmp_path, *[f"json://{listener.address}/"] * 2)
+    told.began()
+    tell(told.db, told.settings, NOW_MS)
+    assert len(listener.requests) == 1
+
+
+def test_addresses_that_can_not_be_understood_are_named_by_place_and_kind(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = Told(
+        tmp_path,
+        "json://127.0.0.1/",
+        f"nosuch://{SECRETS}@example.org",
+        SECRETS,
+        f"tgram://{SECRETS}",
+        f"mailto://u:{SECRETS}@example.org?to=nobody",
+        f"mailto://u:{SECRETS}@example.org?pgp=encrypt&smtp=example.org",
+    )
+    told.began()
+    with pytest.raises(InvalidChannels) as error:
+        tell(told.db, told.settings, NOW_MS)
+    lines = str(error.value).splitlines()
+    assert [line.split(")")[0] for line in lines] == [
+        "TMON_NOTIFY: address 2 (nosuch",
+        "TMON_NOTIFY: address 3 (no scheme",
+        "TMON_NOTIFY: address 4 (tgram",
+        "TMON_NOTIFY: address 5 (mailto",
+        "TMON_NOTIFY: address 6 (mailto",
+    ]
+    assert "names nobody" in lines[3]
+    assert "PGP" in lines[4]
+    assert SECRETS not in str(error.value) + "".join(capfd.readouterr())
+    assert told.channels() == []
+
+
+def test_nothing_of_an_address_is_in_the_database_or_logged(
+    tmp_path: Path,
+    listener: Listener,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    told = Told(
+        tmp_path,
+        f"json://{listener.address}/{SECRETS}",
+        f"json://127.0.0.1:1/{SECRETS}",
+        f"ntfy://u:{SECRETS}@{listener.address}/{SECRETS}",
+        f"json://{SECRETS}.invalid/",
+    )
+    told.began()
+    failures = tell(told.db, told.settings, NOW_MS)
+    assert len(failures) == 2
+    held = "".join(told.db.conn.iterdump())
+    assert SECRETS not in held + "".join(failures) + "".join(capfd.readouterr())
+    assert not [one for one in caplog.records if one.name == "apprise"]
+
+
+def test_without_the_secret_nobody_is_told_and_the_reason_is(tmp_path: Path) -> None:
+    told = Told(tmp_path, "json://127.0.0.1:1/", TMON_SECRET="")
+    with pytest.raises(NoSecret, match=r"tmon.db.secret: No such file"):
+        tell(told.db, told.settings, NOW_MS)
+    told.settings.secret_file.write_text("\n")
+    with pytest.raises(NoSecret, match="is empty"):
+        tell(told.db, told.settings, NOW_MS)
+    told.settings.secret_file.write_text("a secret in a file\n")
+    assert len(tell(told.db, told.settings, NOW_MS)) == 0  # there is nothing to tell
+
+
+def test_without_addresses_the_machines_own_sendmail_tells_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in_sendmail(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    told = Told(tmp_path)
+    told.began("temperature: 31 °C")
+    assert tell(told.db, told.settings, NOW_MS) == []
+    assert tell(told.db, told.settings, NOW_MS) == []
+    [mail] = sent_by(tmp_path)
+    assert (tmp_path / "arguments").read_text() == "-t -oi\n"
+    assert mail["To"] == "root"
+    assert mail["From"].addresses[0].username == "tmon"
+    assert mail["Subject"] == "tmon: new: temperature: 31 °C"
+    assert mail["Message-ID"]
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail.get_content() == "New\n- temperature: 31 °C\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "to", "why"),
+    [
+        (75, "root", "sendmail ended with 75"),
+        (None, "root", "this machine has no sendmail"),
+        (0, "<", "TMON_MAIL_TO is no mail address"),
+    ],
+)
+def test_a_sendmail_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None, to: str, why: str
+) -> None:
+    monkeypatch.setattr("watch.mail.WHERE_SENDMAIL_IS", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tmp_path / "bin").mkdir()
+    if status is not None:
+        stand_in_sendmail(tmp_path, status=status)
+    told = Told(tmp_path, TMON_MAIL_TO=to)
+    told.began()
+    [failure] = tell(told.db, told.settings, NOW_MS)
+    assert why in failure
+    assert undelivered(told.db) == ["sendmail"]
+
+
+def test_without_a_database_that_can_be_written_everybody_is_told_all_the_same(
+    tmp_path: Path, mailbox: Mailbox, listener: Listener
+) -> None:
+    told = Told(tmp_path, mailto(mailbox), f"ntfy://{listener.address}/t", "json://127.0.0.1:1")
+    lines = ["disk: full", "cellar: silent"]
+    failures = tell_without_memory(told.settings, lines, NOW_MS)
+    assert failures == ["json (address 3 of TMON_NOTIFY): not told: no connection"]
+    [mail] = mailbox.mails
+    assert mail["Subject"] == "tmon: 2 found"
+    assert "can't be written" in mail.get_content()
+    assert mail.get_content().endswith("Found\n- disk: full\n- cellar: silent\n")
+    assert "disk: full" in listener.requests[0].json["message"]
+    assert told.channels() == []
+
+
+def test_what_a_plugin_raises_fails_alone() -> None:
+    assert str(Undelivered("x")) == "x"
