@@ -20,21 +20,36 @@ class Kind(NamedTuple):
     """One of them: how often, what it does, and which other says all that it would."""
 
     name: str
+    what: str
     every_ms: int
     look: Callable[[Database, int], str]
     within: str = ""
 
 
 def due(
-    db: Database, remembered: Chores, now_ms: int, *, full: bool = False
+    db: Database,
+    remembered: Chores,
+    now_ms: int,
+    say: Callable[[str], None],
+    *,
+    full: bool = False,
 ) -> Iterator[tuple[str, Chore]]:
-    """Do what is due, or with ``full`` everything; the larger check spares the smaller."""
+    """Do what is due, or with ``full`` everything; the larger check spares the smaller.
+
+    Args:
+        db: open for reading.
+        remembered: what was done when.
+        now_ms: when.
+        say: told before each what it is.
+        full: whether or not they are due.
+    """
     done: set[str] = set()
     for kind in KINDS:
         last = remembered.get(kind.name)
         late = last is None or now_ms - last.done_ms >= kind.every_ms
         if kind.within not in done and (late or (full and not kind.within)):
             done.add(kind.name)
+            say(kind.what)
             yield kind.name, Chore(now_ms, kind.look(db, now_ms))
 
 
@@ -65,8 +80,10 @@ def _differences(count: int) -> str:
 
 # The larger ones first.
 KINDS = (
-    Kind(WHOLE, 7 * DAY_MS, _pragma("integrity_check")),
-    Kind(QUICK, DAY_MS, _pragma("quick_check"), within=WHOLE),
-    Kind(EQUAL, 7 * DAY_MS, _always),
-    Kind(EQUAL_LATELY, DAY_MS, _lately, within=EQUAL),
+    Kind(WHOLE, "checking the whole file", 7 * DAY_MS, _pragma("integrity_check")),
+    Kind(QUICK, "checking the file", DAY_MS, _pragma("quick_check"), within=WHOLE),
+    Kind(EQUAL, "comparing all hours with their readings", 7 * DAY_MS, _always),
+    Kind(
+        EQUAL_LATELY, "comparing the last hours with their readings", DAY_MS, _lately, within=EQUAL
+    ),
 )

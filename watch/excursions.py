@@ -1,4 +1,7 @@
-"""When a sensor's values were beyond a limit: found in its readings, by way of its hours."""
+"""When a sensor's values were beyond a limit: found in its readings, by way of its hours.
+
+The values are the clean ones: corrected, and without bad periods.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -6,8 +9,6 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 HOUR_MS = 3_600_000
-READINGS = "readings"
-HOURLY = "hourly"
 
 
 class Side(NamedTuple):
@@ -23,8 +24,21 @@ ABOVE = Side(">", "<=", "max", "min")
 BELOW = Side("<", ">=", "min", "max")
 
 
+class Tables(NamedTuple):
+    """Where a sensor's values are read."""
+
+    readings: str
+    hourly: str
+
+
+RAW = Tables("readings", "hourly")
+CLEAN = Tables("readings_clean", "hourly_clean")  # the same where nothing is corrected, but slower
+
+
 class Rule(NamedTuple):
     """One side of a sensor's limit: an excursion begins beyond ``bound``, and ends at ``back``."""
+
+    tables: Tables
 
     sensor: int
     side: Side
@@ -56,7 +70,7 @@ def excursions(db: Database, rule: Rule, from_ms: int) -> Iterator[Excursion]:
     if first_ms is None:
         return
     extreme = _standing(db, rule, first_ms) if begun_ms is not None else None
-    yield from _cut(rule, _readings(db, rule.sensor, first_ms), first_ms, extreme)
+    yield from _cut(rule, _readings(db, rule, first_ms), first_ms, extreme)
 
 
 def _cut(
@@ -93,14 +107,14 @@ def _begun_before(db: Database, rule: Rule, at_ms: int) -> int | None:
 
 def _last_back(db: Database, rule: Rule, before_ms: int) -> int | None:
     """The newest reading within, before an instant and since the rule was made."""
-    side = rule.side
+    side, tables = rule.side, rule.tables
     hours = db.execute(
-        f"select hour_ms from {HOURLY} where sensor = ? and hour_ms >= ? and hour_ms < ?"
+        f"select hour_ms from {tables.hourly} where sensor = ? and hour_ms >= ? and hour_ms < ?"
         f" and {side.nearest} {side.within} ? order by hour_ms desc",
         [rule.sensor, _hour(rule.since_ms), before_ms, rule.back],
     )
     query = (
-        f"select measured_ms from {READINGS} where sensor = ? and measured_ms >= ?"
+        f"select measured_ms from {tables.readings} where sensor = ? and measured_ms >= ?"
         f" and measured_ms < ? and value {side.within} ? order by measured_ms desc limit 1"
     )
     for (hour_ms,) in hours:
@@ -113,15 +127,15 @@ def _last_back(db: Database, rule: Rule, before_ms: int) -> int | None:
 
 def _first_beyond(db: Database, rule: Rule, from_ms: int, before_ms: int | None) -> int | None:
     """The first reading beyond, in a span."""
-    side = rule.side
+    side, tables = rule.side, rule.tables
     end_ms = 2**62 if before_ms is None else before_ms
     hours = db.execute(
-        f"select hour_ms from {HOURLY} where sensor = ? and hour_ms >= ? and hour_ms < ?"
+        f"select hour_ms from {tables.hourly} where sensor = ? and hour_ms >= ? and hour_ms < ?"
         f" and {side.farthest} {side.beyond} ? order by hour_ms",
         [rule.sensor, _hour(from_ms), end_ms, rule.bound],
     )
     query = (
-        f"select measured_ms from {READINGS} where sensor = ? and measured_ms >= ?"
+        f"select measured_ms from {tables.readings} where sensor = ? and measured_ms >= ?"
         f" and measured_ms < ? and value {side.beyond} ? order by measured_ms limit 1"
     )
     for (hour_ms,) in hours:
@@ -135,19 +149,19 @@ def _first_beyond(db: Database, rule: Rule, from_ms: int, before_ms: int | None)
 def _standing(db: Database, rule: Rule, at_ms: int) -> float | None:
     """The value at an instant: it stands until the next reading."""
     row = db.execute(
-        f"select value from {READINGS} where sensor = ? and measured_ms <= ?"
+        f"select value from {rule.tables.readings} where sensor = ? and measured_ms <= ?"
         " order by measured_ms desc limit 1",
         [rule.sensor, at_ms],
     ).fetchone()
     return None if row is None else float(row[0])
 
 
-def _readings(db: Database, sensor: int, from_ms: int) -> Iterator[tuple[int, float]]:
+def _readings(db: Database, rule: Rule, from_ms: int) -> Iterator[tuple[int, float]]:
     return iter(
         db.execute(
-            f"select measured_ms, value from {READINGS} where sensor = ? and measured_ms >= ?"
-            " order by measured_ms",
-            [sensor, from_ms],
+            f"select measured_ms, value from {rule.tables.readings}"
+            " where sensor = ? and measured_ms >= ? order by measured_ms",
+            [rule.sensor, from_ms],
         )
     )
 

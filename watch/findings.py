@@ -28,7 +28,9 @@ CATALOGUE = {
     "T06": Kind("Many readings are rejected", "See `rejected_lately`, and the node's own log."),
     "T07": Kind("A clock is off", "Let it ask a time server: `timedatectl set-ntp true`."),
     "T08": Kind("The disk is nearly full", "Make room, or `tmon prune` old raw readings."),
-    "T09": Kind("The write-ahead log grows", "End what reads the file for hours, or restart ingest."),
+    "T09": Kind(
+        "The write-ahead log grows", "End what reads the file for hours, or restart ingest."
+    ),
     "T10": Kind("The backup is too old", "Run `tmon backup DIR`, and see why nothing else does."),
     "T11": Kind("The database is damaged", "Stop tmon, keep a copy of the file, `tmon restore`."),
     "T12": Kind("`hourly` isn't what the readings say", "Run `tmon rollup --rebuild`."),

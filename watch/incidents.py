@@ -95,7 +95,7 @@ class _Book:
             return
         if finding.until_ms is not None:
             self._enter_over(finding, finding.until_ms)
-        elif key(finding) not in self._going_on:
+        else:
             self._enter_going_on(finding)
 
     def end_others(self, blind: Collection[str]) -> None:
@@ -123,7 +123,7 @@ class _Book:
             return
         self._going_on.add(key(finding))
         if known is None:
-            matter = _matter(finding, self._now_ms)
+            matter = matter_of(finding, self._now_ms)
             self._tell(self._insert(finding, matter), "began", finding, matter)
         else:
             self._go_on(known, finding)
@@ -133,7 +133,7 @@ class _Book:
         if known and known.matter.from_ms < until_ms:
             self._end(known, until_ms, finding.reason)
         elif finding.enough and not self._is_known(finding):
-            matter = _matter(finding, self._now_ms)
+            matter = matter_of(finding, self._now_ms)
             incident = self._insert(finding, matter)
             self._tell(incident, "began", finding, matter._replace(to_ms=None))
             self._tell(incident, "ended", finding, matter)
@@ -181,12 +181,12 @@ class _Book:
 
     def _insert(self, finding: Finding, matter: Matter) -> int:
         number, node, sensor, subject = key(finding)
-        inserted = self._db.execute(
+        [id_] = self._db.execute(
             "insert into incidents (finding, severity, node, sensor, subject, reason, from_ms,"
-            " to_ms) values (?, ?, ?, ?, ?, ?, ?, ?)",
+            " to_ms) values (?, ?, ?, ?, ?, ?, ?, ?) returning id",
             [number, finding.severity, node, sensor, subject, *matter[5:]],
-        )
-        return int(inserted.lastrowid)
+        ).fetchone()
+        return int(id_)
 
     def _tell(self, incident: int, what: str, finding: Finding, matter: Matter) -> None:
         if not self._is_muted(finding.number, finding.node, finding.sensor_id):
@@ -202,7 +202,8 @@ def _incident(row: tuple) -> Incident:  # type: ignore[type-arg]
     return Incident(id_, Key(number, own_node, sensor_id, subject), matter, told)
 
 
-def _matter(finding: Finding, now_ms: int) -> Matter:
+def matter_of(finding: Finding, since_ms: int) -> Matter:
+    """What a line about a finding says; ``since_ms``: since when, where it can't tell."""
     return Matter(
         finding.number,
         finding.severity,
@@ -210,7 +211,7 @@ def _matter(finding: Finding, now_ms: int) -> Matter:
         finding.sensor,
         finding.subject,
         finding.reason,
-        now_ms if finding.since_ms is None else finding.since_ms,
+        since_ms if finding.since_ms is None else finding.since_ms,
         finding.until_ms,
     )
 

@@ -76,8 +76,7 @@ def _present(db: Database, sensor: Sensor) -> Given:
 
 
 def _merged(present: Given, given: Given) -> Given:
-    pairs = zip(present, given, strict=True)
-    return Given(*(old if new is None else new for old, new in pairs))
+    return present._replace(**{k: v for k, v in given._asdict().items() if v is not None})
 
 
 def _checked(sensor: Sensor, limit: Given) -> Given:

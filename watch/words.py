@@ -14,7 +14,8 @@ def instant(ms: int) -> str:
 
 def length(seconds: float) -> str:
     """The two largest units of it: ``2 h 10 min``, ``45 s``."""
-    left, parts = round(seconds), []
+    left = round(seconds)
+    parts: list[tuple[int, str]] = []
     for unit, size in _LENGTHS:
         count, left = divmod(left, size)
         if count or parts:

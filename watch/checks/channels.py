@@ -1,4 +1,4 @@
-"""T15: messages that are still to be delivered, long after they should have been."""
+"""T15: channels that somebody could not be told by when it was tried last."""
 
 from collections.abc import Iterator
 
@@ -6,25 +6,13 @@ from watch import words
 from watch.findings import Finding, Severity
 from watch.station import Station
 
-DELIVERED_WITHIN_MS = 5 * 60_000  # another run may be telling just now
-
 
 def check(station: Station) -> Iterator[Finding]:
-    """Channels with events that are older than that; whoever tells drops those out of use."""
-    rows = station.db.execute(
-        """
-        select channels.name, count(*), min(events.at_ms)
-        from channels join events on events.id > channels.told
-        group by channels.name
-        having min(events.at_ms) < ?
-        """,
-        [station.now_ms - DELIVERED_WITHIN_MS],
-    )
-    for name, count, first_ms in rows:
-        yield Finding(
-            "T15",
-            Severity.WARNING,
-            f"{words.some(count, 'line')} could not be delivered yet",
-            subject=f"channel {name[:8]}",
-            since_ms=first_ms,
-        )
+    """Channels that failed, by their kind; it is tried again at each ``--notify``."""
+    rows = station.db.execute("""
+        select substr(name, 1, instr(name, ':') - 1) as scheme, count(*), min(failed_ms)
+        from channels where failed_ms is not null group by scheme
+    """)
+    for scheme, count, failed_ms in rows:
+        told = f"{words.some(count, 'channel')} could not be told, and will be"
+        yield Finding("T15", Severity.WARNING, told, subject=scheme, since_ms=failed_ms)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from watch import words
-from watch.excursions import ABOVE, BELOW, HOURLY, Excursion, Rule, excursions
+from watch.excursions import ABOVE, BELOW, CLEAN, RAW, Excursion, Rule, excursions
 from watch.findings import Finding, Severity
 from watch.station import DAY_MS, Station
 
@@ -24,6 +24,7 @@ class Limit(NamedTuple):
     for_s: int
     hysteresis: float
     created_ms: int
+    corrected: int  # whether it has calibrations or flags
 
 
 class State(NamedTuple):
@@ -59,14 +60,19 @@ def _open_incidents(station: Station) -> dict[tuple[str, int], int]:
 def _limits_to_look_at(station: Station, from_ms: int) -> list[Limit]:
     """Those that some hour went beyond, since the hour that tells how it was before.
 
-    One statement for all sensors: most of them stay within.
+    One statement for all sensors: most of them stay within. The few that are corrected are
+    all looked at.
     """
     rows = station.db.execute(
         f"""
+        with corrected as materialized (
+            select sensor from calibrations union select sensor from flags
+        )
         select limits.sensor, node, name, unit, below, above, for_s, hysteresis,
-            limits.created_ms
+            limits.created_ms, limits.sensor in corrected as is_corrected
         from limits cross join sensors on sensors.id = limits.sensor
-        where above is not null and {_went_beyond("max > above", "min <= above - hysteresis")}
+        where is_corrected
+            or above is not null and {_went_beyond("max > above", "min <= above - hysteresis")}
             or below is not null and {_went_beyond("min < below", "max >= below + hysteresis")}
         order by node, name
         """,
@@ -77,21 +83,22 @@ def _limits_to_look_at(station: Station, from_ms: int) -> list[Limit]:
 
 def _went_beyond(beyond: str, within: str) -> str:
     return f"""exists (
-        select 1 from {HOURLY} where sensor = limits.sensor and {beyond} and hour_ms >= coalesce((
-            select hour_ms from {HOURLY} where sensor = limits.sensor
-                and hour_ms + 3600000 <= max(:from_ms, limits.created_ms) and ({within})
+        select 1 from hourly where sensor = limits.sensor and {beyond} and hour_ms >= coalesce((
+            select hour_ms from hourly where sensor = limits.sensor
+                and hour_ms + 3600000 <= max(:from_ms, limits.created_ms) and {within}
             order by hour_ms desc limit 1
         ), {-(2**62)})
     )"""
 
 
 def _rules(limit: Limit) -> Iterator[Rule]:
+    tables = CLEAN if limit.corrected else RAW
     if limit.above is not None:
         back = limit.above - limit.hysteresis
-        yield Rule(limit.sensor, ABOVE, limit.above, back, limit.created_ms)
+        yield Rule(tables, limit.sensor, ABOVE, limit.above, back, limit.created_ms)
     if limit.below is not None:
         back = limit.below + limit.hysteresis
-        yield Rule(limit.sensor, BELOW, limit.below, back, limit.created_ms)
+        yield Rule(tables, limit.sensor, BELOW, limit.below, back, limit.created_ms)
 
 
 def _finding(station: Station, limit: Limit, rule: Rule, excursion: Excursion) -> Finding:

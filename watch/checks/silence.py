@@ -25,9 +25,7 @@ def _silent_sensors(station: Station) -> Iterator[Finding]:
         order by latest.node, latest.name
     """)
     for node, name, sensor, measured_ms in rows:
-        yield Finding(
-            "T01", Severity.WARNING, "silent", node, name, sensor, since_ms=measured_ms
-        )
+        yield Finding("T01", Severity.WARNING, "silent", node, name, sensor, since_ms=measured_ms)
 
 
 def _nodes_never_heard(station: Station) -> Iterator[Finding]:
@@ -42,6 +40,4 @@ def _nodes_never_heard(station: Station) -> Iterator[Finding]:
         [station.now_ms],
     )
     for node, created_ms in rows:
-        yield Finding(
-            "T01", Severity.WARNING, "never heard", node, since_ms=created_ms
-        )
+        yield Finding("T01", Severity.WARNING, "never heard", node, since_ms=created_ms)
