@@ -45,8 +45,8 @@ def due(
     """
     done: set[str] = set()
     for kind in KINDS:
-        last = remembered.get(kind.name)
-        late = last is None or now_ms - last.done_ms >= kind.every_ms
+        times = [remembered[name].done_ms for name in (kind.name, kind.within) if name in remembered]
+        late = not times or now_ms - max(times) >= kind.every_ms
         if kind.within not in done and (late or (full and not kind.within)):
             done.add(kind.name)
             say(kind.what)
