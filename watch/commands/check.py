@@ -38,6 +38,8 @@ class Plugin(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _unknown(error) from None
         except DELIBERATE as error:
             raise _unknown(click.ClickException(str(error))) from error
 
