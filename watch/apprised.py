@@ -63,7 +63,8 @@ def plugin_of(url: str) -> Any:
         raise ValueError(
             "can't be understood; github.com/caronc/apprise/wiki tells how it is written"
         )
-    if len(plugin) == 0:
+    nobody = isinstance(plugin, NotifyEmail) and not plugin.targets
+    if nobody or getattr(plugin, "topics", None) == []:  # ntfy's
         raise ValueError("names nobody who could be told")
     if getattr(plugin, "pgp_mode", "no") not in ("no", "none"):
         raise ValueError("asks for PGP, which tmon can't do")
@@ -83,7 +84,7 @@ def recipients(plugin: Any) -> Iterator[tuple[Server, Address]]:
         plugin.user,
         plugin.password,
         plugin.verify_certificate,
-        Address(name or "", addr_spec=spec),
+        Address(name or ASSET.app_id, addr_spec=spec),
         {**_replies(plugin), **plugin.headers},
     )
     copies = [(False, spec) for spec in sorted(plugin.cc | plugin.bcc)]
@@ -109,6 +110,7 @@ def notify(plugin: Any, message: Message) -> None:
         title=title,
         notify_type=TYPES[message.severity],
         body_format=apprise.NotifyFormat.TEXT,
+        log_level=logging.DEBUG,
     )
     if not result:
         logged = "\n".join(entry.message for one in result.results for entry in one.logs())

@@ -7,7 +7,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.errors import MessageError
@@ -23,6 +23,7 @@ from watch.messages import Message
 
 MOST_BYTES = 30_000  # 50 lines of 300 characters and their links fit
 SOCKET_S = 15.0  # without a byte from the server
+GOODBYE_S = 2.0
 SENDMAIL_S = 30.0
 WHERE_SENDMAIL_IS = "/usr/sbin:/usr/lib"  # not always on a user's PATH, nor on cron's
 
@@ -96,7 +97,10 @@ def _session(server: Server) -> Iterator[smtplib.SMTP]:
     """A session that is open for mail."""
     smtp = None
     try:
-        smtp = _connect(server)
+        tls = _tls(server)
+        smtp = _connect(server, tls)
+        if server.security == "starttls":
+            smtp.starttls(context=tls)
         if server.user and server.password:
             smtp.login(server.user, server.password)
     except smtplib.SMTPAuthenticationError as error:
@@ -107,24 +111,36 @@ def _session(server: Server) -> Iterator[smtplib.SMTP]:
         yield smtp
     finally:
         if smtp is not None:
-            smtp.close()  # QUIT would wait for an answer that says nothing
+            _leave(smtp)
 
 
-def _connect(server: Server) -> smtplib.SMTP:
-    tls = ssl.create_default_context()
+def _tls(server: Server) -> ssl.SSLContext:
+    context = ssl.create_default_context()
     if not server.verify:
-        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _connect(server: Server, tls: ssl.SSLContext) -> smtplib.SMTP:
     where = (server.host, server.port, host_name())  # smtplib itself may ask DNS for our name
     if server.security == "ssl":
         return smtplib.SMTP_SSL(*where, timeout=SOCKET_S, context=tls)
-    smtp = smtplib.SMTP(*where, timeout=SOCKET_S)
-    if server.security == "starttls":
-        smtp.starttls(context=tls)
-    return smtp
+    return smtplib.SMTP(*where, timeout=SOCKET_S)
+
+
+def _leave(smtp: smtplib.SMTP) -> None:
+    """Say goodbye, as RFC 5321 wants it; what is answered changes nothing any more."""
+    with suppress(OSError, smtplib.SMTPException):
+        if smtp.sock is not None:
+            smtp.sock.settimeout(GOODBYE_S)
+        smtp.quit()
+    smtp.close()
 
 
 def _why(error: Exception) -> str:
     """What went wrong, without what was asked for."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "its certificate is not to be trusted"
     return getattr(error, "strerror", None) or type(error).__name__
 
 
@@ -143,7 +159,7 @@ def by_sendmail(to: str, message: Message) -> None:
     sender = Address("tmon", "tmon", host_name())
     try:
         mail = compose(message, sender, " ".join(to.split())).as_bytes(policy=SMTP)
-    except (MessageError, ValueError) as error:
+    except (MessageError, ValueError, LookupError) as error:  # what email raises at odd addresses
         raise Undelivered("TMON_MAIL_TO is no mail address") from error
     _run([program, "-t", "-oi"], mail.replace(b"\r\n", b"\n"))
 

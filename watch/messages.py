@@ -93,7 +93,7 @@ def of_events(
     """
     rows = db.execute(
         """
-        select events.incident, what, told, at_ms, severity,
+        select events.incident, what, told, at_ms, events.severity,
             coalesce(incidents.node, sensors.node), sensors.name
         from events
         join incidents on incidents.id = events.incident

@@ -80,7 +80,7 @@ def _let_go(db: Database, names: Collection[str], now_ms: int) -> None:
         db.execute("update channels set failed_ms = null where name = ?", [name])
         db.execute(
             "delete from channels where name = ?"
-            " and (select min(at_ms) from events where id > told) < ?",
+            " and (select min(at_ms) from events where id > channels.told) < ?",
             [name, now_ms - FORGOTTEN_AFTER_MS],
         )
 

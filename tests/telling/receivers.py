@@ -3,6 +3,7 @@
 import asyncio
 import email
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ class Mailbox:
         self, _server: SMTP, _session: Session, _envelope: Envelope, _how: str, who: Any
     ) -> AuthResult:
         self.users.append((who.login, who.password))
-        return AuthResult(success=who.password == b"p@ss word")
+        return AuthResult(success=who.password == b"p@ss word", handled=False)
 
 
 class OnAnyPort(Controller):
@@ -65,13 +66,14 @@ class OnAnyPort(Controller):
     def _trigger_server(self) -> None:
         assert isinstance(self.server, asyncio.Server)
         self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
+        super()._trigger_server()  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def mail_server(*, login: bool = False) -> Iterator[Mailbox]:
+def mail_server(*, login: bool = False, tls: ssl.SSLContext | None = None) -> Iterator[Mailbox]:
     box = Mailbox()
-    how = {"authenticator": box.log_in, "auth_require_tls": False, "auth_required": True}
+    how: dict[str, Any] = {"authenticator": box.log_in, "auth_required": True}
+    how |= {"tls_context": tls} if tls else {"auth_require_tls": False}
     controller = OnAnyPort(box, hostname="127.0.0.1", port=0, **(how if login else {}))
     controller.start()
     box.address = f"127.0.0.1:{controller.port}"
@@ -108,7 +110,7 @@ class Listener:
 
 
 @contextmanager
-def http_listener() -> Iterator[Listener]:
+def http_listener(port: int = 0) -> Iterator[Listener]:
     listener = Listener()
 
     class Handler(BaseHTTPRequestHandler):
@@ -132,7 +134,7 @@ def http_listener() -> Iterator[Listener]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     listener.address = f"127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
@@ -144,6 +146,12 @@ def http_listener() -> Iterator[Listener]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def text_of(mail: EmailMessage) -> str:
+    """A mail's text, with lines that end as ours do."""
+    text: str = mail.get_content()
+    return text.replace("\r\n", "\n")
 
 
 def stand_in_sendmail(folder: Path, *, status: int = 0) -> Path:
@@ -167,7 +175,7 @@ def sent_by(folder: Path) -> list[EmailMessage]:
         for path in folder.glob("mail.*")
     ]
     assert all(isinstance(mail, EmailMessage) for mail in mails)
-    return mails  # type: ignore[return-value]
+    return mails
 
 
 def soon(condition: Callable[[], Any], seconds: float = 15) -> None:

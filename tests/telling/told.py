@@ -13,10 +13,11 @@ from ingest.settings import Settings
 
 NOW_MS = 1_795_348_800_000  # 2026-11-22T12:00:00Z
 HOUR_MS = 3_600_000
-SECRET = "a secret of at least sixteen bytes"  # noqa: S105 - a test's
+SECRET = "a secret of at least sixteen bytes"
 
 TELLER = """
-import os, sys
+import logging, os, sys
+logging.basicConfig(level=logging.WARNING)  # as `tmon` has it
 from ingest.schema import open_database
 from ingest.settings import Settings
 from watch.telling import tell
@@ -60,7 +61,7 @@ class Told:
         cursor = self.db.execute(
             f"insert into incidents ({names}) values ({marks})", [*row.values()]
         )
-        incident = int(cursor.lastrowid)
+        incident = int(cursor.lastrowid or 0)
         self.event(incident, "began", told, int(str(more.get("at_ms", NOW_MS))))
         return incident
 

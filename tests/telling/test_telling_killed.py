@@ -1,0 +1,199 @@
+"""A teller that is killed, wherever it is: nothing lost, and repeated only as it was."""
+
+import fcntl
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from ingest.schema import open_database, sqlite3
+from tests.telling.receivers import Listener, Mailbox, http_listener, soon, text_of
+from tests.telling.told import HOUR_MS, NOW_MS, Told
+from watch.telling import Busy, enlist, tell
+
+
+@contextmanager
+def locked(told: Told) -> Iterator[Database]:
+    """Another process has the database's write lock."""
+    with open_database(told.settings.db) as other:
+        other.execute("begin immediate")
+        try:
+            yield other
+        finally:
+            other.rollback()
+
+
+def lock_is_held(folder: Path) -> bool:
+    """Whether a teller has come as far as to keep others out."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def hold(other: Database) -> None:
+    other.execute("begin immediate")
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    process.kill()
+    process.communicate(timeout=20)
+
+
+def webhook(listener: Listener) -> str:
+    return f"json://{listener.address}/?rto=20"
+
+
+def test_killed_before_anything_was_noted_it_is_told_once(
+    tmp_path: Path, listener: Listener
+) -> None:
+    told = Told(tmp_path, webhook(listener))
+    enlist(told.db, told.settings, NOW_MS)
+    told.began()
+    with locked(told):
+        teller = told.process()
+        soon(lambda: lock_is_held(tmp_path))
+        kill(teller)
+    assert told.channels() == [(0, None, None)]
+    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+    assert len(listener.requests) == 1
+
+
+def test_killed_before_it_arrived_it_is_told_once(tmp_path: Path) -> None:
+    """Noted as under way, and the server never came to take it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        told = Told(tmp_path, f"json://127.0.0.1:{port}/?rto=20")
+        told.began()
+        teller = told.process()
+        soon(lambda: told.channels() == [(0, 1, None)])
+        kill(teller)
+    with http_listener(port) as listener:
+        assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+        assert len(listener.requests) == 1
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_killed_while_it_waits_for_the_answer_the_same_is_sent_again(
+    tmp_path: Path, listener: Listener, *, newer: bool
+) -> None:
+    told = Told(tmp_path, webhook(listener), TMON_PUBLIC_URL="https://tmon.example.org")
+    told.began("one")
+    listener.hold = threading.Event()
+    teller = told.process()
+    soon(lambda: listener.requests)
+    kill(teller)
+    listener.hold.set()
+    listener.hold = None
+    told.db.execute("update incidents set severity = 'critical'")
+    if newer:
+        told.began("two", at_ms=NOW_MS + HOUR_MS)
+    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+    first, second, *rest = listener.requests
+    assert (second.body, second.headers["message-id"]) == (first.body, first.headers["message-id"])
+    assert [request.json["title"] for request in rest] == (["tmon: new: two"] if newer else [])
+
+
+def test_killed_between_delivery_and_commit_the_same_mail_is_sent_again(
+    tmp_path: Path, mailbox: Mailbox
+) -> None:
+    told = Told(tmp_path, f"mailto://{mailbox.address}?from=a@example.org&to=b@example.org")
+    told.began("one")
+    enlist(told.db, told.settings, NOW_MS)
+    other = open_database(told.settings.db)
+    mailbox.on_mail = lambda: hold(other)  # so it can't commit
+    teller = told.process()
+    soon(lambda: mailbox.mails and other.conn.in_transaction)
+    kill(teller)
+    mailbox.on_mail = lambda: None
+    other.rollback()
+    other.close()
+    assert told.channels() == [(0, 1, None)]
+    told.began("two", at_ms=NOW_MS + HOUR_MS)
+    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+    first, again, newer = mailbox.mails
+    assert mailbox.raw[1] == mailbox.raw[0]
+    assert first["Message-ID"] == again["Message-ID"] != newer["Message-ID"]
+    assert "two" not in text_of(again)
+    assert "one" not in text_of(newer)
+
+
+def test_killed_after_the_commit_it_is_not_told_again(tmp_path: Path, listener: Listener) -> None:
+    told = Told(tmp_path, webhook(listener))
+    told.began()
+    teller = told.process()
+    soon(lambda: told.channels() == [(1, None, None)])
+    kill(teller)
+    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+    assert len(listener.requests) == 1
+
+
+def test_a_lock_held_for_a_moment_after_delivery_changes_nothing(
+    tmp_path: Path, listener: Listener
+) -> None:
+    told = Told(tmp_path, webhook(listener))
+    told.began()
+    enlist(told.db, told.settings, NOW_MS)
+    other = open_database(told.settings.db)
+    listener.on_request = lambda: hold(other)
+    timer = threading.Timer(2.5, other.rollback)  # longer than a connection waits
+    timer.start()
+    assert tell(told.db, told.settings, NOW_MS) == []
+    timer.join()
+    other.close()
+    assert told.channels() == [(1, None, None)]
+
+
+def test_two_at_a_time_tell_once(tmp_path: Path, listener: Listener) -> None:
+    told = Told(tmp_path, webhook(listener))
+    enlist(told.db, told.settings, NOW_MS)
+    told.began()
+    listener.hold = threading.Event()
+    tellers = [told.process(), told.process()]
+    soon(lambda: listener.requests)
+    with pytest.raises(Busy):
+        tell(told.db, told.settings, NOW_MS, patience_s=0.1)
+    listener.hold.set()
+    assert [teller.communicate(timeout=20) for teller in tellers] == [("", "")] * 2
+    assert len(listener.requests) == 1
+
+
+def test_where_the_delivery_can_not_be_noted_that_is_told_and_the_same_comes_again(
+    tmp_path: Path, listener: Listener
+) -> None:
+    told = Told(tmp_path, webhook(listener))
+    told.began()
+    enlist(told.db, told.settings, NOW_MS)
+    told.db.execute("pragma busy_timeout = 1")
+    with open_database(told.settings.db) as other:
+        listener.on_request = lambda: hold(other)
+        [failure] = tell(told.db, told.settings, NOW_MS)
+        assert failure.endswith("told, but the database can't be written: told again")
+        other.rollback()
+    listener.on_request = lambda: None
+    assert tell(told.db, told.settings, NOW_MS) == []
+    first, again = listener.requests
+    assert first.headers["message-id"] == again.headers["message-id"]
+
+
+def test_where_a_message_can_not_be_noted_it_does_not_leave(
+    tmp_path: Path, listener: Listener
+) -> None:
+    told = Told(tmp_path, webhook(listener))
+    told.began()
+    enlist(told.db, told.settings, NOW_MS)
+    told.db.execute("pragma busy_timeout = 1")
+    with locked(told), pytest.raises(sqlite3.OperationalError, match="locked"):
+        tell(told.db, told.settings, NOW_MS)
+    assert listener.requests == []
