@@ -1,5 +1,6 @@
 """The database opened: made where there is none, and brought up to the present schema."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,51 @@ def open_for_reading(path: Path) -> Database:
     return Database(connection, execute_plugins=False)
 
 
+def open_migrated_for_reading(path: Path) -> Database:
+    """Open ``path`` read-only, whoever may write to it and whether anybody can.
+
+    Raises:
+        RefusedDatabase: no such file, no tmon database, or one of another tmon.
+    """
+    if not path.exists():
+        raise RefusedDatabase(f"{path}: no such database; `tmon serve` makes one, or set TMON_DB")
+    db = open_for_reading(path)
+    try:
+        if _nobody_can_write(db, path):
+            db.close()
+            db = _open_unchanging(path)
+        _refuse_others(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _nobody_can_write(db: Database, path: Path) -> bool:
+    """Whether the log is neither there nor can be made, without which a WAL file can't be read."""
+    try:
+        db.execute("select count(*) from sqlite_master")
+    except sqlite3.OperationalError:
+        if path.with_name(f"{path.name}-wal").exists() or not os.access(path, os.R_OK):
+            raise
+        return True
+    return False
+
+
+def _open_unchanging(path: Path) -> Database:
+    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    return Database(sqlite3.connect(uri, uri=True), execute_plugins=False)
+
+
+def _refuse_others(db: Database, path: Path) -> None:
+    if _pragma(db, "application_id") != APPLICATION_ID:
+        raise RefusedDatabase(f"{path}: not a tmon database; set TMON_DB to another file")
+    if _known() != {migration.name for migration in migrations.applied(db)}:
+        raise RefusedDatabase(
+            f"{path}: made by another version of tmon; `tmon serve` brings an older one up to date"
+        )
+
+
 @contextmanager
 def transaction(db: Database) -> Iterator[None]:
     """One transaction that holds the write lock from its first statement on."""
@@ -88,8 +134,13 @@ def _pragma(db: Database, name: str) -> int:
     return int(db.execute(f"pragma {name}").fetchone()[0])
 
 
+def _known() -> set[str]:
+    with Database(memory=True) as nothing:
+        return {migration.name for migration in migrations.pending(nothing)}
+
+
 def _migrate(db: Database, path: Path) -> None:
-    known = {migration.name for migration in migrations.pending(Database(memory=True))}
+    known = _known()
     if known == {migration.name for migration in migrations.applied(db)}:
         return
     with transaction(db):

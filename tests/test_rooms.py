@@ -53,7 +53,8 @@ ROOMS: dict[str, set[str]] = {
 }
 
 # What watch may import of ingest: across the process line the schema is the contract.
-SHARED = {"errors", "options", "schema", "settings"}
+# Units are pure, and a limit must be what a value can be.
+SHARED = {"errors", "options", "schema", "settings", "units"}
 
 # What a module of watch may import of watch.
 WATCH: dict[str, set[str]] = {
@@ -67,6 +68,34 @@ WATCH: dict[str, set[str]] = {
     "telling": {"bounded", "channels", "mail", "messages"},
     "ping": {"bounded"},
     "corrections": {"subjects"},
+    "findings": set(),
+    "words": set(),
+    "station": set(),
+    "rollup": set(),
+    "excursions": set(),
+    "lines": {"findings", "words"},
+    "limits": {"subjects", "words"},
+    "mutes": {"findings", "subjects", "words"},
+    "chores": {"rollup", "station", "words"},
+    "checks.silence": {"findings", "station"},
+    "checks.limits": {"excursions", "findings", "station", "words"},
+    "checks.answers": {"checks.clocks", "findings"},
+    "checks.rejections": {"findings", "station", "words"},
+    "checks.clocks": {"findings", "station", "words"},
+    "checks.storage": {"findings", "words"},
+    "checks.backups": {"findings", "station", "words"},
+    "checks.integrity": {"chores", "findings", "station", "words"},
+    "checks.channels": {"findings", "station", "words"},
+    "incidents": {"findings", "lines", "mutes", "station"},
+    "check": {
+        *("checks.answers", "checks.backups", "checks.channels", "checks.clocks"),
+        *("checks.integrity", "checks.limits", "checks.rejections", "checks.silence"),
+        *("checks.storage", "chores", "findings", "incidents", "lines", "mutes", "station"),
+    },
+    "notify": {"check", "incidents", "ping", "station", "telling"},
+    "commands.check": {"check", "checks.answers", "findings", "notify", "station", "words"},
+    "commands.limit": {"commands.params", "limits", "station", "subjects"},
+    "commands.mute": {"commands.params", "mutes", "station"},
     "commands.correct": {"commands.params", "corrections", "subjects"},
 }
 

@@ -2,7 +2,13 @@
 
 import click
 
-from watch.commands import correct
+from watch.commands import check, correct, limit, mute
 
-COMMANDS: tuple[click.Command, ...] = (correct.calibrate, correct.flag)
+COMMANDS: tuple[click.Command, ...] = (
+    check.check,
+    limit.limit,
+    mute.mute,
+    correct.calibrate,
+    correct.flag,
+)
 OF_NODE: tuple[click.Command, ...] = ()  # under `tmon node`, beside those of ingest

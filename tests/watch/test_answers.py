@@ -1,0 +1,120 @@
+"""T04, T05, and T07 from afar: real servers, and what else may stand at their address."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from ingest.settings import Settings
+from tests.watch.watched import NOW_MS, answering, tmon_says
+from watch.checks import answers
+from watch.checks.answers import Addresses
+from watch.findings import Finding
+
+AT_ONCE = (0.0, 0.0, 0.0)
+
+
+def ask(ingest: str = "", datasette: str = "", *, remote: bool = False) -> list[Finding]:
+    return [*answers.check(Addresses(ingest, datasette, remote), NOW_MS, AT_ONCE)]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def test_both_that_answer_are_no_finding() -> None:
+    with answering(tmon_says()) as server:
+        assert ask(server.url, server.url) == []
+        assert sorted(server.asked) == ["/-/versions.json", "/healthz"]
+
+
+def test_each_that_doesnt_answer_is_critical() -> None:
+    dead = f"http://127.0.0.1:{free_port()}"
+    findings = ask(dead, dead)
+    assert [(one.number, str(one.severity), one.subject) for one in findings] == [
+        ("T04", "critical", dead),
+        ("T05", "critical", dead),
+    ]
+    assert findings[0].reason == "ingest doesn't answer: connection refused"
+    assert findings[1].reason == "Datasette doesn't answer: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ((500, b"{}"), "it answered 500"),
+        ((302, b""), "it answered 302"),
+        ((200, b"<html>Please log in to our Wi-Fi"), "something else answers there"),
+        ((200, b'["time_ms", "datasette"]'), "something else answers there"),
+        ((200, b'{"hello": 1}'), "something else answers there"),
+    ],
+)
+def test_what_isnt_tmon_is_no_answer(said: tuple[int, bytes], why: str) -> None:
+    with answering({"/healthz": said, "/-/versions.json": said}) as server:
+        findings = ask(server.url, server.url)
+    assert [one.number for one in findings] == ["T04", "T05"]
+    assert all(one.reason.endswith(why) for one in findings)
+
+
+def test_a_restart_is_not_told() -> None:
+    """It is down for a second, and asked again after that."""
+    port = free_port()
+    addresses = Addresses(f"http://127.0.0.1:{port}", "", remote=False)
+    with answering(tmon_says()) as server:
+        findings: list[Finding] = []
+
+        def check() -> None:
+            findings.extend(answers.check(addresses, NOW_MS, (0.0, 0.5, 0.5)))
+
+        checking = threading.Thread(target=check)
+        checking.start()
+        time.sleep(0.3)
+        with socket.create_server(("127.0.0.1", port)) as restarted:
+            client, _ = restarted.accept()
+            with socket.create_connection(("127.0.0.1", int(server.port))) as behind, client:
+                behind.sendall(client.recv(65_536))
+                client.sendall(behind.recv(65_536) + behind.recv(65_536))
+        checking.join()
+    assert findings == []
+
+
+def test_a_distant_clock_is_compared_with_ours() -> None:
+    for skew_s, enough in ((29, None), (-45, False), (75, True)):
+        with answering(tmon_says(NOW_MS + skew_s * 1000)) as server:
+            findings = ask(server.url, remote=True)
+            assert [one.enough for one in findings] == ([] if enough is None else [enough])
+    assert findings[0].number == "T07"
+    assert findings[0].reason.startswith("clock 1 min 1")
+    assert findings[0].reason.endswith("s ahead of the checking machine's")
+    with answering(tmon_says(NOW_MS + 600_000)) as server:
+        assert ask(server.url) == []  # the same machine has the same clock
+
+
+def test_an_address_is_shown_without_its_password() -> None:
+    [finding] = ask(f"http://me:hidden@127.0.0.1:{free_port()}/ingest", remote=True)
+    assert "hidden" not in repr(finding)
+    assert finding.subject.endswith("/ingest")
+
+
+def test_an_address_that_isnt_there_is_told_in_a_few_words() -> None:
+    [finding] = ask("http://nowhere.invalid", remote=True)
+    assert finding.reason.startswith("ingest doesn't answer: ")
+    assert "nowhere" not in finding.reason
+
+
+@pytest.mark.parametrize(
+    ("environ", "ingest", "datasette"),
+    [
+        ({}, "http://127.0.0.1:13117", "http://127.0.0.1:8001"),
+        ({"TMON_HOST": "0.0.0.0"}, "http://127.0.0.1:13117", "http://127.0.0.1:8001"),
+        ({"TMON_HOST": "::", "TMON_PORT": "1"}, "http://[::1]:1", "http://127.0.0.1:8001"),
+        ({"TMON_DATASETTE_HOST": "10.0.0.1"}, "http://127.0.0.1:13117", "http://10.0.0.1:8001"),
+        ({"TMON_PORT": "0", "TMON_DATASETTE_PORT": "0"}, "", ""),
+    ],
+)
+def test_here_they_are_where_the_settings_say(
+    environ: dict[str, str], ingest: str, datasette: str
+) -> None:
+    assert answers.local(Settings.load(environ)) == Addresses(ingest, datasette, remote=False)

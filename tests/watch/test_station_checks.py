@@ -1,0 +1,191 @@
+"""T06, T07, T10 to T12 and T15: each begins, and ends."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ingest.schema import open_database
+from tests.watch.watched import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS, Watched
+
+
+def reject(watched: Watched, count: int, at_ms: int, code: str = "conflict") -> None:
+    watched.db.conn.executemany(
+        "insert into rejected (received_ms, node, code, reason) values (?, 'attic', ?, 'bad')",
+        [(at_ms, code)] * count,
+    )
+
+
+def numbers(told: list[tuple[str, str]]) -> list[str]:
+    return [what for what, _ in told]
+
+
+def test_a_surge_of_rejections_is_found_by_its_reason(watched: Watched) -> None:
+    reject(watched, 24, NOW_MS - 5 * HOUR_MS)
+    reject(watched, 19, NOW_MS - MINUTE_MS)
+    reject(watched, 19, NOW_MS - MINUTE_MS, "implausible_value")
+    assert watched.found(NOW_MS, "T06") == []
+    reject(watched, 1, NOW_MS - MINUTE_MS)
+    [line] = watched.found(NOW_MS, "T06")
+    assert line.startswith(
+        "T06 warning: conflict: 20 readings rejected in an hour, usually 1.0;"
+        " such as of attic: bad, since 2026-11-22 11:59 UTC"
+    )
+
+
+def test_a_few_more_than_usual_are_no_surge(watched: Watched) -> None:
+    for hour in range(2, 25):
+        reject(watched, 30, NOW_MS - hour * HOUR_MS)
+    reject(watched, 140, NOW_MS - MINUTE_MS)
+    assert watched.found(NOW_MS, "T06") == []
+    reject(watched, 10, NOW_MS - MINUTE_MS)
+    assert len(watched.found(NOW_MS, "T06")) == 1
+
+
+def test_a_surge_lasts_until_there_are_less_than_half_of_what_began_it(watched: Watched) -> None:
+    reject(watched, 20, NOW_MS - MINUTE_MS)
+    assert numbers(watched.run(NOW_MS)) == ["began"]
+    for hour in range(1, 20):
+        reject(watched, 10, NOW_MS + hour * HOUR_MS - MINUTE_MS)
+        assert watched.run(NOW_MS + hour * HOUR_MS) == []
+    reject(watched, 9, NOW_MS + 20 * HOUR_MS - MINUTE_MS)
+    assert numbers(watched.run(NOW_MS + 20 * HOUR_MS)) == ["ended"]
+
+
+def test_a_nodes_clock_that_is_off_is_told_until_it_is_nearly_right(watched: Watched) -> None:
+    watched.node("basement", clock_skew_s=45.0)
+    watched.node("revoked", clock_skew_s=-900.0, revoked_ms=1)
+    watched.node("gone", clock_skew_s=-900.0, last_received_ms=NOW_MS - 2 * DAY_MS)
+    assert watched.run(NOW_MS) == []
+    watched.db.execute("update nodes set clock_skew_s = -75 where name = 'basement'")
+    assert watched.run(NOW_MS) == [
+        ("began", "basement: clock 1 min 15 s behind, since 2026-11-22 12:00 UTC")
+    ]
+    watched.db.execute("update nodes set clock_skew_s = 35 where name = 'basement'")
+    assert watched.run(NOW_MS + HOUR_MS) == []
+    assert len(watched.found(NOW_MS + HOUR_MS, "T07")) == 1
+    watched.db.execute("update nodes set clock_skew_s = 29 where name = 'basement'")
+    assert numbers(watched.run(NOW_MS + 2 * HOUR_MS)) == ["ended"]
+    assert watched.incidents() == [("T07", NOW_MS, NOW_MS + 2 * HOUR_MS)]
+
+
+def test_a_backup_older_than_two_days_is_told(watched: Watched) -> None:
+    watched.db.execute("update chores set done_ms = ?", [NOW_MS])
+    assert watched.found(NOW_MS + 2 * DAY_MS, "T10") == []
+    [line] = watched.found(NOW_MS + 2 * DAY_MS + 1, "T10")
+    assert line.startswith("T10 warning: backup: the newest is of 2026-11-22 12:00 UTC, since")
+
+
+def test_a_station_that_was_never_backed_up_has_a_week(watched: Watched) -> None:
+    watched.db.execute("delete from chores")
+    assert watched.found(NOW_MS, "T10") == []  # it has no node yet
+    watched.node("basement", created_ms=NOW_MS)
+    assert watched.found(NOW_MS + 7 * DAY_MS, "T10") == []
+    [line] = watched.found(NOW_MS + 7 * DAY_MS + 1, "T10")
+    assert "none was ever made" in line
+
+
+def test_hours_that_arent_what_the_readings_say_are_found_until_all_are_right(
+    watched: Watched,
+) -> None:
+    watched.node("basement")
+    sensor = watched.sensor("basement")
+    watched.every_minute(sensor, *[20.0] * 120)
+    assert watched.run(NOW_MS, whole_file=True) == []
+    watched.db.execute("update hourly set n = n + 1")
+    assert watched.found(NOW_MS, "T12") == []  # it was looked at not long ago
+    day_ms = NOW_MS + DAY_MS
+    told = [line for _, line in watched.run(day_ms, whole_file=True) if "hourly" in line]
+    assert told == [
+        "hourly: 3 hours not what the readings say (checked 2026-11-23 12:00 UTC),"
+        " since 2026-11-23 12:00 UTC"
+    ]
+    watched.db.execute("update hourly set n = n - 1")
+    assert len(watched.found(day_ms + HOUR_MS, "T12")) == 1
+    again = watched.run(day_ms + HOUR_MS, whole_file=True, full=True)
+    assert [what for what, line in again if "hourly" in line] == ["ended"]
+
+
+def test_what_takes_long_is_done_daily_and_weekly(watched: Watched) -> None:
+    done: list[tuple[int, set[str]]] = []
+    for hour in range(0, 10 * 24, 6):
+        report = watched.look(NOW_MS + hour * HOUR_MS, whole_file=True)
+        watched.run(NOW_MS + hour * HOUR_MS, whole_file=True)
+        done.append((hour // 24, {*report.done}))
+    assert [(day, names) for day, names in done if names] == [
+        (0, {"integrity_check", "rollup_check"}),
+        *((day, {"quick_check", "rollup_check_lately"}) for day in range(1, 7)),
+        (7, {"integrity_check", "rollup_check"}),
+        *((day, {"quick_check", "rollup_check_lately"}) for day in range(8, 10)),
+    ]
+
+
+def test_what_takes_long_is_done_only_where_it_can_be_remembered_or_is_asked_for(
+    watched: Watched,
+) -> None:
+    assert watched.look(NOW_MS).done == {}
+    assert {*watched.look(NOW_MS, whole_file=True, full=True).done} == {
+        "integrity_check",
+        "rollup_check",
+    }
+
+
+def damage(path: Path) -> None:
+    """Overwrite the index on time; the tables stay as they are."""
+    with open_database(path) as db:
+        db.execute("pragma wal_checkpoint(truncate)")
+        [page] = db.execute(
+            "select rootpage from sqlite_master where name = 'readings_measured_ms'"
+        ).fetchone()
+        [size] = db.execute("pragma page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(os.urandom(size))
+
+
+def test_a_damaged_file_is_found_and_hides_nothing_else(watched: Watched) -> None:
+    watched.node("basement", clock_skew_s=90.0)
+    watched.every_minute(watched.sensor("basement"), *[20.0] * 60)
+    watched.db.close()
+    damage(watched.path)
+    report = watched.look(NOW_MS, whole_file=True)
+    lines = report.lines()
+    assert [line[:12] for line in lines if line.startswith("T11")] == ["T11 critical"]
+    assert [line for line in lines if line.startswith("T07")]
+    assert report.status == 2
+
+
+def test_a_file_that_is_no_database_any_more_is_found(watched: Watched) -> None:
+    watched.db.close()
+    watched.path.write_bytes(b"something else altogether, " * 400)
+    report = watched.look(NOW_MS)
+    assert [line for line in report.lines() if line.startswith("T11 critical: database: file is")]
+    assert {"T01", "T02", "T15"} <= report.blind
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_database_that_cant_be_used_is_found(watched: Watched, gone: bool) -> None:
+    watched.db.close()
+    if gone:
+        watched.path.unlink()
+    else:
+        with open_database(watched.path) as db:
+            db.execute("delete from _sqlite_migrations where name like '0009%'")
+    report = watched.look(NOW_MS)
+    [line] = [line for line in report.lines() if line.startswith("T16 critical: database:")]
+    assert ("no such database" if gone else "another version of tmon") in line
+    assert report.status == 2
+    assert gone is not watched.path.exists()
+
+
+def test_a_channel_that_could_not_be_told_is_found_until_it_was(watched: Watched) -> None:
+    watched.db.execute(
+        "insert into channels (name, told, failed_ms) values ('mailto:abc', 0, ?)",
+        [NOW_MS - 30 * SECOND_MS],
+    )
+    [line] = watched.found(NOW_MS, "T15")
+    assert line.startswith("T15 warning: mailto: 1 channel could not be told, and will be, since")
+    assert "abc" not in line
+    assert numbers(watched.run(NOW_MS)) == ["began"]
+    watched.db.execute("update channels set failed_ms = null")
+    assert numbers(watched.run(NOW_MS)) == ["ended"]

@@ -1,0 +1,101 @@
+"""T08, T09, T13, T14: the disk, the log, the library and the secret; the file stays closed."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ingest.schema import sqlite3
+from ingest.settings import Settings
+from watch import words
+from watch.findings import Finding, Severity
+
+MIB, GIB = 1 << 20, 1 << 30
+
+LITTLE_SHARE, LITTLE_BYTES = 0.10, 5 * GIB  # both: a tenth of a large disk is plenty
+NO_SHARE, NO_BYTES = 0.02, 100 * MIB
+BACK = 1.2  # times as much free as that, and it is over
+
+WAL_BYTES = 256 * MIB  # usually 16: ingest checkpoints it (see writer.py)
+WAL_CRITICAL_BYTES = GIB
+WAL_BACK_BYTES = WAL_BYTES // 2
+
+WAL_RESET_BUG = (3, 7, 0), (3, 51, 2)  # the first SQLite that has it, and the last
+
+
+class Space(NamedTuple):
+    """What a disk has for somebody who isn't root."""
+
+    free_bytes: int
+    total_bytes: int
+
+
+def space_at(path: Path) -> Space:
+    """The disk that a file is on."""
+    disk = os.statvfs(path.absolute().parent)
+    return Space(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Disk, log, library and secret of a station."""
+    yield from check_disk(space_at(settings.db))
+    yield from check_log(settings.db.with_name(f"{settings.db.name}-wal"))
+    yield from check_library(sqlite3.sqlite_version_info)
+    if settings.secret is None:
+        yield from check_secret(settings.secret_file)
+
+
+def check_disk(space: Space) -> Iterator[Finding]:
+    """T08."""
+    free, share = space.free_bytes, space.free_bytes / max(space.total_bytes, 1)
+    none_left = free < NO_BYTES or (share < NO_SHARE and free < LITTLE_BYTES)
+    little = share < LITTLE_SHARE and free < LITTLE_BYTES
+    if none_left or (share < BACK * LITTLE_SHARE and free < BACK * LITTLE_BYTES):
+        yield Finding(
+            "T08",
+            Severity.CRITICAL if none_left else Severity.WARNING,
+            f"{words.size(free)} free, {share:.0%} of it",
+            subject="disk",
+            enough=none_left or little,
+        )
+
+
+def check_log(path: Path) -> Iterator[Finding]:
+    """T09; a database that nobody has open has no log."""
+    log_bytes = path.stat().st_size if path.exists() else 0
+    if log_bytes > WAL_BACK_BYTES:
+        yield Finding(
+            "T09",
+            Severity.CRITICAL if log_bytes > WAL_CRITICAL_BYTES else Severity.WARNING,
+            f"{words.size(log_bytes)} not yet in the database file, usually 16 MiB",
+            subject="write-ahead log",
+            enough=log_bytes > WAL_BYTES,
+        )
+
+
+def check_library(version: tuple[int, ...]) -> Iterator[Finding]:
+    """T13."""
+    first, last = WAL_RESET_BUG
+    if first <= version <= last:
+        told = ".".join(map(str, version))
+        yield Finding(
+            "T13",
+            Severity.WARNING,
+            f"{told} can damage the database, if rarely: the WAL-reset bug",
+            subject="SQLite",
+        )
+
+
+def check_secret(path: Path) -> Iterator[Finding]:
+    """T14; it is made with the first token."""
+    if not path.exists():
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        yield Finding(
+            "T14",
+            Severity.CRITICAL,
+            f"{path.name} has mode {mode:04o}: others can make tokens with it",
+            subject="secret file",
+        )

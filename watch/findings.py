@@ -1,0 +1,79 @@
+"""What can be found, each kind by its number; docs/watching.md says the same at more length."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Severity(StrEnum):
+    """How bad a finding is, in the words of the monitoring plugins."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class Kind(NamedTuple):
+    """What findings of one number have in common."""
+
+    title: str
+    remedy: str
+
+
+CATALOGUE = {
+    "T01": Kind("Silent", "Look at the node: power, network, `client.py --status`."),
+    "T02": Kind("Above its limit", "Look after what it measures; `tmon limit` changes the limit."),
+    "T03": Kind("Below its limit", "Look after what it measures; `tmon limit` changes the limit."),
+    "T04": Kind("Ingest doesn't answer", "Start it: `tmon serve`; the nodes keep their readings."),
+    "T05": Kind("Datasette doesn't answer", "Start it: `tmon serve`; readings are taken in still."),
+    "T06": Kind("Many readings are rejected", "See `rejected_lately`, and the node's own log."),
+    "T07": Kind("A clock is off", "Let it ask a time server: `timedatectl set-ntp true`."),
+    "T08": Kind("The disk is nearly full", "Make room, or `tmon prune` old raw readings."),
+    "T09": Kind(
+        "The write-ahead log grows", "End what reads the file for hours, or restart ingest."
+    ),
+    "T10": Kind("The backup is too old", "Run `tmon backup DIR`, and see why nothing else does."),
+    "T11": Kind("The database is damaged", "Stop tmon, keep a copy of the file, `tmon restore`."),
+    "T12": Kind("`hourly` isn't what the readings say", "Run `tmon rollup --rebuild`."),
+    "T13": Kind("SQLite has the WAL-reset bug", "Get a SQLite of 3.51.3 or later, or mute T13."),
+    "T14": Kind("The secret can be read by others", "`chmod 600` it; rotate the tokens in doubt."),
+    "T15": Kind("A message can't be delivered", "See that the addresses in TMON_NOTIFY work."),
+    "T16": Kind("The database can't be used", "See whether the file is there, free and on a disk."),
+}
+SILENT = "T01"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or was.
+
+    ``node`` and ``sensor`` are names, where it is about one; ``subject`` says what
+    else it is about. It is known again by these. ``since_ms`` is None where only
+    the incident can tell; ``until_ms`` is when it was over, None while it goes
+    on. What is not ``enough`` to begin an incident keeps one that is open.
+    """
+
+    number: str
+    severity: Severity
+    reason: str
+    node: str | None = None
+    sensor: str | None = None
+    sensor_id: int | None = None
+    subject: str = ""
+    since_ms: int | None = None
+    until_ms: int | None = None
+    enough: bool = True
+
+
+class Key(NamedTuple):
+    """What makes two findings the same matter: one incident."""
+
+    number: str
+    node: str | None
+    sensor_id: int | None
+    subject: str
+
+
+def key(finding: Finding) -> Key:
+    """A sensor's matter stays its own when it moves to another node."""
+    node = None if finding.sensor_id is not None else finding.node
+    return Key(finding.number, node, finding.sensor_id, finding.subject)

@@ -1,0 +1,42 @@
+"""Instants, lengths of time, sizes and values as people read them."""
+
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LENGTHS = (("d", 86_400), ("h", 3600), ("min", 60))
+_SIZES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+
+
+def instant(ms: int) -> str:
+    """``2026-11-25 12:00 UTC``."""
+    return f"{_EPOCH + timedelta(milliseconds=ms):%Y-%m-%d %H:%M} UTC"
+
+
+def length(seconds: float) -> str:
+    """The two largest units of it: ``2 h 10 min``, ``45 s``."""
+    left = round(seconds)
+    parts: list[tuple[int, str]] = []
+    for unit, size in _LENGTHS:
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append((count, unit))
+    parts.append((left, "s"))
+    return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count) or "0 s"
+
+
+def size(count: int) -> str:
+    """``4.2 GiB``."""
+    for unit, of_one in _SIZES:
+        if count >= of_one:
+            return f"{count / of_one:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def value(number: float, unit: str | None) -> str:
+    """``31.25 °C``; six digits are more than any sensor has."""
+    return f"{number:.6g} {unit or ''}".rstrip()
+
+
+def some(count: int, noun: str) -> str:
+    """``1 sensor``, ``2 sensors``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
