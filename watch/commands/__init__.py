@@ -2,5 +2,7 @@
 
 import click
 
-COMMANDS: tuple[click.Command, ...] = ()
+from watch.commands.backup import backup, restore
+
+COMMANDS: tuple[click.Command, ...] = (backup, restore)
 OF_NODE: tuple[click.Command, ...] = ()  # under `tmon node`, beside those of ingest
