@@ -50,10 +50,10 @@ Serve = Callable[[Path], Site]
 
 
 @contextmanager
-def served(path: Path) -> Iterator[Site]:
+def served(path: Path, download_dir: Path | None = None) -> Iterator[Site]:
     """The site that ``tmon serve`` makes of ``path``."""
     listening = socket.create_server(("127.0.0.1", 0))
-    datasette = datasette_for(path)
+    datasette = datasette_for(path, download_dir=download_dir)
     server = uvicorn.Server(uvicorn.Config(datasette.app(), log_level="error"))
 
     async def serve() -> None:
