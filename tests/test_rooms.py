@@ -56,7 +56,12 @@ SHARED = {"errors", "options", "schema", "settings"}
 # What a module of watch may import of watch.
 WATCH: dict[str, set[str]] = {
     "subjects": set(),
+    "copies": set(),
+    "shelf": set(),
+    "backup": {"copies", "shelf"},
+    "restore": {"copies", "shelf"},
     "commands.params": set(),
+    "commands.backup": {"backup", "restore"},
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ingest.errors import TmonError
-from ingest.schema import open_database, open_for_reading, sqlite3, transaction
+from ingest.schema import open_database, sqlite3, transaction
 from ingest.settings import Settings
 from watch import copies
 from watch.shelf import (
@@ -75,7 +75,13 @@ def _make(
     folder.mkdir(exist_ok=True)  # its parent isn't made: that may be a disk that isn't there now
     with workshop(folder) as work:
         shelf.clear()
-        digest = _draft(settings.db, work, wanted, progress)
+        with copies.snapshot(settings.db) as snapshot:
+            if secret is None and not wanted.public and snapshot.was_sent_to:
+                raise NoSecret(
+                    f"{settings.secret_file}: no such file, and the nodes' tokens need it; "
+                    "set TMON_SECRET_FILE or TMON_SECRET as ingest has it"
+                )
+            digest = _draft(settings.db, snapshot, work, wanted, progress)
         name = shelf.free_name(now_ms)
         (work / "draft.db.sha256").write_text(f"{digest}  {name}\n", encoding="ascii")
         copies.settle(work / "draft.db.sha256")
@@ -86,26 +92,26 @@ def _make(
     return made
 
 
-def _draft(db: Path, work: Path, wanted: Wanted, progress: Progress) -> str:
+def _draft(
+    db: Path, snapshot: copies.Snapshot, work: Path, wanted: Wanted, progress: Progress
+) -> str:
     """A copy in ``work``, on the disk and checked; its SHA-256."""
     draft = work / "draft.db"
-    with copies.snapshot(db) as snapshot:
-        # Each copy takes up to the whole file's size; a public one is made of another.
-        need_room(wanted.folder, snapshot.size_bytes * (2 if wanted.public else 1))
-        length = snapshot.size_bytes + sum(snapshot.rows.values())
-        with progress(length) as bar:
-            snapshot.copy(draft, bar.update)
-            snapshot.end()
-            if wanted.public:
-                _compact(draft)
-            digest = copies.settle(draft)
-            try:
-                copies.check(draft, snapshot.rows, bar.update)
-            except copies.Unsound as error:
-                raise copies.Unsound(
-                    f"{db}: its copy was not kept, for {error}; keep your older backups, "
-                    f"and look at the database itself: `sqlite3 {db} 'pragma integrity_check'`"
-                ) from error
+    # Each copy takes up to the whole file's size; a public one is made of another.
+    need_room(wanted.folder, snapshot.size_bytes * (2 if wanted.public else 1))
+    with progress(snapshot.size_bytes + sum(snapshot.rows.values())) as bar:
+        snapshot.copy(draft, bar.update)
+        snapshot.end()
+        if wanted.public:
+            _compact(draft)
+        digest = copies.settle(draft)
+        try:
+            copies.check(draft, snapshot.rows, bar.update)
+        except copies.Unsound as error:
+            raise copies.Unsound(
+                f"{db}: its copy was not kept, for {error}; keep your older backups, "
+                f"and look at the database itself: `sqlite3 {db} 'pragma integrity_check'`"
+            ) from error
     return digest
 
 
@@ -130,10 +136,9 @@ def _refuse_folder(settings: Settings, wanted: Wanted) -> None:
 
 
 def _secret(settings: Settings) -> bytes | None:
-    """What signs the tokens; None where no node can have one yet.
+    """What signs the tokens; None where there is none.
 
     Raises:
-        NoSecret: nodes send with tokens, and it isn't here.
         Unfit: it can't be read.
     """
     if settings.secret is not None:
@@ -141,25 +146,9 @@ def _secret(settings: Settings) -> bytes | None:
     try:
         return settings.secret_file.read_bytes()
     except FileNotFoundError:
-        _refuse_if_heard(settings)
+        return None
     except OSError as error:
         raise Unfit(f"{settings.secret_file}: {error.strerror}; no backup was made") from error
-    return None
-
-
-def _refuse_if_heard(settings: Settings) -> None:
-    if not settings.db.is_file():
-        return  # which is told later
-    try:
-        with open_for_reading(settings.db) as db:
-            heard = db.execute("select 1 from nodes where last_received_ms > 0 limit 1").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise copies.Uncopied(f"{settings.db} can't be copied: {error}") from error
-    if heard:
-        raise NoSecret(
-            f"{settings.secret_file}: no such file, and the nodes' tokens need it; set "
-            "TMON_SECRET_FILE or TMON_SECRET as ingest has it"
-        )
 
 
 def _note(path: Path, chore: str, name: str, now_ms: int) -> None:

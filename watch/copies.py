@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from ingest.errors import TmonError
-from ingest.schema import APPLICATION_ID, RefusedDatabase, open_for_reading, sqlite3
+from ingest.schema import APPLICATION_ID, BUSY_TIMEOUT_S, RefusedDatabase, sqlite3
 
 PAGES_EACH = 4_096  # 16 MB between two signs of progress
 OPS_EACH = 1_000_000  # SQLite's steps between two signs of progress while it checks
@@ -41,11 +41,17 @@ class Snapshot:
         pages, page_bytes = (_pragma(db, name) for name in ("page_count", "page_size"))
         self.size_bytes = int(pages) * int(page_bytes)
 
+    @property
+    def was_sent_to(self) -> bool:
+        """Whether any node has sent to it, with a token."""
+        sent = "select 1 from nodes where last_received_ms is not null limit 1"
+        return self._db.execute(sent).fetchone() is not None
+
     def end(self) -> None:
         """Let the log begin anew."""
         self._db.execute("rollback")
 
-    def copy(self, draft: Path, advance: Advance) -> None:
+    def copy(self, draft: Path, advance: Advance, pages_each: int = PAGES_EACH) -> None:
         """Write it to a new file, page by page; ``advance`` hears of bytes."""
         page_bytes = int(_pragma(self._db, "page_size"))
         left = self.size_bytes // page_bytes
@@ -58,7 +64,7 @@ class Snapshot:
         with closing(sqlite3.connect(str(draft), isolation_level=None)) as copy:
             for setting in ("journal_mode = off", "synchronous = off"):  # see `settle`
                 copy.execute(f"pragma {setting}")
-            self._db.conn.backup(copy, pages=PAGES_EACH, progress=stepped)
+            self._db.conn.backup(copy, pages=pages_each, progress=stepped)
 
 
 @contextmanager
@@ -72,7 +78,7 @@ def snapshot(path: Path) -> Iterator[Snapshot]:
     if not path.is_file():
         raise RefusedDatabase(f"{path}: no such database; set TMON_DB to the one to copy")
     try:
-        with closing(open_for_reading(path).conn) as conn:
+        with closing(_for_reading(path)) as conn:
             db = Database(conn, execute_plugins=False)
             if _pragma(db, "application_id") != APPLICATION_ID:
                 raise RefusedDatabase(f"{path}: not a tmon database; set TMON_DB to another file")
@@ -140,6 +146,14 @@ def _check(db: Database, rows: Rows | None) -> None:
 def _go_on(advance: Advance) -> int:
     advance(OPS_EACH // OPS_A_ROW)
     return 0  # else SQLite would stop
+
+
+def _for_reading(path: Path) -> sqlite3.Connection:
+    """As a program that might write: only such a one removes the log when it was the last."""
+    where = f"{path.absolute().as_uri()}?mode=rw"
+    conn = sqlite3.connect(where, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    conn.execute("pragma query_only = on")
+    return conn
 
 
 def _untouched(path: Path) -> sqlite3.Connection:

@@ -69,7 +69,7 @@ def _restore(
         _resemble(settings.db, draft)
         _fold_log(settings.db)
         with _unused(settings.db):
-            aside = _swap(draft, secret, settings, stamp(now_ms))
+            aside = _swap(draft, secret, settings, now_ms)
     return Restored(aside, [*_warnings(file, secret, settings)])
 
 
@@ -158,18 +158,19 @@ def _unused(db: Path) -> Iterator[None]:
         yield
 
 
-def _swap(draft: Path, secret: bytes | None, settings: Settings, at: str) -> list[Path]:
-    """Until the last rename the old database is in its place, and in none without its log."""
-    db = settings.db
+def _swap(draft: Path, secret: bytes | None, settings: Settings, now_ms: int) -> list[Path]:
+    """Until the last rename the old database is in its place."""
+    db, at = settings.db, stamp(now_ms)
+    while db.with_name(f"{db.name}.before-{at}").exists():
+        now_ms += 1000
+        at = stamp(now_ms)
     aside = _keep(db, at)
+    if secret is not None:
+        aside += _put_secret(settings.secret_file, secret, at)
     for suffix in LOGS:
         log = db.with_name(db.name + suffix)
         if log.exists():
             log.rename(db.with_name(f"{db.name}.before-{at}{suffix}"))
-    if secret is not None and (
-        _replaces(settings.secret_file, secret) or not settings.secret_file.exists()
-    ):
-        aside += _put_secret(settings.secret_file, secret, at)
     draft.rename(db)
     sync_folder(db.parent)
     return aside
@@ -185,6 +186,8 @@ def _keep(path: Path, at: str) -> list[Path]:
 
 
 def _put_secret(path: Path, secret: bytes, at: str) -> list[Path]:
+    if path.exists() and not _replaces(path, secret):
+        return []
     draft = path.with_name(f"{path.name}.restored")
     draft.unlink(missing_ok=True)  # of a run that was killed
     write_secret(draft, secret)

@@ -46,7 +46,7 @@ class Site:
         return [row[0] for row in open_for_reading(self.path).execute(sql)]
 
 
-Serve = Callable[[Path], Site]
+Serve = Callable[..., Site]  # of the database, and of where copies to download are
 
 
 @contextmanager
