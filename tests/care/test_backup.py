@@ -22,7 +22,7 @@ from tests.station import Process, hourly_equals_raw, tmon, wait_for
 from watch.backup import Wanted, backup
 from watch.copies import Unsound, check
 from watch.copies import snapshot as snapshot_of
-from watch.shelf import workshop
+from watch.shelf import Unfit, need_room, workshop
 
 NAME = re.compile(r"tmon-\d{4}-\d\d-\d\dT\d{6}Z\.db")
 AT_MS = 1_795_575_600_000  # 2026-11-25T03:00:00Z
@@ -250,6 +250,12 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert "tmon.db can't be copied" in one_line(ran.stderr)
     assert "nothing was kept" in ran.stderr
     assert listed(tmp_path / "kept") == []
+
+
+def test_what_would_not_fit_is_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(Unfit, match=r"1,000,000,000\.0 MB are needed, and .* MB are free"):
+        need_room(tmp_path, 10**15)
+    need_room(tmp_path, 1)
 
 
 def test_kill_9_leaves_no_half_backup(tmp_path: Path) -> None:

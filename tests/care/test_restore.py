@@ -1,5 +1,6 @@
 """`tmon restore`: nothing is touched before all is known to be well, and nothing is lost."""
 
+import os
 import shutil
 import stat
 from collections.abc import Callable
@@ -198,6 +199,17 @@ def test_a_backup_without_digest_is_checked_by_sqlite_alone(tmp_path: Path, kept
     ran = tmon(tmp_path, "restore", str(kept), "--force")
     assert ran.returncode == 0
     assert ".sha256 is not beside it" in ran.stderr
+
+
+def test_files_belong_to_whom_the_folder_or_the_old_ones_belong(tmp_path: Path, kept: Path) -> None:
+    new, user = tmp_path / "new", 12_345 if os.geteuid() == 0 else os.geteuid()
+    new.mkdir()
+    os.chown(new, user, -1)
+    assert tmon(new, "restore", str(kept)).returncode == 0
+    (new / "tmon.db").chmod(0o660)
+    assert tmon(new, "restore", str(kept), "--force").returncode == 0
+    assert {(new / name).stat().st_uid for name in ("tmon.db", "tmon.db.secret")} == {user}
+    assert stat.S_IMODE((new / "tmon.db").stat().st_mode) == 0o660
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path: Path, kept: Path) -> None:

@@ -1,4 +1,4 @@
-"""The whole database, as a file that is resumed where it broke off, and of which nothing else leaks."""
+"""The whole database as a file: resumed where it broke off, and nothing else leaks beside it."""
 
 import hashlib
 import json
