@@ -46,7 +46,7 @@ def run_datasette(settings: Settings, listening: socket.socket) -> None:
 async def _publish(settings: Settings, listening: socket.socket) -> None:
     from ingest.publish import datasette_for, start  # noqa: PLC0415
 
-    datasette = datasette_for(settings.db, settings.public_url)
+    datasette = datasette_for(settings.db, settings.public_url, settings.download_dir)
     await start(datasette)
     await _serve(datasette.app(), listening, proxy_headers=True)
 

@@ -23,7 +23,9 @@ class Unpublishable(CannotServe):
     """Datasette can't be started; the message is one sentence that names the file at fault."""
 
 
-def datasette_for(database: Path, public_url: str = "") -> Datasette:
+def datasette_for(
+    database: Path, public_url: str = "", download_dir: Path | None = None
+) -> Datasette:
     """A Datasette that serves ``database``, whatever it is called, as ``/tmon``.
 
     A ``metadata.yml`` or ``datasette.yml`` beside the database takes the place
@@ -32,6 +34,7 @@ def datasette_for(database: Path, public_url: str = "") -> Datasette:
     Args:
         database: the file.
         public_url: what absolute links begin with; empty for what each visitor asked for.
+        download_dir: where copies are that everybody may download; None for none.
 
     Raises:
         Unpublishable: there is no such database, or one of the two files is broken.
@@ -49,6 +52,9 @@ def datasette_for(database: Path, public_url: str = "") -> Datasette:
             static_mounts=[("static", str(shipped / "plugins" / "static"))],
         )
         _tell_plugins(datasette, public_url)
+        datasette.tmon_download_dir = (
+            download_dir  # a path: the configuration is shown to everybody
+        )
     except (StartupError, AttributeError, TypeError) as error:
         raise Unpublishable(f"{config}: {_sentence(error)}") from error
     datasette.remove_database("_memory")  # made where no file is given by name

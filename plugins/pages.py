@@ -13,8 +13,8 @@ HERE = str(Path(__file__).parent)
 if HERE not in sys.path:
     sys.path.append(HERE)
 
-from tmon_pages import dataset, feed, home, node  # noqa: E402
+from tmon_pages import dataset, download, feed, home, node  # noqa: E402
 
-for _module in (dataset, feed, home, node):
+for _module in (dataset, download, feed, home, node):
     if not pm.is_registered(_module):
         pm.register(_module)

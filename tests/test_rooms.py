@@ -59,6 +59,10 @@ SHARED = {"errors", "options", "schema", "settings", "units"}
 # What a module of watch may import of watch.
 WATCH: dict[str, set[str]] = {
     "subjects": set(),
+    "copies": set(),
+    "shelf": set(),
+    "backup": {"copies", "shelf"},
+    "restore": {"copies", "shelf"},
     "commands.params": set(),
     "bounded": set(),
     "messages": set(),
@@ -97,6 +101,7 @@ WATCH: dict[str, set[str]] = {
     "commands.limit": {"commands.params", "limits", "station", "subjects"},
     "commands.mute": {"commands.params", "mutes", "station"},
     "commands.correct": {"commands.params", "corrections", "subjects"},
+    "commands.backup": {"backup", "restore"},
 }
 
 

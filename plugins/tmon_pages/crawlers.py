@@ -1,6 +1,7 @@
 """What search engines read before the pages: where not to go, and which pages there are."""
 
 import sqlite3
+from asyncio import to_thread
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from xml.sax.saxutils import escape
 
 from datasette import NotFound, Response
 
+from tmon_pages.offered import folder_of, newest
 from tmon_pages.spans import iso
 from tmon_pages.station import PUBLISHED_AS, address, ask
 
@@ -27,6 +29,7 @@ Allow: {root}static/
 Allow: {root}datapackage.json$
 Disallow: {root}-/
 Disallow: {root}tmon/*/
+Disallow: {root}download/
 Disallow: {root}*?
 Disallow: {root}*.csv
 Disallow: {root}*.json
@@ -79,13 +82,15 @@ def _nodes(conn: sqlite3.Connection, part: int) -> list[Entry]:
 
 
 async def _others(datasette: Any) -> list[Entry]:
-    """Home, the index of tables and questions, and every table that it lists."""
+    """Home, the index of tables and questions, the download, and every table that is listed."""
     db = datasette.get_database(PUBLISHED_AS)
     hidden = await db.hidden_table_names()
     tables = [*await db.table_names(), *await db.view_names()]
     listed = [f"/{PUBLISHED_AS}/{quote(name)}" for name in tables if name not in hidden]
     newest_ms = await ask(datasette, _newest_ms)
-    return [("/", newest_ms), ("/-/", None), *((path, None) for path in listed)]
+    offered = await to_thread(newest, folder_of(datasette))
+    download = [("/download", offered.made_ms)] if offered else []
+    return [("/", newest_ms), ("/-/", None), *download, *((path, None) for path in listed)]
 
 
 def _newest_ms(conn: sqlite3.Connection) -> int | None:

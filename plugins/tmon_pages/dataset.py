@@ -1,5 +1,6 @@
 """What tells machines of the data: schema.org, Frictionless, robots and the sitemap."""
 
+from asyncio import to_thread
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -8,6 +9,7 @@ from urllib.parse import unquote
 from datasette import hookimpl
 
 from tmon_pages import crawlers, package, schema_org
+from tmon_pages.offered import folder_of, newest
 from tmon_pages.station import address, ask
 
 DESCRIBED = frozenset(("home.html", "node.html"))
@@ -38,6 +40,10 @@ def extra_template_vars(
         extent = await ask(datasette, lambda conn: schema_org.look(conn, subject))
         station = await datasette.get_instance_metadata()
         link = partial(address, datasette, request)
-        return {"dataset": schema_org.dataset(subject, extent, station, link)}
+        described = schema_org.dataset(subject, extent, station, link)
+        offered = None if subject.node else await to_thread(newest, folder_of(datasette))
+        if offered:
+            described["distribution"].append(schema_org.whole(offered, link))
+        return {"dataset": described}
 
     return variables

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from tmon_pages.offered import Offered
 from tmon_pages.spans import iso
 from tmon_pages.station import PUBLISHED_AS
 
@@ -159,6 +160,16 @@ def _description(subject: Subject, extent: Extent, station: Mapping[str, str]) -
     named = [f"{name} ({unit})" if unit else name for name, unit in extent.variables]
     measured = f"Readings of {', '.join(named)} at {subject.node}." if named else None
     return " ".join(text for text in (measured, extent.description) if text)
+
+
+def whole(offered: Offered, link: Callable[[str], str]) -> dict[str, str]:
+    """The whole database as one file, as an entry of ``distribution``."""
+    return {
+        **_download("application/vnd.sqlite3", link("/download/tmon.db")),
+        "contentSize": offered.size,
+        "sha256": offered.sha256,
+        "dateModified": iso(offered.made_ms),
+    }
 
 
 def _license(station: Mapping[str, str]) -> str | dict[str, str] | None:

@@ -10,14 +10,15 @@ from playwright.sync_api import Browser
 from ingest.schema import open_database
 from tests.publish.browsing import chromium
 from tests.publish.published import Serve, Site, fill, served
+from tests.station import tmon
 
 
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Serve]:
     sites: list[Site] = []
 
-    def publish(path: Path) -> Site:
-        sites.append(running.enter_context(served(path)))
+    def publish(*places: Path) -> Site:
+        sites.append(running.enter_context(served(*places)))
         return sites[-1]
 
     with ExitStack() as running:
@@ -39,6 +40,17 @@ def site(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
     with open_database(path, create=True) as db:
         fill(db)
     return serve(path)
+
+
+@pytest.fixture(scope="session")
+def offering(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """One that offers its whole database, of which there are two copies."""
+    folder = tmp_path_factory.mktemp("offering")
+    with open_database(folder / "tmon.db", create=True) as db:
+        fill(db)
+    for _ in range(2):
+        assert tmon(folder, "backup", "--publish", "offered").returncode == 0
+    return serve(folder / "tmon.db", folder / "offered")
 
 
 @pytest.fixture(scope="module")  # while it runs, no test can have an event loop of its own

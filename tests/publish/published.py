@@ -47,14 +47,14 @@ class Site:
         return [row[0] for row in open_for_reading(self.path).execute(sql)]
 
 
-Serve = Callable[[Path], Site]
+Serve = Callable[..., Site]  # of the database, and of where copies to download are
 
 
 @contextmanager
-def served(path: Path) -> Iterator[Site]:
+def served(path: Path, download_dir: Path | None = None) -> Iterator[Site]:
     """The site that ``tmon serve`` makes of ``path``."""
     listening = socket.create_server(("127.0.0.1", 0))
-    datasette = datasette_for(path)
+    datasette = datasette_for(path, download_dir=download_dir)
     server = uvicorn.Server(uvicorn.Config(datasette.app(), log_level="error"))
 
     async def serve() -> None:

@@ -2,12 +2,14 @@
 
 import click
 
-from watch.commands import check, correct, limit, mute
+from watch.commands import backup, check, correct, limit, mute
 
 COMMANDS: tuple[click.Command, ...] = (
     check.check,
     limit.limit,
     mute.mute,
+    backup.backup,
+    backup.restore,
     correct.calibrate,
     correct.flag,
 )

@@ -1,0 +1,220 @@
+"""`tmon restore`: nothing is touched before all is known to be well, and nothing is lost."""
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ingest.schema import open_database, open_for_reading, sqlite3
+from tests.care.keeping import add, damage, listed, one_line, station, token
+from tests.care.load import load
+from tests.station import tmon, wait_for
+
+
+def count(path: Path) -> int:
+    with open_for_reading(path) as db:
+        return int(db.execute("select count(*) from readings").fetchone()[0])
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A backup of a station with 1,000 readings, in ``tmp_path``, which is the station's too."""
+    station(tmp_path)
+    made = tmon(tmp_path, "backup", "kept")
+    assert made.returncode == 0, made.stderr
+    return tmp_path / str(made.stdout.strip())
+
+
+def test_a_new_machine_goes_on_with_database_and_tokens(tmp_path: Path, kept: Path) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    ran = tmon(new, "restore", str(kept))
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "tmon.db\n", "")
+    assert listed(new) == ["tmon.db", "tmon.db.secret"]
+    assert stat.S_IMODE((new / "tmon.db.secret").stat().st_mode) == 0o600
+    assert token(new) == token(tmp_path)
+    with open_database(new / "tmon.db") as db:
+        assert db.execute("pragma journal_mode").fetchone()[0] == "wal"
+        add(db, 10)
+    assert count(new / "tmon.db") == 1010
+
+
+def test_what_is_there_is_overwritten_by_force_alone_and_kept(tmp_path: Path, kept: Path) -> None:
+    path = tmp_path / "tmon.db"
+    with open_database(path) as db:
+        add(db, 500)
+    (tmp_path / "tmon.db.secret").write_text("another secret, and long enough")
+    before = listed(tmp_path)
+    refused = tmon(tmp_path, "restore", str(kept))
+    assert refused.returncode == 1
+    assert "tmon.db and tmon.db.secret: there already; --force" in one_line(refused.stderr)
+    assert listed(tmp_path) == before
+    assert tmon(tmp_path, "restore", str(kept), "--force").returncode == 0
+    assert count(path) == 1000
+    secret = kept.with_name(f"{kept.name}.secret").read_bytes()
+    assert (tmp_path / "tmon.db.secret").read_bytes() == secret
+    [old] = tmp_path.glob("tmon.db.before-*")
+    [old_secret] = tmp_path.glob("tmon.db.secret.before-*")
+    assert count(old) == 1500
+    assert old_secret.read_text() == "another secret, and long enough"
+
+
+def test_another_secret_alone_is_not_overwritten_either(tmp_path: Path, kept: Path) -> None:
+    (tmp_path / "tmon.db").unlink()
+    assert tmon(tmp_path, "restore", str(kept)).returncode == 0  # the same secret may be there
+    (tmp_path / "tmon.db").unlink()
+    (tmp_path / "tmon.db.secret").write_text("another secret, and long enough")
+    ran = tmon(tmp_path, "restore", str(kept))
+    assert "Error: tmon.db.secret: there already" in one_line(ran.stderr)
+
+
+def without_digest(spoil: Callable[[Path], object]) -> Callable[[Path], object]:
+    def spoilt(file: Path) -> None:
+        forget_digest(file)
+        spoil(file)
+
+    return spoilt
+
+
+def truncate(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.truncate(file.stat().st_size // 2)
+
+
+def forget_digest(file: Path) -> None:
+    file.with_name(f"{file.name}.sha256").unlink()
+
+
+def become_another(file: Path) -> None:
+    forget_digest(file)
+    file.unlink()
+    sqlite3.connect(str(file)).execute("create table t (x)")
+
+
+def become_newer(file: Path) -> None:
+    forget_digest(file)
+    with open_database(file) as db:
+        db.execute(
+            "insert into _sqlite_migrations (migration_set, name, applied_at)"
+            " values ('tmon', '9999_later', '')"
+        )
+
+
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "damaged": (damage, "is not what"),
+    "damaged, without digest": (without_digest(damage), "it is damaged"),
+    "cut short": (truncate, "is not what"),
+    "cut short, without digest": (without_digest(truncate), "it is damaged"),
+    "of another program": (become_another, "not a tmon database"),
+    "of a newer tmon": (become_newer, "made by a newer tmon (migration 9999_later)"),
+    "no file": (lambda file: file.unlink(), "no such file"),
+    "not whole": (
+        lambda file: file.with_name(f"{file.name}-wal").write_bytes(b"x"),
+        "is not whole",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_what_is_not_sound_is_not_restored(tmp_path: Path, kept: Path, how: str) -> None:
+    spoil, told = SPOILT[how]
+    spoil(kept)
+    before = listed(tmp_path)
+    content = (tmp_path / "tmon.db").read_bytes()
+    ran = tmon(tmp_path, "restore", str(kept), "--force")
+    assert ran.returncode == 1
+    assert told in one_line(ran.stderr)
+    assert ".tmon-restore" not in ran.stderr
+    assert listed(tmp_path) == before
+    assert (tmp_path / "tmon.db").read_bytes() == content
+
+
+def test_the_database_itself_is_no_backup(tmp_path: Path) -> None:
+    station(tmp_path)
+    ran = tmon(tmp_path, "restore", "tmon.db", "--force")
+    assert "is the database itself" in one_line(ran.stderr)
+
+
+def test_a_running_ingest_is_not_pulled_from_under(tmp_path: Path, kept: Path) -> None:
+    with load(tmp_path, writers=1) as sent:
+        wait_for(lambda: len(sent.acknowledged()) > 0)
+        ran = tmon(tmp_path, "restore", str(kept), "--force")
+        assert "tmon.db is in use; stop `tmon serve`" in one_line(ran.stderr)
+        now = len(sent.acknowledged())
+        wait_for(lambda: len(sent.acknowledged()) > now)
+    assert not [*tmp_path.glob("tmon.db.before-*")]
+
+
+def test_an_old_log_is_not_applied_to_the_new_database(tmp_path: Path, kept: Path) -> None:
+    with load(tmp_path, writers=1) as sent:
+        wait_for(lambda: len(sent.acknowledged()) > 100)
+    assert (tmp_path / "tmon.db-wal").stat().st_size > 0  # killed, it left all of it in its log
+    assert tmon(tmp_path, "restore", str(kept), "--force").returncode == 0
+    assert count(tmp_path / "tmon.db") == 1000
+    [old] = tmp_path.glob("tmon.db.before-*Z")
+    assert count(old) >= 1000 + len(sent.acknowledged())
+
+
+def test_a_log_whose_database_is_gone_is_not_applied(tmp_path: Path, kept: Path) -> None:
+    with load(tmp_path, writers=1) as sent:
+        wait_for(lambda: len(sent.acknowledged()) > 100)
+    (tmp_path / "tmon.db").unlink()
+    assert tmon(tmp_path, "restore", str(kept)).returncode == 0
+    assert count(tmp_path / "tmon.db") == 1000
+    with open_for_reading(tmp_path / "tmon.db") as db:
+        assert db.execute("pragma integrity_check").fetchone()[0] == "ok"
+
+
+def test_a_damaged_database_is_replaced(tmp_path: Path, kept: Path) -> None:
+    (tmp_path / "tmon.db").write_bytes(b"nothing that SQLite knows" * 1000)
+    assert tmon(tmp_path, "restore", str(kept), "--force").returncode == 0
+    assert count(tmp_path / "tmon.db") == 1000
+
+
+def test_a_public_copy_comes_without_tokens_and_says_so(tmp_path: Path) -> None:
+    station(tmp_path)
+    public = tmon(tmp_path, "backup", "--publish", "public").stdout.strip()
+    new = tmp_path / "new"
+    new.mkdir()
+    ran = tmon(new, "restore", str(tmp_path / public))
+    assert ran.returncode == 0
+    assert "came without a secret" in ran.stderr
+    assert listed(new) == ["tmon.db"]
+    shutil.copy(tmp_path / "tmon.db.secret", new)
+    assert token(new) == token(tmp_path)
+
+
+def test_another_secret_in_the_environment_is_told(tmp_path: Path, kept: Path) -> None:
+    environ = {"TMON_SECRET": "one that signed none of these tokens"}
+    ran = tmon(tmp_path, "restore", str(kept), "--force", environ=environ)
+    assert ran.returncode == 0
+    assert "TMON_SECRET is another than the backup's" in ran.stderr
+
+
+def test_a_backup_without_digest_is_checked_by_sqlite_alone(tmp_path: Path, kept: Path) -> None:
+    forget_digest(kept)
+    ran = tmon(tmp_path, "restore", str(kept), "--force")
+    assert ran.returncode == 0
+    assert ".sha256 is not beside it" in ran.stderr
+
+
+def test_files_belong_to_whom_the_folder_or_the_old_ones_belong(tmp_path: Path, kept: Path) -> None:
+    new, user = tmp_path / "new", 12_345 if os.geteuid() == 0 else os.geteuid()
+    new.mkdir()
+    os.chown(new, user, -1)
+    assert tmon(new, "restore", str(kept)).returncode == 0
+    (new / "tmon.db").chmod(0o660)
+    assert tmon(new, "restore", str(kept), "--force").returncode == 0
+    assert {(new / name).stat().st_uid for name in ("tmon.db", "tmon.db.secret")} == {user}
+    assert stat.S_IMODE((new / "tmon.db").stat().st_mode) == 0o660
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path, kept: Path) -> None:
+    (tmp_path / ".tmon-restore").mkdir()
+    (tmp_path / ".tmon-restore" / "draft.db").touch()
+    (tmp_path / ".tmon-restore" / "draft.db-wal").touch()
+    assert tmon(tmp_path, "restore", str(kept), "--force").returncode == 0
+    assert not (tmp_path / ".tmon-restore").exists()

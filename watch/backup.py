@@ -1,0 +1,167 @@
+"""`tmon backup`: the database and its secret, copied while readings come in, and checked."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ingest.errors import TmonError
+from ingest.schema import open_database, sqlite3, transaction
+from ingest.settings import Settings
+from watch import copies
+from watch.shelf import (
+    Shelf,
+    Unfit,
+    holds_secrets,
+    is_public,
+    need_room,
+    workshop,
+    write_secret,
+)
+
+Progress = Callable[[int], AbstractContextManager[Any]]  # a bar of some length
+
+
+class NotNoted(TmonError):
+    """The backup stands, but the database doesn't say so."""
+
+
+class NoSecret(TmonError):
+    """There are tokens, and what signs them isn't found."""
+
+
+class Wanted(NamedTuple):
+    """What to make: into which folder, for whom, and how many are to stay."""
+
+    folder: Path
+    public: bool
+    keep: int
+
+    @property
+    def shelf(self) -> Shelf:
+        return Shelf(self.folder, "tmon-public" if self.public else "tmon")
+
+
+class Made(NamedTuple):
+    """The new file, and whether a secret lies beside it."""
+
+    path: Path
+    with_secret: bool
+
+
+def backup(settings: Settings, wanted: Wanted, now_ms: int, progress: Progress) -> Made:
+    """Copy the database as it is now, check the copy, and only then give it its name.
+
+    Raises:
+        TmonError: there is no new backup, and nothing is left of it; or, as
+            ``NotNoted``, there is one, and only the database couldn't be told.
+        RefusedDatabase: there is nothing to copy.
+    """
+    secret = None if wanted.public else _secret(settings)
+    try:
+        path = _make(settings, wanted, secret, now_ms, progress)
+    except OSError as error:
+        where = error.filename or wanted.folder
+        raise Unfit(f"{where}: {error.strerror}; no backup was made") from error
+    _note(settings.db, "publish" if wanted.public else "backup", path.name, now_ms)
+    return Made(path, secret is not None)
+
+
+def _make(
+    settings: Settings, wanted: Wanted, secret: bytes | None, now_ms: int, progress: Progress
+) -> Path:
+    folder, shelf = wanted.folder, wanted.shelf
+    _refuse_folder(settings, wanted)
+    folder.mkdir(exist_ok=True)  # its parent isn't made: that may be a disk that isn't there now
+    with workshop(folder) as work:
+        shelf.clear()
+        with copies.snapshot(settings.db) as snapshot:
+            if secret is None and not wanted.public and snapshot.was_sent_to:
+                raise NoSecret(
+                    f"{settings.secret_file}: no such file, and the nodes' tokens need it; "
+                    "set TMON_SECRET_FILE or TMON_SECRET as ingest has it"
+                )
+            digest = _draft(settings.db, snapshot, work, wanted, progress)
+        name = shelf.free_name(now_ms)
+        (work / "draft.db.sha256").write_text(f"{digest}  {name}\n", encoding="ascii")
+        copies.settle(work / "draft.db.sha256")
+        if secret is not None:
+            write_secret(work / "draft.db.secret", secret)
+        made = shelf.put(work, name)
+        shelf.keep(wanted.keep, made)
+    return made
+
+
+def _draft(
+    db: Path, snapshot: copies.Snapshot, work: Path, wanted: Wanted, progress: Progress
+) -> str:
+    """A copy in ``work``, on the disk and checked; its SHA-256."""
+    draft = work / "draft.db"
+    # Each copy takes up to the whole file's size; a public one is made of another.
+    need_room(wanted.folder, snapshot.size_bytes * (2 if wanted.public else 1))
+    with progress(snapshot.size_bytes + sum(snapshot.rows.values())) as bar:
+        snapshot.copy(draft, bar.update)
+        snapshot.end()
+        if wanted.public:
+            _compact(draft)
+        digest = copies.settle(draft)
+        try:
+            copies.check(draft, snapshot.rows, bar.update)
+        except copies.Unsound as error:
+            raise copies.Unsound(
+                f"{db}: its copy was not kept, for {error}; keep your older backups, "
+                f"and look at the database itself: `sqlite3 {db} 'pragma integrity_check'`"
+            ) from error
+    return digest
+
+
+def _compact(draft: Path) -> None:
+    whole = draft.rename(draft.with_name("whole.db"))
+    copies.compact(whole, draft)
+    whole.unlink()
+
+
+def _refuse_folder(settings: Settings, wanted: Wanted) -> None:
+    """No secret goes where others may look, and nothing for others where a secret is.
+
+    Raises:
+        Unfit: the folder is of the other kind.
+    """
+    folder, offered = wanted.folder.resolve(), settings.download_dir
+    if wanted.public:
+        if holds_secrets(folder):
+            raise Unfit(f"{folder} holds secrets; publish to a folder of its own")
+    elif (offered and folder.is_relative_to(offered.resolve())) or is_public(folder):
+        raise Unfit(f"{folder} is for everybody; a backup with its secret needs another folder")
+
+
+def _secret(settings: Settings) -> bytes | None:
+    """What signs the tokens; None where there is none.
+
+    Raises:
+        Unfit: it can't be read.
+    """
+    if settings.secret is not None:
+        return settings.secret
+    try:
+        return settings.secret_file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unfit(f"{settings.secret_file}: {error.strerror}; no backup was made") from error
+
+
+def _note(path: Path, chore: str, name: str, now_ms: int) -> None:
+    """Tell the database, for `tmon check`; the copy was read whole, and found sound."""
+    noted = [(chore, now_ms, name), ("integrity_check", now_ms, "ok")]
+    try:
+        with open_database(path) as db, transaction(db):
+            for row in noted:
+                db.execute(
+                    "insert into chores (name, done_ms, outcome) values (?, ?, ?)"
+                    " on conflict (name) do update"
+                    " set done_ms = excluded.done_ms, outcome = excluded.outcome",
+                    row,
+                )
+    except sqlite3.DatabaseError as error:
+        raise NotNoted(f"{name} is made and sound, but {path} can't be told: {error}") from error

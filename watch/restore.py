@@ -1,0 +1,212 @@
+"""`tmon restore`: a backup put in the database's place, once it is known to be sound."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ingest.errors import TmonError
+from ingest.schema import RefusedDatabase, open_database, sqlite3
+from ingest.settings import Settings
+from watch import copies
+from watch.shelf import Unfit, need_room, stamp, sync_folder, workshop, write_secret
+
+WORKSHOP = ".tmon-restore"
+LOGS = ("-wal", "-shm", "-journal")  # SQLite would apply a log to whatever has its file's name
+# Where any program that has a database in WAL mode open holds a lock (SQLite's os_unix.c).
+SHARED_FIRST, SHARED_BYTES = 0x40000002, 510
+BYTES_A_ROW = 33  # of a database that is nearly all readings, for the length of a bar
+
+Progress = Callable[[int], AbstractContextManager[Any]]
+
+
+class Occupied(TmonError):
+    """There is something in the place already, or somebody uses it."""
+
+
+class Restored(NamedTuple):
+    """What was there before, under its new name, and what its owner should know."""
+
+    aside: list[Path]
+    warnings: list[str]
+
+
+def restore(
+    file: Path, settings: Settings, *, force: bool, now_ms: int, progress: Progress
+) -> Restored:
+    """Put the backup ``file`` and its secret in the place of the station's.
+
+    Everything is looked at before anything is touched. What was there is kept under
+    another name.
+
+    Raises:
+        TmonError: nothing was changed.
+    """
+    try:
+        return _restore(file, settings, force=force, now_ms=now_ms, progress=progress)
+    except OSError as error:
+        where = error.filename or settings.db
+        raise Unfit(f"{where}: {error.strerror}; nothing was restored") from error
+
+
+def _restore(
+    file: Path, settings: Settings, *, force: bool, now_ms: int, progress: Progress
+) -> Restored:
+    _refuse_file(file, settings.db)
+    secret = _secret_of(file)
+    if not force:
+        _refuse_overwriting(settings, secret)
+    with workshop(settings.db.parent, WORKSHOP) as work:
+        with _unused(settings.db):
+            pass  # before a long look at the file
+        need_room(work, file.stat().st_size)
+        draft = work / "draft.db"
+        shutil.copyfile(file, draft)
+        _look(draft, file, progress)
+        _resemble(settings.db, draft)
+        _fold_log(settings.db)
+        with _unused(settings.db):
+            aside = _swap(draft, secret, settings, now_ms)
+    return Restored(aside, [*_warnings(file, secret, settings)])
+
+
+def _refuse_file(file: Path, db: Path) -> None:
+    """Only a file that is whole by itself is a backup."""
+    if not file.is_file():
+        raise Unfit(f"{file}: no such file")
+    if db.exists() and file.samefile(db):
+        raise Unfit(f"{file} is the database itself; name a backup of it")
+    log = file.with_name(f"{file.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise Unfit(
+            f"{file} is not whole: {log.name} belongs to it; `tmon backup` makes one that is"
+        )
+
+
+def _secret_of(file: Path) -> bytes | None:
+    beside = file.with_name(f"{file.name}.secret")
+    return beside.read_bytes() if beside.exists() else None
+
+
+def _refuse_overwriting(settings: Settings, secret: bytes | None) -> None:
+    there = [settings.db] if settings.db.exists() else []
+    if secret is not None and _replaces(settings.secret_file, secret):
+        there.append(settings.secret_file)
+    if there:
+        names = " and ".join(map(str, there))
+        raise Occupied(f"{names}: there already; --force restores, and keeps it under another name")
+
+
+def _replaces(path: Path, secret: bytes) -> bool:
+    """Whether there is another secret than this."""
+    return path.exists() and path.read_bytes().strip() != secret.strip()
+
+
+def _look(draft: Path, file: Path, progress: Progress) -> None:
+    """Whether it is as it was made, sound, and one that this tmon can go on with."""
+    digest = copies.settle(draft)
+    told = file.with_name(f"{file.name}.sha256")
+    if told.exists() and told.read_text(encoding="utf-8", errors="replace").split()[:1] != [digest]:
+        raise copies.Unsound(f"{file} is not what {told.name} says; nothing was restored")
+    try:
+        with progress(draft.stat().st_size) as bar:
+            copies.check(draft, None, lambda rows: bar.update(rows * BYTES_A_ROW))
+        open_database(draft).close()
+    except copies.Unsound as error:
+        raise copies.Unsound(f"{file}: {error}; nothing was restored") from error
+    except RefusedDatabase as error:
+        raise copies.Unsound(str(error).replace(str(draft), str(file))) from error
+    copies.settle(draft)
+
+
+def _resemble(db: Path, draft: Path) -> None:
+    """Give the new file the old one's mode, and as root its owner, or its folder's."""
+    if db.exists():
+        shutil.copymode(db, draft)
+    if os.geteuid() == 0:
+        owner = (db if db.exists() else db.parent).stat()
+        os.chown(draft, owner.st_uid, owner.st_gid)
+
+
+def _fold_log(db: Path) -> None:
+    """Let the old database be whole without its log; a damaged one keeps it beside it."""
+    if db.exists():
+        with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(str(db))) as conn:
+            conn.execute("pragma wal_checkpoint(truncate)")
+
+
+@contextmanager
+def _unused(db: Path) -> Iterator[None]:
+    """Nobody has the database open, nor can open it meanwhile.
+
+    Raises:
+        Occupied: somebody has.
+    """
+    if not db.exists():
+        yield
+        return
+    with db.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_BYTES, SHARED_FIRST)
+        except (BlockingIOError, PermissionError):
+            raise Occupied(
+                f"{db} is in use; stop `tmon serve`, and whatever else has it open, first"
+            ) from None
+        yield
+
+
+def _swap(draft: Path, secret: bytes | None, settings: Settings, now_ms: int) -> list[Path]:
+    """Until the last rename the old database is in its place."""
+    db, at = settings.db, stamp(now_ms)
+    while db.with_name(f"{db.name}.before-{at}").exists():
+        now_ms += 1000
+        at = stamp(now_ms)
+    aside = _keep(db, at)
+    if secret is not None:
+        aside += _put_secret(settings.secret_file, secret, at)
+    for suffix in LOGS:
+        log = db.with_name(db.name + suffix)
+        if log.exists():
+            log.rename(db.with_name(f"{db.name}.before-{at}{suffix}"))
+    draft.rename(db)
+    sync_folder(db.parent)
+    return aside
+
+
+def _keep(path: Path, at: str) -> list[Path]:
+    """A second name for what is there; the first is about to be another's."""
+    if not path.exists():
+        return []
+    aside = path.with_name(f"{path.name}.before-{at}")
+    aside.hardlink_to(path)
+    return [aside]
+
+
+def _put_secret(path: Path, secret: bytes, at: str) -> list[Path]:
+    if path.exists() and not _replaces(path, secret):
+        return []
+    draft = path.with_name(f"{path.name}.restored")
+    draft.unlink(missing_ok=True)  # of a run that was killed
+    write_secret(draft, secret)
+    if os.geteuid() == 0:
+        owner = (path if path.exists() else path.parent).stat()
+        os.chown(draft, owner.st_uid, owner.st_gid)
+    aside = _keep(path, at)
+    draft.rename(path)
+    sync_folder(path.parent)
+    return aside
+
+
+def _warnings(file: Path, secret: bytes | None, settings: Settings) -> Iterator[str]:
+    if not file.with_name(f"{file.name}.sha256").exists():
+        yield f"{file.name}.sha256 is not beside it; only SQLite's own checks were made"
+    if secret is None:
+        yield (
+            f"{file.name} came without a secret: the nodes' tokens are valid with the old one "
+            f"alone, in {settings.secret_file}"
+        )
+    elif settings.secret is not None and settings.secret.strip() != secret.strip():
+        yield "TMON_SECRET is another than the backup's: with it no token of the backup is valid"
