@@ -11,12 +11,13 @@ ROOT = Path(__file__).parent.parent
 # What a module of ingest may import of ours; a new module names its room here.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "names": set(),
     "migrations.registry": set(),
     "migrations.readings": {"migrations.registry"},
     "migrations.watching": {"migrations.registry"},
     "schema": {"migrations"},
     "settings": set(),
-    "reading": set(),
+    "reading": {"names"},
     "units": {"reading"},
     "rate": {"errors", "reading"},
     "limits": {"errors"},
@@ -44,14 +45,15 @@ ROOMS: dict[str, set[str]] = {
     "signals": set(),
     "process": {"app", "http", "publish", "settings", "signals"},
     "serve": {"errors", "process", "schema", "settings", "signals", "tokens", "writer"},
-    "history": {"nodes", "reading", "schema", "store", "wire.csv"},
+    "turns": {"schema"},
+    "history": {"nodes", "reading", "schema", "store", "turns", "wire.csv"},
     "options": {"errors", "schema", "settings"},
     "cli": {"history", "nodes", "options", "schema", "serve", "settings", "tokens"},
     "sqlite_utils_plugin": {"options", "settings", "tokens"},
 }
 
 # What watch may import of ingest: across the process line the schema is the contract.
-SHARED = {"errors", "options", "schema", "settings"}
+SHARED = {"errors", "names", "options", "schema", "settings", "turns"}
 
 # What a module of watch may import of watch.
 WATCH: dict[str, set[str]] = {
