@@ -29,8 +29,9 @@ class Load:
 
 
 _HOUR_MS = 3_600_000
-SINGLE = Load("single", connections=64, count=1, step_ms=1000, window_ms=_HOUR_MS)
-MANY = Load("many", connections=256, count=1, step_ms=1000, window_ms=_HOUR_MS)
+_SINGLES_MS = 6 * _HOUR_MS  # of twenty nodes, at 400,000 readings a second
+SINGLE = Load("single", connections=64, count=1, step_ms=1000, window_ms=_SINGLES_MS)
+MANY = Load("many", connections=256, count=1, step_ms=1000, window_ms=_SINGLES_MS)
 BATCH = Load("batch", connections=16, count=100, step_ms=60_000, window_ms=14 * 24 * _HOUR_MS)
 
 

@@ -15,6 +15,7 @@ ROOMS: dict[str, set[str]] = {
     "migrations.registry": set(),
     "migrations.readings": {"migrations.registry"},
     "migrations.watching": {"migrations.registry"},
+    "migrations.clean": {"migrations.registry"},
     "schema": {"migrations"},
     "settings": set(),
     "reading": {"names"},
@@ -59,6 +60,8 @@ SHARED = {"errors", "names", "options", "schema", "settings", "turns"}
 WATCH: dict[str, set[str]] = {
     "subjects": set(),
     "commands.params": set(),
+    "corrections": {"subjects"},
+    "commands.correct": {"commands.params", "corrections", "subjects"},
 }
 
 

@@ -4,6 +4,9 @@ They are the contract between tmon's processes, and the API for whoever
 writes SQL: what a name means here, it means on every page.
 """
 
+# isort: off
+# In the order of their numbers, which is that of their imports.
 from ingest.migrations import readings as readings
 from ingest.migrations import watching as watching
+from ingest.migrations import clean as clean
 from ingest.migrations.registry import migrations as migrations

@@ -59,7 +59,8 @@ class Span(NamedTuple):
     def in_words(self) -> str:
         if self.name:
             return IN_WORDS[self.name]
-        return f"{iso(self.start_ms)[:16]} to {iso(self.end_ms)[:16]} UTC".replace("T", " ")
+        start, end = (iso(at_ms)[:16].replace("T", " ") for at_ms in (self.start_ms, self.end_ms))
+        return f"{start} to {end} UTC"
 
 
 def moved(span: Span, lengths: float, *, times: float = 1) -> Span:

@@ -45,6 +45,7 @@ def test_the_page_tells_low_mean_high_and_count_of_its_span(site: Site) -> None:
     shown = re.findall(r'data-label="(?:Low|Mean|High|Readings)">(?:<span[^>]*>)?([\d.]+)', html)
     [row] = site.ask(sql).json()["rows"]
     assert [round(float(text)) for text in shown] == [round(value) for value in row.values()]
+    assert re.search(r"<h2>2024-03-01 00:00 to \S+ \S+ UTC</h2>", html)
 
 
 def test_coverage_is_of_what_the_usual_rhythm_would_give(site: Site) -> None:

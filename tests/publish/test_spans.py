@@ -38,6 +38,11 @@ def test_from_and_to_are_instants_in_several_spellings(text: str) -> None:
     assert span_of(span.asked, LIVE, NOW_MS) == span
 
 
+def test_a_span_is_told_in_words() -> None:
+    assert Span(0, DAY_MS).in_words == "1970-01-01 00:00 to 1970-01-02 00:00 UTC"
+    assert Span(0, DAY_MS, "7d").in_words == "the last 7 days"
+
+
 def test_either_end_may_be_left_out() -> None:
     assert span_of({"from": "2025-11-22"}, LIVE, NOW_MS).end_ms == NOW_MS
     assert span_of({"to": "2025-11-22"}, LIVE, NOW_MS).start_ms == LIVE.first_ms

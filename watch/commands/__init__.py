@@ -2,5 +2,7 @@
 
 import click
 
-COMMANDS: tuple[click.Command, ...] = ()
+from watch.commands import correct
+
+COMMANDS: tuple[click.Command, ...] = (correct.calibrate, correct.flag)
 OF_NODE: tuple[click.Command, ...] = ()  # under `tmon node`, beside those of ingest

@@ -34,9 +34,9 @@ class Instant(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
             at = datetime.fromisoformat(str(value))
-        except ValueError:
+            at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} must be like 2026-11-22 or 2026-11-22T12:00Z", param, ctx)
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
         return round(at.timestamp() * 1000)
 
 
