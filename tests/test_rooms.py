@@ -54,12 +54,21 @@ ROOMS: dict[str, set[str]] = {
 }
 
 # What watch may import of ingest: across the process line the schema is the contract.
-SHARED = {"errors", "names", "options", "schema", "settings", "turns"}
+SHARED = {"errors", "names", "options", "schema", "settings", "turns", "units"}
 
 # What a module of watch may import of watch.
 WATCH: dict[str, set[str]] = {
     "subjects": set(),
     "commands.params": set(),
+    "rollup": set(),
+    "prune": {"rollup"},
+    "changes": set(),
+    "names": {"changes", "subjects"},
+    "sensors": {"subjects"},
+    "replace": {"changes", "names", "rollup", "subjects"},
+    "stats": set(),
+    "commands.care": {"names", "replace", "sensors"},
+    "commands.retention": {"commands.params", "prune", "rollup", "stats", "subjects"},
     "corrections": {"subjects"},
     "commands.correct": {"commands.params", "corrections", "subjects"},
 }

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from ingest.errors import TmonError
-from ingest.schema import sqlite3, transaction
+from ingest.schema import transaction
 from ingest.turns import Turns
 from watch.rollup import EVER_MS, HOUR_MS, RollupDiffers, Stretch, differing_in, hour_of, stretches
 
@@ -17,6 +17,7 @@ READINGS_AT_MOST = 20_000
 PAGES_AT_FIRST = 100  # given back in a turn
 PAGES_AT_LEAST = 10
 PAGES_AT_MOST = 2_000
+BYTES_A_READING = 41  # with the index on time, see docs/decisions/0006
 VERIFIED = 20_000  # readings looked at in one statement, before any is deleted
 
 # Hours that a correction begins or ends within: what they say then is computed from raw.
@@ -37,6 +38,17 @@ where sensor = :sensor and measured_ms >= :from_ms and measured_ms < :to_ms
     and measured_ms - ((measured_ms % 3600000) + 3600000) % 3600000 not in ({_CUT})
 """
 
+_ENDS = """
+select
+    (select measured_ms from readings where sensor = :sensor order by measured_ms limit 1),
+    coalesce(
+        (select measured_ms from readings_clean where sensor = :sensor
+         order by measured_ms desc limit 1),
+        (select measured_ms from readings where sensor = :sensor
+         order by measured_ms desc limit 1)
+    )
+"""
+
 
 class TooYoung(TmonError):
     """Readings of the last two days are never pruned."""
@@ -52,6 +64,10 @@ class Old(NamedTuple):
     from_ms: int
     to_ms: int
 
+    @property
+    def about_bytes(self) -> int:
+        return self.readings * BYTES_A_READING
+
 
 def plan(
     db: Database,
@@ -62,7 +78,7 @@ def plan(
 ) -> list[Old]:
     """What there is to prune, of all sensors or of some; nothing is changed.
 
-    The hour of a sensor's newest reading always stays.
+    The hour of a sensor's newest reading always stays, and that of the newest that no flag covers.
 
     Raises:
         TooYoung: less than two days would be kept.
@@ -135,6 +151,7 @@ def give_back(db: Database, progress: Callable[[int], object] = lambda _: None) 
         turns.did(count)
         returned += count
         progress(count)
+    db.execute("pragma wal_checkpoint(passive)")  # then the file is as short as it can be
     return returned
 
 
@@ -143,25 +160,9 @@ def free_pages(db: Database) -> int:
     return int(db.execute("pragma freelist_count").fetchone()[0])
 
 
-def bytes_of(db: Database, readings: int) -> int:
-    """About how many bytes of the file readings take, with the index on time.
-
-    Raises:
-        sqlite3.Error: it can't be read.
-    """
-    sampled = "select count(*) from (select 1 from readings limit 1)"
-    if not readings or not db.execute(sampled).fetchone()[0]:
-        return 0
-    return readings * BYTES_A_READING
-
-
-BYTES_A_READING = 41  # measured on five million, see docs/decisions/0006
-
-
 def _old(db: Database, sensor: int, before_ms: int) -> tuple[int, int, int] | None:
     """How many readings would go, the first's hour, and the horizon then."""
-    query = "select min(measured_ms), max(measured_ms) from readings where sensor = ?"
-    first_ms, newest_ms = db.execute(query, [sensor]).fetchone()
+    first_ms, newest_ms = db.execute(_ENDS, {"sensor": sensor}).fetchone()
     if first_ms is None:
         return None
     to_ms = min(before_ms, hour_of(newest_ms))

@@ -130,9 +130,7 @@ def sensors(db: Database) -> list[int]:
     return [sensor for (sensor,) in db.execute("select id from sensors order by id").fetchall()]
 
 
-def stretches(
-    db: Database, sensor: int, from_ms: int, to_ms: int, size: int
-) -> Iterator[Stretch]:
+def stretches(db: Database, sensor: int, from_ms: int, to_ms: int, size: int) -> Iterator[Stretch]:
     """A sensor's time cut into whole hours of about ``size`` readings or rolled-up hours."""
     while from_ms < to_ms:
         end_ms = min(

@@ -8,6 +8,7 @@ from datasette import Response, hookimpl
 from datasette.database import QueryInterrupted
 
 from tmon_pages import svg
+from tmon_pages.moved import Place, moved_to
 from tmon_pages.points import Line, Sensor, parameters
 from tmon_pages.spans import FIRST_MS, IN_WORDS, NAMES, NoSuchSpan, Span, moved
 from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, problem
@@ -35,6 +36,10 @@ async def show(datasette: Any, request: Any) -> Response:
     try:
         view = await ask(datasette, lambda conn: look(conn, asked, now_ms()))
     except Unknown as error:
+        place = Place(asked.node, asked.sensor)
+        there = await ask(datasette, lambda conn: moved_to(conn, place))
+        if there is not None:
+            return _redirect(datasette, request, f"{there.path}{told.get('form', '')}")
         links = {"All sensors": datasette.urls.instance()}
         return await problem(datasette, request, 404, str(error), links)
     except NoSuchSpan as error:
@@ -53,6 +58,13 @@ async def show(datasette: Any, request: Any) -> Response:
     template = "embed.html" if framed else "node.html"
     context = _context(datasette, request, view)
     return await page(datasette, request, template, context, framed=framed)
+
+
+def _redirect(datasette: Any, request: Any, path: str) -> Response:
+    """For good, and yet to be asked for anew: another node may take the old name."""
+    query = f"?{request.query_string}" if request.query_string else ""
+    headers = {"cache-control": "no-cache"}
+    return Response.redirect(datasette.urls.path(path) + query, status=301, headers=headers)
 
 
 def _arguments(request: Any) -> dict[str, str]:

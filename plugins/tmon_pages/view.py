@@ -14,8 +14,10 @@ from tmon_pages.points import (
     Resolution,
     Sensor,
     Summary,
+    first_ms,
     for_a_table,
     line,
+    pruned_in,
     resolution_for,
     summary,
 )
@@ -57,6 +59,7 @@ class View(NamedTuple):
     past: Past
     span: Span
     resolution: Resolution
+    pruned: bool  # of a time in the span only the hours are kept
     charts: Sequence[Sequence[Line]]
     rows: Sequence[Row]
     table: Resolution
@@ -98,7 +101,11 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
     one = sensors[0] if asked.sensor else None
     table = for_a_table(span)
     in_table = _side_by_side([line(conn, sensor, span, table) for sensor in sensors[:MOST_LINES]])
-    return View(node, one, others, past, span, coarsest, charts, rows, table, in_table, rejected)
+    pruned = any(pruned_in(conn, sensor, span) for sensor in sensors)
+    return View(
+        *(node, one, others, past, span, coarsest, pruned),
+        *(charts, rows, table, in_table, rejected),
+    )
 
 
 def _side_by_side(
@@ -135,12 +142,13 @@ def _groups(sensors: Sequence[Sensor]) -> list[list[Sensor]]:
 
 
 def _past(conn: sqlite3.Connection, sensors: Sequence[Sensor]) -> Past:
-    def ends(order: str) -> list[int]:
-        sql = f"select measured_ms from readings where sensor = ? order by measured_ms {order}"
-        found = (conn.execute(f"{sql} limit 1", [sensor.id]).fetchone() for sensor in sensors)
-        return [row[0] for row in found if row]
-
-    return Past(min(ends("asc"), default=None), max(ends("desc"), default=None))
+    sql = "select max(measured_ms) from readings where sensor = ?"
+    last = [conn.execute(sql, [sensor.id]).fetchone()[0] for sensor in sensors]
+    first = [first_ms(conn, sensor) for sensor in sensors]
+    return Past(
+        min((at for at in first if at is not None), default=None),
+        max((at for at in last if at is not None), default=None),
+    )
 
 
 def _finest(args: Mapping[str, str]) -> Resolution:
@@ -184,10 +192,7 @@ def _coverage(
     if len(instants) < 2:
         return None
     usual_ms = median_low([late - early for late, early in pairwise(instants)])
-    first_ms = conn.execute(
-        "select measured_ms from readings where sensor = ? order by measured_ms limit 1",
-        [sensor.id],
-    ).fetchone()[0]
-    length_ms = min(span.end_ms, at_ms) - max(span.start_ms, first_ms)
+    began_ms = first_ms(conn, sensor)
+    length_ms = min(span.end_ms, at_ms) - max(span.start_ms, began_ms or instants[-1])
     expected = math.floor(length_ms / max(usual_ms, 1))
     return min(1.0, there / expected) if expected > 0 else None

@@ -2,7 +2,14 @@
 
 import click
 
-from watch.commands import correct
+from watch.commands import care, correct, retention
 
-COMMANDS: tuple[click.Command, ...] = (correct.calibrate, correct.flag)
-OF_NODE: tuple[click.Command, ...] = ()  # under `tmon node`, beside those of ingest
+COMMANDS: tuple[click.Command, ...] = (
+    care.sensor,
+    correct.calibrate,
+    correct.flag,
+    retention.prune,
+    retention.rollup,
+    retention.stats,
+)
+OF_NODE: tuple[click.Command, ...] = (care.rename_node,)  # under `tmon node`, beside ingest's
