@@ -1,6 +1,7 @@
 """``tmon prune``: old raw readings deleted, their hours kept, while ingest goes on."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from sqlite_utils import Database
@@ -126,6 +127,7 @@ def prune(
         RollupDiffers: ``hourly`` was changed meanwhile; nothing of that stretch was deleted.
         sqlite3.Error: the database can't be written; what was pruned stays so.
     """
+    _spare_the_disk(db)
     turns = Turns(at_first=READINGS_AT_FIRST, at_least=READINGS_AT_LEAST, at_most=READINGS_AT_MOST)
     deleted = 0
     for old in olds:
@@ -141,6 +143,7 @@ def give_back(db: Database, progress: Callable[[int], object] = lambda _: None) 
     Raises:
         sqlite3.Error: the database can't be written.
     """
+    _spare_the_disk(db)
     turns = Turns(at_first=PAGES_AT_FIRST, at_least=PAGES_AT_LEAST, at_most=PAGES_AT_MOST)
     returned = 0
     while free := free_pages(db):
@@ -158,6 +161,11 @@ def give_back(db: Database, progress: Callable[[int], object] = lambda _: None) 
 def free_pages(db: Database) -> int:
     """The file's pages that hold nothing."""
     return int(db.execute("pragma freelist_count").fetchone()[0])
+
+
+def _spare_the_disk(db: Database) -> None:
+    """Never wait for it with the lock held; what goes with the power is pruned again."""
+    db.execute("pragma synchronous = normal")
 
 
 def _old(db: Database, sensor: int, before_ms: int) -> tuple[int, int, int] | None:
@@ -187,7 +195,7 @@ def _prune(db: Database, old: Old, turns: Turns) -> Iterator[int]:
     while from_ms < old.to_ms:
         end_ms = _end(db, old, from_ms, turns.size)
         stretch = Stretch(old.sensor, from_ms, end_ms, turns.size)
-        count = turns.take(lambda stretch=stretch: _prune_some(db, stretch, turns))
+        count = turns.take(partial(_prune_some, db, stretch, turns))
         turns.did(turns.size)
         yield count
         from_ms = end_ms

@@ -1,6 +1,7 @@
 """``tmon sensor replace``: a new probe goes on with an old one's history."""
 
 from collections.abc import Callable
+from functools import partial
 from time import monotonic, sleep
 from typing import NamedTuple
 
@@ -42,7 +43,8 @@ _CALIBRATIONS = (
     """insert into calibrations (sensor, from_ms, scale, offset, reason, created_ms)
     select :gone, :first_ms, 1, 0, 'the probe was replaced', :now_ms
     where exists (select 1 from calibrations where sensor = :kept and from_ms < :first_ms)
-        and not exists (select 1 from calibrations where sensor = :gone and from_ms <= :first_ms)""",
+        and not exists (
+            select 1 from calibrations where sensor = :gone and from_ms <= :first_ms)""",
     """delete from calibrations where sensor = :gone and from_ms < (
         select max(from_ms) from calibrations where sensor = :gone and from_ms <= :first_ms)""",
     "update calibrations set from_ms = max(from_ms, :first_ms) where sensor = :gone",
@@ -213,7 +215,7 @@ def _take_over(db: Database, kept: Sensor, gone: Sensor, progress: Callable[[int
     taken, from_ms = 0, EVER_MS
     while from_ms < NEVER_MS:
         stretch = next(stretches(db, gone.id, from_ms, NEVER_MS, turns.size))
-        count = turns.take(lambda stretch=stretch: _take_some(db, kept, gone, stretch, turns))
+        count = turns.take(partial(_take_some, db, kept, gone, stretch, turns))
         turns.did(turns.size)
         taken += count
         progress(count)
@@ -239,8 +241,12 @@ def _take_some(db: Database, kept: Sensor, gone: Sensor, stretch: Stretch, turns
             " where ours.sensor = :kept and ours.measured_ms = readings.measured_ms)",
             asked,
         ).rowcount
-        query = "select hour_ms from hourly where sensor = :sensor and hour_ms >= :from_ms and hour_ms < :to_ms"
-        remake(db, gone.id, [hour_ms for (hour_ms,) in db.execute(query, asked).fetchall()])
+        hours = db.execute(
+            "select hour_ms from hourly"
+            " where sensor = :sensor and hour_ms >= :from_ms and hour_ms < :to_ms",
+            asked,
+        ).fetchall()
+        remake(db, gone.id, [hour_ms for (hour_ms,) in hours])
     return int(taken)
 
 

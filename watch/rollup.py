@@ -18,28 +18,28 @@ PUT_RIGHT_AT_MOST = 20_000
 
 # A sum may differ in its last digits, as floats do that were added in another order.
 _DIFFERING = """
-with bounds as (
+with bounds as materialized (
     select max(:from_ms, coalesce(pruned_before_ms, :from_ms)) as from_ms
     from sensors where id = :sensor
-),
-raw as (
+)
+select hour_ms from (
     select measured_ms - ((measured_ms % 3600000) + 3600000) % 3600000 as hour_ms,
-        count(*) as n, sum(value) as sum, min(value) as min, max(value) as max,
-        sum(abs(value)) as size
+        count(*) as raw_n, sum(value) as raw_sum, sum(abs(value)) as size,
+        min(value) as raw_min, max(value) as raw_max,
+        null as n, null as sum, null as min, null as max
     from readings
     where sensor = :sensor
         and measured_ms >= (select from_ms from bounds) and measured_ms < :to_ms
     group by 1
-),
-kept as (
-    select hour_ms, n, sum, min, max from hourly
+    union all
+    select hour_ms, null, null, null, null, null, n, sum, min, max
+    from hourly
     where sensor = :sensor and hour_ms >= (select from_ms from bounds) and hour_ms < :to_ms
 )
-select coalesce(raw.hour_ms, kept.hour_ms)
-from raw full join kept on kept.hour_ms = raw.hour_ms
-where raw.n is not kept.n or raw.min is not kept.min or raw.max is not kept.max
-    or abs(raw.sum - kept.sum) > 1e-9 * raw.size
-order by 1
+group by hour_ms
+having max(raw_n) is not max(n) or max(raw_min) is not max(min) or max(raw_max) is not max(max)
+    or abs(max(raw_sum) - max(sum)) > 1e-9 * max(size)
+order by hour_ms
 """
 
 _REMADE = """

@@ -1,6 +1,6 @@
 """A node's page and a sensor's: what it measured in a span of time, as a picture and in numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlencode
 
@@ -36,12 +36,7 @@ async def show(datasette: Any, request: Any) -> Response:
     try:
         view = await ask(datasette, lambda conn: look(conn, asked, now_ms()))
     except Unknown as error:
-        place = Place(asked.node, asked.sensor)
-        there = await ask(datasette, lambda conn: moved_to(conn, place))
-        if there is not None:
-            return _redirect(datasette, request, f"{there.path}{told.get('form', '')}")
-        links = {"All sensors": datasette.urls.instance()}
-        return await problem(datasette, request, 404, str(error), links)
+        return await _elsewhere(datasette, request, told, error)
     except NoSuchSpan as error:
         links = {IN_WORDS[name]: f"{here}?range={name}" for name in NAMES}
         return await problem(datasette, request, 400, str(error), links)
@@ -60,11 +55,18 @@ async def show(datasette: Any, request: Any) -> Response:
     return await page(datasette, request, template, context, framed=framed)
 
 
-def _redirect(datasette: Any, request: Any, path: str) -> Response:
-    """For good, and yet to be asked for anew: another node may take the old name."""
+async def _elsewhere(
+    datasette: Any, request: Any, told: Mapping[str, str], error: Unknown
+) -> Response:
+    """Where it was moved to, for good; asked for anew each time: another may take the old name."""
+    asked = Place(told["node"], told.get("sensor"))
+    there = await ask(datasette, lambda conn: moved_to(conn, asked))
+    if there is None:
+        links = {"All sensors": datasette.urls.instance()}
+        return await problem(datasette, request, 404, str(error), links)
+    path = datasette.urls.path(there.path + told.get("form", ""))
     query = f"?{request.query_string}" if request.query_string else ""
-    headers = {"cache-control": "no-cache"}
-    return Response.redirect(datasette.urls.path(path) + query, status=301, headers=headers)
+    return Response.redirect(path + query, 301, {"cache-control": "no-cache"})
 
 
 def _arguments(request: Any) -> dict[str, str]:

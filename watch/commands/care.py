@@ -61,7 +61,7 @@ def list_(node: str | None, as_json: bool, **flags: str | None) -> None:
 @click.option("--quantity", metavar="TEXT", help="what it measures, such as temperature")
 @click.option("--unit", metavar="UNIT", help="where it has none yet")
 @takes("db")
-def set_(  # noqa: PLR0913, PLR0917 - one for each option
+def set_(
     node: str,
     name: str,
     description: str | None,

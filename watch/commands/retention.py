@@ -34,7 +34,7 @@ def _now_ms() -> int:
 @click.option("--dry-run", is_flag=True, help="say what would go, and change nothing")
 @as_json_option
 @takes("db")
-def prune(  # noqa: PLR0913, PLR0917 - one for each option
+def prune(
     older_than_s: int,
     node: str | None,
     sensor: str | None,
@@ -126,9 +126,7 @@ def _at(instant_ms: int) -> str:
 @click.option("--since", "since_ms", type=INSTANT, metavar="DATE", help="only from then on")
 @as_json_option
 @takes("db")
-@click.pass_context
-def rollup(  # noqa: PLR0913, PLR0917 - one for each option
-    context: click.Context,
+def rollup(
     check: bool,
     rebuild: bool,
     since_ms: int | None,
@@ -160,7 +158,7 @@ def rollup(  # noqa: PLR0913, PLR0917 - one for each option
             click.echo(json.dumps(told) if as_json else f"{count:,} hours put right")
             return
         _tell(db, differing, as_json=as_json)
-    context.exit(1 if differing else 0)
+    click.get_current_context().exit(1 if differing else 0)
 
 
 def _tell(db: Database, differing: Sequence[tuple[int, int]], *, as_json: bool) -> None:
