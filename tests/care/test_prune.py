@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from ingest.reading import Batch, Node, Reading
 from ingest.schema import open_database, transaction
+from ingest.store import Store
 from tests.care.ground import (
     DAY_MS,
     HOUR_MS,
@@ -260,6 +262,21 @@ def test_an_import_is_refused_what_was_pruned_and_new_sensors_take_old_history(
     assert other.split()[1] == "600"
 
 
+def test_who_remembers_a_sensor_as_it_was_stores_nothing_that_was_pruned(path: Path) -> None:
+    made(path, ("n", "t", minutes(600)))
+    [(uid,)] = ask(path, "select uid from nodes")
+    again = [Reading(0, "t", value, "°C", at) for at, value in minutes(3)]
+    batch = Batch(Node(uid, "n", "n"), NOW_MS, again)
+    with open_database(path) as db:
+        store = Store(db)
+        assert store.commit([batch])[0].duplicates == 3
+        assert pruned(path) == 540
+        # And nobody has told the store that others wrote.
+        [receipt] = store.commit([batch])
+    assert [told.code for told in receipt.rejected] == ["pruned"] * 3
+    assert hours_of(path, 1) == counted(minutes(600))
+
+
 class Retrier(threading.Thread):
     """Sends what is stored already again and again, and now and then something new."""
 
@@ -274,9 +291,13 @@ class Retrier(threading.Thread):
         with requests.Session() as http:
             http.trust_env = False
             while not self.stop.is_set():
-                self.send(http, random.sample(self.known, random.choice([1, 5, 50])))
-                at, _ = random.choice(self.known)
-                self.send(http, [(at + random.randrange(1, MINUTE_MS), 7.0)])
+                # Mostly of those that are pruned first: then whoever remembers their sensor as it
+                # was meets no duplicate that makes it look again.
+                start = random.randrange(900 if random.random() < 0.9 else len(self.known))
+                self.send(http, self.known[start : start + random.choice([1, 5, 50])])
+                if random.random() < 0.1:
+                    at, _ = random.choice(self.known)
+                    self.send(http, [(at + random.randrange(1, MINUTE_MS), 7.0)])
 
     def send(self, http: requests.Session, rows: Rows) -> None:
         headers = {"Authorization": f"Bearer {self.token}"}
