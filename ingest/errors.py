@@ -102,7 +102,7 @@ class UnknownSensor(TmonError):
 
 
 class InvalidName(TmonError):
-    """A node's name that the grammar doesn't allow."""
+    """A node's or a sensor's name that the grammar doesn't allow."""
 
 
 class OutOfRange(TmonError):

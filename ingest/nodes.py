@@ -38,6 +38,12 @@ def find_by_uid(db: Database, uid: str) -> KnownNode | None:
     return _find(db, "uid", uid)
 
 
+def former_names(db: Database, uid: str) -> tuple[str, ...]:
+    """What a node was called before it was renamed."""
+    query = "select distinct before from changes where node_uid = ? and what = 'rename node'"
+    return tuple(name for (name,) in db.execute(query, [uid]))
+
+
 def find_or_make(db: Database, name: str) -> KnownNode:
     """The node called ``name``, made if there is none.
 

@@ -9,6 +9,8 @@ from functools import lru_cache
 import msgspec
 from msgspec import Struct
 
+from ingest.names import NODE_GRAMMAR, SENSOR_GRAMMAR, can_be_node, can_be_sensor
+
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: a clock before that was never set
 AHEAD_MS = 10 * 60 * 1000  # what a node's clock may be ahead of ours
 TEXT_LIMIT = 200  # characters of a sender's text that are kept or repeated
@@ -16,8 +18,6 @@ TEXT_LIMIT = 200  # characters of a sender's text that are kept or repeated
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _TOKEN = re.compile(r"tmon_[\w:-]+(\.[\w-]*)+")
-_NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,63}")
-_SENSOR_NAME = re.compile(r"(?!.*(//|\.\.))[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}")
 
 
 class Refusal(Exception):
@@ -30,15 +30,19 @@ class Refusal(Exception):
 
 
 class Node(Struct, frozen=True, gc=False, array_like=True):
-    """Who sends: found by ``uid``; ``label`` is the name its token was made under."""
+    """Who sends: found by ``uid``.
+
+    ``label`` is the name its token was made under, ``former`` are those it had before.
+    """
 
     uid: str
     name: str
     label: str
+    former: tuple[str, ...] = ()
 
     def is_called(self, name: str) -> bool:
-        """Whether ``name`` is its present name or the one its token was made under."""
-        return name in (self.name, self.label)
+        """Whether ``name`` is its present name or any it had."""
+        return name in (self.name, self.label) or name in self.former
 
 
 class Reading(Struct, frozen=True, gc=False, array_like=True):
@@ -112,27 +116,19 @@ def check_sensor_name(name: str) -> str:
         Refusal: it isn't.
 
     """
-    if not _SENSOR_NAME.fullmatch(name):
-        raise Refusal(
-            "invalid_sensor",
-            f"sensor {clip(name)!r} must be 1 to 64 ASCII letters, digits or _ . - : /, "
-            "begin with a letter or digit, and hold no // and no ..",
-        )
+    if not can_be_sensor(name):
+        raise Refusal("invalid_sensor", f"sensor {clip(name)!r} {SENSOR_GRAMMAR}")
     return name
 
 
 def check_node_name(name: str) -> str:
-    """``name``, if it is one a node can have: a sensor's grammar without / and dot.
+    """``name``, if it is one a node can have.
 
     Raises:
         Refusal: it isn't.
     """
-    if not _NODE_NAME.fullmatch(name):
-        raise Refusal(
-            "invalid_node",
-            f"node {clip(name)!r} must be 1 to 64 ASCII letters, digits or _ - :, "
-            "beginning with a letter or digit",
-        )
+    if not can_be_node(name):
+        raise Refusal("invalid_node", f"node {clip(name)!r} {NODE_GRAMMAR}")
     return name
 
 

@@ -7,13 +7,15 @@ from ingest.reading import Node, Reading, Refusal
 from ingest.units import check_value, default_unit, quantity_of
 
 SENSORS_PER_NODE = 1_000
+EVER_MS = -(1 << 63)  # before any instant
 
 
 class Sensor(Struct, frozen=True, gc=False):
-    """A sensor's id, and its unit for good."""
+    """A sensor's id, its unit for good, and from when on its raw readings are all there."""
 
     id: int
     unit: str | None
+    kept_from_ms: int
 
 
 class Sensors:
@@ -48,10 +50,10 @@ class Sensors:
 
     def _find(self, node: Node, wire_name: str) -> Sensor | None:
         row = self._db.execute(
-            "select sensors.id, sensors.unit from sensor_names"
+            "select sensors.id, sensors.unit, coalesce(pruned_before_ms, ?) from sensor_names"
             " join sensors on sensors.id = sensor_names.sensor"
             " where node_uid = ? and wire_name = ?",
-            [node.uid, wire_name],
+            [EVER_MS, node.uid, wire_name],
         ).fetchone()
         return None if row is None else Sensor(*row)
 

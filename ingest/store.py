@@ -1,6 +1,7 @@
 """Batches into the database: the one place that writes readings."""
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ingest.units import check_value
 
 REJECTED_KEPT_PER_BATCH = 100
 REJECTED_KEPT = 100_000
+FRESH_MS = 86_400_000  # `tmon prune` keeps two days at least: so old a reading is never beyond it
 CROWD_MS = 60_000  # how far ahead a sensor without times may come by sending several a millisecond
 
 # One statement of many rows takes a tenth less than as many of one row. Sizes are
@@ -94,6 +96,8 @@ class Store:
         """The usual case in one statement, which is a transaction of its own.
 
         None, and nothing stored, unless every reading is good, new, and of a known sensor.
+        What is remembered of a sensor may be a moment old. That does for its number and unit,
+        and for fresh readings; not for old ones, which may be pruned at this moment.
         """
         if any(batch.rejected for batch in batches):
             return None
@@ -105,10 +109,22 @@ class Store:
             ]
             if len(rows) > LARGEST_INSERT:
                 return None
-            self._insert_new(rows)
+            fresh_from_ms = min((batch.received_ms for batch in batches), default=0) - FRESH_MS
+            if all(row[1] >= fresh_from_ms for row in rows):
+                self._insert_new(rows)
+            elif not self._insert_unless_others_wrote(rows):
+                return None
         except (KeyError, Refusal, sqlite3.IntegrityError):
             return None
         return [Receipt(len(batch.readings), 0, ()) for batch in batches]
+
+    def _insert_unless_others_wrote(self, rows: list[Row]) -> bool:
+        """Insert if what is remembered holds, which nobody can change while we have the lock."""
+        with transaction(self._db):
+            holds = self._data_version() == self._version
+            if holds:
+                self._insert_new(rows)
+        return holds
 
     def _commit_carefully(self, batches: Sequence[Batch]) -> list[Receipt]:
         try:
@@ -136,6 +152,8 @@ class Store:
     def _row(self, sensor: Sensor, reading: Reading) -> Row:
         if reading.unit != sensor.unit:
             _check_unit(reading, sensor)
+        if reading.measured_ms < sensor.kept_from_ms:
+            raise _pruned(reading, sensor)
         return sensor.id, reading.measured_ms, reading.value
 
     def _insert_all(self, sorted_: list[Sorted]) -> list[Receipt] | None:
@@ -238,6 +256,15 @@ def _conflict(reading: Reading, there: float) -> Refusal:
     return Refusal(
         "conflict",
         f"{reading.sensor} has value {there!r} at that time already; readings are never changed",
+    )
+
+
+def _pruned(reading: Reading, sensor: Sensor) -> Refusal:
+    kept_from = datetime.fromtimestamp(sensor.kept_from_ms // 1000, UTC)
+    return Refusal(
+        "pruned",
+        f"{reading.sensor} keeps no single readings from before {kept_from:%Y-%m-%dT%H:%MZ}, only "
+        "their hours, in which this one may be counted already",
     )
 
 

@@ -151,7 +151,7 @@ class Door:
                 f"the token of {known.name} was revoked; "
                 f"on the server, `tmon token rotate {known.name}` makes a new one"
             )
-        return Node(uid, known.name, label)
+        return Node(uid, known.name, label, nodes.former_names(self._db, uid))
 
 
 def get_all(settings: Settings, names: Iterable[str]) -> Iterator[str]:

@@ -85,6 +85,15 @@ def _unknown_unit(unit: str) -> str:
     return unit
 
 
+def kept_as(unit: str) -> str | None:
+    """How tmon spells a unit, or None where no value is kept in it: °F is kept as °C."""
+    try:
+        value, symbol = canonical(1.0, unit)
+    except Refusal:
+        return None
+    return symbol if value == 1.0 else None
+
+
 def check_value(value: float, unit: str | None) -> None:
     """Whether a value in a canonical unit can be at all.
 

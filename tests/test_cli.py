@@ -119,6 +119,11 @@ def test_every_command_has_help_with_an_example() -> None:
         ["token", "revoke"],
         ["node", "set"],
         ["node", "list"],
+        ["node", "rename"],
+        *(["sensor", name] for name in ("list", "set", "rename", "move", "replace")),
+        ["prune"],
+        ["rollup"],
+        ["stats"],
     ):
         shown = tmon(Path.cwd(), *command, "--help").stdout
         assert f"tmon {' '.join(command)}" in shown.partition("Example")[2], command

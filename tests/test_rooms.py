@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 # What a module of ingest may import of ours; a new module names its room here.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "names": set(),
     "migrations.registry": set(),
     "migrations.readings": {"migrations.registry"},
     "migrations.watching": {"migrations.registry"},
@@ -18,7 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "migrations.clean": {"migrations.registry"},
     "schema": {"migrations"},
     "settings": set(),
-    "reading": set(),
+    "reading": {"names"},
     "units": {"reading"},
     "rate": {"errors", "reading"},
     "limits": {"errors"},
@@ -46,15 +47,16 @@ ROOMS: dict[str, set[str]] = {
     "signals": set(),
     "process": {"app", "http", "publish", "settings", "signals"},
     "serve": {"errors", "process", "schema", "settings", "signals", "tokens", "writer"},
-    "history": {"nodes", "reading", "schema", "store", "wire.csv"},
+    "turns": {"schema"},
+    "history": {"nodes", "reading", "schema", "store", "turns", "wire.csv"},
     "options": {"errors", "schema", "settings"},
     "cli": {"history", "nodes", "options", "schema", "serve", "settings", "tokens"},
     "sqlite_utils_plugin": {"options", "settings", "tokens"},
 }
 
 # What watch may import of ingest: across the process line the schema is the contract.
-# Units are pure, and a limit must be what a value can be.
-SHARED = {"errors", "options", "schema", "settings", "units"}
+# Units and names are pure; turns only wait.
+SHARED = {"errors", "names", "options", "schema", "settings", "turns", "units"}
 
 # What a module of watch may import of watch.
 WATCH: dict[str, set[str]] = {
@@ -71,11 +73,19 @@ WATCH: dict[str, set[str]] = {
     "channels": {"apprised", "mail", "messages"},
     "telling": {"bounded", "channels", "mail", "messages"},
     "ping": {"bounded"},
+    "rollup": set(),
+    "prune": {"rollup"},
+    "changes": set(),
+    "names": {"changes", "subjects"},
+    "sensors": {"subjects"},
+    "replace": {"changes", "names", "rollup", "subjects"},
+    "stats": set(),
+    "commands.care": {"names", "replace", "sensors"},
+    "commands.retention": {"commands.params", "prune", "rollup", "stats", "subjects"},
     "corrections": {"subjects"},
     "findings": set(),
     "words": set(),
     "station": set(),
-    "rollup": set(),
     "excursions": set(),
     "lines": {"findings", "words"},
     "limits": {"subjects", "words"},

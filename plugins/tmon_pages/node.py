@@ -1,6 +1,6 @@
 """A node's page and a sensor's: what it measured in a span of time, as a picture and in numbers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlencode
 
@@ -10,6 +10,7 @@ from datasette.database import QueryInterrupted
 from tmon_pages import corrections, incidents, svg
 from tmon_pages.details import Details, look_closely
 from tmon_pages.marks import Marks
+from tmon_pages.moved import Place, moved_to
 from tmon_pages.points import Line, Sensor, parameters
 from tmon_pages.spans import FIRST_MS, IN_WORDS, NAMES, NoSuchSpan, Span, moved
 from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, problem
@@ -37,8 +38,7 @@ async def show(datasette: Any, request: Any) -> Response:
     try:
         return await _answer(datasette, request, asked, told.get("form"))
     except Unknown as error:
-        links = {"All sensors": datasette.urls.instance()}
-        return await problem(datasette, request, 404, str(error), links)
+        return await _elsewhere(datasette, request, told, error)
     except NoSuchSpan as error:
         links = {IN_WORDS[name]: f"{here}?range={name}" for name in NAMES}
         return await problem(datasette, request, 400, str(error), links)
@@ -61,6 +61,20 @@ async def _answer(datasette: Any, request: Any, asked: Asked, form: str | None) 
         return _as_picture(view)
     context = _context(datasette, request, view)
     return await page(datasette, request, "embed.html", context, framed=True)
+
+
+async def _elsewhere(
+    datasette: Any, request: Any, told: Mapping[str, str], error: Unknown
+) -> Response:
+    """Where it was moved to, for good; asked for anew each time: another may take the old name."""
+    asked = Place(told["node"], told.get("sensor"))
+    there = await ask(datasette, lambda conn: moved_to(conn, asked))
+    if there is None:
+        links = {"All sensors": datasette.urls.instance()}
+        return await problem(datasette, request, 404, str(error), links)
+    path = datasette.urls.path(there.path + told.get("form", ""))
+    query = f"?{request.query_string}" if request.query_string else ""
+    return Response.redirect(path + query, 301, {"cache-control": "no-cache"})
 
 
 def _arguments(request: Any) -> dict[str, str]:
@@ -145,7 +159,7 @@ def _beside(datasette: Any, request: Any, view: View, details: Details) -> dict[
     path = datasette.urls.path(request.path)
     return {
         "details": details,
-        **_elsewhere(datasette, view),
+        **_all_of_them(datasette, view),
         "ranges": [
             {
                 "name": name,
@@ -192,7 +206,7 @@ def _of_values(datasette: Any, view: View) -> dict[str, Any]:
     }
 
 
-def _elsewhere(datasette: Any, view: View) -> dict[str, Any]:
+def _all_of_them(datasette: Any, view: View) -> dict[str, Any]:
     """Limits, and where all flags and incidents are."""
     table = datasette.urls.table
     of_sensors = urlencode({"sensor__in": ",".join(str(sensor.id) for sensor in view.sensors)})

@@ -104,7 +104,12 @@ class Summary(NamedTuple):
 def resolution_for(
     conn: sqlite3.Connection, sensors: Sequence[Sensor], span: Span, finest: Resolution = RAW
 ) -> Resolution:
-    """``finest``, or the first after it that makes no more points of all sensors than are sent."""
+    """``finest``, or the first after it that makes no more points of all sensors than are sent.
+
+    It is no finer than hours where single readings of the span were pruned.
+    """
+    if finest.step_ms < HOUR_MS and any(pruned_in(conn, sensor, span) for sensor in sensors):
+        finest = HOURLY
     most = max(MOST_POINTS // max(1, len(sensors)), FEWEST_EACH)
     for resolution in RESOLUTIONS[RESOLUTIONS.index(finest) :]:
         if 0 < resolution.step_ms < HOUR_MS and span.length_ms > FINEST_SPAN_MS:
@@ -114,6 +119,27 @@ def resolution_for(
         if resolution in {RAW, HOURLY} and _fit(conn, resolution, sensors, span, most):
             return resolution
     return RESOLUTIONS[-1]
+
+
+def pruned_in(conn: sqlite3.Connection, sensor: Sensor, span: Span) -> bool:
+    """Whether of a time in the span only the hours of a sensor's readings are kept."""
+    sql = """select exists (
+        select 1 from hourly
+        where sensor = id and hour_ms > :from_ms - 3600000
+            and hour_ms < min(pruned_before_ms, :to_ms)
+        ) from sensors where id = :sensor"""
+    row = conn.execute(sql, parameters(sensor, span)).fetchone()
+    return row is not None and bool(row[0])
+
+
+def first_ms(conn: sqlite3.Connection, sensor: Sensor) -> int | None:
+    """When a sensor's first reading was, or its hour began where that reading was pruned."""
+    sql = """select coalesce(
+            (select min(hour_ms) from hourly where sensor = id and hour_ms < pruned_before_ms),
+            (select min(measured_ms) from readings where sensor = id)
+        ) from sensors where id = ?"""
+    first: int | None = conn.execute(sql, [sensor.id]).fetchone()[0]
+    return first
 
 
 def _fit(

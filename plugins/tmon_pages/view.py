@@ -13,7 +13,9 @@ from tmon_pages.points import (
     Line,
     Resolution,
     Sensor,
+    first_ms,
     line,
+    pruned_in,
     resolution_for,
 )
 from tmon_pages.spans import NoSuchSpan, Past, Span, span_of, together
@@ -44,6 +46,7 @@ class View(NamedTuple):
     pasts: Mapping[int, Past]  # by the number of their sensor
     span: Span
     resolution: Resolution
+    pruned: bool  # of a time in the span only the hours are kept
     charts: Sequence[Sequence[Line]]
     marks: Sequence[Marks]  # of each chart
     corrections: Corrections
@@ -85,9 +88,10 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
     limits = limits_of(conn, pasts)
     marked = [marks(chart, corrections.flags, limits) for chart in charts]
     one = sensors[0] if asked.sensor else None
+    pruned = any(pruned_in(conn, sensor, span) for sensor in sensors)
     return View(
-        *(node, one, sensors, others, pasts, span, coarsest, charts),
-        *(marked, corrections, limits),
+        *(node, one, sensors, others, pasts, span, coarsest, pruned),
+        *(charts, marked, corrections, limits),
     )
 
 
@@ -122,11 +126,8 @@ def _groups(sensors: Sequence[Sensor]) -> list[list[Sensor]]:
 
 
 def _past(conn: sqlite3.Connection, sensor: Sensor) -> Past:
-    sql = "select measured_ms from readings where sensor = ? order by measured_ms"
-    ends = [
-        conn.execute(f"{sql} {order} limit 1", [sensor.id]).fetchone() for order in ("asc", "desc")
-    ]
-    return Past(*(row and row[0] for row in ends))
+    sql = "select max(measured_ms) from readings where sensor = ?"
+    return Past(first_ms(conn, sensor), conn.execute(sql, [sensor.id]).fetchone()[0])
 
 
 def _finest(args: Mapping[str, str]) -> Resolution:

@@ -2,7 +2,7 @@
 
 import click
 
-from watch.commands import backup, check, correct, limit, mute
+from watch.commands import backup, care, check, correct, limit, mute, retention
 
 COMMANDS: tuple[click.Command, ...] = (
     check.check,
@@ -10,7 +10,11 @@ COMMANDS: tuple[click.Command, ...] = (
     mute.mute,
     backup.backup,
     backup.restore,
+    care.sensor,
     correct.calibrate,
     correct.flag,
+    retention.prune,
+    retention.rollup,
+    retention.stats,
 )
-OF_NODE: tuple[click.Command, ...] = ()  # under `tmon node`, beside those of ingest
+OF_NODE: tuple[click.Command, ...] = (care.rename_node,)  # under `tmon node`, beside ingest's

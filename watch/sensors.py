@@ -1,0 +1,81 @@
+"""What is known of sensors: listed, and said."""
+
+from typing import Any
+
+from sqlite_utils import Database
+
+from ingest.errors import TmonError
+from ingest.schema import transaction
+from ingest.units import kept_as
+from watch.subjects import find_node, find_sensor
+
+
+class InvalidUnit(TmonError):
+    """A sensor can't be given that unit."""
+
+
+def described(db: Database, node: str | None) -> list[dict[str, Any]]:
+    """What is known of each sensor, of one node or of all.
+
+    Raises:
+        UnknownNode: no node is called that.
+    """
+    if node is not None:
+        find_node(db, node)
+    return list(
+        db.query(
+            f"""
+            select sensors.node, sensors.name, sensors.description, sensors.quantity, sensors.unit,
+                (select group_concat(wire_name, ' ') from (
+                    select wire_name from sensor_names
+                    where sensor = sensors.id
+                        and node_uid = (select uid from nodes where name = sensors.node)
+                    order by wire_name
+                )) as sent_as,
+                {_at("measured_ms")} as measured_at, value,
+                {_at("pruned_before_ms")} as pruned_before
+            from sensors left join readings on sensor = sensors.id and measured_ms = (
+                select measured_ms from readings
+                where sensor = sensors.id order by measured_ms desc limit 1)
+            where sensors.node = coalesce(:node, sensors.node)
+            order by sensors.node, sensors.name
+            """,
+            {"node": node},
+        )
+    )
+
+
+def describe(db: Database, node: str, name: str, said: dict[str, str]) -> None:
+    """Say some of a sensor's description, quantity and unit; an empty text takes one back.
+
+    Raises:
+        UnknownNode: no node is called that.
+        UnknownSensor: it has no such sensor.
+        InvalidUnit: it has another unit already, or no value is kept in that one.
+    """
+    columns: dict[str, str | None] = {column: text or None for column, text in said.items()}
+    with transaction(db):
+        sensor = find_sensor(db, node, name)
+        if "unit" in said:
+            columns["unit"] = _unit(sensor.unit, said["unit"])
+        for column, text in columns.items():
+            db.execute(f"update sensors set {column} = ? where id = ?", [text, sensor.id])
+
+
+def _unit(now: str | None, wanted: str) -> str:
+    unit = kept_as(wanted)
+    if now is not None and now != unit:
+        raise InvalidUnit(
+            f"its values are stored in {now}, which can't be changed; "
+            "a sensor under another name can have another unit"
+        )
+    if unit is None:
+        raise InvalidUnit(
+            f"no value is stored in {wanted!r}: the unit must be at most 32 printable "
+            "characters, like °C, %, hPa, lx or V"
+        )
+    return unit
+
+
+def _at(column: str) -> str:
+    return f"strftime('%Y-%m-%dT%H:%M:%SZ', {column} / 1000, 'unixepoch')"
