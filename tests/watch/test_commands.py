@@ -49,7 +49,9 @@ def folder(tmp_path: Path) -> Path:
             db.table("nodes").insert({"name": node, "uid": node, **row})
         db.table("sensors").insert({"node": "basement", "name": "temperature", "unit": "°C"})
         db.table("sensors").insert({"node": "basement", "name": "humidity/a", "unit": "%"})
-        db.execute("insert into readings (sensor, measured_ms, value) values (1, ?, 20)", [now_ms()])
+        db.execute(
+            "insert into readings (sensor, measured_ms, value) values (1, ?, 20)", [now_ms()]
+        )
         db.execute("insert into mutes (finding, until_ms) values ('T08', 4e12), ('T13', 4e12)")
     (tmp_path / "tmon.db.secret").write_text("a secret of sixteen bytes")
     (tmp_path / "tmon.db.secret").chmod(0o600)
