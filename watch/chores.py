@@ -45,7 +45,9 @@ def due(
     """
     done: set[str] = set()
     for kind in KINDS:
-        times = [remembered[name].done_ms for name in (kind.name, kind.within) if name in remembered]
+        times = [
+            remembered[name].done_ms for name in (kind.name, kind.within) if name in remembered
+        ]
         late = not times or now_ms - max(times) >= kind.every_ms
         if kind.within not in done and (late or (full and not kind.within)):
             done.add(kind.name)

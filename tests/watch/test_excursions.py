@@ -128,9 +128,7 @@ def test_a_limit_that_is_changed_goes_on_with_what_it_knew(
     assert [what for what, _ in watched.run(NOW_MS + 4 * MINUTE_MS)] == ["ended"]
 
 
-def test_a_late_reading_may_show_that_it_was_over_sooner(
-    watched: Watched, freezer: Sensor
-) -> None:
+def test_a_late_reading_may_show_that_it_was_over_sooner(watched: Watched, freezer: Sensor) -> None:
     watched.limit(freezer, above=-15.0, for_s=600)
     watched.measure(freezer, [(NOW_MS, -10.0)])
     watched.run(NOW_MS + 10 * MINUTE_MS)

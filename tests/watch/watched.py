@@ -117,7 +117,7 @@ def answering(says: Mapping[str, tuple[int, bytes]]) -> Iterator[Answering]:
     server = Answering(says=dict(says))
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        def do_GET(self) -> None:
             server.asked.append(self.path)
             status, body = server.says.get(self.path, (404, b"{}"))
             self.send_response(status)
