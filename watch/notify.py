@@ -21,7 +21,7 @@ STATUS = ("ok", "warning", "critical", "unknown")
 
 
 class Told(NamedTuple):
-    """What was found, and who could not be told: a line each."""
+    """What was found; and what could not be looked for, or who not be told: a line each."""
 
     report: Report
     failures: list[str]
@@ -42,7 +42,8 @@ def check_and_tell(task: Task, say: Callable[[str], None]) -> Told:
         ended = "fail" if told.failures or told.report.unknown else "success"
     finally:
         over = ping(task.settings, ended)
-    return told._replace(failures=[*told.failures, *filter(None, (began, over))])
+    unknown = told.report.unknown
+    return told._replace(failures=[*unknown, *told.failures, *filter(None, (began, over))])
 
 
 def _round(task: Task, say: Callable[[str], None]) -> Told:

@@ -37,6 +37,11 @@ def value(number: float, unit: str | None) -> str:
     return f"{number:.6g} {unit or ''}".rstrip()
 
 
+def plain(text: str) -> str:
+    """What somebody sent, without what would move a terminal's cursor."""
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
 def some(count: int, noun: str) -> str:
     """``1 sensor``, ``2 sensors``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

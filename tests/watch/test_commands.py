@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from ingest.cli import main
 from ingest.schema import open_database, open_for_reading
-from tests.station import tmon
+from tests.station import Process, tmon
 from tests.telling.receivers import Listener, http_listener
 from tests.watch.watched import Answering, answering, tmon_says
 from watch.findings import CATALOGUE
@@ -59,8 +59,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str, answers: Answering | None = None, **environ: str) -> Result:
-    ports = {} if answers is None else {"TMON_PORT": answers.port}
-    ports |= {} if answers is None else {"TMON_DATASETTE_PORT": answers.port}
+    port = answers.port if answers else "0"
+    ports = {"TMON_PORT": port, "TMON_DATASETTE_PORT": port}
     environ = {"TMON_DB": str(folder / "tmon.db"), **ports, **environ}
     return CliRunner().invoke(main, arguments, env=environ)
 
@@ -245,13 +245,34 @@ def test_a_distant_station_is_only_asked_whether_it_answers(
     with http_listener() as listener:
         environ = {"TMON_NOTIFY": f"json://{listener.address}", "XDG_STATE_HOME": str(state)}
         for _ in range(2):
-            done = run(tmp_path, "check", *urls, "--notify", **environ)
+            done = run(tmp_path, "check", *urls, "--notify", answers=None, **environ)
             assert (done.exit_code, done.stderr) == (1, "")
             assert f"T07 warning: {answers.url}: clock 5 min" in done.stdout
         assert len(told_to(listener)) == 1
     secret = state / "tmon" / "check.db.secret"
     assert secret.stat().st_mode & 0o777 == 0o600
     assert query(state / "tmon" / "check.db", "select finding from incidents") == [("T07",)]
+    assert not (tmp_path / "tmon.db").exists()
+
+
+def test_a_real_station_answers(tmp_path: Path) -> None:
+    process = Process(tmp_path, "serve", "--port", "0", "--datasette-port", "0")
+    try:
+        urls = process.addresses(2)
+        flags = ["--ingest-url", urls["ingest"], "--datasette-url", urls["datasette"]]
+        done = run(tmp_path, "check", *flags)
+        assert (done.exit_code, done.stdout) == (0, "OK\n")
+    finally:
+        process.kill()
+
+
+def test_a_database_that_is_gone_is_told_and_not_made(tmp_path: Path) -> None:
+    with http_listener() as listener:
+        notify = {"TMON_NOTIFY": f"json://{listener.address}"}
+        done = run(tmp_path, "check", "--notify", answers=None, **notify)
+        [message] = told_to(listener)
+    assert done.exit_code == 2
+    assert "no such database" in message
     assert not (tmp_path / "tmon.db").exists()
 
 

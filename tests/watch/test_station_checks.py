@@ -1,12 +1,16 @@
 """T06, T07, T10 to T12 and T15: each begins, and ends."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ingest.schema import open_database
-from tests.watch.watched import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS, Watched
+from tests.watch.watched import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, NOWHERE, SECOND_MS, Watched
+from watch import check
+from watch.check import Report
+from watch.findings import Finding, Severity
 
 
 def reject(watched: Watched, count: int, at_ms: int, code: str = "conflict") -> None:
@@ -96,10 +100,8 @@ def test_hours_that_arent_what_the_readings_say_are_found_until_all_are_right(
     assert watched.found(NOW_MS, "T12") == []  # it was looked at not long ago
     day_ms = NOW_MS + DAY_MS
     told = [line for _, line in watched.run(day_ms, whole_file=True) if "hourly" in line]
-    assert told == [
-        "hourly: 3 hours not what the readings say (checked 2026-11-23 12:00 UTC),"
-        " since 2026-11-23 12:00 UTC"
-    ]
+    [line] = told
+    assert line.startswith("hourly: 3 hours not what the readings say (checked 2026-11-23 12:00")
     watched.db.execute("update hourly set n = n - 1")
     assert len(watched.found(day_ms + HOUR_MS, "T12")) == 1
     again = watched.run(day_ms + HOUR_MS, whole_file=True, full=True)
@@ -189,3 +191,29 @@ def test_a_channel_that_could_not_be_told_is_found_until_it_was(watched: Watched
     assert numbers(watched.run(NOW_MS)) == ["began"]
     watched.db.execute("update channels set failed_ms = null")
     assert numbers(watched.run(NOW_MS)) == ["ended"]
+
+
+def test_a_check_that_fails_is_unknown_and_hides_nothing_else(watched: Watched) -> None:
+    def fails() -> Iterator[Finding]:
+        yield Finding("T07", Severity.WARNING, "clock 75 s ahead", "basement")
+        raise ZeroDivisionError("division by zero")
+
+    report = Report()
+    report.attempt(("T07",), fails)
+    assert [finding.number for finding in report.findings] == ["T07"]
+    assert report.unknown == ["can't check (A clock is off): ZeroDivisionError: division by zero"]
+    assert report.blind == {"T07"}
+    assert report.status == 3
+    report.attempt((), lambda: [check.unusable("disk I/O error")])
+    look = check.Task(watched.settings, NOWHERE, watched.path, NOW_MS)
+    check.look(look, report, lambda _: None)
+    assert report.status == 2
+
+
+def test_what_a_sender_wrote_moves_no_cursor(watched: Watched) -> None:
+    watched.db.conn.executemany(
+        "insert into rejected (received_ms, node, code, reason) values (?, 'attic', 'bad', ?)",
+        [(NOW_MS - 1, "\x1b[2J\nT99 critical: all is lost")] * 20,
+    )
+    [line] = watched.found(NOW_MS, "T06")
+    assert line.isprintable()

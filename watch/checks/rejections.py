@@ -55,4 +55,4 @@ def _example(station: Station, code: str) -> str:
     node, reason = station.db.execute(
         "select node, reason from rejected where code = ? order by id desc limit 1", [code]
     ).fetchone()
-    return f"such as of {node}: {reason}"
+    return words.plain(f"such as of {node}: {reason}")
