@@ -1,9 +1,7 @@
 """`tmon backup`: what is there is whole, and what isn't whole isn't there."""
 
-import os
 import re
 import resource
-import signal
 import stat
 import subprocess
 import sys
@@ -264,8 +262,7 @@ def test_kill_9_leaves_no_half_backup(tmp_path: Path) -> None:
         running = Process(tmp_path, "backup", "kept")
         draft = kept / ".tmon-backup" / part
         wait_for(lambda: draft.exists() or running.popen.poll() is not None)  # noqa: B023
-        os.kill(running.popen.pid, signal.SIGKILL)
-        running.end()
+        running.kill()
         for copy in kept.glob("*.db"):  # it may have been quicker
             check(copy, None, lambda _: None)
             assert copy.with_name(f"{copy.name}.secret").exists()
