@@ -400,7 +400,7 @@ def test_a_database_that_somebody_holds_is_told(path: Path) -> None:
 
 def test_who_writes_meanwhile_hardly_waits(tmp_path: Path) -> None:
     path = tmp_path / "tmon.db"
-    made(path, ("n", "t", minutes(60_000)))
+    made(path, ("n", "t", minutes(150_000)))
     waits_s, done = list[float](), threading.Event()
     with open_database(path) as db, open_database(path) as other:
         number = add_sensor(other, "m", "u", [])
