@@ -23,7 +23,7 @@ class Unpublishable(CannotServe):
     """Datasette can't be started; the message is one sentence that names the file at fault."""
 
 
-def datasette_for(database: Path, public_url: str = "") -> Datasette:
+def datasette_for(database: Path, public_url: str = "", ingest_url: str = "") -> Datasette:
     """A Datasette that serves ``database``, whatever it is called, as ``/tmon``.
 
     A ``metadata.yml`` or ``datasette.yml`` beside the database takes the place
@@ -32,6 +32,7 @@ def datasette_for(database: Path, public_url: str = "") -> Datasette:
     Args:
         database: the file.
         public_url: what absolute links begin with; empty for what each visitor asked for.
+        ingest_url: where nodes send to; empty for the same host, on ingest's own port.
 
     Raises:
         Unpublishable: there is no such database, or one of the two files is broken.
@@ -48,7 +49,7 @@ def datasette_for(database: Path, public_url: str = "") -> Datasette:
             template_dir=str(shipped / "plugins" / "templates"),
             static_mounts=[("static", str(shipped / "plugins" / "static"))],
         )
-        _tell_plugins(datasette, public_url)
+        _tell_plugins(datasette, public_url=public_url, ingest_url=ingest_url)
     except (StartupError, AttributeError, TypeError) as error:
         raise Unpublishable(f"{config}: {_sentence(error)}") from error
     datasette.remove_database("_memory")  # made where no file is given by name
@@ -99,12 +100,12 @@ class _ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
             raise
 
 
-def _tell_plugins(datasette: Datasette, public_url: str) -> None:
-    """Add to what datasette.yml tells our plugins; unset, an owner's own stands."""
-    if public_url:
-        told = datasette.config.get("plugins") or {}
-        ours = {**(told.get(PUBLISHED_AS) or {}), "public_url": public_url}
-        datasette.config["plugins"] = {**told, PUBLISHED_AS: ours}
+def _tell_plugins(datasette: Datasette, **settings: str) -> None:
+    """Add to what datasette.yml tells our plugins; where one is unset, an owner's own stands."""
+    told = datasette.config.get("plugins") or {}
+    ours = {name: text for name, text in settings.items() if text}
+    ours = {**(told.get(PUBLISHED_AS) or {}), **ours}
+    datasette.config["plugins"] = {**told, PUBLISHED_AS: ours}
 
 
 def _shipped() -> Path:
