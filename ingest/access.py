@@ -79,6 +79,7 @@ class LoggedConnection(HttpConnection):
 
 def _asked_for(scope: Scope) -> str:
     """Path and query as they were sent, without what opens a door, and cut."""
-    asked = scope["raw_path"].decode() + ("?" if scope["query_string"] else "")
-    asked += scope["query_string"].decode("ascii", "backslashreplace")
-    return redacted(asked)[:ASKED_CHARACTERS]
+    path: str = scope["raw_path"].decode()
+    if query := scope["query_string"]:
+        path += "?" + query.decode("ascii", "backslashreplace")
+    return redacted(path)[:ASKED_CHARACTERS]

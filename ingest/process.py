@@ -13,7 +13,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from ingest import access, logs, signals
+from ingest import access, logs, signals, supervisor
 from ingest.settings import Settings
 
 DRAIN_S = 6  # what has been taken is answered within this
@@ -85,6 +85,10 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_stop: Callable[[], object]) -> None:
         super().__init__(config)
         self._on_stop = on_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        supervisor.ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
         """Ctrl-C reaches us twice, from the terminal and from our parent: no reason to hurry."""
