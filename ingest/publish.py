@@ -67,7 +67,9 @@ async def start(datasette: Datasette) -> None:
     try:
         await check_databases(datasette)
     except sqlite3.Error as error:
-        raise Unpublishable(f"{datasette.get_database().path}: {error}") from error
+        path = datasette.get_database().path
+        hint = "" if Path(f"{path}-shm").exists() else "; start ingest, which makes its -shm"
+        raise Unpublishable(f"{path}: {error}{hint}") from error
     try:
         await datasette._startup_sequence()  # what `datasette serve` calls
     except (StartupError, AttributeError, KeyError, TypeError, ValueError) as error:
