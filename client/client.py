@@ -832,7 +832,7 @@ NOT_TMON = "it wasn't tmon that answered: is TMON_URL right, is there a login pa
 # For answers without a word from tmon, which says itself what to do.
 HINTS = {
     **dict.fromkeys(range(200, 300), NOT_TMON),
-    **dict.fromkeys((400, 404, 405), NOT_TMON),
+    **dict.fromkeys((400, 404, 405, 413), NOT_TMON),
     **dict.fromkeys((401, 403), NEW_TOKEN),
 }
 
@@ -979,11 +979,12 @@ class Sender:
 
     def _deliver(self, batch: Sequence[Settled]) -> None:
         answer = self._server.post(batch, self._clock.now())
-        # Only tmon's own 400 is about the readings; a proxy's would be about all of them.
-        unfit = answer.status == 413 or (answer.status == 400 and answer.error())
+        # Only tmon's own 400 or 413 is about the readings. A proxy's 400 would be about all of
+        # them; its 413 is about their number, down to the last, which is then no fault of its own.
+        unfit = bool(answer.status in {400, 413} and answer.error())
         if answer.status == 201:
             self._close(batch, receipt(answer, len(batch)), answer.told_ms())
-        elif unfit and len(batch) > 1:
+        elif (unfit or answer.status == 413) and len(batch) > 1:
             self._deliver(batch[: len(batch) // 2])
             self._deliver(batch[len(batch) // 2 :])
         elif unfit:

@@ -42,7 +42,7 @@ class State(TypedDict):
 async def post_readings(request: Request[State]) -> Json:
     """``POST /readings``: store one batch for the node its token names."""
     headers, state = dict(request.scope["headers"]), request.scope["state"]
-    node = state["door"].identify(headers)
+    node = request.scope["node"] = state["door"].identify(headers)
     body = await limited_body(headers, request.receive)
     received_ms = now_ms()
     batch = json_wire.parse(

@@ -1,7 +1,5 @@
 """The commands: they print, and decide nothing."""
 
-import logging
-
 import click
 
 from ingest import history, nodes, tokens
@@ -30,7 +28,6 @@ def main() -> None:
       tmon serve                     take readings in, and publish them
       tmon token get basement        a token for the node called basement
     """
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
 
 
 @main.command()

@@ -31,6 +31,7 @@ class HttpConnection(asyncio.Protocol):
 
     header_s = HEADER_S
     body_s = BODY_S
+    exchange_type = Exchange
 
     def __init__(
         self,
@@ -220,7 +221,7 @@ class HttpConnection(asyncio.Protocol):
             "headers": self._headers,
             "state": self._app_state.copy(),
         }
-        exchange = Exchange(
+        exchange = self.exchange_type(
             self,
             scope,
             self._server.default_headers,

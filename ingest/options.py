@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from tabulate import tabulate
 
+from ingest import logs
 from ingest.errors import TmonError
 from ingest.schema import RefusedDatabase, sqlite3
 from ingest.settings import SETTINGS, InvalidSettings, Settings
@@ -53,12 +54,14 @@ def environ_with(flags: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def station(flags: Mapping[str, str | None]) -> Settings:
-    """The settings from flags and environment.
+    """The settings from flags and environment; what is logged from now on is logged as they say.
 
     Raises:
         InvalidSettings: with every problem that there is.
     """
-    return Settings.load(environ_with(flags))
+    settings = Settings.load(environ_with(flags))
+    logs.set_up(settings.log_level, settings.log_format)
+    return settings
 
 
 def show(rows: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -13,8 +13,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from ingest import signals
-from ingest.http import HttpConnection
+from ingest import access, logs, signals, supervisor
 from ingest.settings import Settings
 
 DRAIN_S = 6  # what has been taken is answered within this
@@ -40,13 +39,16 @@ def run_ingest(
 
 def run_datasette(settings: Settings, listening: socket.socket) -> None:
     """Publish on a listening socket, until a signal."""
-    _run(_publish(settings, listening))
+    with logs.strays_logged():
+        _run(_publish(settings, listening))
 
 
 async def _publish(settings: Settings, listening: socket.socket) -> None:
     from ingest.publish import datasette_for, start  # noqa: PLC0415
 
-    datasette = datasette_for(settings.db, settings.public_url, settings.download_dir)
+    datasette = datasette_for(
+        settings.db, settings.public_url, settings.ingest_url, download_dir=settings.download_dir
+    )
     await start(datasette)
     await _serve(datasette.app(), listening, proxy_headers=True)
 
@@ -67,7 +69,7 @@ async def _serve(
 ) -> None:
     config = uvicorn.Config(
         app,
-        http=HttpConnection,
+        http=access.connection_type(),
         ws="none",
         proxy_headers=proxy_headers,  # ingest doesn't ask who is there, or by which scheme
         log_config=None,
@@ -85,6 +87,10 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_stop: Callable[[], object]) -> None:
         super().__init__(config)
         self._on_stop = on_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        supervisor.ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
         """Ctrl-C reaches us twice, from the terminal and from our parent: no reason to hurry."""

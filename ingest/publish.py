@@ -24,7 +24,11 @@ class Unpublishable(CannotServe):
 
 
 def datasette_for(
-    database: Path, public_url: str = "", download_dir: Path | None = None
+    database: Path,
+    public_url: str = "",
+    ingest_url: str = "",
+    *,
+    download_dir: Path | None = None,
 ) -> Datasette:
     """A Datasette that serves ``database``, whatever it is called, as ``/tmon``.
 
@@ -34,6 +38,7 @@ def datasette_for(
     Args:
         database: the file.
         public_url: what absolute links begin with; empty for what each visitor asked for.
+        ingest_url: where nodes send to; empty for the same host, on ingest's own port.
         download_dir: where copies are that everybody may download; None for none.
 
     Raises:
@@ -51,10 +56,9 @@ def datasette_for(
             template_dir=str(shipped / "plugins" / "templates"),
             static_mounts=[("static", str(shipped / "plugins" / "static"))],
         )
-        _tell_plugins(datasette, public_url)
-        datasette.tmon_download_dir = (
-            download_dir  # a path: the configuration is shown to everybody
-        )
+        _tell_plugins(datasette, public_url=public_url, ingest_url=ingest_url)
+        # Not by the configuration: that is shown to everybody, and this is a path.
+        datasette.tmon_download_dir = download_dir
     except (StartupError, AttributeError, TypeError) as error:
         raise Unpublishable(f"{config}: {_sentence(error)}") from error
     datasette.remove_database("_memory")  # made where no file is given by name
@@ -72,7 +76,9 @@ async def start(datasette: Datasette) -> None:
     try:
         await check_databases(datasette)
     except sqlite3.Error as error:
-        raise Unpublishable(f"{datasette.get_database().path}: {error}") from error
+        path = datasette.get_database().path
+        hint = "" if Path(f"{path}-shm").exists() else "; start ingest, which makes its -shm"
+        raise Unpublishable(f"{path}: {error}{hint}") from error
     try:
         await datasette._startup_sequence()  # what `datasette serve` calls
     except (StartupError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -105,12 +111,12 @@ class _ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
             raise
 
 
-def _tell_plugins(datasette: Datasette, public_url: str) -> None:
-    """Add to what datasette.yml tells our plugins; unset, an owner's own stands."""
-    if public_url:
-        told = datasette.config.get("plugins") or {}
-        ours = {**(told.get(PUBLISHED_AS) or {}), "public_url": public_url}
-        datasette.config["plugins"] = {**told, PUBLISHED_AS: ours}
+def _tell_plugins(datasette: Datasette, **settings: str) -> None:
+    """Add to what datasette.yml tells our plugins; where one is unset, an owner's own stands."""
+    told = datasette.config.get("plugins") or {}
+    ours = {name: text for name, text in settings.items() if text}
+    ours = {**(told.get(PUBLISHED_AS) or {}), **ours}
+    datasette.config["plugins"] = {**told, PUBLISHED_AS: ours}
 
 
 def _shipped() -> Path:

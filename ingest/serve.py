@@ -66,7 +66,9 @@ class Part:
 def parts(settings: Settings) -> dict[str, Part]:
     """The two, by name."""
     return {
-        "ingest": Part("ingest", "TMON", settings.host, settings.port, "/readings"),
+        "ingest": Part(
+            "ingest", "TMON", settings.host, settings.port, "/readings", settings.ingest_url
+        ),
         "datasette": Part(
             "datasette",
             "TMON_DATASETTE",

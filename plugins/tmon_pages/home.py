@@ -155,7 +155,9 @@ def _changed(datasette: Any, request: Any, **parameters: str | None) -> str:
 
 
 def _ingest_url(datasette: Any, request: Any) -> str:
-    """Where nodes send to: this host, on ingest's own port."""
+    """Where nodes send to, as the station was told, or this host on ingest's own port."""
+    if told := (datasette.plugin_config(PUBLISHED_AS) or {}).get("ingest_url"):
+        return str(told)
     host = urlsplit(address(datasette, request)).hostname or "localhost"
     port = os.environ.get("TMON_PORT") or INGEST_PORT
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -321,10 +321,20 @@ def test_one_reading_that_is_too_large_is_set_aside(
     node: Node, once: Once, server: MoodyServer
 ) -> None:
     node.fill(8)
-    bad_one(server, Reply(413), 3.0)
+    bad_one(server, Reply(413, {"error": "it is too large", "code": "too_large"}), 3.0)
     assert once().status == 0
     assert len(server.stored) == 7
     assert [code for _, code, _ in node.refused()] == ["413"]
+
+
+def test_a_413_that_is_not_tmons_refuses_no_reading(
+    node: Node, once: Once, server: MoodyServer
+) -> None:
+    node.fill(8)
+    server.always = lambda _: Reply(413, "<html>")
+    assert once().status == 1
+    assert len(node.kept()) == 8
+    assert node.refused() == []
 
 
 def test_the_refused_are_few(node: Node, once: Once, server: MoodyServer) -> None:

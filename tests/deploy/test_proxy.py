@@ -1,0 +1,236 @@
+"""Caddy in front: one address with TLS, for the real client and a real browser."""
+
+import base64
+import hashlib
+import json
+import os
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.deploy.front import CADDYFILE, Fronted, caddy, fronted
+from tests.publish.browsing import ARGS, visit
+from tests.station import tmon, wait_for
+
+CLIENT = Path(__file__).parents[2] / "client" / "client.py"
+SECURITY = (
+    "strict-transport-security",
+    "content-security-policy",
+    "x-frame-options",
+    "x-content-type-options",
+    "referrer-policy",
+    "cross-origin-opener-policy",
+)
+
+
+@pytest.fixture(scope="module")
+def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronted]:
+    with fronted(tmp_path_factory.mktemp("fronted")) as running:
+        yield running
+
+
+def token(station: Fronted, node: str) -> str:
+    return str(tmon(station.folder, "token", "get", node).stdout.strip())
+
+
+def client(station: Fronted, node: str, value: float) -> Any:
+    """The real client's one run, with a sensor that says ``value``."""
+    environ = {
+        "PATH": os.environ["PATH"],
+        "TMON_URL": f"{station.front.url}/ingest",
+        "TMON_TOKEN": token(station, node),
+        "TMON_CA_FILE": str(station.front.ca_file),
+        "TMON_SPOOL": str(station.folder / f"{node}.spool"),
+        "TMON_SYSFS": str(station.folder / "nothing"),
+        "TMON_COMMANDS": f"temperature:°C=echo {value}",
+        "TMON_JITTER_S": "0",
+    }
+    return subprocess.run(
+        [sys.executable, str(CLIENT)], env=environ, capture_output=True, text=True, check=False
+    )
+
+
+def values(station: Fronted, node: str) -> list[float]:
+    sql = "select value from readings r join sensors s on s.id = r.sensor where s.node = :node"
+    answer = station.front.get(
+        "/tmon/-/query.json", params={"sql": sql + " order by measured_ms", "node": node}
+    )
+    return [row["value"] for row in answer.json()["rows"]]
+
+
+def test_the_client_sends_through_it_and_its_reading_is_seen(station: Fronted) -> None:
+    sent = client(station, "basement", 21.5)
+    assert (sent.returncode, sent.stderr) == (0, "")
+    assert values(station, "basement") == [21.5]
+
+
+def test_a_client_that_does_not_know_the_authority_sends_nothing(station: Fronted) -> None:
+    environ = {
+        "TMON_URL": f"{station.front.url}/ingest",
+        "TMON_TOKEN": token(station, "wary"),
+        "TMON_SPOOL": str(station.folder / "wary.spool"),
+        "TMON_COMMANDS": "x=echo 1",
+        "TMON_JITTER_S": "0",
+        "PATH": os.environ["PATH"],
+    }
+    sent = subprocess.run(
+        [sys.executable, str(CLIENT)], env=environ, capture_output=True, text=True, check=False
+    )
+    assert sent.returncode == 1
+    assert "CERTIFICATE_VERIFY_FAILED" in sent.stderr
+
+
+def test_ingest_restarted_behind_it_loses_nothing(station: Fronted) -> None:
+    assert client(station, "attic", 1).returncode == 0
+    station.ingest.popen.terminate()
+    assert station.ingest.end()[0] == 0
+    kept = client(station, "attic", 2)
+    assert kept.returncode == 1
+    assert "503" in kept.stderr
+    assert "ingest doesn't answer now" in kept.stderr
+    station.start_ingest()
+    wait_for(lambda: station.front.get("/ingest/healthz").status_code == 200)
+    assert client(station, "attic", 3).returncode == 0
+    assert values(station, "attic") == [1, 2, 3]
+
+
+def leaf_key(station: Fronted) -> str:
+    """What identifies the certificate's key, as chromium's flag wants it."""
+    host, port = station.front.url.removeprefix("https://").split(":")
+    pem = ssl.get_server_certificate((host, int(port)), ca_certs=str(station.front.ca_file))
+    key = subprocess.run(
+        ["sh", "-c", "openssl x509 -pubkey -noout | openssl pkey -pubin -outform der"],
+        input=pem.encode(),
+        capture_output=True,
+        check=True,
+    ).stdout
+    return base64.b64encode(hashlib.sha256(key).digest()).decode()
+
+
+def test_a_browser_sees_the_reading_and_finds_nothing_to_complain_of(station: Fronted) -> None:
+    client(station, "kitchen", 19.5)
+    args = [*ARGS.split(), f"--ignore-certificate-errors-spki-list={leaf_key(station)}"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=args)
+        with visit(browser) as page:
+            page.goto(f"{station.front.url}/")
+            assert "kitchen\ntemperature\n19.5\n°C" in page.inner_text("main")
+            page.goto(f"{station.front.url}/node/kitchen")
+            page.wait_for_selector(".uplot")
+            assert page.evaluate("isSecureContext")
+        browser.close()
+
+
+def test_security_headers_are_there_once(station: Fronted) -> None:
+    for path in ("/", "/tmon/readings", "/node/none"):
+        headers = station.front.get(path, stream=True).raw.headers
+        assert {name: len(headers.getlist(name)) for name in SECURITY} == dict.fromkeys(SECURITY, 1)
+        assert "server" not in headers
+
+
+def test_a_page_is_compressed_once(station: Fronted) -> None:
+    answer = station.front.get("/tmon/readings", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert "<html" in answer.text
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Forwarded-Proto": "http", "X-Forwarded-Host": "evil"}])
+def test_whole_addresses_are_the_public_ones(station: Fronted, headers: dict[str, str]) -> None:
+    told = station.front.get("/sitemap.xml", headers=headers).text
+    assert f"<loc>{station.front.url}/</loc>" in told
+    assert "http://localhost" not in told
+    assert "evil" not in told
+    listed = station.front.get("/tmon/nodes.json?_extra=table_urls,next_url", headers=headers).text
+    assert "http://" not in listed
+
+
+@pytest.mark.parametrize("path", ["metrics", "metrics/", "%6detrics", "/metrics", "nothing"])
+def test_metrics_are_not_for_everybody(station: Fronted, path: str) -> None:
+    answer = station.front.get(f"/ingest/{path}")
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("size", "chunked"),
+    [(2**20 + 1, False), (1_100_000, False), (1_100_000, True)],
+)
+def test_a_body_over_the_limit_is_answered_413(station: Fronted, size: int, chunked: bool) -> None:
+    headers = {"Authorization": f"Bearer {token(station, 'large')}"}
+    body: Any = iter([b" " * 65536] * (size // 65536 + 1)) if chunked else b" " * size
+    answer = station.front.ask("POST", "/ingest/readings", data=body, headers=headers)
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "too_large"
+
+
+def test_the_log_tells_no_secret(station: Fronted) -> None:
+    secrets = [f"Hush{n}hush" for n in range(5)]
+    station.front.get(
+        f"/seen?token={secrets[0]}&p={secrets[1]}&password={secrets[2]}",
+        headers={"Authorization": f"Bearer {secrets[3]}", "Referer": f"https://x/?p={secrets[4]}"},
+    )
+    wait_for(lambda: "/seen" in station.front.log_file.read_text())
+    log = station.front.log_file.read_text()
+    assert [secret for secret in secrets if secret in log] == []
+
+
+def test_who_sends_slowly_is_let_go(station: Fronted) -> None:
+    config = json.loads((station.folder / "caddy.json").read_text())
+    for server in config["apps"]["http"]["servers"].values():
+        assert server["read_header_timeout"] == 10 * 10**9
+        assert server["read_timeout"] == 60 * 10**9
+
+
+class Slow(BaseHTTPRequestHandler):
+    """Takes its time, and knows how many ask at once."""
+
+    now = most = 0
+    lock = threading.Lock()
+
+    def do_GET(self) -> None:
+        with Slow.lock:
+            Slow.now += 1
+            Slow.most = max(Slow.most, Slow.now)
+        time.sleep(0.2)
+        with Slow.lock:
+            Slow.now -= 1
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: tests are quiet."""
+
+
+def test_questions_in_sql_are_asked_two_at_a_time_and_pages_do_not_wait(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever).start()
+    port = server.server_port
+    environ = {"TMON_DATASETTE": f"127.0.0.1:{port}", "TMON_DATASETTE_SQL": f"localhost:{port}"}
+    try:
+        with caddy(tmp_path, environ) as front, ThreadPoolExecutor(8) as pool:
+            asked = list(pool.map(front.get, ["/tmon/-/query?sql=select+1"] * 8))
+            assert {answer.status_code for answer in asked} == {200}
+            assert Slow.most == 2
+            list(pool.map(front.get, ["/"] * 8))
+            assert Slow.most > 2
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_caddyfile_is_as_caddy_formats_it() -> None:
+    told = subprocess.run(
+        ["caddy", "fmt", str(CADDYFILE)], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == CADDYFILE.read_text()
