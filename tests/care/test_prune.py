@@ -400,7 +400,7 @@ def test_a_database_that_somebody_holds_is_told(path: Path) -> None:
 
 def test_who_writes_meanwhile_hardly_waits(tmp_path: Path) -> None:
     path = tmp_path / "tmon.db"
-    made(path, ("n", "t", minutes(150_000)))
+    made(path, ("n", "t", minutes(100_000)))
     waits_s, done = list[float](), threading.Event()
     with open_database(path) as db, open_database(path) as other:
         number = add_sensor(other, "m", "u", [])
@@ -420,5 +420,5 @@ def test_who_writes_meanwhile_hardly_waits(tmp_path: Path) -> None:
         prune.prune(db, prune.plan(db, MONTH_S, NOW_MS))
         done.set()
         writer.join()
-    assert len(waits_s) > 20  # none gave up, which is after two seconds
+    assert len(waits_s) > 5  # however slow the machine: none gave up, which is after two seconds
     assert statistics.median(waits_s) < 0.03

@@ -1,5 +1,6 @@
 """A station's folder as deploy/ makes it, and processes of its two users beside each other."""
 
+import atexit
 import os
 import re
 import shutil
@@ -54,16 +55,16 @@ class Station:
 
     def start(self, unit: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
         """``tmon`` as a unit would start it."""
-        identity = {"user": IDS[of_unit(unit, "User")], "group": IDS[of_unit(unit, "Group")]}
         started = subprocess.Popen(
             [python(), "-m", "ingest.cli", *arguments],
-            **identity,  # type: ignore[arg-type]
+            user=IDS[of_unit(unit, "User")],
+            group=IDS[of_unit(unit, "Group")],
             extra_groups=[],
             umask=int(of_unit(unit, "UMask"), 8),
             cwd="/",
             env={
                 "PATH": "/usr/bin:/bin",
-                "PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}",
+                "PYTHONPATH": os.pathsep.join(map(str, code())),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "TMON_DB": str(self.db),
                 **environ,
@@ -105,6 +106,36 @@ def python() -> str:
             continue
         return candidate
     raise AssertionError(f"no {name} that other users may run: install Debian's python3")
+
+
+@cache
+def code() -> tuple[Path, Path]:
+    """Where tmon is, and what it needs; linked to a place where the users can read them."""
+    folders = ROOT, Path(sysconfig.get_path("purelib"))
+    script = " && ".join(f"test -r '{folder}/.' && test -x '{folder}/.'" for folder in folders)
+    if (
+        subprocess.run(
+            ["sh", "-c", script], check=False, user=IDS["tmon"], extra_groups=[]
+        ).returncode
+        == 0
+    ):
+        return folders
+    copy = Path(tempfile.mkdtemp(prefix="tmon-code-"))
+    atexit.register(shutil.rmtree, copy)
+    copy.chmod(0o755)
+    for part in ("ingest", "watch", "plugins", "metadata.yml", "datasette.yml"):
+        _link(folders[0] / part, copy / "tmon" / part)
+    _link(folders[1], copy / "libraries")
+    return copy / "tmon", copy / "libraries"
+
+
+def _link(there: Path, here: Path) -> None:
+    """The same files by other names, or copies on another disk."""
+    here.parent.mkdir(exist_ok=True)
+    command = ["cp", "--recursive", "--link", str(there), str(here)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        shutil.rmtree(here, ignore_errors=True)
+        subprocess.run(["cp", "--recursive", str(there), str(here)], check=True)
 
 
 def token_of(station: Station) -> str:

@@ -55,7 +55,7 @@ def served(path: Path, download_dir: Path | None = None) -> Iterator[Site]:
     """The site that ``tmon serve`` makes of ``path``."""
     listening = socket.create_server(("127.0.0.1", 0))
     datasette = datasette_for(path, download_dir=download_dir)
-    server = uvicorn.Server(uvicorn.Config(datasette.app(), log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(datasette.app(), log_config=None, log_level="error"))
 
     async def serve() -> None:
         await start(datasette)
