@@ -243,7 +243,8 @@ def test_home_says_what_is_wrong_and_what_is_corrected(lab: Site) -> None:
         site_rows(lab, "select name, value from latest_clean")
     )
     lows = re.findall(r'href="/node/lab/(\w+)".*?low (\S+), high (\S+)"', page)
-    day_ms = (NOW_MS // 3_600_000 - 23) * 3_600_000
+    [at_ms] = re.findall(r'data-now="(\d+)"', page)
+    day_ms = (int(at_ms) // 3_600_000 - 23) * 3_600_000
     sql = (
         "select name, min(min), max(max) from hourly_clean join sensors"
         f" on id = sensor where hour_ms >= {day_ms} group by sensor order by name"

@@ -1,5 +1,6 @@
 """Corrected values in a real browser: shades, limits, the switch, and what arrives meanwhile."""
 
+import time
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from ingest.schema import open_database
 from tests.publish.browsing import looks, scrolls_sideways, violations, visit
-from tests.publish.corrected import BAD_FROM_MS, BAD_TO_MS, NOW_MS, build
+from tests.publish.corrected import BAD_FROM_MS, BAD_TO_MS, build
 from tests.publish.published import HOSTILE, Serve, Site
 
 PAGES = (
@@ -131,8 +132,9 @@ def test_what_arrives_meanwhile_is_shown_calibrated(
         page.wait_for_selector(".chart canvas")
         home.goto(site.url)
         with open_database(site.path) as db:
-            db.execute("insert into readings values (1, ?, 15)", [NOW_MS + 60_000])
-            db.execute("insert into readings values (2, ?, 99)", [NOW_MS + 60_000])
+            at_ms = int(time.time() * 1000)  # long after this module began
+            db.execute("insert into readings values (1, ?, 15)", [at_ms])
+            db.execute("insert into readings values (2, ?, 99)", [at_ms])
         page.clock.run_for(11_000)
         expect(page.locator("[data-now='1']")).to_contain_text("30.0")  # 15 * -2 + 60
         home.clock.run_for(16_000)
