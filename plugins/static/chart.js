@@ -1,6 +1,6 @@
 // One chart: lines with a band from low to high, gaps as gaps, values under the cursor.
 
-import { converted, instant, quantity, shownUnit, tick } from "./format.js";
+import { converted, instant, onAxis, quantity, shownUnit, tick } from "./format.js";
 
 const HEIGHT = 300;
 const NOTHING = [null, null, null];
@@ -132,7 +132,7 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
     },
     axes: [
       { ...axis, size: 28, gap: 6, values: (_, all, __, ___, stepMs) => all.map((ms) => tick(ms, stepMs, chosen)) },
-      { ...axis, size: 50, values: (_, all) => all.map((value) => String(+value.toPrecision(6)).replace("-", "−")) },
+      { ...axis, size: 50, values: (_, all) => all.map(onAxis) },
     ],
     cursor: {
       sync: { key: "tmon" }, drag: { x: true, y: false, setScale: false },

@@ -21,6 +21,13 @@ export function quantity(value, unit, chosen) {
   return `${text}\u00a0${shown}`.trim();
 }
 
+// What an axis says of a value; where digits have no room, 2.5e7.
+export function onAxis(value) {
+  const rounded = +value.toPrecision(6);
+  const text = Math.abs(rounded) < 1e6 ? String(rounded) : rounded.toExponential().replace("+", "");
+  return text.replace(/-/g, "\u2212");
+}
+
 export function age(seconds) {
   const [, length, name] = SPANS.find(([from]) => seconds >= from) || [0, 1, "s"];
   return `${Math.max(0, Math.round(seconds / length))} ${name}`;

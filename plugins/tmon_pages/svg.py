@@ -1,6 +1,7 @@
 """Charts as SVG, for places without scripts. Pure."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from tmon_pages.spans import DAY_MS, HOUR_MS, Span
 SIDE = 10_000  # of the square that lines are drawn in; the browser stretches it
 MOST_TIMES, MOST_VALUES = 7, 6  # what the axes say, at a phone's width and a chart's height
 THINNEST = 20  # of a flagged period: two pixels
+LARGEST_TICK, MOST_DECIMALS = 1e6, 5  # beyond, an axis has no room for the digits
 DOT_POINTS = 60  # so few of them are also shown one by one
 
 NOTHING = Marks()
@@ -170,7 +172,7 @@ def _words(within: Frame) -> Iterator[Markup]:
     """What the axes say."""
     decimals = max(0, -math.floor(math.log10(within.step)))
     for value in _ticks(within):
-        told = f"{value + 0.0:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+        told = _figure(value + 0.0, decimals).replace("-", "\N{MINUS SIGN}")
         yield Markup(
             '<text class="tick" x="-6" y="{:.1f}%" dy="4" text-anchor="end">{}</text>'
         ).format(within.y(value) * 100, told)
@@ -178,6 +180,13 @@ def _words(within: Frame) -> Iterator[Markup]:
         yield Markup(
             '<text class="tick" x="{:.1f}%" y="100%" dy="17" text-anchor="middle">{}</text>'
         ).format(within.x(instant_ms) * 100, told)
+
+
+def _figure(value: float, decimals: int) -> str:
+    """What an axis says of a value; where digits have no room, 2.5e7."""
+    if abs(value) < LARGEST_TICK and decimals <= MOST_DECIMALS:
+        return f"{value:.{decimals}f}"
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.6g}")
 
 
 def _times(span: Span) -> Iterator[tuple[int, str]]:

@@ -9,14 +9,16 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
+from ingest.schema import open_database
 from tests.publish.browsing import (
     PHONE,
+    TABLET,
     looks,
     scrolls_sideways,
     violations,
     visit,
 )
-from tests.publish.published import HOUR_MS, MARCH_MS, Serve, Site
+from tests.publish.published import HOSTILE, HOUR_MS, MARCH_MS, Serve, Site
 from tests.station import Process, answers, tmon, wait_for
 
 DATA = Path(__file__).parents[2] / "data" / "ambient_temperature.csv"
@@ -42,6 +44,33 @@ def office(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
     return serve(folder / "tmon.db")
 
 
+@pytest.fixture(scope="module")
+def hostile(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Names, units and values at their longest, and strangers' texts wherever there can be some."""
+    path, now_ms = tmp_path_factory.mktemp("hostile") / "tmon.db", int(time.time() * 1000)
+    node, readings = "n" * 64, [(now_ms - place * 600_000, 1e6 * place) for place in range(50)]
+    with open_database(path, create=True) as db:
+        db.execute(
+            "insert into nodes (name, uid, created_ms, description) values (?, 'u', 0, ?)",
+            [node, HOSTILE * 3],
+        )
+        for name, unit in (("s" * 64, "u" * 32), ("W" * 64, None)):
+            db.table("sensors").insert({"node": node, "name": name, "unit": unit})
+        for sensor in (1, 2):
+            db.conn.executemany(
+                f"insert into readings (sensor, measured_ms, value) values ({sensor}, ?, ?)",
+                readings,
+            )
+        db.table("rejected").insert(
+            {
+                **dict.fromkeys(("sensor", "measured", "value", "code", "reason"), HOSTILE * 3),
+                "received_ms": now_ms,
+                "node": node,
+            }
+        )
+    return serve(path)
+
+
 def plot(page: Page) -> Any:
     """Where the lines are: x, y, width and height."""
     box = page.locator(".u-over").bounding_box()
@@ -51,6 +80,18 @@ def plot(page: Page) -> Any:
 
 def drawn(page: Page) -> None:
     page.wait_for_selector(".chart canvas")
+
+
+@pytest.mark.parametrize("width", [PHONE, TABLET])
+def test_the_longest_names_and_hostile_texts_fit(
+    browser: Browser, hostile: Site, width: int
+) -> None:
+    for page_of in ("n" * 64, f"{'n' * 64}/{'s' * 64}"):
+        with visit(browser, width) as page:
+            page.goto(f"{hostile.url}/node/{page_of}")
+            page.wait_for_selector(".chart canvas")
+            assert not scrolls_sideways(page)
+            assert "hit" not in page.title()
 
 
 @pytest.mark.parametrize(("path", "width", "scheme"), looks(PAGES))
