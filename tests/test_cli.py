@@ -141,3 +141,9 @@ def test_a_missing_installation_is_told(tmp_path: Path) -> None:
     )
     assert alone.returncode == 1
     assert "make install" in alone.stderr
+
+
+def test_serving_does_not_load_what_only_checks_need() -> None:
+    script = "import sys, ingest.cli; print({'apprise', 'requests'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"

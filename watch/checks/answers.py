@@ -2,19 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic, sleep
-from typing import Any, NamedTuple
+from time import monotonic
+from typing import NamedTuple
 from urllib.parse import urlsplit
-
-import requests
 
 from ingest.settings import Settings
 from watch.checks.clocks import OFF_S, STILL_OFF_S, off
 from watch.findings import Finding, Severity
 
-TIMEOUT_S = 10.0
 PAUSES_S = (0.0, 3.0, 5.0)  # before each try: a restart takes less
-GIVE_UP_S = 10.0  # no further try after that
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
@@ -25,10 +21,6 @@ class Addresses(NamedTuple):
     ingest: str
     datasette: str
     remote: bool
-
-
-class NoAnswer(Exception):
-    """It doesn't answer, or something else does; the message says what came instead."""
 
 
 def local(settings: Settings) -> Addresses:
@@ -52,11 +44,13 @@ def check(
 
 
 def _ask_ingest(addresses: Addresses, now_ms: int, pauses_s: Sequence[float]) -> list[Finding]:
+    from watch.checks.asking import NoAnswer, ask  # noqa: PLC0415 - 7 MB that `tmon serve` spares
+
     began_s = monotonic()
     if not addresses.ingest:
         return []
     try:
-        said = _ask(f"{addresses.ingest}/healthz", "time_ms", addresses.remote, pauses_s)
+        said = ask(f"{addresses.ingest}/healthz", "time_ms", addresses.remote, pauses_s)
     except NoAnswer as none:
         return [_dead("T04", addresses.ingest, none)]
     ours_ms = now_ms + (monotonic() - began_s) * 1000
@@ -64,62 +58,15 @@ def _ask_ingest(addresses: Addresses, now_ms: int, pauses_s: Sequence[float]) ->
 
 
 def _ask_datasette(addresses: Addresses, pauses_s: Sequence[float]) -> list[Finding]:
+    from watch.checks.asking import NoAnswer, ask  # noqa: PLC0415 - 7 MB that `tmon serve` spares
+
     if not addresses.datasette:
         return []
     try:
-        _ask(f"{addresses.datasette}/-/versions.json", "datasette", addresses.remote, pauses_s)
+        ask(f"{addresses.datasette}/-/versions.json", "datasette", addresses.remote, pauses_s)
     except NoAnswer as none:
         return [_dead("T05", addresses.datasette, none)]
     return []
-
-
-def _ask(url: str, expected: str, remote: bool, pauses_s: Sequence[float]) -> dict[str, Any]:
-    began_s, problem = monotonic(), NoAnswer("not asked")
-    with requests.Session() as session:
-        session.trust_env = remote  # no proxy stands between this machine and itself
-        for pause_s in pauses_s:
-            if monotonic() + pause_s - began_s > GIVE_UP_S:
-                break
-            sleep(pause_s)
-            try:
-                return _ask_once(session, url, expected)
-            except NoAnswer as none:
-                problem = none
-    raise problem
-
-
-def _ask_once(session: requests.Session, url: str, expected: str) -> dict[str, Any]:
-    """The JSON object that it answers.
-
-    Raises:
-        NoAnswer: a connection, a status or a body that isn't tmon's.
-    """
-    try:
-        answer = session.get(url, timeout=TIMEOUT_S, allow_redirects=False)
-    except requests.RequestException as error:
-        raise NoAnswer(_why(error)) from None
-    if answer.status_code != 200:
-        raise NoAnswer(f"it answered {answer.status_code}")
-    try:
-        said = answer.json()
-    except ValueError:
-        said = None
-    if not isinstance(said, dict) or expected not in said:
-        raise NoAnswer("something else answers there")
-    return said
-
-
-def _why(error: requests.RequestException) -> str:
-    """In a few words, without the address: it may hold a password."""
-    if isinstance(error, requests.Timeout):
-        return f"no answer within {TIMEOUT_S:.0f} s"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate can't be trusted"
-    told = str(error)
-    for known in ("Connection refused", "Name or service not known", "Network is unreachable"):
-        if known in told:
-            return known.lower()
-    return "it can't be reached"
 
 
 def _clock(addresses: Addresses, time_ms: object, ours_ms: float) -> Iterator[Finding]:
@@ -135,7 +82,7 @@ def _clock(addresses: Addresses, time_ms: object, ours_ms: float) -> Iterator[Fi
         )
 
 
-def _dead(number: str, url: str, none: NoAnswer) -> Finding:
+def _dead(number: str, url: str, none: Exception) -> Finding:
     what = "ingest" if number == "T04" else "Datasette"
     reason = f"{what} doesn't answer: {none}"
     return Finding(number, Severity.CRITICAL, reason, subject=_shown(url))
