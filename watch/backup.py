@@ -18,6 +18,7 @@ from watch.shelf import (
     workshop,
     write_secret,
 )
+from watch.station import Chore, remember
 
 Progress = Callable[[int], AbstractContextManager[Any]]  # a bar of some length
 
@@ -153,15 +154,9 @@ def _secret(settings: Settings) -> bytes | None:
 
 def _note(path: Path, chore: str, name: str, now_ms: int) -> None:
     """Tell the database, for `tmon check`; the copy was read whole, and found sound."""
-    noted = [(chore, now_ms, name), ("integrity_check", now_ms, "ok")]
+    noted = {chore: Chore(now_ms, name), "integrity_check": Chore(now_ms, "ok")}
     try:
         with open_database(path) as db, transaction(db):
-            for row in noted:
-                db.execute(
-                    "insert into chores (name, done_ms, outcome) values (?, ?, ?)"
-                    " on conflict (name) do update"
-                    " set done_ms = excluded.done_ms, outcome = excluded.outcome",
-                    row,
-                )
+            remember(db, noted)
     except sqlite3.DatabaseError as error:
         raise NotNoted(f"{name} is made and sound, but {path} can't be told: {error}") from error

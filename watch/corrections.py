@@ -8,10 +8,10 @@ from sqlite_utils import Database
 
 from ingest.errors import TmonError
 from ingest.schema import transaction
+from watch.station import HOUR_MS
 from watch.subjects import Sensor
 
 BEGINNING_MS = -62_135_596_800_000  # of the year 1: of whatever a sensor measured
-HOUR_MS = 3_600_000
 LARGEST = 1e12  # of a scale or an offset: what is larger was mistyped
 LONGEST_REASON = 500  # characters: a page shows it whole
 

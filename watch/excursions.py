@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-HOUR_MS = 3_600_000
+from watch.station import HOUR_MS
 
 
 class Side(NamedTuple):

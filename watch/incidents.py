@@ -1,6 +1,6 @@
 """Incidents: what was wrong from when to when; and events: what is told of them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from sqlite_utils import Database
@@ -10,7 +10,7 @@ from watch import lines
 from watch.findings import Finding, Key, Severity, key
 from watch.lines import Matter
 from watch.mutes import Mutes
-from watch.station import DAY_MS, Chores
+from watch.station import DAY_MS, Chores, remember
 
 REMINDED_AFTER_MS = DAY_MS
 NOT_REMINDED = {"T13"}  # it stays until another SQLite is there
@@ -73,7 +73,7 @@ def record(
             book.enter(finding)
         book.end_others(blind)
         book.write_events()
-        _remember(db, done or {})
+        remember(db, done or {})
 
 
 class _Book:
@@ -213,12 +213,4 @@ def matter_of(finding: Finding, since_ms: int) -> Matter:
         finding.reason,
         since_ms if finding.since_ms is None else finding.since_ms,
         finding.until_ms,
-    )
-
-
-def _remember(db: Database, done: Mapping[str, tuple[int, str]]) -> None:
-    db.conn.executemany(
-        "insert into chores (name, done_ms, outcome) values (?, ?, ?)"
-        " on conflict (name) do update set done_ms = excluded.done_ms, outcome = excluded.outcome",
-        [(name, *chore) for name, chore in done.items()],
     )

@@ -6,7 +6,7 @@ from ingest.errors import InvalidName, TmonError
 from ingest.names import NODE_GRAMMAR, SENSOR_GRAMMAR, can_be_node, can_be_sensor
 from ingest.schema import transaction
 from watch.changes import MOVED, RENAMED, RENAMED_NODE, record
-from watch.subjects import Sensor, find_node, find_sensor
+from watch.subjects import Sensor, find_node, find_sensor, find_sent
 
 
 class NameTaken(TmonError):
@@ -112,7 +112,7 @@ def _map_names(  # noqa: PLR0913, PLR0917
     query = "select wire_name from sensor_names where sensor = ? and node_uid = ?"
     own = {name for (name,) in db.execute(query, [sensor.id, uid])}
     for name in sorted({*own, called}):
-        other = _called(db, to_uid, name)
+        other = find_sent(db, to_uid, name)
         if other is None:
             db.execute(
                 "insert into sensor_names (node_uid, wire_name, sensor) values (?, ?, ?)",
@@ -124,12 +124,3 @@ def _map_names(  # noqa: PLR0913, PLR0917
                 "sensor another name with --name; if both are the same probe, "
                 f"`tmon sensor replace {to} NAME --by {name}` then makes one history of them"
             )
-
-
-def _called(db: Database, node_uid: str, wire_name: str) -> Sensor | None:
-    row = db.execute(
-        "select id, node, name, unit from sensor_names"
-        " join sensors on sensors.id = sensor_names.sensor where node_uid = ? and wire_name = ?",
-        [node_uid, wire_name],
-    ).fetchone()
-    return None if row is None else Sensor(*row)

@@ -1,11 +1,9 @@
 """``tmon check --notify``: check, remember what was found, and tell."""
 
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from sqlite_utils import Database
@@ -14,6 +12,7 @@ from ingest.schema import open_database, sqlite3
 from watch import check, incidents, telling
 from watch.check import UNUSABLE, Report, Task
 from watch.ping import ping
+from watch.shelf import write_secret
 from watch.station import Chore
 
 TRIES = 3  # of two seconds each (schema.py): others' transactions are shorter
@@ -69,16 +68,10 @@ def _memory(task: Task) -> Iterator[Database]:
     if task.addresses.remote:
         task.memory.parent.mkdir(parents=True, exist_ok=True)
         if task.settings.secret is None and not task.settings.secret_file.exists():
-            _make_secret(task.settings.secret_file)
+            # Only to keep the channels' addresses out of the database.
+            write_secret(task.settings.secret_file, f"{secrets.token_hex(32)}\n".encode())
     with open_database(task.memory, create=task.addresses.remote) as db:
         yield db
-
-
-def _make_secret(path: Path) -> None:
-    """Only to keep the channels' addresses out of the database."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32) + "\n")
 
 
 def _record(db: Database, report: Report, now_ms: int) -> None:

@@ -13,7 +13,7 @@ from ingest.turns import Turns
 from watch.changes import MERGED, REPLACED, record
 from watch.names import check_sensor_name
 from watch.rollup import EVER_MS, NEVER_MS, Stretch, remake, stretches
-from watch.subjects import Sensor, find_node, find_sensor
+from watch.subjects import Sensor, find_node, find_sensor, find_sent
 
 READINGS_AT_FIRST = 500
 READINGS_AT_LEAST = 50
@@ -110,7 +110,7 @@ def _begin(
     """The name is the kept sensor's from now on; and the sensor that has to go, if there is one."""
     with transaction(db):
         kept, uid = find_sensor(db, node, name), find_node(db, node)
-        gone = _sent_as(db, uid, wire_name)
+        gone = find_sent(db, uid, wire_name)
         if gone is not None and gone.id == kept.id:
             return kept, _unfinished(db, kept, wire_name)
         query = "select group_concat(wire_name, ' ') from sensor_names where sensor = ?"
@@ -127,15 +127,6 @@ def _begin(
             record(db, now_ms, MERGED, uid, kept.id, label, f"{kept.node} {kept.name}")
         record(db, now_ms, REPLACED, uid, kept.id, before, wire_name)
     return kept, gone
-
-
-def _sent_as(db: Database, uid: str, wire_name: str) -> Sensor | None:
-    row = db.execute(
-        "select id, node, name, unit from sensor_names"
-        " join sensors on sensors.id = sensor_names.sensor where node_uid = ? and wire_name = ?",
-        [uid, wire_name],
-    ).fetchone()
-    return None if row is None else Sensor(*row)
 
 
 def _unfinished(db: Database, kept: Sensor, wire_name: str) -> Sensor:

@@ -8,8 +8,8 @@ from sqlite_utils import Database
 from ingest.errors import TmonError
 from ingest.schema import transaction
 from ingest.turns import Turns
+from watch.station import HOUR_MS as HOUR_MS
 
-HOUR_MS = 3_600_000
 EVER_MS, NEVER_MS = -(1 << 62), 1 << 62  # before and after any instant
 LOOKED_AT = 20_000  # readings and hours at a time: a statement of about 10 ms
 PUT_RIGHT_AT_FIRST = 5_000  # readings in a transaction

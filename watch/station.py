@@ -59,3 +59,12 @@ def chores(db: Database) -> dict[str, Chore]:
     """What was done last, by name."""
     rows = db.execute("select name, done_ms, outcome from chores")
     return {name: Chore(done_ms, outcome) for name, done_ms, outcome in rows}
+
+
+def remember(db: Database, done: Chores) -> None:
+    """Note what was done; within a transaction of the caller's."""
+    db.conn.executemany(
+        "insert into chores (name, done_ms, outcome) values (?, ?, ?)"
+        " on conflict (name) do update set done_ms = excluded.done_ms, outcome = excluded.outcome",
+        [(name, *chore) for name, chore in done.items()],
+    )

@@ -5,8 +5,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
+from watch.station import DAY_MS
 
 # `hourly` has counted all that was ever stored; what is before a horizon and not in its
 # hours any more was pruned.

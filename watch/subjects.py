@@ -28,6 +28,16 @@ def find_node(db: Database, name: str) -> str:
     return str(row[0])
 
 
+def find_sent(db: Database, node_uid: str, wire_name: str) -> Sensor | None:
+    """The sensor that a node's own name stands for, if there is one."""
+    row = db.execute(
+        "select id, node, name, unit from sensor_names"
+        " join sensors on sensors.id = sensor_names.sensor where node_uid = ? and wire_name = ?",
+        [node_uid, wire_name],
+    ).fetchone()
+    return None if row is None else Sensor(*row)
+
+
 def find_sensor(db: Database, node: str, name: str) -> Sensor:
     """The sensor called ``name`` of the node called ``node``.
 

@@ -51,9 +51,8 @@ def look_closely(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> tuple[Vi
 
 
 def _newest(conn: sqlite3.Connection, view: View) -> dict[int, Mapping[str, Any]]:
-    latest = "latest_clean" if any(sensor.clean for sensor in view.sensors) else "latest"
     found = conn.execute(
-        f"select sensor, measured_ms, value, age_s, silent from {latest} where node = ?",
+        f"select sensor, measured_ms, value, age_s, silent from {view.latest} where node = ?",
         [view.node["name"]],
     )
     return {row["sensor"]: row for row in found}

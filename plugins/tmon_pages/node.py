@@ -199,10 +199,9 @@ def _chart(chart: Sequence[Line], marks: Marks, span: Span, *, fahrenheit: bool)
 def _of_values(datasette: Any, view: View) -> dict[str, Any]:
     """What is told of the charts' values, and where newer ones come from."""
     names = {sensor.id: (sensor.name, sensor.unit) for sensor in view.sensors}
-    latest = "latest_clean" if any(sensor.clean for sensor in view.sensors) else "latest"
     return {
         "corrections": corrections.told(view.corrections, names),
-        "latest_url": f"{datasette.urls.table(PUBLISHED_AS, latest)}.json",
+        "latest_url": f"{datasette.urls.table(PUBLISHED_AS, view.latest)}.json",
     }
 
 
@@ -280,8 +279,7 @@ def _selection(datasette: Any, view: View) -> dict[str, str]:
             "measured_ms__lt": view.span.end_ms,
         }
     )
-    clean = any(sensor.clean for sensor in view.sensors)
-    readings = datasette.urls.table(PUBLISHED_AS, "readings_clean" if clean else "readings")
+    readings = datasette.urls.table(PUBLISHED_AS, "readings_clean" if view.clean else "readings")
     return {
         "table": f"{readings}?{query}",
         "csv": f"{readings}.csv?{query}&_labels=on&_dl=on",

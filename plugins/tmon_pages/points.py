@@ -104,12 +104,7 @@ class Summary(NamedTuple):
 def resolution_for(
     conn: sqlite3.Connection, sensors: Sequence[Sensor], span: Span, finest: Resolution = RAW
 ) -> Resolution:
-    """``finest``, or the first after it that makes no more points of all sensors than are sent.
-
-    It is no finer than hours where single readings of the span were pruned.
-    """
-    if finest.step_ms < HOUR_MS and any(pruned_in(conn, sensor, span) for sensor in sensors):
-        finest = HOURLY
+    """``finest``, or the first after it that makes no more points of all sensors than are sent."""
     most = max(MOST_POINTS // max(1, len(sensors)), FEWEST_EACH)
     for resolution in RESOLUTIONS[RESOLUTIONS.index(finest) :]:
         if 0 < resolution.step_ms < HOUR_MS and span.length_ms > FINEST_SPAN_MS:

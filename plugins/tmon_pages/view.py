@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tmon_pages.corrections import Corrections, asks_for_raw, find
 from tmon_pages.marks import Limits, Marks, limits_of, marks
 from tmon_pages.points import (
+    HOURLY,
     RAW,
     RESOLUTIONS,
     Line,
@@ -53,6 +54,16 @@ class View(NamedTuple):
     limits: Mapping[int, Limits]
 
     @property
+    def clean(self) -> bool:
+        """Whether some of its sensors are corrected, so that clean tables are read."""
+        return any(sensor.clean for sensor in self.sensors)
+
+    @property
+    def latest(self) -> str:
+        """The view that has the newest values as they are shown."""
+        return "latest_clean" if self.clean else "latest"
+
+    @property
     def past(self) -> Past:
         """Of all its sensors together."""
         return together(self.pasts.values())
@@ -78,7 +89,8 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
     corrections = find(conn, pasts, span, past.last_ms, raw=asks_for_raw(asked.args))
     sensors = _corrected(sensors, corrections)
     groups = _groups(sensors)
-    finest = _finest(asked.args)
+    pruned = any(pruned_in(conn, sensor, span) for sensor in sensors)
+    finest = _finest(asked.args, pruned=pruned)
     coarsest = max(
         (resolution_for(conn, group, span, finest) for group in groups),
         key=RESOLUTIONS.index,
@@ -88,7 +100,6 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> View:
     limits = limits_of(conn, pasts)
     marked = [marks(chart, corrections.flags, limits) for chart in charts]
     one = sensors[0] if asked.sensor else None
-    pruned = any(pruned_in(conn, sensor, span) for sensor in sensors)
     return View(
         *(node, one, sensors, others, pasts, span, coarsest, pruned),
         *(charts, marked, corrections, limits),
@@ -130,10 +141,11 @@ def _past(conn: sqlite3.Connection, sensor: Sensor) -> Past:
     return Past(first_ms(conn, sensor), conn.execute(sql, [sensor.id]).fetchone()[0])
 
 
-def _finest(args: Mapping[str, str]) -> Resolution:
+def _finest(args: Mapping[str, str], *, pruned: bool) -> Resolution:
+    """What was asked for; no finer than hours where single readings of the span were pruned."""
     name = args.get("resolution", RAW.name)
-    for resolution in RESOLUTIONS:
+    for place, resolution in enumerate(RESOLUTIONS):
         if resolution.name == name:
-            return resolution
+            return RESOLUTIONS[max(place, RESOLUTIONS.index(HOURLY))] if pruned else resolution
     names = ", ".join(resolution.name for resolution in RESOLUTIONS)
     raise NoSuchSpan(f"resolution must be one of {names}")

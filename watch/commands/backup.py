@@ -1,6 +1,5 @@
 """`tmon backup` and `tmon restore`."""
 
-import time
 from pathlib import Path
 
 import click
@@ -9,6 +8,7 @@ from ingest.options import progress_bar, station, takes, takes_station
 from watch.backup import Wanted
 from watch.backup import backup as make_backup
 from watch.restore import restore as put_back
+from watch.station import now_ms
 
 
 @click.command()
@@ -38,7 +38,7 @@ def backup(folder: Path, keep: int, publish: bool, **flags: str | None) -> None:
       tmon backup --publish /var/lib/tmon/download --keep 2
     """
     wanted = Wanted(folder, publish, keep)
-    made = make_backup(station(flags), wanted, time.time_ns() // 1_000_000, progress_bar)
+    made = make_backup(station(flags), wanted, now_ms(), progress_bar)
     click.echo(made.path)
     if not (publish or made.with_secret):
         click.echo("there is no secret yet, as no node has a token; so none is beside it", err=True)
@@ -60,8 +60,7 @@ def restore(file: Path, force: bool, **flags: str | None) -> None:
       tmon restore /media/usb/tmon/tmon-2026-11-25T030000Z.db --force --db /var/lib/tmon/tmon.db
     """
     settings = station(flags)
-    now_ms = time.time_ns() // 1_000_000
-    done = put_back(file, settings, force=force, now_ms=now_ms, progress=progress_bar)
+    done = put_back(file, settings, force=force, now_ms=now_ms(), progress=progress_bar)
     click.echo(settings.db)
     for aside in done.aside:
         click.echo(f"what was there is now {aside}", err=True)

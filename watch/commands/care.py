@@ -1,17 +1,12 @@
 """`tmon node rename`, and `tmon sensor list|set|rename|move|replace`."""
 
-from time import time_ns
-
 import click
 
 from ingest.options import as_json as as_json_option
 from ingest.options import progress_bar, show, station, takes
 from ingest.schema import open_database
 from watch import names, replace, sensors
-
-
-def _now_ms() -> int:
-    return time_ns() // 1_000_000
+from watch.station import now_ms
 
 
 @click.command("rename")
@@ -29,7 +24,7 @@ def rename_node(old: str, new: str, **flags: str | None) -> None:
       tmon node rename basement cellar
     """
     with open_database(station(flags).db) as db:
-        names.rename_node(db, old, new, _now_ms())
+        names.rename_node(db, old, new, now_ms())
     click.echo(f"{old} is called {new} now; its token stays as it is", err=True)
 
 
@@ -101,7 +96,7 @@ def rename(node: str, old: str, new: str, **flags: str | None) -> None:
       tmon sensor rename basement 28-00000a1b2c3d return-pipe
     """
     with open_database(station(flags).db) as db:
-        names.rename_sensor(db, node, old, new, _now_ms())
+        names.rename_sensor(db, node, old, new, now_ms())
     click.echo(f"{node} {old} is called {new} now; {node} may go on sending {old}", err=True)
 
 
@@ -123,7 +118,7 @@ def move(node: str, name: str, to: str, new_name: str | None, **flags: str | Non
       tmon sensor move attic temperature --to cellar --name freezer
     """
     with open_database(station(flags).db) as db:
-        names.move_sensor(db, node, name, to, new_name, _now_ms())
+        names.move_sensor(db, node, name, to, new_name, now_ms())
     click.echo(f"{node} {name} is {to} {new_name or name} now, with its history", err=True)
 
 
@@ -145,7 +140,7 @@ def replace_(node: str, name: str, wire_name: str, **flags: str | None) -> None:
     with open_database(station(flags).db) as db:
         waiting = replace.readings_to_take(db, node, wire_name)
         with progress_bar(waiting) as bar:
-            merged = replace.replace(db, node, name, wire_name, _now_ms(), bar.update)
+            merged = replace.replace(db, node, name, wire_name, now_ms(), bar.update)
     click.echo(f"{node} {name} goes on as {wire_name}; {merged.taken:,} readings taken over")
     if merged.left:
         raise click.ClickException(

@@ -1,7 +1,5 @@
 """`tmon calibrate` and `tmon flag`."""
 
-from time import time_ns
-
 import click
 
 from ingest.options import as_json as as_json_option
@@ -10,13 +8,10 @@ from ingest.schema import open_database
 from watch import corrections
 from watch.commands.params import INSTANT
 from watch.corrections import BEGINNING_MS, Calibration, Period
+from watch.station import now_ms
 from watch.subjects import find_sensor
 
 _list = click.option("--list", "listed", is_flag=True, help="show those that there are")
-
-
-def _now_ms() -> int:
-    return time_ns() // 1_000_000
 
 
 @click.command()
@@ -67,7 +62,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one for each option
         else:
             scale, offset = 1.0 if scale is None else scale, 0.0 if offset is None else offset
             new = Calibration(since_ms, scale, offset, reason)
-            replaced = corrections.calibrate(db, subject, new, _now_ms())
+            replaced = corrections.calibrate(db, subject, new, now_ms())
             if replaced:
                 click.echo(f"replaces: {replaced}", err=True)
             click.echo(f"{node} {sensor}: {new}")
@@ -118,7 +113,7 @@ def flag(  # noqa: PLR0913, PLR0917 - one for each option
         elif from_ms is None or to_ms is None or reason is None:
             raise click.UsageError(ways)
         else:
-            number = corrections.flag(db, subject, Period(from_ms, to_ms, reason), _now_ms())
+            number = corrections.flag(db, subject, Period(from_ms, to_ms, reason), now_ms())
             begins, ends = corrections.told(from_ms), corrections.told(to_ms)
             click.echo(f"{node} {sensor}: flag {number}, from {begins} to {ends}")
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from time import time_ns
 from typing import Any
 
 import click
@@ -18,13 +17,10 @@ from watch import rollup as rolling
 from watch import stats as counting
 from watch.commands.params import INSTANT, LENGTH
 from watch.prune import Old
+from watch.station import now_ms
 from watch.subjects import find_node, find_sensor
 
 LISTED = 20  # differing hours that are told one by one
-
-
-def _now_ms() -> int:
-    return time_ns() // 1_000_000
 
 
 @click.command()
@@ -82,7 +78,7 @@ def _chosen(db: Database, node: str | None, sensor: str | None) -> list[int] | N
 
 def _planned(db: Database, older_than_s: int, chosen: Sequence[int] | None) -> list[Old]:
     with progress_bar(len(rolling.sensors(db))) as bar:
-        return pruning.plan(db, older_than_s, _now_ms(), chosen, bar.update)
+        return pruning.plan(db, older_than_s, now_ms(), chosen, bar.update)
 
 
 def _pruned(db: Database, olds: Sequence[Old]) -> tuple[int, int]:
@@ -192,7 +188,7 @@ def stats(as_json: bool, **flags: str | None) -> None:
     """
     path = station(flags).db
     with open_database(path) as db:
-        counted = counting.stats(db, path, _now_ms())
+        counted = counting.stats(db, path, now_ms())
     if as_json:
         click.echo(json.dumps(counted))
         return
