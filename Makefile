@@ -2,8 +2,8 @@
 PYTHON = python3
 BIN = .venv/bin
 UV = uv
-# A file stays in one process, which has its browser and its stations. Tests wait as long as they
-# compute: on two cores four processes take half as long as two.
+# A file stays in one process, which has its browser and its stations. Tests wait more than they
+# compute, for processes and for the disk: four keep two cores busy.
 IN_PARALLEL = --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 # What is imported is compiled once, rather than by each of a thousand processes.

@@ -73,6 +73,22 @@ def test_an_old_reading_comes_into_the_sensor_that_others_gave_its_name(
     assert db.execute("select sensor from readings order by sensor").fetchall() == [(1,), (7,)]
 
 
+@pytest.mark.parametrize(
+    ("first", "later", "told"),
+    [
+        ("V", "A", "t is in V since its first reading, not in A; send V, or"),
+        (None, "V", "t is in no unit since its first reading, not in V; send none, or"),
+    ],
+)
+def test_another_unit_is_told_with_what_to_send(
+    db: Database, node: Node, first: str | None, later: str, told: str
+) -> None:
+    store = Store(db)
+    codes(store, batch(node, NOW_MS, unit=first))
+    [receipt] = store.commit([batch(node, NOW_MS + 1, unit=later)])
+    assert told in receipt.rejected[0].error
+
+
 def test_each_reading_is_counted_as_what_became_of_it(db: Database, node: Node) -> None:
     store = Store(db)
     codes(store, batch(node, NOW_MS, NOW_MS - 1))

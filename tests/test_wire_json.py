@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ingest.errors import TooLarge
+from ingest.errors import Forbidden, InvalidBody, TooLarge
 from ingest.reading import Batch, Node
 from ingest.wire import json as wire
 from ingest.wire.json import READINGS_LIMIT, WireReading
@@ -26,6 +26,10 @@ SHAPES: dict[str, tuple[Callable[[int], bytes], bool]] = {
     "list": (lambda n: json.dumps(many(n)).encode(), False),
     "envelope": (lambda n: json.dumps({"readings": many(n)}).encode(), False),
     "list with a bad one": (lambda n: json.dumps([*many(n - 1), 17]).encode(), False),
+    "envelope with a bad one": (
+        lambda n: json.dumps({"readings": [*many(n - 1), 17]}).encode(),
+        False,
+    ),
     "ndjson": (lambda n: "\n".join(map(json.dumps, many(n))).encode(), True),
 }
 
@@ -65,6 +69,40 @@ def test_a_sensor_may_be_called_readings() -> None:
     batch = parse(b'{"value": 1, "sensor": "readings"}')
     assert [reading.sensor for reading in batch.readings] == ["readings"]
     assert not batch.rejected
+
+
+@pytest.mark.parametrize("name", ["", '"node": "basement", '])
+def test_a_bad_reading_in_an_envelope_fails_alone(name: str) -> None:
+    batch = parse(b'{%s"readings": [{"value": 1}, 17, {"value": "x"}]}' % name.encode())
+    assert [reading.index for reading in batch.readings] == [0]
+    assert [(told.index, told.code) for told in batch.rejected] == [
+        (1, "invalid_reading"),
+        (2, "invalid_value"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"readings": {"value": 1}}',
+        b'{"readings": [17], "node": 3}',
+        b'{"readings": null, "node": "basement"}',
+    ],
+)
+def test_an_envelope_of_another_shape_is_refused_whole(body: bytes) -> None:
+    with pytest.raises(InvalidBody, match="expected"):
+        parse(body)
+
+
+def test_another_nodes_name_is_refused_however_it_is_written() -> None:
+    for body in (
+        b'{"node": "attic", "readings": []}',
+        b'{"node": "attic", "readings": [17]}',
+        b'[{"value": 1, "node": "basement"}, {"value": 1, "node": "attic"}]',
+        b'[17, {"value": 1, "node": "attic"}]',
+    ):
+        with pytest.raises(Forbidden, match="attic"):
+            parse(body)
 
 
 def kept(batch: Batch) -> list[tuple[str, str | None, str | None, str | None]]:
