@@ -57,7 +57,8 @@ async def post_readings(request: Request[State]) -> Json:
         received_ms=received_ms,
         clock_skew_s=_clock_skew_s(headers, received_ms),
     )
-    receipt = await state["store"](batch, scope["extensions"]["tmon.may_be_gone"])
+    sender = scope["extensions"]["tmon.sender"]
+    receipt = await state["store"](batch, lambda: sender.closed)
     return Json(receipt.as_json(), status_code=201)
 
 

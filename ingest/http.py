@@ -53,7 +53,6 @@ class HttpConnection(asyncio.Protocol):
         self._writable: asyncio.Event | None = None  # while there is too much to write
         self._reading = True
         self._deaf = False  # what arrives now can't be understood
-        self._half_closed = False
         self._deadline = Deadline(self._loop, self._late)
 
     # The transport calls these, and the server `shutdown`.
@@ -89,10 +88,9 @@ class HttpConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Whether it stays open: who has sent everything may still wait for the answer."""
-        self._half_closed = True
         if self._arriving is not None or not self._exchanges:
             return False
-        self._exchanges[-1].keep_alive = False
+        self._exchanges[-1].sender_closed()
         return True
 
     def pause_writing(self) -> None:
@@ -178,13 +176,6 @@ class HttpConnection(asyncio.Protocol):
         if self._writable is not None:
             await self._writable.wait()
 
-    def may_be_gone(self) -> bool:
-        """Whether the sender has closed its side: it may be gone, or still wait for its answer.
-
-        Apps find this in their scope, as the extension ``tmon.may_be_gone``.
-        """
-        return self._half_closed or self._transport.is_closing()
-
     def read_on(self) -> None:
         """Read, unless there is much already that nobody has looked at."""
         unread = self._arriving.unread_bytes if self._arriving else 0
@@ -229,7 +220,6 @@ class HttpConnection(asyncio.Protocol):
             "query_string": query,
             "headers": self._headers,
             "state": self._app_state.copy(),
-            "extensions": {"tmon.may_be_gone": self.may_be_gone},
         }
         exchange = self.exchange_type(
             self,
