@@ -385,7 +385,7 @@ class Ingest:
         body = {"sensor": sensor, "value": 1}
         try:
             answer = requests.post(
-                f"{self.url}/readings", json=body, headers=self._headers, timeout=15
+                f"{self.url}/readings", json=body, headers=self._headers, timeout=30
             )
         except requests.ConnectionError:
             return 0
