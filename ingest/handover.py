@@ -92,7 +92,7 @@ class Handover(asyncio.Protocol):
         self._backlog = 0
         self._rate = CommitRate()
         self._room: float = math.inf  # how many readings are committed while a sender waits
-        self._window: float = WINDOW_READINGS  # how many the writer may have, or one batch more
+        self._window: float = SMALL_READINGS  # how many the writer may have, or one batch more
         self._busy_since_s = 0.0  # the writer, with what it has now
         self._closing = False
         self._over = self._loop.create_future()

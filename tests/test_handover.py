@@ -166,14 +166,14 @@ def batch(number: int, size: int = 1) -> Batch:
 def test_receipts_reach_their_senders_in_order() -> None:
     async def run() -> list[Receipt]:
         async with line() as (handover, clerk):
-            sent = [asyncio.create_task(handover.store(batch(i, size=i))) for i in range(50)]
-            taken = await clerk.take(50)
-            assert [one.size for one in taken] == [*range(50)]
-            for begin, end in [(0, 1), (1, 30), (30, 50)]:
+            sent = [asyncio.create_task(handover.store(batch(i, size=i))) for i in range(40)]
+            taken = await clerk.take(40)
+            assert [one.size for one in taken] == [*range(40)]
+            for begin, end in [(0, 1), (1, 30), (30, 40)]:
                 await clerk.answer(*(Receipt(i, 0, ()) for i in range(begin, end)))
             return await asyncio.gather(*sent)
 
-    assert [receipt.accepted for receipt in asyncio.run(run())] == [*range(50)]
+    assert [receipt.accepted for receipt in asyncio.run(run())] == [*range(40)]
 
 
 def test_what_comes_together_is_handed_over_together() -> None:
@@ -330,13 +330,18 @@ def test_the_writer_has_a_window_of_readings_and_the_rest_waits_here() -> None:
     async def run() -> None:
         async with line() as (handover, clerk):
             sent = [asyncio.create_task(handover.store(batch(i, size=1000))) for i in range(50)]
-            taken = await clerk.take(WINDOW_READINGS // 1000)
+            await clerk.take(1)
             await asyncio.sleep(0.05)
             assert handover.backlog == 50_000
-            assert len(taken) == WINDOW_READINGS // 1000
-            for first in range(0, 50, 5):
-                await clerk.take(min(first + len(taken), 50))
-                await clerk.answer(*[Receipt(1000, 0, ())] * 5)
+            assert len(clerk.taken) == 1  # little, until it is known how fast it commits
+            await clerk.answer(Receipt(1000, 0, ()))
+            window = WINDOW_READINGS // 1000
+            await clerk.take(1 + window)
+            await asyncio.sleep(0.05)
+            assert len(clerk.taken) == 1 + window
+            for first in range(1, 50, 7):
+                await clerk.take(min(first + window, 50))
+                await clerk.answer(*[Receipt(1000, 0, ())] * 7)
             receipts = await asyncio.gather(*sent)
             assert [receipt.accepted for receipt in receipts] == [1000] * 50
             assert handover.backlog == 0
