@@ -36,8 +36,8 @@ def described(db: Database, node: str | None) -> list[dict[str, Any]]:
                 {_at("measured_ms")} as measured_at, value,
                 {_at("pruned_before_ms")} as pruned_before
             from sensors left join readings on sensor = sensors.id and measured_ms = (
-                select measured_ms from readings
-                where sensor = sensors.id order by measured_ms desc limit 1)
+                select max(measured_ms) from readings
+                where sensor = sensors.id and measured_ms <= (unixepoch() + 600) * 1000)
             where sensors.node = coalesce(:node, sensors.node)
             order by sensors.node, sensors.name
             """,
