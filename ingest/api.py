@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ingest.errors import ClockDiffers
 from ingest.limits import limited_body
 from ingest.metrics import Metrics
 from ingest.nodes import now_ms
@@ -45,13 +46,19 @@ async def post_readings(request: Request[State]) -> Json:
     node = request.scope["node"] = state["door"].identify(headers)
     body = await limited_body(headers, request.receive)
     received_ms = now_ms()
-    batch = json_wire.parse(
-        body,
-        ndjson=_media_type(headers) in NDJSON,
-        node=node,
-        received_ms=received_ms,
-        clock_skew_s=_clock_skew_s(headers, received_ms),
-    )
+    clock_skew_s = _clock_skew_s(headers, received_ms)
+    try:
+        batch = json_wire.parse(
+            body,
+            ndjson=_media_type(headers) in NDJSON,
+            node=node,
+            received_ms=received_ms,
+            clock_skew_s=clock_skew_s,
+        )
+    except ClockDiffers:
+        # A batch of nothing is not written; the store notes the node's clock, as of each batch.
+        await state["store"](Batch(node, received_ms, (), (), clock_skew_s))
+        raise
     receipt = await state["store"](batch)
     return Json(receipt.as_json(), status_code=201)
 
