@@ -11,7 +11,7 @@ import requests
 from client import client
 from ingest.schema import open_for_reading
 from tests.client.harness import FakeClock
-from tests.station import Station, station_in_thread
+from tests.station import Station, station_in_thread, tmon
 
 MINUTE_MS = 60_000
 AHEAD_MS = 10 * MINUTE_MS
@@ -120,6 +120,21 @@ def test_how_far_the_clock_is_off_is_written_down_all_the_same(tmp_path: Path) -
     assert station.count("sensors") == station.count("readings") == station.count("rejected") == 0
 
 
+def test_check_names_the_servers_clock_and_prune_doesnt_run(tmp_path: Path) -> None:
+    """Two nodes that only ever heard 503 tell enough."""
+    with station_in_thread(tmp_path) as station:
+        station.post(reading(-100 * 86_400_000), node="old")
+        for node in ("attic", "cellar"):
+            assert post(station, reading(7_230_000), 7_230_000, node).status_code == 503
+    done = tmon(tmp_path, "check", "--port", "0", "--datasette-port", "0")
+    assert "T20 critical: server: clock 2 h behind what 2 of 2 nodes say" in done.stdout
+    assert "T07" not in done.stdout
+    pruned = tmon(tmp_path, "prune", "--raw-older-than", "30d")
+    assert pruned.returncode == 1
+    assert "clock 2 h behind what 2 of 2 nodes say; put it right first" in pruned.stderr
+    assert station.count() == 1
+
+
 class NodeWithClient:
     """The real client, by a clock of the test's, against a real station."""
 
@@ -138,9 +153,8 @@ class NodeWithClient:
     def keep(self, *wall_ms: int) -> None:
         """Readings that it settled at these times, in this order."""
         with client.Spool(self.spool) as spool:
-            for at_ms in wall_ms:
-                instant = client.Instant(at_ms, at_ms, "boot", synchronised=True)
-                spool.add([client.Reading("door", 1.0, None, instant)])
+            instants = [client.Instant(at, at, "boot", synchronised=True) for at in wall_ms]
+            spool.add([client.Reading("door", 1.0, None, instant) for instant in instants])
 
     def send(self, *flags: str) -> int:
         return client.main(["--command", "load=echo 1", *flags], self._environ, self.clock)

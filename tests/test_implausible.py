@@ -1,10 +1,14 @@
 """What thermometers answer that measured nothing: refused, whoever sends it and however."""
 
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlite_utils import Database
 
 from ingest import nodes
 from ingest.reading import Batch, Node, Reading, Receipt
@@ -166,30 +170,75 @@ def test_85s_without_a_time_are_told_too(station: Station) -> None:
     assert codes(station.post({"value": 85, "age_s": 0.5})) == REFUSED
 
 
+def a_node(db: Database) -> Node:
+    known = nodes.find_or_make(db, f"node-{db.table('nodes').count}")
+    return Node(known.uid, known.name, known.name)
+
+
+def a_store(folder: Path) -> tuple[Store, Node, Database]:
+    db = open_database(folder / "tmon.db", create=True)
+    db.execute("pragma synchronous = off")  # the tests pull no plugs
+    return Store(db), a_node(db), db
+
+
+def a_batch(node: Node, *readings: tuple[int, float]) -> Batch:
+    """Of minutes after noon, and values in °C."""
+    return Batch(
+        node,
+        NOON_MS,
+        [
+            Reading(place, "probe", value, "°C", NOON_MS + minute * MINUTE_MS)
+            for place, (minute, value) in enumerate(readings)
+        ],
+    )
+
+
 def test_batches_of_one_commit_know_of_each_other(tmp_path: Path) -> None:
-    with open_database(tmp_path / "tmon.db", create=True) as db:
-        known = nodes.find_or_make(db, "basement")
-        node = Node(known.uid, known.name, known.name)
+    def told(receipt: Receipt) -> tuple[int, list[int]]:
+        return receipt.accepted, [one.index for one in receipt.rejected]
 
-        def batch(*readings: tuple[int, float]) -> Batch:
-            return Batch(
-                node,
-                NOON_MS,
-                [
-                    Reading(place, "probe", value, "°C", NOON_MS + minute * MINUTE_MS)
-                    for place, (minute, value) in enumerate(readings)
-                ],
-            )
-
-        def told(receipt: Receipt) -> tuple[int, list[int]]:
-            return receipt.accepted, [one.index for one in receipt.rejected]
-
-        store = Store(db)
-        receipts = store.commit([batch((2, 85.0), (40, 85.0)), batch((1, 20.0)), batch((3, 85.0))])
+    store, node, db = a_store(tmp_path)
+    with db:
+        groups = [((2, 85.0), (40, 85.0)), ((1, 20.0),), ((3, 85.0),)]
+        receipts = store.commit([a_batch(node, *group) for group in groups])
         assert [*map(told, receipts)] == [(1, [0]), (1, []), (0, [0])]
-        again = store.commit([batch((2, 85.0), (40, 85.0)), batch((1, 20.0)), batch((4, 85.0))])
+        again = store.commit([a_batch(node, *group) for group in groups])
         assert [*map(told, again)] == [(0, [0]), (0, []), (0, [0])]
         assert [receipt.duplicates for receipt in again] == [1, 1, 0]
+
+
+def plausible(minute: int, before: dict[int, float]) -> bool:
+    """Whether an 85 of that minute may be stored, as the rule says it."""
+    last = max((known for known in before if known <= minute), default=None)
+    return last is None or minute - last >= 15 or abs(before[last] - 85) <= 15
+
+
+MINUTES_AND_VALUES = st.lists(
+    st.tuples(st.integers(0, 60), st.sampled_from([20.0, 69.0, 70.0, 85.0, 100.0])), max_size=6
+)
+
+
+def test_the_rule_holds_whatever_comes_together(tmp_path: Path) -> None:
+    """Against a model: first all that is no 85, then each 85 by what is stored before it."""
+    store, _, db = a_store(tmp_path)
+    query = """select measured_ms, value from readings where sensor in
+        (select sensor from sensor_names where node_uid = ?)"""
+
+    @given(st.lists(MINUTES_AND_VALUES, max_size=5), st.booleans())
+    def holds(batches: list[list[tuple[int, float]]], one_commit: bool) -> None:
+        node = a_node(db)
+        stored: dict[int, float] = {}
+        for group in [[*chain.from_iterable(batches)]] if one_commit else batches:
+            for minute, value in sorted(group, key=lambda one: one[1] == 85):
+                if value != 85 or plausible(minute, stored):
+                    stored.setdefault(minute, value)
+        for commit in [batches] if one_commit else [[batch] for batch in batches]:
+            store.commit([a_batch(node, *batch) for batch in commit])
+        rows = db.execute(query, [node.uid]).fetchall()
+        assert {(at_ms - NOON_MS) // MINUTE_MS: value for at_ms, value in rows} == stored
+
+    with db:
+        holds()
 
 
 def test_the_owner_can_allow_85_for_a_sensor(station: Station) -> None:
