@@ -99,6 +99,9 @@ WATCH: dict[str, set[str]] = {
     "checks.limits": {"excursions", "findings", "station", "words"},
     "checks.asking": set(),
     "checks.answers": {"checks.asking", "checks.clocks", "findings"},
+    "checks.published": {
+        *("checks.answers", "checks.asking", "findings", "station", "words"),
+    },
     "checks.rejections": {"findings", "station", "words"},
     "checks.clocks": {"findings", "station", "words"},
     "checks.storage": {"findings", "words"},
@@ -109,7 +112,16 @@ WATCH: dict[str, set[str]] = {
     "check": {
         *("checks.answers", "checks.backups", "checks.channels", "checks.clocks"),
         *("checks.integrity", "checks.limits", "checks.rejections", "checks.silence"),
-        *("checks.storage", "chores", "findings", "incidents", "lines", "mutes", "station"),
+        *(
+            "checks.published",
+            "checks.storage",
+            "chores",
+            "findings",
+            "incidents",
+            "lines",
+            "mutes",
+            "station",
+        ),
     },
     "notify": {"check", "incidents", "ping", "shelf", "station", "telling"},
     "commands.check": {"check", "checks.answers", "findings", "notify", "station", "words"},
