@@ -116,7 +116,7 @@ def log_index(path: Path) -> LogIndex | None:
     Another process reads it: as soon as this one closed the file, the locks would be
     gone that its own connections hold on it.
     """
-    command = ["head", "-c", str(HEADER_BYTES), path]
+    command = ["head", "-c", str(HEADER_BYTES), str(path)]
     header = subprocess.run(command, capture_output=True, check=False).stdout  # noqa: S603
     if len(header) < HEADER_BYTES:
         return None
