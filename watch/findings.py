@@ -42,6 +42,10 @@ CATALOGUE = {
         "The log can't be written back", "End what holds the file: `lsof tmon.db`, or restart it."
     ),
     "T18": Kind("A published page is older than the file", "Restart Datasette."),
+    "T19": Kind("Readings from a clock ahead", "Put that clock right, then `tmon remove-ahead`."),
+    "T20": Kind("The server's clock is off", "Let the server ask a time server: `timedatectl`."),
+    "T21": Kind("Nothing is committed", "See what holds the disk up: `dmesg`; restart ingest."),
+    "T23": Kind("A factor of ten?", "See which unit is sent, or `tmon calibrate` it."),
 }
 SILENT = "T01"
 
