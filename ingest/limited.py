@@ -179,7 +179,7 @@ def may(action: int, first: str | None, second: str | None) -> bool:
     if action == names.SQLITE_FUNCTION:
         return second not in DENIED_FUNCTIONS
     if action == names.SQLITE_READ:
-        return first not in HIDDEN_TABLES
+        return (first or "").lower() not in HIDDEN_TABLES  # as the statement spells it
     if action == names.SQLITE_PRAGMA:
         return first in PRAGMAS or (first in PRAGMAS_WITHOUT_VALUE and second is None)
     if action == names.SQLITE_TRANSACTION:
