@@ -1,8 +1,10 @@
 """A station behind Debian's caddy, with deploy/Caddyfile as it is and caddy's own authority."""
 
+import http.client
 import json
 import os
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -75,6 +77,18 @@ class Front:
     def ask(self, method: str, path: str, **how: Any) -> requests.Response:
         how = {"timeout": 20, "verify": str(self.ca_file), **how}
         return requests.request(method, self.url + path, **how)
+
+    def raw(self, request: bytes) -> http.client.HTTPResponse:
+        """The answer to bytes as they are; ``HOST`` in them is this one."""
+        host, port = self.url.removeprefix("https://").split(":")
+        trusted = ssl.create_default_context(cafile=self.ca_file)
+        plain = socket.create_connection((host, int(port)), timeout=20)
+        with trusted.wrap_socket(plain, server_hostname=host) as sock:
+            sock.sendall(request.replace(b"HOST", f"{host}:{port}".encode()))
+            answer = http.client.HTTPResponse(sock)
+            answer.begin()
+            answer.read()
+        return answer
 
     def is_up(self) -> bool:
         try:
