@@ -76,7 +76,10 @@ class Exchange:
         return len(self._body)
 
     async def run(self, app: ASGIApp) -> None:
-        """Let the app answer; where it can't, the connection does."""
+        """Let the app answer, when the answers before are read; where it can't, we do."""
+        await self._line.drained()
+        if self._disconnected:
+            return
         try:
             await app(self.scope, self.receive, self.send)
         except Exception:

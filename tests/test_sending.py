@@ -57,6 +57,22 @@ def test_who_never_reads_is_cut_off(request_: bytes) -> None:
     assert cut_off(request_, lambda _: None)
 
 
+def test_the_next_request_is_not_begun_while_its_sender_does_not_read() -> None:
+    asked = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+        await large(scope, receive, send)
+
+    with running(app, HttpConnection) as url, connected(url, receive_bytes=16_384) as sock:
+        sock.sendall(get("/9000") + get("/1", "Connection: close"))
+        assert sock.recv(1_000)
+        time.sleep(0.3)
+        assert asked == ["/9000"]
+        assert to_the_end(sock)
+    assert asked == ["/9000", "/1"]
+
+
 def test_who_stops_reading_is_cut_off() -> None:
     assert cut_off(get("/9000"), lambda sock: sock.recv(50_000))
 
