@@ -144,6 +144,11 @@ class App:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
+    async def not_modified(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Sends a body where there can't be one."""
+        await send({"type": "http.response.start", "status": 304, "headers": []})
+        await send({"type": "http.response.body", "body": b"unseen"})
+
     async def _megabytes(self) -> AsyncIterator[bytes]:
         for _ in range(STREAMED):
             yield bytes(1 << 20)
@@ -255,6 +260,12 @@ def test_no_content_has_no_body_and_no_length(url: str) -> None:
     answer = told(url, get("/no/content") + CLOSE)
     assert [status for status, _ in Answers(answer).all()] == [204, 200]
     assert b"chunked" not in answer
+
+
+def test_not_modified_has_no_body_whatever_the_app_sends(url: str) -> None:
+    answer = told(url, get("/not/modified") + CLOSE)
+    assert [status for status, _ in Answers(answer).all()] == [304, 200]
+    assert b"unseen" not in answer
 
 
 @pytest.mark.parametrize("keep", ["", "Connection: keep-alive\r\n"])
@@ -610,6 +621,32 @@ def test_who_ends_between_requests_is_told_nothing(url: str, sent: bytes) -> Non
         assert len(Answers(to_the_end(sock)).all()) == sent.count(b"GET")
 
 
+class Counting(HttpConnection):
+    """The server's protocol that knows how many requests waited at most, and who is gone."""
+
+    most = lost = 0
+
+    def answered(self, exchange: Exchange) -> None:
+        Counting.most = max(Counting.most, len(self._exchanges))
+        super().answered(exchange)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        Counting.lost += 1
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_who_resets_the_connection_leaves_nothing_behind(name: str) -> None:
+    with running(App(), Counting) as url:
+        Counting.lost = 0
+        with connected(url) as sock:
+            sock.sendall(CUT[name])
+            time.sleep(0.02)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wait_for(lambda: Counting.lost == 1)
+        assert paths(answers(url, CLOSE)) == ["/last"]
+
+
 def test_there_is_one_refusal_however_much_is_wrong(url: str) -> None:
     assert [status for status, _ in answers(url, b"x" * 100_000)] == [400]
 
@@ -657,16 +694,6 @@ def test_a_request_that_waits_behind_a_slow_one_is_not_late() -> None:
         found = answers(url, get("/slow") + post("/a", bytes(900_000), "Connection: close"))
     assert found[0] == (200, b"slow")
     assert paths(found[1:]) == ["/a"]
-
-
-class Counting(HttpConnection):
-    """The server's protocol that knows how many requests waited at most."""
-
-    most = 0
-
-    def answered(self, exchange: Exchange) -> None:
-        Counting.most = max(Counting.most, len(self._exchanges))
-        super().answered(exchange)
 
 
 @pytest.mark.parametrize("version", [b"HTTP/1.1", b"RTSP/1.0\r\nConnection: keep-alive"])
