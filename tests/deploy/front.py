@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -117,6 +118,11 @@ class Fronted:
         port = ["--datasette-port", str(self._pages_port)]
         self._start("serve", "datasette", *port, *public)
         wait_for(lambda: answers(f"http://127.0.0.1:{self._pages_port}/"))
+
+    def metrics(self) -> str:
+        """What ingest itself tells Prometheus, now."""
+        time.sleep(1)  # it is at most a second old
+        return requests.get(f"http://127.0.0.1:{self._port}/metrics", timeout=20).text
 
     def start_ingest(self) -> None:
         self.ingest = self._start("serve", "ingest", "--port", str(self._port))

@@ -14,14 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import sync_playwright
 
+from ingest.http import HttpConnection
 from tests.deploy.front import CADDYFILE, Front, Fronted, caddy, free_port, fronted
 from tests.publish.browsing import ARGS, visit
-from tests.station import tmon, wait_for
+from tests.station import running, tmon, wait_for
 from tests.test_logs import SIGNATURE, TOKEN, escaped
+from tests.test_sending import large
 
 CLIENT = Path(__file__).parents[2] / "client" / "client.py"
 SECURITY = (
@@ -262,6 +265,30 @@ def test_malformed_chunks_are_400_so_that_nobody_sends_them_for_ever(
     assert answer.getheader("Retry-After") is None
 
 
+SMUGGLED = b"DELETE /readings HTTP/1.1\r\nHost: x\r\nX: "  # ingest alone would say 405
+TWO_ENDS = {
+    "length and chunks": b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks and length": b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n0\r\n\r\n",
+    "two lengths": b"Content-Length: 0\r\nContent-Length: %d\r\n\r\n",
+    "a blank before the colon": b"Content-Length : %d\r\n\r\n",
+    "a tab": b"Content-Length: %d\r\nTransfer-Encoding:\tchunked\r\n\r\n0\r\n\r\n",
+    "two codings": b"Content-Length: %d\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "an underscore": b"Content-Length: 0\r\nTransfer_Encoding: chunked\r\nX: %d\r\n\r\n",
+    "a folded length": b"Content-Length:\r\n %d\r\n\r\n",
+    "a bare newline": b"X: y\nContent-Length: %d\r\n\r\n",
+}
+
+
+def test_no_request_is_hidden_from_caddy_in_another(station: Fronted) -> None:
+    """What caddy takes for a body never reaches ingest as a request of its own."""
+    for name, headers in TWO_ENDS.items():
+        head = b"POST /ingest/readings HTTP/1.1\r\nHost: HOST\r\n" + headers % len(SMUGGLED)
+        assert station.front.raw(head + SMUGGLED).status >= 400, name
+        assert station.front.get("/ingest/healthz").json()["status"] == "ok"
+    assert 'tmon_http_requests_total{status="401"}' in station.metrics()
+    assert 'tmon_http_requests_total{status="405"}' not in station.metrics()
+
+
 def test_who_sends_slowly_is_let_go(station: Fronted) -> None:
     config = json.loads((station.folder / "caddy.json").read_text())
     for server in config["apps"]["http"]["servers"].values():
@@ -274,12 +301,15 @@ class Slow(BaseHTTPRequestHandler):
 
     now = most = 0
     lock = threading.Lock()
+    crowded = threading.Event()  # more than two ask: home waits for that, on a busy machine too
 
     def do_GET(self) -> None:
         with Slow.lock:
             Slow.now += 1
             Slow.most = max(Slow.most, Slow.now)
-        time.sleep(0.2)
+            if Slow.now > 2:
+                Slow.crowded.set()
+        Slow.crowded.wait(10 if self.path == "/" else 0.2)
         with Slow.lock:
             Slow.now -= 1
         self.send_response(200)
@@ -299,12 +329,28 @@ def test_questions_in_sql_are_asked_two_at_a_time_and_pages_do_not_wait(tmp_path
         with caddy(tmp_path, environ) as front, ThreadPoolExecutor(8) as pool:
             asked = list(pool.map(front.get, ["/tmon/-/query?sql=select+1"] * 8))
             assert {answer.status_code for answer in asked} == {200}
-            assert Slow.most == 2
+            assert Slow.most <= 2
             list(pool.map(front.get, ["/"] * 8))
-            assert Slow.most > 2
+            assert Slow.crowded.is_set()
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+def test_a_line_of_5_kb_a_second_is_not_cut_off_behind_caddy(tmp_path: Path) -> None:
+    """Caddy takes megabytes ahead, and then nothing for minutes."""
+    with running(large, HttpConnection) as url:
+        port = urlsplit(url).port
+        with caddy(tmp_path, {"TMON_DATASETTE": f"127.0.0.1:{port}"}) as front:
+            answer = front.get("/40000", stream=True)
+            size = 0
+            for _ in range(1_500):
+                size += len(answer.raw.read(500))
+                time.sleep(0.1)
+            size += sum(len(part) for part in answer.iter_content(2**16))
+    assert size == 40_000 * 1024
 
 
 def test_the_caddyfile_is_as_caddy_formats_it() -> None:
