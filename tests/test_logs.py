@@ -194,11 +194,15 @@ def test_ingest_logs_a_line_a_request_with_its_node(folder: Path) -> None:
         headers = {"Authorization": f"Bearer {sent}"}
         requests.post(f"{url}/readings", json=body, headers=headers, timeout=10)
     requests.get(f"{url}/nothing%0Ahere?token={SIGNATURE}&a=1", timeout=10)
+    for spelled in (TOKEN, escaped(TOKEN, 2)):
+        requests.post(f"{url}/readings/{spelled}", timeout=10)
     told = [one for one in told_by(process) if one["logger"] == "tmon.access"]
     assert [(one["method"], one["path"], one["status"], one.get("node")) for one in told] == [
         ("POST", "/readings", 201, "basement"),
         ("POST", "/readings", 401, None),
         ("GET", "/nothing%0Ahere?token=…&a=1", 404, None),
+        ("POST", "/readings/tmon_…", 404, None),
+        ("POST", "/readings/tmon_…", 404, None),
     ]
     assert all(one["ms"] >= 0 and one["bytes"] > 10 for one in told)
 
