@@ -90,7 +90,7 @@ class HttpConnection(SendingProtocol):
         if self._within_request:
             self._refuse(400, "incomplete", "the connection ended before the request did")
         elif self._exchanges and self._refusal is None:
-            self._exchanges[-1].keep_alive = False
+            self._exchanges[-1].sender_closed()
         return bool(self._exchanges) and self._awaits is not Awaits.CLOSE
 
     def shutdown(self) -> None:

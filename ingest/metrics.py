@@ -25,14 +25,20 @@ class Metrics(Collector):
     Args:
         db: the database file; its log is beside it.
         backlog: tells how many readings wait for their commit.
+        oldest_waiting_s: tells how long the oldest of them has waited.
         clock: tells seconds.
     """
 
     def __init__(
-        self, db: Path, backlog: Callable[[], int], clock: Callable[[], float] = monotonic
+        self,
+        db: Path,
+        backlog: Callable[[], int],
+        oldest_waiting_s: Callable[[], float],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._wal = db.with_name(f"{db.name}-wal")
         self._backlog = backlog
+        self._oldest_waiting_s = oldest_waiting_s
         self._clock = clock
         self._rendered = b""
         self._render_again_s = -math.inf  # on the clock
@@ -60,7 +66,7 @@ class Metrics(Collector):
 
     def committed(self, reply: Reply) -> None:
         """Count what the writer says of one transaction."""
-        for receipt in reply.results:
+        for _, receipt in reply.results:
             if isinstance(receipt, Failure):
                 continue
             self._readings["accepted"] += receipt.accepted
@@ -82,6 +88,11 @@ class Metrics(Collector):
         yield _counter("tmon_rejections", "Rejected readings by reason.", "code", self._reasons)
         yield GaugeMetricFamily(
             "tmon_backlog_readings", "Readings that wait for their commit.", self._backlog()
+        )
+        yield GaugeMetricFamily(
+            "tmon_oldest_waiting_seconds",
+            "How long the oldest of them has waited; over 10 nothing is committed.",
+            self._oldest_waiting_s(),
         )
         yield GaugeMetricFamily(
             "tmon_wal_bytes", "Size of SQLite's write-ahead log.", _size_bytes(self._wal)

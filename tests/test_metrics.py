@@ -54,7 +54,7 @@ def test_answers_are_counted_by_status_those_of_the_connection_too(station: Stat
 
 def test_it_is_rendered_once_a_second(tmp_path: Path) -> None:
     now_s = 0.0
-    metrics = Metrics(tmp_path / "tmon.db", lambda: 0, clock=lambda: now_s)
+    metrics = Metrics(tmp_path / "tmon.db", lambda: 0, lambda: 0.0, clock=lambda: now_s)
     first = metrics.render()
     metrics.answered(200)
     now_s = 0.999
