@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ingest.errors import ClockDiffers
 from ingest.limits import limited_body
 from ingest.metrics import Metrics
 from ingest.nodes import now_ms
@@ -50,14 +51,20 @@ async def post_readings(request: Request[State]) -> Json:
     state["check_room"]()  # before a body is read that there is no room for
     body = await limited_body(headers, request.receive)
     received_ms = now_ms()
-    batch = json_wire.parse(
-        body,
-        ndjson=_media_type(headers) in NDJSON,
-        node=node,
-        received_ms=received_ms,
-        clock_skew_s=_clock_skew_s(headers, received_ms),
-    )
+    clock_skew_s = _clock_skew_s(headers, received_ms)
     sender = scope["extensions"]["tmon.sender"]
+    try:
+        batch = json_wire.parse(
+            body,
+            ndjson=_media_type(headers) in NDJSON,
+            node=node,
+            received_ms=received_ms,
+            clock_skew_s=clock_skew_s,
+        )
+    except ClockDiffers:
+        # A batch of nothing is not written; the store notes the node's clock, as of each batch.
+        await state["store"](Batch(node, received_ms, (), (), clock_skew_s), lambda: sender.closed)
+        raise
     receipt = await state["store"](batch, lambda: sender.closed)
     return Json(receipt.as_json(), status_code=201)
 

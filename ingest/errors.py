@@ -93,6 +93,17 @@ class Locked(Unavailable):
     code = "locked"
 
 
+class ClockDiffers(ApiError):
+    """Readings ahead of our clock, but not of their sender's: one of the two is wrong.
+
+    Nothing was stored; the node should keep them until both agree.
+    """
+
+    status = 503
+    code = "clock_differs"
+    retry_after_s = 300
+
+
 class UnknownNode(TmonError):
     """No node has that name."""
 

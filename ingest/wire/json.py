@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from ingest.errors import Forbidden, InvalidBody, TooLarge
+from ingest.errors import ClockDiffers, Forbidden, InvalidBody, TooLarge
 from ingest.reading import (
+    AHEAD_MS,
     Batch,
     Node,
     Reading,
@@ -70,13 +71,14 @@ def parse(
         InvalidBody: it can't be parsed at all.
         TooLarge: more than 10,000 readings.
         Forbidden: it names another node.
+        ClockDiffers: readings are ahead of the server's clock, and the node's clock says the same.
 
     """
     if not body or body.isspace():
         raise InvalidBody('the body is empty; send a reading, like {"value": 21.5}')
     name, items = (None, _lines(body)) if ndjson else _document(body)
     _check_name(node, name)
-    readings, rejected = _checked(items, node, received_ms)
+    readings, rejected = _checked(items, node, received_ms, clock_skew_s)
     return Batch(node, received_ms, readings, rejected, clock_skew_s)
 
 
@@ -227,7 +229,7 @@ def _check_name(node: Node, name: str | None) -> None:
 
 
 def _checked(
-    items: Sequence[_Item], node: Node, received_ms: int
+    items: Sequence[_Item], node: Node, received_ms: int, clock_skew_s: float | None
 ) -> tuple[list[Reading], list[Rejection]]:
     readings: list[Reading] = []
     rejected: list[Rejection] = []
@@ -243,8 +245,25 @@ def _checked(
                 _check_only_one(reading.sensor, untimed)
             readings.append(reading)
         except Refusal as refusal:
+            if refusal.code == "implausible_time" and clock_skew_s is not None:
+                _check_clocks(item, received_ms, clock_skew_s)
             rejected.append(rejection(index, item, refusal))
     return readings, rejected
+
+
+def _check_clocks(wire: WireReading, received_ms: int, clock_skew_s: float) -> None:
+    """Whether a reading of the wrong time is also wrong by its sender's clock.
+
+    Raises:
+        ClockDiffers: it is ahead of our clock, but not of its sender's.
+    """
+    measured_ms = None if wire.age_s is not None else _measured_ms(wire, received_ms)
+    ahead_by_theirs_ms = received_ms + round(clock_skew_s * 1000) + AHEAD_MS
+    if measured_ms is not None and received_ms + AHEAD_MS < measured_ms <= ahead_by_theirs_ms:
+        raise ClockDiffers(
+            "readings are over 10 minutes ahead of the server's clock, but not of yours; "
+            "nothing was stored: keep them, and see which of the two is wrong"
+        )
 
 
 def _reading(index: int, wire: WireReading, received_ms: int) -> Reading:

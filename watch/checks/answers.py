@@ -7,7 +7,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ingest.settings import Settings
-from watch.checks.clocks import OFF_S, STILL_OFF_S, off
+from watch.checks.clocks import off
+from watch.clocks import OFF_S, STILL_OFF_S
 from watch.findings import Finding, Severity
 
 PAUSES_S = (0.0, 3.0, 5.0)  # before each try: a restart takes less
