@@ -69,7 +69,7 @@ class Overloaded(ApiError):
 
     status = 503
     code = "overloaded"
-    retry_after_s = 1
+    retry_after_s = 5
 
 
 class Unavailable(ApiError):

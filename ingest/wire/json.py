@@ -88,6 +88,20 @@ def _check_count(readings: int) -> None:
         raise TooLarge(f"{readings:,} readings in one request; send at most {READINGS_LIMIT:,}")
 
 
+# JSON can escape half of a surrogate pair. That is no Unicode: it can't be encoded, so it can't
+# be handed on. msgspec takes it; the way that looks at each item alone finds it.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF_A_PAIR = "a text in it holds half a surrogate pair, or it is nested too deeply"
+
+
+def _can_be_encoded(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
+
+
 class _Broken(Struct):
     """A reading that isn't even one in form."""
 
@@ -100,9 +114,12 @@ _Item = WireReading | _Broken
 
 def _document(body: bytes) -> tuple[str | None, Sequence[_Item]]:
     try:
-        return _well_formed(body)
+        body.decode()  # msgspec doesn't look into what it skips
+        if not _SURROGATE.search(body):
+            return _well_formed(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _item_by_item(body)
+        pass
+    return _item_by_item(body)
 
 
 def _well_formed(body: bytes) -> tuple[str | None, Sequence[_Item]]:
@@ -121,7 +138,10 @@ def _item_by_item(body: bytes) -> tuple[str | None, list[_Item]]:
     document = _loads(body)
     name = None
     if isinstance(document, dict) and "readings" in document:
-        name, document = document.get("node"), document["readings"]
+        name, readings = document.get("node"), document.pop("readings")
+        if not _can_be_encoded(document):
+            raise InvalidBody(f"{_HALF_A_PAIR}, beside `readings`")
+        document = readings
         if not isinstance(document, list) or not isinstance(name, str | None):
             raise InvalidBody('expected {"node": "name", "readings": [...]}')
     if not isinstance(document, list | dict):
@@ -133,7 +153,9 @@ def _item_by_item(body: bytes) -> tuple[str | None, list[_Item]]:
 
 def _loads(text: bytes) -> object:
     try:
-        return json.loads(text, parse_int=_int)
+        return json.loads(text.decode("utf-8-sig"), parse_int=_int)
+    except UnicodeDecodeError as error:
+        raise InvalidBody(f"the body is not JSON in UTF-8: {error}") from None
     except RecursionError:
         raise InvalidBody("the body is nested too deeply") from None
     except ValueError as error:
@@ -153,7 +175,8 @@ def _lines(body: bytes) -> list[_Item]:
 
 def _line(line: bytes) -> _Item:
     try:
-        return _one.decode(line)
+        if not _SURROGATE.search(line):
+            return _one.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
@@ -164,13 +187,12 @@ def _line(line: bytes) -> _Item:
 
 
 def _item(item: object) -> _Item:
+    if not _can_be_encoded(item):
+        return _Broken(item, Refusal("invalid_reading", _HALF_A_PAIR))
     try:
         return msgspec.convert(item, WireReading)
     except msgspec.ValidationError as error:
         return _Broken(item, _reason(str(error)))
-    except UnicodeEncodeError:
-        refusal = Refusal("invalid_reading", "a text in it holds half a surrogate pair")
-        return _Broken(item, refusal)
 
 
 _EXPECTED = {
