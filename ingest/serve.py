@@ -141,7 +141,8 @@ class Companion:
         self._stopped_by_us = False
         # It holds one end, and stops when the other is closed: even by kill -9.
         lifeline, self._ours = os.pipe()
-        command = [sys.executable, "-m", "ingest.cli", "serve", "datasette"]
+        # -P: or Python would first look in the folder we are started in, for a queue.py say.
+        command = [sys.executable, "-P", "-m", "ingest.cli", "serve", "datasette"]
         command += ["--fds", str(listening.fileno()), str(lifeline)]
         fds = (listening.fileno(), lifeline)
         self._process = subprocess.Popen(command, env=dict(environ), pass_fds=fds)  # noqa: S603
