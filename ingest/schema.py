@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # or pysqlite3
@@ -17,6 +18,15 @@ CACHED_STATEMENTS = 512  # the bulk inserts differ in length (see store.py)
 
 class RefusedDatabase(Exception):
     """The file can't be used as a tmon database; the message says why and what to do."""
+
+
+class SchemaObject(NamedTuple):
+    """A row of ``sqlite_master``; ``sql`` is None for the indexes that a table has of itself."""
+
+    type: str
+    name: str
+    table: str
+    sql: str | None
 
 
 def open_database(path: Path, *, create: bool = False) -> Database:
@@ -93,6 +103,37 @@ def _refuse_others(db: Database, path: Path) -> None:
         )
 
 
+def schema_objects(db: Database) -> list[SchemaObject]:
+    """The tables, indexes, views and triggers of a database."""
+    rows = db.execute("select type, name, tbl_name, sql from sqlite_master order by type, name")
+    return [SchemaObject(*row) for row in rows.fetchall()]
+
+
+@contextmanager
+def migrated_like(db: Database) -> Iterator[Database]:
+    """A new, empty database, in memory, after just those migrations that ``db`` has had."""
+    applied = {migration.name for migration in migrations.applied(db)}
+    with Database(memory=True) as fresh:
+        migrations.ensure_migrations_table(fresh)
+        for migration in migrations.pending(fresh):
+            if migration.name in applied:
+                migration.fn(fresh)
+        yield fresh
+
+
+def refuse_newer(db: Database, path: Path) -> None:
+    """Refuse what only a later tmon understands.
+
+    Raises:
+        RefusedDatabase: it had a migration that this tmon doesn't know.
+    """
+    newer = {migration.name for migration in migrations.applied(db)} - _known()
+    if newer:
+        raise RefusedDatabase(
+            f"{path}: made by a newer tmon (migration {min(newer)}); upgrade this one"
+        )
+
+
 @contextmanager
 def transaction(db: Database) -> Iterator[None]:
     """One transaction that holds the write lock from its first statement on."""
@@ -140,14 +181,9 @@ def _known() -> set[str]:
 
 
 def _migrate(db: Database, path: Path) -> None:
-    known = _known()
-    if known == {migration.name for migration in migrations.applied(db)}:
+    if _known() == {migration.name for migration in migrations.applied(db)}:
         return
     with transaction(db):
-        newer = {migration.name for migration in migrations.applied(db)} - known
-        if newer:
-            raise RefusedDatabase(
-                f"{path}: made by a newer tmon (migration {min(newer)}); upgrade this one"
-            )
+        refuse_newer(db, path)
         db.execute(f"pragma application_id = {APPLICATION_ID}")
         migrations.apply(db)

@@ -75,12 +75,9 @@ def test_neither_serve_nor_datasette_beside_it_execute_anything_of_it(folder: Pa
 
 def test_the_other_ways_to_a_token_execute_nothing_of_it(folder: Path) -> None:
     tokens = {
-        run(folder, *command).stdout
-        for command in (
-            [BIN / "tmon", "token", "get", "basement"],
-            [sys.executable, ROOT / "manage.py", "get_token", "basement"],
-            [BIN / "sqlite-utils", "token", "insert", "tmon.db", "basement"],
-        )
+        run(folder, BIN / "tmon", "token", "get", "basement").stdout,
+        run(folder, sys.executable, ROOT / "manage.py", "get_token", "basement").stdout,
+        run(folder, BIN / "sqlite-utils", "token", "insert", "tmon.db", "basement").stdout,
     }
     assert len(tokens) == 1
     assert executed(folder) == []

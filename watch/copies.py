@@ -91,7 +91,14 @@ def count(db: Database) -> Rows:
     """How many rows each table has."""
     tables = "select name from sqlite_master where type = 'table' order by name"
     names = [name for (name,) in db.execute(tables).fetchall()]
-    return {name: db.execute(f"select count(*) from [{name}]").fetchone()[0] for name in names}
+    return {
+        name: db.execute(f"select count(*) from {quoted(name)}").fetchone()[0] for name in names
+    }
+
+
+def quoted(name: str) -> str:
+    """A table's or an index's name within SQL, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def compact(path: Path, draft: Path) -> None:
@@ -99,7 +106,7 @@ def compact(path: Path, draft: Path) -> None:
 
     It is in no WAL mode, so that it can be opened where nothing can be written.
     """
-    with closing(_untouched(path)) as conn:
+    with closing(open_unchanging(path)) as conn:
         conn.execute("vacuum into ?", [str(draft)])
 
 
@@ -123,7 +130,7 @@ def check(path: Path, rows: Rows | None, advance: Advance) -> None:
         Unsound: it is damaged, has other rows, or isn't a tmon database.
     """
     try:
-        with closing(_untouched(path)) as conn:
+        with closing(open_unchanging(path)) as conn:
             conn.set_progress_handler(lambda: _go_on(advance), OPS_EACH)
             _check(Database(conn, execute_plugins=False), rows)
     except sqlite3.DatabaseError as error:
@@ -156,10 +163,16 @@ def _for_reading(path: Path) -> sqlite3.Connection:
     return conn
 
 
-def _untouched(path: Path) -> sqlite3.Connection:
-    """A file that is read as it is: without locks, and with no log made beside it."""
+def open_unchanging(path: Path) -> sqlite3.Connection:
+    """A file that is read as it is: without locks, and with no log made beside it.
+
+    Nor does it call what has side effects, whatever its schema says.
+    """
     where = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-    return sqlite3.connect(where, uri=True, isolation_level=None)
+    conn = sqlite3.connect(where, uri=True, isolation_level=None)
+    for setting in ("trusted_schema = off", "cell_size_check = on"):
+        conn.execute(f"pragma {setting}")
+    return conn
 
 
 def _pragma(db: Database, name: str) -> int | str:

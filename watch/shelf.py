@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -200,9 +200,12 @@ def need_room(folder: Path, size_bytes: int) -> None:
         raise Unfit(f"{folder}: {needed} are needed, and {left} are free; nothing was written")
 
 
-def write_secret(path: Path, secret: bytes) -> None:
-    """A new file that its owner alone can read, on the disk."""
+def write_secret(
+    path: Path, secret: bytes, give: Callable[[int], None] = lambda _descriptor: None
+) -> None:
+    """A new file that its owner alone can read, on the disk; ``give`` may change whose it is."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        give(file.fileno())
         file.write(secret)
         file.flush()
         os.fsync(file.fileno())
@@ -220,10 +223,12 @@ def read_small(path: Path, most_bytes: int) -> bytes | None:
         return None
     except OSError as error:
         raise Unfit(f"{path}: {error.strerror}; a file is expected, and no link") from error
-    with os.fdopen(opened, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(opened).st_mode):
-            raise Unfit(f"{path}: a file is expected")
-        content = file.read(most_bytes + 1)
+            raise Unfit(f"{path}: a file is expected, and no link")
+        content = os.read(opened, most_bytes + 1)
+    finally:
+        os.close(opened)
     if len(content) > most_bytes:
         raise Unfit(f"{path}: larger than {most_bytes:,} bytes")
     return content
