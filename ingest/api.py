@@ -57,11 +57,12 @@ async def post_readings(request: Request[State]) -> Json:
 
 
 async def get_healthz(request: Request[State]) -> Json:
-    """``GET /healthz``: that ingest answers, and what time it is (Unix ms)."""
-    return Json(
-        {"status": "ok", "time_ms": now_ms(), "backlog": request.state["backlog"]()},
-        headers={"Cache-Control": "no-store"},
-    )
+    """``GET /healthz``: that ingest answers, what time it is (Unix ms); of a token, whose it is."""
+    headers, state = dict(request.scope["headers"]), request.state
+    told = {"status": "ok", "time_ms": now_ms(), "backlog": state["backlog"]()}
+    if b"authorization" in headers:
+        told["token"] = state["door"].recognize(headers)
+    return Json(told, headers={"Cache-Control": "no-store"})
 
 
 async def get_metrics(request: Request[State]) -> Response:

@@ -53,13 +53,14 @@ ROOMS: dict[str, set[str]] = {
     "turns": {"schema"},
     "history": {"nodes", "reading", "schema", "store", "turns", "wire.csv"},
     "options": {"errors", "logs", "schema", "settings"},
-    "cli": {"history", "nodes", "options", "schema", "serve", "settings", "tokens"},
-    "sqlite_utils_plugin": {"options", "settings", "tokens"},
+    "running": {"settings", "tokens"},
+    "cli": {"history", "nodes", "options", "running", "schema", "serve", "settings", "tokens"},
+    "sqlite_utils_plugin": {"options", "running", "settings", "tokens"},
 }
 
 # What watch may import of ingest: across the process line the schema is the contract.
-# Units and names are pure; turns only wait.
-SHARED = {"errors", "names", "options", "schema", "settings", "turns", "units"}
+# Units and names are pure; turns only wait; running asks the other process by HTTP.
+SHARED = {"errors", "names", "options", "running", "schema", "settings", "turns", "units"}
 
 # What a module of watch may import of watch.
 WATCH: dict[str, set[str]] = {
@@ -105,11 +106,13 @@ WATCH: dict[str, set[str]] = {
     "checks.backups": {"findings", "station", "words"},
     "checks.integrity": {"chores", "findings", "station", "words"},
     "checks.channels": {"findings", "station", "words"},
+    "checks.secret": {"channels", "findings", "station"},
     "incidents": {"findings", "lines", "mutes", "station"},
     "check": {
         *("checks.answers", "checks.backups", "checks.channels", "checks.clocks"),
         *("checks.integrity", "checks.limits", "checks.rejections", "checks.silence"),
-        *("checks.storage", "chores", "findings", "incidents", "lines", "mutes", "station"),
+        *("checks.secret", "checks.storage", "chores", "findings", "incidents", "lines"),
+        *("mutes", "station"),
     },
     "notify": {"check", "incidents", "ping", "shelf", "station", "telling"},
     "commands.check": {"check", "checks.answers", "findings", "notify", "station", "words"},

@@ -20,6 +20,7 @@ from watch.checks import (
     integrity,
     limits,
     rejections,
+    secret,
     silence,
     storage,
 )
@@ -41,6 +42,7 @@ OF_STATION: tuple[tuple[tuple[str, ...], Callable[[Station], Iterator[Finding]]]
     (("T10",), backups.check),
     (("T11", "T12"), integrity.check),
     (("T15",), channels.check),
+    (("T22",), secret.check),
 )
 OF_MACHINE = ("T08", "T09", "T13", "T14")
 OF_ANSWERS = ("T04", "T05")

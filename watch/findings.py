@@ -38,6 +38,7 @@ CATALOGUE = {
     "T14": Kind("The secret can be read by others", "`chmod 600` it; rotate the tokens in doubt."),
     "T15": Kind("A message can't be delivered", "See that the addresses in TMON_NOTIFY work."),
     "T16": Kind("The database can't be used", "See whether the file is there, free and on a disk."),
+    "T22": Kind("New tokens are refused", "Give ingest and the commands the same settings."),
 }
 SILENT = "T01"
 
