@@ -86,6 +86,9 @@ def _make(
             digest = _draft(settings.db, snapshot, work, wanted, progress)
         name = shelf.free_name(now_ms)
         (work / "draft.db.sha256").write_text(f"{digest}  {name}\n", encoding="ascii")
+        if wanted.public:  # for Datasette's user too, whatever the umask
+            for part in ("draft.db", "draft.db.sha256"):
+                (work / part).chmod(0o644)
         copies.settle(work / "draft.db.sha256")
         if secret is not None:
             write_secret(work / "draft.db.secret", secret)

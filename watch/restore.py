@@ -76,7 +76,8 @@ def _restore(
             pass  # before a long look at the file
         need_room(work, file.stat().st_size)
         draft = work / "draft.db"
-        shutil.copyfile(file, draft)
+        with file.open("rb") as whole, draft.open("xb") as copy:  # x: over nothing that is there
+            shutil.copyfileobj(whole, copy)
         owners = _look(draft, file, progress)
         _resemble(settings.db, draft)
         _fold_log(settings.db)
