@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ingest.errors import TmonError
 from ingest.schema import RefusedDatabase, open_database, sqlite3
 from ingest.settings import Settings
-from watch import copies, vetting
+from watch import copies, vetting, words
 from watch.bounded import side_by_side
 from watch.shelf import Unfit, need_room, read_small, stamp, sync_folder, workshop, write_secret
 
@@ -140,7 +140,8 @@ def _look(draft: Path, file: Path, progress: Progress) -> list[str]:
     except (copies.Unsound, vetting.Untrusted) as error:
         raise copies.Unsound(f"{file}: {error}; nothing was restored") from error
     except sqlite3.DatabaseError as error:
-        raise copies.Unsound(f"{file}: it is damaged: {error}; nothing was restored") from error
+        why = words.plain(str(error))
+        raise copies.Unsound(f"{file}: it is damaged: {why}; nothing was restored") from error
     except RefusedDatabase as error:
         raise copies.Unsound(str(error).replace(str(draft), str(file))) from error
     copies.settle(draft)

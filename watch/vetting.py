@@ -24,10 +24,13 @@ from ingest.schema import (
     sqlite3,
 )
 from watch.copies import open_unchanging, quoted
+from watch.words import plain
 
 MOST_OBJECTS = 2_000  # tmon itself makes about 40
+MOST_SHOWN = 80  # characters of a name
 MOST_SQL_CHARACTERS = 1_000_000
 VIEW_S = 2.0  # a view of views doubles with each of them what preparing it takes
+UTF_8 = 1  # in a file's header
 COMPUTED = -2  # in place of a column's number, as `pragma index_xinfo` has it
 
 # How SQLite begins what it writes down, whatever was typed. A row that begins otherwise was
@@ -71,8 +74,7 @@ def vet(path: Path, shown: Path) -> list[str]:
     """
     try:
         with closing(open_unchanging(path)) as conn:
-            if conn.execute("pragma application_id").fetchone()[0] != APPLICATION_ID:
-                raise Untrusted("it is not a tmon database")
+            _refuse_header(path)
             db = Database(conn, execute_plugins=False)
             objects = schema_objects(db)
             _refuse_odd(objects)
@@ -82,7 +84,22 @@ def vet(path: Path, shown: Path) -> list[str]:
             _refuse_views(db, own)
     except MemoryError:
         raise Untrusted("its schema takes too much memory") from None
-    return [f"{one.type} {one.name}" for one in own]
+    return [f"{one.type} {_shown(one.name)}" for one in own]
+
+
+def _refuse_header(path: Path) -> None:
+    """What stands in the first bytes (sqlite.org/fileformat.html), and SQLite goes by."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    if not header.startswith(b"SQLite format 3\0"):
+        raise Untrusted("it is damaged: no SQLite database")
+    cache_pages, encoding, application = (
+        int.from_bytes(header[at : at + 4], "big") for at in (48, 56, 68)
+    )
+    if application != APPLICATION_ID:
+        raise Untrusted("it is not a tmon database")
+    if cache_pages or encoding != UTF_8:
+        raise Untrusted("its header is not as tmon has made it: a cache of its own, or not UTF-8")
 
 
 def _refuse_odd(objects: list[SchemaObject]) -> None:
@@ -93,11 +110,11 @@ def _refuse_odd(objects: list[SchemaObject]) -> None:
     for one in objects:
         if one.sql is None:
             if not (one.type == "index" and one.name.startswith("sqlite_autoindex_")):
-                raise Untrusted(f"its {one.type} {quoted(one.name)} has no definition")
+                raise Untrusted(f"its {one.type} {_shown(one.name)} has no definition")
         elif one.sql.startswith("CREATE VIRTUAL TABLE "):
-            raise Untrusted(f"it has a virtual table, {quoted(one.name)}, which runs code")
+            raise Untrusted(f"it has a virtual table, {_shown(one.name)}, which runs code")
         elif not one.sql.startswith(BEGINNINGS.get(one.type, ())):
-            raise Untrusted(f"its {one.type} {quoted(one.name)} was not made by SQLite")
+            raise Untrusted(f"its {one.type} {_shown(one.name)} was not made by SQLite")
 
 
 def _compare(db: Database, objects: list[SchemaObject]) -> list[SchemaObject]:
@@ -113,12 +130,12 @@ def _compare(db: Database, objects: list[SchemaObject]) -> list[SchemaObject]:
     modules = {*JSON_TABLES, *(name for (name,) in db.execute("pragma module_list").fetchall())}
     for one in own:
         if one.type == "trigger":
-            raise Untrusted(f"it has a trigger that is not tmon's, {quoted(one.name)}")
+            raise Untrusted(f"it has a trigger that is not tmon's, {_shown(one.name)}")
         name = one.name.lower()
         if name in modules or name.startswith("pragma_"):
-            raise Untrusted(f"its {one.type} {quoted(one.name)} has the name of a function")
+            raise Untrusted(f"its {one.type} {_shown(one.name)} has the name of a function")
         if name.startswith("sqlite_") and one.sql is not None and one.sql not in OF_SQLITE:
-            raise Untrusted(f"its {one.type} {quoted(one.name)} has a name of SQLite's own")
+            raise Untrusted(f"its {one.type} {_shown(one.name)} has a name of SQLite's own")
     return [one for one in own if not one.name.startswith("sqlite_")]
 
 
@@ -134,7 +151,7 @@ def _refuse_indexes(db: Database, fresh: Database) -> None:
             computes = is_partial or any(column == COMPUTED for _, column, *_ in columns)
             if name not in of_tmon and (is_unique or computes):
                 raise Untrusted(
-                    f"its index {quoted(name)} on {table} is not tmon's, and could refuse rows"
+                    f"its index {_shown(name)} on {table} is not tmon's, and could refuse rows"
                 )
 
 
@@ -153,9 +170,9 @@ def _refuse_views(db: Database, own: list[SchemaObject]) -> None:
             db.execute(f"explain select * from {quoted(one.name)}")
         except sqlite3.DatabaseError as error:
             if monotonic() > deadline_s:
-                raise Untrusted(f"its view {quoted(one.name)} takes too long") from None
+                raise Untrusted(f"its view {_shown(one.name)} takes too long") from None
             if "unsafe use" in str(error):
-                raise Untrusted(f"its view {quoted(one.name)} can't be used: {error}") from None
+                raise Untrusted(f"its view {_shown(one.name)} calls what no view may") from None
 
 
 def _until(deadline_s: float, *_what: object) -> int:
@@ -173,4 +190,9 @@ def _refuse_names(db: Database) -> None:
     ):
         for (name,) in db.execute(query):
             if not can_be(name):
-                raise Untrusted(f"no {what} can be called {name[:80]!r}")
+                raise Untrusted(f"no {what} can be called {name[:MOST_SHOWN]!r}")
+
+
+def _shown(name: str) -> str:
+    """A name on one line, and without what would move a terminal's cursor."""
+    return plain(name[:MOST_SHOWN])

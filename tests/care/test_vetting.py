@@ -123,6 +123,10 @@ ACTS = {
     "what a node calls a sensor": """
         insert into sensor_names select uid, 'x y' || char(10), 1 from nodes
     """,
+    "a cache of its own": "pragma default_cache_size = 1000000000",
+    "name that moves the cursor": """
+        create trigger "a\x1b[2J\n" after insert on readings begin select 1; end
+    """,
     "application id": "pragma application_id = 7",
     "migrations in no table": "drop table _sqlite_migrations",
     "migrations by a view": """
@@ -140,6 +144,7 @@ def test_what_could_act_by_itself_is_refused(file: Path, what: str) -> None:
     with pytest.raises((Untrusted, sqlite3.DatabaseError)) as refused:
         vet(file, file)
     assert "\n" not in str(refused.value)
+    assert "\x1b" not in str(refused.value)
     assert monotonic() - began_s < 10
     assert file.read_bytes() == content
     assert listed(file.parent) == ["tmon.db", "tmon.db.secret"]
@@ -179,6 +184,16 @@ def test_backups_of_earlier_versions_are_taken(tmp_path: Path, number: int) -> N
     assert vet(file, file) == ["table notes"]
 
 
+def test_another_encoding_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "utf16.db"
+    with Database(str(file)) as db:
+        db.execute("pragma encoding = 'UTF-16'")
+        migrations.apply(db)
+        db.execute(f"pragma application_id = {APPLICATION_ID}")
+    with pytest.raises(Untrusted, match="UTF-8"):
+        vet(file, file)
+
+
 def test_restore_says_in_one_line_what_it_refuses(tmp_path: Path, file: Path) -> None:
     run(file, ACTS["trigger"])
     new = tmp_path / "new"
@@ -186,7 +201,7 @@ def test_restore_says_in_one_line_what_it_refuses(tmp_path: Path, file: Path) ->
     ran = tmon(new, "restore", str(file))
     assert ran.returncode == 1
     assert one_line(ran.stderr) == (
-        f'Error: {file}: it has a trigger that is not tmon\'s, "t"; nothing was restored'
+        f"Error: {file}: it has a trigger that is not tmon's, t; nothing was restored"
     )
     assert listed(new) == []
 
@@ -263,7 +278,7 @@ def test_backup_says_what_restore_will_refuse(tmp_path: Path, file: Path) -> Non
     run(file, ACTS["trigger on a table of its own"])
     made = tmon(tmp_path, "backup", "kept")
     assert made.returncode == 0
-    assert 'has a trigger that is not tmon\'s, "t"' in made.stderr
+    assert "has a trigger that is not tmon's, t" in made.stderr
     assert (
         subprocess.run(["test", "-s", tmp_path / made.stdout.strip()], check=False).returncode == 0
     )
