@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +42,8 @@ def open_database(path: Path, *, create: bool = False) -> Database:
     """
     if not create and not path.exists():
         raise RefusedDatabase(f"{path}: no such database; `tmon serve` makes one, or set TMON_DB")
+    if not path.exists():
+        _make_for_folders_owner(path)
     try:
         db = Database(_connect(path), execute_plugins=False)
         _prepare(db, path)
@@ -143,6 +145,25 @@ def transaction(db: Database) -> Iterator[None]:
         db.execute("commit")
     finally:
         db.rollback()
+
+
+def give_to_folders_owner(descriptor: int, path: Path) -> None:
+    """As root, let a new file belong to whom its folder belongs, who has to write it later.
+
+    SQLite itself gives the log that root makes to whom the database belongs.
+    """
+    if os.geteuid() == 0:
+        folder = path.absolute().parent.stat()
+        with suppress(PermissionError):  # a disk of the network that lets nobody give files away
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+
+
+def _make_for_folders_owner(path: Path) -> None:
+    """Make an empty file, unless another process is first or SQLite is to say what is wrong."""
+    with suppress(OSError):
+        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        give_to_folders_owner(made, path)
+        os.close(made)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

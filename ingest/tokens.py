@@ -20,7 +20,7 @@ from ingest import nodes
 from ingest.errors import CannotServe, Revoked, Unauthorized
 from ingest.nodes import KnownNode
 from ingest.reading import Node
-from ingest.schema import open_database
+from ingest.schema import give_to_folders_owner, open_database
 from ingest.settings import Settings
 
 PREFIX = "tmon_"
@@ -56,6 +56,7 @@ def _make_secret(path: Path, sync: Callable[[int], object] = os.fsync) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
+            give_to_folders_owner(descriptor, path)
             file.write(secrets.token_hex(32) + "\n")
             file.flush()
             sync(file.fileno())
