@@ -1,7 +1,7 @@
 """The database opened: made where there is none, and brought up to the present schema."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -99,7 +99,7 @@ def _open_unchanging(path: Path) -> Database:
 def _refuse_others(db: Database, path: Path) -> None:
     if _pragma(db, "application_id") != APPLICATION_ID:
         raise RefusedDatabase(f"{path}: not a tmon database; set TMON_DB to another file")
-    if _known() != {migration.name for migration in migrations.applied(db)}:
+    if _known() != applied_migrations(db):
         raise RefusedDatabase(
             f"{path}: made by another version of tmon; `tmon serve` brings an older one up to date"
         )
@@ -111,14 +111,18 @@ def schema_objects(db: Database) -> list[SchemaObject]:
     return [SchemaObject(*row) for row in rows.fetchall()]
 
 
+def applied_migrations(db: Database) -> set[str]:
+    """The names of the migrations that a database has had."""
+    return {migration.name for migration in migrations.applied(db)}
+
+
 @contextmanager
-def migrated_like(db: Database) -> Iterator[Database]:
-    """A new, empty database, in memory, after just those migrations that ``db`` has had."""
-    applied = {migration.name for migration in migrations.applied(db)}
+def migrated_by(names: Collection[str]) -> Iterator[Database]:
+    """A new, empty database, in memory, after just these migrations."""
     with Database(memory=True) as fresh:
         migrations.ensure_migrations_table(fresh)
         for migration in migrations.pending(fresh):
-            if migration.name in applied:
+            if migration.name in names:
                 migration.fn(fresh)
         yield fresh
 
@@ -129,7 +133,7 @@ def refuse_newer(db: Database, path: Path) -> None:
     Raises:
         RefusedDatabase: it had a migration that this tmon doesn't know.
     """
-    newer = {migration.name for migration in migrations.applied(db)} - _known()
+    newer = applied_migrations(db) - _known()
     if newer:
         raise RefusedDatabase(
             f"{path}: made by a newer tmon (migration {min(newer)}); upgrade this one"
@@ -202,7 +206,7 @@ def _known() -> set[str]:
 
 
 def _migrate(db: Database, path: Path) -> None:
-    if _known() == {migration.name for migration in migrations.applied(db)}:
+    if _known() == applied_migrations(db):
         return
     with transaction(db):
         refuse_newer(db, path)

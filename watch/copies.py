@@ -15,6 +15,9 @@ PAGES_EACH = 4_096  # 16 MB between two signs of progress
 OPS_EACH = 1_000_000  # SQLite's steps between two signs of progress while it checks
 OPS_A_ROW = 30  # that a check takes of them, as counted on `readings` with its index
 
+# SQLite's message may quote what is damaged, and Python takes it for UTF-8.
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+
 Rows = Mapping[str, int]  # how many each table has
 Advance = Callable[[int], object]  # told how much further it is, in parts of `length`
 
@@ -83,7 +86,7 @@ def snapshot(path: Path) -> Iterator[Snapshot]:
             if _pragma(db, "application_id") != APPLICATION_ID:
                 raise RefusedDatabase(f"{path}: not a tmon database; set TMON_DB to another file")
             yield Snapshot(db)
-    except sqlite3.DatabaseError as error:
+    except UNREADABLE as error:
         raise Uncopied(f"{path} can't be copied: {error}; nothing was kept") from error
 
 
@@ -133,7 +136,7 @@ def check(path: Path, rows: Rows | None, advance: Advance) -> None:
         with closing(open_unchanging(path)) as conn:
             conn.set_progress_handler(lambda: _go_on(advance), OPS_EACH)
             _check(Database(conn, execute_plugins=False), rows)
-    except sqlite3.DatabaseError as error:
+    except UNREADABLE as error:
         raise Unsound(f"it is damaged: {error}") from error
 
 

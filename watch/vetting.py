@@ -18,7 +18,8 @@ from ingest.names import can_be_node, can_be_sensor
 from ingest.schema import (
     APPLICATION_ID,
     SchemaObject,
-    migrated_like,
+    applied_migrations,
+    migrated_by,
     refuse_newer,
     schema_objects,
     sqlite3,
@@ -78,12 +79,16 @@ def vet(path: Path, shown: Path) -> list[str]:
             db = Database(conn, execute_plugins=False)
             objects = schema_objects(db)
             _refuse_odd(objects)
+            _compare(db, objects, set())  # the table of migrations, which is read next
             refuse_newer(db, shown)
-            own = _compare(db, objects)
+            own = _compare(db, objects, applied_migrations(db))
+            _refuse_additions(db, own)
             _refuse_names(db)
             _refuse_views(db, own)
     except MemoryError:
         raise Untrusted("its schema takes too much memory") from None
+    except UnicodeDecodeError:  # of a text, or of SQLite's message that quotes one
+        raise Untrusted("it is damaged: its texts are not UTF-8") from None
     return [f"{one.type} {_shown(one.name)}" for one in own]
 
 
@@ -104,6 +109,10 @@ def _refuse_header(path: Path) -> None:
 
 def _refuse_odd(objects: list[SchemaObject]) -> None:
     """What no database of tmon's can have, whatever its owner has added."""
+    if not all(isinstance(text, str) for one in objects for text in one[:3]) or not all(
+        isinstance(one.sql, str | None) for one in objects
+    ):
+        raise Untrusted("its schema is not text")
     characters = sum(len(one.sql or "") for one in objects)
     if len(objects) > MOST_OBJECTS or characters > MOST_SQL_CHARACTERS:
         raise Untrusted(f"its schema is too large: {len(objects):,} objects")
@@ -117,16 +126,24 @@ def _refuse_odd(objects: list[SchemaObject]) -> None:
             raise Untrusted(f"its {one.type} {_shown(one.name)} was not made by SQLite")
 
 
-def _compare(db: Database, objects: list[SchemaObject]) -> list[SchemaObject]:
-    """The owner's own objects, once all of tmon's are known to be as they were made."""
-    with migrated_like(db) as fresh:
+def _compare(db: Database, objects: list[SchemaObject], names: set[str]) -> list[SchemaObject]:
+    """What isn't tmon's, once all that these migrations make is known to be as it was made."""
+    with migrated_by(names) as fresh:
         expected = schema_objects(fresh)
         _refuse_indexes(db, fresh)
     missing = [one for one in expected if one not in objects]
     if missing:
         what = f"{missing[0].type} {missing[0].name}"
         raise Untrusted(f"its {what} is missing, or is not as tmon has made it")
-    own = [one for one in objects if one not in expected]
+    return [one for one in objects if one not in expected and not _is_of_sqlite(one)]
+
+
+def _is_of_sqlite(one: SchemaObject) -> bool:
+    return one.sql in OF_SQLITE or one.sql is None
+
+
+def _refuse_additions(db: Database, own: list[SchemaObject]) -> None:
+    """Refuse of the owner's what acts by itself, or stands in the way of something else."""
     modules = {*JSON_TABLES, *(name for (name,) in db.execute("pragma module_list").fetchall())}
     for one in own:
         if one.type == "trigger":
@@ -134,9 +151,8 @@ def _compare(db: Database, objects: list[SchemaObject]) -> list[SchemaObject]:
         name = one.name.lower()
         if name in modules or name.startswith("pragma_"):
             raise Untrusted(f"its {one.type} {_shown(one.name)} has the name of a function")
-        if name.startswith("sqlite_") and one.sql is not None and one.sql not in OF_SQLITE:
+        if name.startswith("sqlite_"):
             raise Untrusted(f"its {one.type} {_shown(one.name)} has a name of SQLite's own")
-    return [one for one in own if not one.name.startswith("sqlite_")]
 
 
 def _refuse_indexes(db: Database, fresh: Database) -> None:

@@ -6,15 +6,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from time import monotonic
 
 import pytest
 from sqlite_utils import Database
 
 from ingest.migrations import migrations
-from ingest.schema import APPLICATION_ID, open_database, sqlite3
+from ingest.schema import APPLICATION_ID, RefusedDatabase, open_database, sqlite3
 from tests.care.keeping import listed, one_line, station
 from tests.station import tmon
+from watch.copies import Unsound, check
 from watch.vetting import Untrusted, vet
 
 ORDER = [migration.name for migration in migrations.pending(Database(memory=True))]
@@ -111,6 +113,10 @@ ACTS = {
         update sqlite_master set name = 'sqlite_own', tbl_name = 'sqlite_own',
             sql = 'CREATE TABLE sqlite_own (x)' where name = 't'
     """,
+    "schema that is no text": """
+        create table t (x); pragma writable_schema = on;
+        update sqlite_master set sql = cast(sql as blob) where name = 't'
+    """,
     "no definition": """
         create table t (x); pragma writable_schema = on;
         update sqlite_master set sql = null where name = 't'
@@ -182,6 +188,36 @@ def test_backups_of_earlier_versions_are_taken(tmp_path: Path, number: int) -> N
     assert vet(file, file) == ["table notes"]
     open_database(file).close()
     assert vet(file, file) == ["table notes"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_bytes_are_changed_it_is_a_refusal_or_well(tmp_path: Path, seed: int) -> None:
+    whole = station(tmp_path / "made", readings=10)
+    changed_at_random(tmp_path, whole.read_bytes(), seed, times=100)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_whatever_bytes_are_changed_many_times(tmp_path: Path) -> None:
+    whole = station(tmp_path / "made", readings=10)
+    changed_at_random(tmp_path, whole.read_bytes(), seed=3, times=5_000)
+
+
+def changed_at_random(tmp_path: Path, content: bytes, seed: int, times: int) -> None:
+    """Vet and check a file of which some bytes were changed, in the schema above all."""
+    random, file = Random(seed), tmp_path / "changed.db"
+    page_bytes = 4096
+    for _ in range(times):
+        changed = bytearray(content)
+        for _ in range(random.randint(1, 8)):
+            size = page_bytes if random.random() < 0.3 else len(changed)
+            changed[random.randrange(size)] = random.randrange(256)
+        file.write_bytes(changed)
+        try:
+            vet(file, file)
+            check(file, None, lambda _: None)
+        except (Untrusted, Unsound, RefusedDatabase, sqlite3.DatabaseError):
+            pass  # anything else would be a traceback
 
 
 def test_another_encoding_is_refused(tmp_path: Path) -> None:
