@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.care.keeping import listed, one_line, station
 from tests.care.test_backup import make
 from tests.station import tmon
 from watch.backup import Wanted
+from watch.shelf import Unfit, read_small
 
 STRANGER = 54_321  # nobody has that number
 VICTIM = b"what belongs to somebody else\n" * 100
@@ -85,25 +87,18 @@ def current_umask() -> int:
 def test_what_has_the_drafts_name_is_refused_and_left(
     tmp_path: Path, victim: Path, plant: Plant
 ) -> None:
-    kept = tmp_path / "kept"
-    station(tmp_path)
-    made = tmon(tmp_path, "backup", "kept").stdout.strip()
-    plant(kept / ".tmon-backup", victim)
-    plant(tmp_path / ".tmon-restore", victim)
+    path = station(tmp_path)
+    made = make(path, Wanted(tmp_path / "kept", False, 7))
+    (tmp_path / "public").mkdir()
+    for name in ("kept/.tmon-backup", "public/.tmon-backup", ".tmon-restore"):
+        plant(tmp_path / name, victim)
     before = listed(tmp_path)
-    for name, command in (
-        (".tmon-backup", ["backup", "kept"]),
-        (".tmon-backup", ["backup", "--publish", "kept2"]),
-        (".tmon-restore", ["restore", made, "--force"]),
-    ):
-        if command[-1] == "kept2":
-            (tmp_path / "kept2").mkdir()
-            plant(tmp_path / "kept2" / ".tmon-backup", victim)
-            before = listed(tmp_path)
-        ran = tmon(tmp_path, *command)
-        assert ran.returncode == 1
-        assert f"{name} is in the way" in one_line(ran.stderr)
-        assert listed(tmp_path) == before
+    for wanted in (Wanted(made.parent, False, 7), Wanted(tmp_path / "public", True, 7)):
+        with pytest.raises(Unfit, match=r"\.tmon-backup is in the way"):
+            make(path, wanted)
+    ran = tmon(tmp_path, "restore", str(made), "--force")
+    assert ".tmon-restore is in the way" in one_line(ran.stderr)
+    assert listed(tmp_path) == before
     assert is_untouched(victim)
 
 
@@ -111,26 +106,24 @@ def test_what_has_the_drafts_name_is_refused_and_left(
 def test_what_lies_among_the_drafts_is_removed_and_never_written_to(
     tmp_path: Path, victim: Path, plant: Plant
 ) -> None:
-    station(tmp_path)
+    path = station(tmp_path)
     names = ("draft.db", "draft.db-journal", "whole.db", "draft.db.sha256", "draft.db.secret")
-    for folder in (tmp_path / "kept" / ".tmon-backup", tmp_path / "public" / ".tmon-backup"):
-        folder.mkdir(parents=True)
+    for wanted in (Wanted(tmp_path / "kept", False, 7), Wanted(tmp_path / "public", True, 7)):
+        (wanted.folder / ".tmon-backup").mkdir(parents=True)
         for name in names:
-            plant(folder / name, victim)
-    for arguments in (["kept"], ["--publish", "public"]):
-        ran = tmon(tmp_path, "backup", *arguments)
-        assert ran.returncode == 0, ran.stderr
+            plant(wanted.folder / ".tmon-backup" / name, victim)
+        assert make(path, wanted).exists()
     assert is_untouched(victim)
     assert listed(victim.parent) == ["file"]
 
 
 @pytest.mark.parametrize("plant", [link_to_file, link_to_nothing, hard_link, pipe, folder])
 def test_what_has_the_locks_name_is_not_emptied(tmp_path: Path, victim: Path, plant: Plant) -> None:
-    station(tmp_path)
+    path = station(tmp_path)
     (tmp_path / "kept" / ".tmon-backup").mkdir(parents=True)
     plant(tmp_path / "kept" / ".tmon-backup" / "lock", victim)
-    ran = tmon(tmp_path, "backup", "kept")
-    assert "Traceback" not in ran.stderr
+    with suppress(Unfit):
+        make(path, Wanted(tmp_path / "kept", False, 7))
     assert is_untouched(victim)
     assert listed(victim.parent) == ["file"]
 
@@ -162,28 +155,31 @@ def test_what_has_a_copys_name_is_neither_written_nor_counted_nor_removed(
     assert is_untouched(victim)
 
 
-@pytest.mark.parametrize("plant", [link_to_file, link_to_folder, link_to_nothing, pipe, folder])
+@pytest.mark.parametrize("suffix", [".secret", ".sha256"])
 def test_restore_takes_no_secret_or_digest_by_a_link(
-    tmp_path: Path, victim: Path, plant: Plant
+    tmp_path: Path, victim: Path, suffix: str
 ) -> None:
     """Else root would give the station's user what root alone may read."""
-    station(tmp_path)
-    made = tmp_path / tmon(tmp_path, "backup", "kept").stdout.strip()
-    new = tmp_path / "new"
-    new.mkdir()
-    for suffix in (".secret", ".sha256"):
-        beside = made.with_name(f"{made.name}{suffix}")
-        content = beside.read_bytes()
-        beside.unlink()
-        plant(beside, victim)
-        ran = tmon(new, "restore", str(made))
-        assert ran.returncode == 1
-        assert f"{beside}: " in one_line(ran.stderr)
-        assert listed(new) == []
-        beside.rmdir() if beside.is_dir() and not beside.is_symlink() else beside.unlink()
-        beside.write_bytes(content)
-    assert tmon(new, "restore", str(made)).returncode == 0
-    assert is_untouched(victim)
+    path = station(tmp_path)
+    made = make(path, Wanted(tmp_path / "kept", False, 7))
+    beside = made.with_name(f"{made.name}{suffix}")
+    beside.unlink()
+    beside.symlink_to(victim)
+    (tmp_path / "new").mkdir()
+    ran = tmon(tmp_path / "new", "restore", str(made))
+    assert (ran.returncode, f"{beside}: " in one_line(ran.stderr)) == (1, True)
+    assert listed(tmp_path / "new") == []
+
+
+@pytest.mark.parametrize("plant", [link_to_file, link_to_folder, link_to_nothing, pipe, folder])
+def test_what_is_no_small_file_is_not_read(tmp_path: Path, victim: Path, plant: Plant) -> None:
+    plant(tmp_path / "planted", victim)
+    with pytest.raises(Unfit, match=r"planted: .*a file is expected, and no link"):
+        read_small(tmp_path / "planted", 10_000)
+    with pytest.raises(Unfit, match=r"file: larger than 100 bytes"):
+        read_small(victim, 100)
+    assert read_small(victim, len(VICTIM)) == VICTIM
+    assert read_small(tmp_path / "nothing", 100) is None
 
 
 @pytest.mark.parametrize("plant", [link_to_file, link_to_nothing, hard_link, pipe])
