@@ -41,6 +41,8 @@ def difference(
     url = local_url(settings.host, settings.port)
     if not url:
         return None
+    import http.client  # noqa: F401, PLC0415 - `tmon serve` spares it; loading it takes its time
+
     answers: SimpleQueue[object] = SimpleQueue()
     # In a thread: neither looking a name up nor an answer that trickles in ends by itself.
     asking = [url, Tokens(secret).make_probe(uid), patience_s, answers]
@@ -55,7 +57,7 @@ def difference(
 
 def _ask(url: str, probe: str, patience_s: float, answers: "SimpleQueue[object]") -> None:
     """Put what ingest says of the probe into ``answers``, or None."""
-    from http.client import HTTPConnection, HTTPException  # noqa: PLC0415 - `tmon serve` spares it
+    from http.client import HTTPConnection, HTTPException  # noqa: PLC0415
 
     said = None
     try:

