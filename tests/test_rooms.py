@@ -29,7 +29,9 @@ ROOMS: dict[str, set[str]] = {
     "metrics": {"frames"},
     "deadline": set(),
     "exchange": set(),
-    "http": {"deadline", "exchange", "limits"},
+    "request": {"limits"},
+    "sending": {"limits"},
+    "http": {"deadline", "exchange", "limits", "request", "sending"},
     "access": {"exchange", "http", "logs"},
     "wire.items": {"errors", "reading"},
     "wire.json": {"errors", "reading", "units", "wire.items"},
@@ -49,28 +51,31 @@ ROOMS: dict[str, set[str]] = {
         *("api", "errors", "frames", "handover", "metrics", "rate", "schema"),
         *("settings", "tokens"),
     },
-    "publish": {"errors"},
+    "limited": set(),
+    "publish": {"errors", "limited"},
     "signals": set(),
     "process": {"access", "app", "logs", "publish", "settings", "signals", "supervisor"},
     "serve": {"errors", "process", "schema", "settings", "signals", "tokens", "writer"},
     "turns": {"schema"},
     "history": {"nodes", "reading", "schema", "store", "turns", "wire.csv"},
     "options": {"errors", "logs", "schema", "settings"},
-    "cli": {"history", "nodes", "options", "schema", "serve", "settings", "tokens"},
-    "sqlite_utils_plugin": {"options", "settings", "tokens"},
+    "running": {"settings", "tokens"},
+    "cli": {"history", "nodes", "options", "running", "schema", "serve", "settings", "tokens"},
+    "sqlite_utils_plugin": {"options", "running", "settings", "tokens"},
 }
 
 # What watch may import of ingest: across the process line the schema is the contract.
-# Units and names are pure; turns only wait.
-SHARED = {"errors", "names", "options", "schema", "settings", "turns", "units"}
+# Units and names are pure; turns only wait; running asks the other process by HTTP.
+SHARED = {"errors", "names", "options", "running", "schema", "settings", "turns", "units"}
 
 # What a module of watch may import of watch.
 WATCH: dict[str, set[str]] = {
     "subjects": set(),
     "copies": set(),
     "shelf": set(),
-    "backup": {"copies", "shelf", "station"},
-    "restore": {"copies", "shelf"},
+    "backup": {"copies", "shelf", "station", "vetting"},
+    "vetting": {"copies", "words"},
+    "restore": {"bounded", "copies", "shelf", "vetting", "words"},
     "commands.params": {"subjects"},
     "bounded": set(),
     "messages": set(),
@@ -103,6 +108,7 @@ WATCH: dict[str, set[str]] = {
     "checks.limits": {"clocks", "excursions", "findings", "station", "words"},
     "checks.asking": set(),
     "checks.answers": {"checks.asking", "checks.clocks", "clocks", "findings"},
+    "checks.published": {"checks.answers", "checks.asking", "findings", "station", "words"},
     "checks.rejections": {"findings", "station", "words"},
     "checks.clocks": {"ahead", "clocks", "findings", "station", "words"},
     "checks.pressure": {"clocks", "findings", "station", "words"},
@@ -110,11 +116,12 @@ WATCH: dict[str, set[str]] = {
     "checks.backups": {"findings", "station", "words"},
     "checks.integrity": {"chores", "findings", "station", "words"},
     "checks.channels": {"findings", "station", "words"},
+    "checks.secret": {"channels", "findings", "station"},
     "incidents": {"findings", "lines", "mutes", "station"},
     "check": {
         *("checks.answers", "checks.backups", "checks.channels", "checks.clocks"),
-        *("checks.integrity", "checks.limits", "checks.pressure", "checks.rejections"),
-        *("checks.silence", "checks.storage"),
+        *("checks.integrity", "checks.limits", "checks.pressure", "checks.published"),
+        *("checks.rejections", "checks.secret", "checks.silence", "checks.storage"),
         *("chores", "findings", "incidents", "lines", "mutes", "station"),
     },
     "notify": {"check", "incidents", "ping", "shelf", "station", "telling"},
