@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from ingest.errors import ApiError, DiskFull, Locked, Overloaded, Unavailable
+from ingest.errors import ApiError, Damaged, DiskFull, Locked, Overloaded, Unavailable
 from ingest.frames import Failure, Reply, frame, replies_in
 from ingest.reading import Batch, Receipt
 
@@ -17,7 +17,7 @@ BACKLOG_READINGS = 100_000  # a few seconds' work, and 20 MB
 HANDOVER_BATCHES = 8  # the writer begins while the rest of a busy round is parsed
 
 _FAILURES: dict[str, type[ApiError]] = {
-    error.code: error for error in (Unavailable, Locked, DiskFull)
+    error.code: error for error in (Unavailable, Locked, DiskFull, Damaged)
 }
 
 log = logging.getLogger("tmon.handover")

@@ -13,9 +13,8 @@ from threading import Thread
 
 from ingest import signals, writer
 from ingest.errors import CannotServe
-from ingest.schema import open_database
 from ingest.settings import Settings
-from ingest.tokens import station_secret
+from ingest.tokens import open_station, station_secret
 
 STOP_S = 9.0  # then a process that still runs is killed
 
@@ -179,7 +178,7 @@ class Companion:
 
 def _prepare(settings: Settings) -> None:
     """Meet what would stop ingest at its start before an address is told."""
-    open_database(settings.db, create=True).close()
+    open_station(settings).close()
     station_secret(settings)
 
 

@@ -13,9 +13,18 @@ from time import monotonic
 
 from sqlite_utils import Database
 
-from ingest.errors import ApiError, DiskFull, Locked, Replaced, TmonError, Unavailable
+from ingest.errors import (
+    ApiError,
+    Damaged,
+    DiskFull,
+    Locked,
+    Replaced,
+    TmonError,
+    Unavailable,
+)
 from ingest.frames import Failure, Reply, batches_in, frame
 from ingest.reading import Batch, Receipt
+from ingest.rescue import rescue
 from ingest.schema import open_database, sqlite3
 from ingest.store import Store
 from ingest.wal import Wal
@@ -38,7 +47,7 @@ class Writer:
     """
 
     def __init__(self, db: Database, wal: Wal, line: socket.socket) -> None:
-        self._store = Store(db, on_foreign_change=self._note_others)
+        self._store = Store(db, wal.files, on_foreign_change=self._note_others)
         self._wal = wal
         self._line = line
         self._committed: SimpleQueue[Reply | None] = SimpleQueue()
@@ -46,20 +55,31 @@ class Writer:
         self._frames = batches_in()
         self._waiting: deque[Batch] = deque()
         self._trouble: str | None = None
+        self._damaged: Failure | None = None
+        self._replaced: Replaced | None = None  # seen while the disk was waited for
         self._others_wrote = False
         self._noticed_s = self._flushed_s = monotonic()
 
     def run(self) -> None:
-        """Until the other end of the line is closed."""
+        """Until the other end of the line is closed.
+
+        Raises:
+            Replaced: the database's files aren't in their place any more.
+        """
         self._answers.start()
-        while self._listen(0 if self._waiting else TICK_S):
-            self._commit_some()
-            self._now_and_then()
-        while self._waiting:
-            self._commit_some()
-        self._now_and_then(last=True)
+        try:
+            while self._listen(0 if self._waiting else TICK_S):
+                self._commit_some()
+                self._now_and_then()
+            while self._waiting:
+                self._commit_some()
+            self._now_and_then(last=True)
+        except Replaced as error:
+            self._replaced = error  # the other thread acknowledges nothing more
         self._committed.put(None)
         self._answers.join()
+        if self._replaced:
+            raise self._replaced
 
     def _listen(self, patience_s: float) -> bool:
         """Take in what comes; False at the end of the line."""
@@ -77,6 +97,8 @@ class Writer:
         group = self._next_group()
         if not group:
             return
+        if self._replaced:
+            raise self._replaced
         began_s = monotonic()
         results = self._commit(group)
         if self._trouble:
@@ -105,11 +127,15 @@ class Writer:
         try:
             while replies := self._all_committed():
                 self._wal.sync()
+                if self._replaced:
+                    return
                 for reply in replies:
                     reply.took_s = monotonic() - reply.began_s
                 self._line.sendall(b"".join(map(frame, replies)))
         except ConnectionError:
             pass  # nobody is there to be told
+        except Replaced as error:
+            self._replaced = error  # for the other thread
         except Exception as error:
             log.critical("readings can't be made durable: %r", error)
             os._exit(1)
@@ -130,9 +156,12 @@ class Writer:
 
     def _now_and_then(self, *, last: bool = False) -> None:
         now = monotonic()
+        if self._replaced:
+            raise self._replaced
         try:
-            if now - self._noticed_s > TICK_S:
+            if last or now - self._noticed_s > TICK_S:
                 self._noticed_s = now
+                self._store.check_files()
                 self._store.notice_others()
                 if self._others_wrote:
                     self._reply([])
@@ -140,9 +169,14 @@ class Writer:
                 self._flushed_s = now
                 self._store.flush_heard()
         except sqlite3.Error as error:
+            if _is_damage(error):
+                self._give_up(error)
+                return
             log.warning("when nodes were last heard is not written down yet: %s", error)
 
     def _commit(self, batches: Sequence[Batch]) -> list[Receipt | Failure]:
+        if self._damaged:
+            return [self._damaged] * len(batches)
         try:
             receipts = self._store.commit(batches)
         except Replaced:
@@ -164,14 +198,30 @@ class Writer:
         return [_failure(Unavailable, f"the batch could not be stored: {type(error).__name__}")]
 
     def _unavailable(self, error: sqlite3.DatabaseError) -> Failure:
+        if _is_damage(error):
+            return self._give_up(error)
         self._tell(str(error))
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # its primary code
+        code = _primary_code(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return _failure(Locked, "another program holds the database's write lock; try again")
         if code == sqlite3.SQLITE_FULL:
             told = "the server's disk is full; nothing was stored, keep the readings"
             return _failure(DiskFull, told)
         return _failure(Unavailable, "the database can't be written now; try again")
+
+    def _give_up(self, error: sqlite3.Error) -> Failure:
+        """Write nothing more to a damaged file, and say so; to start again would not mend it."""
+        if self._damaged:
+            return self._damaged
+        self._trouble = str(error)
+        told = "the server's database is damaged; nothing was stored, keep the readings"
+        self._damaged = _failure(Damaged, told)
+        log.critical(
+            "the database is damaged, so nothing is stored any more: %s. "
+            "Stop tmon, keep a copy of the file, and restore a backup: docs/backup.md",
+            error,
+        )
+        return self._damaged
 
     def _tell(self, trouble: str | None) -> None:
         """Log when trouble begins, changes or ends, not at each commit that it fails."""
@@ -189,8 +239,12 @@ def write_what_comes(line: socket.socket, path: Path) -> None:
     with line, open_database(path) as db:
         db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"pragma cache_size = -{CACHE_KIB}")
-        wal = Wal(db)
-        Writer(db, wal, line).run()
+        wal = Wal(db, path)
+        try:
+            Writer(db, wal, line).run()
+        except Replaced as error:
+            log.critical("readings can't be stored any more: %s", rescue(wal.files, error))
+            os._exit(1)  # to close the connection would be to write to files that aren't ours
         wal.close()
 
 
@@ -225,6 +279,15 @@ def _keep_nothing_but(line_fd: int) -> None:
 
 def _failure(kind: type[ApiError], error: str) -> Failure:
     return Failure(kind.code, error)
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return _primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _is_lasting(error: sqlite3.DatabaseError) -> bool:

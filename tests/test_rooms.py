@@ -17,7 +17,8 @@ ROOMS: dict[str, set[str]] = {
     "migrations.watching": {"migrations.registry"},
     "migrations.telling": {"migrations.registry"},
     "migrations.clean": {"migrations.registry"},
-    "schema": {"migrations"},
+    "identity": set(),
+    "schema": {"identity", "migrations"},
     "settings": set(),
     "logs": set(),
     "supervisor": set(),
@@ -34,22 +35,33 @@ ROOMS: dict[str, set[str]] = {
     "wire.times": {"reading"},
     "wire.csv": {"errors", "reading", "units", "wire.times"},
     "nodes": {"errors", "reading", "schema"},
-    "tokens": {"errors", "reading", "schema", "settings", "nodes"},
+    "tokens": {"errors", "identity", "nodes", "reading", "schema", "settings"},
     "sensors": {"reading", "units"},
-    "store": {"errors", "reading", "schema", "sensors", "units"},
-    "wal": set(),
+    "open_files": {"errors", "identity"},
+    "rescue": {"errors", "identity", "open_files"},
+    "store": {"open_files", "reading", "schema", "sensors", "units"},
+    "wal": {"open_files"},
     "frames": {"reading"},
-    "writer": {"errors", "frames", "reading", "schema", "store", "wal"},
+    "writer": {"errors", "frames", "reading", "rescue", "schema", "store", "wal"},
     "handover": {"errors", "frames", "reading"},
     "api": {"errors", "reading", "metrics", "nodes", "rate", "limits", "tokens", "wire.json"},
     "app": {
         *("api", "errors", "frames", "handover", "metrics", "rate", "schema"),
         *("settings", "tokens"),
     },
-    "publish": {"errors"},
+    "publish": {"errors", "schema"},
     "signals": set(),
-    "process": {"access", "app", "logs", "publish", "settings", "signals", "supervisor"},
-    "serve": {"errors", "process", "schema", "settings", "signals", "tokens", "writer"},
+    "process": {
+        "access",
+        "app",
+        "identity",
+        "logs",
+        "publish",
+        "settings",
+        "signals",
+        "supervisor",
+    },
+    "serve": {"errors", "process", "settings", "signals", "tokens", "writer"},
     "turns": {"schema"},
     "history": {"nodes", "reading", "schema", "store", "turns", "wire.csv"},
     "options": {"errors", "logs", "schema", "settings"},
@@ -59,7 +71,7 @@ ROOMS: dict[str, set[str]] = {
 
 # What watch may import of ingest: across the process line the schema is the contract.
 # Units and names are pure; turns only wait.
-SHARED = {"errors", "names", "options", "schema", "settings", "turns", "units"}
+SHARED = {"errors", "identity", "names", "options", "schema", "settings", "turns", "units"}
 
 # What a module of watch may import of watch.
 WATCH: dict[str, set[str]] = {
