@@ -1,11 +1,11 @@
 """Which write-ahead log belongs to which database file.
 
 SQLite applies whatever lies at ``<db>-wal`` to whatever lies at ``<db>``. If one of the two
-was exchanged for another, that damages the database. So the writing process notes which two
-belong together, and whoever opens the database compares.
+was exchanged for another, that damages the database. So the writing process notes at the log,
+as an extended attribute, which database it is of; whoever opens the database compares.
 
-A database file is known by its inode, and by its mark: a random ``user_version``, of which
-each copy that `tmon backup` makes gets its own.
+A database file is known by its inode, and by its mark: a random ``user_version``. Each copy
+that `tmon backup` makes gets a mark of its own.
 """
 
 import fcntl
@@ -13,7 +13,7 @@ import os
 import secrets
 import struct
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -26,6 +26,7 @@ LOG_MAGIC = (0x377F0682, 0x377F0683)
 FRAME_HEADER_BYTES = 24  # in front of each page; the page's number comes first
 MARK_OFFSET = 60  # of `user_version` in page 1
 
+NOTE_ATTRIBUTE = "user.tmon.database"
 RESETS = 1 << 26  # salt 1 grows by one each time the log begins anew; a new log's is random
 
 
@@ -41,7 +42,10 @@ class LogId(Struct, frozen=True):
 
 
 class Note(Struct, frozen=True):
-    """A database file and its log, as the writing process had them open."""
+    """A database file and its log, as the writing process had them open.
+
+    A copy of the log may have a copy of its note, so that names the log too.
+    """
 
     database_inode: int
     mark: int
@@ -64,11 +68,6 @@ def index_of(database: Path) -> Path:
     return beside(database, "-shm")
 
 
-def note_of(database: Path) -> Path:
-    """The file that says which log belongs to the database."""
-    return beside(database, ".identity")
-
-
 def new_mark() -> int:
     """A mark that no other file has."""
     return 1 + secrets.randbelow((1 << 31) - 1)
@@ -87,16 +86,19 @@ def mark_of(database: Path) -> int:
         return int(conn.execute("pragma user_version").fetchone()[0])
 
 
-def write_note(database: Path, note: Note) -> None:
-    """Note what belongs together.
+def write_note(log: int, note: Note) -> None:
+    """Note at an open log which database it is of.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file system can't do that.
     """
-    with note_of(database).open("wb") as file:
-        file.write(msgspec.json.encode(note) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    os.setxattr(log, NOTE_ATTRIBUTE, msgspec.json.encode(note))
+
+
+def forget_database(log: int) -> None:
+    """Remove the note from an open log: it goes with a copy of its database now."""
+    with suppress(OSError):  # there may be none
+        os.removexattr(log, NOTE_ATTRIBUTE)
 
 
 def has_foreign_log(database: Path) -> bool:
@@ -182,14 +184,22 @@ def log_header(log: int) -> bytes:
     return header if is_whole else b""
 
 
+def has_frame_before(log: int, end: int) -> bool:
+    """Whether an open log that once was so long has a page there still; a hole has none."""
+    start = end - _frame_bytes(log)
+    return start < 0 or os.pread(log, 4, start) not in (b"", b"\0\0\0\0")
+
+
 def marks_in(log: int) -> Iterator[int]:
     """The marks of page 1 in an open log, such as an owner's own ``pragma user_version``."""
-    page_bytes = LOG_HEADER.unpack(log_header(log))[2]
-    frame_bytes = FRAME_HEADER_BYTES + page_bytes
-    for start in range(LOG_HEADER.size, os.fstat(log).st_size, frame_bytes):
+    for start in range(LOG_HEADER.size, os.fstat(log).st_size, _frame_bytes(log)):
         if os.pread(log, 4, start) == b"\0\0\0\1":
             mark = os.pread(log, 4, start + FRAME_HEADER_BYTES + MARK_OFFSET)
             yield int.from_bytes(mark, "big", signed=True)
+
+
+def _frame_bytes(log: int) -> int:
+    return FRAME_HEADER_BYTES + int(LOG_HEADER.unpack(log_header(log))[2])
 
 
 @contextmanager
@@ -211,7 +221,7 @@ def _is_foreign(database: Path, log: int) -> bool:
         return False
     if not database.exists() or not database.stat().st_size:
         return True
-    note = _read_note(database)
+    note = _read_note(log)
     if note is None or not found.is_later(note.log):
         return False
     if database.stat().st_ino != note.database_inode:
@@ -223,8 +233,8 @@ def _is_foreign(database: Path, log: int) -> bool:
     return mark != note.mark and mark not in marks_in(log)
 
 
-def _read_note(database: Path) -> Note | None:
+def _read_note(log: int) -> Note | None:
     try:
-        return msgspec.json.decode(note_of(database).read_bytes(), type=Note)
-    except (FileNotFoundError, msgspec.DecodeError):
+        return msgspec.json.decode(os.getxattr(log, NOTE_ATTRIBUTE), type=Note)
+    except (OSError, msgspec.DecodeError):
         return None

@@ -1,5 +1,6 @@
 """The files of an open database, watched for as long as somebody writes to them."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from sqlite_utils import Database
 
 from ingest import identity
 from ingest.errors import LogCut, LogReplaced, Overwritten, Replaced
+
+_log = logging.getLogger("tmon.files")
 
 
 class OpenFiles:
@@ -29,14 +32,17 @@ class OpenFiles:
         self._index_path = identity.index_of(self.path)
         self.database = os.open(self.path, os.O_PATH | os.O_CLOEXEC)  # it takes part in no lock
         self.log = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
-        status = os.fstat(self.database)
-        self._database_id = status.st_dev, status.st_ino
-        self._log_id = identity.file_id(self._log_path)
+        self._database_id, self._log_id = (
+            (status.st_dev, status.st_ino) for status in map(os.fstat, (self.database, self.log))
+        )
         self._index_id = identity.file_id(self._index_path)
         self._changed_ns = 0
         self._mark = identity.mark_of(self.path)
         self._noted = False
-        self._log_header, self._log_bytes = b"", 0
+        self._log_header, self._log_bytes = (
+            identity.log_header(self.log),
+            os.fstat(self.log).st_size,
+        )
 
     def check(self) -> None:
         """See that the files at their paths are the open ones; before each commit.
@@ -81,11 +87,16 @@ class OpenFiles:
         header = identity.log_header(self.log)
         if not status.st_nlink:
             raise LogReplaced(f"{self._log_path} was removed while it was written to")
-        if status.st_size and (
-            not header or (header == self._log_header and status.st_size < self._log_bytes)
+        is_same = header == self._log_header
+        if status.st_size and not (
+            header and (not is_same or identity.has_frame_before(self.log, self._log_bytes))
         ):
             raise LogCut(f"{self._log_path} was cut short while it was written to")
         self._log_header, self._log_bytes = header, status.st_size
+
+    def database_is_in_place(self) -> bool:
+        """Whether the database's path still leads to the open file."""
+        return identity.is_at(self._name, os.fstat(self.database))
 
     def log_is_at(self, path: Path) -> bool:
         """Whether a path leads to the log that is open here."""
@@ -111,15 +122,15 @@ class OpenFiles:
         self._noted = False
 
     def _note(self) -> bool:
-        """Note that the two belong together; False while that can't be."""
+        """Note at the log which database it is of; False while it is empty."""
         log = identity.log_id(self.log)
         if log is None:
             return False
         try:
             note = identity.Note(self._database_id[1], self._mark, log)
-            identity.write_note(self.path, note)
-        except OSError:
-            return False  # without a note the log is trusted; the disk may be full
+            identity.write_note(self.log, note)
+        except OSError as error:
+            _log.info("the log is trusted at a next start, as it can't be marked: %s", error)
         return True
 
 

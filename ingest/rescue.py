@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ingest import identity
-from ingest.errors import LogCut, LogReplaced, Overwritten, Replaced
+from ingest.errors import LogCut, Overwritten, Replaced
 from ingest.open_files import OpenFiles
 
 
@@ -21,13 +21,12 @@ def rescue(files: OpenFiles, error: Replaced) -> str:
     """
     at = f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}"
     try:
-        match error:
-            case LogReplaced():
-                done = _put_log_back(files, at)
-            case LogCut() | Overwritten():
-                done = _give_up(files, at)
-            case _:
-                done = _keep_database(files, at)
+        if isinstance(error, LogCut | Overwritten):
+            done = _give_up(files, at)
+        elif files.database_is_in_place():
+            done = _put_log_back(files, at)
+        else:
+            done = _keep_database(files, at)
     except OSError as failure:
         done = f"what was acknowledged can't be saved: {failure}"
     return f"{error}; {done} (docs/backup.md)"
@@ -67,6 +66,7 @@ def _keep_database(files: OpenFiles, at: str) -> str:
     if files.log_is_at(log) and log != beside:
         beside.hardlink_to(log)  # which never overwrites a log
         log.unlink()
+        identity.forget_database(files.log)
         identity.index_of(files.path).unlink(missing_ok=True)
     elif not files.log_is_at(beside):
         _copy(files.log, beside)

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hmac import compare_digest
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from sqlite_utils import Database
 
 from ingest import nodes
 from ingest.errors import CannotServe, Revoked, Unauthorized
-from ingest.identity import beside, has_foreign_log, log_of, note_of
+from ingest.identity import beside, log_of
 from ingest.nodes import KnownNode
 from ingest.reading import Node
 from ingest.schema import open_database, open_for_reading
@@ -51,7 +51,7 @@ def station_secret(settings: Settings, *, made_level: int = logging.WARNING) -> 
                 "backup (its .secret file), or make a new one by TMON_BEGIN_ANEW=yes and give "
                 "all nodes new tokens"
             )
-        _make_secret(file, made_level)
+        _make_secret(file, made_level=made_level)
     secret = file.read_bytes().strip()
     if len(secret) < LEAST_SECRET_BYTES:
         raise CannotServe(
@@ -70,9 +70,7 @@ def open_station(settings: Settings) -> Database:
     """
     db = settings.db
     # A database is made before what belongs to it, so what belongs to it is looked for first.
-    left = [path for path in (beside(db, ".secret"), note_of(db)) if path.exists()]
-    if has_foreign_log(db):
-        left.append(log_of(db))
+    left = [path for path in (beside(db, ".secret"), log_of(db)) if path.exists()]
     if left and not settings.begin_anew and not (db.exists() and db.stat().st_size):
         raise CannotServe(
             f"{db} is missing or empty, and {', '.join(path.name for path in left)} beside it "
@@ -90,7 +88,9 @@ def _has_nodes(path: Path) -> bool:
         return bool(made and db.execute("select 1 from nodes limit 1").fetchone())
 
 
-def _make_secret(path: Path, made_level: int) -> None:
+def _make_secret(
+    path: Path, sync: Callable[[int], object] = os.fsync, *, made_level: int = logging.WARNING
+) -> None:
     """Complete before it has its name, so that two processes never see two secrets."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -98,7 +98,7 @@ def _make_secret(path: Path, made_level: int) -> None:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32) + "\n")
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         path.hardlink_to(draft)
         log.log(
             made_level,

@@ -47,6 +47,12 @@ def add(db: Database, *measured_ms: int, value: float = 1.0) -> None:
             )
 
 
+def test_migrations_are_applied_in_the_order_of_their_numbers() -> None:
+    with Database(memory=True) as nothing:
+        names = [migration.name for migration in migrations.pending(nothing)]
+    assert names == sorted(names)
+
+
 def test_a_new_file_is_made_as_it_must_be_for_good(path: Path) -> None:
     with open_database(path, create=True) as db:
         settings = {

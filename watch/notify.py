@@ -70,7 +70,7 @@ def _memory(task: Task) -> Iterator[Database]:
         if task.settings.secret is None and not task.settings.secret_file.exists():
             # Only to keep the channels' addresses out of the database.
             write_secret(task.settings.secret_file, f"{secrets.token_hex(32)}\n".encode())
-    with open_database(task.memory, create=task.addresses.remote, anew=task.addresses.remote) as db:
+    with open_database(task.memory, create=task.addresses.remote) as db:
         yield db
 
 
