@@ -10,6 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ingest.damage import ANSWER, Damage
+from ingest.errors import Damaged
 from ingest.limits import limited_body
 from ingest.metrics import Metrics
 from ingest.nodes import now_ms
@@ -35,6 +37,7 @@ class State(TypedDict):
     door: Door
     store: Callable[[Batch], Awaitable[Receipt]]
     backlog: Callable[[], int]
+    damage: Damage
     metrics: Metrics
     answered: Callable[[int], object]  # each status, by the connections
 
@@ -43,6 +46,8 @@ async def post_readings(request: Request[State]) -> Json:
     """``POST /readings``: store one batch for the node its token names."""
     headers, state = dict(request.scope["headers"]), request.scope["state"]
     node = request.scope["node"] = state["door"].identify(headers)
+    if state["damage"].is_known:
+        raise Damaged(ANSWER)
     body = await limited_body(headers, request.receive)
     received_ms = now_ms()
     batch = json_wire.parse(
@@ -57,11 +62,13 @@ async def post_readings(request: Request[State]) -> Json:
 
 
 async def get_healthz(request: Request[State]) -> Json:
-    """``GET /healthz``: that ingest answers, and what time it is (Unix ms)."""
-    return Json(
-        {"status": "ok", "time_ms": now_ms(), "backlog": request.state["backlog"]()},
-        headers={"Cache-Control": "no-store"},
-    )
+    """``GET /healthz``: that ingest answers and can store, and what time it is (Unix ms)."""
+    figures = {"time_ms": now_ms(), "backlog": request.state["backlog"]()}
+    told: dict[str, object] = {"status": "ok", **figures}
+    is_damaged = request.state["damage"].is_known
+    if is_damaged:
+        told = {"error": ANSWER, "code": Damaged.code, **figures}
+    return Json(told, 503 if is_damaged else 200, headers={"Cache-Control": "no-store"})
 
 
 async def get_metrics(request: Request[State]) -> Response:

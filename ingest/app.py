@@ -12,8 +12,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingest.api import Json, State, get_healthz, get_metrics, post_readings
-from ingest.errors import ApiError, Unavailable
-from ingest.frames import Reply
+from ingest.damage import ANSWER, Damage, is_damage
+from ingest.errors import ApiError, Damaged, Unavailable
+from ingest.frames import Failure, Reply
 from ingest.handover import Handover
 from ingest.metrics import Metrics
 from ingest.rate import RateLimit
@@ -49,8 +50,7 @@ class Endpoint:
         except ApiError as error:
             response = _deliberate(error)
         except sqlite3.Error as error:
-            log.warning("the database can't be read: %s", error)
-            response = _deliberate(Unavailable("the database can't be read now; try again"))
+            response = _deliberate(_unreadable(error, scope["state"]["damage"]))
         await response(scope, receive, send)
 
     async def _not_allowed(self, _: Request[State]) -> Json:
@@ -79,11 +79,14 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         reader = open_for_reading(settings.db)
+        damage = Damage(settings.db)
         door = Door(Tokens(station_secret(settings)), reader)
         metrics = Metrics(settings.db, lambda: handover.backlog)
 
         def hear(reply: Reply) -> None:
             metrics.committed(reply)
+            if any(isinstance(one, Failure) and one.code == Damaged.code for one in reply.results):
+                damage.is_known = True  # the writer has said so
             if reply.others_wrote:
                 door.forget()
 
@@ -94,6 +97,7 @@ def _lifespan(
                 door=door,
                 store=RateLimit(settings.rate).held(store) if settings.rate else store,
                 backlog=lambda: handover.backlog,
+                damage=damage,
                 metrics=metrics,
                 answered=metrics.answered,
             )
@@ -102,6 +106,14 @@ def _lifespan(
             reader.close()
 
     return lifespan
+
+
+def _unreadable(error: sqlite3.Error, damage: Damage) -> ApiError:
+    if is_damage(error):
+        damage.meet(error)
+        return Damaged(ANSWER)
+    log.warning("the database can't be read: %s", error)
+    return Unavailable("the database can't be read now; try again")
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

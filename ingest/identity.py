@@ -27,6 +27,7 @@ FRAME_HEADER_BYTES = 24  # in front of each page; the page's number comes first
 MARK_OFFSET = 60  # of `user_version` in page 1
 
 NOTE_ATTRIBUTE = "user.tmon.database"
+DAMAGE_ATTRIBUTE = "user.tmon.damage"
 RESETS = 1 << 26  # salt 1 grows by one each time the log begins anew; a new log's is random
 
 
@@ -99,6 +100,28 @@ def forget_database(log: int) -> None:
     """Remove the note from an open log: it goes with a copy of its database now."""
     with suppress(OSError):  # there may be none
         os.removexattr(log, NOTE_ATTRIBUTE)
+
+
+def note_damage(database: Path, told: str) -> None:
+    """Note at the file that it is damaged, as SQLite told, for later starts and checks.
+
+    Raises:
+        OSError: the file system can't do that.
+    """
+    os.setxattr(database, DAMAGE_ATTRIBUTE, told.encode())
+
+
+def damage_of(database: Path) -> str | None:
+    """What was noted; None where the file was sound when it was last written to."""
+    try:
+        return os.getxattr(database, DAMAGE_ATTRIBUTE).decode()
+    except OSError:
+        return None
+
+
+def forget_damage(database: Path) -> None:
+    """Remove the note: the file was found sound."""
+    os.removexattr(database, DAMAGE_ATTRIBUTE)
 
 
 def has_foreign_log(database: Path) -> bool:

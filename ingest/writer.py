@@ -13,6 +13,7 @@ from time import monotonic
 
 from sqlite_utils import Database
 
+from ingest.damage import ANSWER, Damage, is_damage, primary_code
 from ingest.errors import (
     ApiError,
     Damaged,
@@ -47,6 +48,7 @@ class Writer:
     """
 
     def __init__(self, db: Database, wal: Wal, line: socket.socket) -> None:
+        self._db = db
         self._store = Store(db, wal.files, on_foreign_change=self._note_others)
         self._wal = wal
         self._line = line
@@ -55,7 +57,7 @@ class Writer:
         self._frames = batches_in()
         self._waiting: deque[Batch] = deque()
         self._trouble: str | None = None
-        self._damaged: Failure | None = None
+        self._damage = Damage(wal.files.path)
         self._replaced: Replaced | None = None  # seen while the disk was waited for
         self._others_wrote = False
         self._noticed_s = self._flushed_s = monotonic()
@@ -67,6 +69,7 @@ class Writer:
             Replaced: the database's files aren't in their place any more.
         """
         self._answers.start()
+        self._damage.look(self._db)
         try:
             while self._listen(0 if self._waiting else TICK_S):
                 self._commit_some()
@@ -101,11 +104,12 @@ class Writer:
             raise self._replaced
         began_s = monotonic()
         results = self._commit(group)
-        if self._trouble:
+        fails = self._trouble or self._damage.is_known
+        if fails:
             # Who waits already would wait for the same thing, and longer.
             results += [results[-1]] * len(self._waiting)
             self._waiting.clear()
-        stored = 0 if self._trouble else sum(batch.size for batch in group)
+        stored = 0 if fails else sum(batch.size for batch in group)
         self._reply(results, stored, began_s)
 
     def _next_group(self) -> list[Batch]:
@@ -165,18 +169,20 @@ class Writer:
                 self._store.notice_others()
                 if self._others_wrote:
                     self._reply([])
-            if (last or now - self._flushed_s > FLUSH_EVERY_S) and not self._trouble:
+            if (last or now - self._flushed_s > FLUSH_EVERY_S) and not (
+                self._trouble or self._damage.is_known
+            ):
                 self._flushed_s = now
                 self._store.flush_heard()
         except sqlite3.Error as error:
-            if _is_damage(error):
-                self._give_up(error)
-                return
-            log.warning("when nodes were last heard is not written down yet: %s", error)
+            if is_damage(error):
+                self._damage.meet(error)
+            elif not self._damage.is_known:
+                log.warning("when nodes were last heard is not written down yet: %s", error)
 
     def _commit(self, batches: Sequence[Batch]) -> list[Receipt | Failure]:
-        if self._damaged:
-            return [self._damaged] * len(batches)
+        if self._damage.is_known:
+            return [_failure(Damaged, ANSWER)] * len(batches)
         try:
             receipts = self._store.commit(batches)
         except Replaced:
@@ -198,30 +204,17 @@ class Writer:
         return [_failure(Unavailable, f"the batch could not be stored: {type(error).__name__}")]
 
     def _unavailable(self, error: sqlite3.DatabaseError) -> Failure:
-        if _is_damage(error):
-            return self._give_up(error)
+        if is_damage(error):
+            self._damage.meet(error)
+            return _failure(Damaged, ANSWER)
         self._tell(str(error))
-        code = _primary_code(error)
+        code = primary_code(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return _failure(Locked, "another program holds the database's write lock; try again")
         if code == sqlite3.SQLITE_FULL:
             told = "the server's disk is full; nothing was stored, keep the readings"
             return _failure(DiskFull, told)
         return _failure(Unavailable, "the database can't be written now; try again")
-
-    def _give_up(self, error: sqlite3.Error) -> Failure:
-        """Write nothing more to a damaged file, and say so; to start again would not mend it."""
-        if self._damaged:
-            return self._damaged
-        self._trouble = str(error)
-        told = "the server's database is damaged; nothing was stored, keep the readings"
-        self._damaged = _failure(Damaged, told)
-        log.critical(
-            "the database is damaged, so nothing is stored any more: %s. "
-            "Stop tmon, keep a copy of the file, and restore a backup: docs/backup.md",
-            error,
-        )
-        return self._damaged
 
     def _tell(self, trouble: str | None) -> None:
         """Log when trouble begins, changes or ends, not at each commit that it fails."""
@@ -279,15 +272,6 @@ def _keep_nothing_but(line_fd: int) -> None:
 
 def _failure(kind: type[ApiError], error: str) -> Failure:
     return Failure(kind.code, error)
-
-
-def _primary_code(error: sqlite3.Error) -> int:
-    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return code & 0xFF
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    return _primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _is_lasting(error: sqlite3.DatabaseError) -> bool:

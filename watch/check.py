@@ -42,7 +42,7 @@ OF_STATION: tuple[tuple[tuple[str, ...], Callable[[Station], Iterator[Finding]]]
     (("T11", "T12"), integrity.check),
     (("T15",), channels.check),
 )
-OF_MACHINE = ("T08", "T09", "T13", "T14")
+OF_MACHINE = ("T08", "T09", "T11", "T13", "T14")
 OF_ANSWERS = ("T04", "T05")
 OF_DATABASE = tuple(number for numbers, _ in OF_STATION for number in numbers)
 UNUSABLE = (sqlite3.Error, RefusedDatabase, OSError)
