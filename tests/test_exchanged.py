@@ -4,6 +4,7 @@ Nothing is acknowledged that a next start wouldn't find, what was acknowledged b
 and what took a file's place is not damaged.
 """
 
+import csv
 import os
 import shutil
 import signal
@@ -14,12 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
+from ingest import identity
 from ingest.schema import RefusedDatabase, open_database, open_for_reading
-from tests.care.keeping import add, station
-from tests.station import wait_for
+from tests.care.keeping import add, station, token
+from tests.station import Process, answers, wait_for
 from watch import copies
 
+ROOT = Path(__file__).parent.parent
 NOON_MS = 1_795_176_000_000
 EARLIER = 1000  # readings that are there before
 
@@ -258,6 +262,20 @@ def test_a_start_sets_aside_the_log_of_a_database_that_was_replaced_meanwhile(
     assert [*path.parent.glob("tmon.db-wal.replaced-*")] == [aside]
 
 
+def test_the_readings_of_a_log_that_was_set_aside_can_be_had(path: Path) -> None:
+    with sending(path) as sent:
+        sent.kill()
+    move_over(path)
+    open_database(path).close()
+    [aside] = path.parent.glob("tmon.db-wal.replaced-*")
+    command = [sys.executable, str(ROOT / "scripts" / "readings_in_log.py"), str(aside)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = csv.DictReader(ran.stdout.splitlines())
+    found = {int(row["measured_ms"]): float(row["value"]) for row in rows}
+    for count in range(sent.acknowledged()):
+        assert found[NOON_MS + count] == count
+
+
 def test_an_inode_that_is_used_again_doesnt_hide_that(path: Path) -> None:
     """As a file system does that gives a new file the number of the last one removed."""
     with sending(path) as sent:
@@ -293,6 +311,15 @@ def test_a_log_that_belongs_to_its_database_is_applied(path: Path, how: str) -> 
     assert not [*now.parent.glob("*.replaced-*")]
 
 
+def test_a_checkpoint_that_was_killed_leaves_the_log_its_database(path: Path) -> None:
+    """It writes the first page first, which says how long the file will be."""
+    with sending(path) as sent:
+        sent.kill()
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2 // 4096 * 4096)
+    assert not identity.has_foreign_log(path)
+
+
 def test_a_log_that_began_anew_many_times_still_belongs(path: Path) -> None:
     with sending(path) as sent:
         with open_database(path) as db:
@@ -317,3 +344,57 @@ def test_an_owners_own_user_version_is_no_other_file(path: Path) -> None:
     open_database(path).close()
     assert stored(path) >= sent.acknowledged()
     assert not [*path.parent.glob("*.replaced-*")]
+
+
+class Services:
+    """Ingest and Datasette, each a service of its own, as systemd runs them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ingest = Process(folder, "serve", "ingest", "--port", "0")
+        self._readings = f"{self.ingest.addresses(1)['ingest']}/readings"
+        self._headers = {"Authorization": f"Bearer {token(folder)}"}
+        assert self.post("first") == 201
+        self.datasette = Process(folder, "serve", "datasette", "--datasette-port", "0")
+        self._pages = self.datasette.addresses(1)["datasette"]
+        wait_for(lambda: answers(f"{self._pages}/tmon.json"))
+
+    def post(self, sensor: str) -> int:
+        """The answer's status; 0 where there is none."""
+        body = {"sensor": sensor, "value": 1}
+        try:
+            answer = requests.post(self._readings, json=body, headers=self._headers, timeout=10)
+        except requests.ConnectionError:
+            return 0
+        return answer.status_code
+
+    def published(self) -> list[str]:
+        """The sensors that there are readings of."""
+        url = f"{self._pages}/tmon/sensors.json?_shape=array&_size=max"
+        return [sensor["name"] for sensor in requests.get(url, timeout=10).json()]
+
+    def kill(self) -> None:
+        self.ingest.kill()
+        self.datasette.kill()
+
+
+@pytest.mark.parametrize("exchange", [move_over, LOGS["-wal is removed"]])
+def test_both_services_end_and_the_next_start_goes_on_with_what_is_there(
+    path: Path, exchange: Callable[[Path], object]
+) -> None:
+    before = Services(path.parent)
+    try:
+        exchange(path)
+        while (status := before.post("later")) == 201:
+            pass
+        assert status == 0
+        assert before.ingest.end()[0] == 1
+        assert "start again to publish" in before.datasette.end()[1]
+    finally:
+        before.kill()
+    after = Services(path.parent)
+    try:
+        assert after.post("again") == 201
+        assert {"first", "again"} <= {*after.published()}
+    finally:
+        after.kill()
+    assert stored(path) > 0
