@@ -6,6 +6,7 @@ and what took a file's place is not damaged.
 
 import csv
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -62,7 +63,8 @@ class Sending:
                 text=True,
                 start_new_session=True,
             )
-        wait_for(lambda: self.acknowledged() > 20)
+        some = random.randint(20, 60)  # so that tests meet each part of the writer's round
+        wait_for(lambda: self.acknowledged() > some)
 
     def acknowledged(self) -> int:
         """How many readings, counted from the first."""
@@ -91,15 +93,19 @@ def sending(path: Path) -> Iterator[Sending]:
             running.kill()
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
+def station_with_backup(folder: Path) -> Path:
     """A station's database, and ``backup.db`` of it, which a later log doesn't fit."""
-    made = station(tmp_path, EARLIER)
+    made = station(folder, EARLIER)
     with copies.snapshot(made) as snapshot:
-        snapshot.copy(tmp_path / "backup.db", lambda _: None)
+        snapshot.copy(folder / "backup.db", lambda _: None)
     with open_database(made) as db:
         add(db, 20_000)
     return made
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return station_with_backup(tmp_path)
 
 
 def stored(path: Path) -> int:
@@ -398,3 +404,21 @@ def test_both_services_end_and_the_next_start_goes_on_with_what_is_there(
     finally:
         after.kill()
     assert stored(path) > 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_files_are_exchanged_twenty_times_under_load(tmp_path: Path) -> None:
+    for turn in range(20):
+        for number, how in enumerate(REPLACED):
+            test_what_was_acknowledged_is_kept_beside_what_took_its_place(
+                station_with_backup(tmp_path / f"{turn} replaced {number}"), how
+            )
+        for number, how in enumerate(LOGS):
+            test_a_log_that_is_removed_is_put_back_before_more_is_acknowledged(
+                station_with_backup(tmp_path / f"{turn} log {number}"), how
+            )
+        for number, overwrite in enumerate((copy_over, empty)):
+            test_a_database_that_is_overwritten_in_place_ends_the_writer(
+                station_with_backup(tmp_path / f"{turn} over {number}"), overwrite
+            )
