@@ -44,22 +44,26 @@ def run_ingest(
     _run(_serve(app, listening, proxy_headers=False, on_stop=on_stop))
 
 
-def run_datasette(settings: Settings, listening: socket.socket) -> None:
-    """Publish on a listening socket, until a signal."""
+def run_datasette(settings: Settings, listening: socket.socket, *, is_alone: bool) -> None:
+    """Publish on a listening socket, until a signal.
+
+    Where it ``is_alone``, without ingest beside it, also until the database is exchanged.
+    """
     with logs.strays_logged():
-        _run(_publish(settings, listening))
+        _run(_publish(settings, listening, is_alone=is_alone))
 
 
-async def _publish(settings: Settings, listening: socket.socket) -> None:
+async def _publish(settings: Settings, listening: socket.socket, *, is_alone: bool) -> None:
     from ingest.publish import datasette_for, start  # noqa: PLC0415
 
     datasette = datasette_for(
         settings.db, settings.public_url, settings.ingest_url, download_dir=settings.download_dir
     )
     await start(datasette)
-    watching = asyncio.create_task(_end_with_files(settings.db))
+    watching = asyncio.create_task(_end_with_files(settings.db)) if is_alone else None
     await _serve(datasette.app(), listening, proxy_headers=True)
-    watching.cancel()
+    if watching:
+        watching.cancel()
 
 
 async def _end_with_files(database: Path) -> None:

@@ -124,13 +124,13 @@ def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None
         if name == "ingest":
             _take_readings(settings, listening, writer.start(settings.db))
         else:
-            _publish(settings, listening)
+            _publish(settings, listening, is_alone=True)
 
 
 def publish_beside(settings: Settings, socket_fd: int, lifeline_fd: int) -> None:
     """Be the process beside ingest's, until a signal or the end of the lifeline."""
     Thread(target=_stop_with, args=[lifeline_fd], name="lifeline", daemon=True).start()
-    _publish(settings, socket.socket(fileno=socket_fd))
+    _publish(settings, socket.socket(fileno=socket_fd), is_alone=False)
 
 
 class Companion:
@@ -193,10 +193,10 @@ def _take_readings(
     process.run_ingest(settings, line, listening, on_stop)
 
 
-def _publish(settings: Settings, listening: socket.socket) -> None:
+def _publish(settings: Settings, listening: socket.socket, *, is_alone: bool) -> None:
     from ingest import process  # noqa: PLC0415 - nor does who only starts it
 
-    process.run_datasette(settings, listening)
+    process.run_datasette(settings, listening, is_alone=is_alone)
 
 
 def _stop_with(lifeline_fd: int) -> None:
