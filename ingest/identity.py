@@ -22,6 +22,7 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 # SQLite's file format: the log begins with magic, version, page size, checkpoints, salt 1, ...
 LOG_HEADER = struct.Struct(">IIIII12x")
+LOG_SALTS, INDEX_SALTS = slice(16, 24), slice(32, 40)
 LOG_MAGIC = (0x377F0682, 0x377F0683)
 FRAME_HEADER_BYTES = 24  # in front of each page; the page's number comes first
 NO_FRAME = (b"", b"\0\0\0\0")  # beyond the end, or in a hole
@@ -197,10 +198,18 @@ def log_id(log: int) -> LogId | None:
     return LogId(os.fstat(log).st_ino, LOG_HEADER.unpack(header)[4]) if header else None
 
 
-def has_begun(database: Path) -> bool:
-    """Whether the log at the database's path has anything in it."""
+def log_is_indexed(database: Path) -> bool:
+    """Whether the index describes the log at the database's path, by their salts.
+
+    Closing the index drops this process's locks on it: only for an end.
+    """
     with _open_log(database) as log:
-        return log is not None and bool(log_header(log))
+        header = log_header(log) if log is not None else b""
+    try:
+        index = index_of(database).read_bytes()
+    except FileNotFoundError:
+        return False
+    return bool(header) and index[INDEX_SALTS] == header[LOG_SALTS]
 
 
 def log_header(log: int) -> bytes:

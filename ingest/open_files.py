@@ -88,6 +88,7 @@ class OpenFiles:
             is_whole = os.pread(self.log, 4, self._last_frame) not in identity.NO_FRAME
         else:
             is_whole = not status.st_size or bool(identity.log_header(self.log))
+            self._noted = False  # it began anew
         if not is_whole:
             raise LogCut(f"{self._log_path} was cut short while it was written to")
         self._remember_log(header, status.st_size)

@@ -41,8 +41,10 @@ def _put_log_back(files: OpenFiles, at: str) -> str:
     if not files.log_is_at(log):
         copy = identity.free_name(log, f".replaced-{at}")
         _copy(files.log, copy)
-        if identity.has_begun(files.path):
+        if identity.log_is_indexed(files.path):
             return f"the log that was removed is kept as {copy}; start again"
+        if log.exists():
+            identity.set_log_aside(files.path, at)
         copy.rename(log)
     identity.index_of(files.path).unlink(missing_ok=True)
     return "nothing acknowledged is lost; start again"

@@ -184,10 +184,19 @@ def test_what_was_acknowledged_is_kept_beside_what_took_its_place(path: Path, ho
         assert stored(path) == 0
 
 
+def another_log(path: Path) -> Path:
+    """A log with readings of another database, as if it had been used until a power cut."""
+    other = station(path.parent / "another", 10)
+    with open_database(other) as db:
+        add(db, 100)
+        return Path(shutil.copyfile(f"{other}-wal", path.with_name("another-wal")))
+
+
 LOGS: dict[str, Callable[[Path], object]] = {
     "-wal is removed": lambda path: path.with_name("tmon.db-wal").unlink(),
     "-wal is moved away": lambda path: path.with_name("tmon.db-wal").rename(path.parent / "log"),
     "-wal is replaced": lambda path: (path.parent / "backup.db").replace(f"{path}-wal"),
+    "-wal is replaced by another": lambda path: another_log(path).replace(f"{path}-wal"),
     "-shm is removed": lambda path: path.with_name("tmon.db-shm").unlink(),
     "both are removed": lambda path: [*map(os.unlink, (f"{path}-wal", f"{path}-shm"))],
 }
