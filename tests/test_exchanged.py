@@ -40,7 +40,8 @@ async def send(path, uid):
     node = Node(uid, "basement", "basement")
     for count in range(100_000):
         at_ms = 1_795_176_000_000 + count
-        await handover.store(Batch(node, at_ms, [Reading(0, "x", float(count), None, at_ms)]))
+        batch = Batch(node, at_ms, [Reading(0, "x", float(count), None, at_ms)])
+        await handover.store(batch, lambda: False)
         print(count, flush=True)
         await asyncio.sleep(0.002)
 

@@ -54,7 +54,9 @@ def test_an_old_reading_is_refused_if_it_was_pruned_a_moment_ago(
     assert codes(store, batch(node, old_ms - 1)) == (1, [])
     with open_database(path) as other:
         other.execute("update sensors set pruned_before_ms = ?", [NOW_MS - FRESH_MS])
-    assert codes(store, batch(node, old_ms - 2)) == (0, ["pruned"])
+    [receipt] = store.commit([batch(node, old_ms - 2)])
+    assert (receipt.accepted, [told.code for told in receipt.rejected]) == (0, ["pruned"])
+    assert "before 2026-11-19T12:00Z, only" in receipt.rejected[0].error
     assert codes(store, batch(node, NOW_MS - FRESH_MS)) == (1, [])
     assert db.table("readings").count == 4
 
@@ -69,6 +71,33 @@ def test_an_old_reading_comes_into_the_sensor_that_others_gave_its_name(
         other.execute("update sensor_names set sensor = 7")
     assert codes(store, batch(node, NOW_MS - FRESH_MS - 1)) == (1, [])
     assert db.execute("select sensor from readings order by sensor").fetchall() == [(1,), (7,)]
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "told"),
+    [
+        ("V", "A", "t is in V since its first reading, not in A; send V, or"),
+        (None, "V", "t is in no unit since its first reading, not in V; send none, or"),
+    ],
+)
+def test_another_unit_is_told_with_what_to_send(
+    db: Database, node: Node, first: str | None, later: str, told: str
+) -> None:
+    store = Store(db)
+    codes(store, batch(node, NOW_MS, unit=first))
+    [receipt] = store.commit([batch(node, NOW_MS + 1, unit=later)])
+    assert told in receipt.rejected[0].error
+
+
+def test_each_reading_is_counted_as_what_became_of_it(db: Database, node: Node) -> None:
+    store = Store(db)
+    codes(store, batch(node, NOW_MS, NOW_MS - 1))
+    again = batch(node, NOW_MS, *(NOW_MS - i for i in range(2, 5)), NOW_MS - 1)
+    conflict = Batch(node, NOW_MS, [Reading(0, "t", 2.0, None, NOW_MS)])
+    [first, second] = store.commit([again, conflict])
+    assert (first.accepted, first.duplicates, first.rejected) == (3, 2, [])
+    assert (second.accepted, second.duplicates) == (0, 0)
+    assert [told.code for told in second.rejected] == ["conflict"]
 
 
 def test_what_is_kept_of_a_refused_reading_is_what_was_sent(station: Station) -> None:

@@ -11,6 +11,9 @@ from datasette.utils import sqlite_timelimit
 
 PUBLISHED_AS = "tmon"
 
+# SQL: readings of a clock more than 10 minutes ahead are passed over, as the view `latest` does.
+NOT_AHEAD = "measured_ms <= (unixepoch() + 600) * 1000"
+
 # Ours have their scripts and styles in files; what is within them is data.
 STRICT = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
