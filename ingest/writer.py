@@ -15,15 +15,7 @@ from time import monotonic
 from sqlite_utils import Database
 
 from ingest.damage import ANSWER, Damage, is_damage, primary_code
-from ingest.errors import (
-    ApiError,
-    Damaged,
-    DiskFull,
-    Locked,
-    Replaced,
-    TmonError,
-    Unavailable,
-)
+from ingest.errors import ApiError, Damaged, DiskFull, Locked, Replaced, TmonError, Unavailable
 from ingest.frames import COMMIT_READINGS, Failure, Reply, batches_in, frame
 from ingest.reading import Batch, Receipt
 from ingest.rescue import rescue
