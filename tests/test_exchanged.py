@@ -32,8 +32,16 @@ SENDING = """
 import asyncio, sys
 from pathlib import Path
 from ingest import writer
+from ingest.errors import ApiError
 from ingest.handover import Handover
 from ingest.reading import Batch, Node, Reading
+
+async def stored(handover, batch):
+    try:
+        await handover.store(batch)
+    except ApiError:  # such as 503, where a file is overwritten during a commit
+        return False
+    return True
 
 async def send(path, uid):
     handover = await Handover.over(writer.start(path), on_reply=lambda _: None)
@@ -41,7 +49,8 @@ async def send(path, uid):
     for count in range(100_000):
         at_ms = 1_795_176_000_000 + count
         batch = Batch(node, at_ms, [Reading(0, "x", float(count), None, at_ms)])
-        await handover.store(batch, lambda: False)
+        while not await stored(handover, batch):
+            await asyncio.sleep(0.05)
         print(count, flush=True)
         await asyncio.sleep(0.002)
 
