@@ -2,6 +2,8 @@
 
 import logging
 from pathlib import Path
+from threading import Thread
+from time import sleep
 from typing import Any
 
 import yaml
@@ -12,10 +14,12 @@ from datasette.utils import StartupError
 from datasette.utils.sqlite import sqlite3
 
 from ingest.errors import CannotServe
+from ingest.limited import LimitedConnection
 from ingest.schema import refuse_foreign_log
 
 PUBLISHED_AS = "tmon"
 LOGGED_SQL_CHARACTERS = 200  # anybody may send 64 KB of it
+WATCH_EVERY_S = 0.1
 
 log = logging.getLogger("tmon.publish")
 
@@ -65,7 +69,7 @@ def datasette_for(
     except (StartupError, AttributeError, TypeError) as error:
         raise Unpublishable(f"{config}: {_sentence(error)}") from error
     datasette.remove_database("_memory")  # made where no file is given by name
-    datasette.add_database(_ReadOnly(datasette, str(database.absolute())), name=PUBLISHED_AS)
+    datasette.add_database(ReadOnly(datasette, str(database.absolute())), name=PUBLISHED_AS)
     return datasette
 
 
@@ -86,21 +90,36 @@ async def start(datasette: Datasette) -> None:
         await datasette._startup_sequence()  # what `datasette serve` calls
     except (StartupError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise Unpublishable(f"metadata.yml or datasette.yml: {_sentence(error)}") from error
+    database = datasette.get_database(PUBLISHED_AS)
+    Thread(target=database.watch, name="time limit", daemon=True).start()
 
 
-class _ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
+class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
     """A file that no connection of this process can write to.
 
     Datasette would open a second connection for its write API, and takes a path
     as part of a URI as it is, so that ``?``, ``#`` and ``%`` in it go wrong.
     """
 
+    connection_class = LimitedConnection
+
     def connect(self, write: bool = False) -> sqlite3.Connection:  # noqa: ARG002
         connection = sqlite3.connect(
-            f"{Path(self.path).as_uri()}?mode=ro", uri=True, check_same_thread=False
+            f"{Path(self.path).as_uri()}?mode=ro",
+            uri=True,
+            check_same_thread=False,
+            isolation_level=None,  # or a statement that begins like a write begins a transaction
+            factory=self.connection_class,
         )
         self._all_connections.append(connection)
         return connection
+
+    def watch(self) -> None:
+        """Interrupt what is over its time limit, until this is closed; for a thread of its own."""
+        while not self._closed:
+            sleep(WATCH_EVERY_S)
+            for connection in list(self._all_connections):
+                connection.interrupt_if_time_is_up()
 
     async def execute(
         self, sql: str, *args: Any, log_sql_errors: bool = True, **kwargs: Any

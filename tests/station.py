@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,15 @@ def running(app: Any, protocol: type[HttpConnection]) -> Iterator[str]:
 class Process:
     """``tmon`` with some arguments as a process of its own, and the addresses it printed."""
 
-    def __init__(self, folder: Path, *arguments: str, environ: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "ingest.cli"),
+    ):
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "ingest.cli", *arguments],
+            [*command, *arguments],
             cwd=folder,
             env={**os.environ, **(environ or {})},
             stdout=subprocess.PIPE,
