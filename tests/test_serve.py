@@ -27,7 +27,7 @@ def served(tmp_path: Path) -> Iterator[Process]:
 def datasette_pid(process: Process) -> int | None:
     """The process beside ingest's own, once there is one."""
     listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(process.popen.pid)],
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.popen.pid)],
         capture_output=True,
         text=True,
         check=False,  # it fails while there are none
