@@ -6,6 +6,7 @@ place learns no more than from any token that is sent there.
 """
 
 import json
+from contextlib import closing
 from queue import Empty, SimpleQueue
 from threading import Thread
 
@@ -61,10 +62,10 @@ def _ask(url: str, probe: str, patience_s: float, answers: "SimpleQueue[object]"
 
     said = None
     try:
-        asked = HTTPConnection(url.removeprefix("http://"), timeout=patience_s)
-        asked.request("GET", "/healthz", headers={"Authorization": f"Bearer {probe}"})
-        said = json.loads(asked.getresponse().read(MOST_BYTES)).get("token")
-        asked.close()
+        with closing(HTTPConnection(url.removeprefix("http://"), timeout=patience_s)) as asked:
+            asked.request("GET", "/healthz", headers={"Authorization": f"Bearer {probe}"})
+            with asked.getresponse() as answer:
+                said = json.loads(answer.read(MOST_BYTES)).get("token")
     except (OSError, HTTPException, ValueError, AttributeError):
         pass  # none runs, or another program has its port
     answers.put(said)
