@@ -126,6 +126,17 @@ def test_what_is_kept_of_a_broken_reading_is_what_it_said() -> None:
     ]
 
 
+def test_what_is_kept_of_an_impossible_reading_is_what_it_said() -> None:
+    body = b'[{"value": -4, "sensor": "a", "unit": "K", "measured_at": "2026-11-20T11:59:00Z"},'
+    body += b' {"value": 2, "sensor": "b c", "age_s": 5}, {"value": 3, "sensor": "d", "unit": "K"},'
+    body += b' {"value": 4, "sensor": "d"}]'
+    assert kept(parse(body)) == [
+        ("implausible_value", "a", "2026-11-20T11:59:00Z", "-4.0"),
+        ("invalid_sensor", "b c", "5.0", "2.0"),
+        ("repeated_untimed", "d", None, "4.0"),
+    ]
+
+
 def test_a_broken_line_is_told_and_kept_as_it_was() -> None:
     body = b'{"value": 1}\n{"value": 2, "body": \n\xff' + b"x" * 2000
     batch = parse(body, ndjson=True)
