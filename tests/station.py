@@ -86,13 +86,19 @@ def running(app: Any, protocol: type[HttpConnection]) -> Iterator[str]:
 class Process:
     """``tmon`` with some arguments as a process of its own, and the addresses it printed."""
 
-    def __init__(self, folder: Path, *arguments: str, environ: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        stderr: Any = subprocess.PIPE,
+    ):
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "ingest.cli", *arguments],
             cwd=folder,
             env={**os.environ, **(environ or {})},
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             start_new_session=True,
         )

@@ -12,13 +12,18 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qs, parse_qsl, urlencode
 
 from datasette import hookimpl
 from datasette.filters import FilterArguments
 from datasette.utils import tilde_decode
 
+from tmon_pages.admission import PATIENCE, WAIT_S, refuse
+from tmon_pages.sending import Unread, send_in_pieces
+
 PUBLISHED_AS = "tmon"
+STREAMS = 4  # at once: each goes on for as long as there are rows
+PAGE_WAIT_S = 60.0  # of a stream that has begun, for its next page
 
 # Datasette counts off the rows of a view's earlier pages, each computed, over and over.
 KEYS = {  # in the order of their rows
@@ -51,20 +56,35 @@ Page = dict[str, Any]
 def asgi_wrapper(datasette: Any) -> Callable[[App], App]:
     """Answer ``/tmon/<table or view>.csv``; a ``_size`` other than ``max`` is Datasette's."""
 
+    streaming = asyncio.Semaphore(STREAMS)
+
     def whole(app: App) -> App:
         async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
             table = _table(scope)
-            asked = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
-            if asked.get("_size", "max") == "max" and table and await _exists(datasette, table):
+            if not table or not await _exists(datasette, table):
+                return await app(scope, receive, send)
+            asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            if "_stream" not in asked and asked.get("_size", ["max"])[0] != "max":
+                return await app(scope, receive, send)
+            if streaming.locked():
+                return await refuse(datasette, scope, send)
+            async with streaming:
                 pages = _pages(app, scope)
                 first = await anext(pages, None)
                 if first is not None:
                     return await _send_all(first, pages, asked, table, receive, send)
-            return await app(scope, receive, send)
+            return await app(_one_page(scope), receive, send)
 
         return wrapped
 
     return whole
+
+
+def _one_page(scope: Scope) -> Scope:
+    """The same without ``_stream``, by which Datasette would ask for page after page."""
+    asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    kept = [(name, value) for name, value in asked if name != "_stream"]
+    return {**scope, "query_string": urlencode(kept, encoding="latin-1").encode()}
 
 
 @hookimpl
@@ -104,7 +124,9 @@ async def _pages(app: App, scope: Scope) -> AsyncIterator[Page]:
     after: list[tuple[str, str]] = []
     while True:
         query = urlencode([*selection, *PAGE, ("_size", size), *after])
-        page = await _page(app, {**scope, "path": path, "raw_path": path.encode()}, query)
+        wait_s = PAGE_WAIT_S if after else WAIT_S
+        there = {**scope, "path": path, "raw_path": path.encode(), PATIENCE: wait_s}
+        page = await _page(app, there, query)
         if page is None:
             return
         yield page
@@ -148,7 +170,7 @@ async def _page(app: App, scope: Scope, query: str) -> Page | None:
 async def _send_all(  # noqa: PLR0913, PLR0917
     page: Page,
     others: AsyncIterator[Page],
-    asked: dict[str, str],
+    asked: dict[str, list[str]],
     table: str,
     receive: Receive,
     send: Send,
@@ -160,23 +182,27 @@ async def _send_all(  # noqa: PLR0913, PLR0917
     """
     await send({"type": "http.response.start", "status": 200, "headers": _headers(asked, table)})
     labelled = _labelled(page)
-    if asked.get("_header") != "off":
-        await send(_body([_headings(page["columns"], labelled)]))
+    heading = [] if asked.get("_header", [""])[0] == "off" else [_headings(page["columns"], labelled)]
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
         while not gone.done():
-            await send(_body(_flat(row, labelled) for row in page["rows"]))
-            if not page["next"]:
-                return await send({"type": "http.response.body", "body": b""})
+            body = _csv([*heading, *(_flat(row, labelled) for row in page["rows"])])
+            has_next, heading = bool(page["next"]), []
+            del page  # who reads slowly keeps its text alone
+            await send_in_pieces(send, body, more_body=has_next)
+            if not has_next:
+                return
             following = await anext(others, None)
             if following is None:
-                return None
+                return
             page = following
+    except Unread:
+        return
     finally:
         gone.cancel()
 
 
-def _headers(asked: dict[str, str], table: str) -> list[tuple[bytes, bytes]]:
+def _headers(asked: dict[str, list[str]], table: str) -> list[tuple[bytes, bytes]]:
     if "_dl" not in asked:
         return [(b"content-type", b"text/plain; charset=utf-8")]
     filename = re.sub(r"[^\w.-]", "_", table, flags=re.ASCII)
@@ -215,10 +241,10 @@ def _flat(row: list[Any], labelled: set[int]) -> list[Any]:
     return cells
 
 
-def _body(rows: Any) -> Message:
+def _csv(rows: list[list[Any]]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
-    return {"type": "http.response.body", "body": text.getvalue().encode(), "more_body": True}
+    return text.getvalue().encode()
 
 
 async def _disconnected(receive: Receive) -> None:
