@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -255,11 +256,50 @@ def hurried(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
-def test_what_takes_too_long_says_where_to_go(hurried: Site) -> None:
-    answer = hurried.get("/", sort="silent")
-    assert answer.status_code == 400
+@pytest.mark.parametrize("asked", [{"sort": "silent"}, {"q": "none has this"}])
+def test_what_takes_too_long_is_the_first_page_that_says_so(
+    hurried: Site, asked: dict[str, str]
+) -> None:
+    answer = hurried.get("/", **asked)
+    assert answer.status_code == 200
     assert "too many sensors" in answer.text
     assert '<a href="/tmon/silent_nodes">' in answer.text
+    assert len(lines(answer.text)) == MOST
+
+
+def test_a_busy_machine_shows_values_without_lines(many: Site, serve: Serve) -> None:
+    """Each look takes longer than the time limit that is handed in."""
+    folder = many.path.parent / "busy"
+    folder.mkdir()
+    with open_database(many.path) as db:
+        db.execute("vacuum into ?", (str(folder / "tmon.db"),))
+    with open_database(folder / "tmon.db"):
+        pass  # of a log of its own
+    (folder / "datasette.yml").write_text("settings:\n  sql_time_limit_ms: 1\n")
+    page = serve(folder / "tmon.db").get("/").text
+    shown = lines(page)
+    assert len(shown) == MOST
+    assert "not drawn in time" in page
+    assert "none in 24 h" not in page
+    values = many.values("select round(value, 1) from latest order by node, name limit 1000")
+    assert [float(words(text).split()[1]) for text in shown.values()] == values
+
+
+def test_strangers_sql_takes_none_of_homes_threads(many: Site) -> None:
+    endless = (
+        "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
+    )
+    with ThreadPoolExecutor(20) as strangers:
+        asked = [strangers.submit(many.ask, endless) for _ in range(20)]
+        began_s = time.monotonic()
+        answer = many.get("/")
+        took_s = time.monotonic() - began_s
+        busy = not all(one.done() for one in asked)
+    assert answer.status_code == 200
+    assert len(lines(answer.text)) == MOST
+    assert busy
+    assert took_s < 5
+    assert {one.result().status_code for one in asked} <= {400, 429}
 
 
 def test_a_page_of_1000_sensors_is_small(many: Site) -> None:

@@ -228,3 +228,18 @@ def test_data_pictures_and_frames_read_only_what_charts_show(
 def test_json_is_valid_where_values_are_extreme(site: Site) -> None:
     json.loads(site.get("/node/basement.json").text, parse_constant=pytest.fail)
     assert data(site, "/node/basement")["charts"][0]["lines"][0]["points"][-1][0] > MARCH_MS
+
+
+@pytest.mark.parametrize("page", ["", ".json", "/temperature", "/temperature.json"])
+def test_a_busy_machine_shows_hours(
+    serve: Serve, site: Site, tmp_path: Path, page: str
+) -> None:
+    """Each look takes longer than the time limit that is handed in."""
+    with open_database(site.path) as db:
+        db.execute("vacuum into ?", (str(tmp_path / "tmon.db"),))
+    with open_database(tmp_path / "tmon.db"):
+        pass  # of a log of its own
+    (tmp_path / "datasette.yml").write_text("settings:\n  sql_time_limit_ms: 1\n")
+    answer = serve(tmp_path / "tmon.db").get(f"/node/basement{page}")
+    assert answer.status_code == 200
+    assert "hourly" in answer.text
