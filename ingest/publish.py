@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Any, TypeVar
 
 import yaml
@@ -20,9 +21,11 @@ from datasette.utils.asgi import BadRequest
 from datasette.utils.sqlite import sqlite3
 
 from ingest.errors import CannotServe
+from ingest.limited import LimitedConnection
 
 PUBLISHED_AS = "tmon"
 LOGGED_SQL_CHARACTERS = 200  # anybody may send 64 KB of it
+WATCH_EVERY_S = 0.1
 
 # What strangers ask gives way to what takes readings in: as low as a nice value goes.
 SQL_NICENESS = 19
@@ -78,7 +81,7 @@ def datasette_for(
     except (StartupError, AttributeError, TypeError) as error:
         raise Unpublishable(f"{config}: {_sentence(error)}") from error
     datasette.remove_database("_memory")  # made where no file is given by name
-    datasette.add_database(_ReadOnly(datasette, str(database.absolute())), name=PUBLISHED_AS)
+    datasette.add_database(ReadOnly(datasette, str(database.absolute())), name=PUBLISHED_AS)
     return datasette
 
 
@@ -99,6 +102,8 @@ async def start(datasette: Datasette) -> None:
         await datasette._startup_sequence()  # what `datasette serve` calls
     except (StartupError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise Unpublishable(f"metadata.yml or datasette.yml: {_sentence(error)}") from error
+    database = datasette.get_database(PUBLISHED_AS)
+    threading.Thread(target=database.watch, name="time limit", daemon=True).start()
 
 
 class BadStatement(sqlite3.OperationalError, BadRequest):  # type: ignore[misc]
@@ -108,7 +113,7 @@ class BadStatement(sqlite3.OperationalError, BadRequest):  # type: ignore[misc]
     """
 
 
-class _ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
+class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
     """A file that no connection of this process can write to.
 
     Datasette would open a second connection for its write API, and takes a path
@@ -117,6 +122,8 @@ class _ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
     What visitors ask runs in threads of its own, so that neither Datasette's own
     bookkeeping nor our pages wait for it.
     """
+
+    connection_class = LimitedConnection
 
     def __init__(self, datasette: Datasette, path: str) -> None:
         super().__init__(datasette, path)
@@ -127,10 +134,21 @@ class _ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
 
     def connect(self, write: bool = False) -> sqlite3.Connection:  # noqa: ARG002
         connection = sqlite3.connect(
-            f"{Path(self.path).as_uri()}?mode=ro", uri=True, check_same_thread=False
+            f"{Path(self.path).as_uri()}?mode=ro",
+            uri=True,
+            check_same_thread=False,
+            isolation_level=None,  # or a statement that begins like a write begins a transaction
+            factory=self.connection_class,
         )
         self._all_connections.append(connection)
         return connection
+
+    def watch(self) -> None:
+        """Interrupt what is over its time limit, until this is closed; for a thread of its own."""
+        while not self._closed:
+            sleep(WATCH_EVERY_S)
+            for connection in list(self._all_connections):
+                connection.interrupt_if_time_is_up()
 
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)

@@ -1,8 +1,5 @@
-"""What strangers can't do: SQL that costs too much or leaves the file, and foreign pages."""
+"""What is answered to SQL that costs too much, and the headers that keep foreign pages out."""
 
-import ctypes
-import sqlite3 as names  # for its constants; Datasette may run on another build of SQLite
-import sys
 from collections.abc import Awaitable, Callable
 from time import time_ns
 from typing import Any
@@ -11,31 +8,6 @@ from datasette import NotFound, Response, hookimpl
 from datasette.database import QueryInterrupted
 from datasette.utils import path_with_replaced_args
 from datasette.views.base import DatasetteError
-
-# The time limit is looked at between steps of a query, never within one function
-# call: these make gigabytes in a single call, or reach out of the file.
-DENIED_FUNCTIONS = frozenset(
-    ("printf", "format", "randomblob", "zeroblob", "load_extension", "fts3_tokenizer")
-)
-DENIED_ACTIONS = frozenset((names.SQLITE_ATTACH, names.SQLITE_DETACH))
-
-# instr(), replace() and LIKE take time with the product of their arguments' lengths;
-# at these lengths the worst of them takes about as long as the time limit allows.
-LIMITS = {
-    names.SQLITE_LIMIT_LENGTH: 256 * 1024,  # bytes of a text, a blob, a row
-    names.SQLITE_LIMIT_SQL_LENGTH: 64 * 1024,
-    names.SQLITE_LIMIT_COLUMN: 200,
-    names.SQLITE_LIMIT_EXPR_DEPTH: 200,
-    names.SQLITE_LIMIT_COMPOUND_SELECT: 50,
-    names.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 200,
-    names.SQLITE_LIMIT_ATTACHED: 0,
-}
-# For all connections together: sorting and WITH keep their rows in memory.
-HEAP_LIMIT_BYTES = 512 * 1024 * 1024
-
-# Texts and blobs of one answer: 10,000 rows of 1,600 bytes. As JSON, 500 MB of them
-# took 2.5 GB, and held up all other pages for 6 s.
-ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
 
 # What narrows a table that takes too long: its time column, and how much of the newest to ask for.
 NEWEST = {
@@ -70,17 +42,6 @@ Message = dict[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
-
-
-@hookimpl
-def prepare_connection(conn: Any) -> None:
-    """Hold every connection to the published file to the limits; Datasette's own stay free."""
-    setlimit = _setlimit(conn)
-    for limit, most in LIMITS.items():
-        setlimit(limit, most)
-    conn.execute(f"pragma hard_heap_limit = {HEAP_LIMIT_BYTES}")
-    conn.set_authorizer(_authorize)
-    _weigh_answers(conn)
 
 
 @hookimpl
@@ -127,50 +88,6 @@ def _ways_on(datasette: Any, request: Any, cause: BaseException | None) -> dict[
     dropped = dict.fromkeys(("_next", "_facet", "_sort", "_sort_desc"))
     path = datasette.urls.path(path_with_replaced_args(request, {**dropped, **newest}))
     return {"links": {name: path}}
-
-
-def _setlimit(conn: Any) -> Callable[[int, int], int]:
-    """SQLite's ``sqlite3_limit`` for one connection.
-
-    pysqlite3 has no method for it, but its library exports the function, and
-    the pointer that it takes is the first field of the connection object.
-    """
-    if hasattr(conn, "setlimit"):
-        method: Callable[[int, int], int] = conn.setlimit
-        return method
-    library = ctypes.CDLL(sys.modules["pysqlite3._sqlite3"].__file__)
-    pointer = ctypes.c_void_p.from_address(id(conn) + object.__basicsize__)
-    return lambda limit, most: library.sqlite3_limit(pointer, limit, most)
-
-
-def _weigh_answers(conn: Any) -> None:
-    """End a statement with MemoryError when its rows grow beyond ``ANSWER_LIMIT_BYTES``."""
-    make_row = conn.row_factory
-    left = 0
-
-    def begin(_sql: str) -> None:
-        nonlocal left
-        left = ANSWER_LIMIT_BYTES
-
-    def weighed(cursor: Any, values: tuple[Any, ...]) -> Any:
-        nonlocal left
-        left -= sum(len(value) for value in values if isinstance(value, str | bytes))
-        if left < 0:
-            raise MemoryError
-        return make_row(cursor, values)
-
-    conn.set_trace_callback(begin)
-    conn.row_factory = weighed
-
-
-def _authorize(action: int, first: str | None, second: str | None, *_where: str | None) -> int:
-    if action in DENIED_ACTIONS:
-        return names.SQLITE_DENY
-    if action == names.SQLITE_FUNCTION and second in DENIED_FUNCTIONS:
-        return names.SQLITE_DENY
-    if action == names.SQLITE_READ and first == "pragma_database_list":  # tells the file's path
-        return names.SQLITE_DENY
-    return names.SQLITE_OK
 
 
 def _with_headers(app: App) -> App:

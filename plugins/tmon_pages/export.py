@@ -182,7 +182,9 @@ async def _send_all(  # noqa: PLR0913, PLR0917
     """
     await send({"type": "http.response.start", "status": 200, "headers": _headers(asked, table)})
     labelled = _labelled(page)
-    heading = [] if asked.get("_header", [""])[0] == "off" else [_headings(page["columns"], labelled)]
+    heading = (
+        [] if asked.get("_header", [""])[0] == "off" else [_headings(page["columns"], labelled)]
+    )
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
         while not gone.done():

@@ -231,9 +231,7 @@ def test_json_is_valid_where_values_are_extreme(site: Site) -> None:
 
 
 @pytest.mark.parametrize("page", ["", ".json", "/temperature", "/temperature.json"])
-def test_a_busy_machine_shows_hours(
-    serve: Serve, site: Site, tmp_path: Path, page: str
-) -> None:
+def test_a_busy_machine_shows_hours(serve: Serve, site: Site, tmp_path: Path, page: str) -> None:
     """Each look takes longer than the time limit that is handed in."""
     with open_database(site.path) as db:
         db.execute("vacuum into ?", (str(tmp_path / "tmon.db"),))

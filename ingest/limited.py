@@ -1,0 +1,196 @@
+"""A connection for SQL that anybody may send: it reads the one file, within limits."""
+
+import ctypes
+import sqlite3 as names  # for its constants; Datasette may run on another build of SQLite
+import sys
+from collections.abc import Callable
+from functools import partial
+from threading import Lock
+from typing import Any, Self
+
+from datasette.utils.sqlite import sqlite3
+
+# All that a statement may do; the rest is denied. Datasette's own pages need no more
+# (tests/publish/test_guard.py compares this with what they are seen to do).
+ACTIONS = frozenset(
+    (names.SQLITE_SELECT, names.SQLITE_READ, names.SQLITE_FUNCTION, names.SQLITE_RECURSIVE)
+)
+PRAGMAS = frozenset(
+    (
+        *("foreign_key_list", "index_info", "index_list", "table_info", "table_xinfo"),
+        "recursive_triggers",  # sqlite-utils sets it, for writes that nobody can make here
+    )
+)
+PRAGMAS_WITHOUT_VALUE = frozenset(("database_list", "schema_version", "table_list"))
+# Made by SQLite, not in the file: its path, each of its pages, what else is asked of it.
+HIDDEN_TABLES = frozenset(
+    ("pragma_database_list", "dbstat", "sqlite_dbpage", "sqlite_stmt", "bytecode", "tables_used")
+)
+
+# The time limit is looked at between two steps of a statement, never within one function
+# call: these take seconds or gigabytes in a single call, or reach out of the file.
+DENIED_FUNCTIONS = frozenset(
+    (
+        *("printf", "format", "randomblob", "zeroblob", "unhex"),
+        *("json_patch", "jsonb_patch", "json_pretty"),
+        *("load_extension", "fts3_tokenizer", "sqlite_log"),
+        *("rtreecheck", "rtreedepth", "rtreenode"),
+    )
+)
+
+# At these lengths no other call takes more than 10 ms (docs/decisions/0005).
+LIMITS = {
+    names.SQLITE_LIMIT_LENGTH: 32 * 1024,  # bytes of a text, a blob, a row
+    names.SQLITE_LIMIT_SQL_LENGTH: 64 * 1024,
+    names.SQLITE_LIMIT_COLUMN: 200,
+    names.SQLITE_LIMIT_EXPR_DEPTH: 200,
+    names.SQLITE_LIMIT_COMPOUND_SELECT: 50,
+    names.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 200,
+    names.SQLITE_LIMIT_ATTACHED: 0,
+}
+
+# These take time with the product of two lengths. One row can need all calls of a
+# statement, and nothing is interrupted within a row.
+QUADRATIC_FUNCTIONS = frozenset(("instr", "replace", "glob", "trim", "ltrim", "rtrim"))
+QUADRATIC_CALLS = 32
+# SQLite asks about each table, column and function as often as it copies a view or a WITH.
+PARTS = 5_000
+
+# For all connections together: sorting and WITH keep their rows in memory.
+HEAP_LIMIT_BYTES = 128 * 1024 * 1024
+
+# Texts and blobs of one answer: 10,000 rows of 1,600 bytes. As JSON, 500 MB of them
+# took 2.5 GB, and held up all other pages for 6 s.
+ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
+
+INTERRUPTED = "interrupted"  # SQLite's own word, by which Datasette knows it
+ONLY_READING = "not authorized: SQL can only read here"
+TOO_COMPLEX = (
+    "too complex: it takes in the same tables or views too many times, or calls"
+    f" {', '.join(sorted(QUADRATIC_FUNCTIONS))} more than {QUADRATIC_CALLS} times"
+)
+
+# SQLite's own takes 2 s for 30,000 bytes of which the last of 30,000 characters are cut off.
+STRIPS = {"trim": str.strip, "ltrim": str.lstrip, "rtrim": str.rstrip}
+
+TimeIsUp = Callable[[], int | None]
+
+
+class LimitedConnection(sqlite3.Connection):  # type: ignore[misc]  # pysqlite3 ships no types
+    """Reads one file; no statement writes, leaves a transaction open, or exceeds the limits.
+
+    The time limit is the progress handler that the caller sets. SQLite asks it only
+    every 1,000 steps, and not while it prepares a statement: so the authorizer asks it
+    too, and ``interrupt_if_time_is_up`` from another thread.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._time_is_up: TimeIsUp | None = None
+        self._time_limit = Lock()
+        self._begin()
+        setlimit = _setlimit(self)
+        for limit, most in LIMITS.items():
+            setlimit(limit, most)
+        for name, strip in STRIPS.items():
+            self.create_function(name, 2, partial(_strip, strip), deterministic=True)
+        self.execute(f"pragma hard_heap_limit = {HEAP_LIMIT_BYTES}")
+        self.set_authorizer(self._authorize)
+
+    def cursor(self) -> sqlite3.Cursor:
+        """One whose rows are weighed, and turned into what ``row_factory`` makes."""
+        cursor = super().cursor(_Cursor)
+        cursor.make_row = cursor.row_factory
+        cursor.row_factory = _weigh
+        return cursor
+
+    def set_progress_handler(self, handler: TimeIsUp | None, n: int) -> None:
+        """Set the time limit; None ends it."""
+        with self._time_limit:
+            self._time_is_up = handler
+            super().set_progress_handler(handler, n)
+
+    def interrupt_if_time_is_up(self) -> None:
+        """Stop the statement that runs, before its next row at the latest."""
+        with self._time_limit:
+            if self._time_is_up and self._time_is_up():
+                self.interrupt()
+
+    def _begin(self) -> None:
+        self._parts = self._quadratic_calls = 0
+        self._refusal = ""
+
+    def _authorize(self, action: int, first: str | None, second: str | None, *_: str | None) -> int:
+        self._parts += 1
+        self._quadratic_calls += action == names.SQLITE_FUNCTION and second in QUADRATIC_FUNCTIONS
+        if self._parts > PARTS or self._quadratic_calls > QUADRATIC_CALLS:
+            self._refusal = TOO_COMPLEX
+        elif self._time_is_up and self._time_is_up():
+            self._refusal = INTERRUPTED
+        elif may(action, first, second):
+            return names.SQLITE_OK
+        elif action not in {names.SQLITE_FUNCTION, names.SQLITE_READ}:  # SQLite names those
+            self._refusal = ONLY_READING
+        return names.SQLITE_DENY
+
+
+class _Cursor(sqlite3.Cursor):  # type: ignore[misc]  # pysqlite3 ships no types
+    make_row: Callable[[Any, tuple[Any, ...]], Any] | None
+    bytes_left: int
+
+    def execute(self, sql: str, parameters: Any = ()) -> Self:
+        connection = self.connection
+        connection._begin()
+        self.bytes_left = ANSWER_LIMIT_BYTES
+        try:
+            super().execute(sql, parameters)
+        except sqlite3.DatabaseError as error:
+            if connection._refusal:
+                raise sqlite3.OperationalError(connection._refusal) from error
+            raise
+        finally:
+            if connection.in_transaction:  # it would keep its snapshot, and the log with it
+                connection.rollback()
+        return self
+
+
+def _weigh(cursor: _Cursor, values: tuple[Any, ...]) -> Any:
+    """A row, or a MemoryError where the rows grow beyond ``ANSWER_LIMIT_BYTES``."""
+    cursor.bytes_left -= sum(len(value) for value in values if isinstance(value, str | bytes))
+    if cursor.bytes_left < 0:
+        cursor.close()  # or it keeps its snapshot for as long as somebody keeps the error
+        raise MemoryError
+    return cursor.make_row(cursor, values) if cursor.make_row else values
+
+
+def _strip(strip: Callable[[str, str], str], text: Any, characters: Any) -> str | None:
+    if text is None or characters is None:
+        return None
+    return strip(str(text), "".join({*str(characters)}))
+
+
+def may(action: int, first: str | None, second: str | None) -> bool:
+    """Whether a statement may do this; what the two names are depends on the action."""
+    if action == names.SQLITE_FUNCTION:
+        return second not in DENIED_FUNCTIONS
+    if action == names.SQLITE_READ:
+        return first not in HIDDEN_TABLES
+    if action == names.SQLITE_PRAGMA:
+        return first in PRAGMAS or (first in PRAGMAS_WITHOUT_VALUE and second is None)
+    if action == names.SQLITE_TRANSACTION:
+        return first == "ROLLBACK"
+    return action in ACTIONS
+
+
+def _setlimit(connection: sqlite3.Connection) -> Callable[[int, int], int]:
+    """SQLite's ``sqlite3_limit`` for one connection.
+
+    pysqlite3 has no method for it, but its library exports the function, and
+    the pointer that it takes is the first field of the connection object.
+    """
+    if hasattr(connection, "setlimit"):
+        method: Callable[[int, int], int] = connection.setlimit
+        return method
+    library = ctypes.CDLL(sys.modules["pysqlite3._sqlite3"].__file__)
+    pointer = ctypes.c_void_p.from_address(id(connection) + object.__basicsize__)
+    return lambda limit, most: library.sqlite3_limit(pointer, limit, most)
