@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -38,6 +38,7 @@ PATIENCE_S = 60  # for one answer
 NORMAL = 2.0  # home is back to normal below so many times its idle median, or 0.5 s
 LONGEST_BACK_S = 60
 
+_COUNTED = "with recursive t (n) as (select 1 union all select n + 1 from t"
 _DOUBLED = "with recursive t (x, n) as (select 'a', 0 union all select x || x, n + 1 from t)"
 _TEXT = f"{_DOUBLED}, wide as (select x from t where n = 17 limit 1)"
 _SEARCHED = ", ".join(f"instr(x || {n}, x || 'b')" for n in range(60))
@@ -51,13 +52,12 @@ SQL = (
     f"{_TEXT} select {_SEARCHED} from wide",
     f"{_BOMB} select count(*) from a12",
     f"select length(json_patch({_LARGE_OBJECT}, {_LARGE_OBJECT}))",
-    "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t",
+    f"{_COUNTED}) select count(*) from t",
     "select count(*) from readings a join readings b on a.value < b.value",
     "select * from readings a, (select 1 union select 2) order by a.value * random()",
     f"select {', '.join(f'value + {n} as c{n}' for n in range(199))} from readings limit 10000",
     f"{_TEXT} select replace(x, 'a', char(1)) from wide cross join readings limit 100",
-    "with recursive t (n) as (select 1 union all select n + 1 from t limit 900000)"
-    " select n from t order by hex(n) desc",
+    f"{_COUNTED} limit 900000) select n from t order by hex(n) desc",
 )
 PAGES = (
     *(f"/tmon/-/query.json?sql={quote(sql)}" for sql in SQL),
@@ -85,10 +85,10 @@ class Figures:
 
     home_median_s: float
     home_longest_s: float
-    home_refused: int
+    home_refused: list[str]  # what it was answered instead of 200
     ingest_p99_ms: float
     sent: int
-    datasette_mb: float  # the highest up to now
+    memory_mb: float  # the highest up to now
 
 
 @dataclass
@@ -102,10 +102,6 @@ class Report:
     statuses: dict[str, int]
     failed: list[str]  # what was answered with a 5xx, and by whom
     back_after_s: float
-
-    @property
-    def ingest_ratio(self) -> float:
-        return self.attacked.ingest_p99_ms / self.idle.ingest_p99_ms
 
 
 def attack(folder: Path, *, strangers: int, seconds: float, idle_s: float, sensors: int) -> Report:
@@ -123,7 +119,7 @@ def attack(folder: Path, *, strangers: int, seconds: float, idle_s: float, senso
         attacked = asyncio.run(_watch(server, datasette, seconds))
         ended_s = time.monotonic()
         back_after_s = _back_to_normal(server, idle) - ended_s
-        attacked.datasette_mb = _highest_mb(datasette)
+        attacked.memory_mb = _highest_mb(datasette)
         answers = asking.result()
     statuses = Counter(status for _, status in answers.elements())
     failed = sorted(f"{status} {page}" for page, status in answers if status.startswith("5"))
@@ -154,7 +150,9 @@ async def _watch(server: Server, datasette: int, seconds: float) -> Figures:
     """Send readings and look at home for so long."""
     until_s = time.monotonic() + seconds
     sends = [_send(server, node, until_s) for node in list(server.nodes)[:SENDERS]]
-    (homes, refused), *sent = await asyncio.gather(_visit(server.pages_port, until_s), *sends)
+    visiting = asyncio.create_task(_visit(server.pages_port, until_s))
+    sent = await asyncio.gather(*sends)
+    homes, refused = await visiting
     times_ms = sorted(1000 * took_s for own in sent for took_s in own)
     return Figures(
         home_median_s=median(homes),
@@ -162,13 +160,13 @@ async def _watch(server: Server, datasette: int, seconds: float) -> Figures:
         home_refused=refused,
         ingest_p99_ms=times_ms[ceil(len(times_ms) * 0.99) - 1],
         sent=len(times_ms),
-        datasette_mb=_highest_mb(datasette),
+        memory_mb=_highest_mb(datasette),
     )
 
 
 async def _send(server: Server, node: Node, until_s: float) -> list[float]:
     """How long each reading took to be acknowledged."""
-    took_s = []
+    took_s: list[float] = []
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     next_s = time.monotonic()
     while next_s < until_s:
@@ -185,14 +183,16 @@ async def _send(server: Server, node: Node, until_s: float) -> list[float]:
     return took_s
 
 
-async def _visit(port: int, until_s: float) -> tuple[list[float], int]:
+async def _visit(port: int, until_s: float) -> tuple[list[float], list[str]]:
     """How long home takes, each time as a visitor has it; and how often it was refused."""
-    took_s, refused = [], 0
+    took_s: list[float] = []
+    refused: list[str] = []
     while not took_s or time.monotonic() < until_s:
         began_s = time.monotonic()
         status = await ask(port, "/")
         took_s.append(time.monotonic() - began_s)
-        refused += status != "200"
+        if status != "200":
+            refused.append(status)
         await asyncio.sleep(HOME_EVERY_S)
     return took_s, refused
 
@@ -308,13 +308,15 @@ def _highest_mb(pid: int) -> float:
 def lines(report: Report) -> Iterator[str]:
     """The report for people."""
     idle, attacked = report.idle, report.attacked
-    yield f"{report.strangers} strangers for {report.seconds:.0f} s; idle, attacked, target"
-    yield f"Datasette's highest memory, MB: {idle.datasette_mb:.0f}, {attacked.datasette_mb:.0f}, 400"
-    yield f"home, median s: {idle.home_median_s:.2f}, {attacked.home_median_s:.2f}, 2"
-    yield f"home, longest s: {idle.home_longest_s:.2f}, {attacked.home_longest_s:.2f}, 5"
-    yield f"home, not answered 200: {idle.home_refused}, {attacked.home_refused}, 0"
-    yield f"ingest, p99 ms: {idle.ingest_p99_ms:.1f}, {attacked.ingest_p99_ms:.1f} ({report.ingest_ratio:.1f} times, 2)"
-    yield f"all back to normal after {report.back_after_s:.1f} s (10)"
+    ratio = attacked.ingest_p99_ms / idle.ingest_p99_ms
+    yield f"{report.strangers} strangers for {report.seconds:.0f} s: idle, attacked (target)"
+    yield f"memory at its highest: {idle.memory_mb:.0f}, {attacked.memory_mb:.0f} MB (400)"
+    yield f"home, median: {idle.home_median_s:.2f}, {attacked.home_median_s:.2f} s (2)"
+    yield f"home, longest: {idle.home_longest_s:.2f}, {attacked.home_longest_s:.2f} s (5)"
+    yield f"home, not answered 200: {idle.home_refused}, {attacked.home_refused} (0)"
+    yield f"ingest, p99: {idle.ingest_p99_ms:.1f}, {attacked.ingest_p99_ms:.1f} ms"
+    yield f"ingest, p99 attacked / idle: {ratio:.1f} (2)"
+    yield f"all back to normal after: {report.back_after_s:.1f} s (10)"
     yield f"answers: {json.dumps(report.statuses)}"
     yield f"5xx: {len(report.failed)} (0)"
     yield from report.failed

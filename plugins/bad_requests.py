@@ -65,7 +65,8 @@ def asgi_wrapper() -> Callable[[App], App]:
             if scope.get("raw_path", b"").isascii() and scope.get("query_string", b"").isascii():
                 return await _with_status(app, scope, receive, send)
             told = "An address is made of ASCII characters; the others are percent-encoded"
-            return await Response.error(told, 400).asgi_send(send)
+            await Response.error(told, 400).asgi_send(send)
+            return None
 
         return wrapped
 
@@ -82,19 +83,20 @@ async def _with_status(app: App, scope: Scope, receive: Any, send: Any) -> None:
     await app({**scope, ANSWER: answer}, receive, send_with_status)
 
 
-def _told(request: Any, exception: Exception) -> Exception | None:
+def _told(request: Any, exception: Exception) -> Any:
     """The same error as Datasette's own for requests; None where it isn't the request's."""
     if isinstance(exception, DatasetteError):
         return BadRequest(exception.message) if exception.status == 500 else None
     if not _is_datasettes(exception):
         return None
-    if isinstance(exception, AssertionError):
-        there_is_none = NO_FORMAT.fullmatch(str(exception))
-        return NotFound(f"There is no format {there_is_none[1]}") if there_is_none else None
     if isinstance(exception, OSError) and exception.errno == ENAMETOOLONG:
         return NotFound("Not here")
-    if not isinstance(exception, OF_REQUESTS):
-        return None
+    if no_format := NO_FORMAT.fullmatch(str(exception)):
+        return NotFound(f"There is no format {no_format[1]}")
+    return _of_request(request, exception) if isinstance(exception, OF_REQUESTS) else None
+
+
+def _of_request(request: Any, exception: Exception) -> Any:
     if request.method not in {"GET", "HEAD"}:
         return DatasetteError("Nothing here takes this method", status=405)
     if not request.query_string:

@@ -1,7 +1,6 @@
 """What the home page shows: nodes with their sensors, as they are and as the last day was."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from operator import attrgetter
@@ -9,6 +8,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from datasette.utils import sqlite_timelimit
+from datasette.utils.sqlite import sqlite3
 
 from tmon_pages.corrections import lately
 from tmon_pages.incidents import Open, going_on
@@ -171,7 +171,8 @@ def _latest(conn: sqlite3.Connection, asked: Asked) -> list[Any]:
     matching = _matching("node || ' ' || name", "node", asked.words)
     order = _SILENT_FIRST if asked.silent_first else _BY_NAME
     sql = _LATEST.format(matching=matching, order=order)
-    return conn.execute(sql, _parameters(asked)).fetchall()
+    found: list[Any] = conn.execute(sql, _parameters(asked)).fetchall()
+    return found
 
 
 def _corrected(conn: sqlite3.Connection, latest: Sequence[Any], at_ms: int) -> list[int]:

@@ -55,7 +55,6 @@ Page = dict[str, Any]
 @hookimpl(tryfirst=True)  # innermost, so that its answers carry the security headers too
 def asgi_wrapper(datasette: Any) -> Callable[[App], App]:
     """Answer ``/tmon/<table or view>.csv``; a ``_size`` other than ``max`` is Datasette's."""
-
     streaming = asyncio.Semaphore(STREAMS)
 
     def whole(app: App) -> App:

@@ -256,11 +256,8 @@ def hurried(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
-@pytest.mark.parametrize("asked", [{"sort": "silent"}, {"q": "none has this"}])
-def test_what_takes_too_long_is_the_first_page_that_says_so(
-    hurried: Site, asked: dict[str, str]
-) -> None:
-    answer = hurried.get("/", **asked)
+def test_what_takes_too_long_is_the_first_page_that_says_so(hurried: Site) -> None:
+    answer = hurried.get("/", sort="silent")
     assert answer.status_code == 200
     assert "too many sensors" in answer.text
     assert '<a href="/tmon/silent_nodes">' in answer.text
@@ -289,8 +286,8 @@ def test_strangers_sql_takes_none_of_homes_threads(many: Site) -> None:
     endless = (
         "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
     )
-    with ThreadPoolExecutor(20) as strangers:
-        asked = [strangers.submit(many.ask, endless) for _ in range(20)]
+    with ThreadPoolExecutor(8) as strangers:
+        asked = [strangers.submit(many.ask, endless) for _ in range(8)]
         began_s = time.monotonic()
         answer = many.get("/")
         took_s = time.monotonic() - began_s
@@ -299,7 +296,7 @@ def test_strangers_sql_takes_none_of_homes_threads(many: Site) -> None:
     assert len(lines(answer.text)) == MOST
     assert busy
     assert took_s < 5
-    assert {one.result().status_code for one in asked} <= {400, 429}
+    assert {one.result().status_code for one in asked} == {400}
 
 
 def test_a_page_of_1000_sensors_is_small(many: Site) -> None:
