@@ -9,6 +9,7 @@ take no more than ``UNREAD_BYTES``.
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Generator
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,6 +21,7 @@ PLACES = 2  # in each lane
 WAIT_S = 10.0  # for a place; then a request is told to come again
 ROOM_S = 5.0  # for a long answer's room among those that are still to be read
 RETRY_S = "10"
+PAUSE_EVERY_S = 0.02
 UNREAD_BYTES = 64 * 1024 * 1024
 PATIENCE = "tmon.wait_s"  # in the scope of a stream's own request: how long it may wait
 
@@ -170,6 +172,31 @@ def asgi_wrapper(datasette: Any) -> Generator[None, list[Any], list[Any]]:
         return wrapped
 
     return [limited, *wrappers]
+
+
+@hookimpl(wrapper=True)
+def render_cell() -> Generator[None, list[Any], list[Any]]:
+    """Between two cells of a long page others have their turn; Datasette would write it at once."""
+    cells = yield
+    return [_pauses.pause(), *cells] if _pauses.due() else cells
+
+
+class _Pauses:
+    """One every ``PAUSE_EVERY_S``."""
+
+    def __init__(self) -> None:
+        self._due_s = 0.0
+
+    def due(self) -> bool:
+        return monotonic() >= self._due_s
+
+    async def pause(self) -> None:
+        """Let others have their turn; as a cell's HTML it is None, which leaves it to the next."""
+        await asyncio.sleep(0)
+        self._due_s = monotonic() + PAUSE_EVERY_S
+
+
+_pauses = _Pauses()
 
 
 async def refuse(datasette: Any, scope: Scope, send: Send) -> None:

@@ -231,13 +231,16 @@ def test_json_is_valid_where_values_are_extreme(site: Site) -> None:
 
 
 @pytest.mark.parametrize("page", ["", ".json", "/temperature", "/temperature.json"])
-def test_a_busy_machine_shows_hours(serve: Serve, site: Site, tmp_path: Path, page: str) -> None:
+def test_a_busy_machine_shows_hours(site: Site, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look takes longer than the time limit that is handed in."""
-    with open_database(site.path) as db:
-        db.execute("vacuum into ?", (str(tmp_path / "tmon.db"),))
-    with open_database(tmp_path / "tmon.db"):
-        pass  # of a log of its own
-    (tmp_path / "datasette.yml").write_text("settings:\n  sql_time_limit_ms: 1\n")
-    answer = serve(tmp_path / "tmon.db").get(f"/node/basement{page}")
+    site.get("/robots.txt")  # it has started
+    monkeypatch.setattr(site.datasette, "sql_time_limit_ms", 0.001)
+    answer = site.get(f"/node/basement{page}")
     assert answer.status_code == 200
     assert "hourly" in answer.text
+
+
+def test_a_busy_machine_draws_a_picture(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.get("/robots.txt")
+    monkeypatch.setattr(site.datasette, "sql_time_limit_ms", 0.001)
+    assert "<svg" in site.get("/node/basement/temperature.svg").text
