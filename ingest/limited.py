@@ -59,9 +59,9 @@ PARTS = 5_000
 # For all connections together: sorting and WITH keep their rows in memory.
 HEAP_LIMIT_BYTES = 128 * 1024 * 1024
 
-# Texts and blobs of one answer: 10,000 rows of 1,600 bytes. As JSON, 500 MB of them
-# took 2.5 GB, and held up all other pages for 6 s.
-ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
+# Of one answer. As JSON, a byte of text can become six of them, twice in memory.
+ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
+VALUE_BYTES = 32  # of a value as Python has it, without its text
 
 INTERRUPTED = "interrupted"  # SQLite's own word, by which Datasette knows it
 ONLY_READING = "not authorized: SQL can only read here"
@@ -156,7 +156,8 @@ class _Cursor(sqlite3.Cursor):  # type: ignore[misc]  # pysqlite3 ships no types
 
 def _weigh(cursor: _Cursor, values: tuple[Any, ...]) -> Any:
     """A row, or a MemoryError where the rows grow beyond ``ANSWER_LIMIT_BYTES``."""
-    cursor.bytes_left -= sum(len(value) for value in values if isinstance(value, str | bytes))
+    texts = (len(value) for value in values if isinstance(value, str | bytes))
+    cursor.bytes_left -= VALUE_BYTES * len(values) + sum(texts)
     if cursor.bytes_left < 0:
         cursor.close()  # or it keeps its snapshot for as long as somebody keeps the error
         raise MemoryError

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode
 
-from datasette import hookimpl
+from datasette import Response, hookimpl
 from datasette.filters import FilterArguments
 from datasette.utils import tilde_decode
 
@@ -33,6 +33,7 @@ KEYS = {  # in the order of their rows
 }
 DAILY_SIZE = "2000"  # each the sum of 24 hours: 10,000 of them come near the time limit
 SIZES = {"daily": DAILY_SIZE, "daily_clean": DAILY_SIZE}
+SIZE = "5000"  # a page is held whole, and weighed: longer ones would take no less time
 NEWEST_FIRST = "readings_clean"
 
 # What shapes an answer, not what is selected.
@@ -52,6 +53,16 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Page = dict[str, Any]
 
 
+class NoPage(Exception):
+    """Datasette refused a page, with this status and sentence."""
+
+    def __init__(self, status: int, headers: dict[str, str], told: str) -> None:
+        super().__init__(told)
+        self.status = status
+        self.headers = headers
+        self.told = told
+
+
 @hookimpl(tryfirst=True)  # innermost, so that its answers carry the security headers too
 def asgi_wrapper(datasette: Any) -> Callable[[App], App]:
     """Answer ``/tmon/<table or view>.csv``; a ``_size`` other than ``max`` is Datasette's."""
@@ -69,21 +80,18 @@ def asgi_wrapper(datasette: Any) -> Callable[[App], App]:
                 return await refuse(datasette, scope, send)
             async with streaming:
                 pages = _pages(app, scope)
-                first = await anext(pages, None)
-                if first is not None:
-                    return await _send_all(first, pages, asked, table, receive, send)
-            return await app(_one_page(scope), receive, send)
+                try:
+                    first = await anext(pages)
+                except NoPage as error:
+                    if error.status < 400:  # to a better address, which is not that page's
+                        return await app(scope, receive, send)
+                    answer = Response.text(error.told, error.status, error.headers)
+                    return await answer.asgi_send(send)
+                return await _send_all(first, pages, asked, table, receive, send)
 
         return wrapped
 
     return whole
-
-
-def _one_page(scope: Scope) -> Scope:
-    """The same without ``_stream``, by which Datasette would ask for page after page."""
-    asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    kept = [(name, value) for name, value in asked if name != "_stream"]
-    return {**scope, "query_string": urlencode(kept, encoding="latin-1").encode()}
 
 
 @hookimpl
@@ -113,21 +121,23 @@ async def _exists(datasette: Any, table: str) -> bool:
 
 
 async def _pages(app: App, scope: Scope) -> AsyncIterator[Page]:
-    """The selection's pages, up to its end or the first that Datasette refuses."""
+    """The selection's pages.
+
+    Raises:
+        NoPage: Datasette refuses one.
+    """
     asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     selection = [(name, value) for name, value in asked if name not in SHAPING]
     path = scope["path"].removesuffix(".csv") + ".json"
     ordered = any(name in {"_sort", "_sort_desc"} for name, _ in selection)
     table = (not ordered and _table(scope)) or ""
-    size = SIZES.get(table, "max")
+    size = SIZES.get(table, SIZE)
     after: list[tuple[str, str]] = []
     while True:
         query = urlencode([*selection, *PAGE, ("_size", size), *after])
         wait_s = PAGE_WAIT_S if after else WAIT_S
         there = {**scope, "path": path, "raw_path": path.encode(), PATIENCE: wait_s}
         page = await _page(app, there, query)
-        if page is None:
-            return
         yield page
         if not page["next"]:
             return
@@ -150,7 +160,7 @@ def _following(page: Page, table: str, asked: dict[str, str]) -> list[tuple[str,
     return [("_after", after), ("_next", str(told))]
 
 
-async def _page(app: App, scope: Scope, query: str) -> Page | None:
+async def _page(app: App, scope: Scope, query: str) -> Page:
     answer: list[Message] = []
 
     async def receive() -> Message:
@@ -160,10 +170,14 @@ async def _page(app: App, scope: Scope, query: str) -> Page | None:
         answer.append(message)
 
     await app({**scope, "query_string": query.encode("latin-1")}, receive, keep)
-    if answer[0]["status"] != 200:
-        return None
-    page: Page = json.loads(b"".join(message.get("body", b"") for message in answer))
-    return page
+    body = b"".join(message.get("body", b"") for message in answer)
+    status = answer[0]["status"]
+    if status == 200:
+        page: Page = json.loads(body)
+        return page
+    headers = {name.decode(): value.decode() for name, value in answer[0]["headers"]}
+    again = {name: value for name, value in headers.items() if name == "retry-after"}
+    raise NoPage(status, again, json.loads(body)["error"] if status >= 400 else "")
 
 
 async def _send_all(  # noqa: PLR0913, PLR0917
@@ -193,11 +207,8 @@ async def _send_all(  # noqa: PLR0913, PLR0917
             await send_in_pieces(send, body, more_body=has_next)
             if not has_next:
                 return
-            following = await anext(others, None)
-            if following is None:
-                return
-            page = following
-    except Unread:
+            page = await anext(others)
+    except (NoPage, Unread):
         return
     finally:
         gone.cancel()
