@@ -2,8 +2,12 @@
 PYTHON = python3
 BIN = .venv/bin
 UV = uv
-# A file stays in one process, which has its browser and its stations.
-ON_ALL_CORES = --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+# A file stays in one process, which has its browser and its stations. Tests wait more than they
+# compute, for processes and for the disk: four keep two cores busy.
+IN_PARALLEL = --numprocesses=4 --dist=loadfile --no-loadscope-reorder
+
+# What is imported is compiled once, rather than by each of a thousand processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: check install run test lint types fmt soak bench bench-large screenshots lock
 
@@ -15,7 +19,7 @@ run: install
 	@sh scripts/run
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest $(ON_ALL_CORES)
+	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

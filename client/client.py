@@ -79,7 +79,9 @@ STOP_GRACE_S = 1.5  # for the answer that is under way
 
 OFFSET_GOOD_FOR_MS = 6 * 3_600_000  # a crystal off by 50 ppm drifts a second in that time
 OFFSET_IGNORED_MS = 2_000  # what a slow network can make of a right clock
+AHEAD_MS = 10 * 60_000  # what the server takes of readings ahead of its clock
 TOLD_SLACK_MS = 60_000  # two clocks may differ so much, and both be fit for use
+FOREVER_MS = 1 << 62
 YEAR_2020_MS = 1_577_836_800_000  # no server of ours is older: an earlier time is no time
 
 LOCK_TIMEOUT_S = 30
@@ -674,12 +676,12 @@ class Spool:
 
     # -- readings go out
 
-    def batch(self) -> list[Settled]:
-        """The oldest readings that can be sent."""
+    def batch(self, until_ms: int = FOREVER_MS) -> list[Settled]:
+        """The oldest readings that can be sent; none that was measured after ``until_ms``."""
         rows = self._db.execute(
             "SELECT id, sensor, value, unit, measured_ms FROM readings"
-            " WHERE measured_ms IS NOT NULL ORDER BY id LIMIT ?",
-            (BATCH_READINGS,),
+            " WHERE measured_ms <= ? ORDER BY id LIMIT ?",
+            (until_ms, BATCH_READINGS),
         )
         return [Settled(*row) for row in rows]
 
@@ -807,6 +809,11 @@ class Answer:
         body = self.json()
         error = body.get("error") if isinstance(body, dict) else None
         return one_line(error) if isinstance(error, str) else ""
+
+    def is_about_clocks(self) -> bool:
+        """Whether readings are ahead of the server's clock, though not of this node's."""
+        body = self.json()
+        return self.status == 503 and isinstance(body, dict) and body.get("code") == "clock_differs"
 
     def told_ms(self) -> int:
         """The server's clock from the Date header, or 0."""
@@ -949,6 +956,8 @@ class Sender:
         self._server = server
         self._clock = clock
         self._news = news
+        self._until_ms = FOREVER_MS  # later readings wait until the clocks agree,
+        self._differs: Kept | None = None  # for which the server told this reason
 
     def send(self, stopped: Callable[[], bool]) -> int:
         """Send all that can be sent, or raise Kept; returns how many the server has now."""
@@ -960,14 +969,17 @@ class Sender:
                 if stopped():
                     return sent
             if not self._spool.waits_for_time():
-                return sent
+                break
             self._learn_time()
+        if self._differs:
+            raise self._differs
+        return sent
 
     def _next_batch(self) -> list[Settled]:
         while lost := self._spool.settle(self._clock.now()):
             line = f"{lost} readings of an earlier boot have no known time: set aside as refused"
             self._news.tell("unknown_time", line)
-        return self._spool.batch()
+        return self._spool.batch(self._until_ms)
 
     def _learn_time(self) -> None:
         """Ask the server for the time, taken to be halfway between asking and answer."""
@@ -989,8 +1001,15 @@ class Sender:
             self._deliver(batch[len(batch) // 2 :])
         elif unfit:
             self._close(batch, [Rejection(0, str(answer.status), answer.error())])
+        elif answer.is_about_clocks() and self._hold_back(batch, answer.told_ms() + AHEAD_MS):
+            self._differs = answer.kept()
         else:
             raise answer.kept()
+
+    def _hold_back(self, batch: Sequence[Settled], until_ms: int) -> bool:
+        """Send only what was measured by then; whether the batch had anything later."""
+        self._until_ms = until_ms
+        return any(reading.measured_ms > until_ms for reading in batch)
 
     def _close(
         self, batch: Sequence[Settled], rejections: Sequence[Rejection], told_ms: int = 0

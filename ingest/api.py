@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ingest.errors import ClockDiffers
 from ingest.limits import limited_body
 from ingest.metrics import Metrics
 from ingest.nodes import now_ms
@@ -17,6 +18,7 @@ from ingest.reading import Batch, Receipt
 from ingest.tokens import Door
 from ingest.wire import json as json_wire
 
+STUCK_S = 10.0  # then something is wrong: a commit takes milliseconds
 NDJSON = {b"application/x-ndjson", b"application/ndjson", b"application/jsonl"}
 
 
@@ -33,35 +35,53 @@ class State(TypedDict):
     """What the handlers share, made at start-up."""
 
     door: Door
-    store: Callable[[Batch], Awaitable[Receipt]]
+    check_room: Callable[[], object]
+    store: Callable[[Batch, Callable[[], bool]], Awaitable[Receipt]]
     backlog: Callable[[], int]
+    oldest_waiting_s: Callable[[], float]
     metrics: Metrics
     answered: Callable[[int], object]  # each status, by the connections
 
 
 async def post_readings(request: Request[State]) -> Json:
     """``POST /readings``: store one batch for the node its token names."""
-    headers, state = dict(request.scope["headers"]), request.scope["state"]
-    node = request.scope["node"] = state["door"].identify(headers)
+    scope = request.scope
+    headers, state = dict(scope["headers"]), scope["state"]
+    node = scope["node"] = state["door"].identify(headers)
+    state["check_room"]()  # before a body is read that there is no room for
     body = await limited_body(headers, request.receive)
     received_ms = now_ms()
-    batch = json_wire.parse(
-        body,
-        ndjson=_media_type(headers) in NDJSON,
-        node=node,
-        received_ms=received_ms,
-        clock_skew_s=_clock_skew_s(headers, received_ms),
-    )
-    receipt = await state["store"](batch)
+    clock_skew_s = _clock_skew_s(headers, received_ms)
+    sender = scope["extensions"]["tmon.sender"]
+    try:
+        batch = json_wire.parse(
+            body,
+            ndjson=_media_type(headers) in NDJSON,
+            node=node,
+            received_ms=received_ms,
+            clock_skew_s=clock_skew_s,
+        )
+    except ClockDiffers:
+        # A batch of nothing is not written; the store notes the node's clock, as of each batch.
+        await state["store"](Batch(node, received_ms, (), (), clock_skew_s), lambda: sender.closed)
+        raise
+    receipt = await state["store"](batch, lambda: sender.closed)
     return Json(receipt.as_json(), status_code=201)
 
 
 async def get_healthz(request: Request[State]) -> Json:
-    """``GET /healthz``: that ingest answers, and what time it is (Unix ms)."""
-    return Json(
-        {"status": "ok", "time_ms": now_ms(), "backlog": request.state["backlog"]()},
-        headers={"Cache-Control": "no-store"},
-    )
+    """``GET /healthz``: that ingest answers and commits, and what time it is (Unix ms)."""
+    oldest_s = request.state["oldest_waiting_s"]()
+    figures = {
+        "time_ms": now_ms(),
+        "backlog": request.state["backlog"](),
+        "oldest_waiting_s": round(oldest_s, 1),
+    }
+    told: dict[str, object] = {"status": "ok", **figures}
+    if is_stuck := oldest_s > STUCK_S:
+        error = f"nothing is committed: the oldest reading has waited for {oldest_s:.0f} s"
+        told = {"error": error, "code": "stuck", **figures}
+    return Json(told, 503 if is_stuck else 200, headers={"Cache-Control": "no-store"})
 
 
 async def get_metrics(request: Request[State]) -> Response:

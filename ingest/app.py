@@ -1,9 +1,11 @@
 """The ingest app: routes, lifespan, and how an error becomes a response."""
 
+import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -51,6 +53,8 @@ class Endpoint:
         except sqlite3.Error as error:
             log.warning("the database can't be read: %s", error)
             response = _deliberate(Unavailable("the database can't be read now; try again"))
+        except asyncio.CancelledError:  # the server is stopping, and has waited long enough
+            response = _deliberate(Unavailable("tmon is stopping; send it again"))
         await response(scope, receive, send)
 
     async def _not_allowed(self, _: Request[State]) -> Json:
@@ -58,15 +62,23 @@ class Endpoint:
         return _answer(405, "method_not_allowed", "use another method here", allowed)
 
 
-def create_app(settings: Settings, writer: socket.socket) -> Starlette:
-    """The ASGI app of one station, whose database there is, and a line to its writer."""
+def create_app(
+    settings: Settings, writer: socket.socket, clock: Callable[[], float] = monotonic
+) -> Starlette:
+    """The ASGI app of one station.
+
+    Args:
+        settings: the station's; its database is there.
+        writer: a socket that leads to the writer.
+        clock: tells for how many seconds a batch has waited.
+    """
     app = Ingest(
         routes=[
             Route("/readings", Endpoint(POST=post_readings)),
             Route("/healthz", Endpoint(GET=get_healthz, HEAD=get_healthz)),
             Route("/metrics", Endpoint(GET=get_metrics, HEAD=get_metrics)),
         ],
-        lifespan=_lifespan(settings, writer),
+        lifespan=_lifespan(settings, writer, clock),
     )
     app.router.redirect_slashes = False
     app.router.default = _not_found
@@ -74,26 +86,28 @@ def create_app(settings: Settings, writer: socket.socket) -> Starlette:
 
 
 def _lifespan(
-    settings: Settings, writer: socket.socket
+    settings: Settings, writer: socket.socket, clock: Callable[[], float]
 ) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         reader = open_for_reading(settings.db)
         door = Door(Tokens(station_secret(settings)), reader)
-        metrics = Metrics(settings.db, lambda: handover.backlog)
+        metrics = Metrics(settings.db, lambda: handover.backlog, lambda: handover.oldest_waiting_s)
 
         def hear(reply: Reply) -> None:
             metrics.committed(reply)
             if reply.others_wrote:
                 door.forget()
 
-        handover = await Handover.over(writer, on_reply=hear)
+        handover = await Handover.over(writer, on_reply=hear, clock=clock)
         store = handover.store
         try:
             yield State(
                 door=door,
+                check_room=handover.check_room,
                 store=RateLimit(settings.rate).held(store) if settings.rate else store,
                 backlog=lambda: handover.backlog,
+                oldest_waiting_s=lambda: handover.oldest_waiting_s,
                 metrics=metrics,
                 answered=metrics.answered,
             )

@@ -69,7 +69,7 @@ class Overloaded(ApiError):
 
     status = 503
     code = "overloaded"
-    retry_after_s = 1
+    retry_after_s = 5
 
 
 class Unavailable(ApiError):
@@ -91,6 +91,17 @@ class Locked(Unavailable):
     """Another program holds the database's write lock."""
 
     code = "locked"
+
+
+class ClockDiffers(ApiError):
+    """Readings ahead of our clock, but not of their sender's: one of the two is wrong.
+
+    Nothing was stored; the node should keep them until both agree.
+    """
+
+    status = 503
+    code = "clock_differs"
+    retry_after_s = 300
 
 
 class UnknownNode(TmonError):

@@ -30,6 +30,12 @@ class Line(Protocol):
     def failed(self, exchange: "Exchange") -> None: ...
 
 
+class Sender:
+    """Who sent a request, for an app that wants to know: the extension ``tmon.sender``."""
+
+    closed = False  # its side of the connection: it may be gone, or still wait for the answer
+
+
 class Exchange:
     """Owns what has arrived of one request, and what has been sent of its answer.
 
@@ -51,6 +57,8 @@ class Exchange:
         wants_continue: bool,
     ) -> None:
         self.scope = scope
+        self._sender = Sender()
+        scope["extensions"] = {"tmon.sender": self._sender}
         self.keep_alive = keep_alive
         self.status = 0
         self.started = False  # the answer
@@ -89,8 +97,13 @@ class Exchange:
         self._all_here = True
         self._wake()
 
+    def sender_closed(self) -> None:
+        """Nothing more will be sent; whoever did that may still want the answer."""
+        self.keep_alive = False
+        self._sender.closed = True
+
     def disconnect(self) -> None:
-        self._disconnected = True
+        self._disconnected = self._sender.closed = True
         self._wake()
 
     async def receive(self) -> Message:

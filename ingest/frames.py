@@ -8,7 +8,9 @@ from msgspec import Struct
 
 from ingest.reading import Batch, Receipt
 
+COMMIT_READINGS = 10_000  # a transaction's size: one request's at most, or many small ones
 LENGTH_BYTES = 4
+MESSAGE_BYTES = 1 << 28  # more than a transaction of refused readings, each with the longest texts
 
 T = TypeVar("T")
 
@@ -21,18 +23,20 @@ class Failure(Struct, frozen=True, array_like=True, tag=True):
 
 
 class Reply(Struct, array_like=True):
-    """What became of the next batches, in the order they were handed over.
+    """What became of some batches, each by the number under which it was handed over.
 
     ``others_wrote``: another program has changed the database. ``readings``
     were in one transaction, which began at ``began_s`` of the monotonic clock
-    and was on the disk after ``took_s``.
+    and was on the disk after ``took_s``. ``trouble``: nothing can be stored now, so
+    what is not handed over yet needn't be.
     """
 
-    results: list[Receipt | Failure]
+    results: list[tuple[int, Receipt | Failure]]
     others_wrote: bool = False
     readings: int = 0
     began_s: float = 0.0
     took_s: float = 0.0
+    trouble: Failure | None = None
 
 
 class Frames(Generic[T]):
@@ -43,7 +47,12 @@ class Frames(Generic[T]):
         self._pending = b""
 
     def feed(self, data: bytes) -> Iterator[T]:
-        """The messages that end in ``data``."""
+        """The messages that end in ``data``.
+
+        Raises:
+            msgspec.MsgspecError: bytes that are no such message.
+            ValueError: the same, or a message that is too long.
+        """
         data = self._pending + data
         start = 0
         while (end := _end(data, start)) is not None:
@@ -52,14 +61,23 @@ class Frames(Generic[T]):
         self._pending = data[start:]
 
 
-def batches_in() -> Frames[list[Batch]]:
-    """What the writer is sent."""
-    return Frames(list[Batch])
+def batches_in() -> Frames[list[tuple[int, Batch]]]:
+    """What the writer is sent: batches, numbered from 1 on."""
+    return Frames(list[tuple[int, Batch]])
 
 
 def replies_in() -> Frames[Reply]:
     """What it answers."""
     return Frames(Reply)
+
+
+def encode(batch: Batch) -> msgspec.Raw:
+    """A batch's bytes within a message.
+
+    Raises:
+        Exception: the batch holds what can't be encoded.
+    """
+    return msgspec.Raw(msgspec.msgpack.encode(batch))
 
 
 def frame(message: object) -> bytes:
@@ -72,5 +90,8 @@ def _end(data: bytes, start: int) -> int | None:
     """Where the message that begins at ``start`` ends, if all of it is here."""
     if len(data) - start < LENGTH_BYTES:
         return None
-    end = start + LENGTH_BYTES + int.from_bytes(data[start : start + LENGTH_BYTES], "big")
+    length = int.from_bytes(data[start : start + LENGTH_BYTES], "big")
+    if length > MESSAGE_BYTES:
+        raise ValueError(f"a message of {length:,} bytes")
+    end = start + LENGTH_BYTES + length
     return end if end <= len(data) else None

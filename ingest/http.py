@@ -90,7 +90,7 @@ class HttpConnection(asyncio.Protocol):
         """Whether it stays open: who has sent everything may still wait for the answer."""
         if self._arriving is not None or not self._exchanges:
             return False
-        self._exchanges[-1].keep_alive = False
+        self._exchanges[-1].sender_closed()
         return True
 
     def pause_writing(self) -> None:

@@ -1,12 +1,11 @@
 """What one sender may take of the server: bytes, and time."""
 
-import asyncio
 import zlib
 from collections.abc import Mapping
 
 from starlette.types import Receive
 
-from ingest.errors import InvalidBody, TooLarge, Unavailable, UnknownEncoding
+from ingest.errors import InvalidBody, TooLarge, UnknownEncoding
 
 BODY_BYTES = 1024 * 1024  # as sent
 DECOMPRESSED_BYTES = 8 * 1024 * 1024
@@ -28,10 +27,7 @@ async def limited_body(headers: Mapping[bytes, bytes], receive: Receive) -> byte
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding not in (b"gzip", b"x-gzip", b"identity", b""):
         raise UnknownEncoding("send the body as it is, or with Content-Encoding: gzip")
-    try:
-        body = await _whole(receive)
-    except asyncio.CancelledError:  # the server is stopping, and has waited long enough
-        raise Unavailable("tmon is stopping; send it again") from None
+    body = await _whole(receive)
     return _decompress(body) if body and encoding.endswith(b"gzip") else body
 
 

@@ -22,11 +22,15 @@ class Metrics(Collector):
     Args:
         db: the database file; its log is beside it.
         backlog: tells how many readings wait for their commit.
+        oldest_waiting_s: tells how long the oldest of them has waited.
     """
 
-    def __init__(self, db: Path, backlog: Callable[[], int]) -> None:
+    def __init__(
+        self, db: Path, backlog: Callable[[], int], oldest_waiting_s: Callable[[], float]
+    ) -> None:
         self._wal = db.with_name(f"{db.name}-wal")
         self._backlog = backlog
+        self._oldest_waiting_s = oldest_waiting_s
         self._answers: Counter[int] = Counter()
         self._readings: Counter[str] = Counter(accepted=0, duplicate=0, rejected=0)
         self._reasons: Counter[str] = Counter()
@@ -51,7 +55,7 @@ class Metrics(Collector):
 
     def committed(self, reply: Reply) -> None:
         """Count what the writer says of one transaction."""
-        for receipt in reply.results:
+        for _, receipt in reply.results:
             if isinstance(receipt, Failure):
                 continue
             self._readings["accepted"] += receipt.accepted
@@ -73,6 +77,11 @@ class Metrics(Collector):
         yield _counter("tmon_rejections", "Rejected readings by reason.", "code", self._reasons)
         yield GaugeMetricFamily(
             "tmon_backlog_readings", "Readings that wait for their commit.", self._backlog()
+        )
+        yield GaugeMetricFamily(
+            "tmon_oldest_waiting_seconds",
+            "How long the oldest of them has waited; over 10 nothing is committed.",
+            self._oldest_waiting_s(),
         )
         yield GaugeMetricFamily(
             "tmon_wal_bytes", "Size of SQLite's write-ahead log.", _size_bytes(self._wal)

@@ -23,14 +23,14 @@ class RateLimit:
         self._paid_at: dict[str, float] = {}  # by node uid: when all it sent is paid for
 
     def held(
-        self, store: Callable[[Batch], Awaitable[Receipt]]
-    ) -> Callable[[Batch], Awaitable[Receipt]]:
+        self, store: Callable[[Batch, Callable[[], bool]], Awaitable[Receipt]]
+    ) -> Callable[[Batch, Callable[[], bool]], Awaitable[Receipt]]:
         """``store``, for batches that arrive no faster; what it fails to store doesn't count."""
 
-        async def store_in_time(batch: Batch) -> Receipt:
+        async def store_in_time(batch: Batch, may_be_gone: Callable[[], bool]) -> Receipt:
             self.admit(batch.node.uid, batch.size)
             try:
-                return await store(batch)
+                return await store(batch, may_be_gone)
             except ApiError:
                 self.refund(batch.node.uid, batch.size)
                 raise

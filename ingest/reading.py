@@ -19,6 +19,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _TOKEN = re.compile(r"tmon_[\w:-]+(\.[\w-]*)+")
 
+# ISO 8601, extended or basic: a date, then perhaps a time of day, then perhaps its offset.
+# `fromisoformat` takes more: anything as the separator, weeks, offsets with seconds.
+_EXTENDED_TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?"
+_BASIC_TIME = r"[0-9]{4}(?:[0-9]{2}(?:[.,][0-9]{1,9})?)?"
+_OFFSET = r"(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?"
+_ISO_8601 = re.compile(
+    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:[Tt ]{_EXTENDED_TIME}{_OFFSET})?"
+    rf"|[0-9]{{8}}(?:[Tt ]{_BASIC_TIME}{_OFFSET})?"
+)
+
 
 class Refusal(Exception):
     """This one reading can't be stored; its neighbours can."""
@@ -96,6 +106,11 @@ class Receipt(Struct, frozen=True, array_like=True, tag=True):
     duplicates: int
     rejected: Sequence[Rejection]
 
+    @property
+    def size(self) -> int:
+        """How many readings it tells of."""
+        return self.accepted + self.duplicates + len(self.rejected)
+
     def as_json(self) -> dict[str, object]:
         """The body of a 201."""
         return {
@@ -132,6 +147,18 @@ def check_node_name(name: str) -> str:
     return name
 
 
+def iso_moment(text: str) -> datetime | None:
+    """The moment that an ISO 8601 text tells; None if it is none.
+
+    It is a date or a date and a time, with ``T`` or one blank between them, and with an
+    offset, ``Z`` or neither. Fractions of a second have at most nine digits.
+    """
+    try:
+        return datetime.fromisoformat(text.upper()) if _ISO_8601.fullmatch(text) else None
+    except ValueError:  # a month of 13, say
+        return None
+
+
 def instant_ms(text: str) -> int:
     """Unix milliseconds of an ISO 8601 time with an offset or Z.
 
@@ -139,10 +166,7 @@ def instant_ms(text: str) -> int:
         Refusal: it is no such time.
 
     """
-    try:
-        moment = datetime.fromisoformat(text.upper())
-    except ValueError:
-        moment = None
+    moment = iso_moment(text)
     if moment is None or moment.tzinfo is None:
         raise Refusal(
             "invalid_time",

@@ -11,11 +11,15 @@ EVER_MS = -(1 << 63)  # before any instant
 
 
 class Sensor(Struct, frozen=True, gc=False):
-    """A sensor's id, its unit for good, and from when on its raw readings are all there."""
+    """A sensor's id, its unit for good, and from when on its raw readings are all there.
+
+    ``doubts_85``: a sudden 85.0 is taken for the value after power-on.
+    """
 
     id: int
     unit: str | None
     kept_from_ms: int
+    doubts_85: bool
 
 
 class Sensors:
@@ -50,7 +54,8 @@ class Sensors:
 
     def _find(self, node: Node, wire_name: str) -> Sensor | None:
         row = self._db.execute(
-            "select sensors.id, sensors.unit, coalesce(pruned_before_ms, ?) from sensor_names"
+            "select sensors.id, sensors.unit, coalesce(pruned_before_ms, ?),"
+            " sensors.unit is '°C' and not allow_85 from sensor_names"
             " join sensors on sensors.id = sensor_names.sensor"
             " where node_uid = ? and wire_name = ?",
             [EVER_MS, node.uid, wire_name],

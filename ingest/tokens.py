@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hmac import compare_digest
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def station_secret(settings: Settings) -> bytes:
     return secret
 
 
-def _make_secret(path: Path) -> None:
+def _make_secret(path: Path, sync: Callable[[int], object] = os.fsync) -> None:
     """Complete before it has its name, so that two processes never see two secrets."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -58,7 +58,7 @@ def _make_secret(path: Path) -> None:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32) + "\n")
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         path.hardlink_to(draft)
         log.warning("made %s, which signs the tokens: keep a copy where the backups are", path)
     except FileExistsError:

@@ -10,6 +10,11 @@ from ingest.reading import Refusal
 LARGEST = 1e30  # in any unit; an hour's sum of such values is still finite
 UNIT_LIMIT = 32  # characters
 
+# What thermometers, and the usual libraries for them, answer that measured nothing.
+LOST_CHIP_C = -127.0  # DallasTemperature's DEVICE_DISCONNECTED_C
+POWER_ON_C = 85.0  # a DS18B20 that lost its power, until its next conversion
+CONVERSION_ERROR_C = 5e-5  # 358.15 K as a 32-bit float is 84.999994 °C
+
 
 class Unit(Struct, frozen=True):
     """A unit tmon knows: what it measures, and the least and most it can be."""
@@ -62,7 +67,16 @@ def canonical(value: float, unit: str | None) -> tuple[float, str | None]:
     if not unit:
         return value, None
     symbol, offset, times, over = _conversion(unit)
-    return (value + offset) * times / over, symbol
+    converted = (value + offset) * times / over
+    return (_exact(converted) if offset else converted), symbol
+
+
+def _exact(celsius: float) -> float:
+    """A converted temperature; one that stands for an error is that error to the last bit."""
+    for error in (LOST_CHIP_C, POWER_ON_C):
+        if abs(celsius - error) < CONVERSION_ERROR_C:
+            return error
+    return celsius
 
 
 @lru_cache(maxsize=1024)
@@ -98,11 +112,13 @@ def check_value(value: float, unit: str | None) -> None:
     """Whether a value in a canonical unit can be at all.
 
     Raises:
-        Refusal: not finite, or outside what the unit can be.
+        Refusal: not finite, outside what the unit can be, or a lost chip's -127 °C.
 
     """
     known = UNITS.get(unit, ANY_UNIT) if unit else ANY_UNIT
     if known.lowest <= value <= known.highest:
+        if value == LOST_CHIP_C and unit == "°C":
+            raise Refusal("implausible_value", "value -127 °C means that no chip answered")
         return
     if not math.isfinite(value):
         raise Refusal("invalid_value", f"value must be a finite number, not {value}")

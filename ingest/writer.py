@@ -5,6 +5,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from select import select
@@ -14,13 +15,12 @@ from time import monotonic
 from sqlite_utils import Database
 
 from ingest.errors import ApiError, DiskFull, Locked, Replaced, TmonError, Unavailable
-from ingest.frames import Failure, Reply, batches_in, frame
+from ingest.frames import COMMIT_READINGS, Failure, Reply, batches_in, frame
 from ingest.reading import Batch, Receipt
 from ingest.schema import open_database, sqlite3
 from ingest.store import Store
 from ingest.wal import Wal
 
-COMMIT_READINGS = 10_000  # a transaction's size: one request's at most, or many small ones
 TICK_S = 0.25  # how soon a token revoked by another process is refused here
 FLUSH_EVERY_S = 60.0  # last_received_ms and clock_skew_s are for people
 LISTEN_BYTES = 1024 * 1024
@@ -44,7 +44,8 @@ class Writer:
         self._committed: SimpleQueue[Reply | None] = SimpleQueue()
         self._answers = Thread(target=self._answer, name="answers")
         self._frames = batches_in()
-        self._waiting: deque[Batch] = deque()
+        self._waiting: deque[tuple[int, Batch]] = deque()
+        self._last_number = 0
         self._trouble: str | None = None
         self._others_wrote = False
         self._noticed_s = self._flushed_s = monotonic()
@@ -69,8 +70,11 @@ class Writer:
             data = self._line.recv(LISTEN_BYTES)
         except ConnectionResetError:  # the other end was killed before it read what we sent
             return False
-        for batches in self._frames.feed(data):
-            self._waiting.extend(batches)
+        for number, batch in chain.from_iterable(self._frames.feed(data)):
+            if number != self._last_number + 1:
+                raise ValueError(f"batch {number} came after {self._last_number}")
+            self._last_number = number
+            self._waiting.append((number, batch))
         return bool(data)
 
     def _commit_some(self) -> None:
@@ -78,27 +82,28 @@ class Writer:
         if not group:
             return
         began_s = monotonic()
-        results = self._commit(group)
-        if self._trouble:
+        results = self._commit([batch for _, batch in group])
+        reply = Reply([], readings=sum(batch.size for _, batch in group), began_s=began_s)
+        if self._trouble and isinstance(results[-1], Failure):
             # Who waits already would wait for the same thing, and longer.
+            reply = Reply([], trouble=results[-1])
+            group += self._waiting
             results += [results[-1]] * len(self._waiting)
             self._waiting.clear()
-        stored = 0 if self._trouble else sum(batch.size for batch in group)
-        self._reply(results, stored, began_s)
+        reply.results = _numbered(group, results)
+        self._reply(reply)
 
-    def _next_group(self) -> list[Batch]:
-        group: list[Batch] = []
+    def _next_group(self) -> list[tuple[int, Batch]]:
+        group: list[tuple[int, Batch]] = []
         readings = 0
         while self._waiting and readings < COMMIT_READINGS:
             group.append(self._waiting.popleft())
-            readings += group[-1].size
+            readings += group[-1][1].size
         return group
 
-    def _reply(
-        self, results: list[Receipt | Failure], readings: int = 0, began_s: float = 0.0
-    ) -> None:
-        self._committed.put(Reply(results, self._others_wrote, readings, began_s))
-        self._others_wrote = False
+    def _reply(self, reply: Reply) -> None:
+        reply.others_wrote, self._others_wrote = self._others_wrote, False
+        self._committed.put(reply)
 
     def _answer(self) -> None:
         """The other thread: what can't be made durable is never acknowledged."""
@@ -135,7 +140,7 @@ class Writer:
                 self._noticed_s = now
                 self._store.notice_others()
                 if self._others_wrote:
-                    self._reply([])
+                    self._reply(Reply([]))
             if (last or now - self._flushed_s > FLUSH_EVERY_S) and not self._trouble:
                 self._flushed_s = now
                 self._store.flush_heard()
@@ -221,6 +226,22 @@ def _keep_nothing_but(line_fd: int) -> None:
     """What its parent has open is not the writer's."""
     os.closerange(3, line_fd)
     os.closerange(line_fd + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _numbered(
+    group: Sequence[tuple[int, Batch]], results: Sequence[Receipt | Failure]
+) -> list[tuple[int, Receipt | Failure]]:
+    """Each result with the number of its batch.
+
+    Raises:
+        ValueError: a receipt that can't be its batch's; it must not be sent.
+    """
+    numbered = []
+    for (number, batch), result in zip(group, results, strict=True):
+        if isinstance(result, Receipt) and result.size != batch.size:
+            raise ValueError(f"a receipt of {result.size} for a batch of {batch.size}")
+        numbered.append((number, result))
+    return numbered
 
 
 def _failure(kind: type[ApiError], error: str) -> Failure:

@@ -74,22 +74,45 @@ def extra_template_vars(
 
 
 async def _back(datasette: Any, request: Any) -> Mapping[str, str]:
-    """The ways back from a page after the first; ``later`` is left out where it can't be told."""
+    """The ways back from a page after the first; ``later`` is left out where it can't be told.
+
+    The newest are those that a clock ahead of ours didn't date: the first page may have others.
+    """
     cursor = CURSOR.fullmatch(request.args.get("_next", ""))
-    if cursor is None:
+    conditions = list(_conditions(request))
+    known = [one for one in conditions if one]
+    ahead = None if None in conditions else await _behind_those_ahead(datasette, known)
+    if cursor is None and ahead is None:
         return {}
 
     def address(**arguments: str | None) -> str:
         path: str = datasette.urls.path(path_with_replaced_args(request, arguments))
         return path
 
-    newest = address(_next=None, _nocount=None)
-    conditions = list(_conditions(request))
-    if None in conditions:
+    first = address(_next=None, _nocount=None)
+    newest = address(_next=ahead) if ahead else first
+    if cursor is None or None in conditions:
         return {"newest": newest}
-    before = await _row_before(datasette, request, cursor, [one for one in conditions if one])
-    later = address(_next=before) if before else newest
-    return {"newest": newest, "later": later}
+    before = await _row_before(datasette, request, cursor, known)
+    return {"newest": newest, "later": address(_next=before) if before else first}
+
+
+async def _behind_those_ahead(datasette: Any, conditions: list[tuple[str, int]]) -> str | None:
+    """The cursor behind readings more than 10 minutes ahead, as the view `latest` passes over."""
+    where, parameters = _where(conditions)
+    found = await datasette.get_database("tmon").execute(
+        "select (unixepoch() + 600) * 1000 as edge_ms where exists ("
+        f"select 1 from readings where measured_ms > (unixepoch() + 600) * 1000{where})",
+        parameters,
+    )
+    row = found.first()
+    return f"{row['edge_ms']},0,{row['edge_ms']}" if row else None
+
+
+def _where(conditions: list[tuple[str, int]]) -> tuple[str, dict[str, int]]:
+    """SQL that goes on after other conditions, and its parameters."""
+    where = "".join(f" and {sql} :p{place}" for place, (sql, _) in enumerate(conditions))
+    return where, {f"p{place}": number for place, (_, number) in enumerate(conditions)}
 
 
 def _conditions(request: Any) -> Iterator[tuple[str, int] | None]:
@@ -112,13 +135,13 @@ async def _row_before(
 
     None when that is the first page.
     """
-    where = "".join(f" and {sql} :p{place}" for place, (sql, _) in enumerate(conditions))
+    where, parameters = _where(conditions)
     found = await datasette.get_database("tmon").execute(
         "select measured_ms, sensor from readings where measured_ms >= :ms"
         f" and (measured_ms > :ms or sensor <= :sensor){where}"
         " order by measured_ms, sensor desc limit 1 offset :size",
         {
-            **{f"p{place}": number for place, (_, number) in enumerate(conditions)},
+            **parameters,
             "ms": int(cursor[1]),
             "sensor": int(cursor[2]),
             "size": _page_size(datasette, request),

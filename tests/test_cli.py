@@ -4,11 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from ingest.cli import main
 from tests.station import tmon
 
 ROOT = Path(__file__).parent.parent
@@ -109,24 +113,19 @@ def test_an_error_is_one_line_that_names_the_cause(
     assert failed.stdout == ""
 
 
-def test_every_command_has_help_with_an_example() -> None:
-    for command in (
-        ["serve"],
-        ["import"],
-        ["token", "get"],
-        ["token", "list"],
-        ["token", "rotate"],
-        ["token", "revoke"],
-        ["node", "set"],
-        ["node", "list"],
-        ["node", "rename"],
-        *(["sensor", name] for name in ("list", "set", "rename", "move", "replace")),
-        ["prune"],
-        ["rollup"],
-        ["stats"],
-    ):
-        shown = tmon(Path.cwd(), *command, "--help").stdout
-        assert f"tmon {' '.join(command)}" in shown.partition("Example")[2], command
+def commands(group: click.Group, *path: str) -> Iterator[list[str]]:
+    """The way to each command that isn't a group."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield [*path, name]
+
+
+@pytest.mark.parametrize("command", [*commands(main)], ids=" ".join)
+def test_every_command_has_help_with_an_example(command: list[str]) -> None:
+    shown = CliRunner().invoke(main, [*command, "--help"]).output
+    assert f"tmon {' '.join(command)}" in shown.partition("Example")[2]
 
 
 def test_a_missing_installation_is_told(tmp_path: Path) -> None:

@@ -2,16 +2,26 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.errors import ApiError, DiskFull, Locked, Unavailable
-from ingest.frames import LENGTH_BYTES, Failure, Reply, batches_in, frame, replies_in
-from ingest.handover import HANDOVER_BATCHES, Handover
+from ingest.errors import ApiError, DiskFull, Locked, Overloaded, Unavailable
+from ingest.frames import LENGTH_BYTES, Failure, Reply, batches_in, encode, frame, replies_in
+from ingest.handover import (
+    HANDOVER_BATCHES,
+    PATIENCE_S,
+    SMALL_READINGS,
+    WINDOW_READINGS,
+    CommitRate,
+    Handover,
+)
 from ingest.reading import Batch, Node, Reading, Receipt, Rejection
 
 NODE = Node("uid", "basement", "cellar")
@@ -41,7 +51,10 @@ BATCHES = st.builds(
 )
 RECEIPTS = st.builds(Receipt, st.integers(0, 10), st.integers(0, 10), st.lists(REJECTIONS))
 FAILURES = st.builds(Failure, TEXTS, TEXTS)
-REPLIES = st.builds(Reply, st.lists(RECEIPTS | FAILURES, max_size=5), st.booleans())
+NUMBERS = st.integers(1, 2**63 - 1)
+REPLIES = st.builds(
+    Reply, st.lists(st.tuples(NUMBERS, RECEIPTS | FAILURES), max_size=5), st.booleans()
+)
 
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:
@@ -52,15 +65,16 @@ def cut(data: bytes, at: list[int]) -> list[bytes]:
 CUTS = st.lists(st.integers(0, 2**20), max_size=20)
 
 
-@given(st.lists(st.lists(BATCHES, max_size=3), max_size=4), CUTS)
+@given(st.lists(st.lists(st.tuples(NUMBERS, BATCHES), max_size=3), max_size=4), CUTS)
 def test_batches_that_are_cut_anywhere_come_out_whole(
-    sent: list[list[Batch]], at: list[int]
+    sent: list[list[tuple[int, Batch]]], at: list[int]
 ) -> None:
     frames = batches_in()
-    pieces = cut(b"".join(map(frame, sent)), at)
+    framed = (frame([(number, encode(batch)) for number, batch in message]) for message in sent)
+    pieces = cut(b"".join(framed), at)
     received = [message for piece in pieces for message in frames.feed(piece)]
-    assert [[*map(plain, batches)] for batches in received] == [
-        [*map(plain, batches)] for batches in sent
+    assert [[(number, plain(batch)) for number, batch in message] for message in received] == [
+        [(number, plain(batch)) for number, batch in message] for message in sent
     ]
 
 
@@ -80,12 +94,12 @@ def plain(batch: Batch) -> tuple[object, ...]:
 
 def test_a_message_byte_by_byte_comes_with_its_last_byte() -> None:
     frames = replies_in()
-    sent = frame(Reply([Receipt(1, 0, ())]))
+    sent = frame(Reply([(1, Receipt(1, 0, ()))]))
     assert len(sent) == LENGTH_BYTES + int.from_bytes(sent[:LENGTH_BYTES], "big")
     for i in range(len(sent) - 1):
         assert not [*frames.feed(sent[i : i + 1])]
     [reply] = frames.feed(sent[-1:])
-    assert [type(result) for result in reply.results] == [Receipt]
+    assert [type(result) for _, result in reply.results] == [Receipt]
 
 
 class Clerk:
@@ -95,13 +109,15 @@ class Clerk:
         self._line = line
         self._line.setblocking(False)
         self._frames = batches_in()
+        self._answered = 0
         self.rounds: list[list[Batch]] = []
 
     async def take(self, count: int) -> list[Batch]:
         """So many batches, or more."""
         while len(self.taken) < count:
-            data = await asyncio.get_running_loop().sock_recv(self._line, 65536)
-            self.rounds += self._frames.feed(data)
+            data = await asyncio.get_running_loop().sock_recv(self._line, 1 << 20)
+            for batches in self._frames.feed(data):
+                self.rounds.append([batch for _, batch in batches])
         return self.taken
 
     @property
@@ -109,17 +125,32 @@ class Clerk:
         return [batch for batches in self.rounds for batch in batches]
 
     async def answer(self, *results: Receipt | Failure, others_wrote: bool = False) -> None:
-        reply = frame(Reply([*results], others_wrote))
-        await asyncio.get_running_loop().sock_sendall(self._line, reply)
+        """Answer the next batches."""
+        numbered = [*enumerate(results, self._answered + 1)]
+        self._answered += len(results)
+        await self.say(frame(Reply(numbered, others_wrote)))
+
+    async def say(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._line, data)
+
+
+class Clock:
+    """Seconds, as the test says."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 @asynccontextmanager
 async def line(
-    on_reply: Callable[[Reply], object] = lambda _: None,
+    on_reply: Callable[[Reply], object] = lambda _: None, clock: Callable[[], float] = monotonic
 ) -> AsyncIterator[tuple[Handover, Clerk]]:
     ours, theirs = socket.socketpair()
     with theirs:
-        handover = await Handover.over(ours, on_reply)
+        handover = await Handover.over(ours, on_reply, clock)
         yield handover, Clerk(theirs)
         closing = asyncio.create_task(handover.close())
         await asyncio.sleep(0)
@@ -127,21 +158,22 @@ async def line(
         await closing
 
 
-def batch(number: int) -> Batch:
-    return Batch(NODE, NOON_MS, [Reading(0, f"s{number}", float(number), None, NOON_MS)])
+def batch(number: int, size: int = 1) -> Batch:
+    readings = [Reading(i, f"s{number}", float(number), None, NOON_MS + i) for i in range(size)]
+    return Batch(NODE, NOON_MS, readings)
 
 
 def test_receipts_reach_their_senders_in_order() -> None:
     async def run() -> list[Receipt]:
         async with line() as (handover, clerk):
-            sent = [asyncio.create_task(handover.store(batch(i))) for i in range(50)]
-            taken = await clerk.take(50)
-            assert [one.readings[0].sensor for one in taken] == [f"s{i}" for i in range(50)]
-            for begin, end in [(0, 1), (1, 30), (30, 50)]:
+            sent = [asyncio.create_task(handover.store(batch(i, size=i))) for i in range(40)]
+            taken = await clerk.take(40)
+            assert [one.size for one in taken] == [*range(40)]
+            for begin, end in [(0, 1), (1, 30), (30, 40)]:
                 await clerk.answer(*(Receipt(i, 0, ()) for i in range(begin, end)))
             return await asyncio.gather(*sent)
 
-    assert [receipt.accepted for receipt in asyncio.run(run())] == [*range(50)]
+    assert [receipt.accepted for receipt in asyncio.run(run())] == [*range(40)]
 
 
 def test_what_comes_together_is_handed_over_together() -> None:
@@ -165,14 +197,15 @@ def test_a_sender_that_is_cancelled_doesnt_disturb_the_others() -> None:
             sent[3].cancel()
             await asyncio.sleep(0)
             assert handover.backlog == 5  # they are stored all the same
-            await clerk.answer(*(Receipt(i, 0, ()) for i in range(5)))
+            await clerk.answer(*(Receipt(0, i, [refused] * (1 - i)) for i in (0, 1, 1, 0, 0)))
             receipts = [await sent[i] for i in (1, 2, 4)]
             assert sent[0].cancelled()
             assert sent[3].cancelled()
             return receipts, handover.backlog
 
+    refused = Rejection(0, "conflict", "")
     receipts, backlog = asyncio.run(run())
-    assert [receipt.accepted for receipt in receipts] == [1, 2, 4]
+    assert [receipt.duplicates for receipt in receipts] == [1, 1, 0]
     assert backlog == 0
 
 
@@ -218,11 +251,217 @@ def test_the_end_hands_over_what_was_gathered() -> None:
             closing = asyncio.create_task(handover.close())
             [taken] = await clerk.take(1)
             assert taken.readings[0].sensor == "s7"
-            await clerk.answer(Receipt(7, 0, ()))
+            await clerk.answer(Receipt(1, 0, ()))
             assert not closing.done()  # the writer hasn't ended yet
             receipt = await sent
             theirs.close()
             await closing
             return receipt
 
-    assert asyncio.run(run()).accepted == 7
+    assert asyncio.run(run()).accepted == 1
+
+
+def test_a_batch_that_cant_be_encoded_fails_alone() -> None:
+    poison = Batch(NODE, NOON_MS, [Reading(0, "x", 1.0, None, NOON_MS, sent="\ud800")])
+
+    async def run() -> list[Receipt | BaseException]:
+        async with line() as (handover, clerk):
+            batches = [batch(0, size=1), poison, batch(1, size=2), poison, batch(2, size=3)]
+            sent = [asyncio.create_task(handover.store(one)) for one in batches]
+            assert [one.size for one in await clerk.take(3)] == [1, 2, 3]
+            assert handover.backlog == 6
+            await clerk.answer(*(Receipt(size, 0, ()) for size in (1, 2, 3)))
+            return await asyncio.gather(*sent, return_exceptions=True)
+
+    results = asyncio.run(run())
+    assert [type(result) for result in results[1::2]] == [UnicodeEncodeError] * 2
+    assert [one.accepted for one in results[::2] if isinstance(one, Receipt)] == [1, 2, 3]
+
+
+SPEAKING = """
+import asyncio, socket, sys
+from ingest.frames import Failure, Reply, frame
+from ingest.handover import Handover
+from ingest.reading import Batch, Node, Reading, Receipt
+
+GOOD = (1, Receipt(1, 0, ()))
+
+async def run(said):
+    ours, theirs = socket.socketpair()
+    handover = await Handover.over(ours, lambda _: None)
+    batch = Batch(Node("uid", "n", "n"), 0, [Reading(0, "x", 1.0, None, 0)])
+    sent = [asyncio.create_task(handover.store(batch)) for _ in range(2)]
+    for one in sent:
+        one.add_done_callback(lambda _: print("acknowledged", flush=True))
+    await asyncio.sleep(0.01)
+    theirs.sendall(said)
+    await asyncio.sleep(5)
+
+asyncio.run(run(eval(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "frame(Reply([(3, Receipt(1, 0, ()))]))",  # a number that wasn't given yet
+        "frame(Reply([GOOD, (0, Receipt(1, 0, ()))]))",
+        "frame(Reply([GOOD, GOOD]))",
+        "frame(Reply([GOOD])) + frame(Reply([GOOD]))",
+        "frame(Reply([GOOD, (2, Receipt(2, 0, ()))]))",  # another batch's
+        "frame(Reply([GOOD, (2, Receipt(0, 0, ()))]))",
+        "frame(Reply([GOOD, (2, Failure('no_such_code', 'why'))]))",
+        "frame([[[1, 'stored']]])",  # a result of another kind
+        "frame([[GOOD[1]]])",  # a receipt without a number
+        "frame([GOOD])",
+        "b'\\0\\0\\0\\1\\xc1'",  # not MessagePack
+        "b'HTTP/1.1 200 OK'",  # a length of a gigabyte
+    ],
+)
+def test_what_the_writer_cant_have_said_ends_the_process_unacknowledged(said: str) -> None:
+    command = [sys.executable, "-c", SPEAKING, said]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert "the writing process sent what can't be right" in ended.stderr
+
+
+def test_the_writer_has_a_window_of_readings_and_the_rest_waits_here() -> None:
+    async def run() -> None:
+        async with line() as (handover, clerk):
+            sent = [asyncio.create_task(handover.store(batch(i, size=1000))) for i in range(50)]
+            await clerk.take(1)
+            await asyncio.sleep(0.05)
+            assert handover.backlog == 50_000
+            assert len(clerk.taken) == 1  # little, until it is known how fast it commits
+            await clerk.answer(Receipt(1000, 0, ()))
+            window = WINDOW_READINGS // 1000
+            await clerk.take(1 + window)
+            await asyncio.sleep(0.05)
+            assert len(clerk.taken) == 1 + window
+            for first in range(1, 50, 7):
+                await clerk.take(min(first + window, 50))
+                await clerk.answer(*[Receipt(1000, 0, ())] * 7)
+            receipts = await asyncio.gather(*sent)
+            assert [receipt.accepted for receipt in receipts] == [1000] * 50
+            assert handover.backlog == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("how", ["gone", "cancelled"])
+def test_a_queued_batch_whose_sender_went_away_is_dropped(how: str) -> None:
+    gone = False
+
+    async def run() -> None:
+        nonlocal gone
+        async with line() as (handover, clerk):
+            full = asyncio.create_task(handover.store(batch(0, size=WINDOW_READINGS)))
+            await clerk.take(1)
+            late = asyncio.create_task(handover.store(batch(1), lambda: gone))
+            other = asyncio.create_task(handover.store(batch(2)))
+            await asyncio.sleep(0)
+            if how == "cancelled":
+                late.cancel()
+            gone = True
+            await clerk.answer(Receipt(WINDOW_READINGS, 0, ()))
+            taken = await clerk.take(2)
+            assert [one.readings[0].sensor for one in taken] == ["s0", "s2"]
+            await clerk.answer(Receipt(1, 0, ()))
+            await asyncio.gather(full, other)
+            with pytest.raises(Overloaded if how == "gone" else asyncio.CancelledError):
+                await late
+            assert handover.backlog == 0
+
+    asyncio.run(run())
+
+
+def test_who_closes_its_side_is_answered_where_there_is_no_queue() -> None:
+    async def run() -> Receipt:
+        async with line() as (handover, clerk):
+            sent = asyncio.create_task(handover.store(batch(1), lambda: True))
+            await clerk.take(1)
+            await clerk.answer(Receipt(1, 0, ()))
+            return await sent
+
+    assert asyncio.run(run()).accepted == 1
+
+
+def test_nothing_more_is_taken_in_than_is_stored_within_ten_seconds() -> None:
+    async def run() -> None:
+        clock = Clock()
+        async with line(clock=clock) as (handover, clerk):
+
+            async def store_one_more(seconds: float) -> None:
+                sent = asyncio.create_task(handover.store(batch(1, size=2000)))
+                await clerk.take(len(clerk.taken) + 1)
+                clock.now_s += seconds
+                await clerk.answer(Receipt(2000, 0, ()))
+                await sent
+
+            for _ in range(10):
+                await store_one_more(seconds=1)  # so 2,000 a second
+            waiting = []
+            for i in range(11):
+                handover.check_room()
+                waiting.append(asyncio.create_task(handover.store(batch(i, size=1901))))
+                await asyncio.sleep(0)
+            with pytest.raises(Overloaded):
+                handover.check_room()
+            with pytest.raises(Overloaded):
+                await handover.store(batch(1))
+            taken = await clerk.take(13)
+            await asyncio.sleep(0.05)
+            assert len(taken) == 10 + 3  # two seconds' work, and not less than one batch
+            for one in waiting:
+                one.cancel()
+            await clerk.answer(*[Receipt(1901, 0, ())] * 3)
+
+    asyncio.run(run())
+
+
+def test_nothing_is_taken_in_while_nothing_is_committed_and_then_again() -> None:
+    async def run() -> None:
+        clock = Clock()
+        async with line(clock=clock) as (handover, clerk):
+            assert handover.oldest_waiting_s == 0
+            sent = asyncio.create_task(handover.store(batch(1)))
+            await clerk.take(1)
+            clock.now_s += PATIENCE_S
+            handover.check_room()
+            clock.now_s += 1
+            assert handover.oldest_waiting_s == PATIENCE_S + 1
+            with pytest.raises(Overloaded):
+                handover.check_room()
+            await clerk.answer(Receipt(1, 0, ()))
+            await sent
+            handover.check_room()
+            assert handover.oldest_waiting_s == 0
+
+    asyncio.run(run())
+
+
+def test_a_small_transaction_doesnt_say_that_a_large_one_takes_long() -> None:
+    rate = CommitRate()
+    assert rate.readings_in(1) > 10**9
+    rate.add(1, 0.1)  # an SD card's sync
+    assert rate.readings_in(10) == pytest.approx(10 * SMALL_READINGS / 0.1)
+    for _ in range(20):
+        rate.add(10_000, 5)
+    assert rate.readings_in(10) == pytest.approx(20_000, rel=0.01)
+
+
+def test_a_writer_that_is_stuck_doesnt_keep_the_end_waiting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def run() -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            handover = await Handover.over(ours, lambda _: None)
+            sent = asyncio.create_task(handover.store(batch(1)))
+            await Clerk(theirs).take(1)
+            await handover.close(limit_s=0.05)
+            sent.cancel()
+
+    asyncio.run(run())
+    assert "the writing process is stuck" in caplog.text

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -64,6 +65,58 @@ def test_no_body_gives_a_500(
     else:
         assert set(answer.json()) == {"error", "code"}
         assert shared.count() == before
+
+
+POISON = [
+    rb'{"value": 13, "measured_at": "2026-01-01\ud80000:00:00Z"}',
+    rb'{"value": 13, "measured_at": "2026-01-01T00:00:00Z\udfff"}',
+    b'{"value": 13, "measured_at": "2026-01-01\xed\xa0\x8000:00:00Z"}',
+    rb'{"value": 13, "unit": "\uDBFF"}',
+    rb'{"value": "\udc00"}',
+    rb'{"sensor": "\ud800", "value": 13}',
+    rb'{"node": "\ud800", "value": 13}',
+    rb'{"\ud800": 1, "value": 13}',
+    rb'{"value": 13, "measured_at": {"\ud800": 1}}',
+    rb'["\ud800"]',
+    rb'{"node": "\ud800", "readings": [{"value": 13}]}',
+    rb'{"more": "\ud800", "readings": [{"value": 13}]}',
+    rb'{"more": [{"\ud800": 1}], "readings": [{"value": 13}]}',
+    rb'{"\ud800": 1, "readings": [{"value": 13}]}',
+    b'{"more": "\xed\xa0\x80", "readings": [{"value": 13}]}',
+    b'{"readings": [{"value": 13}], "\xed\xa0\x80": 1}',
+]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-ndjson"])
+@pytest.mark.parametrize("poison", POISON)
+def test_half_a_surrogate_pair_is_refused_and_every_receipt_is_its_own(
+    station: Station, poison: bytes, content_type: str
+) -> None:
+    """Each healthy request has another number of readings: its receipt can be no other's."""
+    headers = {"Content-Type": content_type}
+    refused = station.post(poison, headers=headers)
+    assert refused.status_code == 400 or refused.json()["accepted"] == 0
+    sizes = [*range(1, 6)] * 4
+
+    def send(size: int) -> int:
+        station.post(poison, headers=headers)
+        body = [{"sensor": f"s{size}-{i}", "value": size} for i in range(size)]
+        return int(station.post(body, node=f"n{size}").json()["accepted"])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert [*pool.map(send, sizes)] == sizes
+    assert station.count() == sum(sizes)
+
+
+def test_a_whole_surrogate_pair_is_a_character(station: Station) -> None:
+    body = (
+        rb'[{"value": 1, "sensor": "s", "unit": "\ud83c\udf21"}, {"value": 2, "unit": "\\ud800"}]'
+    )
+    assert station.post(body).json()["accepted"] == 2
+    assert {unit for (unit,) in station.query("select unit from sensors")} == {
+        "\N{THERMOMETER}",
+        "\\ud800",
+    }
 
 
 @given(authorization=st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"])))

@@ -2,11 +2,13 @@
 
 import operator
 import random
+import re
 import sqlite3 as builtin
 import threading
 import time
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlite_utils import Database
@@ -45,6 +47,12 @@ def add(db: Database, *measured_ms: int, value: float = 1.0) -> None:
             db.execute(
                 "insert into readings (sensor, measured_ms, value) values (1, ?, ?)", [at, value]
             )
+
+
+def test_migrations_are_applied_in_the_order_of_their_numbers() -> None:
+    with Database(memory=True) as nothing:
+        names = [migration.name for migration in migrations.pending(nothing)]
+    assert names == sorted(names)
 
 
 def test_a_new_file_is_made_as_it_must_be_for_good(path: Path) -> None:
@@ -238,7 +246,13 @@ def test_a_node_may_say_itself_when_it_is_silent(path: Path) -> None:
         assert silence(db)[1] == 1
 
 
-def test_latest_is_fast_however_long_the_history(path: Path) -> None:
-    with with_sensor(path) as db:
-        plan = db.execute("explain query plan select sensor, value, silent from latest").fetchall()
-    assert not [step for step in plan if "SCAN readings" in step[3]]
+@pytest.mark.parametrize("library", [sqlite3, builtin])
+@pytest.mark.parametrize("view", ["latest", "latest_clean"])
+def test_the_latest_are_fast_however_long_the_history(path: Path, view: str, library: Any) -> None:
+    with_sensor(path).close()
+    conn = library.connect(path)
+    plan = [step[3] for step in conn.execute(f"explain query plan select * from {view}")]
+    conn.close()
+    scanned = [step for step in plan if re.match(r"SCAN (?!\(|CONSTANT ROW)", step)]
+    assert scanned == ["SCAN sensors"]
+    assert len([step for step in plan if step.endswith("measured_ms<?)")]) >= 3

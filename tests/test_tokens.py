@@ -1,5 +1,6 @@
 """Tokens: the same each time, refused within a second of being rotated or revoked."""
 
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,21 @@ def test_the_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None
     assert len(secrets.pop()) == 64
     assert stat.S_IMODE(settings.secret_file.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["tmon.db.secret"]
+
+
+def test_the_secret_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> None:
+    """Power that fails later never leaves an empty file, which would end all tokens."""
+    path, synced = tmp_path / "tmon.db.secret", list[bytes]()
+
+    def sync(descriptor: int) -> None:
+        assert not path.exists()
+        os.fsync(descriptor)
+        [draft] = tmp_path.iterdir()
+        synced.append(draft.read_bytes())
+
+    tokens._make_secret(path, sync)
+    assert synced == [path.read_bytes()]
+    assert len(synced[0].strip()) == 64
 
 
 @pytest.mark.parametrize("content", ["", "  \n", "short"])

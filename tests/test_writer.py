@@ -19,7 +19,7 @@ from sqlite_utils import Database
 
 from ingest import nodes
 from ingest.errors import DiskFull, Locked, Overloaded, Unavailable
-from ingest.frames import frame
+from ingest.frames import encode, frame
 from ingest.handover import BACKLOG_READINGS, Handover
 from ingest.reading import Batch, Node, Reading, Receipt
 from ingest.schema import BUSY_TIMEOUT_S, open_database, open_for_reading
@@ -328,7 +328,7 @@ def test_an_answer_that_nobody_read_is_an_end_like_any_other(tmp_path: Path) -> 
     with ThreadPoolExecutor() as pool:
         with ours:
             ended = pool.submit(write_what_comes, theirs, tmp_path / "tmon.db")
-            ours.sendall(frame([batch(node, 1.0)]))
+            ours.sendall(frame([(1, encode(batch(node, 1.0)))]))
             assert ours.recv(1, socket.MSG_PEEK)
         ended.result(5)
 
@@ -336,7 +336,7 @@ def test_an_answer_that_nobody_read_is_an_end_like_any_other(tmp_path: Path) -> 
 FAILING_DISK = """
 import os, socket, sys
 from pathlib import Path
-from ingest.frames import frame
+from ingest.frames import encode, frame
 from ingest.reading import Batch, Node, Reading
 from ingest.schema import open_database
 from ingest.wal import Wal
@@ -355,7 +355,7 @@ if not os.fork():
     os._exit(0)
 theirs.close()
 batch = Batch(Node(uid, name, name), 1_795_176_000_000, [Reading(0, "x", 1.0, None, 10**12)])
-ours.sendall(frame([batch]))
+ours.sendall(frame([(1, encode(batch))]))
 print("told", len(ours.recv(1000)), "ended", os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
@@ -385,7 +385,7 @@ class Ingest:
         body = {"sensor": sensor, "value": 1}
         try:
             answer = requests.post(
-                f"{self.url}/readings", json=body, headers=self._headers, timeout=15
+                f"{self.url}/readings", json=body, headers=self._headers, timeout=30
             )
         except requests.ConnectionError:
             return 0

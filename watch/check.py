@@ -19,6 +19,7 @@ from watch.checks import (
     clocks,
     integrity,
     limits,
+    pressure,
     rejections,
     silence,
     storage,
@@ -37,13 +38,15 @@ OF_STATION: tuple[tuple[tuple[str, ...], Callable[[Station], Iterator[Finding]]]
     (("T01",), silence.check),
     (("T02", "T03"), limits.check),
     (("T06",), rejections.check),
-    (("T07",), clocks.check),
+    (("T07", "T20"), clocks.check),
+    (("T19",), clocks.check_readings),
+    (("T23",), pressure.check),
     (("T10",), backups.check),
     (("T11", "T12"), integrity.check),
     (("T15",), channels.check),
 )
 OF_MACHINE = ("T08", "T09", "T13", "T14")
-OF_ANSWERS = ("T04", "T05")
+OF_ANSWERS = ("T04", "T05", "T21")
 OF_DATABASE = tuple(number for numbers, _ in OF_STATION for number in numbers)
 UNUSABLE = (sqlite3.Error, RefusedDatabase, OSError)
 

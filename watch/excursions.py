@@ -45,6 +45,7 @@ class Rule(NamedTuple):
     bound: float
     back: float
     since_ms: int
+    until_ms: int  # later readings are from a clock that was ahead
 
 
 class Excursion(NamedTuple):
@@ -128,7 +129,7 @@ def _last_back(db: Database, rule: Rule, before_ms: int) -> int | None:
 def _first_beyond(db: Database, rule: Rule, from_ms: int, before_ms: int | None) -> int | None:
     """The first reading beyond, in a span."""
     side, tables = rule.side, rule.tables
-    end_ms = 2**62 if before_ms is None else before_ms
+    end_ms = rule.until_ms + 1 if before_ms is None else before_ms
     hours = db.execute(
         f"select hour_ms from {tables.hourly} where sensor = ? and hour_ms >= ? and hour_ms < ?"
         f" and {side.farthest} {side.beyond} ? order by hour_ms",
@@ -160,8 +161,8 @@ def _readings(db: Database, rule: Rule, from_ms: int) -> Iterator[tuple[int, flo
     return iter(
         db.execute(
             f"select measured_ms, value from {rule.tables.readings}"
-            " where sensor = ? and measured_ms >= ? order by measured_ms",
-            [rule.sensor, from_ms],
+            " where sensor = ? and measured_ms >= ? and measured_ms <= ? order by measured_ms",
+            [rule.sensor, from_ms, rule.until_ms],
         )
     )
 

@@ -9,6 +9,7 @@ from sqlite_utils import Database
 from ingest.errors import TmonError
 from ingest.schema import transaction
 from ingest.turns import Turns
+from watch.clocks import check_server_clock, plausible_until_ms
 from watch.rollup import EVER_MS, HOUR_MS, RollupDiffers, Stretch, differing_in, hour_of, stretches
 
 KEPT_AT_LEAST_S = 2 * 86_400  # ingest trusts that a reading of its last day is never pruned
@@ -44,9 +45,9 @@ select
     (select measured_ms from readings where sensor = :sensor order by measured_ms limit 1),
     coalesce(
         (select measured_ms from readings_clean where sensor = :sensor
-         order by measured_ms desc limit 1),
+         and measured_ms <= :until_ms order by measured_ms desc limit 1),
         (select measured_ms from readings where sensor = :sensor
-         order by measured_ms desc limit 1)
+         and measured_ms <= :until_ms order by measured_ms desc limit 1)
     )
 """
 
@@ -83,18 +84,20 @@ def plan(
 
     Raises:
         TooYoung: less than two days would be kept.
+        ServerClockOff: what is old can't be told, as most nodes say that it is another time.
     """
     if older_than_s < KEPT_AT_LEAST_S:
         raise TooYoung(
             "readings of the last two days can't be pruned: --raw-older-than 2d or longer"
         )
+    check_server_clock(db, now_ms)
     before_ms = hour_of(now_ms - older_than_s * 1000)
     found = []
     for sensor, node, name in db.execute(
         "select id, node, name from sensors order by node, name"
     ).fetchall():
         if sensors is None or sensor in sensors:
-            old = _old(db, sensor, before_ms)
+            old = _old(db, sensor, before_ms, plausible_until_ms(now_ms))
             found += [Old(sensor, node, name, *old)] if old else []
         progress(1)
     return found
@@ -168,10 +171,11 @@ def _spare_the_disk(db: Database) -> None:
     db.execute("pragma synchronous = normal")
 
 
-def _old(db: Database, sensor: int, before_ms: int) -> tuple[int, int, int] | None:
+def _old(db: Database, sensor: int, before_ms: int, until_ms: int) -> tuple[int, int, int] | None:
     """How many readings would go, the first's hour, and the horizon then."""
-    first_ms, newest_ms = db.execute(_ENDS, {"sensor": sensor}).fetchone()
-    if first_ms is None:
+    ends = db.execute(_ENDS, {"sensor": sensor, "until_ms": until_ms})
+    first_ms, newest_ms = ends.fetchone()
+    if newest_ms is None:
         return None
     to_ms = min(before_ms, hour_of(newest_ms))
     asked = {"sensor": sensor, "from_ms": first_ms, "to_ms": to_ms}

@@ -26,6 +26,7 @@ def described(db: Database, node: str | None) -> list[dict[str, Any]]:
         db.query(
             f"""
             select sensors.node, sensors.name, sensors.description, sensors.quantity, sensors.unit,
+                allow_85,
                 (select group_concat(wire_name, ' ') from (
                     select wire_name from sensor_names
                     where sensor = sensors.id
@@ -35,8 +36,8 @@ def described(db: Database, node: str | None) -> list[dict[str, Any]]:
                 {_at("measured_ms")} as measured_at, value,
                 {_at("pruned_before_ms")} as pruned_before
             from sensors left join readings on sensor = sensors.id and measured_ms = (
-                select measured_ms from readings
-                where sensor = sensors.id order by measured_ms desc limit 1)
+                select max(measured_ms) from readings
+                where sensor = sensors.id and measured_ms <= (unixepoch() + 600) * 1000)
             where sensors.node = coalesce(:node, sensors.node)
             order by sensors.node, sensors.name
             """,
@@ -45,21 +46,21 @@ def described(db: Database, node: str | None) -> list[dict[str, Any]]:
     )
 
 
-def describe(db: Database, node: str, name: str, said: dict[str, str]) -> None:
-    """Say some of a sensor's description, quantity and unit; an empty text takes one back.
+def describe(db: Database, node: str, name: str, said: dict[str, str | int]) -> None:
+    """Set some of description, quantity, unit and allow_85; an empty text takes one back.
 
     Raises:
         UnknownNode: no node is called that.
         UnknownSensor: it has no such sensor.
         InvalidUnit: it has another unit already, or no value is kept in that one.
     """
-    columns: dict[str, str | None] = {column: text or None for column, text in said.items()}
+    columns = {column: None if value == "" else value for column, value in said.items()}
     with transaction(db):
         sensor = find_sensor(db, node, name)
         if "unit" in said:
-            columns["unit"] = _unit(sensor.unit, said["unit"])
-        for column, text in columns.items():
-            db.execute(f"update sensors set {column} = ? where id = ?", [text, sensor.id])
+            columns["unit"] = _unit(sensor.unit, str(said["unit"]))
+        for column, value in columns.items():
+            db.execute(f"update sensors set {column} = ? where id = ?", [value, sensor.id])
 
 
 def _unit(now: str | None, wanted: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from watch.clocks import plausible_until_ms
 from watch.station import DAY_MS
 
 # `hourly` has counted all that was ever stored; what is before a horizon and not in its
@@ -18,7 +19,8 @@ select
         - (select count(*) from readings
            where sensor = sensors.id and measured_ms < pruned_before_ms)), 0)
      from sensors where pruned_before_ms is not null) as pruned,
-    (select count(*) from readings where measured_ms >= :now_ms - {DAY_MS}) as last_24_h,
+    (select count(*) from readings
+     where measured_ms >= :now_ms - {DAY_MS} and measured_ms <= :until_ms) as last_24_h,
     (select count(*) from sensors) as sensors,
     (select count(*) from nodes) as nodes,
     min(
@@ -26,7 +28,7 @@ select
         (select coalesce(min((select min(hour_ms) from hourly where sensor = sensors.id)), 9e18)
          from sensors where pruned_before_ms is not null)
     ) as first_ms,
-    (select max(measured_ms) from readings) as last_ms,
+    (select max(measured_ms) from readings where measured_ms <= :until_ms) as last_ms,
     (select max(pruned_before_ms) from sensors) as pruned_before_ms
 """
 
@@ -37,7 +39,8 @@ def stats(db: Database, path: Path, now_ms: int) -> dict[str, Any]:
     ``readings`` are those that are there, ``pruned`` those of which only the hours are;
     ``bytes_a_reading`` shares the whole file among the former.
     """
-    [counted] = db.query(_COUNTED, {"now_ms": now_ms})
+    until_ms = plausible_until_ms(now_ms)
+    [counted] = db.query(_COUNTED, {"now_ms": now_ms, "until_ms": until_ms})
     readings = counted["stored"] - counted["pruned"]
     page_bytes, free = (
         db.execute(f"pragma {name}").fetchone()[0] for name in ("page_size", "freelist_count")

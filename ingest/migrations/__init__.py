@@ -5,9 +5,10 @@ writes SQL: what a name means here, it means on every page.
 """
 
 # isort: off
-# In the order of their numbers, which is that of their imports.
+# Imported in the order in which they are applied: that of their numbers.
 from ingest.migrations import readings as readings
 from ingest.migrations import watching as watching
-from ingest.migrations import clean as clean
 from ingest.migrations import telling as telling
+from ingest.migrations import clean as clean
+from ingest.migrations import implausible as implausible
 from ingest.migrations.registry import migrations as migrations

@@ -3,6 +3,7 @@
 from textwrap import dedent
 
 from sqlite_utils import Database, Migrations
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 migrations = Migrations("tmon")
 
@@ -16,5 +17,15 @@ def floor(column: str, step_ms: int) -> str:
 
 
 def run(db: Database, sql: str) -> None:
-    """Run statements; SQLite keeps their text, and Datasette shows it to people."""
-    db.executescript(dedent(sql))
+    """Run statements in the caller's transaction, which the driver's own ``executescript`` ends.
+
+    Each ends at a line's end. SQLite keeps their text, and Datasette shows it to people.
+    """
+    statement = ""
+    for line in dedent(sql).splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            db.execute(statement)
+            statement = ""
+    if statement.strip():
+        raise ValueError(f"a statement without its end: {statement}")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from ingest.errors import Forbidden, InvalidBody, TooLarge
+from ingest.errors import ClockDiffers, Forbidden, InvalidBody, TooLarge
 from ingest.reading import (
+    AHEAD_MS,
     Batch,
     Node,
     Reading,
@@ -70,13 +71,14 @@ def parse(
         InvalidBody: it can't be parsed at all.
         TooLarge: more than 10,000 readings.
         Forbidden: it names another node.
+        ClockDiffers: readings are ahead of the server's clock, and the node's clock says the same.
 
     """
     if not body or body.isspace():
         raise InvalidBody('the body is empty; send a reading, like {"value": 21.5}')
     name, items = (None, _lines(body)) if ndjson else _document(body)
     _check_name(node, name)
-    readings, rejected = _checked(items, node, received_ms)
+    readings, rejected = _checked(items, node, received_ms, clock_skew_s)
     return Batch(node, received_ms, readings, rejected, clock_skew_s)
 
 
@@ -84,6 +86,20 @@ def _check_count(readings: int) -> None:
     """Before anything is done with each of them: 8 MiB hold 4 million, if they are bad."""
     if readings > READINGS_LIMIT:
         raise TooLarge(f"{readings:,} readings in one request; send at most {READINGS_LIMIT:,}")
+
+
+# JSON can escape half of a surrogate pair. That is no Unicode: it can't be encoded, so it can't
+# be handed on. msgspec takes it; the way that looks at each item alone finds it.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF_A_PAIR = "a text in it holds half a surrogate pair, or it is nested too deeply"
+
+
+def _can_be_encoded(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
 
 
 class _Broken(Struct):
@@ -98,9 +114,12 @@ _Item = WireReading | _Broken
 
 def _document(body: bytes) -> tuple[str | None, Sequence[_Item]]:
     try:
-        return _well_formed(body)
+        body.decode()  # msgspec doesn't look into what it skips
+        if not _SURROGATE.search(body):
+            return _well_formed(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _item_by_item(body)
+        pass
+    return _item_by_item(body)
 
 
 def _well_formed(body: bytes) -> tuple[str | None, Sequence[_Item]]:
@@ -119,7 +138,10 @@ def _item_by_item(body: bytes) -> tuple[str | None, list[_Item]]:
     document = _loads(body)
     name = None
     if isinstance(document, dict) and "readings" in document:
-        name, document = document.get("node"), document["readings"]
+        name, readings = document.get("node"), document.pop("readings")
+        if not _can_be_encoded(document):
+            raise InvalidBody(f"{_HALF_A_PAIR}, beside `readings`")
+        document = readings
         if not isinstance(document, list) or not isinstance(name, str | None):
             raise InvalidBody('expected {"node": "name", "readings": [...]}')
     if not isinstance(document, list | dict):
@@ -131,7 +153,9 @@ def _item_by_item(body: bytes) -> tuple[str | None, list[_Item]]:
 
 def _loads(text: bytes) -> object:
     try:
-        return json.loads(text, parse_int=_int)
+        return json.loads(text.decode("utf-8-sig"), parse_int=_int)
+    except UnicodeDecodeError as error:
+        raise InvalidBody(f"the body is not JSON in UTF-8: {error}") from None
     except RecursionError:
         raise InvalidBody("the body is nested too deeply") from None
     except ValueError as error:
@@ -151,7 +175,8 @@ def _lines(body: bytes) -> list[_Item]:
 
 def _line(line: bytes) -> _Item:
     try:
-        return _one.decode(line)
+        if not _SURROGATE.search(line):
+            return _one.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
@@ -162,13 +187,12 @@ def _line(line: bytes) -> _Item:
 
 
 def _item(item: object) -> _Item:
+    if not _can_be_encoded(item):
+        return _Broken(item, Refusal("invalid_reading", _HALF_A_PAIR))
     try:
         return msgspec.convert(item, WireReading)
     except msgspec.ValidationError as error:
         return _Broken(item, _reason(str(error)))
-    except UnicodeEncodeError:
-        refusal = Refusal("invalid_reading", "a text in it holds half a surrogate pair")
-        return _Broken(item, refusal)
 
 
 _EXPECTED = {
@@ -205,7 +229,7 @@ def _check_name(node: Node, name: str | None) -> None:
 
 
 def _checked(
-    items: Sequence[_Item], node: Node, received_ms: int
+    items: Sequence[_Item], node: Node, received_ms: int, clock_skew_s: float | None
 ) -> tuple[list[Reading], list[Rejection]]:
     readings: list[Reading] = []
     rejected: list[Rejection] = []
@@ -221,8 +245,25 @@ def _checked(
                 _check_only_one(reading.sensor, untimed)
             readings.append(reading)
         except Refusal as refusal:
+            if refusal.code == "implausible_time" and clock_skew_s is not None:
+                _check_clocks(item, received_ms, clock_skew_s)
             rejected.append(rejection(index, item, refusal))
     return readings, rejected
+
+
+def _check_clocks(wire: WireReading, received_ms: int, clock_skew_s: float) -> None:
+    """Whether a reading of the wrong time is also wrong by its sender's clock.
+
+    Raises:
+        ClockDiffers: it is ahead of our clock, but not of its sender's.
+    """
+    measured_ms = None if wire.age_s is not None else _measured_ms(wire, received_ms)
+    ahead_by_theirs_ms = received_ms + round(clock_skew_s * 1000) + AHEAD_MS
+    if measured_ms is not None and received_ms + AHEAD_MS < measured_ms <= ahead_by_theirs_ms:
+        raise ClockDiffers(
+            "readings are over 10 minutes ahead of the server's clock, but not of yours; "
+            "nothing was stored: keep them, and see which of the two is wrong"
+        )
 
 
 def _reading(index: int, wire: WireReading, received_ms: int) -> Reading:

@@ -3,7 +3,7 @@
 import math
 from datetime import datetime, tzinfo
 
-from ingest.reading import AHEAD_MS, Refusal, clip, moment_ms
+from ingest.reading import AHEAD_MS, Refusal, clip, iso_moment, moment_ms
 
 # Numbers that are surely Unix times: less would be a year, a day like 20130704, or
 # seconds since the logger's start; between them lie minutes like 201307041200.
@@ -46,13 +46,12 @@ class Clock:
             return None
 
     def _iso_ms(self, text: str) -> int:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
+        moment = iso_moment(text)
+        if moment is None:
             raise Refusal(
                 "invalid_time",
                 f"{self._column} {clip(text)!r} must be like 2013-07-04 12:00, Unix seconds or ms",
-            ) from None
+            )
         return self._local_ms(moment) if moment.tzinfo is None else moment_ms(moment)
 
     def _local_ms(self, moment: datetime) -> int:

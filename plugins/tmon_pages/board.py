@@ -13,7 +13,7 @@ from datasette.utils.sqlite import sqlite3
 from tmon_pages.corrections import lately
 from tmon_pages.incidents import Open, going_on
 from tmon_pages.spans import DAY_MS, HOUR_MS
-from tmon_pages.station import interrupted
+from tmon_pages.station import NOT_AHEAD, interrupted
 
 MOST_SENSORS = 1000  # on one page, and as many nodes without a reading
 MOST_WORDS = 8  # of a filter
@@ -35,14 +35,14 @@ from latest_clean where sensor in (select value from json_each(?))
 _BY_NAME = "node, name"
 _SILENT_FIRST = "max(silent) over (partition by node) desc, node, silent desc, name"
 
-_MUTE = """
+_MUTE = f"""
 select name from nodes
 where name > :after and name <= coalesce(:last, name) and revoked_ms is null
     and not exists (
         select 1 from sensors cross join readings on readings.sensor = sensors.id
-        where sensors.node = nodes.name
+        where sensors.node = nodes.name and {NOT_AHEAD}
     )
-    {matching}
+    {{matching}}
 order by name
 limit :most + 1
 """
@@ -55,7 +55,7 @@ select sensor, low, high, (
     )
     from (
         select hour_ms, cast((high - sum / n) * scale + 0.5 as integer) as y from {hourly} as own
-        where own.sensor = framed.sensor and hour_ms >= :from_ms
+        where own.sensor = framed.sensor and hour_ms >= :from_ms and hour_ms <= :at_ms
         order by hour_ms
     )
 ) as corners
@@ -63,7 +63,8 @@ from (
     select sensor, min(min) as low, max(max) as high,
         :height / nullif(max(max) - min(min), 0) as scale
     from {hourly}
-    where sensor in (select value from json_each(:sensors)) and hour_ms >= :from_ms
+    where sensor in (select value from json_each(:sensors))
+        and hour_ms >= :from_ms and hour_ms <= :at_ms
     group by sensor
 ) as framed
 """
@@ -234,11 +235,14 @@ def _add_days(
     plain = [*{*sensors}.difference(corrected)]
     try:
         for hourly, own in (("hourly", plain), ("hourly_clean", corrected)):
+            if not own:
+                continue
             found = conn.execute(
                 _DAYS.format(hourly=hourly),
                 {
                     "sensors": json.dumps(own),
                     "from_ms": _first_hour_ms(at_ms),
+                    "at_ms": at_ms,
                     "height": SPARK_HEIGHT,
                 },
             )

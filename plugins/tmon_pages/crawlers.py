@@ -12,7 +12,7 @@ from datasette import NotFound, Response
 
 from tmon_pages.offered import folder_of, newest
 from tmon_pages.spans import iso
-from tmon_pages.station import PUBLISHED_AS, address, ask
+from tmon_pages.station import NOT_AHEAD, PUBLISHED_AS, address, ask
 
 NODES_EACH = 40_000  # of a sitemap, which may have 50,000 addresses (sitemaps.org)
 XMLNS = "http://www.sitemaps.org/schemas/sitemap/0.9"
@@ -94,7 +94,8 @@ async def _others(datasette: Any) -> list[Entry]:
 
 
 def _newest_ms(conn: sqlite3.Connection) -> int | None:
-    newest_ms: int | None = conn.execute("select max(measured_ms) from readings").fetchone()[0]
+    newest = conn.execute(f"select max(measured_ms) from readings where {NOT_AHEAD}")
+    newest_ms: int | None = newest.fetchone()[0]
     return newest_ms
 
 

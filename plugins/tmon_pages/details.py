@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tmon_pages import incidents
 from tmon_pages.points import Line, Resolution, Sensor, Summary, for_a_table, line, summary
+from tmon_pages.station import NOT_AHEAD
 from tmon_pages.view import MOST_LINES, Asked, View, look
 
 REJECTED_SHOWN = 5
@@ -90,7 +91,8 @@ def _coverage(
     conn: sqlite3.Connection, view: View, sensor: Sensor, there: int, at_ms: int
 ) -> float | None:
     """How many readings there are of those that its usual rhythm would give."""
-    sql = "select measured_ms from readings where sensor = ? order by measured_ms desc limit ?"
+    sql = f"""select measured_ms from readings where sensor = ? and {NOT_AHEAD}
+        order by measured_ms desc limit ?"""
     instants = [row[0] for row in conn.execute(sql, [sensor.id, USUAL_OF])]
     if len(instants) < 2:
         return None

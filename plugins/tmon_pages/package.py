@@ -14,7 +14,7 @@ from datasette import Response
 
 from tmon_pages.schema_org import keywords, told
 from tmon_pages.spans import iso
-from tmon_pages.station import PUBLISHED_AS, address, ask
+from tmon_pages.station import NOT_AHEAD, PUBLISHED_AS, address, ask
 
 # What refers to a table comes before it: a sensor that is new between two downloads
 # is then in the later one.
@@ -80,7 +80,8 @@ def _look(conn: sqlite3.Connection) -> tuple[list[Table], int | None]:
         )
         for name in TABLES
     ]
-    return tables, conn.execute("select max(measured_ms) from readings").fetchone()[0]
+    newest = conn.execute(f"select max(measured_ms) from readings where {NOT_AHEAD}")
+    return tables, newest.fetchone()[0]
 
 
 async def _descriptions(datasette: Any) -> Descriptions:

@@ -7,6 +7,7 @@ from statistics import median_low
 from typing import NamedTuple
 
 from tmon_pages.spans import DAY_MS, HOUR_MS, Span
+from tmon_pages.station import NOT_AHEAD
 
 MOST_POINTS = 2000  # of all lines of a chart together
 FEWEST_EACH = 200  # of one line, however many there are
@@ -129,9 +130,9 @@ def pruned_in(conn: sqlite3.Connection, sensor: Sensor, span: Span) -> bool:
 
 def first_ms(conn: sqlite3.Connection, sensor: Sensor) -> int | None:
     """When a sensor's first reading was, or its hour began where that reading was pruned."""
-    sql = """select coalesce(
+    sql = f"""select coalesce(
             (select min(hour_ms) from hourly where sensor = id and hour_ms < pruned_before_ms),
-            (select min(measured_ms) from readings where sensor = id)
+            (select min(measured_ms) from readings where sensor = id and {NOT_AHEAD})
         ) from sensors where id = ?"""
     first: int | None = conn.execute(sql, [sensor.id]).fetchone()[0]
     return first

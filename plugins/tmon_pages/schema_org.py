@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from tmon_pages.offered import Offered
 from tmon_pages.spans import iso
-from tmon_pages.station import PUBLISHED_AS
+from tmon_pages.station import NOT_AHEAD, PUBLISHED_AS
 
 MOST_SENSORS = 10_000  # of the station, looked through for what is measured
 MOST_OF_NODE = 500  # of a node; with more it has no link to all of its readings
@@ -18,10 +18,10 @@ MOST_VARIABLES = 30
 
 UNIT_CODES = {"°C": "CEL", "%": "P1", "hPa": "A97", "lx": "LUX", "V": "VLT", "ppm": "59"}
 
-_ENDS = """select
-    (select measured_ms from readings order by measured_ms limit 1),
-    (select measured_ms from readings order by measured_ms desc limit 1),
-    (select sensor from readings order by measured_ms desc limit 1)"""
+_ENDS = f"""select
+    (select measured_ms from readings where {NOT_AHEAD} order by measured_ms limit 1),
+    (select measured_ms from readings where {NOT_AHEAD} order by measured_ms desc limit 1),
+    (select sensor from readings where {NOT_AHEAD} order by measured_ms desc limit 1)"""
 
 _VARIABLES = f"""select distinct coalesce(quantity, name), unit
 from (select quantity, name, unit from sensors limit {MOST_SENSORS})
@@ -29,9 +29,8 @@ order by 1, 2
 limit {MOST_VARIABLES}"""
 
 _SENSORS = f"""select id, coalesce(quantity, name) as measures, unit,
-    (select measured_ms from readings where sensor = id order by measured_ms limit 1) as first_ms,
-    (select measured_ms from readings where sensor = id order by measured_ms desc limit 1)
-        as last_ms
+    (select min(measured_ms) from readings where sensor = id and {NOT_AHEAD}) as first_ms,
+    (select max(measured_ms) from readings where sensor = id and {NOT_AHEAD}) as last_ms
 from sensors
 where node = :node and name = coalesce(:sensor, name)
 order by name

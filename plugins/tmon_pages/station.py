@@ -16,6 +16,9 @@ from datasette.utils import sqlite_timelimit
 PUBLISHED_AS = "tmon"
 THREADS = 2  # of our pages' own: visitors' SQL takes none of them
 
+# SQL: readings of a clock more than 10 minutes ahead are passed over, as the view `latest` does.
+NOT_AHEAD = "measured_ms <= (unixepoch() + 600) * 1000"
+
 # Ours have their scripts and styles in files; what is within them is data.
 STRICT = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"

@@ -20,6 +20,7 @@ from tmon_pages.points import (
     resolution_for,
 )
 from tmon_pages.spans import NoSuchSpan, Past, Span, span_of, together
+from tmon_pages.station import NOT_AHEAD
 
 MOST_SENSORS = 48  # on one page; tables have them all
 MOST_LINES = 8  # in one chart: so many colours can be told apart
@@ -137,7 +138,7 @@ def _groups(sensors: Sequence[Sensor]) -> list[list[Sensor]]:
 
 
 def _past(conn: sqlite3.Connection, sensor: Sensor) -> Past:
-    sql = "select max(measured_ms) from readings where sensor = ?"
+    sql = f"select max(measured_ms) from readings where sensor = ? and {NOT_AHEAD}"
     return Past(first_ms(conn, sensor), conn.execute(sql, [sensor.id]).fetchone()[0])
 
 

@@ -180,6 +180,7 @@ def test_what_is_said_of_a_sensor_is_listed(two: Path) -> None:
         "description": "by the window",
         "quantity": "air",
         "unit": "°C",
+        "allow_85": 0,
         "sent_as": "t",
         "measured_at": "2024-11-02T12:02:00Z",
         "value": -0.75,

@@ -225,25 +225,34 @@ def test_while_both_probes_report_nothing_is_lost(station: Station) -> None:
     start_ms = int(time.time() * 1000) - 20 * HOUR_MS
     stop, sent = threading.Event(), {"t": 0, "28-b": 0}
 
-    def send(name: str, odd: int) -> None:
-        while not stop.is_set():
-            at = start_ms + 2 * sent[name] + odd
-            answer = station.post({"sensor": name, "value": 1, "measured_ms": at}, node="n")
-            assert answer.json()["accepted"] == 1, answer.text
-            sent[name] += 1
+    def send(sender: Station, name: str) -> None:
+        at = start_ms + 2 * sent[name] + (name == "28-b")
+        answer = sender.post({"sensor": name, "value": 1, "measured_ms": at}, node="n")
+        assert answer.json()["accepted"] == 1, answer.text
+        sent[name] += 1
 
-    # A session each, as they are not to be shared between threads.
-    senders = [threading.Thread(target=send, args=one) for one in (("t", 0), ("28-b", 1))]
+    def send_on(name: str) -> None:
+        sender = Station(station.path.parent, station.url)  # a session is for one thread
+        while not stop.is_set():
+            send(sender, name)
+
+    for name in ("t", "28-b"):  # one after the other, so that they are sensors 1 and 2
+        send(station, name)
+    senders = [threading.Thread(target=send_on, args=[name]) for name in sent]
     for sender in senders:
         sender.start()
-    wait_for(lambda: min(sent.values()) > 20)
-    told = tmon(station.path.parent, "sensor", "replace", "n", "t", "--by", "28-b")
-    stop.set()
-    for sender in senders:
-        sender.join()
+    try:
+        wait_for(lambda: min(sent.values()) > 20)
+        told = tmon(station.path.parent, "sensor", "replace", "n", "t", "--by", "28-b")
+        before = dict(sent)
+        wait_for(lambda: all(sent[name] > before[name] + 1 for name in sent))
+    finally:
+        stop.set()
+        for sender in senders:
+            sender.join()
     assert told.returncode == 0, told.stderr
     assert station.query("select sensor, sum(n) from hourly group by 1") == [
         (1, sum(sent.values()))
     ]
     assert station.count() == sum(sent.values())
-    assert station.query("select label from sensors") == [("n t",)]
+    assert station.query("select id, label from sensors") == [(1, "n t")]

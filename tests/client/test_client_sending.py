@@ -540,3 +540,15 @@ def test_no_sensor_at_all_is_told(once: Once, node: Node) -> None:
     ran = once()
     assert ran.status == 0
     assert f"no sensor found under {node.sysfs.root}: see --command" in ran.err
+
+
+@pytest.mark.parametrize("date", ["Thu, 01 Jan 2099 00:00:00 GMT", "soon", None])
+def test_clocks_that_are_said_to_differ_for_no_reason_end_the_run(
+    node: Node, server: MoodyServer, date: str | None
+) -> None:
+    node.fill(1200)
+    said = {"error": "readings are ahead", "code": "clock_differs"}
+    server.always = Reply(503, said, {"Date": date} if date else {})
+    assert node.run().status == 1
+    assert len(server.posts) == 1
+    assert len(node.kept()) == 1200

@@ -1,5 +1,6 @@
 """T04, T05, and T07 from afar: real servers, and what else may stand at their address."""
 
+import json
 import socket
 import threading
 import time
@@ -45,6 +46,8 @@ def test_each_that_doesnt_answer_is_critical() -> None:
     ("said", "why"),
     [
         ((500, b"{}"), "it answered 500"),
+        ((503, b'{"error": "no server is available", "code": "bad_gateway"}'), "it answered 503"),
+        ((503, b"<html>Service Unavailable"), "it answered 503"),
         ((302, b""), "it answered 302"),
         ((200, b"<html>Please log in to our Wi-Fi"), "something else answers there"),
         ((200, b'["time_ms", "datasette"]'), "something else answers there"),
@@ -56,6 +59,19 @@ def test_what_isnt_tmon_is_no_answer(said: tuple[int, bytes], why: str) -> None:
         findings = ask(server.url, server.url)
     assert [one.number for one in findings] == ["T04", "T05"]
     assert all(one.reason.endswith(why) for one in findings)
+
+
+def test_an_ingest_that_commits_nothing_is_critical_and_answers_all_the_same() -> None:
+    stuck = {"error": "nothing is committed", "code": "stuck", "time_ms": NOW_MS}
+    for oldest_s, told in (({"oldest_waiting_s": 25.4}, " for 25 s"), ({}, "")):
+        said = (503, json.dumps(stuck | oldest_s).encode())
+        with answering(tmon_says() | {"/healthz": said}) as server:
+            [finding] = ask(server.url, server.url)
+            assert (finding.number, str(finding.severity)) == ("T21", "critical")
+            assert finding.reason == (
+                f"ingest answers, but readings wait{told} and none is committed"
+            )
+            assert [one.number for one in ask(server.url, remote=True)] == ["T21"]
 
 
 def test_a_restart_is_not_told() -> None:

@@ -1,4 +1,4 @@
-"""T04, T05, and T07 of another machine: whether ingest and Datasette answer, asked over HTTP."""
+"""T04, T05, T21, and T07 of another machine: what ingest and Datasette answer over HTTP."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ingest.settings import Settings
-from watch.checks.clocks import OFF_S, STILL_OFF_S, off
+from watch.checks.clocks import off
+from watch.clocks import OFF_S, STILL_OFF_S
 from watch.findings import Finding, Severity
 
 PAUSES_S = (0.0, 3.0, 5.0)  # before each try: a restart takes less
@@ -54,7 +55,8 @@ def _ask_ingest(addresses: Addresses, now_ms: int, pauses_s: Sequence[float]) ->
     except NoAnswer as none:
         return [_dead("T04", addresses.ingest, none)]
     ours_ms = now_ms + (monotonic() - began_s) * 1000
-    return [*_clock(addresses, said["time_ms"], ours_ms)] if addresses.remote else []
+    clock = _clock(addresses, said["time_ms"], ours_ms) if addresses.remote else ()
+    return [*clock, *_stuck(addresses, said)]
 
 
 def _ask_datasette(addresses: Addresses, pauses_s: Sequence[float]) -> list[Finding]:
@@ -79,6 +81,19 @@ def _clock(addresses: Addresses, time_ms: object, ours_ms: float) -> Iterator[Fi
             f"{off(skew_s)} of the checking machine's",
             subject=_shown(addresses.ingest),
             enough=abs(skew_s) > OFF_S,
+        )
+
+
+def _stuck(addresses: Addresses, said: dict[str, object]) -> Iterator[Finding]:
+    """T21."""
+    if said.get("code") == "stuck":
+        oldest_s = said.get("oldest_waiting_s")
+        waited = f" for {oldest_s:.0f} s" if isinstance(oldest_s, int | float) else ""
+        yield Finding(
+            "T21",
+            Severity.CRITICAL,
+            f"ingest answers, but readings wait{waited} and none is committed",
+            subject=_shown(addresses.ingest),
         )
 
 

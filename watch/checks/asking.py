@@ -41,7 +41,7 @@ def ask(url: str, expected: str, remote: bool, pauses_s: Sequence[float]) -> dic
 
 
 def _ask_once(session: requests.Session, url: str, expected: str) -> dict[str, Any]:
-    """The JSON object that it answers.
+    """The JSON object that it answers, also with a 503: it is up, and says what troubles it.
 
     Raises:
         NoAnswer: a connection, a status or a body that isn't tmon's.
@@ -50,12 +50,13 @@ def _ask_once(session: requests.Session, url: str, expected: str) -> dict[str, A
         answer = session.get(url, timeout=TIMEOUT_S, allow_redirects=False)
     except requests.RequestException as error:
         raise NoAnswer(_why(error)) from None
-    if answer.status_code != 200:
-        raise NoAnswer(f"it answered {answer.status_code}")
     try:
         said = answer.json()
     except ValueError:
         said = None
+    is_troubled = answer.status_code == 503 and isinstance(said, dict) and expected in said
+    if answer.status_code != 200 and not is_troubled:
+        raise NoAnswer(f"it answered {answer.status_code}")
     if not isinstance(said, dict) or expected not in said:
         raise NoAnswer("something else answers there")
     return said

@@ -1,17 +1,51 @@
-"""T07: nodes whose clock is off."""
+"""T07, T19, T20: nodes' clocks that are off, the server's own, and readings that are ahead."""
 
 from collections.abc import Iterator
 
-from watch import words
+from watch import ahead, words
+from watch.clocks import AHEAD_MS, OFF_S, STILL_OFF_S, Majority, majority
 from watch.findings import Finding, Severity
 from watch.station import DAY_MS, Station
 
-OFF_S = 60.0
-STILL_OFF_S = 30.0
-
 
 def check(station: Station) -> Iterator[Finding]:
-    """Clocks of nodes that were heard within a day."""
+    """Clocks of nodes that were heard within a day; where most agree, the server's instead."""
+    most = majority(station.db, station.now_ms)
+    if most and abs(most.ahead_s) >= STILL_OFF_S:
+        yield _of_server(most)
+    if not (most and most.server_is_off):
+        yield from _of_nodes(station)
+
+
+def check_readings(station: Station) -> Iterator[Finding]:
+    """Sensors with readings ahead; none while it may be the server's clock that is behind."""
+    most = majority(station.db, station.now_ms)
+    if most and most.server_is_off:
+        return
+    for one in ahead.find(station.db, station.now_ms):
+        told = f"{words.some(one.readings, 'reading')} up to {words.instant(one.to_ms)}"
+        yield Finding(
+            "T19",
+            Severity.WARNING,
+            f"{told}, from a clock that was ahead",
+            one.node,
+            one.name,
+            one.sensor,
+        )
+
+
+def _of_server(most: Majority) -> Finding:
+    refusing = most.ahead_s * 1000 > AHEAD_MS
+    return Finding(
+        "T20",
+        Severity.CRITICAL if refusing else Severity.WARNING,
+        f"{most}{', so their readings are not taken' if refusing else ''}",
+        subject="server",
+        enough=most.server_is_off,
+    )
+
+
+def _of_nodes(station: Station) -> Iterator[Finding]:
     rows = station.db.execute(
         """
         select name, clock_skew_s from nodes

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from watch import words
+from watch.clocks import plausible_until_ms
 from watch.excursions import ABOVE, BELOW, CLEAN, RAW, Excursion, Rule, excursions
 from watch.findings import Finding, Severity
 from watch.station import DAY_MS, Station
@@ -40,7 +41,7 @@ def check(station: Station) -> Iterator[Finding]:
     from_ms = (last.done_ms if last else station.now_ms) - LOOK_BACK_MS
     open_since_ms = _open_incidents(station)
     for limit in _limits_to_look_at(station, from_ms):
-        for rule in _rules(limit):
+        for rule in _rules(limit, plausible_until_ms(station.now_ms)):
             known_ms = open_since_ms.get((_number(rule), rule.sensor))
             for excursion in excursions(station.db, rule, from_ms):
                 finding = _finding(station, limit, rule, excursion)
@@ -91,14 +92,14 @@ def _went_beyond(beyond: str, within: str) -> str:
     )"""
 
 
-def _rules(limit: Limit) -> Iterator[Rule]:
+def _rules(limit: Limit, until_ms: int) -> Iterator[Rule]:
     tables = CLEAN if limit.corrected else RAW
     if limit.above is not None:
         back = limit.above - limit.hysteresis
-        yield Rule(tables, limit.sensor, ABOVE, limit.above, back, limit.created_ms)
+        yield Rule(tables, limit.sensor, ABOVE, limit.above, back, limit.created_ms, until_ms)
     if limit.below is not None:
         back = limit.below + limit.hysteresis
-        yield Rule(tables, limit.sensor, BELOW, limit.below, back, limit.created_ms)
+        yield Rule(tables, limit.sensor, BELOW, limit.below, back, limit.created_ms, until_ms)
 
 
 def _finding(station: Station, limit: Limit, rule: Rule, excursion: Excursion) -> Finding:

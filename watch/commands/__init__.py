@@ -2,7 +2,7 @@
 
 import click
 
-from watch.commands import backup, care, check, correct, limit, mute, retention
+from watch.commands import ahead, backup, care, check, correct, limit, mute, retention
 
 COMMANDS: tuple[click.Command, ...] = (
     check.check,
@@ -14,6 +14,7 @@ COMMANDS: tuple[click.Command, ...] = (
     correct.calibrate,
     correct.flag,
     retention.prune,
+    ahead.remove_ahead,
     retention.rollup,
     retention.stats,
 )

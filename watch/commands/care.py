@@ -55,28 +55,40 @@ def list_(node: str | None, as_json: bool, **flags: str | None) -> None:
 @click.option("--description", metavar="TEXT", help="where it is, what it is for")
 @click.option("--quantity", metavar="TEXT", help="what it measures, such as temperature")
 @click.option("--unit", metavar="UNIT", help="where it has none yet")
+@click.option(
+    "--allow-85/--refuse-85", default=None, help="store a sudden 85.0 °C; or refuse it, as usual"
+)
 @takes("db")
-def set_(
+def set_(  # noqa: PLR0913, PLR0917 - all that can be said
     node: str,
     name: str,
     description: str | None,
     quantity: str | None,
     unit: str | None,
+    allow_85: bool | None,
     **flags: str | None,
 ) -> None:
     """Say of a sensor what it is for; everybody can read it.
 
     Its unit can be given once, where it has none: values that are stored don't change.
+    A sudden 85.0 °C is what a DS18B20 answers after its power failed, so it is refused:
+    unless --allow-85 says that this sensor does measure such jumps.
 
     \b
     Examples:
       tmon sensor set basement temperature --description "on the return pipe"
       tmon sensor set basement load1 --quantity "load average" --unit 1
+      tmon sensor set kitchen oven --allow-85
     """
-    said = {"description": description, "quantity": quantity, "unit": unit}
-    given = {column: text for column, text in said.items() if text is not None}
+    said = {
+        "description": description,
+        "quantity": quantity,
+        "unit": unit,
+        "allow_85": None if allow_85 is None else int(allow_85),
+    }
+    given = {column: value for column, value in said.items() if value is not None}
     if not given:
-        raise click.UsageError("say --description, --quantity or --unit")
+        raise click.UsageError("say --description, --quantity, --unit or --allow-85")
     with open_database(station(flags).db) as db:
         sensors.describe(db, node, name, given)
 

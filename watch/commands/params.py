@@ -1,10 +1,13 @@
-"""What people type: lengths of time, and instants."""
+"""What people type: lengths of time, instants, and which sensors they mean."""
 
 import re
 from datetime import UTC, datetime
 from typing import Any
 
 import click
+from sqlite_utils import Database
+
+from watch.subjects import find_node, find_sensor
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 LONGEST_S = 100 * SECONDS["y"]
@@ -41,3 +44,22 @@ class Instant(click.ParamType[int]):
 
 
 LENGTH, INSTANT = Length(), Instant()
+
+
+def find_sensors(db: Database, node: str | None, sensor: str | None) -> list[int] | None:
+    """The numbers of the sensors that --node and --sensor mean; None: all of them.
+
+    Raises:
+        UnknownNode: there is no such node.
+        UnknownSensor: the node has none of that name.
+        click.UsageError: a sensor without its node.
+    """
+    if node is None:
+        if sensor is not None:
+            raise click.UsageError("--sensor needs --node: whose sensor is it?")
+        return None
+    if sensor is not None:
+        return [find_sensor(db, node, sensor).id]
+    find_node(db, node)
+    found = db.execute("select id from sensors where node = ?", [node])
+    return [number for (number,) in found.fetchall()]

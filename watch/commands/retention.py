@@ -15,10 +15,9 @@ from ingest.schema import open_database
 from watch import prune as pruning
 from watch import rollup as rolling
 from watch import stats as counting
-from watch.commands.params import INSTANT, LENGTH
+from watch.commands.params import INSTANT, LENGTH, find_sensors
 from watch.prune import Old
 from watch.station import now_ms
-from watch.subjects import find_node, find_sensor
 
 LISTED = 20  # differing hours that are told one by one
 
@@ -51,10 +50,8 @@ def prune(
       tmon prune --raw-older-than 2y
       tmon prune --raw-older-than 90d --node basement --sensor load1
     """
-    if sensor is not None and node is None:
-        raise click.UsageError("--sensor needs --node: whose sensor is it?")
     with open_database(station(flags).db) as db:
-        chosen = _chosen(db, node, sensor)
+        chosen = find_sensors(db, node, sensor)
         olds = _planned(db, older_than_s, chosen)
         if dry_run:
             show([_shown(old) for old in olds], as_json=as_json)
@@ -64,16 +61,6 @@ def prune(
     told = {"readings": deleted, "sensors": len(olds), "returned_bytes": returned_bytes}
     words = f"pruned {deleted:,} readings of {len(olds):,} sensors; {_megabytes(returned_bytes)}"
     click.echo(json.dumps(told) if as_json else f"{words} given back")
-
-
-def _chosen(db: Database, node: str | None, sensor: str | None) -> list[int] | None:
-    if node is None:
-        return None
-    if sensor is not None:
-        return [find_sensor(db, node, sensor).id]
-    find_node(db, node)
-    found = db.execute("select id from sensors where node = ?", [node])
-    return [number for (number,) in found.fetchall()]
 
 
 def _planned(db: Database, older_than_s: int, chosen: Sequence[int] | None) -> list[Old]:

@@ -1,0 +1,124 @@
+"""The store by itself: what it remembers of sensors, and what it keeps of what is refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from ingest import nodes
+from ingest.reading import Batch, Node, Reading
+from ingest.schema import open_database
+from ingest.store import FRESH_MS, Store
+from tests.station import Station
+
+NOW_MS = 1_795_176_000_000
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tmon.db"
+
+
+@pytest.fixture
+def db(path: Path) -> Iterator[Database]:
+    with open_database(path, create=True) as db:
+        yield db
+
+
+@pytest.fixture
+def node(db: Database) -> Node:
+    known = nodes.find_or_make(db, "basement")
+    return Node(known.uid, known.name, known.name)
+
+
+def batch(node: Node, *measured_ms: int, sensor: str = "t", unit: str | None = None) -> Batch:
+    readings = [Reading(i, sensor, 1.0, unit, at) for i, at in enumerate(measured_ms)]
+    return Batch(node, NOW_MS, readings)
+
+
+def codes(store: Store, batch: Batch) -> tuple[int, list[str]]:
+    """How many were accepted, and why the others were not."""
+    [receipt] = store.commit([batch])
+    return receipt.accepted, [told.code for told in receipt.rejected]
+
+
+def test_an_old_reading_is_refused_if_it_was_pruned_a_moment_ago(
+    path: Path, db: Database, node: Node
+) -> None:
+    """Also where what the store remembers of the sensor is from before that."""
+    store = Store(db)
+    old_ms = NOW_MS - FRESH_MS - HOUR_MS
+    assert codes(store, batch(node, NOW_MS, old_ms)) == (2, [])
+    assert codes(store, batch(node, old_ms - 1)) == (1, [])
+    with open_database(path) as other:
+        other.execute("update sensors set pruned_before_ms = ?", [NOW_MS - FRESH_MS])
+    [receipt] = store.commit([batch(node, old_ms - 2)])
+    assert (receipt.accepted, [told.code for told in receipt.rejected]) == (0, ["pruned"])
+    assert "before 2026-11-19T12:00Z, only" in receipt.rejected[0].error
+    assert codes(store, batch(node, NOW_MS - FRESH_MS)) == (1, [])
+    assert db.table("readings").count == 4
+
+
+def test_an_old_reading_comes_into_the_sensor_that_others_gave_its_name(
+    path: Path, db: Database, node: Node
+) -> None:
+    store = Store(db)
+    codes(store, batch(node, NOW_MS))
+    with open_database(path) as other:
+        other.execute("insert into sensors (id, node, name) values (7, 'basement', 'later')")
+        other.execute("update sensor_names set sensor = 7")
+    assert codes(store, batch(node, NOW_MS - FRESH_MS - 1)) == (1, [])
+    assert db.execute("select sensor from readings order by sensor").fetchall() == [(1,), (7,)]
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "told"),
+    [
+        ("V", "A", "t is in V since its first reading, not in A; send V, or"),
+        (None, "V", "t is in no unit since its first reading, not in V; send none, or"),
+    ],
+)
+def test_another_unit_is_told_with_what_to_send(
+    db: Database, node: Node, first: str | None, later: str, told: str
+) -> None:
+    store = Store(db)
+    codes(store, batch(node, NOW_MS, unit=first))
+    [receipt] = store.commit([batch(node, NOW_MS + 1, unit=later)])
+    assert told in receipt.rejected[0].error
+
+
+def test_each_reading_is_counted_as_what_became_of_it(db: Database, node: Node) -> None:
+    store = Store(db)
+    codes(store, batch(node, NOW_MS, NOW_MS - 1))
+    again = batch(node, NOW_MS, *(NOW_MS - i for i in range(2, 5)), NOW_MS - 1)
+    conflict = Batch(node, NOW_MS, [Reading(0, "t", 2.0, None, NOW_MS)])
+    [first, second] = store.commit([again, conflict])
+    assert (first.accepted, first.duplicates, first.rejected) == (3, 2, [])
+    assert (second.accepted, second.duplicates) == (0, 0)
+    assert [told.code for told in second.rejected] == ["conflict"]
+
+
+def test_what_is_kept_of_a_refused_reading_is_what_was_sent(station: Station) -> None:
+    """Not what was made of it: the value in our unit, the time of its arrival."""
+    station.post({"sensor": "h", "value": 50, "unit": "%", "measured_ms": NOW_MS - 1})
+    station.post({"sensor": "k", "value": 300, "unit": "K", "measured_ms": NOW_MS - 1})
+    for refused in (
+        {"sensor": "h", "value": 70, "unit": "°F", "measured_ms": NOW_MS - 1},
+        {"sensor": "h", "value": 50, "unit": "V", "measured_at": "2026-11-20T13:00:00+01:00"},
+        {"sensor": "h", "value": 50, "unit": "V", "age_s": 5},
+        {"sensor": "h", "value": 60, "unit": "V"},
+        {"sensor": "h", "value": 60, "unit": "V", "measured_ms": NOW_MS},
+        {"sensor": "k", "value": 310, "unit": "K", "measured_ms": NOW_MS - 1},
+    ):
+        [told] = station.post(refused).json()["rejected"]
+        assert told["index"] == 0
+    assert station.query("select sensor, measured, value, code from rejected order by id") == [
+        ("h", str(NOW_MS - 1), "70.0", "unit_mismatch"),
+        ("h", "2026-11-20T13:00:00+01:00", "50.0", "unit_mismatch"),
+        ("h", "5.0", "50.0", "unit_mismatch"),
+        ("h", None, "60.0", "unit_mismatch"),
+        ("h", str(NOW_MS), "60.0", "unit_mismatch"),
+        ("k", str(NOW_MS - 1), "310.0", "conflict"),
+    ]

@@ -1,0 +1,158 @@
+"""JSON and NDJSON, bytes to batch: the limit on readings, the two ways to parse, what is kept."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from ingest.errors import Forbidden, InvalidBody, TooLarge
+from ingest.reading import Batch, Node
+from ingest.wire import json as wire
+from ingest.wire.json import READINGS_LIMIT, WireReading
+
+NODE = Node("u", "basement", "basement")
+NOW_MS = 1_795_176_000_000
+
+
+def parse(body: bytes, *, ndjson: bool = False) -> Batch:
+    return wire.parse(body, ndjson=ndjson, node=NODE, received_ms=NOW_MS)
+
+
+def many(count: int) -> list[dict[str, int]]:
+    return [{"value": 1, "measured_ms": NOW_MS - i} for i in range(count)]
+
+
+SHAPES: dict[str, tuple[Callable[[int], bytes], bool]] = {
+    "list": (lambda n: json.dumps(many(n)).encode(), False),
+    "envelope": (lambda n: json.dumps({"readings": many(n)}).encode(), False),
+    "list with a bad one": (lambda n: json.dumps([*many(n - 1), 17]).encode(), False),
+    "envelope with a bad one": (
+        lambda n: json.dumps({"readings": [*many(n - 1), 17]}).encode(),
+        False,
+    ),
+    "ndjson": (lambda n: "\n".join(map(json.dumps, many(n))).encode(), True),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_ten_thousand_readings_are_taken_and_one_more_is_not(shape: str) -> None:
+    body, ndjson = SHAPES[shape]
+    assert READINGS_LIMIT == 10_000
+    assert parse(body(10_000), ndjson=ndjson).size == 10_000
+    with pytest.raises(TooLarge, match=r"10,001 readings .* at most 10,000"):
+        parse(body(10_001), ndjson=ndjson)
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "sensors"),
+    [
+        (b'{"value": 1}', None, ["temperature"]),
+        (b' \n{"value": 1, "sensor": "a"}', None, ["a"]),
+        (b'[{"value": 1, "sensor": "a"}, {"value": 2, "sensor": "b"}]', None, ["a", "b"]),
+        (b'\r\n\t [{"value": 1}]', None, ["temperature"]),
+        (b'[{"value": 1, "sensor": "readings"}]', None, ["readings"]),
+        (b'{"readings": [{"value": 1}], "node": "basement"}', "basement", ["temperature"]),
+        (b"[]", None, []),
+    ],
+)
+def test_what_is_well_formed_is_parsed_without_the_slow_way(
+    body: bytes, name: str | None, sensors: list[str]
+) -> None:
+    """The slow way would say the same, and take several times as long."""
+    told, items = wire._well_formed(body)
+    assert told == name
+    assert [item.sensor for item in items if isinstance(item, WireReading)] == sensors
+    assert (told, items) == wire._item_by_item(body)
+
+
+def test_a_sensor_may_be_called_readings() -> None:
+    batch = parse(b'{"value": 1, "sensor": "readings"}')
+    assert [reading.sensor for reading in batch.readings] == ["readings"]
+    assert not batch.rejected
+
+
+@pytest.mark.parametrize("name", ["", '"node": "basement", '])
+def test_a_bad_reading_in_an_envelope_fails_alone(name: str) -> None:
+    batch = parse(b'{%s"readings": [{"value": 1}, 17, {"value": "x"}]}' % name.encode())
+    assert [reading.index for reading in batch.readings] == [0]
+    assert [(told.index, told.code) for told in batch.rejected] == [
+        (1, "invalid_reading"),
+        (2, "invalid_value"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"readings": {"value": 1}}',
+        b'{"readings": [17], "node": 3}',
+        b'{"readings": null, "node": "basement"}',
+    ],
+)
+def test_an_envelope_of_another_shape_is_refused_whole(body: bytes) -> None:
+    with pytest.raises(InvalidBody, match="expected"):
+        parse(body)
+
+
+def test_another_nodes_name_is_refused_however_it_is_written() -> None:
+    for body in (
+        b'{"node": "attic", "readings": []}',
+        b'{"node": "attic", "readings": [17]}',
+        b'[{"value": 1, "node": "basement"}, {"value": 1, "node": "attic"}]',
+        b'[17, {"value": 1, "node": "attic"}]',
+    ):
+        with pytest.raises(Forbidden, match="attic"):
+            parse(body)
+
+
+def kept(batch: Batch) -> list[tuple[str, str | None, str | None, str | None]]:
+    """What is kept of each that was refused: the code, and what it said."""
+    return [(told.code, told.sensor, told.measured, told.value) for told in batch.rejected]
+
+
+def test_what_is_kept_of_a_broken_reading_is_what_it_said() -> None:
+    long = "9" * 5000
+    body = b'[17, {"value": "x", "sensor": "a", "measured_ms": 5}, {"value": 1, "age_s": true},'
+    body += b' {"value": %s, "sensor": "b"}, {"measured_at": "noon", "a": 1}]' % long.encode()
+    assert kept(parse(body)) == [
+        ("invalid_reading", "temperature", None, "17"),
+        ("invalid_value", "a", "5", "x"),
+        ("invalid_time", "temperature", "true", "1"),
+        ("invalid_value", "b", None, "Infinity"),
+        ("unknown_field", "temperature", "noon", None),
+    ]
+
+
+def test_a_broken_line_is_told_and_kept_as_it_was() -> None:
+    body = b'{"value": 1}\n{"value": 2, "body": \n\xff' + b"x" * 2000
+    batch = parse(body, ndjson=True)
+    assert [reading.value for reading in batch.readings] == [1.0]
+    assert kept(batch) == [
+        ("invalid_json", "temperature", None, '{"value": 2, "body": '),
+        ("invalid_json", "temperature", None, "\N{REPLACEMENT CHARACTER}" + "x" * 199),
+    ]
+    assert [told.index for told in batch.rejected] == [1, 2]
+    assert all(told.error.startswith("the line is not JSON: ") for told in batch.rejected)
+
+
+def test_an_unknown_field_is_told_with_those_there_are() -> None:
+    [told] = parse(b'[{"value": 1, "val\\nue": 2}]').rejected
+    assert told.code == "unknown_field"
+    for name in ("value", "sensor", "unit", "measured_at", "measured_ms", "age_s"):
+        assert name in told.error
+    assert "value, sensor" in told.error
+
+
+@pytest.mark.parametrize("name", ["measured_at", "measured_ms", "age_s"])
+def test_a_time_that_contradicts_another_is_refused(name: str) -> None:
+    times = {"measured_at": "2026-11-20T11:59:00Z", "measured_ms": NOW_MS - 60_000, "age_s": 60}
+    one = {"value": 1, **times}
+    assert [reading.measured_ms for reading in parse(json.dumps([one]).encode()).readings] == [
+        NOW_MS - 60_000
+    ]
+    one[name] = {"measured_at": "2026-11-20T12:00:00Z", "measured_ms": NOW_MS, "age_s": 0}[name]
+    [told] = parse(json.dumps([one]).encode()).rejected
+    assert (told.code, "one of measured_at, measured_ms and age_s" in told.error) == (
+        "invalid_time",
+        True,
+    )
