@@ -86,7 +86,8 @@ def asgi_wrapper(datasette: Any) -> Callable[[App], App]:
                     if error.status < 400:  # to a better address, which is not that page's
                         return await app(scope, receive, send)
                     answer = Response.text(error.told, error.status, error.headers)
-                    return await answer.asgi_send(send)
+                    await answer.asgi_send(send)
+                    return None
                 return await _send_all(first, pages, asked, table, receive, send)
 
         return wrapped

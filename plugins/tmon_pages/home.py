@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from tmon_pages.board import MOST_SENSORS, MOST_WORDS, Asked, Board, Row, look
 from tmon_pages.spans import iso
-from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page
+from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, readers
 
 INGEST_PORT = "13117"  # where TMON_PORT says nothing else
 # For a page's values: there are few enough of them, so only a busy machine takes so long.
@@ -80,7 +80,7 @@ async def _drawn(datasette: Any, request: Any) -> dict[str, Any]:
 
 
 async def _look(datasette: Any, asked: Asked, at_ms: int) -> Board:
-    limit_ms = datasette.sql_time_limit_ms
+    limit_ms = readers(datasette).limit_ms
     until_s = monotonic() + limit_ms / 1000
     return await ask(
         datasette,

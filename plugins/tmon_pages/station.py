@@ -29,9 +29,13 @@ T = TypeVar("T")
 
 
 class Readers:
-    """Threads that read the file for our pages, each with a connection of its own."""
+    """Threads that read the file for our pages, each with a connection of its own.
+
+    ``limit_ms``: how long a question may take that has no limit of its own.
+    """
 
     def __init__(self, datasette: Any) -> None:
+        self.limit_ms: float = datasette.sql_time_limit_ms
         self._datasette = datasette
         self._threads = ThreadPoolExecutor(THREADS, "pages")
         self._opened = threading.local()  # by each thread
@@ -80,7 +84,8 @@ async def ask(
         QueryInterrupted: it took longer.
     """
     try:
-        return await readers(datasette).run(question, limit_ms or datasette.sql_time_limit_ms)
+        own = readers(datasette)
+        return await own.run(question, limit_ms or own.limit_ms)
     except Exception as error:
         if interrupted(error):
             raise QueryInterrupted(error, "", {}) from error
