@@ -103,6 +103,7 @@ WATCH: dict[str, set[str]] = {
     "checks.limits": {"clocks", "excursions", "findings", "station", "words"},
     "checks.asking": set(),
     "checks.answers": {"checks.asking", "checks.clocks", "clocks", "findings"},
+    "checks.published": {"checks.answers", "checks.asking", "findings", "station", "words"},
     "checks.rejections": {"findings", "station", "words"},
     "checks.clocks": {"ahead", "clocks", "findings", "station", "words"},
     "checks.pressure": {"clocks", "findings", "station", "words"},
@@ -113,8 +114,8 @@ WATCH: dict[str, set[str]] = {
     "incidents": {"findings", "lines", "mutes", "station"},
     "check": {
         *("checks.answers", "checks.backups", "checks.channels", "checks.clocks"),
-        *("checks.integrity", "checks.limits", "checks.pressure", "checks.rejections"),
-        *("checks.silence", "checks.storage"),
+        *("checks.integrity", "checks.limits", "checks.pressure", "checks.published"),
+        *("checks.rejections", "checks.silence", "checks.storage"),
         *("chores", "findings", "incidents", "lines", "mutes", "station"),
     },
     "notify": {"check", "incidents", "ping", "shelf", "station", "telling"},

@@ -20,6 +20,7 @@ from watch.checks import (
     integrity,
     limits,
     pressure,
+    published,
     rejections,
     silence,
     storage,
@@ -45,9 +46,10 @@ OF_STATION: tuple[tuple[tuple[str, ...], Callable[[Station], Iterator[Finding]]]
     (("T11", "T12"), integrity.check),
     (("T15",), channels.check),
 )
-OF_MACHINE = ("T08", "T09", "T13", "T14")
+OF_MACHINE = ("T08", "T09", "T13", "T14", "T17")
 OF_ANSWERS = ("T04", "T05", "T21")
-OF_DATABASE = tuple(number for numbers, _ in OF_STATION for number in numbers)
+OF_PAGES = ("T18",)
+OF_DATABASE = (*(number for numbers, _ in OF_STATION for number in numbers), *OF_PAGES)
 UNUSABLE = (sqlite3.Error, RefusedDatabase, OSError)
 
 
@@ -175,6 +177,10 @@ def _look_at_station(task: Task, db: Database, report: Report, say: Callable[[st
     now = Station(db, task.settings, task.now_ms, {**remembered, **report.done})
     for numbers, check in OF_STATION:
         report.attempt(numbers, partial(check, now))
+    if any(finding.number == "T05" for finding in report.findings):
+        report.blind.update(OF_PAGES)
+    else:
+        report.attempt(OF_PAGES, lambda: published.check(now, task.addresses))
 
 
 def _do_chores(

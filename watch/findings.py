@@ -38,6 +38,10 @@ CATALOGUE = {
     "T14": Kind("The secret can be read by others", "`chmod 600` it; rotate the tokens in doubt."),
     "T15": Kind("A message can't be delivered", "See that the addresses in TMON_NOTIFY work."),
     "T16": Kind("The database can't be used", "See whether the file is there, free and on a disk."),
+    "T17": Kind(
+        "The log can't be written back", "End what holds the file: `lsof tmon.db`, or restart it."
+    ),
+    "T18": Kind("A published page is older than the file", "Restart Datasette."),
     "T19": Kind("Readings from a clock ahead", "Put that clock right, then `tmon remove-ahead`."),
     "T20": Kind("The server's clock is off", "Let the server ask a time server: `timedatectl`."),
     "T21": Kind("Nothing is committed", "See what holds the disk up: `dmesg`; restart ingest."),

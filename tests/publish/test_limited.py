@@ -72,8 +72,9 @@ LONG_CALLS = {
     "json_group_array": of_wide("json_group_array(x)", COUNTED),
     "group_concat": of_wide("length(group_concat(x))", COUNTED),
     "wide rows": of_wide("x || i as y", COUNTED) + " order by y desc",
-    "windows": "select sum(g) from (select max(i) over (order by i rows between 100000 preceding"
-    f" and 100000 following) as g from {COUNTED} limit 1000000)",
+    "window frames": "select sum(g) from (select max(i) over"
+    " (order by i rows between 100000 preceding and 100000 following) as g"
+    f" from {COUNTED} limit 1000000)",
     "sorting": f"select i from {COUNTED} order by -i",
     "recursion": f"{WIDE}, r (y, m) as (select x, 0 from w union select x || m, m + 1 from r, w)"
     " select count(*) from r",
@@ -81,10 +82,10 @@ LONG_CALLS = {
     "joins": f"select count(*) from {each('hourly_clean h{}', 12)}",
     "correlated": "select count(*) from readings a where (select count(*) from readings b where"
     " b.value > a.value and (select count(*) from readings c where c.value > b.value) > 1) > 1",
-    "values": f"with v as (values {each('({})', 9000)}) select count(*) from v a, v b, v c",
-    "in": f"select count(*) from readings where sensor in ({each('{}', 9000)})",
+    "values": f"with v as (values {each('({})', 7000)}) select count(*) from v a, v b, v c",
+    "long in": f"select count(*) from readings where sensor in ({each('{}', 9000)})",
     "or": f"select count(*) from readings where {each('sensor = {0} and value = {0}', 90, ' or ')}",
-    "views": f"select {each('(select max(value) from latest_clean where sensor = {})', 100)}",
+    "many views": f"select {each('(select max(value) from latest_clean where sensor = {})', 100)}",
     "compounds": each("select sensor from latest_clean where sensor = {}", 50, " union "),
 }
 
@@ -135,7 +136,7 @@ def ask(path: Path, sql: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("sql", (BOMBS | LONG_CALLS).values(), ids=(BOMBS | LONG_CALLS).keys())
+@pytest.mark.parametrize("sql", [*BOMBS.values(), *LONG_CALLS.values()], ids=[*BOMBS, *LONG_CALLS])
 def test_nothing_takes_much_longer_than_its_time_limit(path: Path, sql: str) -> None:
     began = time.thread_time()
     error = ask(path, sql)
@@ -145,7 +146,8 @@ def test_nothing_takes_much_longer_than_its_time_limit(path: Path, sql: str) -> 
 
 
 def test_a_bomb_ends_by_what_it_takes_in_or_by_its_memory(path: Path) -> None:
-    assert ask(path, BOMBS["aggregates"]) == limited.TOO_COMPLEX
+    assert ask(path, BOMBS["aggregates"]) in {limited.TOO_COMPLEX, "interrupted"}
+    assert ask(path, LONG_CALLS["many views"]) == limited.TOO_COMPLEX
     assert ask(path, BOMBS["more constants"]) == "memory"
 
 
@@ -212,6 +214,8 @@ def test_pragmas_can_be_read_by_name_only(path: Path) -> None:
         "create temp view x as select 1",
         "create virtual table temp.x using fts5(y)",
         "insert into sqlite_master values (1, 2, 3, 4, 5)",
+        "delete from sqlite_master",
+        "with x as (select 1) update sqlite_master set sql = 'x' where name = 'latest'",
         "update sqlite_master set sql = 'x'",
         "pragma writable_schema = on",
         "pragma wal_checkpoint(truncate)",

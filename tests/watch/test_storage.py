@@ -1,10 +1,11 @@
-"""T08, T09, T13 and T14: thresholds of the disk, the log, the library and the secret."""
+"""T08, T09, T13, T14 and T17: thresholds of disk, log and readers, the library, the secret."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ingest.schema import open_database, open_for_reading
 from ingest.settings import Settings
 from watch.checks import storage
 from watch.checks.storage import GIB, MIB, Space
@@ -50,6 +51,36 @@ def test_a_log_grows(tmp_path: Path, log_bytes: int | None, found: list[tuple[st
         with log.open("wb") as file:
             file.truncate(log_bytes)  # a hole: it takes no room
     assert summary(storage.check_log(log)) == found
+
+
+def test_a_reader_holds_the_log_up(tmp_path: Path) -> None:
+    path, index = tmp_path / "tmon.db", tmp_path / "tmon.db-shm"
+    assert summary(storage.check_readers(index)) == []
+    with open_database(path, create=True) as db, open_for_reading(path) as reader:
+
+        def grow(times: int) -> None:
+            for _ in range(times):
+                db.execute(
+                    "insert into rejected (received_ms, node, code, reason)"
+                    " values (0, 'n', 'c', hex(zeroblob(1000000)))"
+                )
+
+        db.execute("pragma synchronous = off")
+        grow(40)  # written back as it comes
+        assert summary(storage.check_readers(index, 0)) == []
+        reader.execute("begin")
+        reader.execute("select count(*) from readings")
+        grow(10)
+        assert summary(storage.check_readers(index, 0)) == [("warning", False)]
+        grow(10)
+        [finding] = storage.check_readers(index, 0)
+        assert finding.enough
+        assert "MiB of the log can't be written back" in finding.reason
+        reader.execute("commit")
+        db.execute("pragma wal_checkpoint(truncate)")
+        assert summary(storage.check_readers(index, 0)) == []
+        grow(1)  # the log has begun anew
+        assert summary(storage.check_readers(index, 0)) == []
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ def tmon_says(time_ms: int = NOW_MS) -> dict[str, tuple[int, bytes]]:
     return {
         "/healthz": (200, healthz),
         "/-/versions.json": (200, b'{"datasette": {"version": "1.0a41"}}'),
+        "/tmon/readings.json": (200, b'{"rows": [{"measured_ms": 9999999999999}]}'),
     }
 
 
@@ -119,7 +120,7 @@ def answering(says: Mapping[str, tuple[int, bytes]]) -> Iterator[Answering]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             server.asked.append(self.path)
-            status, body = server.says.get(self.path, (404, b"{}"))
+            status, body = server.says.get(self.path.partition("?")[0], (404, b"{}"))
             self.send_response(status)
             self.send_header("location", "/elsewhere")
             self.send_header("content-length", str(len(body)))

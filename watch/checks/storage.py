@@ -1,9 +1,12 @@
-"""T08, T09, T13, T14: the disk, the log, the library and the secret; the file stays closed."""
+"""T08, T09, T13, T14, T17: the disk, the log, the library and the secret; the file stays closed."""
 
 import os
 import stat
+import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 from typing import NamedTuple
 
 from ingest.schema import sqlite3
@@ -21,7 +24,21 @@ WAL_BYTES = 256 * MIB  # usually 16: ingest checkpoints it (see writer.py)
 WAL_CRITICAL_BYTES = GIB
 WAL_BACK_BYTES = WAL_BYTES // 2
 
+WAITING_BYTES = 32 * MIB  # ingest writes back what is in the log from 16 MiB on
+WAITING_BACK_BYTES = WAITING_BYTES // 2
+WAITING_PAUSE_S = 2.0  # twice as long as a statement of Datasette may take
+
+HEADER_BYTES = 100  # of the -shm file
+
 WAL_RESET_BUG = (3, 7, 0), (3, 51, 2)  # the first SQLite that has it, and the last
+
+
+class LogIndex(NamedTuple):
+    """What SQLite's ``-shm`` file says of the log."""
+
+    generation: bytes  # another one each time the log is begun anew
+    written_back: int  # frames of it that are in the database file
+    waiting_bytes: int  # of those after them
 
 
 class Space(NamedTuple):
@@ -41,6 +58,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     """Disk, log, library and secret of a station."""
     yield from check_disk(space_at(settings.db))
     yield from check_log(settings.db.with_name(f"{settings.db.name}-wal"))
+    yield from check_readers(settings.db.with_name(f"{settings.db.name}-shm"))
     yield from check_library(sqlite3.sqlite_version_info)
     if settings.secret is None:
         yield from check_secret(settings.secret_file)
@@ -72,6 +90,40 @@ def check_log(path: Path) -> Iterator[Finding]:
             subject="write-ahead log",
             enough=log_bytes > WAL_BYTES,
         )
+
+
+def check_readers(path: Path, pause_s: float = WAITING_PAUSE_S) -> Iterator[Finding]:
+    """T17: looked at twice, as any reader may hold the log up for a moment."""
+    first = log_index(path)
+    if first is None or first.waiting_bytes <= WAITING_BACK_BYTES:
+        return
+    sleep(pause_s)
+    second = log_index(path)
+    if second and second[:2] == first[:2] and second.waiting_bytes > WAITING_BACK_BYTES:
+        yield Finding(
+            "T17",
+            Severity.WARNING,
+            f"a reader holds an old state of the file: {words.size(second.waiting_bytes)}"
+            " of the log can't be written back",
+            subject="write-ahead log",
+            enough=second.waiting_bytes > WAITING_BYTES,
+        )
+
+
+def log_index(path: Path) -> LogIndex | None:
+    """The header of a ``-shm`` file (https://sqlite.org/walformat.html), None where there is none.
+
+    Another process reads it: as soon as this one closed the file, the locks would be
+    gone that its own connections hold on it.
+    """
+    command = ["head", "-c", str(HEADER_BYTES), str(path)]
+    header = subprocess.run(command, capture_output=True, check=False).stdout  # noqa: S603
+    if len(header) < HEADER_BYTES:
+        return None
+    page_bytes, frames = struct.unpack_from("=HI", header, 14)
+    (written_back,) = struct.unpack_from("=I", header, 96)
+    page_bytes = 65_536 if page_bytes == 1 else page_bytes
+    return LogIndex(header[32:40], written_back, (frames - written_back) * page_bytes)
 
 
 def check_library(version: tuple[int, ...]) -> Iterator[Finding]:
