@@ -59,7 +59,14 @@ def test_every_code_is_in_the_api_reference() -> None:
     source = "\n".join(
         (ROOT / "ingest" / name).read_text()
         for name in (
-            *("reading.py", "units.py", "refusals.py", "sensors.py", "wire/json.py"),
+            *(
+                "reading.py",
+                "units.py",
+                "refusals.py",
+                "sensors.py",
+                "wire/items.py",
+                "wire/json.py",
+            ),
             *("app.py", "http.py"),
         )
     )

@@ -7,8 +7,9 @@ import pytest
 
 from ingest.errors import Forbidden, InvalidBody, TooLarge
 from ingest.reading import Batch, Node
+from ingest.wire import items
 from ingest.wire import json as wire
-from ingest.wire.json import READINGS_LIMIT, WireReading
+from ingest.wire.items import READINGS_LIMIT, WireReading
 
 NODE = Node("u", "basement", "basement")
 NOW_MS = 1_795_176_000_000
@@ -59,10 +60,10 @@ def test_what_is_well_formed_is_parsed_without_the_slow_way(
     body: bytes, name: str | None, sensors: list[str]
 ) -> None:
     """The slow way would say the same, and take several times as long."""
-    told, items = wire._well_formed(body)
+    told, found = items._well_formed(body)
     assert told == name
-    assert [item.sensor for item in items if isinstance(item, WireReading)] == sensors
-    assert (told, items) == wire._item_by_item(body)
+    assert [item.sensor for item in found if isinstance(item, WireReading)] == sensors
+    assert (told, found) == items._item_by_item(body)
 
 
 def test_a_sensor_may_be_called_readings() -> None:
@@ -132,7 +133,9 @@ def test_a_broken_line_is_told_and_kept_as_it_was() -> None:
         ("invalid_json", "temperature", None, "\N{REPLACEMENT CHARACTER}" + "x" * 199),
     ]
     assert [told.index for told in batch.rejected] == [1, 2]
-    assert all(told.error.startswith("the line is not JSON: ") for told in batch.rejected)
+    no_json, no_utf8 = (told.error for told in batch.rejected)
+    assert no_json.startswith("the line is not JSON: ")
+    assert no_utf8.startswith("the line is not JSON in UTF-8: ")
 
 
 def test_an_unknown_field_is_told_with_those_there_are() -> None:

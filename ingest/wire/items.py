@@ -1,0 +1,186 @@
+"""The readings in a request's body, each as its node wrote it or with what is wrong with it."""
+
+import json
+import re
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from ingest.errors import InvalidBody, TooLarge
+from ingest.reading import Refusal, clip
+
+READINGS_LIMIT = 10_000
+
+
+class WireReading(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One reading as a node writes it."""
+
+    value: float
+    sensor: str = "temperature"
+    unit: str | None = None
+    measured_at: str | None = None
+    measured_ms: int | float | None = None
+    age_s: float | None = None
+    node: str | None = None
+
+
+class WireBatch(Struct):
+    """Readings in an envelope with their node's name."""
+
+    readings: list[WireReading]
+    node: str | None = None
+
+
+_one = msgspec.json.Decoder(WireReading)
+_many = msgspec.json.Decoder(list[WireReading])
+_batch = msgspec.json.Decoder(WireBatch)
+
+
+def _check_count(readings: int) -> None:
+    """Before anything is done with each of them: 8 MiB hold 4 million, if they are bad."""
+    if readings > READINGS_LIMIT:
+        raise TooLarge(f"{readings:,} readings in one request; send at most {READINGS_LIMIT:,}")
+
+
+# JSON can escape half of a surrogate pair. That is no Unicode: it can't be encoded, so it can't
+# be handed on. msgspec takes it; the way that looks at each item alone finds it.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF_A_PAIR = "a text in it holds half a surrogate pair, or it is nested too deeply"
+
+
+def _can_be_encoded(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
+
+
+class Broken(Struct):
+    """A reading that isn't even one in form."""
+
+    item: object
+    refusal: Refusal
+
+
+Item = WireReading | Broken
+
+
+def document_in(body: bytes) -> tuple[str | None, Sequence[Item]]:
+    """The node that an envelope names, and the readings of a JSON text.
+
+    Raises:
+        InvalidBody: it is no JSON text of readings.
+        TooLarge: more than 10,000 readings.
+    """
+    try:
+        body.decode()  # msgspec doesn't look into what it skips
+        if not _SURROGATE.search(body):
+            return _well_formed(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    return _item_by_item(body)
+
+
+def _well_formed(body: bytes) -> tuple[str | None, Sequence[Item]]:
+    if body.lstrip()[:1] == b"[":
+        batch = WireBatch(_many.decode(body))
+    elif b'"readings"' in body:
+        batch = _batch.decode(body)
+    else:
+        return None, [_one.decode(body)]
+    _check_count(len(batch.readings))
+    return batch.node, batch.readings
+
+
+def _item_by_item(body: bytes) -> tuple[str | None, list[Item]]:
+    """What the strict way refuses: here one bad reading fails alone, and NaN is readable."""
+    document = _loads(body)
+    name = None
+    if isinstance(document, dict) and "readings" in document:
+        name, readings = document.get("node"), document.pop("readings")
+        if not _can_be_encoded(document):
+            raise InvalidBody(f"{_HALF_A_PAIR}, beside `readings`")
+        document = readings
+        if not isinstance(document, list) or not isinstance(name, str | None):
+            raise InvalidBody('expected {"node": "name", "readings": [...]}')
+    if not isinstance(document, list | dict):
+        raise InvalidBody("expected a reading, a list of readings, or an object with `readings`")
+    items = document if isinstance(document, list) else [document]
+    _check_count(len(items))
+    return name, [_item(one) for one in items]
+
+
+def _loads(text: bytes) -> object:
+    try:
+        return json.loads(text.decode("utf-8-sig"), parse_int=_int)
+    except UnicodeDecodeError as error:
+        raise InvalidBody(f"the body is not JSON in UTF-8: {error}") from None
+    except RecursionError:
+        raise InvalidBody("the body is nested too deeply") from None
+    except ValueError as error:
+        raise InvalidBody(f"the body is not JSON: {clip(str(error))}") from None
+
+
+def _int(digits: str) -> int | float:
+    """A whole number; one of thousands of digits, which Python won't read, as infinity."""
+    return int(digits) if len(digits) < 400 else float(digits)
+
+
+def lines_in(body: bytes) -> list[Item]:
+    """The readings of NDJSON, one a line.
+
+    Raises:
+        TooLarge: more than 10,000 readings.
+    """
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    _check_count(len(lines))
+    return [_line(line) for line in lines]
+
+
+def _line(line: bytes) -> Item:
+    try:
+        if not _SURROGATE.search(line):
+            return _one.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return _item(_loads(line))
+    except InvalidBody as error:
+        text = line[:1000].decode(errors="replace")
+        return Broken(text, Refusal("invalid_json", str(error).replace("body", "line", 1)))
+
+
+def _item(item: object) -> Item:
+    if not _can_be_encoded(item):
+        return Broken(item, Refusal("invalid_reading", _HALF_A_PAIR))
+    try:
+        return msgspec.convert(item, WireReading)
+    except msgspec.ValidationError as error:
+        return Broken(item, _reason(str(error)))
+
+
+_EXPECTED = {
+    "value": ("invalid_value", "a number"),
+    "sensor": ("invalid_sensor", "text"),
+    "unit": ("invalid_unit", "text, like °C"),
+    "measured_at": ("invalid_time", "ISO 8601 text with an offset"),
+    "measured_ms": ("invalid_time", "an integer, Unix milliseconds"),
+    "age_s": ("invalid_time", "a number of seconds"),
+    "node": ("invalid_node", "text"),
+}
+
+
+def _reason(message: str) -> Refusal:
+    """What msgspec says of a reading, in our words."""
+    if "required field" in message:
+        return Refusal("missing_value", "value is missing; a reading needs a number there")
+    if unknown := re.search("unknown field `(.*)`", message, re.DOTALL):
+        known = ", ".join(_EXPECTED)
+        told = f"unknown field {clip(unknown[1])!r}; the fields are {known}"
+        return Refusal("unknown_field", told)
+    if (where := re.search(r"at `\$\.(\w+)`", message)) and where[1] in _EXPECTED:
+        code, expected = _EXPECTED[where[1]]
+        return Refusal(code, f"{where[1]} must be {expected}")
+    return Refusal("invalid_reading", 'a reading must be a JSON object, like {"value": 21.5}')
