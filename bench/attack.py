@@ -40,7 +40,7 @@ LONGEST_BACK_S = 60
 
 _COUNTED = "with recursive t (n) as (select 1 union all select n + 1 from t"
 _DOUBLED = "with recursive t (x, n) as (select 'a', 0 union all select x || x, n + 1 from t)"
-_TEXT = f"{_DOUBLED}, wide as (select x from t where n = 15 limit 1)"
+_TEXT = f"{_DOUBLED}, wide as (select x from t where n = 14 limit 1)"
 _SEARCHED = ", ".join(f"instr(x || {n}, x || 'b')" for n in range(60))
 _BOMB = "with a0 as (select * from latest_clean), " + ", ".join(
     f"a{n} as (select x.sensor from a{n - 1} x, a{n - 1} y)" for n in range(1, 13)
@@ -56,7 +56,7 @@ SQL = (
     "select count(*) from readings a join readings b on a.value < b.value",
     "select * from readings a, (select 1 union select 2) order by a.value * random()",
     f"select {', '.join(f'value + {n} as c{n}' for n in range(199))} from readings limit 10000",
-    f"{_TEXT} select replace(x, 'a', char(1)) from wide cross join readings limit 250",
+    f"{_TEXT} select replace(x, 'a', char(1)) from wide cross join readings limit 500",
     f"{_COUNTED} limit 900000) select n from t order by hex(n) desc",
 )
 PAGES = (
