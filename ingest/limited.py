@@ -59,9 +59,10 @@ PARTS = 5_000
 # For all connections together: sorting and WITH keep their rows in memory.
 HEAP_LIMIT_BYTES = 128 * 1024 * 1024
 
-# Of one answer. As JSON, a byte of text can become six of them, twice in memory.
+# Of one answer, as Python holds it: a value, and its text, which it holds twice to send it. As
+# JSON, a byte can become six of them.
 ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
-VALUE_BYTES = 32  # of a value as Python has it, without its text
+VALUE_BYTES, TEXT_COPIES = 32, 2
 
 INTERRUPTED = "interrupted"  # SQLite's own word, by which Datasette knows it
 ONLY_READING = "not authorized: SQL can only read here"
@@ -161,7 +162,7 @@ class _Cursor(sqlite3.Cursor):  # type: ignore[misc]  # pysqlite3 ships no types
 def _weigh(cursor: _Cursor, values: tuple[Any, ...]) -> Any:
     """A row, or a MemoryError where the rows grow beyond ``ANSWER_LIMIT_BYTES``."""
     texts = (len(value) for value in values if isinstance(value, str | bytes))
-    cursor.bytes_left -= VALUE_BYTES * len(values) + sum(texts)
+    cursor.bytes_left -= VALUE_BYTES * len(values) + TEXT_COPIES * sum(texts)
     if cursor.bytes_left < 0:
         cursor.close()  # or it keeps its snapshot for as long as somebody keeps the error
         raise MemoryError

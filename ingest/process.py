@@ -2,11 +2,14 @@
 
 import ctypes
 import gc
+import os
 import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from threading import Thread
+from time import sleep
 from types import FrameType
 from typing import Any
 
@@ -19,6 +22,8 @@ from ingest.settings import Settings
 
 DRAIN_S = 6  # what has been taken is answered within this
 GC_OBJECTS = 50_000  # requests leave no cycles behind: looking for them takes a quarter of the time
+DATASETTE_NICENESS = 5  # ingest comes first, then pages, then strangers' SQL (ingest/publish.py)
+TRIM_EVERY_S = 2.0
 M_ARENA_MAX = -8  # of glibc's malloc.h
 OPEN_FILES = 65_536  # a connection is a file; the usual soft limit is 1,024
 
@@ -41,7 +46,8 @@ def run_ingest(
 
 def run_datasette(settings: Settings, listening: socket.socket) -> None:
     """Publish on a listening socket, until a signal."""
-    _share_one_heap()
+    os.nice(DATASETTE_NICENESS)
+    _keep_memory_small()
     with logs.strays_logged():
         _run(_publish(settings, listening))
 
@@ -108,10 +114,19 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _share_one_heap() -> None:
-    """Keep freed memory for all threads together; glibc would for each what it once needed."""
+def _keep_memory_small() -> None:
+    """Give back what a costly statement needed; glibc would keep it, and for each thread."""
     with suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+        library = ctypes.CDLL(None)
+        library.mallopt(M_ARENA_MAX, 1)
+        trim = library.malloc_trim
+        Thread(target=_trim_now_and_then, args=[trim], name="memory", daemon=True).start()
+
+
+def _trim_now_and_then(trim: Callable[[int], int]) -> None:
+    while True:
+        sleep(TRIM_EVERY_S)
+        trim(0)
 
 
 def _allow_many_connections() -> None:

@@ -73,10 +73,15 @@ class Admission:
         lane = self._lane(scope)
         if lane is None:
             return await app(scope, receive, send)
+        gone = asyncio.ensure_future(_gone(scope, receive))
         try:
             await asyncio.wait_for(lane.acquire(), scope.get(PATIENCE, WAIT_S))
         except TimeoutError:
             return await refuse(self._datasette, scope, send)
+        finally:
+            gone.cancel()
+        if gone.done():  # meanwhile; nobody waits for an answer
+            return lane.release()
         if PATIENCE in scope:  # its answer is read at once
             try:
                 return await app(scope, receive, send)
@@ -101,6 +106,14 @@ class Admission:
         asked = parse_qs(query, keep_blank_values=True)
         is_sql = SQL.match(path) or not SQL_PARAMETERS.isdisjoint(asked)
         return self._sql if is_sql else self._tables
+
+
+async def _gone(scope: Scope, receive: Receive) -> None:
+    """Wait until who asked closes the connection; what a stream asks of itself, for ever."""
+    if PATIENCE in scope or scope["method"] not in {"GET", "HEAD"}:  # its body is still to be read
+        await asyncio.Event().wait()
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class _Turn:

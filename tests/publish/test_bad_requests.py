@@ -231,3 +231,18 @@ def test_a_fault_of_ours_stays_one_and_is_logged(
         db.execute("alter table incidents rename to others")
     assert site.get("/", q="x").status_code == 500
     assert "no such table" in capfd.readouterr().err
+
+
+def test_a_damaged_table_is_no_fault_of_its_visitors(
+    serve: Serve, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tmon.db"
+    with open_database(path, create=True) as db:
+        db.execute("pragma wal_checkpoint(truncate)")
+        [size] = db.execute("pragma page_size").fetchone()
+        [root] = db.execute("select rootpage from sqlite_master where name = 'mutes'").fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+    assert serve(path).get("/tmon/mutes.json").status_code == 500
+    assert "malformed" in capfd.readouterr().err
