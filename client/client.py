@@ -956,8 +956,8 @@ class Sender:
         self._server = server
         self._clock = clock
         self._news = news
-        self._until_ms = FOREVER_MS  # later readings wait until the clocks agree,
-        self._differs: Kept | None = None  # for which the server told this reason
+        self._until_ms = FOREVER_MS  # readings measured later wait until the clocks agree
+        self._differs: Kept | None = None  # what the server said of them
 
     def send(self, stopped: Callable[[], bool]) -> int:
         """Send all that can be sent, or raise Kept; returns how many the server has now."""

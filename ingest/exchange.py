@@ -3,10 +3,10 @@
 import asyncio
 import json
 import logging
+import re
 from http import HTTPStatus
 from typing import Protocol
 
-import httptools
 from starlette.types import ASGIApp, Message, Scope
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -14,6 +14,10 @@ LAST_CHUNK = b"0\r\n\r\n"
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus
 }
+# A status line, then names with their values, and no other character than these may hold.
+_HEAD = re.compile(
+    rb"HTTP/1\.1 [^\0-\x1f\x7f]*\r\n(?:[!#$%&'*+.^_`|~\w-]+: [^\0-\x08\n-\x1f\x7f]*\r\n)*\r\n"
+)
 
 log = logging.getLogger("tmon.http")
 
@@ -80,7 +84,10 @@ class Exchange:
         return len(self._body)
 
     async def run(self, app: ASGIApp) -> None:
-        """Let the app answer; where it can't, the connection does."""
+        """Let the app answer, when the answers before are read; where it can't, we do."""
+        await self._line.drained()
+        if self._disconnected:
+            return
         try:
             await app(self.scope, self.receive, self.send)
         except Exception:
@@ -108,7 +115,7 @@ class Exchange:
 
     async def receive(self) -> Message:
         """ASGI's ``receive``: the body as it arrives, then that the connection is over."""
-        if self._wants_continue and not self.started:
+        if self._wants_continue and not (self.started or self._disconnected):
             self._wants_continue = False
             self._line.write(CONTINUE)
         while not (self._disconnected or self.complete or self._has_something()):
@@ -171,8 +178,8 @@ class Exchange:
             lines.append(name + b": " + value)
         self._frame(status, lines)
         head = b"\r\n".join(lines) + b"\r\n\r\n"
-        if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
-            raise RuntimeError("a header holds a line's end")
+        if head.count(b"\n") != len(lines) + 1 or not _HEAD.fullmatch(head):
+            raise RuntimeError("a header holds a line's end, or another character it can't")
         return head
 
     def _frame(self, status: int, lines: list[bytes]) -> None:
@@ -217,13 +224,3 @@ def last_answer(status: int, code: str, error: str) -> bytes:
     body = json.dumps({"error": error, "code": code}).encode()
     headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close"
     return b"\r\n".join([_STATUS_LINES[status], headers % len(body), b"", body])
-
-
-def path_and_query(url: bytes) -> tuple[str, bytes]:
-    """Path and query of what was asked for."""
-    if url.startswith(b"/") and b"#" not in url:
-        path, _, query = url.partition(b"?")
-    else:
-        parsed = httptools.parse_url(url)
-        path, query = parsed.path or b"/", parsed.query or b""
-    return path.decode("ascii"), query

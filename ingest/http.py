@@ -5,7 +5,7 @@ neither headers nor how long a request may take to arrive.
 """
 
 import asyncio
-import urllib.parse
+import logging
 from collections import deque
 from typing import Any
 
@@ -13,24 +13,29 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from ingest.deadline import UNBODIED, Awaits, Deadline
-from ingest.exchange import Exchange, last_answer, path_and_query
-from ingest.limits import BODY_BYTES, BODY_S, HEADER_BYTES, HEADER_S
+from ingest.deadline import LOOK_S, NEVER_S, UNBODIED, Awaits, Deadline
+from ingest.exchange import Exchange, last_answer
+from ingest.limits import BODY_BYTES, BODY_S, HEADER_BYTES, HEADER_S, LINGER_S
+from ingest.request import RequestHead, end_of_few_requests
+from ingest.sending import SendingProtocol
 
 UNREAD_BYTES = 64 * 1024  # of a body, before its sender is made to wait
-ASGI = {"version": "3.0", "spec_version": "2.3"}
+
+log = logging.getLogger("tmon.http")
 
 
-class HttpConnection(asyncio.Protocol):
+class HttpConnection(SendingProtocol):
     """One connection, with as many requests as it likes, one after the other.
 
     From the connection, and again from each request's first byte on, the
     headers have ten seconds and 16 KiB; the body has thirty, also where nobody
-    reads it. Then the connection is closed.
+    reads it. That time stands still while we don't read. Then the connection is
+    closed; so it is where its answers aren't read at 2 KiB/s on average.
     """
 
     header_s = HEADER_S
     body_s = BODY_S
+    look_s = LOOK_S
     exchange_type = Exchange
 
     def __init__(
@@ -44,16 +49,17 @@ class HttpConnection(asyncio.Protocol):
         self._keep_alive_s = config.timeout_keep_alive
         self._server = server_state
         self._app_state = app_state
-        self._count = app_state.get("answered", _uncounted)
+        self._count = app_state.get("answered", lambda _: None)
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._exchanges: deque[Exchange] = deque()  # the first is being answered
         self._arriving: Exchange | None = None
+        self._unparsed = b""  # requests behind those that wait for their answer
+        self._within_request = False
+        self._refusal: tuple[int, str, str] | None = None  # to be said after the other answers
         self._awaits = Awaits.HEADERS
-        self._writable: asyncio.Event | None = None  # while there is too much to write
         self._reading = True
         self._deaf = False  # what arrives now can't be understood
-        self._deadline = Deadline(self._loop, self._late)
 
     # The transport calls these, and the server `shutdown`.
 
@@ -63,6 +69,8 @@ class HttpConnection(asyncio.Protocol):
         self._server_address = _address(transport.get_extra_info("sockname"))
         self._client_address = _address(transport.get_extra_info("peername"))
         self._header_bytes = 0
+        self.start_sending()
+        self._deadline = Deadline(self._loop, self._late, self.abort_if_unread, self.look_s)
         self._expect(Awaits.HEADERS, self.header_s)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it is over, anyhow
@@ -73,74 +81,60 @@ class HttpConnection(asyncio.Protocol):
         self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
-            return
-        self._chunk_bytes = len(data)
-        self._header_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._deaf = True
-        except httptools.HttpParserError:
-            self._refuse(400, "invalid_http", "this is not HTTP as it should be")
-        if self._awaits in UNBODIED and self._header_bytes > HEADER_BYTES:
-            self._refuse_headers()
+        if not self._deaf:
+            self._unparsed += data
+            self._parse()
 
     def eof_received(self) -> bool:
         """Whether it stays open: who has sent everything may still wait for the answer."""
-        if self._arriving is not None or not self._exchanges:
-            return False
-        self._exchanges[-1].sender_closed()
-        return True
-
-    def pause_writing(self) -> None:
-        self._writable = asyncio.Event()
-
-    def resume_writing(self) -> None:
-        if self._writable is not None:
-            self._writable.set()
-            self._writable = None
+        if self._within_request:
+            self._refuse(400, "incomplete", "the connection ended before the request did")
+        elif self._exchanges and self._refusal is None:
+            self._exchanges[-1].sender_closed()
+        return bool(self._exchanges) and self._awaits is not Awaits.CLOSE
 
     def shutdown(self) -> None:
         """Answer what was asked, then close."""
         if self._exchanges:
             self._exchanges[-1].keep_alive = False
         else:
-            self._transport.close()
+            self._close()
 
     # The parser calls these.
 
     def on_message_begin(self) -> None:
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._wants_continue = False
+        if self._exchanges and not self._exchanges[-1].keep_alive:
+            self._deaf = True  # that one was the last
+        if self._deaf:
+            return
+        self._head = RequestHead()
+        self._within_request = True
         if self._awaits is not Awaits.HEADERS:
             self._header_bytes = 0
             self._expect(Awaits.HEADERS, self.header_s)
 
     def on_url(self, url: bytes) -> None:
-        self._url += url
+        self._head.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._arriving is not None:
-            return  # a trailer: nobody expects more headers when some have been looked at
-        name = name.lower()
-        self._headers.append((name, value))
-        if name == b"expect" and value.lower() == b"100-continue":
-            self._wants_continue = True
+        if self._arriving is None:  # else a trailer: nobody expects more when some were looked at
+            self._head.add(name, value)
 
     def on_headers_complete(self) -> None:
         if self._deaf:
             return
         self._unread_bytes = 0
         self._expect(Awaits.BODY, self.body_s)
-        upgrade, method = self._parser.should_upgrade(), self._parser.get_method()
-        if max(self._header_bytes, self._chunk_bytes) > HEADER_BYTES < self._headers_size():
+        version, upgrade = self._parser.get_http_version(), self._parser.should_upgrade()
+        method = self._parser.get_method().decode()
+        if max(self._header_bytes, self._part_bytes) > HEADER_BYTES < self._head.size_bytes:
             self._refuse_headers()
-        elif upgrade and method not in (b"GET", b"HEAD"):
+        elif fault := self._head.fault(version):
+            self._refuse(400, "invalid_http", fault)
+        elif upgrade and method not in ("GET", "HEAD"):
             self._refuse(400, "upgrade_unsupported", "send it without the Upgrade header")
         else:
-            self._begin(method.decode(), keep_alive=not upgrade)
+            self._begin(self._head.scope(method, version), may_keep_alive=not upgrade)
 
     def on_body(self, body: bytes) -> None:
         self._header_bytes = 0
@@ -152,38 +146,32 @@ class HttpConnection(asyncio.Protocol):
             return
         self._unread_bytes += len(body)
         if self._unread_bytes > BODY_BYTES:
-            self._transport.close()
+            self._close()
 
     def on_message_complete(self) -> None:
+        self._within_request = False
         arrived, self._arriving = self._arriving, None
         if arrived is not None:
             arrived.took_all()
             self._rest()
             if arrived.complete and not arrived.keep_alive:
-                self._transport.close()
+                self._close()
 
     # Exchanges call these.
-
-    def write(self, data: bytes) -> None:
-        self._transport.write(data)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether there is more to write than the other side has taken."""
-        return self._writable is not None
-
-    async def drained(self) -> None:
-        if self._writable is not None:
-            await self._writable.wait()
 
     def read_on(self) -> None:
         """Read, unless there is much already that nobody has looked at."""
         unread = self._arriving.unread_bytes if self._arriving else 0
-        reading = len(self._exchanges) < 2 and unread <= UNREAD_BYTES
+        reading = self._deaf or (len(self._exchanges) < 2 and unread <= UNREAD_BYTES)
         if reading == self._reading or self._transport.is_closing():
             return
         self._reading = reading
-        (self._transport.resume_reading if reading else self._transport.pause_reading)()
+        if reading:
+            self._deadline.release()
+            self._transport.resume_reading()
+        else:
+            self._deadline.hold()
+            self._transport.pause_reading()
 
     def answered(self, exchange: Exchange) -> None:
         self._server.total_requests += 1
@@ -191,42 +179,53 @@ class HttpConnection(asyncio.Protocol):
         self._exchanges.popleft()
         if not exchange.keep_alive:
             if exchange is not self._arriving:  # else its sender would miss the answer
-                self._transport.close()
+                self._close()
         elif self._exchanges:
             self._answer(self._exchanges[0])
+        elif self._refusal is not None:
+            self._say(*self._refusal)
         self._rest()
+        self._parse()
         self.read_on()
 
     def failed(self, exchange: Exchange) -> None:
         if exchange.started:
-            self._transport.close()
+            self._close()
         else:
             self._say(500, "internal", "tmon failed here; its log says why")
 
-    def _begin(self, method: str, *, keep_alive: bool) -> None:
-        path, query = path_and_query(self._url)
-        version = self._parser.get_http_version()
-        scope = {
-            "type": "http",
-            "asgi": ASGI,
-            "http_version": version,
-            "server": self._server_address,
-            "client": self._client_address,
-            "scheme": "http",
-            "root_path": "",
-            "method": method,
-            "path": urllib.parse.unquote(path) if "%" in path else path,
-            "raw_path": path.encode(),
-            "query_string": query,
-            "headers": self._headers,
-            "state": self._app_state.copy(),
-        }
+    def _parse(self) -> None:
+        """Parse what has arrived, as long as there aren't requests enough that wait."""
+        while self._unparsed and not self._deaf and len(self._exchanges) < 2:
+            end = end_of_few_requests(self._unparsed)
+            part, self._unparsed = self._unparsed[:end], self._unparsed[end:]
+            self._feed(part)
+
+    def _feed(self, part: bytes) -> None:
+        self._part_bytes = len(part)
+        self._header_bytes += len(part)
+        try:
+            self._parser.feed_data(part)
+        except httptools.HttpParserUpgrade:
+            self._deaf = True
+        except httptools.HttpParserCallbackError:
+            log.exception("a request could not be taken")
+            self._refuse(500, "internal", "tmon failed here; its log says why")
+        except httptools.HttpParserError:
+            self._refuse(400, "invalid_http", "this is not HTTP as it should be")
+        if self._awaits in UNBODIED and self._header_bytes > HEADER_BYTES:
+            self._refuse_headers()
+
+    def _begin(self, scope: dict[str, Any], *, may_keep_alive: bool) -> None:
+        scope["server"], scope["client"] = self._server_address, self._client_address
+        scope["state"] = self._app_state.copy()
+        is_1_1 = scope["http_version"] == "1.1"
         exchange = self.exchange_type(
             self,
             scope,
             self._server.default_headers,
-            keep_alive=keep_alive and version == "1.1" and self._parser.should_keep_alive(),
-            wants_continue=self._wants_continue and version == "1.1",
+            keep_alive=may_keep_alive and is_1_1 and self._parser.should_keep_alive(),
+            wants_continue=self._head.wants_continue and is_1_1,
         )
         self._arriving = exchange
         self._exchanges.append(exchange)
@@ -240,16 +239,12 @@ class HttpConnection(asyncio.Protocol):
         self._server.tasks.add(task)
         task.add_done_callback(self._server.tasks.discard)
 
-    def _headers_size(self) -> int:
-        return len(self._url) + sum(len(name) + len(value) for name, value in self._headers)
-
     def _rest(self) -> None:
         """Nothing is arriving: wait for our own answer, or for another request."""
-        if self._arriving is not None or self._awaits is Awaits.HEADERS:
+        if self._arriving is not None or self._deaf or self._awaits is Awaits.HEADERS:
             return
         if self._exchanges:
-            self._awaits = Awaits.NOTHING
-            self._deadline.never()
+            self._expect(Awaits.NOTHING, NEVER_S)
         else:
             self._expect(Awaits.ANOTHER, self._keep_alive_s)
 
@@ -258,40 +253,47 @@ class HttpConnection(asyncio.Protocol):
         self._deadline.within(within_s)
 
     def _late(self) -> None:
-        if self._transport.is_closing():
-            return
         if self._awaits is Awaits.HEADERS:
             self._refuse(408, "too_slow", f"the headers took over {self.header_s:g} s to arrive")
         elif self._awaits is Awaits.BODY:
             self._refuse(408, "too_slow", f"the body took over {self.body_s:g} s to arrive")
         else:
-            self._transport.close()
+            self._close()
 
     def _refuse_headers(self) -> None:
         self._refuse(431, "headers_too_large", f"the headers are over {HEADER_BYTES:,} bytes")
 
     def _refuse(self, status: int, code: str, error: str) -> None:
         """Say why the rest can't be read, and close; answers that are under way go first."""
-        self._deaf = True
-        answered = self._arriving is not None and self._arriving.complete
-        if self._arriving is not None and not answered:
-            self._exchanges.pop().disconnect()
-            answered = self._arriving.started
-        if self._exchanges:
-            self._exchanges[-1].keep_alive = False
-        elif answered:
-            self._transport.close()
+        if self._deaf:
+            return
+        self._deaf, self._within_request, self._unparsed = True, False, b""
+        arriving, self._arriving = self._arriving, None
+        if arriving is not None and not arriving.complete:
+            self._exchanges.remove(arriving)
+            arriving.disconnect()
+        if arriving is not None and arriving.started:
+            self._close()
+        elif self._exchanges:
+            self._refusal = status, code, error
         else:
             self._say(status, code, error)
 
-    def _say(self, status: int, code: str, error: str) -> None:
-        self._count(status)
-        self._transport.write(last_answer(status, code, error))
+    def _close(self) -> None:
+        """Close when all is sent; nothing that follows is looked at."""
+        self._deaf = True
         self._transport.close()
 
-
-def _uncounted(status: int) -> None:
-    """Where the app doesn't ask for its answers to be counted."""
+    def _say(self, status: int, code: str, error: str) -> None:
+        """The last answer. What still arrives is read, as it would otherwise be lost on the way."""
+        if self._transport.is_closing():
+            return
+        self._deaf = True
+        self._count(status)
+        self.write(last_answer(status, code, error))
+        self._transport.write_eof()
+        self._expect(Awaits.CLOSE, LINGER_S)
+        self.read_on()
 
 
 def _address(told: object) -> tuple[Any, ...] | None:

@@ -13,6 +13,11 @@ BODY_S = 30.0
 GZIP_MEMBERS = 100  # each is looked for in a copy of what follows the one before
 HEADER_BYTES = 16 * 1024
 HEADER_S = 10.0
+SEND_S = 30.0  # a reader of 5 KB/s opens its window every 26 s on loopback
+SEND_BYTES_PER_S = 2048  # slower than GPRS: who reads no faster on average is cut off
+SEND_AHEAD_S = 900.0  # a proxy takes megabytes ahead of such a reader, then nothing for minutes
+PIPELINED = 16  # requests that are parsed ahead; the rest waits as bytes
+LINGER_S = 2.0  # for a sender to see why it was refused, before the connection is closed
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: with gzip's header
 
 

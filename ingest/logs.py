@@ -8,40 +8,52 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from datetime import UTC, datetime
 from io import TextIOBase
-from urllib.parse import unquote_plus
 
 HIDDEN = "…"
 MOST_CHARACTERS = 8_000  # of a message, or of an exception: a long chain of them fits
 SQL_CHARACTERS = 200  # anybody may send 64 KB of it
-SECRET_PARAMETERS = frozenset(
-    ("token", "access_token", "p", "password", "passwd", "pw", "secret", "key", "api_key", "apikey")
-)
 
-# tmon_<name>.<uid>.<generation>.<signature>, also as it stands in an address; with two dots at
-# least, so that tmon_pages.home stays what it is, and a token cut short is hidden all the same.
-_TOKEN = re.compile(r"tmon(?:_|%5f)[\w.%=-]*", re.IGNORECASE)
-_DOT = re.compile(r"\.|%2e", re.IGNORECASE)
+# tmon_<name>.<uid>.<generation>.<signature>; with two dots at least, so that tmon_pages.home
+# stays what it is, and a token cut short is hidden all the same.
+_TOKEN = re.compile(r"tmon_[\w-]*\.[\w-]*\.[\w.=-]*", re.IGNORECASE)
 _HEADER = re.compile(
-    r"(authorization['\"]?\s*[:=,]\s*(?:b?['\"])?)(?:(?:bearer|basic|token|digest)\s+)?[^\s'\",;]+",
+    r"((?:authorization|api-key|auth-token)['\"]?\s*[:=,]\s*(?:b?['\"])?)"
+    r"(?:(?:bearer|basic|token|digest)[\s+]+)?[^\s'\",;]+",
     re.IGNORECASE,
 )
-_SCHEME = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
+_COOKIE = re.compile(r"(cookie['\"]?\s*[:=,]\s*(?:b?['\"])?)[^'\"\n]+", re.IGNORECASE)
+_SCHEME = re.compile(r"\b(bearer|basic)[\s+]+[\w.~+/=-]{8,}", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)[^\s/@'\"]+@")
-_PARAMETER = re.compile(r"(?<![\w%])([\w%]{1,40})=([^\s&]+)")
-_HINTS = ("tmon_", "tmon%", "authorization", "bearer", "basic", "://", "=")  # of all the above
+_PARAMETER = re.compile(
+    r"\b(token|access_token|p|password|passwd|pw|secret|key|api_key|apikey)=[^\s&]+", re.IGNORECASE
+)
+_SQL = re.compile(rf"\b(sql=[^\s&]{{{SQL_CHARACTERS}}})[^\s&]+", re.IGNORECASE)
+_HINT = re.compile(  # of all the above
+    r"tmon_|authorization|api-key|auth-token|cookie|bearer|basic|://|=|%", re.IGNORECASE
+)
+_ESCAPED = re.compile(r"%(?:25)*([2-7][\da-f])", re.IGNORECASE)  # also what was escaped again
+_UNESCAPED = "_.-~%=?&:/@"  # beside letters and digits: what secrets are recognised by
+_ESCAPED_TIMES = 5
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def redacted(text: str) -> str:
     """A text without tokens, passwords and what else opens a door; SQL is public, and cut."""
-    lower = text.lower()
-    if not any(hint in lower for hint in _HINTS):
+    if not _HINT.search(text):
         return text
+    plain = _without_escapes(text)
+    hidden = _hidden(plain)
+    return _hidden(text) if hidden == plain else hidden
+
+
+def _hidden(text: str) -> str:
     text = _HEADER.sub(rf"\1{HIDDEN}", text)
+    text = _COOKIE.sub(rf"\1{HIDDEN}", text)
     text = _SCHEME.sub(rf"\1 {HIDDEN}", text)
-    text = _TOKEN.sub(_without_token, text)
+    text = _TOKEN.sub(f"tmon_{HIDDEN}", text)
     text = _USER_INFO.sub(f"{HIDDEN}@", text)
-    return _PARAMETER.sub(_without_value, text)
+    text = _PARAMETER.sub(rf"\1={HIDDEN}", text)
+    return _SQL.sub(rf"\1{HIDDEN}", text)
 
 
 def one_line(text: str) -> str:
@@ -140,18 +152,20 @@ class Strays(TextIOBase):
         self._told = error
 
 
-def _without_token(found: re.Match[str]) -> str:
-    return f"tmon_{HIDDEN}" if len(_DOT.findall(found[0])) > 1 else found[0]
+def _without_escapes(text: str) -> str:
+    """A text in which no percent-encoding hides a secret, however often it was encoded."""
+    for _ in range(_ESCAPED_TIMES):
+        before, text = text, _ESCAPED.sub(_unescaped, text)
+        if text == before:
+            break
+    return text
 
 
-def _without_value(found: re.Match[str]) -> str:
-    name, value = found.groups()
-    plain = unquote_plus(name).lower()
-    if plain in SECRET_PARAMETERS:
-        return f"{name}={HIDDEN}"
-    if plain == "sql" and len(value) > SQL_CHARACTERS:
-        return f"{name}={value[:SQL_CHARACTERS]}{HIDDEN}"
-    return found[0]
+def _unescaped(found: re.Match[str]) -> str:
+    character = chr(int(found[1], 16))
+    if character == " ":
+        return "+"
+    return character if character.isalnum() or character in _UNESCAPED else found[0]
 
 
 def _written_out(found: re.Match[str]) -> str:

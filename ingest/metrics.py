@@ -1,8 +1,10 @@
 """What ``/metrics`` tells Prometheus."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,6 +14,7 @@ from ingest.frames import Failure, Reply
 
 COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # SSD to card
 COMMIT_READINGS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
+RENDERED_S = 1.0  # it takes a millisecond of everybody's time, and Prometheus asks every 15 s
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # each would double the series
 
@@ -23,14 +26,22 @@ class Metrics(Collector):
         db: the database file; its log is beside it.
         backlog: tells how many readings wait for their commit.
         oldest_waiting_s: tells how long the oldest of them has waited.
+        clock: tells seconds.
     """
 
     def __init__(
-        self, db: Path, backlog: Callable[[], int], oldest_waiting_s: Callable[[], float]
+        self,
+        db: Path,
+        backlog: Callable[[], int],
+        oldest_waiting_s: Callable[[], float],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._wal = db.with_name(f"{db.name}-wal")
         self._backlog = backlog
         self._oldest_waiting_s = oldest_waiting_s
+        self._clock = clock
+        self._rendered = b""
+        self._render_again_s = -math.inf  # on the clock
         self._answers: Counter[int] = Counter()
         self._readings: Counter[str] = Counter(accepted=0, duplicate=0, rejected=0)
         self._reasons: Counter[str] = Counter()
@@ -88,8 +99,11 @@ class Metrics(Collector):
         )
 
     def render(self) -> bytes:
-        """All of it in Prometheus' text format."""
-        return generate_latest(self._registry)
+        """All of it in Prometheus' text format, as it was at most a second ago."""
+        if self._clock() >= self._render_again_s:
+            self._rendered = generate_latest(self._registry)
+            self._render_again_s = self._clock() + RENDERED_S
+        return self._rendered
 
 
 def _counter(name: str, told: str, label: str, counts: Counter[str] | Counter[int]) -> Metric:

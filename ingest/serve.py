@@ -18,6 +18,7 @@ from ingest.settings import Settings
 from ingest.tokens import station_secret
 
 STOP_S = 9.0  # then a process that still runs is killed
+UNSENT_BYTES = 128 * 1024  # the system would hold 4 MB of each answer that isn't read
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Part:
             if getattr(error, "errno", 0) == errno.EADDRINUSE:
                 reason = f"the port is taken; set {self.variable}_PORT to another"
             raise CannotServe(f"{self.name}: {self.host} port {self.port}: {reason}") from None
+        # What is accepted here inherits it.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listening.set_inheritable(True)
         return listening
 

@@ -328,7 +328,7 @@ def test_what_the_writer_cant_have_said_ends_the_process_unacknowledged(said: st
 
 def test_the_writer_has_a_window_of_readings_and_the_rest_waits_here() -> None:
     async def run() -> None:
-        async with line() as (handover, clerk):
+        async with line(clock=Clock()) as (handover, clerk):  # it commits in no time
             sent = [asyncio.create_task(handover.store(batch(i, size=1000))) for i in range(50)]
             await clerk.take(1)
             await asyncio.sleep(0.05)

@@ -22,8 +22,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 
+from ingest.exchange import Exchange
 from ingest.http import HttpConnection
-from ingest.limits import HEADER_BYTES
+from ingest.limits import HEADER_BYTES, PIPELINED
 from tests.station import running, wait_for
 
 CLOSE = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -60,6 +61,8 @@ class App:
         body, more = b"", True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return
             body, more = body + message["body"], message["more_body"]
         told: dict[str, Any] = {
             name: str(scope[name]) for name in ("method", "path", "raw_path", "query_string")
@@ -111,6 +114,12 @@ class App:
     async def injects(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         await say(send, b"", (b"location", b"/\r\nset-cookie: a=b"))
 
+    async def odd_name(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await say(send, b"", (b"x y", b"z"))
+
+    async def nul(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await say(send, b"", (b"location", b"/a\0b"))
+
     async def corrects(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Tries a header that can't be, and answers without, as Datasette does with errors."""
         with pytest.raises(RuntimeError, match="line's end"):
@@ -134,6 +143,11 @@ class App:
     async def no_content(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
+
+    async def not_modified(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Sends a body where there can't be one."""
+        await send({"type": "http.response.start", "status": 304, "headers": []})
+        await send({"type": "http.response.body", "body": b"unseen"})
 
     async def _megabytes(self) -> AsyncIterator[bytes]:
         for _ in range(STREAMED):
@@ -246,6 +260,12 @@ def test_no_content_has_no_body_and_no_length(url: str) -> None:
     answer = told(url, get("/no/content") + CLOSE)
     assert [status for status, _ in Answers(answer).all()] == [204, 200]
     assert b"chunked" not in answer
+
+
+def test_not_modified_has_no_body_whatever_the_app_sends(url: str) -> None:
+    answer = told(url, get("/not/modified") + CLOSE)
+    assert [status for status, _ in Answers(answer).all()] == [304, 200]
+    assert b"unseen" not in answer
 
 
 @pytest.mark.parametrize("keep", ["", "Connection: keep-alive\r\n"])
@@ -428,7 +448,9 @@ def test_the_app_hears_of_a_cut_connection() -> None:
         assert app.disconnected.wait(5)
 
 
-@pytest.mark.parametrize("path", ["/raises", "/silent", "/injects", "/too/long", "/too/short"])
+@pytest.mark.parametrize(
+    "path", ["/raises", "/silent", "/injects", "/odd/name", "/nul", "/too/long", "/too/short"]
+)
 def test_an_app_that_fails_before_its_first_byte_is_500(url: str, path: str) -> None:
     answer = told(url, get(path) + CLOSE)
     [(status, body)] = Answers(answer).all()
@@ -517,6 +539,31 @@ BAD = {
     "an unknown encoding": CHUNKED.replace(b"chunked", b"gzip") + CLOSE,
     "xchunked": CHUNKED.replace(b"chunked", b"xchunked") + b"0\r\n\r\n" + CLOSE,
     "chunked not last": CHUNKED.replace(b"chunked", b"chunked, gzip") + b"0\r\n\r\n" + CLOSE,
+    "gzip, then chunked": CHUNKED.replace(b"chunked", b"gzip, chunked") + b"0\r\n\r\n" + CLOSE,
+    "gzip and chunked in two headers": (
+        CHUNKED[:-2].replace(b"chunked", b"gzip")
+        + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        + CLOSE
+    ),
+    "chunked twice": CHUNKED.replace(b"chunked", b"chunked, chunked") + b"0\r\n\r\n" + CLOSE,
+    "chunked twice in two headers": (
+        CHUNKED[:-2] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + CLOSE
+    ),
+    "chunked with a parameter": CHUNKED.replace(b"ed\r", b"ed;q=1\r") + b"0\r\n\r\n" + CLOSE,
+    "an empty encoding": CHUNKED.replace(b"chunked", b"") + CLOSE,
+    "chunks in HTTP/1.0": CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"0\r\n\r\n",
+    "no length": post("/", b"abc").replace(b": 3", b": ") + CLOSE,
+    "a hexadecimal length": post("/", b"abc").replace(b": 3", b": 0x3") + CLOSE,
+    "a length and no chunks": CHUNKED[:-2] + b"Content-Length: 0\r\n\r\n0\r\n\r\n" + CLOSE,
+    "a signed chunk": CHUNKED + b"+3\r\nabc\r\n0\r\n\r\n" + CLOSE,
+    "a blank after a chunk's size": CHUNKED + b"3 \r\nabc\r\n0\r\n\r\n" + CLOSE,
+    "a return in a chunk's extension": CHUNKED + b"3;a\rb\r\nabc\r\n0\r\n\r\n" + CLOSE,
+    "no Host": get("/").replace(b"Host: x\r\n", b""),
+    "two Hosts": get("/", "Host: x"),
+    "two Hosts in HTTP/1.0": get("/", "Host: y").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "HTTP/1.2": get("/").replace(b"HTTP/1.1", b"HTTP/1.2"),
+    "GET in HTTP/2.0": get("/").replace(b"HTTP/1.1", b"HTTP/2.0"),
+    "HTTP/0.9": b"GET /\r\n\r\n",
     "chunked, then identity": CHUNKED[:-2] + b"Transfer-Encoding: identity\r\n\r\n" + CLOSE,
     "a folded header": get("/", "X: a\r\n b"),
     "a header that is folded first": b"GET / HTTP/1.1\r\n X: a\r\nHost: x\r\n\r\n",
@@ -535,6 +582,128 @@ def test_what_could_be_read_in_two_ways_is_400_and_the_end(url: str, name: str) 
     [(status, body)] = Answers(answer).all()
     assert (status, set(json.loads(body))) == (400, {"error", "code"})
     assert b"connection: close" in answer
+
+
+CUT = {
+    "a method": b"PO",
+    "an address": b"POST /a HTTP/1.1\r\n",
+    "headers": b"POST /a HTTP/1.1\r\nHost: x\r\n",
+    "no body": post("/a", b"abc")[:-3],
+    "half a body": post("/a", b"abc")[:-1],
+    "half a body in HTTP/1.0": post("/a", b"abc")[:-1].replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "half a body that nobody reads": post("/early", b"abc")[:-1],
+    "a chunk's size": CHUNKED + b"3",
+    "half a chunk": CHUNKED + b"3\r\nab",
+    "no last chunk": CHUNKED + b"3\r\nabc\r\n",
+    "half a last chunk": CHUNKED + b"0\r\n",
+    "half a trailer": CHUNKED + b"0\r\nX: y\r\n",
+}
+
+
+@pytest.mark.parametrize("before", [b"", get("/a"), get("/slow")], ids=["", "quick", "slow"])
+@pytest.mark.parametrize("name", CUT)
+def test_what_ends_too_early_is_400_after_the_answers_before_it(
+    url: str, name: str, before: bytes
+) -> None:
+    with connected(url) as sock:
+        sock.sendall(before + CUT[name])
+        sock.shutdown(socket.SHUT_WR)
+        *first, (status, body) = Answers(to_the_end(sock)).all()
+    assert [status for status, _ in first] == [200] * bool(before)
+    assert (status, json.loads(body)["code"]) == (400, "incomplete")
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", get("/a"), get("/a") + b"\r\n"])
+def test_who_ends_between_requests_is_told_nothing(url: str, sent: bytes) -> None:
+    with connected(url) as sock:
+        sock.sendall(sent)
+        sock.shutdown(socket.SHUT_WR)
+        assert len(Answers(to_the_end(sock)).all()) == sent.count(b"GET")
+
+
+class Counting(HttpConnection):
+    """The server's protocol that knows how many requests waited at most, and who is gone."""
+
+    most = lost = 0
+
+    def answered(self, exchange: Exchange) -> None:
+        Counting.most = max(Counting.most, len(self._exchanges))
+        super().answered(exchange)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        Counting.lost += 1
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_who_resets_the_connection_leaves_nothing_behind(name: str) -> None:
+    with running(App(), Counting) as url:
+        Counting.lost = 0
+        with connected(url) as sock:
+            sock.sendall(CUT[name])
+            time.sleep(0.02)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wait_for(lambda: Counting.lost == 1)
+        assert paths(answers(url, CLOSE)) == ["/last"]
+
+
+def test_there_is_one_refusal_however_much_is_wrong(url: str) -> None:
+    assert [status for status, _ in answers(url, b"x" * 100_000)] == [400]
+
+
+@pytest.mark.parametrize("bad", [b"no HTTP at all\r\n\r\n", get("/", "X: " + "a" * 20_000)])
+def test_who_goes_on_sending_sees_why_it_was_refused(url: str, bad: bytes) -> None:
+    with connected(url) as sock:
+        for _ in range(100):
+            sock.sendall(bad + bytes(20_000))
+            time.sleep(0.001)
+        assert len(Answers(to_the_end(sock)).all()) == 1
+
+
+class Broken(HttpConnection):
+    """A connection with a fault of ours."""
+
+    def _begin(self, *_: Any, **__: Any) -> None:
+        raise LookupError("secret of the house")
+
+
+def test_a_fault_of_ours_is_500_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with running(App(), Broken) as url:
+        [(status, body)] = answers(url, get("/a"))
+    assert (status, json.loads(body)["code"]) == (500, "internal")
+    assert b"secret" not in body
+    assert "secret of the house" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "last", ["HTTP/1.0\r\nConnection: keep-alive", "HTTP/1.1\r\nConnection: close"]
+)
+def test_nothing_is_done_after_the_last_request(url: str, last: str) -> None:
+    first = get("/a").replace(b"HTTP/1.1", last.encode())
+    assert paths(answers(url, first + get("/b") + get("/c"))) == ["/a"]
+
+
+class Impatient(HttpConnection):
+    """The server's protocol with a shorter patience with bodies."""
+
+    body_s = 0.2
+
+
+def test_a_request_that_waits_behind_a_slow_one_is_not_late() -> None:
+    with running(App(), Impatient) as url:
+        found = answers(url, get("/slow") + post("/a", bytes(900_000), "Connection: close"))
+    assert found[0] == (200, b"slow")
+    assert paths(found[1:]) == ["/a"]
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"RTSP/1.0\r\nConnection: keep-alive"])
+def test_of_pipelined_requests_only_a_few_are_parsed_ahead(version: bytes) -> None:
+    Counting.most = 0
+    one = get("/a").replace(b"HTTP/1.1", version)
+    with running(App(), Counting) as url, connected(url) as sock:
+        sock.sendall(get("/slow") + one * 4_000)
+        assert sock.recv(10)
+    assert 1 <= Counting.most <= PIPELINED + 1
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -21,6 +21,12 @@ from tests.station import Process, answers, tmon, wait_for
 SIGNATURE = "Zk3x_9-QpLr7Vw2YtB1nMc8sDf4gHj6k"
 TOKEN = f"tmon_basement.k3x9qp.1.{SIGNATURE}"
 
+
+def escaped(text: str, times: int = 1) -> str:
+    """Each character percent-encoded, and the percent signs again."""
+    return "".join("%" + "25" * (times - 1) + f"{ord(character):02x}" for character in text)
+
+
 SECRETS = [
     TOKEN,
     f"Bearer {TOKEN}",
@@ -35,6 +41,25 @@ SECRETS = [
     f"/x?%74oken={SIGNATURE}",
     f"/x?password={SIGNATURE}",
     f"https://mail:{SIGNATURE}@mail.example.org/",
+    f"/readings/{escaped(TOKEN)}",
+    f"/readings/{escaped(TOKEN).upper()}",
+    f"/readings/{escaped(TOKEN, 2)}",
+    f"/readings/{escaped(TOKEN, 3)}",
+    f"/readings/{escaped(escaped(TOKEN))}",
+    f"/readings/tmon%255Fbasement%252Ek3x9qp%252E1%252E{SIGNATURE}",
+    f"/readings/tm%6fn_basement.k3x9qp.1.{SIGNATURE}",
+    f"/x?{escaped('token')}={SIGNATURE}",
+    f"/x?{escaped('token', 2)}={SIGNATURE}",
+    f"/x?a=1{escaped('&')}token{escaped('=')}{SIGNATURE}",
+    f"/x?next=%2Fy%3Ftoken%3D{SIGNATURE}",
+    f"/x?next=%252Fy%253Fpassword%253D{SIGNATURE}",
+    f"/x?header=Authorization%3A%20Bearer%20{SIGNATURE}",
+    f"Cookie: theme=dark; session={SIGNATURE}",
+    f"(b'cookie', b'theme=dark; session={SIGNATURE}')",
+    f"Set-Cookie: ds_actor={SIGNATURE}; Path=/",
+    f"X-Api-Key: {SIGNATURE}",
+    f"Proxy-Authorization: Basic {SIGNATURE}",
+    f"Referer: https://x.example/?token={SIGNATURE}",
 ]
 
 
@@ -57,6 +82,9 @@ def test_a_token_cut_short_is_taken_out(dots: int) -> None:
         "this token of basement is outdated",
         "the basic idea",
         "/tmon/-/query?sql=select+1",
+        "/tmon/-/query?sql=select+%27100%25%27%2C+x+like+%27%2541%25%27",
+        "/tmon/readings?unit=%C2%B0C&_where=value+%3E+1",
+        "/nothing%0Ahere%2Fthere",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -166,11 +194,15 @@ def test_ingest_logs_a_line_a_request_with_its_node(folder: Path) -> None:
         headers = {"Authorization": f"Bearer {sent}"}
         requests.post(f"{url}/readings", json=body, headers=headers, timeout=10)
     requests.get(f"{url}/nothing%0Ahere?token={SIGNATURE}&a=1", timeout=10)
+    for spelled in (TOKEN, escaped(TOKEN, 2)):
+        requests.post(f"{url}/readings/{spelled}", timeout=10)
     told = [one for one in told_by(process) if one["logger"] == "tmon.access"]
     assert [(one["method"], one["path"], one["status"], one.get("node")) for one in told] == [
         ("POST", "/readings", 201, "basement"),
         ("POST", "/readings", 401, None),
         ("GET", "/nothing%0Ahere?token=…&a=1", 404, None),
+        ("POST", "/readings/tmon_…", 404, None),
+        ("POST", "/readings/tmon_…", 404, None),
     ]
     assert all(one["ms"] >= 0 and one["bytes"] > 10 for one in told)
 

@@ -1,11 +1,19 @@
 """``/metrics``: what happened, as Prometheus reads it."""
 
+import time
 from pathlib import Path
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from ingest.metrics import RENDERED_S, Metrics
 from tests.station import Process, Station, tmon, wait_for
+
+
+def told_anew(url: str) -> dict[str, float]:
+    """What is told when the answer before is a second old."""
+    time.sleep(RENDERED_S)
+    return samples(url)
 
 
 def samples(url: str) -> dict[str, float]:
@@ -41,7 +49,18 @@ def test_answers_are_counted_by_status_those_of_the_connection_too(station: Stat
     told = samples(station.url)
     counted = {name.split()[1]: told[name] for name in told if name.startswith("tmon_http")}
     assert counted == {"201": 1, "400": 1, "401": 1, "404": 1, "431": 1}
-    assert samples(station.url)["tmon_http_requests_total 200"] == 1  # the question before
+    assert told_anew(station.url)["tmon_http_requests_total 200"] == 1  # the question before
+
+
+def test_it_is_rendered_once_a_second(tmp_path: Path) -> None:
+    now_s = 0.0
+    metrics = Metrics(tmp_path / "tmon.db", lambda: 0, lambda: 0.0, clock=lambda: now_s)
+    first = metrics.render()
+    metrics.answered(200)
+    now_s = 0.999
+    assert metrics.render() is first
+    now_s = 1.0
+    assert b'tmon_http_requests_total{status="200"} 1.0' in metrics.render()
 
 
 def test_commits_are_measured(station: Station) -> None:

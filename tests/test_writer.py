@@ -369,6 +369,52 @@ def test_a_disk_that_fails_ends_the_writer_before_it_acknowledges(tmp_path: Path
     assert "Input/output error" in told.stderr
 
 
+SPEAKING = """
+import os, sys
+from pathlib import Path
+from ingest import writer
+from ingest.frames import encode, frame
+from ingest.reading import Batch, Node, Reading, Receipt
+from ingest.store import Store
+
+def odd(size):
+    Store.commit = lambda self, batches: [Receipt(size, 0, ()) for _ in batches]
+
+path, uid, name, store, said = sys.argv[1:]
+exec(store)
+batch = Batch(Node(uid, name, name), 1_795_176_000_000, [Reading(0, "x", 1.0, None, 10**12)])
+one = encode(batch)
+line = writer.start(Path(path))
+line.sendall(eval(said))
+print("told", len(line.recv(1000)), "ended", os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "store"),
+    [
+        ("frame([(2, one)])", ""),
+        ("frame([(0, one)])", ""),
+        ("frame([(1, one), (1, one)])", ""),
+        ("frame([(1, one), (3, one)])", ""),
+        ("frame([one])", ""),
+        ("frame([(1, 'a batch')])", ""),
+        ("b'GET / HTTP/1.1'", ""),
+        ("frame([(1, one)])", "odd(0)"),
+        ("frame([(1, one)])", "odd(2)"),
+    ],
+)
+def test_what_cant_be_right_ends_the_writer_before_it_acknowledges(
+    tmp_path: Path, said: str, store: str
+) -> None:
+    node = node_in(tmp_path / "tmon.db")
+    of_node = [str(tmp_path / "tmon.db"), node.uid, node.name]
+    command = [sys.executable, "-c", SPEAKING, *of_node, store, said]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert told.stdout == "told 0 ended 1\n"
+    assert "readings can't be stored any more" in told.stderr
+
+
 class Ingest:
     """``tmon serve ingest``, its writing process, and how one posts to it."""
 

@@ -1,9 +1,12 @@
 """A station behind Debian's caddy, with deploy/Caddyfile as it is and caddy's own authority."""
 
+import http.client
 import json
 import os
 import socket
+import ssl
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -76,6 +79,18 @@ class Front:
         how = {"timeout": 20, "verify": str(self.ca_file), **how}
         return requests.request(method, self.url + path, **how)
 
+    def raw(self, request: bytes) -> http.client.HTTPResponse:
+        """The answer to bytes as they are; ``HOST`` in them is this one."""
+        host, port = self.url.removeprefix("https://").split(":")
+        trusted = ssl.create_default_context(cafile=self.ca_file)
+        plain = socket.create_connection((host, int(port)), timeout=20)
+        with trusted.wrap_socket(plain, server_hostname=host) as sock:
+            sock.sendall(request.replace(b"HOST", f"{host}:{port}".encode()))
+            answer = http.client.HTTPResponse(sock)
+            answer.begin()
+            answer.read()
+        return answer
+
     def is_up(self) -> bool:
         try:
             return self.get("/ingest/metrics").status_code == 404
@@ -103,6 +118,11 @@ class Fronted:
         port = ["--datasette-port", str(self._pages_port)]
         self._start("serve", "datasette", *port, *public)
         wait_for(lambda: answers(f"http://127.0.0.1:{self._pages_port}/"))
+
+    def metrics(self) -> str:
+        """What ingest itself tells Prometheus, now."""
+        time.sleep(1)  # it is at most a second old
+        return requests.get(f"http://127.0.0.1:{self._port}/metrics", timeout=20).text
 
     def start_ingest(self) -> None:
         self.ingest = self._start("serve", "ingest", "--port", str(self._port))

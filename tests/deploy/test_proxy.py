@@ -14,13 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.deploy.front import CADDYFILE, Fronted, caddy, fronted
+from ingest.http import HttpConnection
+from tests.deploy.front import CADDYFILE, Front, Fronted, caddy, free_port, fronted
 from tests.publish.browsing import ARGS, visit
-from tests.station import tmon, wait_for
+from tests.station import running, tmon, wait_for
+from tests.test_logs import SIGNATURE, TOKEN, escaped
+from tests.test_sending import large
 
 CLIENT = Path(__file__).parents[2] / "client" / "client.py"
 SECURITY = (
@@ -184,6 +188,107 @@ def test_the_log_tells_no_secret(station: Fronted) -> None:
     assert [secret for secret in secrets if secret in log] == []
 
 
+SPELLED = [
+    f"/ingest/readings/{TOKEN}",
+    f"/{TOKEN}?a=b",
+    f"//ingest//{TOKEN}",
+    *(f"/ingest/readings/{escaped(TOKEN, times)}" for times in (1, 2, 3)),
+    f"/ingest/readings/{escaped(TOKEN).upper()}",
+    f"/ingest/readings/{escaped(escaped(TOKEN))}",
+    f"/ingest/readings/tmon%255Fbasement%252Ek3x9qp%252E1%252E{SIGNATURE}",
+    f"/x?a=1&{escaped('token')}={SIGNATURE}&b=2",
+    f"/x?{escaped('token', 2)}={SIGNATURE}",
+    f"/x?a=1{escaped('&')}token{escaped('=')}{SIGNATURE}",
+    f"/x?next=%2Fy%3Ftoken%3D{SIGNATURE}",
+    f"/x?next=%252Fy%253Fpassword%253D{SIGNATURE}",
+    *(f"/x?{name}={SIGNATURE}" for name in ("TOKEN", "p", "passwd", "pw", "secret", "api_key")),
+]
+HEADERS = "".join(
+    f"{name}: {SIGNATURE}\r\n"
+    for name in ("Authorization", "Proxy-Authorization", "Cookie", "Referer", "X-Api-Key", "X-Any")
+)
+
+
+def told_of(front: Front, host: str) -> str:
+    """What the log says when each spelling was asked for, in lower case."""
+    for target in [*SPELLED, "/last?sql=select+1"]:
+        length = "Content-Length: 0\r\n\r\n"
+        front.raw(f"POST {target} HTTP/1.1\r\nHost: {host}\r\n{HEADERS}{length}".encode())
+    wait_for(lambda: "/last?sql=select+1" in front.log_file.read_text())
+    log = front.log_file.read_text()
+    assert log.count('"handled request"') > len(SPELLED)
+    return log.lower()
+
+
+def holds_no_secret(log: str) -> bool:
+    spelled = [escaped(SIGNATURE, times) for times in (1, 2, 3)]
+    spelled.append(escaped(escaped(SIGNATURE)))
+    return not [one for one in ("k3x9qp", SIGNATURE, *spelled) if one.lower() in log]
+
+
+@pytest.mark.parametrize("host", ["HOST", "elsewhere.example"])
+def test_the_log_tells_no_token_however_it_is_spelled_and_whoever_is_asked(
+    station: Fronted, host: str
+) -> None:
+    assert holds_no_secret(told_of(station.front, host))
+
+
+def test_the_log_tells_no_token_when_nobody_answers(tmp_path: Path) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    with caddy(tmp_path, {"TMON_INGEST": nobody, "TMON_DATASETTE": nobody}) as front:
+        log = told_of(front, "HOST")
+    assert '"status":503' in log
+    assert holds_no_secret(log)
+
+
+@pytest.mark.parametrize("path", ["/ingest/readings", "/"])
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"zz\r\nabc\r\n0\r\n\r\n",
+        b"-3\r\nabc\r\n0\r\n\r\n",
+        b"3\r\nabc\r\nzz\r\n",
+        b"3\r\nabcd\r\n0\r\n\r\n",
+        b"3\nabc\n0\n\n",
+        b"f" * 17 + b"\r\nabc",
+        b"1;" + b"a" * 5_000 + b"\r\n",
+        b"3\r\nabc\r\n0\r\nno colon\r\n\r\n",
+    ],
+)
+def test_malformed_chunks_are_400_so_that_nobody_sends_them_for_ever(
+    station: Fronted, chunks: bytes, path: str
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n"
+    head += f"Authorization: Bearer {token(station, 'chunky')}\r\n\r\n"
+    answer = station.front.raw(head.encode() + chunks)
+    assert answer.status == 400
+    assert answer.getheader("Retry-After") is None
+
+
+SMUGGLED = b"DELETE /readings HTTP/1.1\r\nHost: x\r\nX: "  # ingest alone would say 405
+TWO_ENDS = {
+    "length and chunks": b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks and length": b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n0\r\n\r\n",
+    "two lengths": b"Content-Length: 0\r\nContent-Length: %d\r\n\r\n",
+    "a blank before the colon": b"Content-Length : %d\r\n\r\n",
+    "a tab": b"Content-Length: %d\r\nTransfer-Encoding:\tchunked\r\n\r\n0\r\n\r\n",
+    "two codings": b"Content-Length: %d\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "an underscore": b"Content-Length: 0\r\nTransfer_Encoding: chunked\r\nX: %d\r\n\r\n",
+    "a folded length": b"Content-Length:\r\n %d\r\n\r\n",
+    "a bare newline": b"X: y\nContent-Length: %d\r\n\r\n",
+}
+
+
+def test_no_request_is_hidden_from_caddy_in_another(station: Fronted) -> None:
+    """What caddy takes for a body never reaches ingest as a request of its own."""
+    for name, headers in TWO_ENDS.items():
+        head = b"POST /ingest/readings HTTP/1.1\r\nHost: HOST\r\n" + headers % len(SMUGGLED)
+        assert station.front.raw(head + SMUGGLED).status >= 400, name
+        assert station.front.get("/ingest/healthz").json()["status"] == "ok"
+    assert 'tmon_http_requests_total{status="401"}' in station.metrics()
+    assert 'tmon_http_requests_total{status="405"}' not in station.metrics()
+
+
 def test_who_sends_slowly_is_let_go(station: Fronted) -> None:
     config = json.loads((station.folder / "caddy.json").read_text())
     for server in config["apps"]["http"]["servers"].values():
@@ -235,6 +340,22 @@ def test_questions_in_sql_are_asked_two_at_a_time_and_pages_do_not_wait(tmp_path
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+def test_a_line_of_5_kb_a_second_is_not_cut_off_behind_caddy(tmp_path: Path) -> None:
+    """Caddy takes megabytes ahead, and then nothing for minutes."""
+    with running(large, HttpConnection) as url:
+        port = urlsplit(url).port
+        with caddy(tmp_path, {"TMON_DATASETTE": f"127.0.0.1:{port}"}) as front:
+            answer = front.get("/40000", stream=True)
+            size = 0
+            for _ in range(1_500):
+                size += len(answer.raw.read(500))
+                time.sleep(0.1)
+            size += sum(len(part) for part in answer.iter_content(2**16))
+    assert size == 40_000 * 1024
 
 
 def test_the_caddyfile_is_as_caddy_formats_it() -> None:

@@ -1,0 +1,88 @@
+"""The head of one HTTP request: what was asked for, and whether it can be read in one way only."""
+
+import urllib.parse
+from typing import Any
+
+import httptools
+
+from ingest.limits import PIPELINED
+
+VERSION = b"HTTP/1."  # stands once in each head
+ASGI = {"version": "3.0", "spec_version": "2.3"}
+
+
+class RequestHead:
+    """Address and headers of a request, as they arrive."""
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.wants_continue = False  # its sender waits to hear that the body is wanted
+        self._hosts = 0
+        self._codings: list[bytes] = []
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Take one header."""
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"transfer-encoding":
+            self._codings.append(value.strip().lower())
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.wants_continue = True
+
+    def fault(self, version: str) -> str:
+        """Why this can't be understood, or only in several ways; or nothing."""
+        try:
+            self._path, self._query = path_and_query(self.url)
+        except (ValueError, httptools.HttpParserInvalidURLError):
+            return "the address can't be understood"
+        if version not in ("1.0", "1.1"):
+            return "only HTTP/1.0 and HTTP/1.1 are spoken here"
+        if self._codings and (version == "1.0" or self._codings != [b"chunked"]):
+            return "send Transfer-Encoding: chunked, or none; HTTP/1.0 has none"
+        if self._hosts > 1 or (not self._hosts and version == "1.1"):
+            return "send one Host header"
+        return ""
+
+    def scope(self, method: str, version: str) -> dict[str, Any]:
+        """ASGI's scope of a request without fault, but for what the connection knows."""
+        path = self._path
+        return {
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": version,
+            "scheme": "http",
+            "root_path": "",
+            "method": method,
+            "path": urllib.parse.unquote(path) if "%" in path else path,
+            "raw_path": path.encode(),
+            "query_string": self._query,
+            "headers": self.headers,
+        }
+
+
+def path_and_query(url: bytes) -> tuple[str, bytes]:
+    """Path and query of what was asked for."""
+    if url.startswith(b"/") and b"#" not in url:
+        path, _, query = url.partition(b"?")
+    else:
+        parsed = httptools.parse_url(url)
+        path, query = parsed.path or b"/", parsed.query or b""
+    return path.decode("ascii"), query
+
+
+def end_of_few_requests(data: bytes) -> int:
+    """Where to cut bytes so that only a few requests begin before; the parser takes any cut."""
+    end = 0
+    for _ in range(PIPELINED):
+        found = data.find(VERSION, end)
+        if found < 0:
+            return len(data)
+        end = found + len(VERSION)
+    return end
