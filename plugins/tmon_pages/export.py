@@ -23,6 +23,7 @@ from tmon_pages.sending import Unread, send_in_pieces
 
 PUBLISHED_AS = "tmon"
 STREAMS = 4  # at once: each goes on for as long as there are rows
+AGAIN, PAUSE_S = 3, 1.0  # how often, and after which pause, a page is asked for once more
 PAGE_WAIT_S = 60.0  # of a stream that has begun, for its next page
 
 # Datasette counts off the rows of a view's earlier pages, each computed, over and over.
@@ -138,7 +139,7 @@ async def _pages(app: App, scope: Scope) -> AsyncIterator[Page]:
         query = urlencode([*selection, *PAGE, ("_size", size), *after])
         wait_s = PAGE_WAIT_S if after else WAIT_S
         there = {**scope, "path": path, "raw_path": path.encode(), PATIENCE: wait_s}
-        page = await _page(app, there, query)
+        page = await _page(app, there, query, again=AGAIN if after else 0)
         yield page
         if not page["next"]:
             return
@@ -161,7 +162,18 @@ def _following(page: Page, table: str, asked: dict[str, str]) -> list[tuple[str,
     return [("_after", after), ("_next", str(told))]
 
 
-async def _page(app: App, scope: Scope, query: str) -> Page:
+async def _page(app: App, scope: Scope, query: str, *, again: int) -> Page:
+    """A page; of a stream that has begun it is asked for again where it took too long."""
+    try:
+        return await _ask(app, scope, query)
+    except NoPage:
+        if not again:
+            raise
+    await asyncio.sleep(PAUSE_S)
+    return await _page(app, scope, query, again=again - 1)
+
+
+async def _ask(app: App, scope: Scope, query: str) -> Page:
     answer: list[Message] = []
 
     async def receive() -> Message:

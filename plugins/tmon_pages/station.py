@@ -14,6 +14,7 @@ from datasette.database import QueryInterrupted
 from datasette.utils import sqlite_timelimit
 
 PUBLISHED_AS = "tmon"
+PAUSES_S = (0.1, 0.3, 0.6, 1.0)  # before what there was no memory for is asked again
 THREADS = 2  # of our pages' own: visitors' SQL takes none of them
 
 # SQL: readings of a clock more than 10 minutes ahead are passed over, as the view `latest` does.
@@ -83,8 +84,13 @@ async def ask(
     Raises:
         QueryInterrupted: it took longer.
     """
+    own = readers(datasette)
     try:
-        own = readers(datasette)
+        for pause_s in PAUSES_S:
+            try:
+                return await own.run(question, limit_ms or own.limit_ms)
+            except MemoryError:  # which a stranger's SQL has for as long as it may run
+                await asyncio.sleep(pause_s)
         return await own.run(question, limit_ms or own.limit_ms)
     except Exception as error:
         if interrupted(error):

@@ -348,3 +348,18 @@ def test_a_node_with_a_token_alone_is_the_one_to_go_on_with(new: tuple[Site, Sta
 def test_datasettes_own_index_is_one_click_away(site: Site) -> None:
     assert '<a href="/-/">' in site.get("/").text
     assert site.get("/-/").status_code == 200
+
+
+def test_home_outlasts_a_want_of_memory(many: Site) -> None:
+    """All of SQLite's connections share what strangers' SQL can take."""
+    sorts = (
+        "with recursive t (n) as (select 1 union all select n + 1 from t limit 3000000)"
+        " select count(*) from (select hex(n) || hex(n) as x from t order by x)"
+    )
+    with ThreadPoolExecutor(4) as strangers:
+        asked = [strangers.submit(many.ask, sorts) for _ in range(4)]
+        statuses = []
+        while not all(one.done() for one in asked):
+            statuses.append(many.get("/").status_code)
+    assert statuses
+    assert set(statuses) == {200}
