@@ -57,7 +57,7 @@ QUADRATIC_CALLS = 32
 PARTS = 5_000
 
 # For all connections together: sorting and WITH keep their rows in memory.
-HEAP_LIMIT_BYTES = 128 * 1024 * 1024
+HEAP_LIMIT_BYTES = 96 * 1024 * 1024
 
 # Of one answer, as Python holds it: a value, and its text, which it holds twice to send it. As
 # JSON, a byte can become six of them.

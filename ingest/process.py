@@ -23,7 +23,7 @@ from ingest.settings import Settings
 DRAIN_S = 6  # what has been taken is answered within this
 GC_OBJECTS = 50_000  # requests leave no cycles behind: looking for them takes a quarter of the time
 DATASETTE_NICENESS = 5  # ingest comes first, then pages, then strangers' SQL (ingest/publish.py)
-TRIM_EVERY_S = 2.0
+TRIM_EVERY_S = 1.0
 M_ARENA_MAX = -8  # of glibc's malloc.h
 OPEN_FILES = 65_536  # a connection is a file; the usual soft limit is 1,024
 

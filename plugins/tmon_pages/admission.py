@@ -22,7 +22,7 @@ WAIT_S = 10.0  # for a place; then a request is told to come again
 ROOM_S = 5.0  # for a long answer's room among those that are still to be read
 RETRY_S = "10"
 PAUSE_EVERY_S = 0.02
-UNREAD_BYTES = 32 * 1024 * 1024
+UNREAD_BYTES = 16 * 1024 * 1024
 PATIENCE = "tmon.wait_s"  # in the scope of a stream's own request: how long it may wait
 
 # Paths below the station's own; what fits none of them is a table or another of Datasette's pages.

@@ -1,8 +1,7 @@
 """A node's page and a sensor's: what it measured in a span of time, as a picture and in numbers."""
 
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import unquote, urlencode
 
 from datasette import Response, hookimpl
@@ -12,16 +11,12 @@ from tmon_pages import corrections, incidents, svg
 from tmon_pages.details import Details, look_closely
 from tmon_pages.marks import Marks
 from tmon_pages.moved import Place, moved_to
-from tmon_pages.points import HOURLY, RESOLUTIONS, Line, Sensor, parameters
+from tmon_pages.points import Line, Sensor, parameters
 from tmon_pages.spans import FIRST_MS, IN_WORDS, NAMES, NoSuchSpan, Span, moved
-from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, problem
-from tmon_pages.view import Asked, Unknown, View, look
+from tmon_pages.station import PUBLISHED_AS, address, ask, page, problem
+from tmon_pages.view import Asked, Unknown, View, ask_in_time, look
 
 PICTURE = (720, 300)  # pixels
-COARSE = frozenset(one.name for one in RESOLUTIONS[RESOLUTIONS.index(HOURLY) :])
-HOURS_LIMIT_MS = 3000  # for what single readings were too many for, or the machine too busy
-
-T = TypeVar("T")
 
 _NODE = r"/node/(?P<node>[^/.]+)"
 
@@ -56,33 +51,16 @@ async def show(datasette: Any, request: Any) -> Response:
 async def _answer(datasette: Any, request: Any, asked: Asked, form: str | None) -> Response:
     """The page, or the charts alone: as data, as a picture, in another page's frame."""
     if form is None and "embed" not in request.args:
-        view, details = await _look(datasette, look_closely, asked)
+        view, details = await ask_in_time(datasette, look_closely, asked)
         context = _context(datasette, request, view) | _beside(datasette, request, view, details)
         return await page(datasette, request, "node.html", context)
-    view = await _look(datasette, look, asked)
+    view = await ask_in_time(datasette, look, asked)
     if form == ".json":
         return Response.json(_as_json(view), headers={"cache-control": "no-cache"})
     if form == ".svg":
         return _as_picture(view)
     context = _context(datasette, request, view)
     return await page(datasette, request, "embed.html", context, framed=True)
-
-
-async def _look(
-    datasette: Any, look: Callable[[sqlite3.Connection, Asked, int], T], asked: Asked
-) -> T:
-    """What is asked for; of hours where single readings take too long.
-
-    Raises:
-        QueryInterrupted: so do the hours.
-    """
-    try:
-        return await ask(datasette, lambda conn: look(conn, asked, now_ms()))
-    except QueryInterrupted:
-        if asked.args.get("resolution") in COARSE:
-            raise
-        coarse = asked._replace(args={**asked.args, "resolution": HOURLY.name})
-        return await ask(datasette, lambda conn: look(conn, coarse, now_ms()), HOURS_LIMIT_MS)
 
 
 async def _elsewhere(
