@@ -5,8 +5,12 @@ With ``get_token``, ``list`` and ``run`` as names for ``tmon token get``,
 ``tmon token list`` and ``tmon serve``.
 """
 
-import os
 import sys
+
+# This folder is looked in last: a queue.py in it is not the standard library's.
+sys.path.append(sys.path.pop(0))
+
+import os
 from pathlib import Path
 
 VENV_PYTHON = Path(__file__).resolve().parent / ".venv" / "bin" / "python"

@@ -31,6 +31,7 @@ import re
 import select
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -743,12 +744,27 @@ def open_database(path: Path) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
+    for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
+        refuse_planted(Path(f"{path}{suffix}"))
     if not all(os.access(p, os.W_OK) for p in (path.parent, path) if p.exists()):
         raise SetupError(f"{path} can't be written: use sudo; is the disk read-only?")
     try:
         return sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
     except sqlite3.OperationalError as error:
         raise SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL") from error
+
+
+def refuse_planted(path: Path) -> None:
+    """SetupError if somebody else has put a link, a pipe or the like in a file's place.
+
+    Run as root in a folder of another user's, we would write where that leads.
+    """
+    try:
+        status = path.lstat()
+    except OSError:
+        return
+    if not stat.S_ISREG(status.st_mode) and status.st_uid != os.geteuid():
+        raise SetupError(f"{path} is no file, and another user's: remove it, or set TMON_SPOOL")
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:

@@ -70,8 +70,11 @@ async def post_readings(request: Request[State]) -> Json:
 
 
 async def get_healthz(request: Request[State]) -> Json:
-    """``GET /healthz``: that ingest answers and commits, and what time it is (Unix ms)."""
-    oldest_s = request.state["oldest_waiting_s"]()
+    """``GET /healthz``: that ingest answers and commits, and what time it is (Unix ms).
+
+    Asked with a token it also says whether it could be one of this station's.
+    """
+    headers, oldest_s = dict(request.scope["headers"]), request.state["oldest_waiting_s"]()
     figures = {
         "time_ms": now_ms(),
         "backlog": request.state["backlog"](),
@@ -81,6 +84,8 @@ async def get_healthz(request: Request[State]) -> Json:
     if is_stuck := oldest_s > STUCK_S:
         error = f"nothing is committed: the oldest reading has waited for {oldest_s:.0f} s"
         told = {"error": error, "code": "stuck", **figures}
+    if b"authorization" in headers:
+        told["token"] = request.state["door"].recognize(headers)
     return Json(told, 503 if is_stuck else 200, headers={"Cache-Control": "no-store"})
 
 

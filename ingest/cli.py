@@ -2,7 +2,7 @@
 
 import click
 
-from ingest import history, nodes, tokens
+from ingest import history, nodes, running, tokens
 from ingest.options import (
     Commands,
     as_json,
@@ -14,7 +14,7 @@ from ingest.options import (
     takes_station,
 )
 from ingest.schema import open_database
-from ingest.settings import SERVED
+from ingest.settings import SERVED, Settings
 from watch import commands
 
 
@@ -73,8 +73,10 @@ def token_get(node: tuple[str, ...], **flags: str | None) -> None:
       tmon token get basement
       tmon token get attic garage cellar
     """
-    for one in tokens.get_all(station(flags), node):
+    settings = station(flags)
+    for one in tokens.get_all(settings, node):
         click.echo(one)
+    _say_if_refused(settings, one)
 
 
 @token.command("rotate")
@@ -89,7 +91,14 @@ def token_rotate(node: str, **flags: str | None) -> None:
     """
     settings = station(flags)
     with open_database(settings.db) as db:
-        click.echo(tokens.rotate(db, tokens.Tokens(tokens.station_secret(settings)), node))
+        rotated = tokens.rotate(db, tokens.Tokens(tokens.station_secret(settings)), node)
+    click.echo(rotated)
+    _say_if_refused(settings, rotated)
+
+
+def _say_if_refused(settings: Settings, made: str) -> None:
+    if told := running.refusal(settings, made):
+        click.echo(told, err=True)
 
 
 @token.command("revoke")

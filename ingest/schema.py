@@ -1,9 +1,10 @@
 """The database opened: made where there is none, and brought up to the present schema."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # or pysqlite3
@@ -19,6 +20,15 @@ class RefusedDatabase(Exception):
     """The file can't be used as a tmon database; the message says why and what to do."""
 
 
+class SchemaObject(NamedTuple):
+    """A row of ``sqlite_master``; ``sql`` is None for the indexes that a table has of itself."""
+
+    type: str
+    name: str
+    table: str
+    sql: str | None
+
+
 def open_database(path: Path, *, create: bool = False) -> Database:
     """Open ``path`` for reading and writing, brought up to the present schema.
 
@@ -32,6 +42,8 @@ def open_database(path: Path, *, create: bool = False) -> Database:
     """
     if not create and not path.exists():
         raise RefusedDatabase(f"{path}: no such database; `tmon serve` makes one, or set TMON_DB")
+    if not path.exists():
+        _make_for_folders_owner(path)
     try:
         db = Database(_connect(path), execute_plugins=False)
         _prepare(db, path)
@@ -87,9 +99,44 @@ def _open_unchanging(path: Path) -> Database:
 def _refuse_others(db: Database, path: Path) -> None:
     if _pragma(db, "application_id") != APPLICATION_ID:
         raise RefusedDatabase(f"{path}: not a tmon database; set TMON_DB to another file")
-    if _known() != {migration.name for migration in migrations.applied(db)}:
+    if _known() != applied_migrations(db):
         raise RefusedDatabase(
             f"{path}: made by another version of tmon; `tmon serve` brings an older one up to date"
+        )
+
+
+def schema_objects(db: Database) -> list[SchemaObject]:
+    """The tables, indexes, views and triggers of a database."""
+    rows = db.execute("select type, name, tbl_name, sql from sqlite_master order by type, name")
+    return [SchemaObject(*row) for row in rows.fetchall()]
+
+
+def applied_migrations(db: Database) -> set[str]:
+    """The names of the migrations that a database has had."""
+    return {migration.name for migration in migrations.applied(db)}
+
+
+@contextmanager
+def migrated_by(names: Collection[str]) -> Iterator[Database]:
+    """A new, empty database, in memory, after just these migrations."""
+    with Database(memory=True) as fresh:
+        migrations.ensure_migrations_table(fresh)
+        for migration in migrations.pending(fresh):
+            if migration.name in names:
+                migration.fn(fresh)
+        yield fresh
+
+
+def refuse_newer(db: Database, path: Path) -> None:
+    """Refuse what only a later tmon understands.
+
+    Raises:
+        RefusedDatabase: it had a migration that this tmon doesn't know.
+    """
+    newer = applied_migrations(db) - _known()
+    if newer:
+        raise RefusedDatabase(
+            f"{path}: made by a newer tmon (migration {min(newer)}); upgrade this one"
         )
 
 
@@ -102,6 +149,25 @@ def transaction(db: Database) -> Iterator[None]:
         db.execute("commit")
     finally:
         db.rollback()
+
+
+def give_to_folders_owner(descriptor: int, path: Path) -> None:
+    """As root, let a new file belong to whom its folder belongs, who has to write it later.
+
+    SQLite itself gives the log that root makes to whom the database belongs.
+    """
+    if os.geteuid() == 0:
+        folder = path.absolute().parent.stat()
+        with suppress(PermissionError):  # a disk of the network that lets nobody give files away
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+
+
+def _make_for_folders_owner(path: Path) -> None:
+    """Make an empty file, unless another process is first or SQLite is to say what is wrong."""
+    with suppress(OSError):
+        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        give_to_folders_owner(made, path)
+        os.close(made)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -140,14 +206,9 @@ def _known() -> set[str]:
 
 
 def _migrate(db: Database, path: Path) -> None:
-    known = _known()
-    if known == {migration.name for migration in migrations.applied(db)}:
+    if _known() == applied_migrations(db):
         return
     with transaction(db):
-        newer = {migration.name for migration in migrations.applied(db)} - known
-        if newer:
-            raise RefusedDatabase(
-                f"{path}: made by a newer tmon (migration {min(newer)}); upgrade this one"
-            )
+        refuse_newer(db, path)
         db.execute(f"pragma application_id = {APPLICATION_ID}")
         migrations.apply(db)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Thread
 
 from ingest import signals, writer
@@ -16,6 +17,10 @@ from ingest.errors import CannotServe
 from ingest.schema import open_database
 from ingest.settings import Settings
 from ingest.tokens import station_secret
+
+# As `python -m ingest.cli` does, which would first look in the folder that we are started in, for
+# a queue.py say. Ours may be a checkout that isn't installed (manage.py): it is looked in last.
+RUN_CLI = "import sys; sys.path.append(sys.argv.pop(1)); from ingest.cli import main; main()"
 
 STOP_S = 9.0  # then a process that still runs is killed
 UNSENT_BYTES = 128 * 1024  # the system would hold 4 MB of each answer that isn't read
@@ -144,7 +149,8 @@ class Companion:
         self._stopped_by_us = False
         # It holds one end, and stops when the other is closed: even by kill -9.
         lifeline, self._ours = os.pipe()
-        command = [sys.executable, "-m", "ingest.cli", "serve", "datasette"]
+        command = [sys.executable, "-P", "-c", RUN_CLI, str(Path(__file__).parents[1])]
+        command += ["serve", "datasette"]
         command += ["--fds", str(listening.fileno()), str(lifeline)]
         fds = (listening.fileno(), lifeline)
         self._process = subprocess.Popen(command, env=dict(environ), pass_fds=fds)  # noqa: S603

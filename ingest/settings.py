@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+# An address to listen at, and the one by which this machine finds itself there.
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -156,3 +158,9 @@ class Settings:
             raise InvalidSettings("\n".join(problems))
         values["secret_file"] = values["secret_file"] or Path(f"{values['db']}.secret")
         return cls(**values)
+
+
+def local_url(host: str, port: int) -> str:
+    """Where this machine reaches what listens at ``host``; empty for port 0, which nobody knows."""
+    host = LOOPBACK.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}" if port else ""

@@ -5,7 +5,7 @@ import os
 import click
 from sqlite_utils import hookimpl
 
-from ingest import tokens
+from ingest import running, tokens
 from ingest.options import Commands
 from ingest.settings import Settings
 
@@ -31,5 +31,8 @@ def insert(path: str, node: tuple[str, ...]) -> None:
     Example:
         sqlite-utils token insert tmon.db basement
     """
-    for one in tokens.get_all(Settings.load({**os.environ, "TMON_DB": path}), node):
+    settings = Settings.load({**os.environ, "TMON_DB": path})
+    for one in tokens.get_all(settings, node):
         click.echo(one)
+    if told := running.refusal(settings, one):
+        click.echo(told, err=True)

@@ -20,7 +20,7 @@ from ingest import nodes
 from ingest.errors import CannotServe, Revoked, Unauthorized
 from ingest.nodes import KnownNode
 from ingest.reading import Node
-from ingest.schema import open_database
+from ingest.schema import give_to_folders_owner, open_database
 from ingest.settings import Settings
 
 PREFIX = "tmon_"
@@ -56,6 +56,7 @@ def _make_secret(path: Path, sync: Callable[[int], object] = os.fsync) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
+            give_to_folders_owner(descriptor, path)
             file.write(secrets.token_hex(32) + "\n")
             file.flush()
             sync(file.fileno())
@@ -83,6 +84,10 @@ class Tokens:
         """The node's token: the same one each time, until it is rotated."""
         claim = f"{PREFIX}{node.name}.{node.uid}.{node.token_generation}"
         return self._signer.sign(claim).decode()
+
+    def make_probe(self, uid: str) -> str:
+        """A token that is never valid, as generations begin at 1, yet has a signature to check."""
+        return self.make(KnownNode(uid, "probe", 0, None))
 
     def read(self, claim: bytes, signature: bytes) -> tuple[str, str, int]:
         """The label, uid and generation that a token claims, if it is genuine.
@@ -125,15 +130,24 @@ class Door:
             Unauthorized: no token, a forged or an outdated one.
             Revoked: one that may write no more.
         """
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not token:
-            raise Unauthorized("send the node's token: `Authorization: Bearer tmon_...`")
-        claim, _, signature = token.strip().rpartition(b".")
+        claim, signature = _bearer(headers)
         admitted = self._admitted.get(claim)
         if admitted is None or not compare_digest(signature, admitted.signature):
             admitted = Admitted(signature, self._admit(claim, signature))
             self._admitted[claim] = admitted
         return admitted.node
+
+    def recognize(self, headers: Mapping[bytes, bytes]) -> str:
+        """What is known of a token, valid or not: for who makes tokens, and wonders whether here.
+
+        ``other_secret``, ``unknown_node`` or ``known``. What has no signature of ours is told
+        no more than a 401 tells.
+        """
+        try:
+            _, uid, _ = self._tokens.read(*_bearer(headers))
+        except Unauthorized:
+            return "other_secret"
+        return "known" if nodes.find_by_uid(self._db, uid) else "unknown_node"
 
     def forget(self) -> None:
         """Look nodes up anew: another process has changed the database."""
@@ -152,6 +166,15 @@ class Door:
                 f"on the server, `tmon token rotate {known.name}` makes a new one"
             )
         return Node(uid, known.name, label, nodes.former_names(self._db, uid))
+
+
+def _bearer(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+    """The claim and the signature of a request's token."""
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not token:
+        raise Unauthorized("send the node's token: `Authorization: Bearer tmon_...`")
+    claim, _, signature = token.strip().rpartition(b".")
+    return claim, signature
 
 
 def get_all(settings: Settings, names: Iterable[str]) -> Iterator[str]:

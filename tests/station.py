@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,9 +92,10 @@ class Process:
         *arguments: str,
         environ: Mapping[str, str] | None = None,
         stderr: Any = subprocess.PIPE,
+        command: Sequence[str] = (sys.executable, "-m", "ingest.cli"),
     ):
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "ingest.cli", *arguments],
+            [*command, *arguments],
             cwd=folder,
             env={**os.environ, **(environ or {})},
             stdout=subprocess.PIPE,

@@ -59,21 +59,23 @@ ROOMS: dict[str, set[str]] = {
     "turns": {"schema"},
     "history": {"nodes", "reading", "schema", "store", "turns", "wire.csv"},
     "options": {"errors", "logs", "schema", "settings"},
-    "cli": {"history", "nodes", "options", "schema", "serve", "settings", "tokens"},
-    "sqlite_utils_plugin": {"options", "settings", "tokens"},
+    "running": {"settings", "tokens"},
+    "cli": {"history", "nodes", "options", "running", "schema", "serve", "settings", "tokens"},
+    "sqlite_utils_plugin": {"options", "running", "settings", "tokens"},
 }
 
 # What watch may import of ingest: across the process line the schema is the contract.
-# Units and names are pure; turns only wait.
-SHARED = {"errors", "names", "options", "schema", "settings", "turns", "units"}
+# Units and names are pure; turns only wait; running asks the other process by HTTP.
+SHARED = {"errors", "names", "options", "running", "schema", "settings", "turns", "units"}
 
 # What a module of watch may import of watch.
 WATCH: dict[str, set[str]] = {
     "subjects": set(),
     "copies": set(),
     "shelf": set(),
-    "backup": {"copies", "shelf", "station"},
-    "restore": {"copies", "shelf"},
+    "backup": {"copies", "shelf", "station", "vetting"},
+    "vetting": {"copies", "words"},
+    "restore": {"bounded", "copies", "shelf", "vetting", "words"},
     "commands.params": {"subjects"},
     "bounded": set(),
     "messages": set(),
@@ -114,11 +116,12 @@ WATCH: dict[str, set[str]] = {
     "checks.backups": {"findings", "station", "words"},
     "checks.integrity": {"chores", "findings", "station", "words"},
     "checks.channels": {"findings", "station", "words"},
+    "checks.secret": {"channels", "findings", "station"},
     "incidents": {"findings", "lines", "mutes", "station"},
     "check": {
         *("checks.answers", "checks.backups", "checks.channels", "checks.clocks"),
         *("checks.integrity", "checks.limits", "checks.pressure", "checks.published"),
-        *("checks.rejections", "checks.silence", "checks.storage"),
+        *("checks.rejections", "checks.secret", "checks.silence", "checks.storage"),
         *("chores", "findings", "incidents", "lines", "mutes", "station"),
     },
     "notify": {"check", "incidents", "ping", "shelf", "station", "telling"},

@@ -52,6 +52,26 @@ def test_the_secret_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> Non
     assert len(synced[0].strip()) == 64
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o027])
+def test_what_root_makes_belongs_to_whom_the_folder_belongs(tmp_path: Path, umask: int) -> None:
+    """Else ingest, started as that user, could neither write the database nor read the secret."""
+    os.chown(tmp_path, 54_321, 54_322)
+    before = os.umask(umask)
+    try:
+        list(tokens.get_all(settings_in(tmp_path), ["basement"]))
+        with open_database(tmp_path / "tmon.db") as db:
+            db.execute("insert into chores values ('x', 1, '')")
+            made = {path.name: path.stat() for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert set(made) == {"tmon.db", "tmon.db-shm", "tmon.db-wal", "tmon.db.secret"}
+    assert {(status.st_uid, status.st_gid) for status in made.values()} == {(54_321, 54_322)}
+    modes = {name: stat.S_IMODE(status.st_mode) for name, status in made.items()}
+    assert modes.pop("tmon.db.secret") == 0o600
+    assert {*modes.values()} == {0o666 & ~umask}
+
+
 @pytest.mark.parametrize("content", ["", "  \n", "short"])
 def test_a_file_without_a_secret_signs_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "tmon.db.secret").write_text(content)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ingest.errors import TmonError
-from ingest.schema import open_database, sqlite3, transaction
+from ingest.schema import RefusedDatabase, open_database, sqlite3, transaction
 from ingest.settings import Settings
-from watch import copies
+from watch import copies, vetting
 from watch.shelf import (
     Shelf,
     Unfit,
@@ -48,6 +48,7 @@ class Made(NamedTuple):
 
     path: Path
     with_secret: bool
+    unfit: str | None  # why `tmon restore` won't take it
 
 
 def backup(settings: Settings, wanted: Wanted, now_ms: int, progress: Progress) -> Made:
@@ -65,7 +66,7 @@ def backup(settings: Settings, wanted: Wanted, now_ms: int, progress: Progress) 
         where = error.filename or wanted.folder
         raise Unfit(f"{where}: {error.strerror}; no backup was made") from error
     _note(settings.db, "publish" if wanted.public else "backup", path.name, now_ms)
-    return Made(path, secret is not None)
+    return Made(path, secret is not None, _unfit(path))
 
 
 def _make(
@@ -85,6 +86,9 @@ def _make(
             digest = _draft(settings.db, snapshot, work, wanted, progress)
         name = shelf.free_name(now_ms)
         (work / "draft.db.sha256").write_text(f"{digest}  {name}\n", encoding="ascii")
+        if wanted.public:  # for Datasette's user too, whatever the umask
+            for part in ("draft.db", "draft.db.sha256"):
+                (work / part).chmod(0o644)
         copies.settle(work / "draft.db.sha256")
         if secret is not None:
             write_secret(work / "draft.db.secret", secret)
@@ -150,6 +154,14 @@ def _secret(settings: Settings) -> bytes | None:
         return None
     except OSError as error:
         raise Unfit(f"{settings.secret_file}: {error.strerror}; no backup was made") from error
+
+
+def _unfit(path: Path) -> str | None:
+    try:
+        vetting.vet(path, path)
+    except (vetting.Untrusted, RefusedDatabase) as error:
+        return str(error)
+    return None
 
 
 def _note(path: Path, chore: str, name: str, now_ms: int) -> None:

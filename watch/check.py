@@ -22,6 +22,7 @@ from watch.checks import (
     pressure,
     published,
     rejections,
+    secret,
     silence,
     storage,
 )
@@ -45,6 +46,7 @@ OF_STATION: tuple[tuple[tuple[str, ...], Callable[[Station], Iterator[Finding]]]
     (("T10",), backups.check),
     (("T11", "T12"), integrity.check),
     (("T15",), channels.check),
+    (("T22",), secret.check),
 )
 OF_MACHINE = ("T08", "T09", "T13", "T14", "T17")
 OF_ANSWERS = ("T04", "T05", "T21")

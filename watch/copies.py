@@ -15,6 +15,9 @@ PAGES_EACH = 4_096  # 16 MB between two signs of progress
 OPS_EACH = 1_000_000  # SQLite's steps between two signs of progress while it checks
 OPS_A_ROW = 30  # that a check takes of them, as counted on `readings` with its index
 
+# SQLite's message may quote what is damaged, and Python takes it for UTF-8.
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+
 Rows = Mapping[str, int]  # how many each table has
 Advance = Callable[[int], object]  # told how much further it is, in parts of `length`
 
@@ -83,7 +86,7 @@ def snapshot(path: Path) -> Iterator[Snapshot]:
             if _pragma(db, "application_id") != APPLICATION_ID:
                 raise RefusedDatabase(f"{path}: not a tmon database; set TMON_DB to another file")
             yield Snapshot(db)
-    except sqlite3.DatabaseError as error:
+    except UNREADABLE as error:
         raise Uncopied(f"{path} can't be copied: {error}; nothing was kept") from error
 
 
@@ -91,7 +94,14 @@ def count(db: Database) -> Rows:
     """How many rows each table has."""
     tables = "select name from sqlite_master where type = 'table' order by name"
     names = [name for (name,) in db.execute(tables).fetchall()]
-    return {name: db.execute(f"select count(*) from [{name}]").fetchone()[0] for name in names}
+    return {
+        name: db.execute(f"select count(*) from {quoted(name)}").fetchone()[0] for name in names
+    }
+
+
+def quoted(name: str) -> str:
+    """A table's or an index's name within SQL, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def compact(path: Path, draft: Path) -> None:
@@ -99,7 +109,7 @@ def compact(path: Path, draft: Path) -> None:
 
     It is in no WAL mode, so that it can be opened where nothing can be written.
     """
-    with closing(_untouched(path)) as conn:
+    with closing(open_unchanging(path)) as conn:
         conn.execute("vacuum into ?", [str(draft)])
 
 
@@ -123,10 +133,10 @@ def check(path: Path, rows: Rows | None, advance: Advance) -> None:
         Unsound: it is damaged, has other rows, or isn't a tmon database.
     """
     try:
-        with closing(_untouched(path)) as conn:
+        with closing(open_unchanging(path)) as conn:
             conn.set_progress_handler(lambda: _go_on(advance), OPS_EACH)
             _check(Database(conn, execute_plugins=False), rows)
-    except sqlite3.DatabaseError as error:
+    except UNREADABLE as error:
         raise Unsound(f"it is damaged: {error}") from error
 
 
@@ -156,10 +166,16 @@ def _for_reading(path: Path) -> sqlite3.Connection:
     return conn
 
 
-def _untouched(path: Path) -> sqlite3.Connection:
-    """A file that is read as it is: without locks, and with no log made beside it."""
+def open_unchanging(path: Path) -> sqlite3.Connection:
+    """A file that is read as it is: without locks, and with no log made beside it.
+
+    Nor does it call what has side effects, whatever its schema says.
+    """
     where = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-    return sqlite3.connect(where, uri=True, isolation_level=None)
+    conn = sqlite3.connect(where, uri=True, isolation_level=None)
+    for setting in ("trusted_schema = off", "cell_size_check = on"):
+        conn.execute(f"pragma {setting}")
+    return conn
 
 
 def _pragma(db: Database, name: str) -> int | str:

@@ -45,6 +45,7 @@ CATALOGUE = {
     "T19": Kind("Readings from a clock ahead", "Put that clock right, then `tmon remove-ahead`."),
     "T20": Kind("The server's clock is off", "Let the server ask a time server: `timedatectl`."),
     "T21": Kind("Nothing is committed", "See what holds the disk up: `dmesg`; restart ingest."),
+    "T22": Kind("New tokens are refused", "Give ingest and the commands the same settings."),
     "T23": Kind("A factor of ten?", "See which unit is sent, or `tmon calibrate` it."),
 }
 SILENT = "T01"

@@ -1,5 +1,6 @@
 """Mail: as RFC 5322 wants it, by an SMTP server or by the machine's own sendmail."""
 
+import os
 import re
 import shutil
 import smtplib
@@ -15,7 +16,6 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, default
 from email.utils import format_datetime
-from os import environ
 from pathlib import Path
 
 from ingest.errors import TmonError
@@ -150,8 +150,9 @@ def by_sendmail(to: str, message: Message) -> None:
     Raises:
         Undelivered: there is none, or it didn't take the mail.
     """
-    path = f"{environ.get('PATH', '')}:{WHERE_SENDMAIL_IS}"
-    program = shutil.which("sendmail", path=path)
+    folders = f"{os.environ.get('PATH', '')}:{WHERE_SENDMAIL_IS}".split(":")
+    # An empty one, as where PATH is empty, would be the folder that we are started in.
+    program = shutil.which("sendmail", path=":".join(filter(os.path.isabs, folders)))
     if program is None:
         raise Undelivered(
             "this machine has no sendmail; set TMON_NOTIFY, or install one such as msmtp-mta"

@@ -1,24 +1,35 @@
-"""`tmon restore`: a backup put in the database's place, once it is known to be sound."""
+"""`tmon restore`: a backup put in the database's place, once it is known to be sound.
+
+The file may come from anywhere, and may be run as root: it is copied to a draft, and only the
+draft is looked at; what lies beside it is read only where it is a small file and no link.
+"""
 
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ingest.errors import TmonError
 from ingest.schema import RefusedDatabase, open_database, sqlite3
 from ingest.settings import Settings
-from watch import copies
-from watch.shelf import Unfit, need_room, stamp, sync_folder, workshop, write_secret
+from watch import copies, vetting, words
+from watch.bounded import side_by_side
+from watch.shelf import Unfit, need_room, read_small, stamp, sync_folder, workshop, write_secret
 
 WORKSHOP = ".tmon-restore"
 LOGS = ("-wal", "-shm", "-journal")  # SQLite would apply a log to whatever has its file's name
 # Where any program that has a database in WAL mode open holds a lock (SQLite's os_unix.c).
 SHARED_FIRST, SHARED_BYTES = 0x40000002, 510
 BYTES_A_ROW = 33  # of a database that is nearly all readings, for the length of a bar
+MOST_BESIDE_BYTES = 4096  # a secret has 65, a digest about 100
+HEAP_LIMIT_BYTES = 256 << 20  # SQLite's, while it looks: a schema can ask for any amount
+# A check reads 24 MB a second here. A file made to take for ever is given up; a Pi's card isn't.
+LOOK_S, LOOK_BYTES_A_S = 60.0, 250_000
 
 Progress = Callable[[int], AbstractContextManager[Any]]
 
@@ -31,6 +42,7 @@ class Restored(NamedTuple):
     """What was there before, under its new name, and what its owner should know."""
 
     aside: list[Path]
+    owners: list[str]  # tables, indexes and views that aren't tmon's
     warnings: list[str]
 
 
@@ -64,13 +76,14 @@ def _restore(
             pass  # before a long look at the file
         need_room(work, file.stat().st_size)
         draft = work / "draft.db"
-        shutil.copyfile(file, draft)
-        _look(draft, file, progress)
+        with file.open("rb") as whole, draft.open("xb") as copy:  # x: over nothing that is there
+            shutil.copyfileobj(whole, copy)
+        owners = _look(draft, file, progress)
         _resemble(settings.db, draft)
         _fold_log(settings.db)
         with _unused(settings.db):
             aside = _swap(draft, secret, settings, now_ms)
-    return Restored(aside, [*_warnings(file, secret, settings)])
+    return Restored(aside, owners, [*_warnings(file, secret, settings)])
 
 
 def _refuse_file(file: Path, db: Path) -> None:
@@ -79,16 +92,20 @@ def _refuse_file(file: Path, db: Path) -> None:
         raise Unfit(f"{file}: no such file")
     if db.exists() and file.samefile(db):
         raise Unfit(f"{file} is the database itself; name a backup of it")
-    log = file.with_name(f"{file.name}-wal")
-    if log.exists() and log.stat().st_size:
-        raise Unfit(
-            f"{file} is not whole: {log.name} belongs to it; `tmon backup` makes one that is"
-        )
+    for suffix in ("-wal", "-journal"):
+        log = file.with_name(f"{file.name}{suffix}")
+        if log.exists() and log.stat().st_size:
+            raise Unfit(
+                f"{file} is not whole: {log.name} belongs to it; `tmon backup` makes one that is"
+            )
 
 
 def _secret_of(file: Path) -> bytes | None:
     beside = file.with_name(f"{file.name}.secret")
-    return beside.read_bytes() if beside.exists() else None
+    secret = read_small(beside, MOST_BESIDE_BYTES)
+    if secret is not None and not secret.strip():
+        raise Unfit(f"{beside}: holds no secret; remove it to restore the database alone")
+    return secret
 
 
 def _refuse_overwriting(settings: Settings, secret: bytes | None) -> None:
@@ -105,30 +122,67 @@ def _replaces(path: Path, secret: bytes) -> bool:
     return path.exists() and path.read_bytes().strip() != secret.strip()
 
 
-def _look(draft: Path, file: Path, progress: Progress) -> None:
-    """Whether it is as it was made, sound, and one that this tmon can go on with."""
+def _look(draft: Path, file: Path, progress: Progress) -> list[str]:
+    """See that it is as it was made, sound, and one that this tmon can go on with.
+
+    Returns:
+        The owner's own tables, indexes and views.
+    """
     digest = copies.settle(draft)
-    told = file.with_name(f"{file.name}.sha256")
-    if told.exists() and told.read_text(encoding="utf-8", errors="replace").split()[:1] != [digest]:
-        raise copies.Unsound(f"{file} is not what {told.name} says; nothing was restored")
+    told = read_small(file.with_name(f"{file.name}.sha256"), MOST_BESIDE_BYTES)
+    if told is not None and told.split()[:1] != [digest.encode()]:
+        raise copies.Unsound(f"{file} is not what {file.name}.sha256 says; nothing was restored")
     try:
         with progress(draft.stat().st_size) as bar:
-            copies.check(draft, None, lambda rows: bar.update(rows * BYTES_A_ROW))
+            _check(draft, file, lambda rows: bar.update(rows * BYTES_A_ROW))
         open_database(draft).close()
-    except copies.Unsound as error:
+        owners = vetting.vet(draft, file)
+    except (copies.Unsound, vetting.Untrusted) as error:
         raise copies.Unsound(f"{file}: {error}; nothing was restored") from error
+    except sqlite3.DatabaseError as error:
+        why = words.plain(str(error))
+        raise copies.Unsound(f"{file}: it is damaged: {why}; nothing was restored") from error
     except RefusedDatabase as error:
         raise copies.Unsound(str(error).replace(str(draft), str(file))) from error
     copies.settle(draft)
+    return owners
+
+
+def _check(draft: Path, file: Path, advance: copies.Advance) -> None:
+    """Vet and check a draft in bounded time and memory: it is opened for writing only after."""
+
+    def look() -> None:
+        vetting.vet(draft, file)
+        copies.check(draft, None, advance)
+
+    with closing(sqlite3.connect(":memory:")) as conn:
+        conn.execute(f"pragma hard_heap_limit = {HEAP_LIMIT_BYTES}")  # of all connections
+    patience_s = LOOK_S + draft.stat().st_size / LOOK_BYTES_A_S
+    for _, error in side_by_side({draft: look}, patience_s):
+        if isinstance(error, TimeoutError):
+            raise copies.Unsound(f"looking through it was not over after {patience_s:,.0f} s")
+        if isinstance(error, MemoryError):
+            raise copies.Unsound("it takes too much memory to look through")
+        if error:
+            raise error
 
 
 def _resemble(db: Path, draft: Path) -> None:
     """Give the new file the old one's mode, and as root its owner, or its folder's."""
-    if db.exists():
-        shutil.copymode(db, draft)
+    descriptor = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        if db.exists():
+            os.fchmod(descriptor, stat.S_IMODE(db.stat().st_mode))
+        _give(descriptor, db)
+    finally:
+        os.close(descriptor)
+
+
+def _give(descriptor: int, path: Path) -> None:
+    """As root, let an open file belong to whom ``path`` belongs, or its folder."""
     if os.geteuid() == 0:
-        owner = (db if db.exists() else db.parent).stat()
-        os.chown(draft, owner.st_uid, owner.st_gid)
+        owner = (path if path.exists() else path.parent).stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _fold_log(db: Path) -> None:
@@ -161,7 +215,10 @@ def _unused(db: Path) -> Iterator[None]:
 def _swap(draft: Path, secret: bytes | None, settings: Settings, now_ms: int) -> list[Path]:
     """Until the last rename the old database is in its place."""
     db, at = settings.db, stamp(now_ms)
-    while db.with_name(f"{db.name}.before-{at}").exists():
+    while (
+        db.with_name(f"{db.name}.before-{at}").is_symlink()
+        or db.with_name(f"{db.name}.before-{at}").exists()
+    ):
         now_ms += 1000
         at = stamp(now_ms)
     aside = _keep(db, at)
@@ -190,10 +247,7 @@ def _put_secret(path: Path, secret: bytes, at: str) -> list[Path]:
         return []
     draft = path.with_name(f"{path.name}.restored")
     draft.unlink(missing_ok=True)  # of a run that was killed
-    write_secret(draft, secret)
-    if os.geteuid() == 0:
-        owner = (path if path.exists() else path.parent).stat()
-        os.chown(draft, owner.st_uid, owner.st_gid)
+    write_secret(draft, secret, partial(_give, path=path))
     aside = _keep(path, at)
     draft.rename(path)
     sync_folder(path.parent)

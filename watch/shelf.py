@@ -4,8 +4,9 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -38,10 +39,11 @@ class Shelf(NamedTuple):
         return [self.folder / name for name in sorted(names, reverse=True)]
 
     def free_name(self, now_ms: int) -> str:
-        """The present second's, or the next that no copy has."""
-        while (self.folder / (name := f"{self.kind}-{stamp(now_ms)}.db")).exists():
+        """The present second's, or the next that nothing there has, whatever it is."""
+        taken = {path.name for path in _files(self.folder)}
+        while {f"{self.kind}-{stamp(now_ms)}.db{suffix}" for suffix in ("", *BESIDE)} & taken:
             now_ms += 1000
-        return name
+        return f"{self.kind}-{stamp(now_ms)}.db"
 
     def put(self, work: Path, name: str) -> Path:
         """Give what lies in ``work`` its name: the file is there last, when all else is."""
@@ -55,18 +57,26 @@ class Shelf(NamedTuple):
         return made
 
     def keep(self, most: int, made: Path) -> list[Path]:
-        """Remove the oldest beyond ``most``, never the one just ``made``; what was removed."""
-        others = [copy for copy in self.newest_first() if copy != made]
+        """Remove the oldest beyond ``most``, never the one just ``made``; what was removed.
+
+        Only regular files of the same owner count, so that nothing that somebody else has put
+        there under such a name pushes a copy out.
+        """
+        owner = made.stat().st_uid
+        others = [one for one in self.newest_first() if one != made and _is_file(one, owner)]
         for copy in others[most - 1 :]:
             for suffix in ("", *BESIDE):
-                copy.with_name(copy.name + suffix).unlink(missing_ok=True)
+                part = copy.with_name(copy.name + suffix)
+                if _is_file(part, owner):
+                    part.unlink()
         return others[most - 1 :]
 
     def clear(self) -> None:
-        """Remove what a run that was killed has left: what belongs to no copy."""
-        for path in self.folder.iterdir():
+        """Remove what a run that was killed has left: files that belong to no copy."""
+        for path in _files(self.folder):
             made = _MADE.fullmatch(path.name)
-            if made and made[2] and not path.with_name(path.name.removesuffix(made[2])).exists():
+            whole = made and path.with_name(path.name.removesuffix(made[2] or ""))
+            if whole and not whole.exists() and _is_file(path, os.geteuid()):
                 path.unlink()
 
 
@@ -93,32 +103,89 @@ def is_public(folder: Path) -> bool:
 def workshop(folder: Path, name: str = WORKSHOP) -> Iterator[Path]:
     """A folder within ``folder`` for drafts, gone at the end; one run at a time has it.
 
-    What a run that was killed has left in it is removed first.
+    What a run that was killed has left in it is removed first. Others may be able to write in
+    ``folder``: no link is followed, and nothing that is somebody else's is opened or removed.
 
     Raises:
         Busy: another run has it.
+        Unfit: something else has its name.
     """
-    work = folder / name
-    work.mkdir(mode=0o700, exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = os.path.samestat(os.fstat(lock.fileno()), (work / "lock").stat())
-        except (BlockingIOError, FileNotFoundError):
-            ours = False
-        if not ours:
-            raise Busy(f"{folder}: another run is at work there; try again when it has ended")
-        try:
-            _empty(work)
-            yield work
-        finally:
-            shutil.rmtree(work)
+    with ExitStack() as ended:
+        parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        ended.callback(os.close, parent)
+        work = _open_own_folder(parent, folder / name)
+        ended.callback(os.close, work)
+        ended.callback(os.close, _lock(work, folder))
+        ended.callback(shutil.rmtree, name, dir_fd=parent)
+        _empty(work)
+        yield folder / name
 
 
-def _empty(work: Path) -> None:
-    for path in work.iterdir():
-        if path.name != "lock":
-            path.unlink()
+def _open_own_folder(parent: int, path: Path) -> int:
+    """Make and open the folder; one that is there must be this user's."""
+    made = True
+    try:
+        os.mkdir(path.name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        made = False
+    try:
+        work = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    except FileNotFoundError:
+        raise _busy(path.parent) from None  # another run has just ended
+    except OSError:  # a link, a file, a pipe, or a folder that is closed to us
+        raise _in_the_way(path) from None
+    # Some network disks show all files as one user's: what was made just now is ours.
+    if not made and os.fstat(work).st_uid != os.geteuid():
+        os.close(work)
+        raise _in_the_way(path)
+    return work
+
+
+def _lock(work: int, folder: Path) -> int:
+    """The lock of a folder that is our own, so that nobody else has put anything in its place."""
+    try:
+        lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=work)
+    except FileNotFoundError:  # the folder was removed since
+        raise _busy(folder) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        there = os.stat("lock", dir_fd=work, follow_symlinks=False)
+        ours = os.path.samestat(os.fstat(lock), there)
+    except (BlockingIOError, FileNotFoundError):
+        ours = False
+    if not ours:
+        os.close(lock)
+        raise _busy(folder)
+    return lock
+
+
+def _busy(folder: Path) -> Busy:
+    return Busy(f"{folder}: another run is at work there; try again when it has ended")
+
+
+def _in_the_way(path: Path) -> Unfit:
+    return Unfit(
+        f"{path} is in the way: not a folder that this user has made; "
+        "see what it is, and move it away"
+    )
+
+
+def _empty(work: int) -> None:
+    with os.scandir(work) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.name, dir_fd=work)
+            elif entry.name != "lock":
+                os.unlink(entry.name, dir_fd=work)
+
+
+def _is_file(path: Path, owner: int) -> bool:
+    """Whether it is a regular file, no link to one, and that user's."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid == owner
 
 
 def need_room(folder: Path, size_bytes: int) -> None:
@@ -133,12 +200,38 @@ def need_room(folder: Path, size_bytes: int) -> None:
         raise Unfit(f"{folder}: {needed} are needed, and {left} are free; nothing was written")
 
 
-def write_secret(path: Path, secret: bytes) -> None:
-    """A new file that its owner alone can read, on the disk."""
+def write_secret(
+    path: Path, secret: bytes, give: Callable[[int], None] = lambda _descriptor: None
+) -> None:
+    """A new file that its owner alone can read, on the disk; ``give`` may change whose it is."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        give(file.fileno())
         file.write(secret)
         file.flush()
         os.fsync(file.fileno())
+
+
+def read_small(path: Path, most_bytes: int) -> bytes | None:
+    """All of a small regular file; None where there is nothing of that name.
+
+    Raises:
+        Unfit: it is a link, a pipe or the like, or larger.
+    """
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unfit(f"{path}: {error.strerror}; a file is expected, and no link") from error
+    try:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise Unfit(f"{path}: a file is expected, and no link")
+        content = os.read(opened, most_bytes + 1)
+    finally:
+        os.close(opened)
+    if len(content) > most_bytes:
+        raise Unfit(f"{path}: larger than {most_bytes:,} bytes")
+    return content
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The copies of the database that `tmon backup --publish` has made, for everybody to download.
 
-What has one of its names, is a regular file and has its SHA-256 beside it is offered; nothing
-else of the folder is, and no part of an address becomes part of a path.
+What has one of its names, is a regular file by no other name too, and has its SHA-256 beside it
+is offered; nothing else of the folder is, and no part of an address becomes part of a path.
 """
 
 import os
@@ -69,7 +69,8 @@ def take(folder: Path, name: str) -> tuple[Offered, int] | None:
     except OSError:  # removed since, a link, or not to be read by us: then it isn't offered
         return None
     status = os.fstat(descriptor)
-    if digest is None or not stat.S_ISREG(status.st_mode):
+    # A second name may be that of the secret, say.
+    if digest is None or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         os.close(descriptor)
         return None
     return Offered(name, status.st_size, status.st_mtime_ns // 1_000_000, digest), descriptor

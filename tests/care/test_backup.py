@@ -177,6 +177,29 @@ def test_a_secret_goes_to_no_folder_that_is_wrong(tmp_path: Path, folder: str, t
     assert listed(tmp_path) == before
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o027])
+def test_a_public_copy_is_everybodys_to_read_and_a_secret_its_owners(
+    tmp_path: Path, umask: int
+) -> None:
+    station(tmp_path)
+    for arguments in (["kept"], ["--publish", "public"]):
+        subprocess.run(
+            [sys.executable, "-m", "ingest.cli", "backup", *arguments],
+            cwd=tmp_path,
+            umask=umask,
+            capture_output=True,
+            check=True,
+        )
+    modes = {
+        path.name.partition(".")[2]: stat.S_IMODE(path.stat().st_mode)
+        for path in (tmp_path / "kept").iterdir()
+    }
+    assert modes["db.secret"] == 0o600
+    assert modes["db"] == 0o644 & ~umask
+    for path in (tmp_path / "public").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
 def test_nothing_is_published_beside_secrets(tmp_path: Path) -> None:
     station(tmp_path)
     before = listed(tmp_path)

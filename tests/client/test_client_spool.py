@@ -288,3 +288,25 @@ def test_a_run_costs_little(node: Node) -> None:
     assert status == 0
     assert cpu_s < 0.5
     assert memory_mb < 40
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("suffix", ["", "-journal", ".lock"])
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "pipe"])
+def test_what_another_user_has_put_in_the_spools_place_is_not_followed(
+    node: Node, once: Once, suffix: str, kind: str
+) -> None:
+    node.spool.parent.mkdir()
+    target = node.spool.parent.parent / "roots"
+    planted = Path(f"{node.spool}{suffix}")
+    if kind == "pipe":
+        os.mkfifo(planted)
+    else:
+        planted.symlink_to(target)
+    if kind == "link":
+        target.touch()
+    os.chown(planted, 54_321, 54_321, follow_symlinks=False)
+    ran = once()
+    assert (ran.status, f"{planted} is no file, and another user's" in ran.err) == (2, True)
+    assert target.exists() == (kind == "link")
+    assert not target.exists() or target.stat().st_size == 0

@@ -179,7 +179,7 @@ def test_without_one_the_page_says_how_to_make_one(
 def test_nothing_else_of_the_folder_leaks(serve: Serve, offering: Site, tmp_path: Path) -> None:
     offered = tmp_path / "offered"
     offered.mkdir()
-    names = [f"tmon-public-2026-11-2{day}T030000Z.db" for day in range(1, 6)]
+    names = [f"tmon-public-2026-11-2{day}T030000Z.db" for day in range(1, 7)]
     (tmp_path / "outside.db").write_text("a secret outside")
     for name in names:
         (offered / f"{name}.sha256").write_text(f"{SHA}  {name}\n")
@@ -189,6 +189,7 @@ def test_nothing_else_of_the_folder_leaks(serve: Serve, offering: Site, tmp_path
     os.mkfifo(offered / names[3])
     (offered / names[4]).write_text("not said to be whole")
     (offered / f"{names[4]}.sha256").write_text("nothing\n")
+    (offered / names[5]).hardlink_to(tmp_path / "outside.db")
     (offered / "tmon-2026-11-25T030000Z.db").write_text("a secret")
     (offered / "tmon-2026-11-25T030000Z.db.secret").write_text("a secret")
     site = serve(offering.path, offered)

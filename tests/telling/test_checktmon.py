@@ -4,13 +4,15 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "cron" / "checktmon"
 OWNER = 54_321  # nobody has that number
+STRANGER = 54_322
+CHECKER = OWNER if os.geteuid() == 0 else os.geteuid()
 
 STAND_IN = """#!/bin/sh
 exec 3>>"$TMON_DB.called"
@@ -37,8 +39,15 @@ class Machine:
         self.data.mkdir()
         self.db = self.data / "tmon.db"
         self.db.touch()
+        self.give(self.data, self.db)
         self.env = folder / "tmon.env"
         self.env.write_text(f'# settings\nTMON_HOME={folder}/tmon\nTMON_DB="{self.db}"\n')
+
+    @staticmethod
+    def give(*paths: Path, owner: int = OWNER) -> None:
+        """Let files belong to a station's user, where the tests may."""
+        for path in paths if os.geteuid() == 0 else ():
+            os.chown(path, owner, owner)
 
     def says(self, status: int, stderr: str = "") -> None:
         (self.bin / "status").write_text(str(status))
@@ -83,7 +92,7 @@ def test_cron_would_run_it(tmp_path: Path) -> None:
 def test_it_is_quiet_whatever_was_found(machine: Machine, status: int) -> None:
     machine.says(status)
     assert machine.run() == (0, "")
-    assert machine.called[0] == f"{os.geteuid()} check --notify"
+    assert machine.called[0] == f"{CHECKER} check --notify"
 
 
 def test_it_says_that_somebody_could_not_be_told(machine: Machine) -> None:
@@ -130,6 +139,7 @@ def test_without_settings_it_finds_tmon_and_the_database_beside_it(machine: Mach
     machine.env.unlink()
     machine.db = machine.folder / "tmon" / "tmon.db"
     machine.db.touch()
+    machine.give(machine.db.parent, machine.db)
     assert machine.run(machine.folder / "checktmon") == (0, "")
     assert f"TMON_DB={machine.db}" in machine.called
 
@@ -144,17 +154,125 @@ def test_without_tmon_it_says_so(machine: Machine) -> None:
     assert (status, said.startswith("checktmon: no tmon found; set TMON_HOME in")) == (3, True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_as_root_it_becomes_the_databases_owner_so_that_no_file_is_roots(machine: Machine) -> None:
-    for path in (machine.data, machine.db):
-        os.chown(path, OWNER, OWNER)
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+
+
+@as_root
+def test_as_root_it_becomes_the_folders_owner_so_that_no_file_is_roots(machine: Machine) -> None:
+    machine.give(machine.db, owner=0)  # such as by `tmon token get` of root's
+    machine.db.chmod(0o666)
     assert machine.run() == (0, "")
     assert machine.called[0] == f"{OWNER} check --notify"
-    assert {path.stat().st_uid for path in machine.data.iterdir()} == {OWNER}
-    assert {path.stat().st_gid for path in machine.data.iterdir()} == {OWNER}
+    made = [path.stat() for path in machine.data.iterdir() if path != machine.db]
+    assert {(status.st_uid, status.st_gid) for status in made} == {(OWNER, OWNER)}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_as_root_with_a_database_of_roots_it_stays_root(machine: Machine) -> None:
+@as_root
+def test_as_root_in_a_folder_of_roots_it_says_what_to_do_and_checks_nothing(
+    machine: Machine,
+) -> None:
+    machine.give(machine.data, owner=0)
+    status, said = machine.run()
+    assert (status, said.count("\n")) == (3, 1)
+    assert f"{machine.data} belongs to root" in said
+    assert "chown -R tmon: " in said
+    assert not Path(f"{machine.db}.called").exists()
+
+
+@as_root
+def test_a_group_of_roots_is_not_taken_over(machine: Machine) -> None:
+    os.chown(machine.data, OWNER, 0)
+    stand_in = machine.bin / "tmon"
+    stand_in.write_text(stand_in.read_text().replace("$(id -u)", "$(id -u) $(id -g) $(id -G)"))
     assert machine.run() == (0, "")
-    assert machine.called[0] == "0 check --notify"
+    assert machine.called[0] == f"{OWNER} {OWNER} {OWNER} check --notify"
+
+
+def link_the_file(machine: Machine) -> str:
+    """As somebody would have root read, or write beside, what only root may."""
+    roots = machine.folder / "roots.db"
+    roots.touch(mode=0o600)
+    machine.db.unlink()
+    machine.db.symlink_to(roots)
+    return f"{machine.db} is a link"
+
+
+def link_to_nothing(machine: Machine) -> str:
+    machine.db.unlink()
+    machine.db.symlink_to(machine.folder / "nothing")
+    return f"{machine.db} is a link"
+
+
+def link_the_folder(machine: Machine) -> str:
+    """It is a folder of another user, who would check what isn't his."""
+    others = machine.folder / "others"
+    machine.data.rename(others)
+    machine.give(others, owner=STRANGER)
+    machine.data.symlink_to(others)
+    machine.give(others / "tmon.db", owner=STRANGER)
+    os.chown(machine.data, OWNER, OWNER, follow_symlinks=False)
+    return f"{machine.data} is a link"
+
+
+def link_further_up(machine: Machine) -> str:
+    return _in_a_strangers(machine, "link")
+
+
+def folder_of_a_stranger_further_up(machine: Machine) -> str:
+    return _in_a_strangers(machine, "folder")
+
+
+def _in_a_strangers(machine: Machine, what: str) -> str:
+    above = machine.folder / what
+    inside = machine.folder / "inside" if what == "link" else above
+    inside.mkdir()
+    machine.data.rename(inside / "data")
+    if what == "link":
+        above.symlink_to(inside)
+    os.chown(above, STRANGER, STRANGER, follow_symlinks=False)
+    machine.env.write_text(f"TMON_HOME={machine.folder}/tmon\nTMON_DB={above}/data/tmon.db\n")
+    return f"{above} belongs neither to root nor to whom {above}/data belongs"
+
+
+def open_to_everybody(machine: Machine) -> str:
+    machine.data.chmod(0o777)
+    return f"everybody can write in {machine.data}"
+
+
+def in_a_folder_open_to_everybody(machine: Machine) -> str:
+    machine.folder.chmod(0o777)
+    return f"everybody can write in {machine.folder}"
+
+
+def a_pipe(machine: Machine) -> str:
+    machine.db.unlink()
+    os.mkfifo(machine.db)
+    return f"{machine.db} is no file"
+
+
+@as_root
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        *(link_the_file, link_to_nothing, link_the_folder, link_further_up, a_pipe),
+        *(folder_of_a_stranger_further_up, open_to_everybody, in_a_folder_open_to_everybody),
+    ],
+)
+def test_as_root_a_path_that_others_can_exchange_is_refused(
+    machine: Machine, spoil: Callable[[Machine], str]
+) -> None:
+    told = spoil(machine)
+    status, said = machine.run()
+    assert (status, said.count("\n")) == (3, 1)
+    assert told in said
+    assert not [*machine.folder.rglob("*.called")]
+
+
+@as_root
+def test_a_link_of_roots_on_the_way_is_followed(machine: Machine) -> None:
+    """As where /var is on another disk."""
+    (machine.folder / "var").symlink_to(machine.folder)
+    machine.db = machine.folder / "var" / machine.data.name / "tmon.db"
+    machine.env.write_text(f"TMON_HOME={machine.folder}/tmon\nTMON_DB={machine.db}\n")
+    assert machine.run() == (0, "")
+    assert machine.called[0] == f"{OWNER} check --notify"

@@ -356,6 +356,22 @@ def test_without_addresses_the_machines_own_sendmail_tells_root(
     assert text_of(mail) == "New\n- temperature: 31 °C\n"
 
 
+@pytest.mark.parametrize("path", ["", ":", ".", "bin"])
+def test_no_sendmail_of_the_folder_that_it_is_started_in_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for folder in (tmp_path, tmp_path / "bin"):
+        stand_in_sendmail(folder)
+    monkeypatch.setattr("watch.mail.WHERE_SENDMAIL_IS", "/nowhere")
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.chdir(tmp_path)
+    told = Told(tmp_path)
+    told.began()
+    [failure] = tell(told.db, told.settings, NOW_MS)
+    assert "this machine has no sendmail" in failure
+
+
 @pytest.mark.parametrize(
     ("status", "to", "why"),
     [

@@ -6,14 +6,12 @@ from time import monotonic
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ingest.settings import Settings
+from ingest.settings import Settings, local_url
 from watch.checks.clocks import off
 from watch.clocks import OFF_S, STILL_OFF_S
 from watch.findings import Finding, Severity
 
 PAUSES_S = (0.0, 3.0, 5.0)  # before each try: a restart takes less
-
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
 class Addresses(NamedTuple):
@@ -27,8 +25,8 @@ class Addresses(NamedTuple):
 def local(settings: Settings) -> Addresses:
     """Where the two listen on this machine; a port of 0 is known to nobody."""
     return Addresses(
-        _listening(settings.host, settings.port),
-        _listening(settings.datasette_host, settings.datasette_port),
+        local_url(settings.host, settings.port),
+        local_url(settings.datasette_host, settings.datasette_port),
         remote=False,
     )
 
@@ -107,8 +105,3 @@ def _shown(url: str) -> str:
     """An address without user and password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _listening(host: str, port: int) -> str:
-    host = _LOOPBACK.get(host, host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}" if port else ""

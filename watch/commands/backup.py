@@ -40,6 +40,8 @@ def backup(folder: Path, keep: int, publish: bool, **flags: str | None) -> None:
     wanted = Wanted(folder, publish, keep)
     made = make_backup(station(flags), wanted, now_ms(), progress_bar)
     click.echo(made.path)
+    if made.unfit:
+        click.echo(f"`tmon restore` won't take it: {made.unfit}", err=True)
     if not (publish or made.with_secret):
         click.echo("there is no secret yet, as no node has a token; so none is beside it", err=True)
 
@@ -52,7 +54,8 @@ def restore(file: Path, force: bool, **flags: str | None) -> None:
     """Put the backup FILE, and the secret beside it, in the database's place.
 
     FILE is checked first, against its SHA-256 and by SQLite, and nothing is touched
-    unless it is sound. Stop `tmon serve` before. All tokens are valid afterwards.
+    unless it is sound and no trigger or changed table of its own could act by itself.
+    Stop `tmon serve` before. All tokens are valid afterwards.
 
     \b
     Examples:
@@ -64,5 +67,7 @@ def restore(file: Path, force: bool, **flags: str | None) -> None:
     click.echo(settings.db)
     for aside in done.aside:
         click.echo(f"what was there is now {aside}", err=True)
+    if done.owners:
+        click.echo(f"not tmon's own, and kept: {', '.join(done.owners)}", err=True)
     for warning in done.warnings:
         click.echo(warning, err=True)
