@@ -10,7 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingest.errors import ClockDiffers
+from ingest.damage import ANSWER, Damage
+from ingest.errors import ClockDiffers, Damaged
 from ingest.limits import limited_body
 from ingest.metrics import Metrics
 from ingest.nodes import now_ms
@@ -38,6 +39,7 @@ class State(TypedDict):
     check_room: Callable[[], object]
     store: Callable[[Batch, Callable[[], bool]], Awaitable[Receipt]]
     backlog: Callable[[], int]
+    damage: Damage
     oldest_waiting_s: Callable[[], float]
     metrics: Metrics
     answered: Callable[[int], object]  # each status, by the connections
@@ -48,6 +50,8 @@ async def post_readings(request: Request[State]) -> Json:
     scope = request.scope
     headers, state = dict(scope["headers"]), scope["state"]
     node = scope["node"] = state["door"].identify(headers)
+    if state["damage"].is_known:
+        raise Damaged(ANSWER)
     state["check_room"]()  # before a body is read that there is no room for
     body = await limited_body(headers, request.receive)
     received_ms = now_ms()
@@ -81,12 +85,16 @@ async def get_healthz(request: Request[State]) -> Json:
         "oldest_waiting_s": round(oldest_s, 1),
     }
     told: dict[str, object] = {"status": "ok", **figures}
-    if is_stuck := oldest_s > STUCK_S:
+    is_stuck, is_damaged = oldest_s > STUCK_S, request.state["damage"].is_known
+    if is_damaged:
+        told = {"error": ANSWER, "code": Damaged.code, **figures}
+    elif is_stuck:
         error = f"nothing is committed: the oldest reading has waited for {oldest_s:.0f} s"
         told = {"error": error, "code": "stuck", **figures}
     if b"authorization" in headers:
         told["token"] = request.state["door"].recognize(headers)
-    return Json(told, 503 if is_stuck else 200, headers={"Cache-Control": "no-store"})
+    status = 503 if is_damaged or is_stuck else 200
+    return Json(told, status, headers={"Cache-Control": "no-store"})
 
 
 async def get_metrics(request: Request[State]) -> Response:

@@ -14,7 +14,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingest.api import Json, State, get_healthz, get_metrics, post_readings
-from ingest.errors import ApiError, Unavailable
+from ingest.damage import ANSWER, Damage, is_damage
+from ingest.errors import ApiError, Damaged, Unavailable
 from ingest.frames import Reply
 from ingest.handover import Handover
 from ingest.metrics import Metrics
@@ -51,8 +52,7 @@ class Endpoint:
         except ApiError as error:
             response = _deliberate(error)
         except sqlite3.Error as error:
-            log.warning("the database can't be read: %s", error)
-            response = _deliberate(Unavailable("the database can't be read now; try again"))
+            response = _deliberate(_unreadable(error, scope["state"]["damage"]))
         except asyncio.CancelledError:  # the server is stopping, and has waited long enough
             response = _deliberate(Unavailable("tmon is stopping; send it again"))
         await response(scope, receive, send)
@@ -91,11 +91,14 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         reader = open_for_reading(settings.db)
+        damage = Damage(settings.db)
         door = Door(Tokens(station_secret(settings)), reader)
         metrics = Metrics(settings.db, lambda: handover.backlog, lambda: handover.oldest_waiting_s)
 
         def hear(reply: Reply) -> None:
             metrics.committed(reply)
+            if reply.trouble and reply.trouble.code == Damaged.code:
+                damage.is_known = True  # the writer has said so
             if reply.others_wrote:
                 door.forget()
 
@@ -107,6 +110,7 @@ def _lifespan(
                 check_room=handover.check_room,
                 store=RateLimit(settings.rate).held(store) if settings.rate else store,
                 backlog=lambda: handover.backlog,
+                damage=damage,
                 oldest_waiting_s=lambda: handover.oldest_waiting_s,
                 metrics=metrics,
                 answered=metrics.answered,
@@ -116,6 +120,14 @@ def _lifespan(
             reader.close()
 
     return lifespan
+
+
+def _unreadable(error: sqlite3.Error, damage: Damage) -> ApiError:
+    if is_damage(error):
+        damage.meet(error)
+        return Damaged(ANSWER)
+    log.warning("the database can't be read: %s", error)
+    return Unavailable("the database can't be read now; try again")
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,5 +1,7 @@
 """The commands: they print, and decide nothing."""
 
+import logging
+
 import click
 
 from ingest import history, nodes, running, tokens
@@ -229,11 +231,15 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
     if (node is None) == (node_column is None):
         raise click.UsageError("say whose readings they are: either --node or --node-column")
     recipe = history.Recipe.read(node, node_column, time, tz, values)
+    settings = station(flags)
+    is_new = not settings.db.exists()
     with (
         history.open_table(file, recipe) as table,
-        open_database(station(flags).db, create=True) as db,
+        tokens.open_station(settings) as db,
         progress_bar(table.size_bytes) as bar,
     ):
+        if is_new:  # a station with nodes and no secret has lost it
+            tokens.station_secret(settings, made_level=logging.INFO)
         tally = history.import_table(db, table, recipe, bar.update)
     for line in tally.lines():
         click.echo(line)

@@ -87,6 +87,13 @@ class DiskFull(Unavailable):
     retry_after_s = 60
 
 
+class Damaged(Unavailable):
+    """The database file is damaged; only a person can mend that."""
+
+    code = "damaged"
+    retry_after_s = 300
+
+
 class Locked(Unavailable):
     """Another program holds the database's write lock."""
 
@@ -126,3 +133,15 @@ class CannotServe(TmonError):
 
 class Replaced(TmonError):
     """The database's file was removed or replaced: what is written now would be lost."""
+
+
+class Overwritten(Replaced):
+    """Another file's contents were copied over the database."""
+
+
+class LogReplaced(Replaced):
+    """The log's file, or its index, was removed or replaced: a next start wouldn't find it."""
+
+
+class LogCut(Replaced):
+    """The log's file was cut short: what it had is gone."""

@@ -12,7 +12,7 @@ from time import monotonic
 import msgspec
 from msgspec import Struct
 
-from ingest.errors import ApiError, DiskFull, Locked, Overloaded, Unavailable
+from ingest.errors import ApiError, Damaged, DiskFull, Locked, Overloaded, Unavailable
 from ingest.frames import COMMIT_READINGS, Failure, Reply, encode, frame, replies_in
 from ingest.reading import Batch, Receipt
 
@@ -30,7 +30,7 @@ SMALL_READINGS = 1_000  # a transaction of fewer takes about as long: its time i
 KEPT = 0.5  # of what earlier transactions say, at each new one
 
 _FAILURES: dict[str, type[ApiError]] = {
-    error.code: error for error in (Unavailable, Locked, DiskFull)
+    error.code: error for error in (Unavailable, Locked, DiskFull, Damaged)
 }
 
 log = logging.getLogger("tmon.handover")

@@ -76,4 +76,4 @@ def progress_bar(length: int) -> Any:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="for programs")
-takes_station = takes("db", "secret", "secret_file")
+takes_station = takes("db", "secret", "secret_file", "begin_anew")

@@ -1,13 +1,16 @@
 """One of the two processes that answer HTTP: ingest's app, or Datasette, under uvicorn."""
 
+import asyncio
 import ctypes
 import gc
+import logging
 import os
 import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Thread
 from time import sleep
 from types import FrameType
@@ -17,7 +20,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from ingest import access, logs, signals, supervisor
+from ingest import access, identity, logs, signals, supervisor
 from ingest.settings import Settings
 
 DRAIN_S = 6  # what has been taken is answered within this
@@ -25,7 +28,10 @@ GC_OBJECTS = 50_000  # requests leave no cycles behind: looking for them takes a
 DATASETTE_NICENESS = 5  # ingest comes first, then pages, then strangers' SQL (ingest/publish.py)
 TRIM_EVERY_S = 1.0
 M_ARENA_MAX = -8  # of glibc's malloc.h
+FILES_EVERY_S = 1.0
 OPEN_FILES = 65_536  # a connection is a file; the usual soft limit is 1,024
+
+log = logging.getLogger("tmon.process")
 
 
 def run_ingest(
@@ -44,22 +50,41 @@ def run_ingest(
     _run(_serve(app, listening, proxy_headers=False, on_stop=on_stop))
 
 
-def run_datasette(settings: Settings, listening: socket.socket) -> None:
-    """Publish on a listening socket, until a signal."""
+def run_datasette(settings: Settings, listening: socket.socket, *, is_alone: bool) -> None:
+    """Publish on a listening socket, until a signal.
+
+    Where it ``is_alone``, without ingest beside it, also until the database is exchanged.
+    """
     os.nice(DATASETTE_NICENESS)
     _keep_memory_small()
     with logs.strays_logged():
-        _run(_publish(settings, listening))
+        _run(_publish(settings, listening, is_alone=is_alone))
 
 
-async def _publish(settings: Settings, listening: socket.socket) -> None:
+async def _publish(settings: Settings, listening: socket.socket, *, is_alone: bool) -> None:
     from ingest.publish import datasette_for, start  # noqa: PLC0415
 
     datasette = datasette_for(
         settings.db, settings.public_url, settings.ingest_url, download_dir=settings.download_dir
     )
     await start(datasette)
+    watching = asyncio.create_task(_end_with_files(settings.db)) if is_alone else None
     await _serve(datasette.app(), listening, proxy_headers=True)
+    if watching:
+        watching.cancel()
+
+
+async def _end_with_files(database: Path) -> None:
+    """End the process when its files were exchanged: what it has open is published no more.
+
+    As long as it has them open nobody else removes them in good order.
+    """
+    paths = (database, identity.log_of(database), identity.index_of(database))
+    opened = [*map(identity.file_id, paths)]
+    while [*map(identity.file_id, paths)] == opened:
+        await asyncio.sleep(FILES_EVERY_S)
+    log.critical("%s or its log was removed or replaced; start again to publish it", database)
+    os._exit(1)  # to close the connections could remove files that aren't ours
 
 
 def _run(serving: Coroutine[Any, Any, None]) -> None:

@@ -22,6 +22,7 @@ from datasette.utils.sqlite import sqlite3
 
 from ingest.errors import CannotServe
 from ingest.limited import LimitedConnection
+from ingest.schema import refuse_foreign_log
 
 PUBLISHED_AS = "tmon"
 LOGGED_SQL_CHARACTERS = 200  # anybody may send 64 KB of it
@@ -62,9 +63,11 @@ def datasette_for(
 
     Raises:
         Unpublishable: there is no such database, or one of the two files is broken.
+        RefusedDatabase: its log belongs to another file.
     """
     if not database.is_file():
         raise Unpublishable(f"{database}: no such database")
+    refuse_foreign_log(database)
     shipped = _shipped()
     config = _beside(database, shipped / "datasette.yml")
     try:

@@ -1,19 +1,25 @@
 """The database opened: made where there is none, and brought up to the present schema."""
 
+import logging
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # or pysqlite3
 
+from ingest import identity
 from ingest.migrations import migrations
 
 APPLICATION_ID = 0x746D6F6E  # "tmon" in ASCII, in the header of each of our files
 BUSY_TIMEOUT_S = 2.0  # longer than any transaction of ours (tmon import: 50 ms)
 CACHED_STATEMENTS = 512  # the bulk inserts differ in length (see store.py)
+
+
+log = logging.getLogger("tmon.schema")
 
 
 class RefusedDatabase(Exception):
@@ -32,6 +38,8 @@ class SchemaObject(NamedTuple):
 def open_database(path: Path, *, create: bool = False) -> Database:
     """Open ``path`` for reading and writing, brought up to the present schema.
 
+    A log that was written for another file is set aside first.
+
     Args:
         path: the database file.
         create: make the file when there is none.
@@ -42,6 +50,7 @@ def open_database(path: Path, *, create: bool = False) -> Database:
     """
     if not create and not path.exists():
         raise RefusedDatabase(f"{path}: no such database; `tmon serve` makes one, or set TMON_DB")
+    set_foreign_log_aside(path)
     if not path.exists():
         _make_for_folders_owner(path)
     try:
@@ -52,8 +61,41 @@ def open_database(path: Path, *, create: bool = False) -> Database:
     return db
 
 
+def set_foreign_log_aside(path: Path) -> None:
+    """Rename a log that was written for another file than the database; nothing if it wasn't.
+
+    Raises:
+        OSError: it can't be renamed.
+    """
+    aside = identity.set_foreign_log_aside(path, f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}")
+    if aside:
+        log.warning(
+            "%s-wal was written for another file, which was removed or replaced; it is kept as %s. "
+            "docs/backup.md says how to get its readings back",
+            *(path, aside),
+        )
+
+
+def refuse_foreign_log(path: Path) -> None:
+    """Don't read a database with the log of another; for who must not move files.
+
+    Raises:
+        RefusedDatabase: the log at its path was written for another file.
+    """
+    if identity.has_foreign_log(path):
+        raise RefusedDatabase(
+            f"{path}: {identity.log_of(path).name} was written for another file, which was "
+            "removed or replaced; start ingest, which sets it aside"
+        )
+
+
 def open_for_reading(path: Path) -> Database:
-    """Open ``path`` read-only, as Datasette does; it must exist and be migrated."""
+    """Open ``path`` read-only, as Datasette does; it must exist and be migrated.
+
+    Raises:
+        RefusedDatabase: its log belongs to another file.
+    """
+    refuse_foreign_log(path)
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S
     )
@@ -190,6 +232,8 @@ def _prepare(db: Database, path: Path) -> None:
     for setting in ("journal_mode = wal", "synchronous = full", "foreign_keys = on"):
         db.execute(f"pragma {setting}")
     _migrate(db, path)
+    if not _pragma(db, "user_version"):
+        db.execute(f"pragma user_version = {identity.new_mark()}")
 
 
 def _is_empty(db: Database) -> bool:

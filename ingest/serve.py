@@ -14,9 +14,8 @@ from threading import Thread
 
 from ingest import signals, writer
 from ingest.errors import CannotServe
-from ingest.schema import open_database
 from ingest.settings import Settings
-from ingest.tokens import station_secret
+from ingest.tokens import open_station, station_secret
 
 # As `python -m ingest.cli` does, which would first look in the folder that we are started in, for
 # a queue.py say. Ours may be a checkout that isn't installed (manage.py): it is looked in last.
@@ -133,13 +132,13 @@ def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None
         if name == "ingest":
             _take_readings(settings, listening, writer.start(settings.db))
         else:
-            _publish(settings, listening)
+            _publish(settings, listening, is_alone=True)
 
 
 def publish_beside(settings: Settings, socket_fd: int, lifeline_fd: int) -> None:
     """Be the process beside ingest's, until a signal or the end of the lifeline."""
     Thread(target=_stop_with, args=[lifeline_fd], name="lifeline", daemon=True).start()
-    _publish(settings, socket.socket(fileno=socket_fd))
+    _publish(settings, socket.socket(fileno=socket_fd), is_alone=False)
 
 
 class Companion:
@@ -188,7 +187,7 @@ class Companion:
 
 def _prepare(settings: Settings) -> None:
     """Meet what would stop ingest at its start before an address is told."""
-    open_database(settings.db, create=True).close()
+    open_station(settings).close()
     station_secret(settings)
 
 
@@ -203,10 +202,10 @@ def _take_readings(
     process.run_ingest(settings, line, listening, on_stop)
 
 
-def _publish(settings: Settings, listening: socket.socket) -> None:
+def _publish(settings: Settings, listening: socket.socket, *, is_alone: bool) -> None:
     from ingest import process  # noqa: PLC0415 - nor does who only starts it
 
-    process.run_datasette(settings, listening)
+    process.run_datasette(settings, listening, is_alone=is_alone)
 
 
 def _stop_with(lifeline_fd: int) -> None:

@@ -80,6 +80,10 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def _yes_or_no(text: str) -> bool:
+    return _one_of("yes", "no")(text) == "yes"
+
+
 def _rate(text: str) -> float:
     try:
         rate = float(text)
@@ -95,6 +99,12 @@ SETTINGS = (
     Setting("secret", "", "the secret itself, in place of a file", _secret),
     Setting(
         "secret_file", "", "the tokens' secret in a file [default: <db>.secret]", _optional_path
+    ),
+    Setting(
+        "begin_anew",
+        "no",
+        "yes: make a new database or secret where the old one is missing",
+        _yes_or_no,
     ),
     Setting("host", "127.0.0.1", "where ingest listens; 0.0.0.0 for all of the network", _host),
     Setting("port", "13117", "ingest's port", _port),
@@ -138,6 +148,7 @@ class Settings:
     notify: tuple[str, ...]
     mail_to: str
     ping_url: str
+    begin_anew: bool = False
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":

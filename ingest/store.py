@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from operator import itemgetter
-from pathlib import Path
 
 from msgspec import Struct
 from sqlite_utils import Database
 
-from ingest.errors import Replaced
+from ingest.open_files import OpenFiles
 from ingest.reading import Batch, Reading, Receipt, Refusal, Rejection, rejection
 from ingest.refusals import check_power_on, check_unit, conflict, pruned
 from ingest.schema import sqlite3, transaction
@@ -44,6 +43,7 @@ class Store:
     def __init__(
         self,
         db: Database,
+        files: OpenFiles | None = None,
         *,
         keep_rejected: bool = True,
         on_foreign_change: Callable[[], object] = lambda: None,
@@ -54,8 +54,7 @@ class Store:
         self._sensors = Sensors(db)
         self._heard: dict[str, tuple[int, float | None]] = {}
         self._version = self._data_version()
-        self._path = Path(db.execute("pragma database_list").fetchone()[2])
-        self._file = _identity(self._path)
+        self._files = files or OpenFiles(db)
 
     def commit(self, batches: Sequence[Batch]) -> list[Receipt]:
         """Store all batches, and say of each what became of its readings.
@@ -64,8 +63,7 @@ class Store:
             sqlite3.Error: nothing of any of them was stored.
             Replaced: nor will anything be, until the database is opened anew.
         """
-        if _identity(self._path) != self._file:
-            raise Replaced(f"{self._path} was removed or replaced while it was written to")
+        self._files.check()
         receipts = self._commit_plainly(batches) or self._commit_carefully(batches)
         for batch in batches:
             self._heard[batch.node.uid] = (batch.received_ms, batch.clock_skew_s)
@@ -78,6 +76,15 @@ class Store:
             self._version = version
             self._sensors.forget()
             self._on_foreign_change()
+
+    def check_files(self) -> None:
+        """See that the database's files are in their place.
+
+        Raises:
+            Replaced: they are not; nothing will be stored until they are opened anew.
+        """
+        self._files.check()
+        self._files.check_index()
 
     def flush_heard(self) -> None:
         """Write down when each node was last heard, and how far its clock is off."""
@@ -249,15 +256,6 @@ class Store:
         self._db.execute(
             "delete from rejected where id <= (select max(id) from rejected) - ?", [REJECTED_KEPT]
         )
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file a path leads to now."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 @cache

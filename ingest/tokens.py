@@ -18,9 +18,10 @@ from sqlite_utils import Database
 
 from ingest import nodes
 from ingest.errors import CannotServe, Revoked, Unauthorized
+from ingest.identity import beside, log_of
 from ingest.nodes import KnownNode
 from ingest.reading import Node
-from ingest.schema import give_to_folders_owner, open_database
+from ingest.schema import give_to_folders_owner, open_database, open_for_reading
 from ingest.settings import Settings
 
 PREFIX = "tmon_"
@@ -29,18 +30,28 @@ LEAST_SECRET_BYTES = 16  # ours has 64; less can be guessed
 log = logging.getLogger("tmon.tokens")
 
 
-def station_secret(settings: Settings) -> bytes:
+def station_secret(settings: Settings, *, made_level: int = logging.WARNING) -> bytes:
     """``TMON_SECRET``, or what is in the secret file, which is made on first use.
+
+    Args:
+        settings: the station's.
+        made_level: at which its making is logged.
 
     Raises:
         OSError: the file can't be read or made.
-        CannotServe: it holds no secret.
+        CannotServe: it holds no secret; or it is gone, and there are nodes whose tokens need it.
     """
     if settings.secret is not None:
         return settings.secret
     file = settings.secret_file
     if not file.exists():
-        _make_secret(file)
+        if not settings.begin_anew and _has_nodes(settings.db):
+            raise CannotServe(
+                f"{file}: no such file, and the nodes' tokens need it: bring it back from the "
+                "backup (its .secret file), or make a new one by TMON_BEGIN_ANEW=yes and give "
+                "all nodes new tokens"
+            )
+        _make_secret(file, made_level=made_level)
     secret = file.read_bytes().strip()
     if len(secret) < LEAST_SECRET_BYTES:
         raise CannotServe(
@@ -50,7 +61,36 @@ def station_secret(settings: Settings) -> bytes:
     return secret
 
 
-def _make_secret(path: Path, sync: Callable[[int], object] = os.fsync) -> None:
+def open_station(settings: Settings) -> Database:
+    """Open the station's database, which is made where there never was one.
+
+    Raises:
+        CannotServe: it is gone or empty, and what belonged to it is still there.
+        RefusedDatabase: it is no tmon database, or one from a newer tmon.
+    """
+    db = settings.db
+    # A database is made before what belongs to it, so what belongs to it is looked for first.
+    left = [path for path in (beside(db, ".secret"), log_of(db)) if path.exists()]
+    if left and not settings.begin_anew and not (db.exists() and db.stat().st_size):
+        raise CannotServe(
+            f"{db} is missing or empty, and {', '.join(path.name for path in left)} beside it "
+            "belonged to it: bring it back from the backup (`tmon restore FILE`), or begin with "
+            "an empty database by TMON_BEGIN_ANEW=yes"
+        )
+    return open_database(db, create=True)
+
+
+def _has_nodes(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with open_for_reading(path) as db:
+        made = db.execute("select 1 from sqlite_master where name = 'nodes'").fetchone()
+        return bool(made and db.execute("select 1 from nodes limit 1").fetchone())
+
+
+def _make_secret(
+    path: Path, sync: Callable[[int], object] = os.fsync, *, made_level: int = logging.WARNING
+) -> None:
     """Complete before it has its name, so that two processes never see two secrets."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -61,7 +101,11 @@ def _make_secret(path: Path, sync: Callable[[int], object] = os.fsync) -> None:
             file.flush()
             sync(file.fileno())
         path.hardlink_to(draft)
-        log.warning("made %s, which signs the tokens: keep a copy where the backups are", path)
+        log.log(
+            made_level,
+            "made %s, which signs the tokens: keep a copy where the backups are",
+            path,
+        )
     except FileExistsError:
         pass  # another process was first; its secret is the one
     finally:
@@ -184,7 +228,7 @@ def get_all(settings: Settings, names: Iterable[str]) -> Iterator[str]:
         InvalidName: no node can be called that.
         Revoked: the node's token was revoked; rotating makes a new one.
     """
-    with open_database(settings.db, create=True) as db:
+    with open_station(settings) as db:
         tokens = Tokens(station_secret(settings))
         for name in names:
             yield _get(db, tokens, name)

@@ -14,9 +14,11 @@ from time import monotonic
 
 from sqlite_utils import Database
 
-from ingest.errors import ApiError, DiskFull, Locked, Replaced, TmonError, Unavailable
+from ingest.damage import ANSWER, Damage, is_damage, primary_code
+from ingest.errors import ApiError, Damaged, DiskFull, Locked, Replaced, TmonError, Unavailable
 from ingest.frames import COMMIT_READINGS, Failure, Reply, batches_in, frame
 from ingest.reading import Batch, Receipt
+from ingest.rescue import rescue
 from ingest.schema import open_database, sqlite3
 from ingest.store import Store
 from ingest.wal import Wal
@@ -38,7 +40,8 @@ class Writer:
     """
 
     def __init__(self, db: Database, wal: Wal, line: socket.socket) -> None:
-        self._store = Store(db, on_foreign_change=self._note_others)
+        self._db = db
+        self._store = Store(db, wal.files, on_foreign_change=self._note_others)
         self._wal = wal
         self._line = line
         self._committed: SimpleQueue[Reply | None] = SimpleQueue()
@@ -47,20 +50,34 @@ class Writer:
         self._waiting: deque[tuple[int, Batch]] = deque()
         self._last_number = 0
         self._trouble: str | None = None
+        self._damage = Damage(wal.files.path)
+        self._replaced: Replaced | None = None  # seen while the disk was waited for
         self._others_wrote = False
         self._noticed_s = self._flushed_s = monotonic()
 
     def run(self) -> None:
-        """Until the other end of the line is closed."""
+        """Until the other end of the line is closed.
+
+        Raises:
+            Replaced: the database's files aren't in their place any more.
+        """
         self._answers.start()
-        while self._listen(0 if self._waiting else TICK_S):
-            self._commit_some()
-            self._now_and_then()
-        while self._waiting:
-            self._commit_some()
-        self._now_and_then(last=True)
+        self._damage.look(self._db)
+        if self._damage.is_known:
+            self._trouble = "damaged"
+        try:
+            while self._listen(0 if self._waiting else TICK_S):
+                self._commit_some()
+                self._now_and_then()
+            while self._waiting:
+                self._commit_some()
+            self._now_and_then(last=True)
+        except Replaced as error:
+            self._replaced = error  # the other thread acknowledges nothing more
         self._committed.put(None)
         self._answers.join()
+        if self._replaced:
+            raise self._replaced
 
     def _listen(self, patience_s: float) -> bool:
         """Take in what comes; False at the end of the line."""
@@ -81,6 +98,8 @@ class Writer:
         group = self._next_group()
         if not group:
             return
+        if self._replaced:
+            raise self._replaced
         began_s = monotonic()
         results = self._commit([batch for _, batch in group])
         reply = Reply([], readings=sum(batch.size for _, batch in group), began_s=began_s)
@@ -110,11 +129,15 @@ class Writer:
         try:
             while replies := self._all_committed():
                 self._wal.sync()
+                if self._replaced:
+                    return
                 for reply in replies:
                     reply.took_s = monotonic() - reply.began_s
                 self._line.sendall(b"".join(map(frame, replies)))
         except ConnectionError:
             pass  # nobody is there to be told
+        except Replaced as error:
+            self._replaced = error  # for the other thread
         except Exception as error:
             log.critical("readings can't be made durable: %r", error)
             os._exit(1)
@@ -135,9 +158,12 @@ class Writer:
 
     def _now_and_then(self, *, last: bool = False) -> None:
         now = monotonic()
+        if self._replaced:
+            raise self._replaced
         try:
-            if now - self._noticed_s > TICK_S:
+            if last or now - self._noticed_s > TICK_S:
                 self._noticed_s = now
+                self._store.check_files()
                 self._store.notice_others()
                 if self._others_wrote:
                     self._reply(Reply([]))
@@ -145,9 +171,14 @@ class Writer:
                 self._flushed_s = now
                 self._store.flush_heard()
         except sqlite3.Error as error:
-            log.warning("when nodes were last heard is not written down yet: %s", error)
+            if is_damage(error):
+                self._meet(error)
+            elif not self._damage.is_known:
+                log.warning("when nodes were last heard is not written down yet: %s", error)
 
     def _commit(self, batches: Sequence[Batch]) -> list[Receipt | Failure]:
+        if self._damage.is_known:
+            return [_failure(Damaged, ANSWER)] * len(batches)
         try:
             receipts = self._store.commit(batches)
         except Replaced:
@@ -169,14 +200,21 @@ class Writer:
         return [_failure(Unavailable, f"the batch could not be stored: {type(error).__name__}")]
 
     def _unavailable(self, error: sqlite3.DatabaseError) -> Failure:
+        if is_damage(error):
+            self._meet(error)
+            return _failure(Damaged, ANSWER)
         self._tell(str(error))
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # its primary code
+        code = primary_code(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return _failure(Locked, "another program holds the database's write lock; try again")
         if code == sqlite3.SQLITE_FULL:
             told = "the server's disk is full; nothing was stored, keep the readings"
             return _failure(DiskFull, told)
         return _failure(Unavailable, "the database can't be written now; try again")
+
+    def _meet(self, damage: sqlite3.Error) -> None:
+        self._damage.meet(damage)
+        self._trouble = str(damage)
 
     def _tell(self, trouble: str | None) -> None:
         """Log when trouble begins, changes or ends, not at each commit that it fails."""
@@ -194,8 +232,12 @@ def write_what_comes(line: socket.socket, path: Path) -> None:
     with line, open_database(path) as db:
         db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"pragma cache_size = -{CACHE_KIB}")
-        wal = Wal(db)
-        Writer(db, wal, line).run()
+        wal = Wal(db, path)
+        try:
+            Writer(db, wal, line).run()
+        except Replaced as error:
+            log.critical("readings can't be stored any more: %s", rescue(wal.files, error))
+            os._exit(1)  # to close the connection would be to write to files that aren't ours
         wal.close()
 
 

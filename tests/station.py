@@ -134,7 +134,7 @@ def tmon(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None
     )
 
 
-def wait_for(condition: Any, seconds: float = 15) -> None:
+def wait_for(condition: Any, seconds: float = 40) -> None:
     """Wait until something holds, and fail if it doesn't in time."""
     deadline = time.monotonic() + seconds
     while not condition():

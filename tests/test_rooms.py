@@ -18,7 +18,8 @@ ROOMS: dict[str, set[str]] = {
     "migrations.telling": {"migrations.registry"},
     "migrations.clean": {"migrations.registry"},
     "migrations.implausible": {"migrations.registry"},
-    "schema": {"migrations"},
+    "identity": set(),
+    "schema": {"identity", "migrations"},
     "settings": set(),
     "logs": set(),
     "supervisor": set(),
@@ -38,24 +39,46 @@ ROOMS: dict[str, set[str]] = {
     "wire.times": {"reading"},
     "wire.csv": {"errors", "reading", "units", "wire.times"},
     "nodes": {"errors", "reading", "schema"},
-    "tokens": {"errors", "reading", "schema", "settings", "nodes"},
+    "tokens": {"errors", "identity", "nodes", "reading", "schema", "settings"},
     "sensors": {"reading", "units"},
     "refusals": {"reading", "sensors", "units"},
-    "store": {"errors", "reading", "refusals", "schema", "sensors", "units"},
-    "wal": set(),
+    "open_files": {"errors", "identity"},
+    "rescue": {"errors", "identity", "open_files"},
+    "store": {"open_files", "reading", "refusals", "schema", "sensors", "units"},
+    "wal": {"open_files"},
     "frames": {"reading"},
-    "writer": {"errors", "frames", "reading", "schema", "store", "wal"},
+    "damage": {"identity", "schema"},
+    "writer": {"damage", "errors", "frames", "reading", "rescue", "schema", "store", "wal"},
     "handover": {"errors", "frames", "reading"},
-    "api": {"errors", "reading", "metrics", "nodes", "rate", "limits", "tokens", "wire.json"},
+    "api": {
+        "damage",
+        "errors",
+        "reading",
+        "metrics",
+        "nodes",
+        "rate",
+        "limits",
+        "tokens",
+        "wire.json",
+    },
     "app": {
-        *("api", "errors", "frames", "handover", "metrics", "rate", "schema"),
+        *("api", "damage", "errors", "frames", "handover", "metrics", "rate", "schema"),
         *("settings", "tokens"),
     },
     "limited": set(),
-    "publish": {"errors", "limited"},
+    "publish": {"errors", "limited", "schema"},
     "signals": set(),
-    "process": {"access", "app", "logs", "publish", "settings", "signals", "supervisor"},
-    "serve": {"errors", "process", "schema", "settings", "signals", "tokens", "writer"},
+    "process": {
+        "access",
+        "app",
+        "identity",
+        "logs",
+        "publish",
+        "settings",
+        "signals",
+        "supervisor",
+    },
+    "serve": {"errors", "process", "settings", "signals", "tokens", "writer"},
     "turns": {"schema"},
     "history": {"nodes", "reading", "schema", "store", "turns", "wire.csv"},
     "options": {"errors", "logs", "schema", "settings"},
@@ -66,7 +89,10 @@ ROOMS: dict[str, set[str]] = {
 
 # What watch may import of ingest: across the process line the schema is the contract.
 # Units and names are pure; turns only wait; running asks the other process by HTTP.
-SHARED = {"errors", "names", "options", "running", "schema", "settings", "turns", "units"}
+SHARED = {
+    *("errors", "identity", "names", "options", "running", "schema", "settings", "turns"),
+    "units",
+}
 
 # What a module of watch may import of watch.
 WATCH: dict[str, set[str]] = {

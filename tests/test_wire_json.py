@@ -114,13 +114,15 @@ def kept(batch: Batch) -> list[tuple[str, str | None, str | None, str | None]]:
 def test_what_is_kept_of_a_broken_reading_is_what_it_said() -> None:
     long = "9" * 5000
     body = b'[17, {"value": "x", "sensor": "a", "measured_ms": 5}, {"value": 1, "age_s": true},'
-    body += b' {"value": %s, "sensor": "b"}, {"measured_at": "noon", "a": 1}]' % long.encode()
+    body += b' {"value": %s, "sensor": "b"}, {"measured_at": "noon", "a": 1},' % long.encode()
+    body += '{"value": ["ä", null]}]'.encode()
     assert kept(parse(body)) == [
         ("invalid_reading", "temperature", None, "17"),
         ("invalid_value", "a", "5", "x"),
         ("invalid_time", "temperature", "true", "1"),
         ("invalid_value", "b", None, "Infinity"),
         ("unknown_field", "temperature", "noon", None),
+        ("invalid_value", "temperature", None, '["ä", null]'),
     ]
 
 

@@ -48,7 +48,7 @@ OF_STATION: tuple[tuple[tuple[str, ...], Callable[[Station], Iterator[Finding]]]
     (("T15",), channels.check),
     (("T22",), secret.check),
 )
-OF_MACHINE = ("T08", "T09", "T13", "T14", "T17")
+OF_MACHINE = ("T08", "T09", "T11", "T13", "T14", "T17")
 OF_ANSWERS = ("T04", "T05", "T21")
 OF_PAGES = ("T18",)
 OF_DATABASE = (*(number for numbers, _ in OF_STATION for number in numbers), *OF_PAGES)

@@ -9,7 +9,14 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from ingest.errors import TmonError
-from ingest.schema import APPLICATION_ID, BUSY_TIMEOUT_S, RefusedDatabase, sqlite3
+from ingest.identity import new_mark
+from ingest.schema import (
+    APPLICATION_ID,
+    BUSY_TIMEOUT_S,
+    RefusedDatabase,
+    refuse_foreign_log,
+    sqlite3,
+)
 
 PAGES_EACH = 4_096  # 16 MB between two signs of progress
 OPS_EACH = 1_000_000  # SQLite's steps between two signs of progress while it checks
@@ -68,6 +75,7 @@ class Snapshot:
             for setting in ("journal_mode = off", "synchronous = off"):  # see `settle`
                 copy.execute(f"pragma {setting}")
             self._db.conn.backup(copy, pages=pages_each, progress=stepped)
+            copy.execute(f"pragma user_version = {new_mark()}")
 
 
 @contextmanager
@@ -160,6 +168,7 @@ def _go_on(advance: Advance) -> int:
 
 def _for_reading(path: Path) -> sqlite3.Connection:
     """As a program that might write: only such a one removes the log when it was the last."""
+    refuse_foreign_log(path)
     where = f"{path.absolute().as_uri()}?mode=rw"
     conn = sqlite3.connect(where, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     conn.execute("pragma query_only = on")

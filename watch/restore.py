@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ingest.errors import TmonError
-from ingest.schema import RefusedDatabase, open_database, sqlite3
+from ingest.identity import new_mark
+from ingest.schema import RefusedDatabase, open_database, set_foreign_log_aside, sqlite3
 from ingest.settings import Settings
 from watch import copies, vetting, words
 from watch.bounded import side_by_side
@@ -135,7 +136,8 @@ def _look(draft: Path, file: Path, progress: Progress) -> list[str]:
     try:
         with progress(draft.stat().st_size) as bar:
             _check(draft, file, lambda rows: bar.update(rows * BYTES_A_ROW))
-        open_database(draft).close()
+        with open_database(draft) as db:
+            db.execute(f"pragma user_version = {new_mark()}")
         owners = vetting.vet(draft, file)
     except (copies.Unsound, vetting.Untrusted) as error:
         raise copies.Unsound(f"{file}: {error}; nothing was restored") from error
@@ -187,6 +189,7 @@ def _give(descriptor: int, path: Path) -> None:
 
 def _fold_log(db: Path) -> None:
     """Let the old database be whole without its log; a damaged one keeps it beside it."""
+    set_foreign_log_aside(db)
     if db.exists():
         with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(str(db))) as conn:
             conn.execute("pragma wal_checkpoint(truncate)")

@@ -421,4 +421,4 @@ def test_who_writes_meanwhile_hardly_waits(tmp_path: Path) -> None:
         done.set()
         writer.join()
     assert len(waits_s) > 5  # however slow the machine: none gave up, which is after two seconds
-    assert statistics.median(waits_s) < 0.03
+    assert statistics.median(waits_s) < 0.1  # some transactions of 15 ms, on a busy machine

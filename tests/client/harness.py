@@ -32,7 +32,7 @@ def scratchpad(raw: str, thousandths: int, crc: str = "YES") -> str:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 40
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -48,6 +48,7 @@ def test_kill_9_loses_nothing_and_repeats_nothing(
     seen: set[tuple[str, float]] = set()
     for _ in range(kills):
         with node.start("--loop", "0.1", "--command", f"count={command}") as process:
+            wait_until(counter.exists)  # the first time; then it is killed at any moment
             time.sleep(dice.uniform(0.2, 1.2))
             process.kill()
         seen |= {(sensor, value) for sensor, value, _ in node.kept()}

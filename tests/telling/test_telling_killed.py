@@ -146,9 +146,13 @@ def test_a_lock_held_for_a_moment_after_delivery_changes_nothing(
     told.began()
     enlist(told.db, told.settings, NOW_MS)
     other = open_database(told.settings.db)
-    listener.on_request = lambda: hold(other)
     timer = threading.Timer(2.5, other.rollback)  # longer than a connection waits
-    timer.start()
+
+    def hold_a_moment() -> None:
+        hold(other)
+        timer.start()
+
+    listener.on_request = hold_a_moment
     assert tell(told.db, told.settings, NOW_MS) == []
     timer.join()
     other.close()

@@ -1,4 +1,4 @@
-"""T08, T09, T13, T14, T17: the disk, the log, the library and the secret; the file stays closed."""
+"""T08, T09, T11, T13, T14, T17: disk, log, damage, library, secret; the file stays closed."""
 
 import os
 import stat
@@ -9,6 +9,7 @@ from pathlib import Path
 from time import sleep
 from typing import NamedTuple
 
+from ingest.identity import damage_of
 from ingest.schema import sqlite3
 from ingest.settings import Settings
 from watch import words
@@ -55,9 +56,10 @@ def space_at(path: Path) -> Space:
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Disk, log, library and secret of a station."""
+    """Disk, log, library and secret of a station; and whether ingest met damage."""
     yield from check_disk(space_at(settings.db))
     yield from check_log(settings.db.with_name(f"{settings.db.name}-wal"))
+    yield from check_damage(settings.db)
     yield from check_readers(settings.db.with_name(f"{settings.db.name}-shm"))
     yield from check_library(sqlite3.sqlite_version_info)
     if settings.secret is None:
@@ -90,6 +92,12 @@ def check_log(path: Path) -> Iterator[Finding]:
             subject="write-ahead log",
             enough=log_bytes > WAL_BYTES,
         )
+
+
+def check_damage(db: Path) -> Iterator[Finding]:
+    """T11; ingest stores nothing in such a file."""
+    if told := damage_of(db):
+        yield Finding("T11", Severity.CRITICAL, f"ingest met damage: {told}", subject="database")
 
 
 def check_readers(path: Path, pause_s: float = WAITING_PAUSE_S) -> Iterator[Finding]:

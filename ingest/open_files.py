@@ -1,0 +1,144 @@
+"""The files of an open database, watched for as long as somebody writes to them."""
+
+import logging
+import os
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from ingest import identity
+from ingest.errors import LogCut, LogReplaced, Overwritten, Replaced
+
+_log = logging.getLogger("tmon.files")
+
+
+class OpenFiles:
+    """Owns handles on the files that a connection has open, to see when they are exchanged.
+
+    SQLite doesn't look. It goes on with the files that it has open: what it commits then is lost
+    when it closes them, or damages the file that took their place.
+
+    Args:
+        db: the open database.
+        name: the path that it was opened by, where that may be a symbolic link.
+
+    """
+
+    def __init__(self, db: Database, name: Path | None = None) -> None:
+        db.execute("select 1 from sqlite_master limit 1").fetchone()  # opens the log
+        self.path = Path(db.execute("pragma database_list").fetchone()[2])
+        self._name = str((name or self.path).absolute())
+        self._log_path = identity.log_of(self.path)
+        self._index_path = identity.index_of(self.path)
+        self.database = os.open(self.path, os.O_PATH | os.O_CLOEXEC)  # it takes part in no lock
+        self.log = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
+        self._database_id, self._log_id = (
+            (status.st_dev, status.st_ino) for status in map(os.fstat, (self.database, self.log))
+        )
+        self._index_id = identity.file_id(self._index_path)
+        self._changed_ns = 0
+        self._mark = identity.mark_of(self.path)
+        self._noted = False
+        self._remember_log(identity.log_header(self.log), os.fstat(self.log).st_size)
+
+    def check(self) -> None:
+        """See that the files at their paths are the open ones; before each commit.
+
+        Raises:
+            Replaced: one of them isn't.
+            sqlite3.DatabaseError: the database's file is none any more.
+        """
+        try:
+            status = os.stat(self._name)  # noqa: PTH116 - in half the time that Path takes
+        except (FileNotFoundError, NotADirectoryError):
+            raise _replaced(self._name) from None
+        if (status.st_dev, status.st_ino) != self._database_id:
+            raise _replaced(self._name)
+        if status.st_mtime_ns != self._changed_ns:
+            self._check_mark()
+            self._changed_ns = status.st_mtime_ns
+        if identity.file_id(self._log_path) != self._log_id:
+            raise LogReplaced(f"{self._log_path} was removed or replaced while it was written to")
+        if not self._noted:
+            self._noted = self._note()
+
+    def check_index(self) -> None:
+        """See that processes which open the database now share the log's index with this one.
+
+        Raises:
+            LogReplaced: they don't, so they don't see each other's locks.
+        """
+        if identity.file_id(self._index_path) != self._index_id:
+            raise LogReplaced(f"{self._index_path} was removed or replaced while it was in use")
+
+    def check_log(self) -> None:
+        """See that nobody cut what was committed off the log; after a commit.
+
+        SQLite cuts it only to begin it anew, with another header.
+
+        Raises:
+            LogReplaced: the log has no name any more.
+            LogCut: it is shorter than it was.
+        """
+        status = os.fstat(self.log)  # before the header: that may be new already
+        header = os.pread(self.log, identity.LOG_HEADER.size, 0)
+        if not status.st_nlink:
+            raise LogReplaced(f"{self._log_path} was removed while it was written to")
+        if header and header == self._log_header:
+            is_whole = os.pread(self.log, 4, self._last_frame) not in identity.NO_FRAME
+        else:
+            is_whole = not status.st_size or bool(identity.log_header(self.log))
+            self._noted = False  # it began anew
+        if not is_whole:
+            raise LogCut(f"{self._log_path} was cut short while it was written to")
+        self._remember_log(header, status.st_size)
+
+    def database_is_in_place(self) -> bool:
+        """Whether the database's path still leads to the open file."""
+        return identity.is_at(Path(self._name), os.fstat(self.database))
+
+    def log_is_at(self, path: Path) -> bool:
+        """Whether a path leads to the log that is open here."""
+        return identity.is_at(path, os.fstat(self.log))
+
+    def present_name(self) -> Path | None:
+        """Where the open database file is now; None where it was removed."""
+        path = Path(f"/proc/self/fd/{self.database}").readlink()
+        return path if identity.is_at(path, os.fstat(self.database)) else None
+
+    def close(self) -> None:
+        os.close(self.database)
+        os.close(self.log)
+
+    def _remember_log(self, header: bytes, size: int) -> None:
+        """Keep the header, and where the last whole frame begins."""
+        frame_bytes = identity.frame_bytes(header) if header else 1
+        frames = (size - identity.LOG_HEADER.size) // frame_bytes
+        self._log_header = header if frames > 0 else b""  # else there is nothing to find again
+        self._last_frame = identity.LOG_HEADER.size + (frames - 1) * frame_bytes
+
+    def _check_mark(self) -> None:
+        """The file was written to: by a checkpoint, or by somebody who copied another over it."""
+        mark = identity.mark_of(self.path)
+        if mark == self._mark:
+            return
+        if mark not in identity.marks_in(self.log):
+            raise Overwritten(f"{self.path} was overwritten with another file while in use")
+        self._mark = mark
+        self._noted = False
+
+    def _note(self) -> bool:
+        """Note at the log which database it is of; False while it is empty."""
+        log = identity.log_id(self.log)
+        if log is None:
+            return False
+        try:
+            note = identity.Note(self._database_id[1], self._mark, log)
+            identity.write_note(self.log, note)
+        except OSError as error:
+            _log.info("the log is trusted at a next start, as it can't be marked: %s", error)
+        return True
+
+
+def _replaced(path: str) -> Replaced:
+    return Replaced(f"{path} was removed or replaced while it was written to")

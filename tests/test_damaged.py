@@ -1,0 +1,115 @@
+"""A database that is damaged while it is written to: no 201, now or after a start again."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from ingest.identity import damage_of, note_damage
+from ingest.schema import open_database
+from ingest.settings import Settings
+from tests.care.keeping import station, token
+from tests.station import Process, answers, tmon, wait_for
+from tests.watch.watched import NOW_MS, NOWHERE
+from watch.check import Report, Task, look
+
+PAGE_BYTES = 4096
+
+
+class Serving:
+    """``tmon serve ingest``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = Process(folder, "serve", "ingest", "--port", "0")
+        self.url = self.process.addresses(1)["ingest"]
+        self._headers = {"Authorization": f"Bearer {token(folder)}"}
+
+    def post(self, sensor: str = "t") -> tuple[int, str | None]:
+        """Status and code of the answer."""
+        body = {"sensor": sensor, "value": 1}
+        answer = requests.post(f"{self.url}/readings", json=body, headers=self._headers, timeout=10)
+        return answer.status_code, answer.json().get("code")
+
+    def health(self) -> tuple[int, str | None]:
+        answer = requests.get(f"{self.url}/healthz", timeout=10)
+        return answer.status_code, answer.json().get("code")
+
+    def stop(self) -> str:
+        """What it said."""
+        self.process.popen.terminate()
+        return self.process.end()[1]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Serving]:
+    running = Serving(folder)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+
+
+def spoil_all_but_the_first_page(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(PAGE_BYTES)
+        file.write(b"\xa5" * (size - PAGE_BYTES))
+
+
+def spoil_the_last_page(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(-PAGE_BYTES, 2)
+        file.write(b"\xa5" * PAGE_BYTES)
+
+
+def become_garbage(path: Path) -> None:
+    path.write_bytes(b"nothing that SQLite knows" * 1000)
+
+
+def found(path: Path) -> dict[str, str]:
+    """What `tmon check` finds, by number."""
+    report, settings = Report(), Settings.load({"TMON_DB": str(path)})
+    look(Task(settings, NOWHERE, path, NOW_MS), report, print)
+    assert report.status == 2
+    return {one.number: one.reason for one in report.findings}
+
+
+@pytest.mark.parametrize("spoil", [spoil_all_but_the_first_page, become_garbage])
+def test_a_damaged_file_is_written_to_no_more_until_it_is_replaced(
+    tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    path = station(tmp_path, 5000)
+    kept = tmon(tmp_path, "backup", "kept").stdout.strip()
+    with serving(tmp_path) as running:
+        wait_for(lambda: answers(f"{running.url}/healthz"))
+        spoil(path)
+        assert [running.post() for _ in range(3)] == [(503, "damaged")] * 3
+        assert running.health() == (503, "damaged")
+        said = running.stop()
+    assert 1 <= said.count("tmon.db is damaged") <= 2  # each process says it once
+    assert "Traceback" not in said
+    assert "T11" in found(path)
+    assert tmon(tmp_path, "restore", kept, "--force").returncode == 0
+    with serving(tmp_path) as running:
+        assert running.post() == (201, None)
+
+
+def test_damage_is_remembered_until_the_file_is_sound(tmp_path: Path) -> None:
+    path = station(tmp_path, 5000)
+    sound = path.read_bytes()
+    with serving(tmp_path) as running:
+        assert running.post("new") == (201, None)
+        running.stop()
+    open_database(path).close()  # the log's pages go to their places
+    note_damage(path, "database disk image is malformed")
+    spoil_the_last_page(path)
+    assert "ingest met damage" in found(path)["T11"]
+    with serving(tmp_path) as running:
+        assert running.post("another") == (503, "damaged")
+        running.stop()
+    path.write_bytes(sound)
+    with serving(tmp_path) as running:
+        assert running.post("another") == (201, None)
+    assert damage_of(path) is None

@@ -1,0 +1,443 @@
+"""A database or a log that is exchanged under a running writer, or between two runs.
+
+Nothing is acknowledged that a next start wouldn't find, what was acknowledged before is kept,
+and what took a file's place is not damaged.
+"""
+
+import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from ingest import identity
+from ingest.schema import RefusedDatabase, open_database, open_for_reading
+from tests.care.keeping import add, station, token
+from tests.station import Process, answers, wait_for
+from watch import copies
+
+ROOT = Path(__file__).parent.parent
+NOON_MS = 1_795_176_000_000
+EARLIER = 1000  # readings that are there before
+
+SENDING = """
+import asyncio, sys
+from pathlib import Path
+from ingest import writer
+from ingest.errors import ApiError
+from ingest.handover import Handover
+from ingest.reading import Batch, Node, Reading
+
+async def stored(handover, batch):
+    try:
+        await handover.store(batch)
+    except ApiError:  # such as 503, where a file is overwritten during a commit
+        return False
+    return True
+
+async def send(path, uid):
+    handover = await Handover.over(writer.start(path), on_reply=lambda _: None)
+    node = Node(uid, "basement", "basement")
+    for count in range(100_000):
+        at_ms = 1_795_176_000_000 + count
+        batch = Batch(node, at_ms, [Reading(0, "x", float(count), None, at_ms)])
+        while not await stored(handover, batch):
+            await asyncio.sleep(0.05)
+        print(count, flush=True)
+        await asyncio.sleep(0.002)
+
+asyncio.run(send(Path(sys.argv[1]), sys.argv[2]))
+"""
+
+
+class Sending:
+    """A process that stores one reading after the other, and a writing process beside it."""
+
+    def __init__(self, path: Path) -> None:
+        with open_for_reading(path) as db:
+            uid = db.execute("select uid from nodes").fetchone()[0]
+        self._out = path.parent / "acknowledged"
+        with self._out.open("w") as out:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-c", SENDING, str(path), uid],
+                stdout=out,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        some = random.randint(20, 60)  # so that tests meet each part of the writer's round
+        wait_for(lambda: self.acknowledged() > some)
+
+    def acknowledged(self) -> int:
+        """How many readings, counted from the first."""
+        return self._out.read_text().count("\n")
+
+    def end(self) -> str:
+        """What it says as it ends by itself."""
+        _, stderr = self.popen.communicate(timeout=20)
+        assert self.popen.returncode == 1
+        assert "Traceback" not in stderr
+        return stderr
+
+    def kill(self) -> None:
+        """Kill -9 of both processes."""
+        os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.communicate(timeout=20)
+
+
+@contextmanager
+def sending(path: Path) -> Iterator[Sending]:
+    running = Sending(path)
+    try:
+        yield running
+    finally:
+        if running.popen.poll() is None:
+            running.kill()
+
+
+def station_with_backup(folder: Path) -> Path:
+    """A station's database, and ``backup.db`` of it, which a later log doesn't fit."""
+    made = station(folder, EARLIER)
+    with copies.snapshot(made) as snapshot:
+        snapshot.copy(folder / "backup.db", lambda _: None)
+    with open_database(made) as db:
+        add(db, 20_000)
+    return made
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return station_with_backup(tmp_path)
+
+
+def stored(path: Path) -> int:
+    """How many of what was sent are there; the database must be sound."""
+    with open_for_reading(path) as db:
+        assert db.execute("pragma integrity_check").fetchone()[0] == "ok"
+        query = "select count(*) from readings where measured_ms >= ?"
+        return int(db.execute(query, [NOON_MS]).fetchone()[0])
+
+
+def move_over(path: Path) -> None:
+    path.with_name("backup.db").replace(path)
+
+
+def copy_over(path: Path) -> None:
+    shutil.copyfile(path.with_name("backup.db"), path)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def replace_by_empty(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+def another_stations(path: Path) -> None:
+    other = station(path.parent / "other", 50)
+    other.replace(path)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def remove_all(path: Path) -> None:
+    for file in path.parent.glob("tmon.db*"):
+        file.unlink()
+
+
+def move_away(path: Path) -> None:
+    path.rename(path.with_name("moved.db"))
+
+
+def move_folder(path: Path) -> None:
+    (path.parent / "before").mkdir()
+    for file in path.parent.glob("tmon.db*"):
+        file.rename(path.parent / "before" / file.name)
+
+
+REPLACED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a backup is moved over it": (move_over, "tmon.db.replaced-*Z"),
+    "another station's is moved over it": (another_stations, "tmon.db.replaced-*Z"),
+    "an empty file takes its place": (replace_by_empty, "tmon.db.replaced-*Z"),
+    "it is removed": (remove, "tmon.db.replaced-*Z"),
+    "it is removed with its log": (remove_all, "tmon.db.replaced-*Z"),
+    "it is moved away": (move_away, "moved.db"),
+    "its folder is moved": (move_folder, "before/tmon.db"),
+}
+
+
+@pytest.mark.parametrize("how", REPLACED)
+def test_what_was_acknowledged_is_kept_beside_what_took_its_place(path: Path, how: str) -> None:
+    exchange, kept = REPLACED[how]
+    with sending(path) as sent:
+        exchange(path)
+        told = sent.end()
+    assert "was removed" in told
+    [old] = path.parent.glob(kept)
+    assert str(old) in told
+    assert stored(old) >= sent.acknowledged()
+    assert not path.with_name("tmon.db-wal").exists()
+    if path.exists() and path.stat().st_size:
+        open_database(path).close()
+        assert stored(path) == 0
+
+
+def another_log(path: Path) -> Path:
+    """A log with readings of another database, as if it had been used until a power cut."""
+    other = station(path.parent / "another", 10)
+    with open_database(other) as db:
+        add(db, 100)
+        return Path(shutil.copyfile(f"{other}-wal", path.with_name("another-wal")))
+
+
+LOGS: dict[str, Callable[[Path], object]] = {
+    "-wal is removed": lambda path: path.with_name("tmon.db-wal").unlink(),
+    "-wal is moved away": lambda path: path.with_name("tmon.db-wal").rename(path.parent / "log"),
+    "-wal is replaced": lambda path: (path.parent / "backup.db").replace(f"{path}-wal"),
+    "-wal is replaced by another": lambda path: another_log(path).replace(f"{path}-wal"),
+    "-shm is removed": lambda path: path.with_name("tmon.db-shm").unlink(),
+    "both are removed": lambda path: [*map(os.unlink, (f"{path}-wal", f"{path}-shm"))],
+}
+
+
+@pytest.mark.parametrize("how", LOGS)
+def test_a_log_that_is_removed_is_put_back_before_more_is_acknowledged(
+    path: Path, how: str
+) -> None:
+    with sending(path) as sent:
+        LOGS[how](path)
+        told = sent.end()
+    assert "nothing acknowledged is lost" in told
+    open_database(path).close()  # as a next start does
+    assert stored(path) >= sent.acknowledged()
+
+
+@pytest.mark.parametrize("size", [0, 100, 20_000])
+def test_a_log_that_is_cut_short_ends_the_writer_and_is_not_applied(path: Path, size: int) -> None:
+    with sending(path) as sent:
+        os.truncate(f"{path}-wal", size)
+        before = sent.acknowledged()
+        told = sent.end()
+    assert sent.acknowledged() <= before + 1  # one may have been on its way
+    assert "tmon.db-wal was cut short" in told
+    [aside] = path.parent.glob("tmon.db-wal.replaced-*")
+    assert str(aside) in told
+    open_database(path).close()
+    assert stored(path) < before
+
+
+@pytest.mark.parametrize("overwrite", [copy_over, empty])
+def test_a_database_that_is_overwritten_in_place_ends_the_writer(
+    path: Path, overwrite: Callable[[Path], None]
+) -> None:
+    with sending(path) as sent:
+        overwrite(path)
+        assert "tmon.db was overwritten with another file" in sent.end()
+    assert [*path.parent.glob("tmon.db-wal.replaced-*")]
+    if path.stat().st_size:
+        open_database(path).close()
+        assert stored(path) == 0
+
+
+def test_a_link_that_leads_elsewhere_ends_the_writer(path: Path) -> None:
+    link = path.parent / "folder" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    with sending(path) as other:
+        other.kill()
+    running = Sending(link)
+    link.unlink()
+    link.symlink_to(path.with_name("backup.db"))
+    assert "link.db was removed or replaced" in running.end()
+    assert path.with_name("tmon.db-wal").exists()
+    assert stored(path) >= running.acknowledged()
+    assert stored(path.with_name("backup.db")) == 0
+
+
+@pytest.mark.parametrize("exchange", [move_over, copy_over, another_stations])
+def test_a_start_sets_aside_the_log_of_a_database_that_was_replaced_meanwhile(
+    path: Path, exchange: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with sending(path) as sent:
+        sent.kill()
+    log = path.with_name("tmon.db-wal").read_bytes()
+    exchange(path)
+    with pytest.raises(RefusedDatabase, match="was written for another file"):
+        open_for_reading(path)
+    with pytest.raises(RefusedDatabase, match="was written for another file"):
+        copies.snapshot(path).__enter__()
+    open_database(path).close()
+    [aside] = path.parent.glob("tmon.db-wal.replaced-*")
+    assert aside.read_bytes() == log
+    assert str(aside) in caplog.text
+    assert stored(path) == 0
+    open_database(path).close()
+    assert [*path.parent.glob("tmon.db-wal.replaced-*")] == [aside]
+
+
+def test_the_readings_of_a_log_that_was_set_aside_can_be_had(path: Path) -> None:
+    with sending(path) as sent:
+        sent.kill()
+    move_over(path)
+    open_database(path).close()
+    [aside] = path.parent.glob("tmon.db-wal.replaced-*")
+    command = [sys.executable, str(ROOT / "scripts" / "readings_in_log.py"), str(aside)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = csv.DictReader(ran.stdout.splitlines())
+    found = {int(row["measured_ms"]): float(row["value"]) for row in rows}
+    for count in range(sent.acknowledged()):
+        assert found[NOON_MS + count] == count
+
+
+def test_an_inode_that_is_used_again_doesnt_hide_that(path: Path) -> None:
+    """As a file system does that gives a new file the number of the last one removed."""
+    with sending(path) as sent:
+        sent.kill()
+    copy_over(path)
+    os.utime(path, (0, 0))
+    open_database(path).close()
+    assert stored(path) == 0
+
+
+BELONGS: dict[str, Callable[[Path], Path]] = {
+    "killed": lambda path: path,
+    "moved": lambda path: Path(shutil.move(path.parent, f"{path.parent}-moved")) / path.name,
+    "copied": lambda path: (
+        Path(shutil.copytree(path.parent, f"{path.parent}-copy", copy_function=shutil.copyfile))
+        / path.name
+    ),
+    "copied with its note": lambda path: (
+        Path(shutil.copytree(path.parent, f"{path.parent}-copy", copy_function=shutil.copy2))
+        / path.name
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BELONGS)
+def test_a_log_that_belongs_to_its_database_is_applied(path: Path, how: str) -> None:
+    with sending(path) as sent:
+        sent.kill()
+    acknowledged = sent.acknowledged()
+    now = BELONGS[how](path)
+    open_database(now).close()
+    assert stored(now) >= acknowledged
+    assert not [*now.parent.glob("*.replaced-*")]
+
+
+def test_a_checkpoint_that_was_killed_leaves_the_log_its_database(path: Path) -> None:
+    """It writes the first page first, which says how long the file will be."""
+    with sending(path) as sent:
+        sent.kill()
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2 // 4096 * 4096)
+    assert not identity.has_foreign_log(path)
+
+
+def test_a_log_that_began_anew_many_times_still_belongs(path: Path) -> None:
+    with sending(path) as sent:
+        with open_database(path) as db:
+            for _ in range(5):
+                add(db, 500)
+                db.execute("pragma wal_checkpoint(restart)")
+        now = sent.acknowledged()
+        wait_for(lambda: sent.acknowledged() > now + 20)
+        sent.kill()
+    open_database(path).close()
+    assert stored(path) >= sent.acknowledged()
+
+
+def test_an_owners_own_user_version_is_no_other_file(path: Path) -> None:
+    with sending(path) as sent:
+        with open_database(path) as db:
+            db.execute("pragma user_version = 7")
+            db.execute("pragma wal_checkpoint(full)")
+        now = sent.acknowledged()
+        wait_for(lambda: sent.acknowledged() > now + 20)
+        sent.kill()
+    open_database(path).close()
+    assert stored(path) >= sent.acknowledged()
+    assert not [*path.parent.glob("*.replaced-*")]
+
+
+class Services:
+    """Ingest and Datasette, each a service of its own, as systemd runs them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ingest = Process(folder, "serve", "ingest", "--port", "0")
+        self._readings = f"{self.ingest.addresses(1)['ingest']}/readings"
+        self._headers = {"Authorization": f"Bearer {token(folder)}"}
+        assert self.post("first") == 201
+        self.datasette = Process(folder, "serve", "datasette", "--datasette-port", "0")
+        self._pages = self.datasette.addresses(1)["datasette"]
+        wait_for(lambda: answers(f"{self._pages}/tmon.json"))
+
+    def post(self, sensor: str) -> int:
+        """The answer's status; 0 where there is none."""
+        body = {"sensor": sensor, "value": 1}
+        try:
+            answer = requests.post(self._readings, json=body, headers=self._headers, timeout=10)
+        except requests.ConnectionError:
+            return 0
+        return answer.status_code
+
+    def published(self) -> list[str]:
+        """The sensors that there are readings of."""
+        url = f"{self._pages}/tmon/sensors.json?_shape=array&_size=max"
+        return [sensor["name"] for sensor in requests.get(url, timeout=10).json()]
+
+    def kill(self) -> None:
+        self.ingest.kill()
+        self.datasette.kill()
+
+
+@pytest.mark.parametrize("exchange", [move_over, LOGS["-wal is removed"]])
+def test_both_services_end_and_the_next_start_goes_on_with_what_is_there(
+    path: Path, exchange: Callable[[Path], object]
+) -> None:
+    before = Services(path.parent)
+    try:
+        exchange(path)
+        while (status := before.post("later")) == 201:
+            pass
+        assert status == 0
+        assert before.ingest.end()[0] == 1
+        assert "start again to publish" in before.datasette.end()[1]
+    finally:
+        before.kill()
+    after = Services(path.parent)
+    try:
+        assert after.post("again") == 201
+        assert {"first", "again"} <= {*after.published()}
+    finally:
+        after.kill()
+    assert stored(path) > 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_files_are_exchanged_twenty_times_under_load(tmp_path: Path) -> None:
+    for turn in range(20):
+        for number, how in enumerate(REPLACED):
+            test_what_was_acknowledged_is_kept_beside_what_took_its_place(
+                station_with_backup(tmp_path / f"{turn} replaced {number}"), how
+            )
+        for number, how in enumerate(LOGS):
+            test_a_log_that_is_removed_is_put_back_before_more_is_acknowledged(
+                station_with_backup(tmp_path / f"{turn} log {number}"), how
+            )
+        for number, overwrite in enumerate((copy_over, empty)):
+            test_a_database_that_is_overwritten_in_place_ends_the_writer(
+                station_with_backup(tmp_path / f"{turn} over {number}"), overwrite
+            )
