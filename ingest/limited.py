@@ -60,9 +60,10 @@ PARTS = 5_000
 # takes for eight threads is up to 2.4 times as much.
 HEAP_LIMIT_BYTES = 96 * 1024 * 1024
 
-# Texts and blobs of one answer: 10,000 rows of 1,600 bytes. As JSON, 500 MB of them
-# took 2.5 GB, and held up all other pages for 6 s.
-ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
+# Of one answer, as Python holds it: a value, and its text, which it holds twice to send it. As
+# JSON, a byte can become six of them.
+ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
+VALUE_BYTES, TEXT_COPIES = 32, 2
 
 INTERRUPTED = "interrupted"  # SQLite's own word, by which Datasette knows it
 ONLY_READING = "not authorized: SQL can only read here"
@@ -161,7 +162,8 @@ class _Cursor(sqlite3.Cursor):  # type: ignore[misc]  # pysqlite3 ships no types
 
 def _weigh(cursor: _Cursor, values: tuple[Any, ...]) -> Any:
     """A row, or a MemoryError where the rows grow beyond ``ANSWER_LIMIT_BYTES``."""
-    cursor.bytes_left -= sum(len(value) for value in values if isinstance(value, str | bytes))
+    texts = (len(value) for value in values if isinstance(value, str | bytes))
+    cursor.bytes_left -= VALUE_BYTES * len(values) + TEXT_COPIES * sum(texts)
     if cursor.bytes_left < 0:
         cursor.close()  # or it keeps its snapshot for as long as somebody keeps the error
         raise MemoryError

@@ -1,6 +1,7 @@
 """One of the two processes that answer HTTP: ingest's app, or Datasette, under uvicorn."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -8,8 +9,10 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
+from time import sleep
 from types import FrameType
 from typing import Any
 
@@ -22,6 +25,9 @@ from ingest.settings import Settings
 
 DRAIN_S = 6  # what has been taken is answered within this
 GC_OBJECTS = 50_000  # requests leave no cycles behind: looking for them takes a quarter of the time
+DATASETTE_NICENESS = 5  # ingest comes first, then pages, then strangers' SQL (ingest/publish.py)
+TRIM_EVERY_S = 1.0
+M_ARENA_MAX = -8  # of glibc's malloc.h
 FILES_EVERY_S = 1.0
 OPEN_FILES = 65_536  # a connection is a file; the usual soft limit is 1,024
 
@@ -49,6 +55,8 @@ def run_datasette(settings: Settings, listening: socket.socket, *, is_alone: boo
 
     Where it ``is_alone``, without ingest beside it, also until the database is exchanged.
     """
+    os.nice(DATASETTE_NICENESS)
+    _keep_memory_small()
     with logs.strays_logged():
         _run(_publish(settings, listening, is_alone=is_alone))
 
@@ -129,6 +137,21 @@ class _Server(uvicorn.Server):
             signal.signal(number, self.handle_exit)
         signals.release()
         yield
+
+
+def _keep_memory_small() -> None:
+    """Give back what a costly statement needed; glibc would keep it, and for each thread."""
+    with suppress(AttributeError, OSError):  # another C library
+        library = ctypes.CDLL(None)
+        library.mallopt(M_ARENA_MAX, 1)
+        trim = library.malloc_trim
+        Thread(target=_trim_now_and_then, args=[trim], name="memory", daemon=True).start()
+
+
+def _trim_now_and_then(trim: Callable[[int], int]) -> None:
+    while True:
+        sleep(TRIM_EVERY_S)
+        trim(0)
 
 
 def _allow_many_connections() -> None:

@@ -1,16 +1,23 @@
 """The published face: a Datasette over the one file, which it can only read."""
 
+import asyncio
+import contextvars
 import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
 from time import sleep
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from datasette.app import Datasette
 from datasette.cli import check_databases
 from datasette.database import Database, Results
 from datasette.utils import StartupError
+from datasette.utils.asgi import BadRequest
 from datasette.utils.sqlite import sqlite3
 
 from ingest.errors import CannotServe
@@ -20,6 +27,14 @@ from ingest.schema import refuse_foreign_log
 PUBLISHED_AS = "tmon"
 LOGGED_SQL_CHARACTERS = 200  # anybody may send 64 KB of it
 WATCH_EVERY_S = 0.1
+
+# What strangers ask gives way to what takes readings in: as low as a nice value goes.
+SQL_NICENESS = 19
+
+# SQLite's primary result codes for what is wrong with a statement, not with the file.
+STATEMENT_CODES = frozenset((1, 18, 20, 23, 25))  # ERROR, TOOBIG, MISMATCH, AUTH, RANGE
+
+T = TypeVar("T")
 
 log = logging.getLogger("tmon.publish")
 
@@ -91,7 +106,14 @@ async def start(datasette: Datasette) -> None:
     except (StartupError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise Unpublishable(f"metadata.yml or datasette.yml: {_sentence(error)}") from error
     database = datasette.get_database(PUBLISHED_AS)
-    Thread(target=database.watch, name="time limit", daemon=True).start()
+    threading.Thread(target=database.watch, name="time limit", daemon=True).start()
+
+
+class BadStatement(sqlite3.OperationalError, BadRequest):  # type: ignore[misc]
+    """SQL that its visitor got wrong, or a value for it.
+
+    To Datasette's pages it is an error of SQLite's; where they don't handle those, a 400.
+    """
 
 
 class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
@@ -99,9 +121,19 @@ class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
 
     Datasette would open a second connection for its write API, and takes a path
     as part of a URI as it is, so that ``?``, ``#`` and ``%`` in it go wrong.
+
+    What visitors ask runs in threads of its own, so that neither Datasette's own
+    bookkeeping nor our pages wait for it.
     """
 
     connection_class = LimitedConnection
+
+    def __init__(self, datasette: Datasette, path: str) -> None:
+        super().__init__(datasette, path)
+        self._threads = ThreadPoolExecutor(
+            max(1, datasette.setting("num_sql_threads")), "visitors-sql", initializer=_give_way
+        )
+        self._opened = threading.local()  # by each thread
 
     def connect(self, write: bool = False) -> sqlite3.Connection:  # noqa: ARG002
         connection = sqlite3.connect(
@@ -121,6 +153,27 @@ class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
             for connection in list(self._all_connections):
                 connection.interrupt_if_time_is_up()
 
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        super().close()
+
+    async def _execute_fn(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        """Datasette's own would use the threads of its bookkeeping."""
+        context = contextvars.copy_context()  # of its tracing
+        answer = self._threads.submit(context.run, self._with_connection, fn)
+        try:
+            return await asyncio.wrap_future(answer)
+        except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
+            if getattr(error, "sqlite_errorcode", None) in {None, *STATEMENT_CODES}:
+                raise BadStatement(str(error)) from error
+            raise
+
+    def _with_connection(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        if not hasattr(self._opened, "connection"):
+            self._opened.connection = self.connect()
+            self.ds._prepare_connection(self._opened.connection, self.name)
+        return fn(self._opened.connection)
+
     async def execute(
         self, sql: str, *args: Any, log_sql_errors: bool = True, **kwargs: Any
     ) -> Results:
@@ -131,6 +184,12 @@ class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
             if log_sql_errors:
                 log.warning("%.*r: %s", LOGGED_SQL_CHARACTERS, sql, _sentence(error)[:200])
             raise
+
+
+def _give_way() -> None:
+    """Lower this thread's priority; only Linux has one for each thread."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SQL_NICENESS)
 
 
 def _tell_plugins(datasette: Datasette, **settings: str) -> None:

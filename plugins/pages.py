@@ -1,4 +1,4 @@
-"""The pages for people: home, nodes and sensors, and what tells machines of them.
+"""The pages for people: home, nodes and sensors, and what tells machines of them; CSV; turns.
 
 Datasette loads single files; what these pages are made of is the package beside
 this one, whose modules each have hooks of their own.
@@ -13,8 +13,8 @@ HERE = str(Path(__file__).parent)
 if HERE not in sys.path:
     sys.path.append(HERE)
 
-from tmon_pages import dataset, download, feed, home, node  # noqa: E402
+from tmon_pages import admission, dataset, download, export, feed, home, node, station  # noqa: E402
 
-for _module in (dataset, download, feed, home, node):
+for _module in (admission, dataset, download, export, feed, home, node, station):
     if not pm.is_registered(_module):
         pm.register(_module)

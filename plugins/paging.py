@@ -13,6 +13,10 @@ from datasette.filters import FilterArguments
 from datasette.utils import path_with_replaced_args
 from datasette.utils.asgi import BadRequest
 
+MOST_ROWS = 1000  # on a page for people: 10,000 took 2 s of the processor, and 80 MB
+TABLE = re.compile(r"/tmon/[^/.]+")
+SIZE = re.compile(rb"((?:^|&)_size=)(max|\d+)(?=&|$)")
+
 INSTANT = re.compile(r"-?\d{1,15}", re.ASCII)
 OFFSET = re.compile(r"\d{1,15}", re.ASCII)
 CURSOR = re.compile(r"(-?\d{1,15}),(\d{1,15}),\1", re.ASCII)
@@ -26,18 +30,28 @@ App = Callable[..., Awaitable[None]]
 
 @hookimpl
 def asgi_wrapper() -> Callable[[App], App]:
-    """Count nothing on such a page: it would be what is left, not what there is."""
-    return _uncounted
+    """Count nothing on such a page: it would be what is left, not what there is.
+
+    And no page for people has more rows than ``MOST_ROWS``.
+    """
+    return _bounded
 
 
-def _uncounted(app: App) -> App:
+def _bounded(app: App) -> App:
     async def wrapped(scope: MutableMapping[str, Any], *channels: Any) -> None:
         query = scope.get("query_string", b"")
         if scope.get("path") == "/tmon/readings" and b"_next=" in query:
-            scope = {**scope, "query_string": query + b"&_nocount=1"}
-        await app(scope, *channels)
+            query += b"&_nocount=1"
+        if TABLE.fullmatch(scope.get("path", "")):
+            query = SIZE.sub(_no_more_rows, query)
+        await app({**scope, "query_string": query}, *channels)
 
     return wrapped
+
+
+def _no_more_rows(size: re.Match[bytes]) -> bytes:
+    most = size[2] == b"max" or (len(size[2]) < 10 and int(size[2]) > MOST_ROWS)
+    return size[1] + (str(MOST_ROWS).encode() if most else size[2])
 
 
 @hookimpl

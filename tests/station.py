@@ -91,6 +91,7 @@ class Process:
         folder: Path,
         *arguments: str,
         environ: Mapping[str, str] | None = None,
+        stderr: Any = subprocess.PIPE,
         command: Sequence[str] = (sys.executable, "-m", "ingest.cli"),
     ):
         self.popen = subprocess.Popen(
@@ -98,7 +99,7 @@ class Process:
             cwd=folder,
             env={**os.environ, **(environ or {})},
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             start_new_session=True,
         )

@@ -1,16 +1,19 @@
 """What the home page shows: nodes with their sensors, as they are and as the last day was."""
 
 import json
-import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from operator import attrgetter
+from time import monotonic
 from typing import Any, NamedTuple
+
+from datasette.utils import sqlite_timelimit
+from datasette.utils.sqlite import sqlite3
 
 from tmon_pages.corrections import lately
 from tmon_pages.incidents import Open, going_on
 from tmon_pages.spans import DAY_MS, HOUR_MS
-from tmon_pages.station import NOT_AHEAD
+from tmon_pages.station import NOT_AHEAD, interrupted
 
 MOST_SENSORS = 1000  # on one page, and as many nodes without a reading
 MOST_WORDS = 8  # of a filter
@@ -75,6 +78,11 @@ class Asked(NamedTuple):
     silent_first: bool = False
     raw: bool = False
 
+    @property
+    def bounded(self) -> bool:
+        """Whether no more sensors than fit on a page are looked at, however many there are."""
+        return not (self.words or self.silent_first)
+
 
 class Day(NamedTuple):
     """A sensor's last 24 clock hours, this one included; ``path`` is the line of their means."""
@@ -111,7 +119,8 @@ class Board(NamedTuple):
 
     ``sensors`` counts all of the station; ``more``: there are others behind this page's last;
     ``cut``: even its one node has more sensors than these; ``corrected``: so many of these are
-    shown as calibrations and flags make them, ``unfit`` not at all, as all they have is flagged.
+    shown as calibrations and flags make them, ``unfit`` not at all, as all they have is flagged;
+    ``hurried``: there was no time to look at everybody's last 24 hours.
     """
 
     groups: Sequence[Group]
@@ -121,14 +130,18 @@ class Board(NamedTuple):
     corrected: int
     unfit: int
     wrong: Open
+    hurried: bool
 
     @property
     def rows(self) -> list[Row]:
         return [row for group in self.groups for row in group.rows]
 
 
-def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> Board:
-    """Read a page: whole nodes, of no more than ``MOST_SENSORS`` sensors together."""
+def look(conn: sqlite3.Connection, asked: Asked, at_ms: int, lines_until_s: float) -> Board:
+    """Read a page: whole nodes, of no more than ``MOST_SENSORS`` sensors together.
+
+    Lines of the last 24 hours are looked up until an instant of the monotonic clock.
+    """
     found = _latest(conn, asked)
     more = len(found) > MOST_SENSORS
     latest = _whole_nodes(found) if more else found
@@ -140,12 +153,18 @@ def look(conn: sqlite3.Connection, asked: Asked, at_ms: int) -> Board:
         latest = [row for row in latest if asked.silent_first or row["node"] <= mute[-1]]
     corrected = [] if asked.raw else _corrected(conn, latest, at_ms)
     clean = _clean(conn, latest, corrected)
-    days = _days(conn, [row["sensor"] for row in clean], corrected, at_ms)
-    rows = [Row._make([*row, days.get(row["sensor"])]) for row in clean]
+    nodes = list(dict.fromkeys([*(row["node"] for row in clean), *mute]))
+    descriptions = _descriptions(conn, nodes)
     sensors = conn.execute("select count(*) from sensors").fetchone()[0]
+    wrong = going_on(conn)
+    days: dict[int, Day] = {}
+    shown = [row["sensor"] for row in clean]
+    with sqlite_timelimit(conn, max(0, lines_until_s - monotonic()) * 1000):
+        hurried = not _add_days(conn, days, shown, corrected, at_ms)
+    rows = [Row._make([*row, days.get(row["sensor"])]) for row in clean]
     return Board(
-        *(_groups(conn, rows, mute, asked), sensors, more, cut),
-        *(len(corrected), len(latest) - len(clean), going_on(conn)),
+        *(_groups(rows, mute, descriptions, asked), sensors, more, cut),
+        *(len(corrected), len(latest) - len(clean), wrong, hurried),
     )
 
 
@@ -153,7 +172,8 @@ def _latest(conn: sqlite3.Connection, asked: Asked) -> list[Any]:
     matching = _matching("node || ' ' || name", "node", asked.words)
     order = _SILENT_FIRST if asked.silent_first else _BY_NAME
     sql = _LATEST.format(matching=matching, order=order)
-    return conn.execute(sql, _parameters(asked)).fetchall()
+    found: list[Any] = conn.execute(sql, _parameters(asked)).fetchall()
+    return found
 
 
 def _corrected(conn: sqlite3.Connection, latest: Sequence[Any], at_ms: int) -> list[int]:
@@ -204,24 +224,36 @@ def _first_hour_ms(at_ms: int) -> int:
     return at_ms // HOUR_MS * HOUR_MS - (HOURS - 1) * HOUR_MS
 
 
-def _days(
-    conn: sqlite3.Connection, sensors: Sequence[int], corrected: Sequence[int], at_ms: int
-) -> dict[int, Day]:
+def _add_days(
+    conn: sqlite3.Connection,
+    days: dict[int, Day],
+    sensors: Sequence[int],
+    corrected: Sequence[int],
+    at_ms: int,
+) -> bool:
+    """Look up the sensors' last 24 hours until the time limit; whether it was enough."""
     plain = [*{*sensors}.difference(corrected)]
-    return {
-        row["sensor"]: Day(row["low"], row["high"], _path(row["corners"].split("L")))
-        for hourly, own in (("hourly", plain), ("hourly_clean", corrected))
-        if own
-        for row in conn.execute(
-            _DAYS.format(hourly=hourly),
-            {
-                "sensors": json.dumps(own),
-                "from_ms": _first_hour_ms(at_ms),
-                "at_ms": at_ms,
-                "height": SPARK_HEIGHT,
-            },
-        )
-    }
+    try:
+        for hourly, own in (("hourly", plain), ("hourly_clean", corrected)):
+            if not own:
+                continue
+            found = conn.execute(
+                _DAYS.format(hourly=hourly),
+                {
+                    "sensors": json.dumps(own),
+                    "from_ms": _first_hour_ms(at_ms),
+                    "at_ms": at_ms,
+                    "height": SPARK_HEIGHT,
+                },
+            )
+            for row in found:
+                path = _path(row["corners"].split("L"))
+                days[row["sensor"]] = Day(row["low"], row["high"], path)
+    except sqlite3.OperationalError as error:
+        if not interrupted(error):
+            raise
+        return False
+    return True
 
 
 def _path(corners: Sequence[str]) -> str:
@@ -243,18 +275,20 @@ def _runs(corners: Sequence[str]) -> Iterable[Sequence[str]]:
     return [corners[begin:end] for begin, end in pairwise([0, *ends, len(corners)])]
 
 
+def _descriptions(conn: sqlite3.Connection, nodes: Sequence[str]) -> dict[str, str | None]:
+    sql = "select name, description from json_each(?) cross join nodes on name = value"
+    return dict(conn.execute(sql, [json.dumps(nodes)]).fetchall())
+
+
 def _groups(
-    conn: sqlite3.Connection, rows: Iterable[Row], mute: Sequence[str], asked: Asked
+    rows: Iterable[Row],
+    mute: Sequence[str],
+    descriptions: Mapping[str, str | None],
+    asked: Asked,
 ) -> list[Group]:
     by_node = {node: [*own] for node, own in groupby(rows, key=attrgetter("node"))}
     by_node.update((node, []) for node in mute)
-    told = dict(
-        conn.execute(
-            "select name, description from json_each(?) cross join nodes on name = value",
-            [json.dumps([*by_node])],
-        ).fetchall()
-    )
-    groups = [Group(node, told.get(node), own) for node, own in by_node.items()]
+    groups = [Group(node, descriptions.get(node), own) for node, own in by_node.items()]
     return sorted(groups, key=_silent_first if asked.silent_first else attrgetter("node"))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from datasette import hookimpl
+from datasette.database import QueryInterrupted
 
 from tmon_pages import crawlers, package, schema_org
 from tmon_pages.offered import folder_of, newest
@@ -37,7 +38,10 @@ def extra_template_vars(
     async def variables() -> dict[str, Any]:
         names = [unquote(request.url_vars.get(name) or "") for name in ("node", "sensor")]
         subject = schema_org.Subject(*(name or None for name in names))
-        extent = await ask(datasette, lambda conn: schema_org.look(conn, subject))
+        try:
+            extent = await ask(datasette, lambda conn: schema_org.look(conn, subject))
+        except QueryInterrupted:  # people come first
+            return {}
         station = await datasette.get_instance_metadata()
         link = partial(address, datasette, request)
         described = schema_org.dataset(subject, extent, station, link)

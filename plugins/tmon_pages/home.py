@@ -1,7 +1,9 @@
 """The home page: every sensor by node, as it is now, or what to do where there is none."""
 
+import asyncio
 import os
 from functools import cache
+from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -12,9 +14,11 @@ from markupsafe import Markup
 
 from tmon_pages.board import MOST_SENSORS, MOST_WORDS, Asked, Board, Row, look
 from tmon_pages.spans import iso
-from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, problem
+from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, readers
 
 INGEST_PORT = "13117"  # where TMON_PORT says nothing else
+# For a page's values: there are few enough of them, so only a busy machine takes so long.
+VALUES_LIMIT_MS = 5000
 COLUMNS = ("sensor", "measured_ms", "value", "unit", "silent")  # of what makes a page fresh
 
 
@@ -41,17 +45,48 @@ def register_routes() -> list[tuple[str, Any]]:
 
 
 async def show(datasette: Any, request: Any) -> Response:
-    """What is asked for, or why that takes too long and where to go from there."""
+    """The page; all who ask for the same at the same time share one look."""
+    drawing = _drawings(datasette)
+    key = (request.scheme, request.host, request.full_path)
+    if key not in drawing:
+        drawing[key] = asyncio.ensure_future(_drawn(datasette, request))
+        drawing[key].add_done_callback(lambda _: drawing.pop(key))
+    told = await asyncio.shield(drawing[key])
+    return await page(datasette, request, "home.html", told)
+
+
+@cache
+def _drawings(datasette: Any) -> dict[tuple[str, ...], asyncio.Future[dict[str, Any]]]:  # noqa: ARG001
+    """The boards of a station that are being drawn."""
+    return {}
+
+
+async def _drawn(datasette: Any, request: Any) -> dict[str, Any]:
+    """What is asked for; where it takes too long, the first page, which says so."""
     asked = _asked(request)
     at_ms = now_ms()
+    instead = False
     try:
-        board = await ask(datasette, lambda conn: look(conn, asked, at_ms))
+        board = await _look(datasette, asked, at_ms)
     except QueryInterrupted:
-        return await _too_slow(datasette, request)
+        if asked.bounded:
+            raise
+        instead, asked = True, Asked(raw=asked.raw)
+        board = await _look(datasette, asked, at_ms)
     context = _context(datasette, request, asked, board)
-    drawn = Markup(_template(datasette, "_home_board.html").render(context, at_ms=at_ms))  # noqa: S704
-    told = {"board": drawn, "first": context["first"]}
-    return await page(datasette, request, "home.html", told)
+    template = _template(datasette, "_home_board.html")
+    drawn = Markup(template.render(context, at_ms=at_ms, instead=instead))  # noqa: S704
+    return {"board": drawn, "first": context["first"]}
+
+
+async def _look(datasette: Any, asked: Asked, at_ms: int) -> Board:
+    limit_ms = readers(datasette).limit_ms
+    until_s = monotonic() + limit_ms / 1000
+    return await ask(
+        datasette,
+        lambda conn: look(conn, asked, at_ms, until_s),
+        VALUES_LIMIT_MS if asked.bounded else limit_ms,
+    )
 
 
 def _template(datasette: Any, name: str) -> Any:
@@ -69,16 +104,6 @@ def _asked(request: Any) -> Asked:
     silent_first = request.args.get("sort") == "silent"
     after = "" if silent_first else request.args.get("after") or ""
     return Asked(words, after, silent_first, raw=request.args.get("values") == "raw")
-
-
-async def _too_slow(datasette: Any, request: Any) -> Response:
-    told = "There are too many sensors here to look through all of them in time."
-    tables = datasette.urls.database(PUBLISHED_AS)
-    links = {
-        "Silent nodes, those heard longest ago": f"{tables}/silent_nodes",
-        "All sensors by name": datasette.urls.instance(),
-    }
-    return await problem(datasette, request, 400, told, links)
 
 
 def _context(datasette: Any, request: Any, asked: Asked, board: Board) -> dict[str, Any]:
@@ -101,6 +126,7 @@ def _context(datasette: Any, request: Any, asked: Asked, board: Board) -> dict[s
         ],
         "most": MOST_SENSORS,
         "latest_url": _latest_url(datasette, board, whole=whole),
+        "silent_nodes_url": f"{datasette.urls.database(PUBLISHED_AS)}/silent_nodes",
         "incidents_url": f"{datasette.urls.table(PUBLISHED_AS, 'incidents')}?to_ms__isnull=1",
         "other_values_url": _changed(datasette, request, values=None if asked.raw else "raw"),
         "by_name_url": _changed(datasette, request, sort=None, after=None),

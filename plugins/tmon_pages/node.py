@@ -13,8 +13,8 @@ from tmon_pages.marks import Marks
 from tmon_pages.moved import Place, moved_to
 from tmon_pages.points import Line, Sensor, parameters
 from tmon_pages.spans import FIRST_MS, IN_WORDS, NAMES, NoSuchSpan, Span, moved
-from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, problem
-from tmon_pages.view import Asked, Unknown, View, look
+from tmon_pages.station import PUBLISHED_AS, address, ask, page, problem
+from tmon_pages.view import Asked, Unknown, View, ask_in_time, look
 
 PICTURE = (720, 300)  # pixels
 
@@ -51,10 +51,10 @@ async def show(datasette: Any, request: Any) -> Response:
 async def _answer(datasette: Any, request: Any, asked: Asked, form: str | None) -> Response:
     """The page, or the charts alone: as data, as a picture, in another page's frame."""
     if form is None and "embed" not in request.args:
-        view, details = await ask(datasette, lambda conn: look_closely(conn, asked, now_ms()))
+        view, details = await ask_in_time(datasette, look_closely, asked)
         context = _context(datasette, request, view) | _beside(datasette, request, view, details)
         return await page(datasette, request, "node.html", context)
-    view = await ask(datasette, lambda conn: look(conn, asked, now_ms()))
+    view = await ask_in_time(datasette, look, asked)
     if form == ".json":
         return Response.json(_as_json(view), headers={"cache-control": "no-cache"})
     if form == ".svg":

@@ -1,15 +1,21 @@
 """What all pages need: the file asked within its limits, this station's address, a page sent."""
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from time import time_ns
 from typing import Any, TypeVar
 
-from datasette import Response
+from datasette import Response, hookimpl
 from datasette.database import QueryInterrupted
 from datasette.utils import sqlite_timelimit
 
 PUBLISHED_AS = "tmon"
+PAUSES_S = (0.1, 0.3, 0.6, 1.0)  # before what there was no memory for is asked again
+THREADS = 2  # of our pages' own: visitors' SQL takes none of them
 
 # SQL: readings of a clock more than 10 minutes ahead are passed over, as the view `latest` does.
 NOT_AHEAD = "measured_ms <= (unixepoch() + 600) * 1000"
@@ -23,24 +29,73 @@ STRICT = (
 T = TypeVar("T")
 
 
-async def ask(datasette: Any, question: Callable[[sqlite3.Connection], T]) -> T:
-    """Put a question to the file, in one of Datasette's threads and within its time limit.
+class Readers:
+    """Threads that read the file for our pages, each with a connection of its own.
+
+    ``limit_ms``: how long a question may take that has no limit of its own.
+    """
+
+    def __init__(self, datasette: Any) -> None:
+        self.limit_ms: float = datasette.sql_time_limit_ms
+        self._datasette = datasette
+        self._threads = ThreadPoolExecutor(THREADS, "pages")
+        self._opened = threading.local()  # by each thread
+
+    async def run(self, question: Callable[[sqlite3.Connection], T], limit_ms: float) -> T:
+        return await asyncio.wrap_future(self._threads.submit(self._ask, question, limit_ms))
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T], limit_ms: float) -> T:
+        if not hasattr(self._opened, "connection"):
+            db = self._datasette.get_database(PUBLISHED_AS)
+            self._opened.connection = db.connect()
+            self._datasette._prepare_connection(self._opened.connection, PUBLISHED_AS)
+        connection: sqlite3.Connection = self._opened.connection
+        with sqlite_timelimit(connection, limit_ms):
+            return question(connection)
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+
+readers = cache(Readers)  # of each Datasette
+
+
+@hookimpl
+def shutdown(datasette: Any) -> None:
+    """Wait for what is being read: Datasette closes the connections next."""
+    readers(datasette).close()
+
+
+def interrupted(error: Exception) -> bool:
+    """Whether SQLite was stopped by the time limit."""
+    return str(error) == "interrupted"
+
+
+async def ask(
+    datasette: Any, question: Callable[[sqlite3.Connection], T], limit_ms: float | None = None
+) -> T:
+    """Put a question to the file, in one of our threads and within Datasette's time limit.
+
+    Args:
+        datasette: whose file.
+        question: what to do with a connection.
+        limit_ms: another limit than Datasette's.
 
     Raises:
         QueryInterrupted: it took longer.
     """
-
-    def within_limit(conn: sqlite3.Connection) -> T:
-        with sqlite_timelimit(conn, datasette.sql_time_limit_ms):
-            return question(conn)
-
+    own = readers(datasette)
     try:
-        answer: T = await datasette.get_database(PUBLISHED_AS).execute_fn(within_limit)
+        for pause_s in PAUSES_S:
+            try:
+                return await own.run(question, limit_ms or own.limit_ms)
+            except MemoryError:  # which a stranger's SQL has for as long as it may run
+                await asyncio.sleep(pause_s)
+        return await own.run(question, limit_ms or own.limit_ms)
     except Exception as error:
-        if "interrupted" in str(error):
+        if interrupted(error):
             raise QueryInterrupted(error, "", {}) from error
         raise
-    return answer
 
 
 def now_ms() -> int:

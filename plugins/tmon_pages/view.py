@@ -1,9 +1,11 @@
 """What the charts of a node or a sensor show, read from the file."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from datasette.database import QueryInterrupted
 
 from tmon_pages.corrections import Corrections, asks_for_raw, find
 from tmon_pages.marks import Limits, Marks, limits_of, marks
@@ -20,10 +22,15 @@ from tmon_pages.points import (
     resolution_for,
 )
 from tmon_pages.spans import NoSuchSpan, Past, Span, span_of, together
-from tmon_pages.station import NOT_AHEAD
+from tmon_pages.station import NOT_AHEAD, ask, now_ms
 
 MOST_SENSORS = 48  # on one page; tables have them all
+COARSE = frozenset(one.name for one in RESOLUTIONS[RESOLUTIONS.index(HOURLY) :])
+HOURS_LIMIT_MS = 3000  # for what single readings were too many for, or the machine too busy
 MOST_LINES = 8  # in one chart: so many colours can be told apart
+
+
+T = TypeVar("T")
 
 
 class Unknown(Exception):
@@ -150,3 +157,20 @@ def _finest(args: Mapping[str, str], *, pruned: bool) -> Resolution:
             return RESOLUTIONS[max(place, RESOLUTIONS.index(HOURLY))] if pruned else resolution
     names = ", ".join(resolution.name for resolution in RESOLUTIONS)
     raise NoSuchSpan(f"resolution must be one of {names}")
+
+
+async def ask_in_time(
+    datasette: Any, look: Callable[[sqlite3.Connection, Asked, int], T], asked: Asked
+) -> T:
+    """What is asked for; of hours where single readings take too long.
+
+    Raises:
+        QueryInterrupted: so do the hours.
+    """
+    try:
+        return await ask(datasette, lambda conn: look(conn, asked, now_ms()))
+    except QueryInterrupted:
+        if asked.args.get("resolution") in COARSE:
+            raise
+        coarse = asked._replace(args={**asked.args, "resolution": HOURLY.name})
+        return await ask(datasette, lambda conn: look(conn, coarse, now_ms()), HOURS_LIMIT_MS)

@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 import uvicorn
+from datasette.app import Datasette
 from sqlite_utils import Database
 
 from ingest.publish import datasette_for, start
@@ -24,11 +25,12 @@ HOSTILE = "<script>document.title='hit'</script>\N{RIGHT-TO-LEFT OVERRIDE}gnp\N{
 
 @dataclass
 class Site:
-    """A published database: its address, its file, and who serves it."""
+    """A published database: its address, its file, who serves it and what."""
 
     url: str
     path: Path
     server: uvicorn.Server
+    datasette: Datasette
 
     def get(self, page: str, **params: str) -> requests.Response:
         return requests.get(self.url + page, params=params, timeout=10)
@@ -64,7 +66,7 @@ def served(path: Path, download_dir: Path | None = None) -> Iterator[Site]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     try:
-        yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", path, server)
+        yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", path, server, datasette)
     finally:
         server.should_exit = True
         thread.join()

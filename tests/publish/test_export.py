@@ -1,14 +1,19 @@
 """A table or view as CSV is all that its filters select; no part of it passes for the whole."""
 
 import csv
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
+from tmon_pages import sending
+from tmon_pages.export import STREAMS
 
 from ingest.schema import open_database
 from tests.publish.published import Serve, Site, two_sensors
+from tests.station import wait_for
 
 NEWEST_FIRST = [f"{sensor},{n}" for n in range(12_000, 0, -1) for sensor in (1, 2)]
 
@@ -138,3 +143,59 @@ def test_a_broken_off_answer_is_an_error_to_whoever_reads_it(serve: Serve, tmp_p
         db.execute("alter table readings rename to moved")
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         list(lines)
+
+
+def test_a_page_of_one_row_is_no_way_to_stream(large: Site) -> None:
+    """It would take as many questions as there are rows."""
+    assert _keys(_rows(large, "/tmon/readings.csv", _stream="on", _size="1")) == NEWEST_FIRST
+    assert len(_rows(large, "/tmon/readings.csv", _size="1")) == 1
+    assert len(_rows(large, "/tmon/-/query.csv", sql="select 1", _stream="on", _size="1")) == 1
+
+
+def test_a_first_page_that_is_refused_is_no_shorter_csv(
+    large: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large.get("/robots.txt")  # it has started
+    monkeypatch.setattr(large.datasette, "sql_time_limit_ms", 1)
+    answer = large.get(
+        "/tmon/readings.csv",
+        _where="sqlite_version() <> (select max(value) || sensor from readings)",
+    )
+    assert answer.status_code == 400
+    assert "takes longer" in answer.text
+
+
+def test_a_filter_of_datasettes_form_leads_to_its_csv(large: Site) -> None:
+    params = {"_filter_column": "sensor", "_filter_op": "exact", "_filter_value": "2"}
+    rows = _rows(large, "/tmon/readings.csv", **params)
+    assert {row["sensor"] for row in rows} == {"2"}
+    assert len(rows) == 12_000
+
+
+def test_so_many_streams_at_once_until_nobody_reads_them(
+    large: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "STALLED_S", 2)
+    address = urlsplit(large.url)
+    unread = [_unread(str(address.hostname), int(address.port or 0)) for _ in range(STREAMS)]
+    answers: list[requests.Response] = []
+
+    def answered(status: int) -> bool:
+        answers.append(large.get("/tmon/readings.csv", sensor="1"))
+        return answers[-1].status_code == status
+
+    wait_for(lambda: answered(429))
+    assert int(answers[-1].headers["retry-after"]) > 0
+    assert "Try again" in answers[-1].text
+    wait_for(lambda: answered(200))
+    for connection in unread:
+        connection.close()
+
+
+def _unread(host: str, port: int) -> socket.socket:
+    """One that asks for all readings and reads none of them."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    connection.connect((host, port))
+    connection.sendall(b"GET /tmon/readings.csv HTTP/1.1\r\nHost: x\r\n\r\n")
+    return connection

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 from sqlite_utils import Database
+from tmon_pages.station import readers
 
 from ingest.schema import open_database
 from tests.publish.published import HOSTILE, HOUR_MS, Serve, Site, served
@@ -255,11 +257,43 @@ def hurried(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
-def test_what_takes_too_long_says_where_to_go(hurried: Site) -> None:
+def test_what_takes_too_long_is_the_first_page_that_says_so(hurried: Site) -> None:
     answer = hurried.get("/", sort="silent")
-    assert answer.status_code == 400
+    assert answer.status_code == 200
     assert "too many sensors" in answer.text
     assert '<a href="/tmon/silent_nodes">' in answer.text
+    assert len(lines(answer.text)) == MOST
+
+
+def test_a_busy_machine_shows_values_without_lines(
+    many: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look takes longer than the time limit that is handed in."""
+    monkeypatch.setattr(readers(many.datasette), "limit_ms", 1)
+    page = many.get("/").text
+    shown = lines(page)
+    assert len(shown) == MOST
+    assert "not drawn in time" in page
+    assert "none in 24 h" not in page
+    values = many.values("select round(value, 1) from latest order by node, name limit 1000")
+    assert [float(words(text).split()[1]) for text in shown.values()] == values
+
+
+def test_strangers_sql_takes_none_of_homes_threads(many: Site) -> None:
+    endless = (
+        "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
+    )
+    with ThreadPoolExecutor(8) as strangers:
+        asked = [strangers.submit(many.ask, endless) for _ in range(8)]
+        began_s = time.monotonic()
+        answer = many.get("/")
+        took_s = time.monotonic() - began_s
+        busy = not all(one.done() for one in asked)
+    assert answer.status_code == 200
+    assert len(lines(answer.text)) == MOST
+    assert busy
+    assert took_s < 5
+    assert {one.result().status_code for one in asked} == {400}
 
 
 def test_a_page_of_1000_sensors_is_small(many: Site) -> None:
@@ -314,3 +348,18 @@ def test_a_node_with_a_token_alone_is_the_one_to_go_on_with(new: tuple[Site, Sta
 def test_datasettes_own_index_is_one_click_away(site: Site) -> None:
     assert '<a href="/-/">' in site.get("/").text
     assert site.get("/-/").status_code == 200
+
+
+def test_home_outlasts_a_want_of_memory(many: Site) -> None:
+    """All of SQLite's connections share what strangers' SQL can take."""
+    sorts = (
+        "with recursive t (n) as (select 1 union all select n + 1 from t limit 3000000)"
+        " select count(*) from (select hex(n) || hex(n) as x from t order by x)"
+    )
+    with ThreadPoolExecutor(4) as strangers:
+        asked = [strangers.submit(many.ask, sorts) for _ in range(4)]
+        statuses = []
+        while not all(one.done() for one in asked):
+            statuses.append(many.get("/").status_code)
+    assert statuses
+    assert set(statuses) == {200}

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from tmon_pages.station import readers
 
 from ingest.schema import open_database
 from tests.publish.published import HOSTILE, HOUR_MS, MARCH_MS, Serve, Site
@@ -228,3 +229,17 @@ def test_data_pictures_and_frames_read_only_what_charts_show(
 def test_json_is_valid_where_values_are_extreme(site: Site) -> None:
     json.loads(site.get("/node/basement.json").text, parse_constant=pytest.fail)
     assert data(site, "/node/basement")["charts"][0]["lines"][0]["points"][-1][0] > MARCH_MS
+
+
+@pytest.mark.parametrize("page", ["", ".json", "/temperature", "/temperature.json"])
+def test_a_busy_machine_shows_hours(site: Site, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look takes longer than the time limit that is handed in."""
+    monkeypatch.setattr(readers(site.datasette), "limit_ms", 0.001)
+    answer = site.get(f"/node/basement{page}")
+    assert answer.status_code == 200
+    assert "hourly" in answer.text
+
+
+def test_a_busy_machine_draws_a_picture(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers(site.datasette), "limit_ms", 0.001)
+    assert "<svg" in site.get("/node/basement/temperature.svg").text

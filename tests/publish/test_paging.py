@@ -188,3 +188,14 @@ def test_another_order_keeps_datasettes_own_link(site: Site) -> None:
     text = site.get("/tmon/readings", _sort="value").text
     assert "Next page" in text
     assert "Earlier →" not in text
+
+
+@pytest.mark.parametrize("size", ["max", "5000"])
+def test_a_page_for_people_has_no_more_rows_than_they_read(
+    serve: Serve, tmp_path: Path, size: str
+) -> None:
+    site = serve(two_sensors(tmp_path))
+    page = site.get("/tmon/readings", _size=size).text
+    assert page.count('<td class="col-value') == 1000
+    assert "_next=" in page
+    assert len(site.rows("/tmon/readings", _size=size)) > 1000

@@ -12,13 +12,19 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qs, parse_qsl, urlencode
 
-from datasette import hookimpl
+from datasette import Response, hookimpl
 from datasette.filters import FilterArguments
 from datasette.utils import tilde_decode
 
+from tmon_pages.admission import PATIENCE, WAIT_S, refuse
+from tmon_pages.sending import Unread, send_in_pieces
+
 PUBLISHED_AS = "tmon"
+STREAMS = 4  # at once: each goes on for as long as there are rows
+AGAIN, PAUSE_S = 3, 1.0  # how often, and after which pause, a page is asked for once more
+PAGE_WAIT_S = 60.0  # of a stream that has begun, for its next page
 
 # Datasette counts off the rows of a view's earlier pages, each computed, over and over.
 KEYS = {  # in the order of their rows
@@ -28,6 +34,7 @@ KEYS = {  # in the order of their rows
 }
 DAILY_SIZE = "2000"  # each the sum of 24 hours: 10,000 of them come near the time limit
 SIZES = {"daily": DAILY_SIZE, "daily_clean": DAILY_SIZE}
+SIZE = "5000"  # a page is held whole, and weighed: longer ones would take no less time
 NEWEST_FIRST = "readings_clean"
 
 # What shapes an answer, not what is selected.
@@ -47,20 +54,42 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Page = dict[str, Any]
 
 
+class NoPage(Exception):
+    """Datasette refused a page, with this status and sentence."""
+
+    def __init__(self, status: int, headers: dict[str, str], told: str) -> None:
+        super().__init__(told)
+        self.status = status
+        self.headers = headers
+        self.told = told
+
+
 @hookimpl(tryfirst=True)  # innermost, so that its answers carry the security headers too
 def asgi_wrapper(datasette: Any) -> Callable[[App], App]:
     """Answer ``/tmon/<table or view>.csv``; a ``_size`` other than ``max`` is Datasette's."""
+    streaming = asyncio.Semaphore(STREAMS)
 
     def whole(app: App) -> App:
         async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
             table = _table(scope)
-            asked = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
-            if asked.get("_size", "max") == "max" and table and await _exists(datasette, table):
+            if not table or not await _exists(datasette, table):
+                return await app(scope, receive, send)
+            asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            if "_stream" not in asked and asked.get("_size", ["max"])[0] != "max":
+                return await app(scope, receive, send)
+            if streaming.locked():
+                return await refuse(datasette, scope, send)
+            async with streaming:
                 pages = _pages(app, scope)
-                first = await anext(pages, None)
-                if first is not None:
-                    return await _send_all(first, pages, asked, table, receive, send)
-            return await app(scope, receive, send)
+                try:
+                    first = await anext(pages)
+                except NoPage as error:
+                    if error.status < 400:  # to a better address, which is not that page's
+                        return await app(scope, receive, send)
+                    answer = Response.text(error.told, error.status, error.headers)
+                    await answer.asgi_send(send)
+                    return None
+                return await _send_all(first, pages, asked, table, receive, send)
 
         return wrapped
 
@@ -94,19 +123,23 @@ async def _exists(datasette: Any, table: str) -> bool:
 
 
 async def _pages(app: App, scope: Scope) -> AsyncIterator[Page]:
-    """The selection's pages, up to its end or the first that Datasette refuses."""
+    """The selection's pages.
+
+    Raises:
+        NoPage: Datasette refuses one.
+    """
     asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     selection = [(name, value) for name, value in asked if name not in SHAPING]
     path = scope["path"].removesuffix(".csv") + ".json"
     ordered = any(name in {"_sort", "_sort_desc"} for name, _ in selection)
     table = (not ordered and _table(scope)) or ""
-    size = SIZES.get(table, "max")
+    size = SIZES.get(table, SIZE)
     after: list[tuple[str, str]] = []
     while True:
         query = urlencode([*selection, *PAGE, ("_size", size), *after])
-        page = await _page(app, {**scope, "path": path, "raw_path": path.encode()}, query)
-        if page is None:
-            return
+        wait_s = PAGE_WAIT_S if after else WAIT_S
+        there = {**scope, "path": path, "raw_path": path.encode(), PATIENCE: wait_s}
+        page = await _page(app, there, query, again=AGAIN if after else 0)
         yield page
         if not page["next"]:
             return
@@ -129,7 +162,18 @@ def _following(page: Page, table: str, asked: dict[str, str]) -> list[tuple[str,
     return [("_after", after), ("_next", str(told))]
 
 
-async def _page(app: App, scope: Scope, query: str) -> Page | None:
+async def _page(app: App, scope: Scope, query: str, *, again: int) -> Page:
+    """A page; of a stream that has begun it is asked for again where it took too long."""
+    try:
+        return await _ask(app, scope, query)
+    except NoPage:
+        if not again:
+            raise
+    await asyncio.sleep(PAUSE_S)
+    return await _page(app, scope, query, again=again - 1)
+
+
+async def _ask(app: App, scope: Scope, query: str) -> Page:
     answer: list[Message] = []
 
     async def receive() -> Message:
@@ -139,16 +183,20 @@ async def _page(app: App, scope: Scope, query: str) -> Page | None:
         answer.append(message)
 
     await app({**scope, "query_string": query.encode("latin-1")}, receive, keep)
-    if answer[0]["status"] != 200:
-        return None
-    page: Page = json.loads(b"".join(message.get("body", b"") for message in answer))
-    return page
+    body = b"".join(message.get("body", b"") for message in answer)
+    status = answer[0]["status"]
+    if status == 200:
+        page: Page = json.loads(body)
+        return page
+    headers = {name.decode(): value.decode() for name, value in answer[0]["headers"]}
+    again = {name: value for name, value in headers.items() if name == "retry-after"}
+    raise NoPage(status, again, json.loads(body)["error"] if status >= 400 else "")
 
 
 async def _send_all(  # noqa: PLR0913, PLR0917
     page: Page,
     others: AsyncIterator[Page],
-    asked: dict[str, str],
+    asked: dict[str, list[str]],
     table: str,
     receive: Receive,
     send: Send,
@@ -160,23 +208,26 @@ async def _send_all(  # noqa: PLR0913, PLR0917
     """
     await send({"type": "http.response.start", "status": 200, "headers": _headers(asked, table)})
     labelled = _labelled(page)
-    if asked.get("_header") != "off":
-        await send(_body([_headings(page["columns"], labelled)]))
+    heading = (
+        [] if asked.get("_header", [""])[0] == "off" else [_headings(page["columns"], labelled)]
+    )
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
         while not gone.done():
-            await send(_body(_flat(row, labelled) for row in page["rows"]))
-            if not page["next"]:
-                return await send({"type": "http.response.body", "body": b""})
-            following = await anext(others, None)
-            if following is None:
-                return None
-            page = following
+            body = _csv([*heading, *(_flat(row, labelled) for row in page["rows"])])
+            has_next, heading = bool(page["next"]), []
+            del page  # who reads slowly keeps its text alone
+            await send_in_pieces(send, body, more_body=has_next)
+            if not has_next:
+                return
+            page = await anext(others)
+    except (NoPage, Unread):
+        return
     finally:
         gone.cancel()
 
 
-def _headers(asked: dict[str, str], table: str) -> list[tuple[bytes, bytes]]:
+def _headers(asked: dict[str, list[str]], table: str) -> list[tuple[bytes, bytes]]:
     if "_dl" not in asked:
         return [(b"content-type", b"text/plain; charset=utf-8")]
     filename = re.sub(r"[^\w.-]", "_", table, flags=re.ASCII)
@@ -215,10 +266,10 @@ def _flat(row: list[Any], labelled: set[int]) -> list[Any]:
     return cells
 
 
-def _body(rows: Any) -> Message:
+def _csv(rows: list[list[Any]]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
-    return {"type": "http.response.body", "body": text.getvalue().encode(), "more_body": True}
+    return text.getvalue().encode()
 
 
 async def _disconnected(receive: Receive) -> None:
