@@ -31,7 +31,7 @@ class Scale:
 
 SMOKE = Scale(
     rounds=1,
-    seconds=0.3,
+    seconds=1,
     nodes=20,
     year_sensors=5,
     year_readings=400,

@@ -28,20 +28,16 @@ DIFFERENT = {
 def refusal(settings: Settings, token: str) -> str | None:
     """Why the running ingest refuses a token that was made just now; see ``difference``."""
     _, uid, _, _ = token.split(".")
-    return difference(settings, station_secret(settings), uid)
+    url = local_url(settings.host, settings.port)
+    return difference(url, station_secret(settings), uid) if url else None
 
 
-def difference(
-    settings: Settings, secret: bytes, uid: str, patience_s: float = PATIENCE_S
-) -> str | None:
-    """Why the running ingest refuses tokens of the node ``uid`` that ``secret`` signs.
+def difference(url: str, secret: bytes, uid: str, patience_s: float = PATIENCE_S) -> str | None:
+    """Why the ingest at ``url`` refuses tokens of the node ``uid`` that ``secret`` signs.
 
     Returns:
         A sentence; None where it takes them, doesn't answer in time, or none runs.
     """
-    url = local_url(settings.host, settings.port)
-    if not url:
-        return None
     import http.client  # noqa: F401, PLC0415 - `tmon serve` spares it; loading it takes its time
 
     answers: SimpleQueue[object] = SimpleQueue()

@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from tests.station import Station, station_in_thread
 # How long an example takes tells of the machine's other work; tests have their own timeout.
 settings.register_profile("tmon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tmon")
+
+# No test asks a station that happens to run on this machine: these ports are nobody's.
+os.environ |= {"TMON_PORT": "0", "TMON_DATASETTE_PORT": "0"}
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ WATCH: dict[str, set[str]] = {
     "checks.backups": {"findings", "station", "words"},
     "checks.integrity": {"chores", "findings", "station", "words"},
     "checks.channels": {"findings", "station", "words"},
-    "checks.secret": {"channels", "findings", "station"},
+    "checks.secret": {"channels", "checks.answers", "findings", "station"},
     "incidents": {"findings", "lines", "mutes", "station"},
     "check": {
         *("checks.answers", "checks.backups", "checks.channels", "checks.clocks"),

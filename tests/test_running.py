@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from ingest import tokens
-from ingest.running import difference
+from ingest.running import difference, refusal
 from ingest.schema import open_database
 from ingest.settings import Settings
 from tests.station import Process, Station, station_in_thread, tmon, wait_for
@@ -177,11 +177,10 @@ def no_listener() -> Iterator[int]:
 @pytest.mark.parametrize("listener", [silent_listener, dripping_listener, no_listener])
 def test_where_no_ingest_runs_nothing_is_said_and_soon(listener: Any) -> None:
     with listener() as port:
-        settings = Settings.load({"TMON_PORT": str(port)})
         began_s = monotonic()
-        assert difference(settings, SECRET.encode(), "0123456789abcdef") is None
+        assert difference(f"http://127.0.0.1:{port}", SECRET.encode(), "0123456789abcdef") is None
         assert monotonic() - began_s < 1.5  # half a second, on a machine with nothing else to do
 
 
 def test_port_0_is_nobodys() -> None:
-    assert difference(Settings.load({"TMON_PORT": "0"}), b"x" * 16, "a") is None
+    assert refusal(Settings.load({"TMON_PORT": "0"}), "tmon_a.b.1.c") is None

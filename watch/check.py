@@ -46,12 +46,12 @@ OF_STATION: tuple[tuple[tuple[str, ...], Callable[[Station], Iterator[Finding]]]
     (("T10",), backups.check),
     (("T11", "T12"), integrity.check),
     (("T15",), channels.check),
-    (("T22",), secret.check),
 )
 OF_MACHINE = ("T08", "T09", "T11", "T13", "T14", "T17")
 OF_ANSWERS = ("T04", "T05", "T21")
 OF_PAGES = ("T18",)
-OF_DATABASE = (*(number for numbers, _ in OF_STATION for number in numbers), *OF_PAGES)
+OF_SECRET = ("T22",)
+OF_DATABASE = (*(number for numbers, _ in OF_STATION for number in numbers), *OF_SECRET, *OF_PAGES)
 UNUSABLE = (sqlite3.Error, RefusedDatabase, OSError)
 
 
@@ -179,6 +179,7 @@ def _look_at_station(task: Task, db: Database, report: Report, say: Callable[[st
     now = Station(db, task.settings, task.now_ms, {**remembered, **report.done})
     for numbers, check in OF_STATION:
         report.attempt(numbers, partial(check, now))
+    report.attempt(OF_SECRET, lambda: secret.check(now, task.addresses))
     if any(finding.number == "T05" for finding in report.findings):
         report.blind.update(OF_PAGES)
     else:

@@ -14,9 +14,6 @@ def holds(report: Report) -> None:
     assert report.failed == []
     assert report.attacked.home_refused == []
     assert report.attacked.memory_mb <= MOST_MB
-    assert report.attacked.home_longest_s <= 5
-    assert report.attacked.home_median_s <= 2
-    assert report.back_after_s <= 10
 
 
 def test_a_short_attack(tmp_path: Path) -> None:
@@ -29,4 +26,7 @@ def test_a_short_attack(tmp_path: Path) -> None:
 def test_fifty_strangers_for_a_minute(tmp_path: Path) -> None:
     report = attack(tmp_path, strangers=50, seconds=60, idle_s=15, sensors=1000)
     holds(report)
+    assert report.attacked.home_longest_s <= 5
+    assert report.attacked.home_median_s <= 2
+    assert report.back_after_s <= 10
     assert report.attacked.ingest_p99_ms <= 2 * report.idle.ingest_p99_ms
