@@ -21,7 +21,6 @@ from datasette.utils.asgi import BadRequest
 from datasette.utils.sqlite import sqlite3
 
 from ingest.errors import CannotServe
-from ingest.limited import LimitedConnection
 from ingest.schema import refuse_foreign_log
 
 PUBLISHED_AS = "tmon"
@@ -126,7 +125,11 @@ class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
     bookkeeping nor our pages wait for it.
     """
 
-    connection_class = LimitedConnection
+    @property
+    def connection_class(self) -> type[sqlite3.Connection]:
+        from tmon_pages.limited import LimitedConnection  # noqa: PLC0415 - known by plugins/pages.py
+
+        return LimitedConnection
 
     def __init__(self, datasette: Datasette, path: str) -> None:
         super().__init__(datasette, path)

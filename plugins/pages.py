@@ -13,8 +13,8 @@ HERE = str(Path(__file__).parent)
 if HERE not in sys.path:
     sys.path.append(HERE)
 
-from tmon_pages import admission, dataset, download, export, feed, home, node, station  # noqa: E402
+from tmon_pages import admission, dataset, download, export, feed, home, limited, node, station  # noqa: E402
 
-for _module in (admission, dataset, download, export, feed, home, node, station):
+for _module in (admission, dataset, download, export, feed, home, limited, node, station):
     if not pm.is_registered(_module):
         pm.register(_module)

@@ -65,8 +65,7 @@ ROOMS: dict[str, set[str]] = {
         *("api", "damage", "errors", "frames", "handover", "metrics", "rate", "schema"),
         *("settings", "tokens"),
     },
-    "limited": set(),
-    "publish": {"errors", "limited", "schema"},
+    "publish": {"errors", "schema"},
     "signals": set(),
     "process": {
         "access",

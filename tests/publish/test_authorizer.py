@@ -8,9 +8,10 @@ from typing import ClassVar
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import pytest
+from tmon_pages import limited
+from tmon_pages.limited import LimitedConnection
 
-from ingest import limited, publish
-from ingest.limited import LimitedConnection
+from ingest import publish
 from ingest.schema import open_database
 from tests.publish.published import MARCH_MS, Site, fill, served
 
@@ -53,12 +54,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     path = tmp_path_factory.mktemp("recorded") / "tmon.db"
     with open_database(path, create=True) as db:
         fill(db)
-    publish.ReadOnly.connection_class = Recording
+    ours = publish.ReadOnly.connection_class
+    publish.ReadOnly.connection_class = Recording  # type: ignore[method-assign]
     try:
         with served(path) as site:
             yield site
     finally:
-        publish.ReadOnly.connection_class = LimitedConnection
+        publish.ReadOnly.connection_class = ours  # type: ignore[method-assign]
 
 
 def links(site: Site, page: str) -> Iterator[str]:

@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]  # or pysqlite3
+from tmon_pages.limited import DENIED_FUNCTIONS, LIMITS, LimitedConnection
 
-from ingest.limited import DENIED_FUNCTIONS, LIMITS, LimitedConnection
 from ingest.schema import open_database
 
 N = LIMITS[names.SQLITE_LIMIT_LENGTH] * 9 // 10

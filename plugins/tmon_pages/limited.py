@@ -8,6 +8,7 @@ from functools import partial
 from threading import Lock
 from typing import Any, Self
 
+from datasette import hookimpl
 from datasette.utils.sqlite import sqlite3
 
 # All that a statement may do; the rest is denied. Datasette's own pages need no more
@@ -91,13 +92,7 @@ class LimitedConnection(sqlite3.Connection):  # type: ignore[misc]  # pysqlite3 
         self._time_is_up: TimeIsUp | None = None
         self._time_limit = Lock()
         self._begin()
-        setlimit = _setlimit(self)
-        for limit, most in LIMITS.items():
-            setlimit(limit, most)
-        for name, strip in STRIPS.items():
-            self.create_function(name, 2, partial(_strip, strip), deterministic=True)
-        self.execute("pragma temp_store = memory")  # not on the disk, where nothing limits it
-        self.execute(f"pragma hard_heap_limit = {HEAP_LIMIT_BYTES}")
+        _limit_sizes(self)
         self.set_authorizer(self._authorize)
 
     def cursor(self) -> sqlite3.Cursor:
@@ -174,6 +169,45 @@ def _strip(strip: Callable[[str, str], str], text: Any, characters: Any) -> str 
     if text is None or characters is None:
         return None
     return strip(str(text), "".join({*str(characters)}))
+
+
+@hookimpl
+def prepare_connection(conn: sqlite3.Connection, database: str) -> None:
+    """Limit what plain Datasette opened, as far as one can from outside.
+
+    `datasette --plugins-dir plugins` reads the file with connections of its own. They can't
+    weigh an answer, nor end one call or prepare in time; all else holds for them too.
+    """
+    if database == "_memory" or isinstance(conn, LimitedConnection):
+        return
+    conn.isolation_level = None  # or a write that is refused leaves a transaction open
+    _limit_sizes(conn)
+    parts = 0
+
+    def begin(_sql: str) -> None:
+        nonlocal parts
+        parts = 0
+
+    def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+        nonlocal parts
+        parts += 1
+        if parts <= PARTS and may(action, first, second):
+            return names.SQLITE_OK
+        parts = 0  # this statement ends here
+        return names.SQLITE_DENY
+
+    conn.set_trace_callback(begin)
+    conn.set_authorizer(authorize)
+
+
+def _limit_sizes(connection: sqlite3.Connection) -> None:
+    setlimit = _setlimit(connection)
+    for limit, most in LIMITS.items():
+        setlimit(limit, most)
+    for name, strip in STRIPS.items():
+        connection.create_function(name, 2, partial(_strip, strip), deterministic=True)
+    connection.execute("pragma temp_store = memory")  # not on the disk, where nothing limits it
+    connection.execute(f"pragma hard_heap_limit = {HEAP_LIMIT_BYTES}")
 
 
 def may(action: int, first: str | None, second: str | None) -> bool:
