@@ -179,7 +179,10 @@ def test_eight_bombs_at_once_stay_within_memory(path: Path) -> None:
         "    answers = list(asking.map(lambda sql: ask(path, sql), asked))\n"
         "print(mb() - before, all(answers))\n"
     )
-    command, environ = [sys.executable, "-c", program, path], os.environ | {"PYTHONPATH": "plugins"}
+    command, environ = (
+        [sys.executable, "-c", program, str(path)],
+        os.environ | {"PYTHONPATH": "plugins"},
+    )
     ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
     grown_mb, all_refused = ended.stdout.split()
     assert all_refused == "True"
