@@ -185,7 +185,8 @@ class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
             return await super().execute(sql, *args, log_sql_errors=False, **kwargs)
         except sqlite3.DatabaseError as error:
             if log_sql_errors:
-                log.warning("%.*r: %s", LOGGED_SQL_CHARACTERS, sql, _sentence(error)[:200])
+                level = logging.INFO if isinstance(error, BadStatement) else logging.WARNING
+                log.log(level, "%.*r: %s", LOGGED_SQL_CHARACTERS, sql, _sentence(error)[:200])
             raise
 
 

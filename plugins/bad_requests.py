@@ -46,7 +46,7 @@ def handle_exception(
     _leave(_facets_left(exception))
     if told is None:
         return [first]
-    log.warning("%s %.*r: %r", request.method, LOGGED_CHARACTERS, request.full_path, exception)
+    log.info("%s %.*r: %r", request.method, LOGGED_CHARACTERS, request.full_path, exception)
     answers: list[Any] = datasette.pm.hook.handle_exception(
         datasette=datasette, request=request, exception=told
     )

@@ -109,7 +109,7 @@ async def _nothing_yet(datasette: Any, request: Any, *, is_set: bool) -> Respons
     told = "There is no copy of the whole database to download here yet."
     how = "tmon backup --publish DIR" if is_set else "TMON_DOWNLOAD_DIR, tmon backup --publish DIR"
     told += f" Whoever keeps this station can make one: {how}."
-    links = {"all tables, as CSV or JSON": datasette.urls.path("/-/")}
+    links = {"all tables, as CSV or JSON": datasette.urls.database("tmon")}
     return await problem(datasette, request, 404, told, links)
 
 

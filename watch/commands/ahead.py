@@ -50,9 +50,11 @@ def remove_ahead(
         check_server_clock(db, at_ms)
         found = readings_ahead.find(db, at_ms, find_sensors(db, node, sensor))
         total = sum(one.readings for one in found)
-        if dry_run or (found and not as_json):
+        if (dry_run and as_json) or (found and not as_json):
             show([_shown(one) for one in found], as_json=as_json)
         if dry_run:
+            if not found:
+                click.echo("no reading is ahead", err=True)
             return
         if found and not yes:
             asked = f"It is {words.instant(at_ms)} by this clock. Delete {_counted(found)}?"
