@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic, sleep
 from typing import NamedTuple
 
 from sqlite_utils import Database
@@ -16,6 +17,7 @@ from ingest.migrations import migrations
 
 APPLICATION_ID = 0x746D6F6E  # "tmon" in ASCII, in the header of each of our files
 BUSY_TIMEOUT_S = 2.0  # longer than any transaction of ours (tmon import: 50 ms)
+SWITCH_PAUSE_S = 0.01
 CACHED_STATEMENTS = 512  # the bulk inserts differ in length (see store.py)
 
 
@@ -161,7 +163,7 @@ def applied_migrations(db: Database) -> set[str]:
 @contextmanager
 def migrated_by(names: Collection[str]) -> Iterator[Database]:
     """A new, empty database, in memory, after just these migrations."""
-    with Database(memory=True) as fresh:
+    with Database(memory=True, execute_plugins=False) as fresh:
         migrations.ensure_migrations_table(fresh)
         for migration in migrations.pending(fresh):
             if migration.name in names:
@@ -226,14 +228,35 @@ def _prepare(db: Database, path: Path) -> None:
     if _is_empty(db):
         # Neither can be changed once there are tables.
         db.execute("pragma auto_vacuum = incremental")
-        db.execute("pragma journal_mode = wal")
     elif _pragma(db, "application_id") != APPLICATION_ID:
         raise RefusedDatabase(f"{path}: not a tmon database; set TMON_DB to another file")
-    for setting in ("journal_mode = wal", "synchronous = full", "foreign_keys = on"):
+    _switch_to_wal(db)
+    for setting in ("synchronous = full", "foreign_keys = on"):
         db.execute(f"pragma {setting}")
     _migrate(db, path)
     if not _pragma(db, "user_version"):
-        db.execute(f"pragma user_version = {identity.new_mark()}")
+        _mark(db)
+
+
+def _switch_to_wal(db: Database) -> None:
+    """Wait for others as for any lock; SQLite doesn't where two connections switch at once."""
+    until_s = monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            db.execute("pragma journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > until_s:
+                raise
+            sleep(SWITCH_PAUSE_S)
+        else:
+            return
+
+
+def _mark(db: Database) -> None:
+    """Give the file its mark, unless another connection has done so meanwhile."""
+    with transaction(db):
+        if not _pragma(db, "user_version"):
+            db.execute(f"pragma user_version = {identity.new_mark()}")
 
 
 def _is_empty(db: Database) -> bool:
@@ -245,7 +268,7 @@ def _pragma(db: Database, name: str) -> int:
 
 
 def _known() -> set[str]:
-    with Database(memory=True) as nothing:
+    with Database(memory=True, execute_plugins=False) as nothing:
         return {migration.name for migration in migrations.pending(nothing)}
 
 
