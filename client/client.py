@@ -66,7 +66,7 @@ COMMANDS = ""  # TMON_COMMANDS, one a line, such as load:1=cut -d" " -f1 /proc/l
 VERSION = "0.1.0"
 SENT, KEPT, WRONG = 0, 1, 2
 
-SENSOR_NAME = r"(?!.*(//|\.\.))[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}"
+SENSOR_NAME = r"(?!.*(//|\.\.|/\.(/|$)))[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}"
 ATTEMPTS = 4  # once, and three times again: 1-Wire and DHT22 fail now and then on long wires
 ATTEMPT_PAUSE_S = 0.5
 COMMAND_TIMEOUT_S = 10

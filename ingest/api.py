@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TypedDict
 
 import msgspec
@@ -10,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ingest.body_parser import BodyParser
 from ingest.damage import ANSWER, Damage
 from ingest.errors import ClockDiffers, Damaged
 from ingest.limits import limited_body
@@ -37,6 +39,7 @@ class State(TypedDict):
 
     door: Door
     check_room: Callable[[], object]
+    parser: BodyParser
     store: Callable[[Batch, Callable[[], bool]], Awaitable[Receipt]]
     backlog: Callable[[], int]
     damage: Damage
@@ -57,14 +60,16 @@ async def post_readings(request: Request[State]) -> Json:
     received_ms = now_ms()
     clock_skew_s = _clock_skew_s(headers, received_ms)
     sender = scope["extensions"]["tmon.sender"]
+    parse = partial(
+        json_wire.parse,
+        body,
+        ndjson=_media_type(headers) in NDJSON,
+        node=node,
+        received_ms=received_ms,
+        clock_skew_s=clock_skew_s,
+    )
     try:
-        batch = json_wire.parse(
-            body,
-            ndjson=_media_type(headers) in NDJSON,
-            node=node,
-            received_ms=received_ms,
-            clock_skew_s=clock_skew_s,
-        )
+        batch = await state["parser"].parse(len(body), parse)
     except ClockDiffers:
         # A batch of nothing is not written; the store notes the node's clock, as of each batch.
         await state["store"](Batch(node, received_ms, (), (), clock_skew_s), lambda: sender.closed)

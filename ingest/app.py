@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingest.api import Json, State, get_healthz, get_metrics, post_readings
+from ingest.body_parser import BodyParser
 from ingest.damage import ANSWER, Damage, is_damage
 from ingest.errors import ApiError, Damaged, Unavailable
 from ingest.frames import Reply
@@ -103,11 +104,12 @@ def _lifespan(
                 door.forget()
 
         handover = await Handover.over(writer, on_reply=hear, clock=clock)
-        store = handover.store
+        store, parser = handover.store, BodyParser()
         try:
             yield State(
                 door=door,
                 check_room=handover.check_room,
+                parser=parser,
                 store=RateLimit(settings.rate).held(store) if settings.rate else store,
                 backlog=lambda: handover.backlog,
                 damage=damage,
@@ -116,6 +118,7 @@ def _lifespan(
                 answered=metrics.answered,
             )
         finally:
+            parser.close()
             await handover.close()
             reader.close()
 

@@ -32,6 +32,8 @@ async def limited_body(headers: Mapping[bytes, bytes], receive: Receive) -> byte
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding not in (b"gzip", b"x-gzip", b"identity", b""):
         raise UnknownEncoding("send the body as it is, or with Content-Encoding: gzip")
+    if int(headers.get(b"content-length", 0)) > BODY_BYTES:
+        raise _too_large()
     body = await _whole(receive)
     return _decompress(body) if body and encoding.endswith(b"gzip") else body
 
@@ -45,8 +47,12 @@ async def _whole(receive: Receive) -> bytes:
         body += message.get("body", b"")
         more = message.get("more_body", False)
         if len(body) > BODY_BYTES:
-            raise TooLarge(f"the body is over {BODY_BYTES:,} bytes; send fewer readings")
+            raise _too_large()
     return bytes(body)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"the body is over {BODY_BYTES:,} bytes; send fewer readings")
 
 
 def _decompress(data: bytes) -> bytes:

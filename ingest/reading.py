@@ -17,13 +17,18 @@ TEXT_LIMIT = 200  # characters of a sender's text that are kept or repeated
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_TOKEN = re.compile(r"tmon_[\w:-]+(\.[\w-]*)+")
+# A token, and what is left of one that was mangled: all behind its uid and generation, and
+# what is as long as a signature. The rest of it is no secret.
+_TOKEN = re.compile(
+    r"tmon_[\w:-]+(?:\.[\w-]*)+|(?<=[0-9a-f]{16})\W+[0-9]+\W.*|(?<![\w-])[\w-]{43}(?![\w-])",
+    re.ASCII | re.DOTALL,
+)
 
 # ISO 8601, extended or basic: a date, then perhaps a time of day, then perhaps its offset.
 # `fromisoformat` takes more: anything as the separator, weeks, offsets with seconds.
 _EXTENDED_TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?"
 _BASIC_TIME = r"[0-9]{4}(?:[0-9]{2}(?:[.,][0-9]{1,9})?)?"
-_OFFSET = r"(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?"
+_OFFSET = r"(?:[Zz]|[+-][0-9]{2}(?::?[0-5][0-9])?)?"
 _ISO_8601 = re.compile(
     rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:[Tt ]{_EXTENDED_TIME}{_OFFSET})?"
     rf"|[0-9]{{8}}(?:[Tt ]{_BASIC_TIME}{_OFFSET})?"
@@ -199,6 +204,8 @@ def check_measured(measured_ms: int, received_ms: int) -> None:
 def clip(text: str) -> str:
     """A sender's text, fit to be stored and shown: short, printable, and without a token."""
     text = _TOKEN.sub("tmon_\N{HORIZONTAL ELLIPSIS}", text[: 4 * TEXT_LIMIT])[:TEXT_LIMIT]
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

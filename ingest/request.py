@@ -7,6 +7,7 @@ import httptools
 
 from ingest.limits import PIPELINED
 
+ONCE = frozenset((b"host", b"authorization", b"content-encoding", b"content-type", b"date"))
 VERSION = b"HTTP/1."  # stands once in each head
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 
@@ -18,7 +19,8 @@ class RequestHead:
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.wants_continue = False  # its sender waits to hear that the body is wanted
-        self._hosts = 0
+        self._seen: set[bytes] = set()  # of those that may stand only once
+        self._repeated = b""
         self._codings: list[bytes] = []
 
     @property
@@ -29,8 +31,9 @@ class RequestHead:
         """Take one header."""
         name = name.lower()
         self.headers.append((name, value))
-        if name == b"host":
-            self._hosts += 1
+        if name in ONCE:
+            self._repeated = name if name in self._seen else self._repeated
+            self._seen.add(name)
         elif name == b"transfer-encoding":
             self._codings.append(value.strip().lower())
         elif name == b"expect" and value.lower() == b"100-continue":
@@ -46,8 +49,8 @@ class RequestHead:
             return "only HTTP/1.0 and HTTP/1.1 are spoken here"
         if self._codings and (version == "1.0" or self._codings != [b"chunked"]):
             return "send Transfer-Encoding: chunked, or none; HTTP/1.0 has none"
-        if self._hosts > 1 or (not self._hosts and version == "1.1"):
-            return "send one Host header"
+        if self._repeated or (b"host" not in self._seen and version == "1.1"):
+            return f"send one {(self._repeated or b'host').decode().title()} header"
         return ""
 
     def scope(self, method: str, version: str) -> dict[str, Any]:

@@ -123,10 +123,10 @@ def check_value(value: float, unit: str | None) -> None:
     if not math.isfinite(value):
         raise Refusal("invalid_value", f"value must be a finite number, not {value}")
     if abs(value) > LARGEST:
-        raise Refusal("implausible_value", f"value {value:g} is beyond {LARGEST:g}")
+        raise Refusal("implausible_value", f"value {value} is beyond {LARGEST:g}")
     raise Refusal(
         "implausible_value",
-        f"value {value:g} {unit} is outside {known.lowest:g} to {known.highest:g} {unit}",
+        f"value {value} {unit} is outside {known.lowest:g} to {known.highest:g} {unit}",
     )
 
 

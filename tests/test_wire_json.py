@@ -60,7 +60,9 @@ def test_what_is_well_formed_is_parsed_without_the_slow_way(
     body: bytes, name: str | None, sensors: list[str]
 ) -> None:
     """The slow way would say the same, and take several times as long."""
-    told, found = items._well_formed(body)
+    batch = items._well_formed(body)
+    told, found = batch.node, batch.readings
+    assert not items._may_repeat_a_field(body, batch)
     assert told == name
     assert [item.sensor for item in found if isinstance(item, WireReading)] == sensors
     assert (told, found) == items._item_by_item(body)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -11,6 +12,7 @@ from ingest.errors import InvalidBody, TooLarge
 from ingest.reading import Refusal, clip
 
 READINGS_LIMIT = 10_000
+VALUES_LIMIT = 10 * READINGS_LIMIT  # commas: a reading has seven fields
 
 
 class WireReading(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -25,7 +27,7 @@ class WireReading(Struct, forbid_unknown_fields=True, omit_defaults=True):
     node: str | None = None
 
 
-class WireBatch(Struct):
+class WireBatch(Struct, forbid_unknown_fields=True):
     """Readings in an envelope with their node's name."""
 
     readings: list[WireReading]
@@ -38,9 +40,56 @@ _batch = msgspec.json.Decoder(WireBatch)
 
 
 def _check_count(readings: int) -> None:
-    """Before anything is done with each of them: 8 MiB hold 4 million, if they are bad."""
+    """Before anything is done with each of them."""
     if readings > READINGS_LIMIT:
         raise TooLarge(f"{readings:,} readings in one request; send at most {READINGS_LIMIT:,}")
+
+
+def check_values(body: bytes) -> None:
+    """Whether a body may be parsed: 8 MiB hold four million values, and a second's work.
+
+    Raises:
+        TooLarge: more values than 10,000 readings can have.
+    """
+    if body.count(b",") > VALUES_LIMIT:
+        raise TooLarge(f"too many values in one request; send at most {READINGS_LIMIT:,} readings")
+
+
+# JSON may name a field twice, and msgspec takes the last. The way that looks at each item alone
+# finds it; it is gone whenever a name stands there more often than readings have the field.
+_ALWAYS = ("value", "sensor")
+_OPTIONAL = ("unit", "measured_at", "measured_ms", "age_s", "node")
+
+
+def _may_repeat_a_field(body: bytes, batch: WireBatch) -> bool:
+    def stands(name: str) -> int:
+        return body.count(b'"%b"' % name.encode())
+
+    readings = batch.readings
+    return (
+        any(stands(name) > len(readings) for name in _ALWAYS)
+        or any(
+            (times := stands(name))
+            and times > sum(getattr(one, name) is not None for one in readings)
+            for name in _OPTIONAL
+            if name != "node" or batch.node is None
+        )
+        or stands("readings") > 1
+    )
+
+
+class _Repeated(dict[str, object]):
+    """A JSON object that names a field twice."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        times = Counter(name for name, _ in pairs)
+        self.reason = f"{clip(times.most_common(1)[0][0])!r} stands there more than once"
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else _Repeated(pairs)
 
 
 # JSON can escape half of a surrogate pair. That is no Unicode: it can't be encoded, so it can't
@@ -77,21 +126,23 @@ def document_in(body: bytes) -> tuple[str | None, Sequence[Item]]:
     try:
         body.decode()  # msgspec doesn't look into what it skips
         if not _SURROGATE.search(body):
-            return _well_formed(body)
+            batch = _well_formed(body)
+            if not _may_repeat_a_field(body, batch):
+                return batch.node, batch.readings
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     return _item_by_item(body)
 
 
-def _well_formed(body: bytes) -> tuple[str | None, Sequence[Item]]:
+def _well_formed(body: bytes) -> WireBatch:
     if body.lstrip()[:1] == b"[":
         batch = WireBatch(_many.decode(body))
     elif b'"readings"' in body:
         batch = _batch.decode(body)
     else:
-        return None, [_one.decode(body)]
+        return WireBatch([_one.decode(body)])
     _check_count(len(batch.readings))
-    return batch.node, batch.readings
+    return batch
 
 
 def _item_by_item(body: bytes) -> tuple[str | None, list[Item]]:
@@ -102,6 +153,10 @@ def _item_by_item(body: bytes) -> tuple[str | None, list[Item]]:
         name, readings = document.get("node"), document.pop("readings")
         if not _can_be_encoded(document):
             raise InvalidBody(f"{_HALF_A_PAIR}, beside `readings`")
+        if isinstance(document, _Repeated):
+            raise InvalidBody(document.reason)
+        if others := [clip(field) for field in document if field != "node"]:
+            raise InvalidBody(f"{others[0]!r} stands beside `readings`; put it into each reading")
         document = readings
         if not isinstance(document, list) or not isinstance(name, str | None):
             raise InvalidBody('expected {"node": "name", "readings": [...]}')
@@ -114,13 +169,14 @@ def _item_by_item(body: bytes) -> tuple[str | None, list[Item]]:
 
 def _loads(text: bytes) -> object:
     try:
-        return json.loads(text.decode("utf-8-sig"), parse_int=_int)
+        return json.loads(text.decode("utf-8-sig"), parse_int=_int, object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise InvalidBody(f"the body is not JSON in UTF-8: {error}") from None
     except RecursionError:
         raise InvalidBody("the body is nested too deeply") from None
     except ValueError as error:
-        raise InvalidBody(f"the body is not JSON: {clip(str(error))}") from None
+        hint = "; NDJSON needs its Content-Type" if "Extra data" in str(error) else ""
+        raise InvalidBody(f"the body is not JSON: {clip(str(error))}{hint}") from None
 
 
 def _int(digits: str) -> int | float:
@@ -142,7 +198,9 @@ def lines_in(body: bytes) -> list[Item]:
 def _line(line: bytes) -> Item:
     try:
         if not _SURROGATE.search(line):
-            return _one.decode(line)
+            reading = _one.decode(line)
+            if not _may_repeat_a_field(line, WireBatch([reading])):
+                return reading
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
@@ -155,6 +213,8 @@ def _line(line: bytes) -> Item:
 def _item(item: object) -> Item:
     if not _can_be_encoded(item):
         return Broken(item, Refusal("invalid_reading", _HALF_A_PAIR))
+    if isinstance(item, _Repeated):
+        return Broken(item, Refusal("repeated_field", item.reason))
     try:
         return msgspec.convert(item, WireReading)
     except msgspec.ValidationError as error:

@@ -17,7 +17,7 @@ from ingest.reading import (
     rejection,
 )
 from ingest.units import canonical, check_value
-from ingest.wire.items import Broken, Item, WireReading, document_in, lines_in
+from ingest.wire.items import Broken, Item, WireReading, check_values, document_in, lines_in
 
 
 def parse(
@@ -46,6 +46,7 @@ def parse(
     """
     if not body or body.isspace():
         raise InvalidBody('the body is empty; send a reading, like {"value": 21.5}')
+    check_values(body)
     name, items = (None, lines_in(body)) if ndjson else document_in(body)
     _check_name(node, name)
     readings, rejected = _checked(items, node, received_ms, clock_skew_s)
