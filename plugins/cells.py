@@ -21,6 +21,7 @@ MEASURED = frozenset(
 
 # Fixed for each unit, so that the numbers of a column stand under each other.
 DECIMALS = {"°C": 1, "°F": 1, "%": 1, "hPa": 1, "lx": 0, "V": 2}
+LONGEST_UNIT = 32  # of those that are stored; of SQL's own, one can be as long as a text
 LARGEST_ROUNDED = 10**12  # beyond, an exponent is easier to read
 
 BEGINNING_MS = -62_135_596_800_000  # of a calibration that is valid ever since
@@ -80,7 +81,7 @@ def render_cell(  # noqa: PLR0911, PLR0913, PLR0917  # the hook's arguments, a k
     if table in {"readings", "readings_clean"} and column == "measured_ms":
         return _permalink(row, instant(value), datasette.urls.table(database, "readings"))
     if column == "sensor" or column in MEASURED:
-        narrowable = None if _is_narrow(request) else table
+        narrowable = table if table in OF_SENSORS and not _is_narrow(request) else None
         return _of_sensor(row, value, column, narrowable, datasette.get_database(database))
     if (table, value) == ("calibrations", BEGINNING_MS):
         return Markup("the beginning")
@@ -158,7 +159,7 @@ def silence(value: Any) -> Markup | None:
 
 def quantity(value: Any, unit: str | None) -> Markup | None:
     """A value rounded as fits its unit, with it: ``21.5 °C``; the exact one on hover."""
-    if not isinstance(value, int | float):
+    if not isinstance(value, int | float) or len(str(unit)) > LONGEST_UNIT:
         return None
     exact = f"{value!r} {unit or ''}".strip()
     text = f"{rounded(value, unit)}\N{NO-BREAK SPACE}{unit or ''}".strip()
@@ -194,7 +195,7 @@ def _of_sensor(row: Any, value: Any, column: str, table: str | None, db: Any) ->
     link = Markup('<a href="{}">{} {}</a>').format(
         _page(db.ds, sensor.node, sensor.name), sensor.node, sensor.name
     )
-    if table not in OF_SENSORS:
+    if table is None:
         return link
     return link + Markup(' <a class="only" href="{}?sensor={}" aria-label="{}">only</a>').format(
         db.ds.urls.table(db.name, table), number, f"only {sensor.node} {sensor.name}"

@@ -11,12 +11,15 @@ import io
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode
 
 from datasette import Response, hookimpl
 from datasette.filters import FilterArguments
 from datasette.utils import tilde_decode
+from datasette.utils.asgi import BadRequest
 
 from tmon_pages.admission import PATIENCE, WAIT_S, refuse
 from tmon_pages.sending import Unread, send_in_pieces
@@ -26,16 +29,28 @@ STREAMS = 4  # at once: each goes on for as long as there are rows
 AGAIN, PAUSE_S = 3, 1.0  # how often, and after which pause, a page is asked for once more
 PAGE_WAIT_S = 60.0  # of a stream that has begun, for its next page
 
-# Datasette counts off the rows of a view's earlier pages, each computed, over and over.
-KEYS = {  # in the order of their rows
-    "daily": ("sensor", "day_ms"),
-    "daily_clean": ("sensor", "day_ms"),
-    "hourly_clean": ("sensor", "hour_ms"),
+# Views whose rows have an order of their own: the columns that tell it, and which go downwards.
+# Datasette counts off the rows of a view's earlier pages: while rows come in, some would be told
+# twice and others not at all. Here the page after a row is what comes after its key.
+KEYS: dict[str, tuple[tuple[str, bool], ...]] = {
+    "daily": (("sensor", False), ("day_ms", False)),
+    "daily_clean": (("sensor", False), ("day_ms", False)),
+    "hourly_clean": (("sensor", False), ("hour_ms", False)),
+    "readings_clean": (("measured_ms", True), ("sensor", False)),
+    "latest": (("node", False), ("name", False)),
+    "latest_clean": (("node", False), ("name", False)),
 }
+# Their rows never change, so that no order of them does; of other tables, that of the keys alone.
+UNCHANGING = frozenset(("readings", "rejected"))
 DAILY_SIZE = "2000"  # each the sum of 24 hours: 10,000 of them come near the time limit
 SIZES = {"daily": DAILY_SIZE, "daily_clean": DAILY_SIZE}
 SIZE = "5000"  # a page is held whole, and weighed: longer ones would take no less time
-NEWEST_FIRST = "readings_clean"
+LONGEST_UNORDERED = "max"  # on one page, where a second one could repeat or leave out rows
+UNORDERED = (
+    "In this form the CSV has at most {:,} rows: it is put together from pages, and as others come"
+    " in meanwhile, rows could be in it twice or not at all. Ask for fewer; or for all of them"
+    " without _sort, _col and _nocol, to sort them afterwards."
+)
 
 # What shapes an answer, not what is selected.
 SHAPING = frozenset(
@@ -80,7 +95,7 @@ def asgi_wrapper(datasette: Any) -> Callable[[App], App]:
             if streaming.locked():
                 return await refuse(datasette, scope, send)
             async with streaming:
-                pages = _pages(app, scope)
+                pages = _pages(datasette, app, scope, table)
                 try:
                     first = await anext(pages)
                 except NoPage as error:
@@ -98,18 +113,34 @@ def asgi_wrapper(datasette: Any) -> Callable[[App], App]:
 
 @hookimpl
 def filters_from_request(request: Any, database: str, table: str) -> Any:
-    """What comes after the row ``_after`` names, or else from an instant on backwards."""
-    after = re.fullmatch(r"(?:(\d{1,15}),)?(-?\d{1,15})", request.args.get("_after", ""), re.ASCII)
-    if database != PUBLISHED_AS or after is None:
+    """What comes after the row whose key ``_after`` is, in the order of ``KEYS``."""
+    after = request.args.get("_after")
+    if database != PUBLISHED_AS or after is None or table not in KEYS:
         return None
-    edge = {"after_sensor": int(after[1] or 0), "after_ms": int(after[2])}
-    if table == NEWEST_FIRST:
-        return FilterArguments(["measured_ms <= :after_ms"], edge)
-    if table not in KEYS:
-        return None
-    _, start = KEYS[table]
-    beyond = f"(sensor > :after_sensor or {start} > :after_ms)"
-    return FilterArguments(["sensor >= :after_sensor", beyond], edge)
+    (first, first_down), (second, second_down) = KEYS[table]
+    first_beyond = f"{first} {'<' if first_down else '>'}"
+    second_beyond = f"{second} {'<' if second_down else '>'}"
+    conditions = [
+        f"{first_beyond}= :after_first",  # found in an index
+        f"({first_beyond} :after_first or {second_beyond} :after_second)",
+    ]
+    return FilterArguments(
+        conditions, dict(zip(("after_first", "after_second"), _key(after), strict=True))
+    )
+
+
+def _key(after: str) -> list[Any]:
+    """What ``_after`` says.
+
+    Raises:
+        BadRequest: it isn't as a page before had it.
+    """
+    key = None
+    with suppress(ValueError, RecursionError):
+        key = json.loads(after)
+    if not isinstance(key, list) or [type(part) in {int, str} for part in key] != [True, True]:
+        raise BadRequest("There is no such page: _after is as an earlier page had it, or left out.")
+    return key
 
 
 def _table(scope: Scope) -> str | None:
@@ -122,44 +153,73 @@ async def _exists(datasette: Any, table: str) -> bool:
     return bool(await db.table_exists(table) or await db.view_exists(table))
 
 
-async def _pages(app: App, scope: Scope) -> AsyncIterator[Page]:
+async def _pages(datasette: Any, app: App, scope: Scope, table: str) -> AsyncIterator[Page]:
     """The selection's pages.
 
     Raises:
-        NoPage: Datasette refuses one.
+        NoPage: Datasette refuses one, or there can be no second one.
     """
     asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     selection = [(name, value) for name, value in asked if name not in SHAPING]
     path = scope["path"].removesuffix(".csv") + ".json"
-    ordered = any(name in {"_sort", "_sort_desc"} for name, _ in selection)
-    table = (not ordered and _table(scope)) or ""
-    size = SIZES.get(table, SIZE)
+    keyed = table in KEYS and not await _is_sorted(datasette, table, selection)
+    lasting = keyed or await _has_lasting_pages(datasette, table, selection)
+    size = SIZES.get(table, SIZE) if lasting else LONGEST_UNORDERED
     after: list[tuple[str, str]] = []
     while True:
         query = urlencode([*selection, *PAGE, ("_size", size), *after])
         wait_s = PAGE_WAIT_S if after else WAIT_S
         there = {**scope, "path": path, "raw_path": path.encode(), PATIENCE: wait_s}
         page = await _page(app, there, query, again=AGAIN if after else 0)
+        keys = _keys(page, table) if keyed else None
+        if page["next"] and not (keys and _ascend(keys, table) if keyed else lasting):
+            raise NoPage(400, {}, UNORDERED.format(datasette.max_returned_rows))
         yield page
         if not page["next"]:
             return
-        after = _following(page, table, dict(after))
+        after = [("_after", json.dumps(keys[-1]))] if keys else [("_next", page["next"])]
 
 
-def _following(page: Page, table: str, asked: dict[str, str]) -> list[tuple[str, str]]:
-    """What asks for the page after this one, for which ``asked`` did."""
-    keys = ("measured_ms",) if table == NEWEST_FIRST else KEYS.get(table, ())
-    if not keys or not set(keys) <= set(page["columns"]):
-        return [("_next", page["next"])]
-    last = dict(zip(page["columns"], page["rows"][-1], strict=True))
-    after = ",".join(str(last[key]) for key in keys)
-    if table != NEWEST_FIRST:
-        return [("_after", after)]
-    # Some of the same instant were told, and are passed over.
-    place = page["columns"].index("measured_ms")
-    told = sum(row[place] == last["measured_ms"] for row in page["rows"])
-    told += int(asked["_next"]) if asked.get("_after") == after else 0
-    return [("_after", after), ("_next", str(told))]
+async def _is_sorted(datasette: Any, table: str, selection: list[tuple[str, str]]) -> bool:
+    """Whether it is asked for in another order than its usual one."""
+    usual = await datasette.table_config(PUBLISHED_AS, table)
+    return any(
+        name in {"_sort", "_sort_desc"} and value and value != usual.get(name[1:])
+        for name, value in selection
+    )
+
+
+async def _has_lasting_pages(datasette: Any, table: str, selection: list[tuple[str, str]]) -> bool:
+    """Whether the rows of a table are found by keys that no row changes meanwhile."""
+    db = datasette.get_database(PUBLISHED_AS)
+    if not await db.table_exists(table):
+        return False
+    sorts = {value for name, value in selection if name in {"_sort", "_sort_desc"} and value}
+    usual = await datasette.table_config(PUBLISHED_AS, table)
+    sorts = sorts or {usual[name] for name in ("sort", "sort_desc") if usual.get(name)}
+    return table in UNCHANGING or sorts <= {*(await db.primary_keys(table) or ["rowid"])}
+
+
+def _keys(page: Page, table: str) -> list[tuple[Any, ...]]:
+    """Of each row; empty where the page doesn't have their columns."""
+    columns = [column for column, _ in KEYS[table]]
+    if not set(columns) <= {*page["columns"]}:
+        return []
+    places = [page["columns"].index(column) for column in columns]
+    return [
+        tuple(row[at]["value"] if isinstance(row[at], dict) else row[at] for at in places)
+        for row in page["rows"]
+    ]
+
+
+def _ascend(keys: list[tuple[Any, ...]], table: str) -> bool:
+    """Whether the rows are in the order that their keys have, each once."""
+    down = [descends for _, descends in KEYS[table]]
+    order = [
+        tuple(-part if descends else part for part, descends in zip(key, down, strict=True))
+        for key in keys
+    ]
+    return all(one < other for one, other in pairwise(order))
 
 
 async def _page(app: App, scope: Scope, query: str, *, again: int) -> Page:
