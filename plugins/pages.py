@@ -24,12 +24,13 @@ from tmon_pages import (  # noqa: E402
     limited,
     methods,
     node,
+    selection,
     station,
 )
 
 for _module in (
     *(admission, dataset, download, export, facets, feed, home),
-    *(limited, methods, node, station),
+    *(limited, methods, node, selection, station),
 ):
     if not pm.is_registered(_module):
         pm.register(_module)
