@@ -17,11 +17,11 @@ TEXT_LIMIT = 200  # characters of a sender's text that are kept or repeated
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-# A token, and what is left of one that was mangled: all behind its uid and generation, and
-# what is as long as a signature. The rest of it is no secret.
+# A token and all that follows it, as it may have been broken in two; of one that was mangled
+# what stands behind its uid and generation; and what is as long as a signature.
 _TOKEN = re.compile(
-    r"tmon_[\w:-]+(?:\.[\w-]*)+|(?<=[0-9a-f]{16})\W+[0-9]+\W.*|(?<![\w-])[\w-]{43}(?![\w-])",
-    re.ASCII | re.DOTALL,
+    r"tmon_[\w:-]+\..*|(?<=[0-9a-f]{16})(?:%2e|\W)+[0-9]+(?:%2e|\W).*|(?<![\w-])[\w-]{43}(?![\w-])",
+    re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 
 # ISO 8601, extended or basic: a date, then perhaps a time of day, then perhaps its offset.
