@@ -1,21 +1,18 @@
 """Facets cost what they may: each is a statement, and each of its values repeats the address."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from datasette import hookimpl
 
+from tmon_pages.admission import App, Receive, Scope
 from tmon_pages.errors import send_error
+from tmon_pages.sending import Send
 
 MOST_FACETS = 10
 MOST_VALUES = 100
 MOST_ADDRESS_BYTES = 2000
-
-Message = dict[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-Receive = Callable[[], Awaitable[Message]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 @hookimpl(tryfirst=True)  # innermost, so that its answers carry the security headers too
@@ -23,7 +20,7 @@ def asgi_wrapper(datasette: Any) -> Callable[[App], App]:
     """Refuse many facets, and a long address with any; show at most ``MOST_VALUES`` of each."""
 
     def bounded(app: App) -> App:
-        async def wrapped(scope: Message, receive: Receive, send: Send) -> None:
+        async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
             query = scope.get("query_string", b"").decode("latin-1")
             asked = parse_qsl(query, keep_blank_values=True)
             facets = [name for name, _ in asked if _is_facet(name)]

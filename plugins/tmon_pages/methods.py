@@ -1,18 +1,15 @@
 """What is published can be read: GET and HEAD, nothing else, before Datasette has a request."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from datasette import Response, hookimpl
 
+from tmon_pages.admission import App, Receive, Scope
 from tmon_pages.errors import send_error
+from tmon_pages.sending import Send
 
 ALLOWED = ("GET", "HEAD", "OPTIONS")
-
-Message = dict[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-Receive = Callable[[], Awaitable[Message]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 @hookimpl(tryfirst=True)  # innermost, so that its answers carry the security headers too
@@ -20,7 +17,7 @@ def asgi_wrapper(datasette: Any) -> Callable[[App], App]:
     """Answer OPTIONS with the methods that there are, and what is none of them with 405."""
 
     def checked(app: App) -> App:
-        async def wrapped(scope: Message, receive: Receive, send: Send) -> None:
+        async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
                 return await app(scope, receive, send)
             headers = {"allow": ", ".join(ALLOWED)}
