@@ -31,13 +31,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for place, (sensor, at_ms, value) in enumerate(READINGS):
             reading = [sensor, MARCH_MS + 1000 + place]
             db.execute(
-                "insert into readings (sensor, measured_ms, value) values (?, ?, ?)", [*reading, value]
+                "insert into readings (sensor, measured_ms, value) values (?, ?, ?)",
+                [*reading, value],
             )
             db.execute(
                 "update or replace readings set measured_ms = ? where sensor = ? and measured_ms = ?",
                 [at_ms, *reading],
             )
-        db.execute("insert into calibrations values (2, ?, 1e300, 9e999, null, ?)", [EARLIEST_MS] * 2)
+        db.execute(
+            "insert into calibrations values (2, ?, 1e300, 9e999, null, ?)", [EARLIEST_MS] * 2
+        )
         db.execute("insert into limits values (3, -9e999, 9e999, 0, 0, ?)", [LATEST_MS])
         db.execute(
             "insert into flags (sensor, from_ms, to_ms, reason, created_ms)"
