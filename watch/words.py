@@ -13,7 +13,9 @@ def moment(ms: int) -> datetime:
     try:
         return _EPOCH + timedelta(milliseconds=ms)
     except OverflowError:
-        return (datetime.max if ms > 0 else datetime.min).replace(tzinfo=UTC)
+        return (
+            datetime(9999, 12, 31, 23, 59, tzinfo=UTC) if ms > 0 else datetime(1, 1, 1, tzinfo=UTC)
+        )
 
 
 def instant(ms: int) -> str:
