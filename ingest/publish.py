@@ -22,6 +22,7 @@ from datasette.utils.sqlite import sqlite3
 
 from ingest.errors import CannotServe
 from ingest.schema import refuse_foreign_log
+from ingest.sqlite_errors import explained
 
 PUBLISHED_AS = "tmon"
 LOGGED_SQL_CHARACTERS = 200  # anybody may send 64 KB of it
@@ -99,7 +100,7 @@ async def start(datasette: Datasette) -> None:
     except sqlite3.Error as error:
         path = datasette.get_database().path
         hint = "" if Path(f"{path}-shm").exists() else "; start ingest, which makes its -shm"
-        raise Unpublishable(f"{path}: {error}{hint}") from error
+        raise Unpublishable(f"{path}: {explained(error)}{hint}") from error
     try:
         await datasette._startup_sequence()  # what `datasette serve` calls
     except (StartupError, AttributeError, KeyError, TypeError, ValueError) as error:

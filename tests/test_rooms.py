@@ -19,7 +19,8 @@ ROOMS: dict[str, set[str]] = {
     "migrations.clean": {"migrations.registry"},
     "migrations.implausible": {"migrations.registry"},
     "identity": set(),
-    "schema": {"identity", "migrations"},
+    "sqlite_errors": set(),
+    "schema": {"identity", "migrations", "sqlite_errors"},
     "settings": set(),
     "logs": set(),
     "supervisor": set(),
@@ -47,8 +48,11 @@ ROOMS: dict[str, set[str]] = {
     "store": {"open_files", "reading", "refusals", "schema", "sensors", "units"},
     "wal": {"open_files"},
     "frames": {"reading"},
-    "damage": {"identity", "schema"},
-    "writer": {"damage", "errors", "frames", "reading", "rescue", "schema", "store", "wal"},
+    "damage": {"identity", "schema", "sqlite_errors"},
+    "writer": {
+        *("damage", "errors", "frames", "reading", "rescue", "schema", "sqlite_errors", "store"),
+        "wal",
+    },
     "body_parser": {"errors", "reading"},
     "handover": {"errors", "frames", "reading"},
     "api": {
@@ -77,7 +81,7 @@ ROOMS: dict[str, set[str]] = {
         ),
         *("settings", "tokens"),
     },
-    "publish": {"errors", "schema"},
+    "publish": {"errors", "schema", "sqlite_errors"},
     "signals": set(),
     "process": {
         "access",
@@ -89,10 +93,10 @@ ROOMS: dict[str, set[str]] = {
         "signals",
         "supervisor",
     },
-    "serve": {"errors", "process", "settings", "signals", "tokens", "writer"},
+    "serve": {"errors", "process", "schema", "settings", "signals", "tokens", "writer"},
     "turns": {"schema"},
     "history": {"nodes", "reading", "schema", "store", "turns", "wire.csv"},
-    "options": {"errors", "logs", "schema", "settings"},
+    "options": {"errors", "logs", "schema", "settings", "sqlite_errors"},
     "running": {"settings", "tokens"},
     "cli": {"history", "nodes", "options", "running", "schema", "serve", "settings", "tokens"},
     "sqlite_utils_plugin": {"options", "running", "settings", "tokens"},
@@ -101,7 +105,7 @@ ROOMS: dict[str, set[str]] = {
 # What watch may import of ingest: across the process line the schema is the contract.
 # Units and names are pure; turns only wait; running asks the other process by HTTP.
 SHARED = {
-    *("errors", "identity", "names", "options", "running", "schema", "settings", "turns"),
+    *("errors", "identity", "names", "options", "running", "schema", "settings", "tokens", "turns"),
     "units",
 }
 
@@ -131,8 +135,8 @@ WATCH: dict[str, set[str]] = {
     "replace": {"changes", "names", "rollup", "subjects"},
     "stats": {"clocks", "station"},
     "commands.care": {"names", "replace", "sensors", "station"},
-    "commands.retention": {"commands.params", "prune", "rollup", "station", "stats"},
-    "corrections": {"station", "subjects"},
+    "commands.retention": {"commands.params", "prune", "rollup", "station", "stats", "words"},
+    "corrections": {"station", "subjects", "words"},
     "findings": set(),
     "words": set(),
     "station": set(),
@@ -153,7 +157,7 @@ WATCH: dict[str, set[str]] = {
     "checks.backups": {"findings", "station", "words"},
     "checks.integrity": {"chores", "findings", "station", "words"},
     "checks.channels": {"findings", "station", "words"},
-    "checks.secret": {"channels", "checks.answers", "findings", "station"},
+    "checks.secret": {"checks.answers", "findings", "station"},
     "incidents": {"findings", "lines", "mutes", "station"},
     "check": {
         *("checks.answers", "checks.backups", "checks.channels", "checks.clocks"),

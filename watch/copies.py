@@ -15,6 +15,7 @@ from ingest.schema import (
     BUSY_TIMEOUT_S,
     RefusedDatabase,
     refuse_foreign_log,
+    refuse_no_file,
     sqlite3,
 )
 
@@ -87,8 +88,9 @@ def snapshot(path: Path) -> Iterator[Snapshot]:
         RefusedDatabase: no such file, or no tmon database.
         Uncopied: it can't be read, or the copy not be written.
     """
-    if not path.is_file():
+    if not path.exists():
         raise RefusedDatabase(f"{path}: no such database; set TMON_DB to the one to copy")
+    refuse_no_file(path)
     try:
         with closing(_for_reading(path)) as conn:
             db = Database(conn, execute_plugins=False)

@@ -25,7 +25,6 @@ from ingest.schema import (
     schema_objects,
     sqlite3,
 )
-from ingest.wire.times import YEAR_1_MS
 from watch.copies import open_unchanging, quoted
 from watch.words import plain, some
 
@@ -36,7 +35,7 @@ MOST_SQL_CHARACTERS = 1_000_000
 # Datasette couldn't be started.
 MOST_OBJECT_BYTES = 30 * 1024
 VIEW_S = 2.0  # a view of views doubles with each of them what preparing it takes
-FIRST_MS, LAST_MS = YEAR_1_MS, 253_402_300_799_999  # of the years 1 and 9999
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999  # of the years 1 and 9999
 UTF_8 = 1  # in a file's header
 COMPUTED = -2  # in place of a column's number, as `pragma index_xinfo` has it
 
