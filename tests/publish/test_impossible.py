@@ -35,7 +35,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 [*reading, value],
             )
             db.execute(
-                "update or replace readings set measured_ms = ? where sensor = ? and measured_ms = ?",
+                "update or replace readings set measured_ms = ?"
+                " where sensor = ? and measured_ms = ?",
                 [at_ms, *reading],
             )
         db.execute(
