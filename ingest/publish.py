@@ -178,6 +178,10 @@ class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
             self.ds._prepare_connection(self._opened.connection, self.name)
         return fn(self._opened.connection)
 
+    async def _execute_write_fn(self, *_: Any, **__: Any) -> None:
+        """Refuse a stored query with ``write: true`` before Datasette tries it and logs how."""
+        raise BadStatement("not authorized: SQL can only read here")
+
     async def execute(
         self, sql: str, *args: Any, log_sql_errors: bool = True, **kwargs: Any
     ) -> Results:

@@ -114,7 +114,7 @@ WATCH: dict[str, set[str]] = {
     "subjects": set(),
     "copies": set(),
     "shelf": set(),
-    "backup": {"copies", "shelf", "station", "vetting"},
+    "backup": {"copies", "shelf", "station", "vetting", "words"},
     "vetting": {"copies", "words"},
     "restore": {"bounded", "copies", "shelf", "vetting", "words"},
     "commands.params": {"subjects"},

@@ -10,13 +10,14 @@ from ingest.running import difference
 from ingest.schema import RefusedDatabase, open_database, sqlite3, transaction
 from ingest.settings import Settings, local_url
 from ingest.tokens import read_secret
-from watch import copies, vetting
+from watch import copies, vetting, words
 from watch.shelf import (
     Shelf,
     Unfit,
     holds_secrets,
     is_public,
     need_room,
+    strangers,
     workshop,
     write_secret,
 )
@@ -158,7 +159,12 @@ def _secret(settings: Settings) -> bytes | None:
 
 
 def _warnings(settings: Settings, path: Path, secret: bytes | None) -> Iterator[str]:
-    """Whether it could be restored, and its secret is the one that ingest has."""
+    """What is amiss with it, its secret and its folder."""
+    if others := strangers(path.parent):
+        yield (
+            f"{path.parent}: others can write there, and have put files there, such as "
+            f"{words.plain(others[0].name)}; they were left, and not counted"
+        )
     try:
         vetting.vet(path, path)
     except (vetting.Untrusted, RefusedDatabase) as error:

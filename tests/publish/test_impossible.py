@@ -26,8 +26,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with open_database(path, create=True) as db:
         fill(db)
         for number, name in ((5, "both"), (6, "early")):
-            sensor = "insert into sensors (id, node, name, unit) values (?, 'cellar', ?, '°C')"
-            db.execute(sensor, [number, name])
+            sql = "insert into sensors (id, node, name, unit) values (?, 'cellar', ?, '°C')"
+            db.execute(sql, [number, name])
         for place, (sensor, at_ms, value) in enumerate(READINGS):
             reading = [sensor, MARCH_MS + 1000 + place]
             db.execute(
