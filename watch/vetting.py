@@ -220,9 +220,9 @@ def _refuse_names(db: Database) -> None:
 
 
 def _refuse_numbers(db: Database, tables: set[str]) -> None:
-    """Refuse what ingest and import never store: infinity, and times outside the years 1 to 9999.
+    """Refuse what ingest and import never store, and what pages can't show.
 
-    Pages and commands can't show them, and sums with them mean nothing.
+    That is infinity, times outside the years 1 to 9999, and texts over 30 KiB.
     """
     for table in sorted(tables):
         names = {one.name: one.type.upper() for one in db.table(table).columns}
@@ -230,13 +230,18 @@ def _refuse_numbers(db: Database, tables: set[str]) -> None:
         bad += [
             f"{name} not between {FIRST_MS} and {LAST_MS}" for name in names if name[-3:] == "_ms"
         ]
+        bad += [
+            f"length(cast({name} as blob)) > {MOST_OBJECT_BYTES}"
+            for name, type_ in names.items()
+            if type_ == "TEXT"
+        ]
         if not bad:
             continue
         count = db.execute(f"select count(*) from {table} where {' or '.join(bad)}").fetchone()[0]
         if count:
             raise Untrusted(
-                f"{some(count, 'row')} of its table {table}: an infinite value, or a time outside "
-                "the years 1 to 9999, which tmon never stores"
+                f"{some(count, 'row')} of its table {table}: an infinite value, a time outside "
+                "the years 1 to 9999, or a text over 30 KiB, none of which pages can show"
             )
 
 

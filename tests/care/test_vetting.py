@@ -158,6 +158,7 @@ ACTS = {
     "infinite hour": "update hourly set sum = -9e999",
     "infinite calibration": "insert into calibrations values (1, 0, 9e999, 0, null, 0)",
     "infinite limit": "insert into limits values (1, null, 9e999, 0, 0, 0)",
+    "description that pages can't read": "update nodes set description = hex(zeroblob(16000))",
     "infinite clock": "update nodes set clock_skew_s = 9e999",
     "node heard after the year 9999": "update nodes set last_received_ms = 9223372036854775807",
     "horizon that no calendar has": """
