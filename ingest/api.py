@@ -16,8 +16,7 @@ from ingest.damage import ANSWER, Damage
 from ingest.errors import ClockDiffers, Damaged
 from ingest.limits import decompress, is_compressed, limited_body
 from ingest.metrics import Metrics
-from ingest.nodes import now_ms
-from ingest.reading import Batch, Receipt
+from ingest.reading import SET_FROM_MS, Batch, Receipt
 from ingest.tokens import Door
 from ingest.wire import json as json_wire
 
@@ -38,6 +37,7 @@ class State(TypedDict):
     """What the handlers share, made at start-up."""
 
     door: Door
+    now_ms: Callable[[], int]  # the server's clock, Unix milliseconds
     check_room: Callable[[], object]
     parser: BodyParser
     store: Callable[[Batch, Callable[[], bool]], Awaitable[Receipt]]
@@ -55,9 +55,10 @@ async def post_readings(request: Request[State]) -> Json:
     node = scope["node"] = state["door"].identify(headers)
     if state["damage"].is_known:
         raise Damaged(ANSWER)
+    _check_own_clock(state["now_ms"]())
     state["check_room"]()  # before a body is read that there is no room for
     body = await limited_body(headers, request.receive)
-    received_ms = now_ms()
+    received_ms = state["now_ms"]()
     clock_skew_s = _clock_skew_s(headers, received_ms)
     sender = scope["extensions"]["tmon.sender"]
     packed = is_compressed(headers)
@@ -91,7 +92,7 @@ async def get_healthz(request: Request[State]) -> Json:
     """
     headers, oldest_s = dict(request.scope["headers"]), request.state["oldest_waiting_s"]()
     figures = {
-        "time_ms": now_ms(),
+        "time_ms": request.state["now_ms"](),
         "backlog": request.state["backlog"](),
         "oldest_waiting_s": round(oldest_s, 1),
     }
@@ -111,6 +112,19 @@ async def get_healthz(request: Request[State]) -> Json:
 async def get_metrics(request: Request[State]) -> Response:
     """``GET /metrics``: counts for Prometheus, in its text format."""
     return Response(request.state["metrics"].render(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _check_own_clock(now_ms: int) -> None:
+    """Whether the server's clock was ever set; a machine without a battery begins in 1970.
+
+    Raises:
+        ClockDiffers: it wasn't, so that no reading could get its right time.
+    """
+    if now_ms < SET_FROM_MS:
+        raise ClockDiffers(
+            "the server's clock was not set since it was switched on; nothing was stored: "
+            "keep the readings until it is"
+        )
 
 
 def _media_type(headers: Mapping[bytes, bytes]) -> bytes:

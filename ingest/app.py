@@ -20,6 +20,7 @@ from ingest.errors import ApiError, Damaged, Unavailable
 from ingest.frames import Reply
 from ingest.handover import Handover
 from ingest.metrics import Metrics
+from ingest.nodes import now_ms
 from ingest.rate import RateLimit
 from ingest.schema import open_for_reading, sqlite3
 from ingest.settings import Settings
@@ -64,7 +65,10 @@ class Endpoint:
 
 
 def create_app(
-    settings: Settings, writer: socket.socket, clock: Callable[[], float] = monotonic
+    settings: Settings,
+    writer: socket.socket,
+    clock: Callable[[], float] = monotonic,
+    wall_clock: Callable[[], int] = now_ms,
 ) -> Starlette:
     """The ASGI app of one station.
 
@@ -72,6 +76,7 @@ def create_app(
         settings: the station's; its database is there.
         writer: a socket that leads to the writer.
         clock: tells for how many seconds a batch has waited.
+        wall_clock: tells what time it is, Unix milliseconds.
     """
     app = Ingest(
         routes=[
@@ -79,7 +84,7 @@ def create_app(
             Route("/healthz", Endpoint(GET=get_healthz, HEAD=get_healthz)),
             Route("/metrics", Endpoint(GET=get_metrics, HEAD=get_metrics)),
         ],
-        lifespan=_lifespan(settings, writer, clock),
+        lifespan=_lifespan(settings, writer, clock, wall_clock),
     )
     app.router.redirect_slashes = False
     app.router.default = _not_found
@@ -87,7 +92,10 @@ def create_app(
 
 
 def _lifespan(
-    settings: Settings, writer: socket.socket, clock: Callable[[], float]
+    settings: Settings,
+    writer: socket.socket,
+    clock: Callable[[], float],
+    wall_clock: Callable[[], int],
 ) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
@@ -108,6 +116,7 @@ def _lifespan(
         try:
             yield State(
                 door=door,
+                now_ms=wall_clock,
                 check_room=handover.check_room,
                 parser=parser,
                 store=RateLimit(settings.rate).held(store) if settings.rate else store,

@@ -7,6 +7,7 @@ from sqlite_utils import Database
 
 from ingest import identity
 from ingest.schema import sqlite3
+from ingest.sqlite_errors import primary_code
 
 ANSWER = "the server's database is damaged; nothing was stored, keep the readings"
 
@@ -56,9 +57,3 @@ class Damage:
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether SQLite says that the file isn't what it should be."""
     return primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def primary_code(error: sqlite3.Error) -> int:
-    """SQLite's result code, without what it adds."""
-    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return code & 0xFF

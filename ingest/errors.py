@@ -101,7 +101,7 @@ class Locked(Unavailable):
 
 
 class ClockDiffers(ApiError):
-    """Readings ahead of our clock, but not of their sender's: one of the two is wrong.
+    """Readings ahead of our clock, but not of their sender's, or our clock was never set.
 
     Nothing was stored; the node should keep them until both agree.
     """

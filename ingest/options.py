@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
@@ -13,25 +14,35 @@ from ingest import logs
 from ingest.errors import TmonError
 from ingest.schema import RefusedDatabase, sqlite3
 from ingest.settings import SETTINGS, InvalidSettings, Settings
+from ingest.sqlite_errors import explained
 
 F = TypeVar("F", bound=Callable[..., Any])
-DELIBERATE = (
-    TmonError,
-    RefusedDatabase,
-    InvalidSettings,
-    OSError,
-    sqlite3.OperationalError,
-)
+DELIBERATE = (TmonError, RefusedDatabase, InvalidSettings, OSError)
 
 
 class Commands(click.Group):
     """Commands whose deliberate errors are one line on stderr, and no traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with in_one_line():
             return super().invoke(ctx)
-        except DELIBERATE as error:
-            raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Turn a deliberate error, or what SQLite says of the file, into click's one line.
+
+    Raises:
+        click.ClickException: what is wrong and, where that is known, what to do.
+    """
+    try:
+        yield
+    except DELIBERATE as error:
+        raise click.ClickException(str(error)) from error
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # these are our own faults
+        raise
+    except sqlite3.DatabaseError as error:
+        raise click.ClickException(explained(error)) from error
 
 
 def takes(*names: str) -> Callable[[F], F]:

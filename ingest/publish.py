@@ -22,6 +22,7 @@ from datasette.utils.sqlite import sqlite3
 
 from ingest.errors import CannotServe
 from ingest.schema import refuse_foreign_log
+from ingest.sqlite_errors import explained
 
 PUBLISHED_AS = "tmon"
 LOGGED_SQL_CHARACTERS = 200  # anybody may send 64 KB of it
@@ -104,7 +105,7 @@ async def start(datasette: Datasette) -> None:
     except sqlite3.Error as error:
         path = datasette.get_database().path
         hint = "" if Path(f"{path}-shm").exists() else "; start ingest, which makes its -shm"
-        raise Unpublishable(f"{path}: {error}{hint}") from error
+        raise Unpublishable(f"{path}: {explained(error)}{hint}") from error
     try:
         await datasette._startup_sequence()  # what `datasette serve` calls
     except (StartupError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -197,6 +198,10 @@ class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
         form.truncated |= results.truncated
         if results.truncated and form.whole:
             raise BadStatement(CUT_OFF.format(self.ds.max_returned_rows))
+
+    async def _execute_write_fn(self, *_: Any, **__: Any) -> None:
+        """Refuse a stored query with ``write: true`` before Datasette tries it and logs how."""
+        raise BadStatement("not authorized: SQL can only read here")
 
     async def execute(
         self, sql: str, *args: Any, log_sql_errors: bool = True, **kwargs: Any

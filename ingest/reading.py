@@ -12,6 +12,7 @@ from msgspec import Struct
 from ingest.names import NODE_GRAMMAR, SENSOR_GRAMMAR, can_be_node, can_be_sensor
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: a clock before that was never set
+SET_FROM_MS = 1_577_836_800_000  # 2020-01-01: no server of ours is older
 AHEAD_MS = 10 * 60 * 1000  # what a node's clock may be ahead of ours
 DEFAULT_SENSOR = "temperature"  # of a reading that names none
 TEXT_LIMIT = 200  # characters of a sender's text that are kept or repeated

@@ -14,6 +14,7 @@ from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined] 
 
 from ingest import identity
 from ingest.migrations import migrations
+from ingest.sqlite_errors import explained
 
 APPLICATION_ID = 0x746D6F6E  # "tmon" in ASCII, in the header of each of our files
 BUSY_TIMEOUT_S = 2.0  # longer than any transaction of ours (tmon import: 50 ms)
@@ -52,6 +53,7 @@ def open_database(path: Path, *, create: bool = False) -> Database:
     """
     if not create and not path.exists():
         raise RefusedDatabase(f"{path}: no such database; `tmon serve` makes one, or set TMON_DB")
+    refuse_no_file(path)
     set_foreign_log_aside(path)
     if not path.exists():
         _make_for_folders_owner(path)
@@ -59,8 +61,18 @@ def open_database(path: Path, *, create: bool = False) -> Database:
         db = Database(_connect(path), execute_plugins=False)
         _prepare(db, path)
     except sqlite3.DatabaseError as error:
-        raise RefusedDatabase(f"{path}: {error}") from error
+        raise RefusedDatabase(f"{path}: {explained(error)}") from error
     return db
+
+
+def refuse_no_file(path: Path) -> None:
+    """Refuse a folder, a device or a pipe, which SQLite would wait for; nothing there is well.
+
+    Raises:
+        RefusedDatabase: it is such a thing.
+    """
+    if path.exists() and not path.is_file():
+        raise RefusedDatabase(f"{path}: not a file; set TMON_DB to the database's file")
 
 
 def set_foreign_log_aside(path: Path) -> None:
@@ -95,8 +107,9 @@ def open_for_reading(path: Path) -> Database:
     """Open ``path`` read-only, as Datasette does; it must exist and be migrated.
 
     Raises:
-        RefusedDatabase: its log belongs to another file.
+        RefusedDatabase: it is no file, or its log belongs to another.
     """
+    refuse_no_file(path)
     refuse_foreign_log(path)
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S

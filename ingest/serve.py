@@ -13,6 +13,7 @@ from threading import Thread
 
 from ingest import signals, writer
 from ingest.errors import CannotServe
+from ingest.schema import refuse_no_file
 from ingest.settings import Settings
 from ingest.tokens import open_station, station_secret
 
@@ -118,8 +119,10 @@ def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None
     """
     if name == "ingest":
         _prepare(settings)
-    elif not settings.db.is_file():
+    elif not settings.db.exists():
         raise CannotServe(f"{settings.db}: no such database; ingest makes it")
+    else:
+        refuse_no_file(settings.db)
     part = parts(settings)[name]
     with part.listen() as listening:
         signals.hold()

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 # An address to listen at, and the one by which this machine finds itself there.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+LEAST_SECRET_BYTES = 16  # ours has 64
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -45,6 +46,8 @@ def _optional_path(text: str) -> Path | None:
 
 
 def _secret(text: str) -> bytes | None:
+    if text and len(text.strip().encode()) < LEAST_SECRET_BYTES:
+        raise ValueError(f"must have {LEAST_SECRET_BYTES} bytes at least: less can be guessed")
     return text.encode() or None
 
 
@@ -164,7 +167,8 @@ class Settings:
             try:
                 values[setting.name] = setting.parse(text)
             except ValueError as problem:
-                problems.append(f"{setting.variable} ({setting.flag}): {text!r} {problem}")
+                shown = "it" if setting.name == "secret" else repr(text)
+                problems.append(f"{setting.variable} ({setting.flag}): {shown} {problem}")
         if problems:
             raise InvalidSettings("\n".join(problems))
         values["secret_file"] = values["secret_file"] or Path(f"{values['db']}.secret")

@@ -22,10 +22,9 @@ from ingest.identity import beside, log_of
 from ingest.nodes import KnownNode
 from ingest.reading import Node
 from ingest.schema import give_to_folders_owner, open_database, open_for_reading
-from ingest.settings import Settings
+from ingest.settings import LEAST_SECRET_BYTES, Settings
 
 PREFIX = "tmon_"
-LEAST_SECRET_BYTES = 16  # ours has 64; less can be guessed
 
 log = logging.getLogger("tmon.tokens")
 
@@ -41,10 +40,8 @@ def station_secret(settings: Settings, *, made_level: int = logging.WARNING) -> 
         OSError: the file can't be read or made.
         CannotServe: it holds no secret; or it is gone, and there are nodes whose tokens need it.
     """
-    if settings.secret is not None:
-        return settings.secret
     file = settings.secret_file
-    if not file.exists():
+    if settings.secret is None and not file.exists():
         if not settings.begin_anew and _has_nodes(settings.db):
             raise CannotServe(
                 f"{file}: no such file, and the nodes' tokens need it: bring it back from the "
@@ -52,11 +49,24 @@ def station_secret(settings: Settings, *, made_level: int = logging.WARNING) -> 
                 "all nodes new tokens"
             )
         _make_secret(file, made_level=made_level)
+    return read_secret(settings)
+
+
+def read_secret(settings: Settings) -> bytes:
+    """``TMON_SECRET``, or what is in the secret file.
+
+    Raises:
+        OSError: there is no such file, or it can't be read.
+        CannotServe: it holds no secret, or one that can be guessed.
+    """
+    if settings.secret is not None:
+        return settings.secret
+    file = settings.secret_file
     secret = file.read_bytes().strip()
     if len(secret) < LEAST_SECRET_BYTES:
         raise CannotServe(
-            f"{file} holds no secret; bring it back from the backup, or remove it and "
-            "give all nodes new tokens"
+            f"{file} holds no secret of {LEAST_SECRET_BYTES} bytes at least; bring it back from "
+            "the backup, or remove it and give all nodes new tokens: docs/watching.md, T14"
         )
     return secret
 

@@ -14,12 +14,13 @@ from time import monotonic
 
 from sqlite_utils import Database
 
-from ingest.damage import ANSWER, Damage, is_damage, primary_code
+from ingest.damage import ANSWER, Damage, is_damage
 from ingest.errors import ApiError, Damaged, DiskFull, Locked, Replaced, TmonError, Unavailable
 from ingest.frames import COMMIT_READINGS, Failure, Reply, batches_in, frame
 from ingest.reading import Batch, Receipt
 from ingest.rescue import rescue
 from ingest.schema import open_database, sqlite3
+from ingest.sqlite_errors import primary_code
 from ingest.store import Store
 from ingest.wal import Wal
 

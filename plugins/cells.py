@@ -125,13 +125,16 @@ def _incident(value: Any, table_url: str) -> Markup | None:
 
 
 def instant(value: Any) -> Markup | None:
-    """Unix milliseconds as ``2026-11-22 12:00:00``, the exact ISO 8601 on hover."""
+    """Unix milliseconds as ``2026-11-22 12:00:00``, the exact ISO 8601 on hover.
+
+    What no calendar has stays a number.
+    """
     if not isinstance(value, int):
         return None
     try:
         at = EPOCH + timedelta(milliseconds=value)
     except OverflowError:
-        return None
+        return Markup(value)  # noqa: S704 - an integer
     exact = at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
     readable = exact[:19].replace("T", " ")
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, readable)

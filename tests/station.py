@@ -52,11 +52,15 @@ class Station:
 
 
 @contextmanager
-def station_in_thread(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Station]:
+def station_in_thread(
+    folder: Path, environ: Mapping[str, str] | None = None, **clocks: Callable[[], Any]
+) -> Iterator[Station]:
     """The ingest app under uvicorn in a thread of this process."""
     settings = Settings.load({"TMON_DB": str(folder / "tmon.db"), **(environ or {})})
     open_database(settings.db, create=True).close()
-    with running(create_app(settings, writer_in_thread(settings.db)), HttpConnection) as url:
+    with running(
+        create_app(settings, writer_in_thread(settings.db), **clocks), HttpConnection
+    ) as url:
         yield Station(folder, url)
 
 

@@ -215,3 +215,25 @@ def test_once_the_servers_clock_has_come_so_far_nothing_is_lost(
     assert node.send() == client.SENT
     assert station.count() == 2
     assert station.count("rejected") == 0
+
+
+@pytest.mark.parametrize("first_ms", [0, 86_400_000, 946_684_799_000, 1_577_836_799_999])
+def test_while_the_servers_clock_was_never_set_nothing_is_stored(
+    tmp_path: Path, first_ms: int
+) -> None:
+    """It would be stored with a time of 1970, or refused for good as from the future."""
+    clock_ms = [first_ms]
+    with station_in_thread(tmp_path, wall_clock=lambda: clock_ms[0]) as station:
+        timed = reading(0)
+        for body in ({"value": 1}, {"value": 1, "age_s": 5}, timed, [timed, {"value": "x"}], b"{"):
+            answer = post(station, body, 0)
+            assert (answer.status_code, answer.json()["code"]) == (503, "clock_differs")
+            assert int(answer.headers["Retry-After"]) == 300
+            assert "nothing was stored" in answer.json()["error"]
+        answer = station.http.post(f"{station.url}/readings", json={"value": 1}, timeout=10)
+        assert answer.status_code == 401
+        assert station.count() + station.count("rejected") + station.count("sensors") == 0
+        clock_ms[0] = now_ms()
+        assert rejected(post(station, [timed, reading(-1)], 0)) == []
+        assert rejected(post(station, {"value": 1}, 0)) == []
+        assert station.count() == 3

@@ -184,3 +184,56 @@ def test_where_no_ingest_runs_nothing_is_said_and_soon(listener: Any) -> None:
 
 def test_port_0_is_nobodys() -> None:
     assert refusal(Settings.load({"TMON_PORT": "0"}), "tmon_a.b.1.c") is None
+
+
+def test_a_backup_with_another_secret_says_so(running: Station, tmp_path: Path) -> None:
+    for extra, told in (({}, ""), (OTHER, "the secret beside it may be the wrong one: the ingest")):
+        ran = tmon(tmp_path, "backup", f"kept{len(extra)}", environ=at(running, **extra))
+        assert (ran.returncode, bool(ran.stdout)) == (0, True)
+        assert told in ran.stderr
+        assert bool(ran.stderr) is bool(told)
+
+
+@pytest.mark.parametrize(
+    ("secret", "told"), [(None, "is missing: ingest can't be started again"), ("a", "16 bytes")]
+)
+def test_a_secret_that_is_lost_under_a_running_ingest_is_a_finding(
+    tmp_path: Path, secret: str | None, told: str
+) -> None:
+    with station_in_thread(tmp_path) as station:
+        station.token()
+        if secret is None:
+            station.settings.secret_file.unlink()
+        else:
+            station.settings.secret_file.write_text(secret)
+        [finding] = findings(tmp_path, at(station))
+        assert finding["severity"] == "critical"
+        assert told in finding["reason"]
+
+
+def test_a_secret_that_others_read_is_made_anew_as_the_docs_say(tmp_path: Path) -> None:
+    """Rotating doesn't shut out who has the secret; a new one does."""
+    stolen = tmp_path / "stolen.secret"
+
+    def forged(node: str) -> str:
+        copy = tmp_path / "copy.db"
+        copy.write_bytes((tmp_path / "tmon.db").read_bytes())
+        environ = {"TMON_DB": str(copy), "TMON_SECRET_FILE": str(stolen)}
+        return str(tmon(tmp_path, "token", "get", node, environ=environ).stdout.strip())
+
+    before = tmon(tmp_path, "token", "get", "attic").stdout.strip()
+    stolen.write_bytes((tmp_path / "tmon.db.secret").read_bytes())
+    rotated = tmon(tmp_path, "token", "rotate", "attic").stdout.strip()
+    assert forged("attic") == rotated != before
+
+    (tmp_path / "tmon.db.secret").rename(tmp_path / "tmon.db.secret.exposed")
+    environ = {"TMON_BEGIN_ANEW": "yes"}
+    new = tmon(tmp_path, "token", "get", "attic", environ=environ).stdout.strip()
+    assert new != rotated
+    with station_in_thread(tmp_path) as station:
+        for token, status in ((new, 201), (rotated, 401), (forged("attic"), 401)):
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = station.http.post(
+                f"{station.url}/readings", json={"value": 1}, headers=headers, timeout=10
+            )
+            assert answer.status_code == status

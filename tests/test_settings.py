@@ -40,7 +40,7 @@ def test_every_setting_can_be_set() -> None:
     settings = Settings.load(
         {
             "TMON_DB": "a.db",
-            "TMON_SECRET": "s",
+            "TMON_SECRET": "sixteen bytes or",
             "TMON_SECRET_FILE": "b",
             "TMON_HOST": "::1",
             "TMON_PORT": "0",
@@ -53,7 +53,7 @@ def test_every_setting_can_be_set() -> None:
             "TMON_NOTIFY": "mailto://a  ntfy://b\n",
         }
     )
-    assert settings.secret == b"s"
+    assert settings.secret == b"sixteen bytes or"
     assert settings.public_url == "https://tmon.example.org"
     assert settings.ingest_url == "https://tmon.example.org/ingest"
     assert settings.log_format == "json"
@@ -106,3 +106,14 @@ def test_a_flag_goes_before_its_variable(tmp_path: Path) -> None:
     assert run.exit_code == 0
     assert (tmp_path / "flag.db").exists()
     assert not (tmp_path / "variable.db").exists()
+
+
+@pytest.mark.parametrize(
+    "weak", ["a", " ", "\t\n", "fifteen bytes..", " " * 40, "fifteen bytes.. "]
+)
+def test_a_secret_that_can_be_guessed_is_refused_and_not_shown(weak: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        Settings.load({"TMON_SECRET": weak})
+    assert str(refused.value) == (
+        "TMON_SECRET (--secret): it must have 16 bytes at least: less can be guessed"
+    )

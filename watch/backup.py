@@ -1,20 +1,23 @@
 """`tmon backup`: the database and its secret, copied while readings come in, and checked."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ingest.errors import TmonError
+from ingest.running import difference
 from ingest.schema import RefusedDatabase, open_database, sqlite3, transaction
-from ingest.settings import Settings
-from watch import copies, vetting
+from ingest.settings import Settings, local_url
+from ingest.tokens import read_secret
+from watch import copies, vetting, words
 from watch.shelf import (
     Shelf,
     Unfit,
     holds_secrets,
     is_public,
     need_room,
+    strangers,
     workshop,
     write_secret,
 )
@@ -48,7 +51,7 @@ class Made(NamedTuple):
 
     path: Path
     with_secret: bool
-    unfit: str | None  # why `tmon restore` won't take it
+    warnings: list[str]  # what its owner should know
 
 
 def backup(settings: Settings, wanted: Wanted, now_ms: int, progress: Progress) -> Made:
@@ -66,7 +69,7 @@ def backup(settings: Settings, wanted: Wanted, now_ms: int, progress: Progress) 
         where = error.filename or wanted.folder
         raise Unfit(f"{where}: {error.strerror}; no backup was made") from error
     _note(settings.db, "publish" if wanted.public else "backup", path.name, now_ms)
-    return Made(path, secret is not None, _unfit(path))
+    return Made(path, secret is not None, [*_warnings(settings, path, secret)])
 
 
 def _make(
@@ -145,23 +148,32 @@ def _secret(settings: Settings) -> bytes | None:
 
     Raises:
         Unfit: it can't be read.
+        CannotServe: it can be guessed.
     """
-    if settings.secret is not None:
-        return settings.secret
     try:
-        return settings.secret_file.read_bytes()
+        return read_secret(settings)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise Unfit(f"{settings.secret_file}: {error.strerror}; no backup was made") from error
 
 
-def _unfit(path: Path) -> str | None:
+def _warnings(settings: Settings, path: Path, secret: bytes | None) -> Iterator[str]:
+    """What is amiss with it, its secret and its folder."""
+    if others := strangers(path.parent):
+        yield (
+            f"{path.parent}: others can write there, and have put files there, such as "
+            f"{words.plain(others[0].name)}; they were left, and not counted"
+        )
     try:
         vetting.vet(path, path)
     except (vetting.Untrusted, RefusedDatabase) as error:
-        return str(error)
-    return None
+        yield f"`tmon restore` won't take it: {error}"
+    url = local_url(settings.host, settings.port)
+    with closing(copies.open_unchanging(path)) as conn:
+        node = conn.execute("select uid from nodes order by name limit 1").fetchone()
+    if secret and url and node and (reason := difference(url, secret, node[0])):
+        yield f"the secret beside it may be the wrong one: {reason}"
 
 
 def _note(path: Path, chore: str, name: str, now_ms: int) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from ingest.errors import TmonError
+from ingest.errors import CannotServe, TmonError
 from ingest.settings import Settings
+from ingest.tokens import read_secret
 from watch import mail
 from watch.messages import Message
 
@@ -77,20 +78,17 @@ def secret(settings: Settings) -> bytes:
     """The station's secret.
 
     Raises:
-        NoSecret: its file can't be read, or is empty.
+        NoSecret: its file can't be read, or holds none.
     """
-    if settings.secret is not None:
-        return settings.secret
     try:
-        found = settings.secret_file.read_bytes().strip()
+        return read_secret(settings)
+    except CannotServe as error:
+        raise NoSecret(str(error)) from error
     except OSError as error:
         raise NoSecret(
             f"{settings.secret_file}: {error.strerror}; nobody can be told without it"
             " (`tmon serve` makes it, and a backup has it)"
         ) from error
-    if not found:
-        raise NoSecret(f"{settings.secret_file} is empty; bring it back from a backup")
-    return found
 
 
 def _by_sendmail(to: str, key: bytes) -> Channel:

@@ -10,6 +10,8 @@ from watch import words
 from watch.station import DAY_MS
 
 AHEAD_MS = 10 * 60 * 1000  # as ingest takes readings, and as the view `latest` shows them
+SET_FROM_MS = 1_577_836_800_000  # 2020-01-01: ingest takes no readings before it
+UNSET = "clock was not set since it was switched on, so no readings are taken"
 OFF_S = 60.0
 STILL_OFF_S = 30.0
 AGREE_S = 60.0  # nodes with right clocks differ by less: a request's way, seconds that are cut
@@ -55,8 +57,13 @@ def check_server_clock(db: Database, now_ms: int) -> None:
     """Refuse what would delete the wrong readings if the server's clock were wrong.
 
     Raises:
-        ServerClockOff: most nodes say that it is.
+        ServerClockOff: most nodes say that it is, or it was never set.
     """
+    if now_ms < SET_FROM_MS:
+        raise ServerClockOff(
+            f"nothing is deleted, as the server's {UNSET}; put it right first:"
+            " `timedatectl set-ntp true`"
+        )
     most = majority(db, now_ms)
     if most and most.server_is_off:
         raise ServerClockOff(

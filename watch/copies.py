@@ -15,6 +15,7 @@ from ingest.schema import (
     BUSY_TIMEOUT_S,
     RefusedDatabase,
     refuse_foreign_log,
+    refuse_no_file,
     sqlite3,
 )
 
@@ -22,8 +23,9 @@ PAGES_EACH = 4_096  # 16 MB between two signs of progress
 OPS_EACH = 1_000_000  # SQLite's steps between two signs of progress while it checks
 OPS_A_ROW = 30  # that a check takes of them, as counted on `readings` with its index
 
-# SQLite's message may quote what is damaged, and Python takes it for UTF-8.
-UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+# SQLite's message may quote what is damaged, which Python takes for UTF-8; and what somebody has
+# written into the schema can be a name with a NUL, which Python doesn't take within SQL.
+UNREADABLE = (sqlite3.DatabaseError, ValueError)
 
 Rows = Mapping[str, int]  # how many each table has
 Advance = Callable[[int], object]  # told how much further it is, in parts of `length`
@@ -86,8 +88,9 @@ def snapshot(path: Path) -> Iterator[Snapshot]:
         RefusedDatabase: no such file, or no tmon database.
         Uncopied: it can't be read, or the copy not be written.
     """
-    if not path.is_file():
+    if not path.exists():
         raise RefusedDatabase(f"{path}: no such database; set TMON_DB to the one to copy")
+    refuse_no_file(path)
     try:
         with closing(_for_reading(path)) as conn:
             db = Database(conn, execute_plugins=False)

@@ -1,21 +1,19 @@
 """Calibrations and bad periods of a sensor: rows beside its readings, which stay as they are."""
 
 import math
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
 from ingest.errors import TmonError
 from ingest.schema import transaction
+from watch import words
 from watch.station import HOUR_MS
 from watch.subjects import Sensor
 
 BEGINNING_MS = -62_135_596_800_000  # of the year 1: of whatever a sensor measured
 LARGEST = 1e12  # of a scale or an offset: what is larger was mistyped
 LONGEST_REASON = 500  # characters: a page shows it whole
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class InvalidCorrection(TmonError):
@@ -51,7 +49,7 @@ def told(instant_ms: int) -> str:
     """An instant as people write it, UTC."""
     if instant_ms == BEGINNING_MS:
         return "the beginning"
-    at = _EPOCH + timedelta(milliseconds=instant_ms)
+    at = words.moment(instant_ms)
     exact = at.isoformat(timespec="milliseconds" if instant_ms % 1000 else "seconds")
     return exact.removesuffix("T00:00:00+00:00").replace("+00:00", "Z")
 

@@ -35,7 +35,10 @@ CATALOGUE = {
     "T11": Kind("The database is damaged", "Stop tmon, keep a copy of the file, `tmon restore`."),
     "T12": Kind("`hourly` isn't what the readings say", "Run `tmon rollup --rebuild`."),
     "T13": Kind("SQLite has the WAL-reset bug", "Get a SQLite of 3.51.3 or later, or mute T13."),
-    "T14": Kind("The secret can be read by others", "`chmod 600` it; rotate the tokens in doubt."),
+    "T14": Kind(
+        "The secret can be read by others",
+        "`chmod 600` it; if others read it, make a new one (docs/watching.md): rotating won't do.",
+    ),
     "T15": Kind("A message can't be delivered", "See that the addresses in TMON_NOTIFY work."),
     "T16": Kind("The database can't be used", "See whether the file is there, free and on a disk."),
     "T17": Kind(

@@ -16,8 +16,14 @@ from typing import Any, NamedTuple
 
 from ingest.errors import TmonError
 from ingest.identity import new_mark
-from ingest.schema import RefusedDatabase, open_database, set_foreign_log_aside, sqlite3
-from ingest.settings import Settings
+from ingest.schema import (
+    RefusedDatabase,
+    open_database,
+    refuse_no_file,
+    set_foreign_log_aside,
+    sqlite3,
+)
+from ingest.settings import LEAST_SECRET_BYTES, Settings
 from watch import copies, vetting, words
 from watch.bounded import side_by_side
 from watch.shelf import Unfit, need_room, read_small, stamp, sync_folder, workshop, write_secret
@@ -88,7 +94,8 @@ def _restore(
 
 
 def _refuse_file(file: Path, db: Path) -> None:
-    """Only a file that is whole by itself is a backup."""
+    """Only a file that is whole by itself is a backup; and only a file is replaced by it."""
+    refuse_no_file(db)
     if not file.is_file():
         raise Unfit(f"{file}: no such file")
     if db.exists() and file.samefile(db):
@@ -104,8 +111,11 @@ def _refuse_file(file: Path, db: Path) -> None:
 def _secret_of(file: Path) -> bytes | None:
     beside = file.with_name(f"{file.name}.secret")
     secret = read_small(beside, MOST_BESIDE_BYTES)
-    if secret is not None and not secret.strip():
-        raise Unfit(f"{beside}: holds no secret; remove it to restore the database alone")
+    if secret is not None and len(secret.strip()) < LEAST_SECRET_BYTES:
+        raise Unfit(
+            f"{beside}: holds no secret of {LEAST_SECRET_BYTES} bytes at least; "
+            "remove it to restore the database alone"
+        )
     return secret
 
 

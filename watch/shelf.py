@@ -87,7 +87,7 @@ def stamp(at_ms: int) -> str:
 
 def holds_secrets(folder: Path) -> bool:
     """Whether there is a file with a secret, of a backup or of a station."""
-    return any(path.name.endswith(".secret") for path in _files(folder))
+    return any(path.name.endswith(".secret") and is_own(path) for path in _files(folder))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -96,7 +96,18 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def is_public(folder: Path) -> bool:
     """Whether copies for everybody stand there."""
-    return bool(Shelf(folder, "tmon-public").newest_first())
+    return any(is_own(copy) for copy in Shelf(folder, "tmon-public").newest_first())
+
+
+def strangers(folder: Path) -> list[Path]:
+    """What others have put there under a name of ours: it is left, and counts for nothing."""
+    named = (one for one in _files(folder) if _MADE.fullmatch(one.name) or one.suffix == ".secret")
+    return sorted(path for path in named if not is_own(path))
+
+
+def is_own(path: Path) -> bool:
+    """Whether it is a regular file of this user's, of root's or of the folder's owner."""
+    return any(_is_file(path, owner) for owner in {os.geteuid(), 0, path.parent.stat().st_uid})
 
 
 @contextmanager

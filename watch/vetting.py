@@ -10,6 +10,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from unicodedata import category
 
 from sqlite_utils import Database
 
@@ -25,12 +26,16 @@ from ingest.schema import (
     sqlite3,
 )
 from watch.copies import open_unchanging, quoted
-from watch.words import plain
+from watch.words import plain, some
 
 MOST_OBJECTS = 2_000  # tmon itself makes about 40
 MOST_SHOWN = 80  # characters of a name
 MOST_SQL_CHARACTERS = 1_000_000
+# Of a row of the schema: pages couldn't read it (plugins/tmon_pages/limited.py has 32 KiB), and
+# Datasette couldn't be started.
+MOST_OBJECT_BYTES = 30 * 1024
 VIEW_S = 2.0  # a view of views doubles with each of them what preparing it takes
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999  # of the years 1 and 9999
 UTF_8 = 1  # in a file's header
 COMPUTED = -2  # in place of a column's number, as `pragma index_xinfo` has it
 
@@ -85,6 +90,7 @@ def vet(path: Path, shown: Path) -> list[str]:
             _refuse_additions(db, own)
             _refuse_names(db)
             _refuse_views(db, own)
+            _refuse_numbers(db, {*db.table_names()} - {one.name for one in own})
     except MemoryError:
         raise Untrusted("its schema takes too much memory") from None
     except UnicodeDecodeError:  # of a text, or of SQLite's message that quotes one
@@ -120,6 +126,10 @@ def _refuse_odd(objects: list[SchemaObject]) -> None:
         if one.sql is None:
             if not (one.type == "index" and one.name.startswith("sqlite_autoindex_")):
                 raise Untrusted(f"its {one.type} {_shown(one.name)} has no definition")
+        elif len("".join(one).encode()) > MOST_OBJECT_BYTES:  # type: ignore[arg-type]  # all text
+            raise Untrusted(f"its {one.type} {_shown(one.name)} has a definition of over 30 KiB")
+        elif "\0" in one.sql or any(category(character) == "Cc" for character in one.name):
+            raise Untrusted(f"its {one.type} {_shown(one.name)} has control characters in its name")
         elif one.sql.startswith("CREATE VIRTUAL TABLE "):
             raise Untrusted(f"it has a virtual table, {_shown(one.name)}, which runs code")
         elif not one.sql.startswith(BEGINNINGS.get(one.type, ())):
@@ -207,6 +217,32 @@ def _refuse_names(db: Database) -> None:
         for (name,) in db.execute(query):
             if not can_be(name):
                 raise Untrusted(f"no {what} can be called {name[:MOST_SHOWN]!r}")
+
+
+def _refuse_numbers(db: Database, tables: set[str]) -> None:
+    """Refuse what ingest and import never store, and what pages can't show.
+
+    That is infinity, times outside the years 1 to 9999, and texts over 30 KiB.
+    """
+    for table in sorted(tables):
+        names = {one.name: one.type.upper() for one in db.table(table).columns}
+        bad = [f"abs({name}) = 9e999" for name, type_ in names.items() if type_ == "REAL"]
+        bad += [
+            f"{name} not between {FIRST_MS} and {LAST_MS}" for name in names if name[-3:] == "_ms"
+        ]
+        bad += [
+            f"length(cast({name} as blob)) > {MOST_OBJECT_BYTES}"
+            for name, type_ in names.items()
+            if type_ == "TEXT"
+        ]
+        if not bad:
+            continue
+        count = db.execute(f"select count(*) from {table} where {' or '.join(bad)}").fetchone()[0]
+        if count:
+            raise Untrusted(
+                f"{some(count, 'row')} of its table {table}: an infinite value, a time outside "
+                "the years 1 to 9999, or a text over 30 KiB, none of which pages can show"
+            )
 
 
 def _shown(name: str) -> str:

@@ -4,17 +4,28 @@ from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LENGTHS = (("d", 86_400), ("h", 3600), ("min", 60))
+LONGEST_S = 9999 * 366 * 86_400
 _SIZES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+
+
+def moment(ms: int) -> datetime:
+    """A moment in UTC; what no calendar has is the first or the last moment of one."""
+    try:
+        return _EPOCH + timedelta(milliseconds=ms)
+    except OverflowError:
+        return (
+            datetime(9999, 12, 31, 23, 59, tzinfo=UTC) if ms > 0 else datetime(1, 1, 1, tzinfo=UTC)
+        )
 
 
 def instant(ms: int) -> str:
     """``2026-11-25 12:00 UTC``."""
-    return f"{_EPOCH + timedelta(milliseconds=ms):%Y-%m-%d %H:%M} UTC"
+    return f"{moment(ms):%Y-%m-%d %H:%M} UTC"
 
 
 def length(seconds: float) -> str:
-    """The two largest units of it: ``2 h 10 min``, ``45 s``."""
-    left = round(seconds)
+    """The two largest units of it: ``2 h 10 min``, ``45 s``; no longer than a calendar."""
+    left = round(min(seconds, LONGEST_S))
     parts: list[tuple[int, str]] = []
     for unit, size in _LENGTHS:
         count, left = divmod(left, size)

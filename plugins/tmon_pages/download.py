@@ -72,15 +72,15 @@ async def send_digest(datasette: Any, request: Any) -> Response:
 
 async def send_file(datasette: Any, request: Any, receive: Receive, send: Send) -> None:
     """``/download/tmon.db``: all of it or a part, from one file to the end."""
-    _, (offered, descriptor) = await _asked(datasette, request)
+    name, (offered, descriptor) = await _asked(datasette, request)
     try:
         if request.method not in {"GET", "HEAD"}:
             await _answer(send, 405, {"allow": "GET, HEAD"})
         elif request.headers.get("if-none-match") in {_etag(offered), "*"}:
-            await _answer(send, 304, _headers(offered))
+            await _answer(send, 304, _headers(name, offered))
         else:
             part = part_of(offered, request.headers)
-            await _answer(send, part.status, _headers(offered, part), more=True)
+            await _answer(send, part.status, _headers(name, offered, part), more=True)
             whole = 0 if request.method == "HEAD" else part.length
             await _stream(descriptor, part._replace(length=whole), receive, send)
     finally:
@@ -135,7 +135,8 @@ def _etag(offered: Offered) -> str:
     return f'"{offered.sha256}"'
 
 
-def _headers(offered: Offered, part: Part | None = None) -> dict[str, str]:
+def _headers(name: str, offered: Offered, part: Part | None = None) -> dict[str, str]:
+    """Saved by the ``name`` that was asked for, as its digest has it too."""
     headers = {
         "etag": _etag(offered),
         "last-modified": formatdate(offered.made_ms / 1000, usegmt=True),
@@ -153,7 +154,7 @@ def _headers(offered: Offered, part: Part | None = None) -> dict[str, str]:
         **headers,
         "content-type": MEDIA_TYPE,
         "content-length": str(part.length),
-        "content-disposition": f'attachment; filename="{offered.name}"',
+        "content-disposition": f'attachment; filename="{name}"',
     }
 
 

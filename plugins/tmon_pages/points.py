@@ -1,7 +1,7 @@
 """What a chart draws: every reading of a span, or means that are few enough to be sent."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from statistics import median_low
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from tmon_pages.station import NOT_AHEAD
 MOST_POINTS = 2000  # of all lines of a chart together
 FEWEST_EACH = 200  # of one line, however many there are
 ROWS_READ = 62  # of a table: two months of days
+LARGEST = 1e30  # ingest stores no larger value; only another program or a calibration makes one
 FINEST_SPAN_MS = 2 * DAY_MS  # of minutes, which are made of raw readings
 
 # Of raw readings, or with _CLEAN of what calibrations and flags make of them.
@@ -156,10 +157,15 @@ def _fit(
 
 
 def line(conn: sqlite3.Connection, sensor: Sensor, span: Span, resolution: Resolution) -> Line:
-    """One sensor's points in a span."""
+    """One sensor's points in a span, without those that no chart can show, such as infinity."""
     rows = conn.execute(resolution.of(sensor), parameters(sensor, span)).fetchall()
-    points = [tuple(row) for row in rows]
+    points = [tuple(row) for row in rows if _can_be_drawn(row[1:4])]
     return Line(sensor, points, _gap_ms(points, resolution), resolution.step_ms / 2)
+
+
+def _can_be_drawn(values: Iterable[float | None]) -> bool:
+    """SQLite answers NULL for the sum of both infinities."""
+    return all(value is not None and abs(value) <= LARGEST for value in values)
 
 
 def for_a_table(span: Span) -> Resolution:

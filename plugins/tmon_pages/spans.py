@@ -35,8 +35,8 @@ class Past(NamedTuple):
 
 
 def together(pasts: Iterable[Past]) -> Past:
-    """From the first reading of any to the last of any."""
-    ends = [end_ms for past in pasts for end_ms in past if end_ms is not None]
+    """From the first reading of any to the last of any, within the years 1 to 9999."""
+    ends = [within(end_ms) for past in pasts for end_ms in past if end_ms is not None]
     return Past(min(ends, default=None), max(ends, default=None))
 
 
@@ -96,8 +96,18 @@ def span_of(asked: Mapping[str, str], past: Past, now_ms: int) -> Span:
     return Span(now_ms - LENGTHS_MS[name], now_ms, name)
 
 
+def within(instant_ms: int) -> int:
+    """An instant, or the nearest that a calendar has; another program can store any number."""
+    return min(max(instant_ms, FIRST_MS), LAST_MS)
+
+
 def iso(instant_ms: int) -> str:
-    """An instant as ``2026-11-22T12:00:00Z``, with milliseconds where there are any."""
+    """An instant as ``2026-11-22T12:00:00Z``, with milliseconds where there are any.
+
+    One that no calendar has stays a number.
+    """
+    if instant_ms != within(instant_ms):
+        return str(instant_ms)
     at = _EPOCH + instant_ms * _MILLISECOND
     exact = "seconds" if instant_ms % 1000 == 0 else "milliseconds"
     return at.replace(tzinfo=None).isoformat(timespec=exact) + "Z"

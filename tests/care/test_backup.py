@@ -72,7 +72,7 @@ def test_a_backup_is_three_files_that_check_each_other(tmp_path: Path) -> None:
     assert listed(tmp_path / "kept") == [name, f"{name}.secret", f"{name}.sha256"]
     secret = tmp_path / "kept" / f"{name}.secret"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
-    assert secret.read_bytes() == (tmp_path / "tmon.db.secret").read_bytes()
+    assert secret.read_bytes() == (tmp_path / "tmon.db.secret").read_bytes().strip()
     checked = subprocess.run(
         ["sha256sum", "-c", f"{name}.sha256"],
         cwd=tmp_path / "kept",

@@ -155,6 +155,25 @@ def test_what_has_a_copys_name_is_neither_written_nor_counted_nor_removed(
     assert is_untouched(victim)
 
 
+@pytest.mark.parametrize("public", [False, True])
+def test_what_others_put_there_stops_no_backup_and_is_told(tmp_path: Path, public: bool) -> None:
+    """Their file would say that secrets lie there, or that it is for everybody."""
+    kept = station(tmp_path).parent / "kept"
+    kept.mkdir(mode=0o777)
+    planted = kept / (
+        "tmon-2026-01-01T000000Z.db.secret" if public else "tmon-public-2026-01-01T000000Z.db"
+    )
+    planted.touch()
+    flags = ["--publish"] if public else []
+    assert tmon(tmp_path, "backup", "kept", *flags).returncode == 1  # it is this user's own
+    os.chown(planted, STRANGER, STRANGER)
+    ran = tmon(tmp_path, "backup", "kept", *flags)
+    assert ran.returncode == 0
+    [line] = ran.stderr.splitlines()
+    assert f"have put files there, such as {planted.name}; they were left" in line
+    assert planted.exists()
+
+
 @pytest.mark.parametrize("suffix", [".secret", ".sha256"])
 def test_restore_takes_no_secret_or_digest_by_a_link(
     tmp_path: Path, victim: Path, suffix: str

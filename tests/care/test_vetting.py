@@ -133,6 +133,37 @@ ACTS = {
     "name that moves the cursor": """
         create trigger "a\x1b[2J\n" after insert on readings begin select 1; end
     """,
+    "name with a NUL": """
+        create table t (x); pragma writable_schema = on;
+        update sqlite_master set name = 'a' || char(0) || 'b', tbl_name = 'a' || char(0) || 'b',
+            sql = 'CREATE TABLE "a' || char(0) || 'b" (x)' where name = 't'
+    """,
+    "name on two lines": 'create table "a\nb" (x)',
+    "definition that pages can't read": f"create table t (x check (x <> '{'x' * 32_000}'))",
+    "view that pages can't read": f"create view v as select '{'x' * 32_000}'",
+    "names that are long together": f"""
+        create table "{"a" * 11_000}" (x); create index i on "{"a" * 11_000}" (x)
+    """,
+    "infinite value": "update readings set value = 9e999 where measured_ms = 60000",
+    "minus infinity": "update readings set value = -9e999",
+    "time at the end of numbers": """
+        update readings set measured_ms = 9223372036854775807 where measured_ms = 60000
+    """,
+    "time before the year 1": """
+        update readings set measured_ms = -62135596800001 where measured_ms = 60000
+    """,
+    "time after the year 9999": """
+        update readings set measured_ms = 253402300800000 where measured_ms = 60000
+    """,
+    "infinite hour": "update hourly set sum = -9e999",
+    "infinite calibration": "insert into calibrations values (1, 0, 9e999, 0, null, 0)",
+    "infinite limit": "insert into limits values (1, null, 9e999, 0, 0, 0)",
+    "description that pages can't read": "update nodes set description = hex(zeroblob(16000))",
+    "infinite clock": "update nodes set clock_skew_s = 9e999",
+    "node heard after the year 9999": "update nodes set last_received_ms = 9223372036854775807",
+    "horizon that no calendar has": """
+        update sensors set pruned_before_ms = -9223372036854775808
+    """,
     "application id": "pragma application_id = 7",
     "migrations in no table": "drop table _sqlite_migrations",
     "migrations by a view": """
@@ -175,6 +206,32 @@ def test_what_the_owner_added_is_kept_and_listed(file: Path) -> None:
         *("index notes_text", "index readings_value", 'table a ]"b;', "table notes"),
         *("view broken", "view warm"),
     ]
+
+
+def test_times_and_values_that_an_import_stores_are_taken(file: Path) -> None:
+    run(
+        file,
+        """
+        insert into readings values (1, -62135596800000, 1e30), (1, 253402300799999, -1e30);
+        insert into calibrations values (1, -62135596800000, 1e12, -1e12, null, 0);
+        create table notes (x real, at_ms integer);
+        insert into notes values (9e999, 9223372036854775807);
+        """,
+    )
+    assert vet(file, file) == ["table notes"]
+
+
+def test_a_refusal_counts_the_rows(file: Path) -> None:
+    run(file, "update readings set value = 9e999 where measured_ms < 180000")
+    with pytest.raises(Untrusted, match=r"^3 rows of its table readings: an infinite value"):
+        vet(file, file)
+
+
+def test_a_database_that_cant_be_copied_is_told_in_one_line(tmp_path: Path, file: Path) -> None:
+    run(file, ACTS["name with a NUL"])
+    ran = tmon(tmp_path, "backup", "kept")
+    assert ran.returncode == 1
+    assert "can't be copied" in one_line(ran.stderr)
 
 
 @pytest.mark.parametrize("number", range(1, len(ORDER) + 1))

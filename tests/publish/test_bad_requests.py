@@ -282,3 +282,21 @@ def test_a_damaged_table_is_no_fault_of_its_visitors(
         file.write(b"\xff" * size)
     assert serve(path).get("/tmon/mutes.json").status_code == 500
     assert "malformed" in capfd.readouterr().err
+
+
+def test_a_stored_query_that_writes_is_refused_without_a_traceback(tmp_path: Path) -> None:
+    open_database(tmp_path / "tmon.db", create=True).close()
+    (tmp_path / "datasette.yml").write_text(
+        "databases: {tmon: {queries: {wipe: {sql: delete from readings, write: true}}}}"
+    )
+    process = Process(tmp_path, "serve", "datasette", "--datasette-port", "0")
+    try:
+        url = f"{process.addresses(1)['datasette']}/tmon/wipe"
+        refused = requests.post(url, {"_json": "1"}, timeout=10)
+        assert refused.status_code == 400
+        assert refused.json()["error"] == "not authorized: SQL can only read here"
+        assert requests.post(url, timeout=10, allow_redirects=False).status_code in {302, 400}
+        assert requests.get(url, timeout=10).status_code < 500
+    finally:
+        process.popen.terminate()
+    assert process.end() == (0, "")

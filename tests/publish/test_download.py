@@ -46,7 +46,7 @@ def test_the_newest_copy_is_sent_whole(offering: Site) -> None:
     )} == {
         "content-type": "application/vnd.sqlite3",
         "content-length": str(copy.stat().st_size),
-        "content-disposition": f'attachment; filename="{copy.name}"',
+        "content-disposition": 'attachment; filename="tmon.db"',
         "etag": f'"{digest}"',
         "accept-ranges": "bytes",
         "content-encoding": None,
@@ -62,6 +62,21 @@ def test_head_tells_the_same_without_the_file(offering: Site) -> None:
     assert {**head.headers, "date": ""} == {**whole.headers, "date": ""}
     part = get(offering, method="HEAD", range="bytes=0-9")
     assert (part.status_code, part.headers["content-length"], part.content) == (206, "10", b"")
+
+
+@pytest.mark.parametrize("flags", ["-OJ", "-O"])
+@pytest.mark.parametrize("named", [False, True])
+def test_what_curl_saves_is_what_its_digest_names(
+    offering: Site, tmp_path: Path, flags: str, named: bool
+) -> None:
+    page = offering.get("/download").text
+    [link, digest] = re.findall(r'href="(/download/[^"]+)" download', page)
+    assert digest == f"{link}.sha256"
+    file = link if named else FILE
+    for url in (f"{offering.url}{file}", f"{offering.url}{file}.sha256"):
+        subprocess.run(["curl", "-fsS", flags, url], cwd=tmp_path, check=True)
+    name = file.removeprefix("/download/")
+    subprocess.run(["sha256sum", "--status", "-c", f"{name}.sha256"], cwd=tmp_path, check=True)
 
 
 SIZE = 1000

@@ -175,8 +175,37 @@ def test_as_root_in_a_folder_of_roots_it_says_what_to_do_and_checks_nothing(
     status, said = machine.run()
     assert (status, said.count("\n")) == (3, 1)
     assert f"{machine.data} belongs to root" in said
-    assert "chown -R tmon: " in said
+    assert f"'chown tmon: {machine.data} {machine.db}*'" in said
     assert not Path(f"{machine.db}.called").exists()
+
+
+@as_root
+@pytest.mark.parametrize(
+    "place",
+    ["/dev/zero", "/dev/shm", "/tmp", "/etc/passwd", "/", "/root", "/proc/self/environ", ""],
+)
+def test_what_belongs_to_the_system_is_never_to_be_given_away(machine: Machine, place: str) -> None:
+    machine.env.write_text(f"TMON_HOME={machine.folder}/tmon\nTMON_DB={place}\n")
+    status, said = machine.run()
+    assert (status, said.count("\n")) == (3, 1)
+    assert "chown" not in said
+
+
+@as_root
+@pytest.mark.parametrize("how", ["sticky", "crowded", "top"])
+def test_a_folder_that_is_not_tmons_own_is_not_to_be_given_away(machine: Machine, how: str) -> None:
+    machine.give(machine.data, owner=0)
+    if how == "sticky":
+        machine.data.chmod(0o1777)
+    elif how == "crowded":
+        for number in range(6):
+            (machine.data / f"{number}.conf").touch()
+    else:
+        machine.db = Path("/etc/passwd")
+    machine.env.write_text(f"TMON_HOME={machine.folder}/tmon\nTMON_DB={machine.db}\n")
+    status, said = machine.run()
+    assert (status, said.count("\n")) == (3, 1)
+    assert "is not a folder of tmon's own: move the database into one (/var/lib/tmon)" in said
 
 
 @as_root

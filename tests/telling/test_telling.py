@@ -331,7 +331,7 @@ def test_without_the_secret_nobody_is_told_and_the_reason_is(tmp_path: Path) -> 
     with pytest.raises(NoSecret, match=r"tmon.db.secret: No such file"):
         tell(told.db, told.settings, NOW_MS)
     told.settings.secret_file.write_text("\n")
-    with pytest.raises(NoSecret, match="is empty"):
+    with pytest.raises(NoSecret, match="holds no secret"):
         tell(told.db, told.settings, NOW_MS)
     told.settings.secret_file.write_text("a secret in a file\n")
     assert len(tell(told.db, told.settings, NOW_MS)) == 0  # there is nothing to tell

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.watch.watched import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, Watched
-from watch import prune
+from watch import ahead, prune
 from watch.clocks import ServerClockOff
 
 AHEAD_MS = 10 * MINUTE_MS
@@ -49,6 +49,21 @@ def test_readings_ahead_are_named_by_node_and_sensor(watched: Watched) -> None:
         " was ahead, since 2026-11-22 12:00 UTC. "
     )
     assert watched.found(NOW_MS + 2 * HOUR_MS, "T19") == []
+
+
+@pytest.mark.parametrize("now_ms", [0, DAY_MS, 946_684_799_000, 1_577_836_799_999])
+def test_a_servers_clock_that_was_never_set_is_told_and_nothing_else(
+    watched: Watched, now_ms: int
+) -> None:
+    watched.node("attic", clock_skew_s=1e9)
+    watched.measure(watched.sensor("attic"), [(NOW_MS, 20.0)])
+    [line] = watched.found(now_ms, "T07", "T19", "T20")
+    assert line.startswith(
+        "T20 critical: server: clock was not set since it was switched on, so no"
+    )
+    with pytest.raises(ServerClockOff, match="nothing is deleted"):
+        ahead.remove(watched.db, ahead.find(watched.db, now_ms), now_ms)
+    assert numbers(watched, 1_577_836_800_000) == ["T07", "T19"]
 
 
 def test_limits_pass_over_readings_ahead(watched: Watched) -> None:

@@ -3,13 +3,25 @@
 from collections.abc import Iterator
 
 from watch import ahead, words
-from watch.clocks import AHEAD_MS, OFF_S, STILL_OFF_S, Majority, majority
+from watch.clocks import (
+    AHEAD_MS,
+    OFF_S,
+    SET_FROM_MS,
+    STILL_OFF_S,
+    UNSET,
+    Majority,
+    majority,
+)
 from watch.findings import Finding, Severity
 from watch.station import DAY_MS, Station
 
 
 def check(station: Station) -> Iterator[Finding]:
     """Clocks of nodes that were heard within a day; where most agree, the server's instead."""
+    if station.now_ms < SET_FROM_MS:
+        told = f"{UNSET} (it says {words.instant(station.now_ms)})"
+        yield Finding("T20", Severity.CRITICAL, told, subject="server")
+        return
     most = majority(station.db, station.now_ms)
     if most and abs(most.ahead_s) >= STILL_OFF_S:
         yield _of_server(most)
@@ -19,6 +31,8 @@ def check(station: Station) -> Iterator[Finding]:
 
 def check_readings(station: Station) -> Iterator[Finding]:
     """Sensors with readings ahead; none while it may be the server's clock that is behind."""
+    if station.now_ms < SET_FROM_MS:
+        return
     most = majority(station.db, station.now_ms)
     if most and most.server_is_off:
         return

@@ -1,9 +1,10 @@
-"""T22: the ingest that runs refuses the tokens that are made with these settings."""
+"""T22: the secret is missing, or the ingest that runs has another."""
 
 from collections.abc import Iterator
 
+from ingest.errors import CannotServe
 from ingest.running import difference
-from watch.channels import NoSecret, secret
+from ingest.tokens import read_secret
 from watch.checks.answers import Addresses
 from watch.findings import Finding, Severity
 from watch.station import Station
@@ -12,14 +13,21 @@ PATIENCE_S = 3.0  # longer than a loaded ingest takes, so that a finding doesn't
 
 
 def check(station: Station, addresses: Addresses) -> Iterator[Finding]:
-    """Ask with any node's uid; nothing is told where there is no node, secret or ingest."""
-    if addresses.remote or not addresses.ingest:
-        return
+    """See that the secret is there, and ask the ingest that runs, with any node's uid."""
     node = station.db.execute("select uid from nodes order by name limit 1").fetchone()
-    try:
-        key = secret(station.settings)
-    except NoSecret:
+    if addresses.remote or not addresses.ingest or not node:
         return
-    reason = node and difference(addresses.ingest, key, node[0], PATIENCE_S)
+    try:
+        key = read_secret(station.settings)
+        reason = difference(addresses.ingest, key, node[0], PATIENCE_S)
+    except FileNotFoundError:
+        reason = (
+            f"{station.settings.secret_file} is missing: ingest can't be started again, no token "
+            "be made and no backup; bring it back from a backup's .secret file"
+        )
+    except CannotServe as error:
+        reason = str(error)
+    except PermissionError:
+        return  # it belongs to whom tmon runs as, and this is somebody else
     if reason:
         yield Finding("T22", Severity.CRITICAL, reason, subject="secret")

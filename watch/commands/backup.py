@@ -40,8 +40,8 @@ def backup(folder: Path, keep: int, publish: bool, **flags: str | None) -> None:
     wanted = Wanted(folder, publish, keep)
     made = make_backup(station(flags), wanted, now_ms(), progress_bar)
     click.echo(made.path)
-    if made.unfit:
-        click.echo(f"`tmon restore` won't take it: {made.unfit}", err=True)
+    for warning in made.warnings:
+        click.echo(warning, err=True)
     if not (publish or made.with_secret):
         click.echo("there is no secret yet, as no node has a token; so none is beside it", err=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ingest.options import DELIBERATE, as_json, station, takes
+from ingest.options import as_json, in_one_line, station, takes
 from ingest.settings import InvalidSettings, Settings
 from watch import notify as telling_all
 from watch.check import Report, Task, look
@@ -37,11 +37,10 @@ class Plugin(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
-        except click.UsageError as error:
-            raise _unknown(error) from None
-        except DELIBERATE as error:
-            raise _unknown(click.ClickException(str(error))) from error
+            with in_one_line():
+                return super().invoke(ctx)
+        except click.ClickException as error:
+            raise _unknown(error) from error.__cause__
 
 
 def _unknown(error: click.ClickException) -> click.ClickException:

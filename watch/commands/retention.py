@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -15,6 +14,7 @@ from ingest.schema import open_database
 from watch import prune as pruning
 from watch import rollup as rolling
 from watch import stats as counting
+from watch import words
 from watch.commands.params import INSTANT, LENGTH, find_sensors
 from watch.prune import Old
 from watch.station import now_ms
@@ -100,7 +100,7 @@ def _megabytes(size: int) -> str:
 
 
 def _at(instant_ms: int) -> str:
-    return f"{datetime.fromtimestamp(instant_ms / 1000, UTC):%Y-%m-%dT%H:%MZ}"
+    return f"{words.moment(instant_ms):%Y-%m-%dT%H:%MZ}"
 
 
 @click.command()

@@ -1,0 +1,35 @@
+"""What SQLite's errors mean, and what a person can do about them."""
+
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]  # or pysqlite3
+
+# What to do next, by SQLite's primary result code.
+_DAMAGED = (
+    "the file is damaged: stop tmon, keep a copy of it and its log, and `tmon restore` the newest "
+    "backup (docs/watching.md, T11)"
+)
+_HINTS = {
+    sqlite3.SQLITE_BUSY: (
+        "another program writes to it: try again, or see who has the file open (`lsof`) and end "
+        "that"
+    ),
+    sqlite3.SQLITE_FULL: "the disk is full: make room, and try again",
+    sqlite3.SQLITE_IOERR: "the disk failed: see what `dmesg` says of it, and whether it is full",
+    sqlite3.SQLITE_READONLY: "this user can't write to it: run this as the user that runs tmon",
+    sqlite3.SQLITE_CANTOPEN: (
+        "see that its folder is there, and belongs to the user that runs this and tmon"
+    ),
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+}
+
+
+def explained(error: sqlite3.Error) -> str:
+    """What SQLite says, and what to do about it where that is known."""
+    hint = _HINTS.get(primary_code(error))
+    return f"{error}; {hint}" if hint else str(error)
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code, without what it adds."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
