@@ -116,7 +116,7 @@ def check_choices(request: Any) -> None:
     for name, meant in CHOICES.items():
         for value in request.args.getlist(name):
             if value and value not in meant:
-                raise BadRequest(f"{name} must be one of {', '.join(meant)}")
+                raise BadRequest(f"{name} must be {' or '.join(meant)}")
 
 
 def now_ms() -> int:

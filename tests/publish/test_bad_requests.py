@@ -49,12 +49,12 @@ SENTENCES = {
     "/tmon/readings.json?_timelimit=1.5": "_timelimit has to be a number",
     "/tmon/-/query?sql=select+*+from+pragma_optimize": "pragma_table_list(), pragma_table_info()",
     "/tmon/-/query.json?sql=select+pragma": "pragma_table_list(), pragma_table_info()",
-    "/?sort=nope": "sort must be one of name, silent",
-    "/?unit=K": "unit must be one of C, F",
-    "/node/basement?utc=2": "utc must be one of 0, 1",
-    "/node/basement.json?unit=nope": "unit must be one of C, F",
-    "/node/basement/temperature.json?values=all": "values must be one of clean, raw",
-    "/node/basement?unit=F&unit=x": "unit must be one of C, F",
+    "/?sort=nope": "sort must be name or silent",
+    "/?unit=K": "unit must be C or F",
+    "/node/basement?utc=2": "utc must be 0 or 1",
+    "/node/basement.json?unit=nope": "unit must be C or F",
+    "/node/basement/temperature.json?values=all": "values must be clean or raw",
+    "/node/basement?unit=F&unit=x": "unit must be C or F",
     "/tmon/daily.json?_after=[1": "There is no such page",
     '/tmon/daily.json?_after=[[1],"a"]': "There is no such page",
     "/tmon/daily.json?_after=[true,1]": "There is no such page",
@@ -293,9 +293,8 @@ def test_a_stored_query_that_writes_is_refused_without_a_traceback(tmp_path: Pat
     try:
         url = f"{process.addresses(1)['datasette']}/tmon/wipe"
         refused = requests.post(url, {"_json": "1"}, timeout=10)
-        assert refused.status_code == 400
-        assert refused.json()["error"] == "not authorized: SQL can only read here"
-        assert requests.post(url, timeout=10, allow_redirects=False).status_code in {302, 400}
+        assert refused.status_code == 405
+        assert requests.post(url, timeout=10, allow_redirects=False).status_code == 405
         assert requests.get(url, timeout=10).status_code < 500
     finally:
         process.popen.terminate()
