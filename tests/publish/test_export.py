@@ -274,7 +274,10 @@ def test_so_many_streams_at_once_until_nobody_reads_them(
 ) -> None:
     monkeypatch.setattr(sending, "STALLED_S", 2)
     address = urlsplit(large.url)
+    large.get("/tmon/readings.json", _size="1")  # it has started
     unread = [_unread(str(address.hostname), int(address.port or 0)) for _ in range(STREAMS)]
+    for connection in unread:
+        assert connection.recv(12) == b"HTTP/1.1 200"
     answers: list[requests.Response] = []
 
     def answered(status: int) -> bool:
