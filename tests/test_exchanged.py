@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from ingest import identity
-from ingest.schema import RefusedDatabase, open_database, open_for_reading
+from ingest.schema import RefusedDatabase, open_database, open_for_reading, transaction
 from tests.care.keeping import add, station, token
 from tests.station import Process, answers, wait_for
 from watch import copies
@@ -287,18 +287,69 @@ def test_a_start_sets_aside_the_log_of_a_database_that_was_replaced_meanwhile(
     assert [*path.parent.glob("tmon.db-wal.replaced-*")] == [aside]
 
 
+def readings_in(log: Path, database: Path) -> dict[tuple[int, int], float]:
+    """What the script of docs/backup.md prints."""
+    command = [sys.executable, str(ROOT / "scripts" / "readings_in_log.py"), str(log)]
+    ran = subprocess.run(
+        [*command, str(database)], capture_output=True, text=True, check=True, timeout=60
+    )
+    rows = csv.DictReader(ran.stdout.splitlines())
+    return {(int(row["sensor"]), int(row["measured_ms"])): float(row["value"]) for row in rows}
+
+
 def test_the_readings_of_a_log_that_was_set_aside_can_be_had(path: Path) -> None:
+    with open_database(path) as db:
+        db.execute("update readings set value = value + 0.5")
+        db.execute("pragma wal_checkpoint(truncate)")
     with sending(path) as sent:
         sent.kill()
     move_over(path)
     open_database(path).close()
     [aside] = path.parent.glob("tmon.db-wal.replaced-*")
-    command = [sys.executable, str(ROOT / "scripts" / "readings_in_log.py"), str(aside)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = csv.DictReader(ran.stdout.splitlines())
-    found = {int(row["measured_ms"]): float(row["value"]) for row in rows}
+    found = {measured_ms: value for (_, measured_ms), value in readings_in(aside, path).items()}
     for count in range(sent.acknowledged()):
         assert found[NOON_MS + count] == count
+
+
+OTHER_TREES = (
+    "insert into incidents (finding, severity, sensor, reason, from_ms, to_ms)"
+    " values ('T01', 'warning', 1, '', :at_ms, :at_ms)",
+    "insert into flags (sensor, from_ms, to_ms, reason, created_ms)"
+    " values (1, :at_ms, :at_ms + 1, '', 0)",
+    "insert into calibrations (sensor, from_ms, created_ms) values (1, :at_ms, 0)",
+    "insert into mine (sensor, at_ms) values (1, :at_ms)",
+    "insert into smoothed (sensor, at_ms, value) values (1, :at_ms, 0.5)",
+)
+
+
+@pytest.mark.parametrize("rows", [3, 3000])
+def test_no_row_of_another_table_is_taken_for_a_reading(path: Path, rows: int) -> None:
+    """Indexes of three integers, and a table of the owner's that looks like `readings`."""
+    with open_database(path) as db:
+        db.conn.executescript(
+            """
+            create table mine (sensor integer, at_ms integer);
+            create index mine_sensor on mine (sensor, at_ms);
+            create table smoothed (
+                sensor integer, at_ms integer, value real, primary key (sensor, at_ms)
+            ) without rowid;
+            """
+        )
+    with copies.snapshot(path) as snapshot:
+        snapshot.copy(path.with_name("later.db"), lambda _: None)
+    readings = {
+        (1, NOON_MS + 7 * count): count if count % 3 else count / 8 for count in range(rows)
+    }
+    db = open_database(path)
+    with transaction(db):
+        for (sensor, measured_ms), value in readings.items():
+            insert = "insert into readings (sensor, measured_ms, value) values (?, ?, ?)"
+            db.execute(insert, [sensor, measured_ms, value])
+            for sql in OTHER_TREES:
+                db.execute(sql, {"at_ms": measured_ms + 1})
+    log = shutil.copyfile(f"{path}-wal", path.with_name("log"))
+    db.close()
+    assert readings_in(log, path.with_name("later.db")) == readings
 
 
 def test_an_inode_that_is_used_again_doesnt_hide_that(path: Path) -> None:
