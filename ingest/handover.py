@@ -197,7 +197,7 @@ class Handover(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it is over, anyhow
         """Without the writer nothing can be acknowledged, and its log says what befell it."""
         if not self._closing:
-            log.critical("the writing process %s; so does this one", _end_of_writer())
+            log.critical("the writing process %s, so this one ends too", _end_of_writer())
             os._exit(1)
         self._over.set_result(None)
 

@@ -60,8 +60,8 @@ def look_at_log(path: Path) -> LogContents | None:
     elif database_file.notes_log_in_use(path):
         log.critical(
             "%s was in use, and its log is gone or empty: readings that were acknowledged may be "
-            "missing. If there is a %s-wal of it anywhere, stop tmon and see docs/backup.md",
-            *(path, path.name),
+            "missing. If its log (a file that ends in -wal) is anywhere, stop tmon: docs/backup.md",
+            path,
         )
         database_file.forget_log_in_use(path)
     _refuse_cut(path, contents)

@@ -483,8 +483,19 @@ def test_without_its_writer_ingest_ends_and_acknowledges_nothing(
         os.kill(ingest.writer, signal.SIGKILL)
         status, stderr = ingest.process.end()
     assert (status, statuses) == (1, [0] * 8)
-    assert "the writing process ended" in stderr
+    assert "the writing process was killed by SIGKILL" in stderr
     assert "Traceback" not in stderr
+
+
+def test_a_log_index_that_is_cut_short_is_named_as_the_reason(
+    ingest: Ingest, tmp_path: Path
+) -> None:
+    assert ingest.post("x") == 201
+    os.truncate(tmp_path / "tmon.db-shm", 0)
+    ingest.post("x")
+    status, stderr = ingest.process.end()
+    assert status == 1
+    assert "the writing process was killed by SIGBUS (was tmon.db-shm cut short" in stderr
 
 
 def test_without_the_door_the_writer_ends_by_itself(ingest: Ingest, tmp_path: Path) -> None:
