@@ -69,7 +69,7 @@ def look_at_log(path: Path) -> LogContents | None:
 
 
 def _refuse_cut(path: Path, contents: LogContents | None) -> None:
-    size_bytes = path.stat().st_size if path.exists() else 0
+    size_bytes = path.stat().st_size if path.is_file() else 0
     if not size_bytes or not database_file.is_short(path):
         return
     whole_pages = size_bytes // database_file.page_bytes_of(path)
@@ -96,7 +96,8 @@ def keep_damaged_log(db: Database, path: Path, before: LogContents) -> None:
 
 
 def _valid_frames(db: Database) -> int:
-    return int(db.execute("pragma wal_checkpoint(passive)").fetchone()[1])
+    """How many frames SQLite takes for sound; before 3.51 it writes them back as well."""
+    return int(db.execute("pragma wal_checkpoint(noop)").fetchone()[1])
 
 
 def _keep_log(path: Path, why: str) -> None:

@@ -87,8 +87,10 @@ def readings(pages: Pages, root: int) -> Iterator[tuple[int, int, float, str]]:
     latest_ms = time() * 1000 + A_DAY_MS
     for of_root, page in pages.by_root():
         rows = [*_rows(page)] if of_root in (root, None) else []
-        if of_root is None and not any(map(_has_real, rows)):
-            continue  # it may be an index of three integers
+        if of_root is None and rows and not any(map(_has_real, rows)):
+            if all(len(row) == COLUMNS for row in rows):
+                sys.stderr.write("a page is left out: it may be an index of three integers\n")
+            continue
         for row in rows:
             match row:
                 case [int(sensor), int(measured_ms), int() | float() as value] if (
