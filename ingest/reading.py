@@ -13,15 +13,16 @@ from ingest.names import NODE_GRAMMAR, SENSOR_GRAMMAR, can_be_node, can_be_senso
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: a clock before that was never set
 AHEAD_MS = 10 * 60 * 1000  # what a node's clock may be ahead of ours
+DEFAULT_SENSOR = "temperature"  # of a reading that names none
 TEXT_LIMIT = 200  # characters of a sender's text that are kept or repeated
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-# A token, and what is left of one that was mangled: all behind its uid and generation, and
-# what is as long as a signature. The rest of it is no secret.
+# A token and all that follows it, as it may have been broken in two; of one that was mangled
+# what stands behind its uid and generation; and what is as long as a signature.
 _TOKEN = re.compile(
-    r"tmon_[\w:-]+(?:\.[\w-]*)+|(?<=[0-9a-f]{16})\W+[0-9]+\W.*|(?<![\w-])[\w-]{43}(?![\w-])",
-    re.ASCII | re.DOTALL,
+    r"tmon_[\w:-]+\..*|(?<=[0-9a-f]{16})(?:%2e|\W)+[0-9]+(?:%2e|\W).*|(?<![\w-])[\w-]{43}(?![\w-])",
+    re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 
 # ISO 8601, extended or basic: a date, then perhaps a time of day, then perhaps its offset.
@@ -214,12 +215,14 @@ def rejection(index: int, sent: object, refusal: Refusal) -> Rejection:
     fields = msgspec.structs.asdict(sent) if isinstance(sent, Struct) else sent
     if not isinstance(fields, dict):
         fields = {"value": fields}
+    sensor = fields.get("sensor", DEFAULT_SENSOR)
+    sensor = DEFAULT_SENSOR if sensor is msgspec.UNSET else sensor
     times = (fields.get(name) for name in ("measured_at", "measured_ms", "age_s"))
     return Rejection(
         index,
         refusal.code,
         refusal.reason,
-        sensor=_text(fields.get("sensor", "temperature")),
+        sensor=_text(sensor),
         measured=_text(next((time for time in times if time is not None), None)),
         value=_text(fields.get("value")),
     )

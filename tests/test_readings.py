@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,34 @@ def test_a_token_in_the_wrong_place_is_not_published(station: Station) -> None:
     published = str(station.query("select * from rejected")) + answer.text
     assert station.count("rejected") == 4
     assert token.rpartition(".")[2] not in published
+
+
+@pytest.mark.parametrize(
+    "mangle",
+    [
+        lambda token: token.removeprefix("tmon_"),
+        lambda token: f"TMON_{token[5:]}",
+        lambda token: token.replace("tmon_", "tmon-"),
+        lambda token: token.replace("tmon_", "tmon%5F"),
+        lambda token: token.replace(".", " ."),
+        lambda token: token.replace(".", "%2E"),
+        lambda token: token.replace(".", "\n"),
+        lambda token: f"{token[:-20]} {token[-20:]}",
+        lambda token: f"{token[:-20]}\u200b{token[-20:]}",
+        lambda token: f"{token[:8]}\n{token[8:]}",
+        lambda token: f"?{token.rpartition('.')[2]}",
+        lambda token: f"Bearer {token}",
+    ],
+)
+def test_nor_is_a_mangled_one(shared: Station, mangle: Callable[[str], str]) -> None:
+    token = shared.token("mangled")
+    answer = shared.post({"sensor": mangle(token), "value": 1}, node="mangled")
+    (rejected,) = answer.json()["rejected"]
+    kept = str(shared.query("select * from rejected order by id desc limit 1"))
+    signature = token.rpartition(".")[2]
+    for published in (kept, rejected["error"]):
+        assert signature[:12] not in published
+        assert signature[-12:] not in published
 
 
 def test_rejections_are_bounded_in_all(station: Station) -> None:

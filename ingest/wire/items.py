@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from ingest.errors import InvalidBody, TooLarge
 from ingest.reading import Refusal, clip
@@ -19,7 +19,7 @@ class WireReading(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One reading as a node writes it."""
 
     value: float
-    sensor: str = "temperature"
+    sensor: str | UnsetType = UNSET
     unit: str | None = None
     measured_at: str | None = None
     measured_ms: int | float | None = None
@@ -27,7 +27,7 @@ class WireReading(Struct, forbid_unknown_fields=True, omit_defaults=True):
     node: str | None = None
 
 
-class WireBatch(Struct, forbid_unknown_fields=True):
+class WireBatch(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Readings in an envelope with their node's name."""
 
     readings: list[WireReading]
@@ -37,6 +37,7 @@ class WireBatch(Struct, forbid_unknown_fields=True):
 _one = msgspec.json.Decoder(WireReading)
 _many = msgspec.json.Decoder(list[WireReading])
 _batch = msgspec.json.Decoder(WireBatch)
+_encode = msgspec.json.Encoder().encode
 
 
 def _check_count(readings: int) -> None:
@@ -51,31 +52,29 @@ def check_values(body: bytes) -> None:
     Raises:
         TooLarge: more values than 10,000 readings can have.
     """
-    if body.count(b",") > VALUES_LIMIT:
+    if len(body) > VALUES_LIMIT < body.count(b","):
         raise TooLarge(f"too many values in one request; send at most {READINGS_LIMIT:,} readings")
 
 
 # JSON may name a field twice, and msgspec takes the last. The way that looks at each item alone
-# finds it; it is gone whenever a name stands there more often than readings have the field.
-_ALWAYS = ("value", "sensor")
-_OPTIONAL = ("unit", "measured_at", "measured_ms", "age_s", "node")
+# finds it. It is gone where there are more quotation marks than what was read is written with,
+# and where then a name stands there more often than readings have the field.
+_FIELDS = ("value", "sensor", "unit", "measured_at", "measured_ms", "age_s", "node")
 
 
-def _may_repeat_a_field(body: bytes, batch: WireBatch) -> bool:
+def _may_repeat_a_field(body: bytes, batch: WireBatch, *, is_envelope: bool) -> bool:
+    read: object = batch if is_envelope else batch.readings
+    if body.count(b'"') <= _encode(read).count(b'"'):
+        return False
+
     def stands(name: str) -> int:
         return body.count(b'"%b"' % name.encode())
 
-    readings = batch.readings
-    return (
-        any(stands(name) > len(readings) for name in _ALWAYS)
-        or any(
-            (times := stands(name))
-            and times > sum(getattr(one, name) is not None for one in readings)
-            for name in _OPTIONAL
-            if name != "node" or batch.node is None
-        )
-        or stands("readings") > 1
-    )
+    def has(name: str) -> int:
+        beside = name == "node" and batch.node is not None
+        return beside + sum(getattr(one, name) not in (None, UNSET) for one in batch.readings)
+
+    return stands("readings") > is_envelope or any(stands(name) > has(name) for name in _FIELDS)
 
 
 class _Repeated(dict[str, object]):
@@ -96,6 +95,10 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 # be handed on. msgspec takes it; the way that looks at each item alone finds it.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _HALF_A_PAIR = "a text in it holds half a surrogate pair, or it is nested too deeply"
+
+
+def _may_hold_surrogates(body: bytes) -> bool:
+    return b"\\u" in body and _SURROGATE.search(body) is not None
 
 
 def _can_be_encoded(value: object) -> bool:
@@ -125,24 +128,25 @@ def document_in(body: bytes) -> tuple[str | None, Sequence[Item]]:
     """
     try:
         body.decode()  # msgspec doesn't look into what it skips
-        if not _SURROGATE.search(body):
-            batch = _well_formed(body)
-            if not _may_repeat_a_field(body, batch):
+        if not _may_hold_surrogates(body):
+            batch, is_envelope = _well_formed(body)
+            if not _may_repeat_a_field(body, batch, is_envelope=is_envelope):
                 return batch.node, batch.readings
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     return _item_by_item(body)
 
 
-def _well_formed(body: bytes) -> WireBatch:
+def _well_formed(body: bytes) -> tuple[WireBatch, bool]:
+    """The readings, and whether they are in an envelope."""
     if body.lstrip()[:1] == b"[":
-        batch = WireBatch(_many.decode(body))
+        batch, is_envelope = WireBatch(_many.decode(body)), False
     elif b'"readings"' in body:
-        batch = _batch.decode(body)
+        batch, is_envelope = _batch.decode(body), True
     else:
-        return WireBatch([_one.decode(body)])
+        return WireBatch([_one.decode(body)]), False
     _check_count(len(batch.readings))
-    return batch
+    return batch, is_envelope
 
 
 def _item_by_item(body: bytes) -> tuple[str | None, list[Item]]:
@@ -197,9 +201,9 @@ def lines_in(body: bytes) -> list[Item]:
 
 def _line(line: bytes) -> Item:
     try:
-        if not _SURROGATE.search(line):
+        if not _may_hold_surrogates(line):
             reading = _one.decode(line)
-            if not _may_repeat_a_field(line, WireBatch([reading])):
+            if not _may_repeat_a_field(line, WireBatch([reading]), is_envelope=False):
                 return reading
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
+
 from ingest.errors import ClockDiffers, Forbidden, InvalidBody
 from ingest.reading import (
     AHEAD_MS,
+    DEFAULT_SENSOR,
     Batch,
     Node,
     Reading,
@@ -100,7 +103,7 @@ def _check_clocks(wire: WireReading, received_ms: int, clock_skew_s: float) -> N
 
 
 def _reading(index: int, wire: WireReading, received_ms: int) -> Reading:
-    sensor = check_sensor_name(wire.sensor)
+    sensor = check_sensor_name(DEFAULT_SENSOR if wire.sensor is UNSET else wire.sensor)
     value, unit = canonical(wire.value, wire.unit)
     check_value(value, unit)
     measured_ms = _measured_ms(wire, received_ms)
