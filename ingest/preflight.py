@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,8 +34,7 @@ def set_foreign_log_aside(path: Path) -> None:
 
 def place_stray_log(path: Path) -> None:
     """Bring the log of a file that was moved behind a symbolic link to where the file is now."""
-    stray = _stray_log_of(path)
-    if stray:
+    for stray in _stray_logs(path):
         now = _place(path, stray, f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}")
         log.warning(
             "%s is a link that leads elsewhere, so nobody would read %s: it is %s now. "
@@ -118,12 +118,14 @@ def refuse_foreign_log(path: Path) -> None:
         )
 
 
-def _stray_log_of(database: Path) -> Path | None:
-    """A log beside a symbolic link that leads elsewhere, where SQLite doesn't look for it."""
-    stray = database.with_name(f"{database.name}-wal")
-    if not database.is_symlink() or stray == identity.log_of(database) or not stray.exists():
-        return None
-    return stray if stray.stat().st_size else None
+def _stray_logs(database: Path) -> Iterator[Path]:
+    """The logs beside the links that lead to a file, where SQLite doesn't look for them."""
+    log, link = identity.log_of(database), database
+    while link.is_symlink():
+        stray = link.with_name(f"{link.name}-wal")
+        link = link.parent / link.readlink()
+        if stray != log and stray.exists() and stray.stat().st_size:
+            yield stray
 
 
 def _place(database: Path, stray: Path, at: str) -> Path:
@@ -143,7 +145,7 @@ def _place(database: Path, stray: Path, at: str) -> Path:
             identity.index_of(database).unlink(missing_ok=True)
         if identity.is_at(stray, os.fstat(log)):
             stray.rename(place)
-        stray.with_name(f"{database.name}-shm").unlink(missing_ok=True)
+        stray.with_name(stray.name.removesuffix("-wal") + "-shm").unlink(missing_ok=True)
     finally:
         os.close(log)
     return place

@@ -314,15 +314,21 @@ def test_a_link_to_the_same_file_by_another_name_ends_the_writer(path: Path) -> 
     assert stored(path) >= running.acknowledged()
 
 
-@pytest.mark.parametrize("start", [1, 2])
+def move_behind_two_links(path: Path) -> None:
+    move_behind_link(path)
+    path.rename(path.with_name("first.db"))
+    path.symlink_to("first.db")
+
+
+@pytest.mark.parametrize("move", [move_behind_link, move_behind_two_links])
 def test_a_start_brings_the_log_to_where_its_database_was_moved(
-    path: Path, start: int, caplog: pytest.LogCaptureFixture
+    path: Path, move: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     with sending(path) as sent:
         sent.kill()
-    move_behind_link(path)
-    for _ in range(start):
-        open_database(path).close()
+    move(path)
+    open_database(path).close()
+    open_database(path).close()
     assert stored(path) >= sent.acknowledged()
     assert "is a link that leads elsewhere" in caplog.text
     assert not path.with_name("tmon.db-wal").exists()
