@@ -202,6 +202,8 @@ class Writer:
                 self._store.flush_heard()
         except sqlite3.Error as error:
             if is_damage(error):
+                if not self._damage.is_known:  # nobody need send anything to hear of it
+                    self._reply(Reply([], trouble=_failure(Damaged, ANSWER)))
                 self._meet(error)
             elif not self._damage.is_known:
                 log.warning("when nodes were last heard is not written down yet: %s", error)

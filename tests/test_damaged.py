@@ -106,8 +106,8 @@ def test_a_file_that_is_cut_short_is_written_to_no_more(tmp_path: Path, cut: flo
         assert running.post() == (201, None)
         size = path.stat().st_size
         os.truncate(path, int(size * cut) if cut < 1 else size - int(cut))
+        wait_for(lambda: running.health() == (503, "damaged"))
         assert [running.post() for _ in range(3)] == [(503, "damaged")] * 3
-        assert running.health() == (503, "damaged")
         running.stop()
     before = log.read_bytes()
     assert before
