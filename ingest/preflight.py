@@ -1,6 +1,8 @@
 """What is looked at before SQLite opens a database: is the file whole, and its log its own?"""
 
 import fcntl
+import filecmp
+import glob
 import logging
 import os
 import shutil
@@ -54,6 +56,7 @@ def look_at_log(path: Path) -> LogContents | None:
     """
     with identity.open_log(path) as opened:
         contents = log_contents.read(opened) if opened is not None else None
+    _refuse_cut(path, contents)
     if contents and contents.header:
         if identity.damage_of(path):
             _keep_log(path, "the database is damaged")
@@ -64,7 +67,6 @@ def look_at_log(path: Path) -> LogContents | None:
             path,
         )
         database_file.forget_log_in_use(path)
-    _refuse_cut(path, contents)
     return contents if contents and contents.committed else None
 
 
@@ -101,8 +103,23 @@ def _valid_frames(db: Database) -> int:
 
 
 def _keep_log(path: Path, why: str) -> None:
-    kept = _copy_log(path, f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}")
-    log.critical("%s-wal is kept as %s, as %s: docs/backup.md", path, kept, why)
+    """Copy the log to a file of its own beside it, unless an earlier start did.
+
+    Raises:
+        RefusedDatabase: it can't be copied; what only it has would be dropped.
+    """
+    log_path = identity.log_of(path)
+    earlier = log_path.parent.glob(f"{glob.escape(log_path.name)}.damaged-*")
+    if any(filecmp.cmp(log_path, one, shallow=False) for one in earlier):
+        return
+    kept = identity.free_name(log_path, f".damaged-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}")
+    try:
+        shutil.copyfile(log_path, kept)
+    except OSError as error:
+        kept.unlink(missing_ok=True)
+        told = f"{log_path} must be kept, as {why}, and can't be copied: {error}"
+        raise RefusedDatabase(told) from error
+    log.critical("%s is kept as %s, as %s: docs/backup.md", log_path, kept, why)
 
 
 def refuse_foreign_log(path: Path) -> None:
@@ -149,19 +166,3 @@ def _place(database: Path, stray: Path, at: str) -> Path:
     finally:
         os.close(log)
     return place
-
-
-def _copy_log(database: Path, at: str) -> Path:
-    """Copy the log to a file of its own beside it; its name.
-
-    Raises:
-        OSError: there is no room for it.
-    """
-    log = identity.log_of(database)
-    kept = identity.free_name(log, f".damaged-{at}")
-    try:
-        shutil.copyfile(log, kept)
-    except OSError:
-        kept.unlink(missing_ok=True)
-        raise
-    return kept

@@ -2,15 +2,16 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import requests
 
 from ingest.identity import damage_of, note_damage
-from ingest.schema import open_database, open_for_reading
+from ingest.schema import RefusedDatabase, open_database, open_for_reading
 from ingest.settings import Settings
 from tests.care.keeping import station, token
 from tests.station import Process, answers, tmon, wait_for
@@ -117,6 +118,22 @@ def test_a_file_that_is_cut_short_is_written_to_no_more(tmp_path: Path, cut: flo
         assert "tmon.db was cut short" in failed.stderr
         assert "Traceback" not in failed.stderr
         assert log.read_bytes() == before
+    assert not [*tmp_path.glob("*.damaged-*")]
+
+
+def test_the_log_of_a_damaged_file_is_kept_once(tmp_path: Path) -> None:
+    path = station(tmp_path, 5000)
+    with serving(tmp_path) as running:
+        assert running.post() == (201, None)
+        spoil_the_last_page(path)
+        note_damage(path, "database disk image is malformed")
+        log = path.with_name("tmon.db-wal").read_bytes()
+        os.killpg(running.process.popen.pid, signal.SIGKILL)
+    for _ in range(3):
+        with suppress(RefusedDatabase):
+            open_database(path).close()
+        [kept] = tmp_path.glob("tmon.db-wal.damaged-*")
+        assert kept.read_bytes() == log
 
 
 def test_what_gets_shorter_in_good_order_is_not_damaged(tmp_path: Path) -> None:
