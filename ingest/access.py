@@ -82,4 +82,4 @@ def _asked_for(scope: Scope) -> str:
     path: str = scope["raw_path"].decode()
     if query := scope["query_string"]:
         path += "?" + query.decode("ascii", "backslashreplace")
-    return redacted(path)[:ASKED_CHARACTERS]
+    return redacted(path[: 4 * ASKED_CHARACTERS])[:ASKED_CHARACTERS]

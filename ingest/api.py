@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from ingest.body_parser import BodyParser
 from ingest.damage import ANSWER, Damage
 from ingest.errors import ClockDiffers, Damaged
-from ingest.limits import limited_body
+from ingest.limits import decompress, is_compressed, limited_body
 from ingest.metrics import Metrics
 from ingest.nodes import now_ms
 from ingest.reading import Batch, Receipt
@@ -60,22 +60,28 @@ async def post_readings(request: Request[State]) -> Json:
     received_ms = now_ms()
     clock_skew_s = _clock_skew_s(headers, received_ms)
     sender = scope["extensions"]["tmon.sender"]
+    packed = is_compressed(headers)
     parse = partial(
-        json_wire.parse,
+        _parse,
         body,
+        packed=packed,
         ndjson=_media_type(headers) in NDJSON,
         node=node,
         received_ms=received_ms,
         clock_skew_s=clock_skew_s,
     )
     try:
-        batch = await state["parser"].parse(len(body), parse)
+        batch = await state["parser"].parse(len(body), parse, is_compressed=packed)
     except ClockDiffers:
         # A batch of nothing is not written; the store notes the node's clock, as of each batch.
         await state["store"](Batch(node, received_ms, (), (), clock_skew_s), lambda: sender.closed)
         raise
     receipt = await state["store"](batch, lambda: sender.closed)
     return Json(receipt.as_json(), status_code=201)
+
+
+def _parse(body: bytes, *, packed: bool, **known: Any) -> Batch:
+    return json_wire.parse(decompress(body) if body and packed else body, **known)
 
 
 async def get_healthz(request: Request[State]) -> Json:

@@ -18,13 +18,15 @@ class BodyParser:
         self._thread = ThreadPoolExecutor(1, "body-parser")
         self._waiting_bytes = 0
 
-    async def parse(self, size_bytes: int, parse: Callable[[], Batch]) -> Batch:
-        """What ``parse`` makes of a body of ``size_bytes``.
+    async def parse(
+        self, size_bytes: int, parse: Callable[[], Batch], *, is_compressed: bool = False
+    ) -> Batch:
+        """What ``parse`` makes of a body of ``size_bytes``; a compressed one may hold far more.
 
         Raises:
             Overloaded: over 64 MiB of other bodies wait already.
         """
-        if size_bytes <= AT_ONCE_BYTES:
+        if size_bytes <= AT_ONCE_BYTES and not is_compressed:
             return parse()
         if self._waiting_bytes and self._waiting_bytes + size_bytes > WAITING_BYTES:
             raise Overloaded("too many large requests wait to be read; try again later")

@@ -70,7 +70,7 @@ class Exchange:
         self._line = line
         self._default_headers = default_headers
         self._wants_continue = wants_continue
-        self._body = b""  # arrived, and not read yet
+        self._body = bytearray()  # arrived, and not read yet
         self._all_here = False
         self._all_read = False
         self._disconnected = False
@@ -122,7 +122,8 @@ class Exchange:
             await self._wait()
         if self._disconnected or self.complete:
             return {"type": "http.disconnect"}
-        body, self._body = self._body, b""
+        body = bytes(self._body)
+        self._body.clear()
         self._all_read = self._all_here
         self._line.read_on()
         return {"type": "http.request", "body": body, "more_body": not self._all_here}
@@ -202,7 +203,7 @@ class Exchange:
         self.started = True
         if not more:
             self.complete = True
-            self._body = b""
+            self._body.clear()
             self._wake()
             self._line.answered(self)
 

@@ -180,6 +180,7 @@ class Handover(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Settle what the writer tells of; if that can't be right, end before anybody hears it."""
+        handed = len(self._handed)
         try:
             readings = sum(map(self._settle_all, self._replies.feed(data)))
         except Exception:
@@ -191,7 +192,8 @@ class Handover(asyncio.Protocol):
             self._room = self._rate.readings_in(PATIENCE_S)
             in_window = self._rate.readings_in(WINDOW_S)
             self._window = max(SMALL_READINGS, min(WINDOW_READINGS, in_window))
-        self._busy_since_s = now_s
+        if len(self._handed) != handed:
+            self._busy_since_s = now_s
         self._hand_over()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it is over, anyhow

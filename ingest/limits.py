@@ -22,20 +22,26 @@ _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: with gzip's header
 
 
 async def limited_body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-    """A request's body, decompressed.
+    """A request's body, as it was sent.
 
     Raises:
-        TooLarge: over 1 MiB as sent or 8 MiB decompressed; it isn't read further.
+        TooLarge: over 1 MiB; it isn't read further.
         UnknownEncoding: compressed in another way than gzip.
-        InvalidBody: it isn't gzip, or it was cut off.
+        InvalidBody: it was cut off.
     """
-    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
-    if encoding not in (b"gzip", b"x-gzip", b"identity", b""):
+    if _encoding(headers) not in (b"gzip", b"x-gzip", b"identity", b""):
         raise UnknownEncoding("send the body as it is, or with Content-Encoding: gzip")
     if int(headers.get(b"content-length", 0)) > BODY_BYTES:
         raise _too_large()
-    body = await _whole(receive)
-    return _decompress(body) if body and encoding.endswith(b"gzip") else body
+    return await _whole(receive)
+
+
+def is_compressed(headers: Mapping[bytes, bytes]) -> bool:
+    return _encoding(headers).endswith(b"gzip")
+
+
+def _encoding(headers: Mapping[bytes, bytes]) -> bytes:
+    return headers.get(b"content-encoding", b"identity").strip().lower()
 
 
 async def _whole(receive: Receive) -> bytes:
@@ -55,7 +61,13 @@ def _too_large() -> TooLarge:
     return TooLarge(f"the body is over {BODY_BYTES:,} bytes; send fewer readings")
 
 
-def _decompress(data: bytes) -> bytes:
+def decompress(data: bytes) -> bytes:
+    """A gzip body's contents; of an empty one, nothing.
+
+    Raises:
+        TooLarge: over 8 MiB.
+        InvalidBody: it isn't gzip, or it was cut off.
+    """
     whole = bytearray()
     try:
         for _ in range(GZIP_MEMBERS):

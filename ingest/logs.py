@@ -15,7 +15,8 @@ SQL_CHARACTERS = 200  # anybody may send 64 KB of it
 
 # tmon_<name>.<uid>.<generation>.<signature>; with two dots at least, so that tmon_pages.home
 # stays what it is, and a token cut short is hidden all the same.
-_TOKEN = re.compile(r"tmon_[\w-]*\.[\w-]*\.[\w.=-]*", re.IGNORECASE)
+# Its first parts are bounded, or what says tmon_tmon_tmon_… takes time with the square.
+_TOKEN = re.compile(r"tmon_[\w-]{0,80}\.[\w-]{0,80}\.[\w.=-]*", re.IGNORECASE)
 _HEADER = re.compile(
     r"((?:authorization|api-key|auth-token)['\"]?\s*[:=,]\s*(?:b?['\"])?)"
     r"(?:(?:bearer|basic|token|digest)[\s+]+)?[^\s'\",;]+",
@@ -84,12 +85,12 @@ class Line(logging.Formatter):
     """Puts a record in words, without the secrets; whatever logger it comes from."""
 
     def message(self, record: logging.LogRecord) -> str:
-        return redacted(record.getMessage())[:MOST_CHARACTERS]
+        return redacted(record.getMessage()[: 2 * MOST_CHARACTERS])[:MOST_CHARACTERS]
 
     def exception(self, record: logging.LogRecord) -> str:
         """Its way through the code, or nothing; of a long one, the end."""
         text = self.formatException(record.exc_info) if record.exc_info else ""
-        return redacted(text)[-MOST_CHARACTERS:]
+        return redacted(text[-2 * MOST_CHARACTERS :])[-MOST_CHARACTERS:]
 
 
 class TextLine(Line):

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ingest.frames import Failure, Reply
+from ingest.identity import log_of
 
 COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # SSD to card
 COMMIT_READINGS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
@@ -36,7 +37,7 @@ class Metrics(Collector):
         oldest_waiting_s: Callable[[], float],
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._wal = db.with_name(f"{db.name}-wal")
+        self._wal = log_of(db)
         self._backlog = backlog
         self._oldest_waiting_s = oldest_waiting_s
         self._clock = clock

@@ -21,7 +21,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 # A token and all that follows it, as it may have been broken in two; of one that was mangled
 # what stands behind its uid and generation; and what is as long as a signature.
 _TOKEN = re.compile(
-    r"tmon_[\w:-]+\..*|(?<=[0-9a-f]{16})(?:%2e|\W)+[0-9]+(?:%2e|\W).*|(?<![\w-])[\w-]{43}(?![\w-])",
+    r"tmon_[\w:-]+\..*|(?<=[0-9a-f]{16})(?:%2e|\W){1,9}[0-9]{1,9}(?:%2e|\W).*|(?<![\w-])[\w-]{43}(?![\w-])",
     re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 

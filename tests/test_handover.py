@@ -349,6 +349,35 @@ def test_the_writer_has_a_window_of_readings_and_the_rest_waits_here() -> None:
     asyncio.run(run())
 
 
+def test_a_slow_disk_is_slow_also_while_others_write() -> None:
+    """That others wrote is told beside the receipts, and says nothing of how fast it commits."""
+
+    async def run() -> None:
+        clock = Clock()
+        async with line(clock=clock) as (handover, clerk):
+            first = asyncio.create_task(handover.store(batch(0, size=1000)))
+            await clerk.take(1)
+            for _ in range(20):
+                clock.now_s += 0.25
+                await clerk.answer(others_wrote=True)
+                await asyncio.sleep(0.01)
+            await clerk.answer(Receipt(1000, 0, ()))
+            await first  # after five seconds
+            sent = [asyncio.create_task(handover.store(batch(i, size=1000))) for i in (1, 2, 3)]
+            await asyncio.sleep(0.05)
+            with pytest.raises(Overloaded):
+                handover.check_room()
+            await clerk.take(2)
+            await clerk.answer(*[Receipt(1000, 0, ())])
+            await clerk.take(3)
+            await clerk.answer(*[Receipt(1000, 0, ())])
+            await clerk.take(4)
+            await clerk.answer(*[Receipt(1000, 0, ())])
+            await asyncio.gather(*sent)
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("how", ["gone", "cancelled"])
 def test_a_queued_batch_whose_sender_went_away_is_dropped(how: str) -> None:
     gone = False

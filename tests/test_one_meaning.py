@@ -21,6 +21,8 @@ TWICE = [
     b'{"value": 1, "unit": "%", "unit": "hPa"}',
     b'{"value": 1, "measured_ms": 1795176000000, "measured_ms": 1795176000001}',
     b'{"value": 1, "age_s": 1, "age_s": 2}',
+    rb'{"value": 1, "\u0076alue": 2}',
+    rb'{"value": 1, "unit": "\u0022\u0022", "value": 2}',
     b'{"value": 1, "measured_at": "2026-11-20T00:00:00Z", "measured_at": "2026-11-20T00:00:01Z"}',
 ]
 

@@ -92,13 +92,14 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 # JSON can escape half of a surrogate pair. That is no Unicode: it can't be encoded, so it can't
-# be handed on. msgspec takes it; the way that looks at each item alone finds it.
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+# be handed on. And it can escape letters and quotation marks, so that a repeated field isn't
+# seen by its name. msgspec takes both; the way that looks at each item alone finds them.
+_ODD_ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F]|00[0-7])")
 _HALF_A_PAIR = "a text in it holds half a surrogate pair, or it is nested too deeply"
 
 
-def _may_hold_surrogates(body: bytes) -> bool:
-    return b"\\u" in body and _SURROGATE.search(body) is not None
+def _has_odd_escapes(body: bytes) -> bool:
+    return b"\\u" in body and _ODD_ESCAPE.search(body) is not None
 
 
 def _can_be_encoded(value: object) -> bool:
@@ -128,7 +129,7 @@ def document_in(body: bytes) -> tuple[str | None, Sequence[Item]]:
     """
     try:
         body.decode()  # msgspec doesn't look into what it skips
-        if not _may_hold_surrogates(body):
+        if not _has_odd_escapes(body):
             batch, is_envelope = _well_formed(body)
             if not _may_repeat_a_field(body, batch, is_envelope=is_envelope):
                 return batch.node, batch.readings
@@ -201,7 +202,7 @@ def lines_in(body: bytes) -> list[Item]:
 
 def _line(line: bytes) -> Item:
     try:
-        if not _may_hold_surrogates(line):
+        if not _has_odd_escapes(line):
             reading = _one.decode(line)
             if not _may_repeat_a_field(line, WireBatch([reading]), is_envelope=False):
                 return reading

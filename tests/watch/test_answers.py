@@ -102,8 +102,8 @@ def test_a_distant_clock_is_compared_with_ours() -> None:
             findings = ask(server.url, remote=True)
             assert [one.enough for one in findings] == ([] if enough is None else [enough])
     assert findings[0].number == "T07"
-    assert findings[0].reason.startswith("clock 1 min 1")
-    assert findings[0].reason.endswith("s ahead of the checking machine's")
+    assert findings[0].reason.startswith("the server's clock is 1 min 1")
+    assert findings[0].reason.endswith("s ahead of this machine's")
     with answering(tmon_says(NOW_MS + 600_000)) as server:
         assert ask(server.url) == []  # the same machine has the same clock
 

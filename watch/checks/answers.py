@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ingest.settings import Settings, local_url
-from watch.checks.clocks import off
+from watch import words
 from watch.clocks import OFF_S, STILL_OFF_S
 from watch.findings import Finding, Severity
 
@@ -76,7 +76,8 @@ def _clock(addresses: Addresses, time_ms: object, ours_ms: float) -> Iterator[Fi
         yield Finding(
             "T07",
             Severity.WARNING,
-            f"{off(skew_s)} of the checking machine's",
+            f"the server's clock is {words.length(abs(skew_s))} "
+            f"{'ahead of' if skew_s > 0 else 'behind'} this machine's",
             subject=_shown(addresses.ingest),
             enough=abs(skew_s) > OFF_S,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import sleep
 from typing import NamedTuple
 
-from ingest.identity import damage_of
+from ingest.identity import damage_of, index_of, log_of
 from ingest.schema import sqlite3
 from ingest.settings import Settings
 from watch import words
@@ -58,9 +58,9 @@ def space_at(path: Path) -> Space:
 def check(settings: Settings) -> Iterator[Finding]:
     """Disk, log, library and secret of a station; and whether ingest met damage."""
     yield from check_disk(space_at(settings.db))
-    yield from check_log(settings.db.with_name(f"{settings.db.name}-wal"))
+    yield from check_log(log_of(settings.db))
     yield from check_damage(settings.db)
-    yield from check_readers(settings.db.with_name(f"{settings.db.name}-shm"))
+    yield from check_readers(index_of(settings.db))
     yield from check_library(sqlite3.sqlite_version_info)
     if settings.secret is None:
         yield from check_secret(settings.secret_file)
