@@ -31,6 +31,11 @@ WATCH_EVERY_S = 0.1
 # What strangers ask gives way to what takes readings in: as low as a nice value goes.
 SQL_NICENESS = 19
 
+CUT_OFF = (
+    "This has more than {:,} rows, and a CSV is never cut off."
+    " Ask for less at a time, or take a table's own CSV, which has all of its rows."
+)
+
 # SQLite's primary result codes for what is wrong with a statement, not with the file.
 STATEMENT_CODES = frozenset((1, 18, 20, 23, 25))  # ERROR, TOOBIG, MISMATCH, AUTH, RANGE
 
@@ -165,8 +170,15 @@ class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
         """Datasette's own would use the threads of its bookkeeping."""
         context = contextvars.copy_context()  # of its tracing
         answer = self._threads.submit(context.run, self._with_connection, fn)
+        answered = asyncio.wrap_future(answer)
         try:
-            return await asyncio.wrap_future(answer)
+            return await asyncio.shield(answered)
+        except asyncio.CancelledError:
+            # Nobody waits for it, but it keeps its place for as long as it keeps a thread.
+            if not answer.cancel():
+                await asyncio.wait([answered])
+                answered.exception()
+            raise
         except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
             if getattr(error, "sqlite_errorcode", None) in {None, *STATEMENT_CODES}:
                 raise BadStatement(str(error)) from error
@@ -178,6 +190,15 @@ class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
             self.ds._prepare_connection(self._opened.connection, self.name)
         return fn(self._opened.connection)
 
+    def _note_truncated(self, results: Results) -> None:
+        """Have the page say that it is cut off; refuse what can't say so."""
+        from tmon_pages.limited import Rendering, rendering  # noqa: PLC0415 - as above
+
+        form = rendering.get(Rendering())
+        form.truncated |= results.truncated
+        if results.truncated and form.whole:
+            raise BadStatement(CUT_OFF.format(self.ds.max_returned_rows))
+
     async def _execute_write_fn(self, *_: Any, **__: Any) -> None:
         """Refuse a stored query with ``write: true`` before Datasette tries it and logs how."""
         raise BadStatement("not authorized: SQL can only read here")
@@ -185,14 +206,17 @@ class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
     async def execute(
         self, sql: str, *args: Any, log_sql_errors: bool = True, **kwargs: Any
     ) -> Results:
-        """Datasette's own would log all of a visitor's faulty SQL."""
+        """Datasette's own would log all of a visitor's faulty SQL, and cut off any answer."""
         try:
-            return await super().execute(sql, *args, log_sql_errors=False, **kwargs)
+            results = await super().execute(sql, *args, log_sql_errors=False, **kwargs)
         except sqlite3.DatabaseError as error:
             if log_sql_errors:
                 level = logging.INFO if isinstance(error, BadStatement) else logging.WARNING
                 log.log(level, "%.*r: %s", LOGGED_SQL_CHARACTERS, sql, _sentence(error)[:200])
             raise
+        if kwargs.get("page_size") is None:  # a page's rows are followed by the next page's
+            self._note_truncated(results)
+        return results
 
 
 def _give_way() -> None:

@@ -5,14 +5,17 @@ ValueError, a KeyError, whatever comes first. Such an error is its request's own
 our code is among what was called, and the request told anything that could be wrong.
 """
 
+import json
 import logging
 import re
 import traceback
 from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import suppress
 from errno import ENAMETOOLONG
 from inspect import iscoroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import datasette.app
 from datasette import NotFound, Response, hookimpl
@@ -23,7 +26,14 @@ THEIRS = str(Path(datasette.app.__file__).parent)
 OURS = str(Path(__file__).parent)
 OF_REQUESTS = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 NO_FORMAT = re.compile(r"Invalid format: (.*)")
-LOGGED_CHARACTERS = 200
+LOGGED_CHARACTERS = TOLD_CHARACTERS = 200
+# Datasette names pragmas that its own check lets pass; some of them are denied here.
+DATASETTES_PRAGMAS = "Allowed pragma functions are"
+PRAGMAS_TOLD = (
+    "SQL can only read here. Of pragmas there are pragma_table_list(), pragma_table_info(),"
+    " pragma_table_xinfo(), pragma_index_list(), pragma_index_info(), pragma_foreign_key_list()"
+    " and pragma_schema_version(), each as a function to select from."
+)
 ANSWER = "tmon.answer"  # in a scope
 
 Scope = dict[str, Any]
@@ -86,6 +96,8 @@ async def _with_status(app: App, scope: Scope, receive: Any, send: Any) -> None:
 def _told(request: Any, exception: Exception) -> Any:
     """The same error as Datasette's own for requests; None where it isn't the request's."""
     if isinstance(exception, DatasetteError):
+        if DATASETTES_PRAGMAS in str(exception.message):
+            return BadRequest(PRAGMAS_TOLD)
         return BadRequest(exception.message) if exception.status == 500 else None
     if not _is_datasettes(exception):
         return None
@@ -93,15 +105,44 @@ def _told(request: Any, exception: Exception) -> Any:
         return NotFound("Not here")
     if no_format := NO_FORMAT.fullmatch(str(exception)):
         return NotFound(f"There is no format {no_format[1]}")
-    return _of_request(request, exception) if isinstance(exception, OF_REQUESTS) else None
+    return _of_request(request) if isinstance(exception, OF_REQUESTS) else None
 
 
-def _of_request(request: Any, exception: Exception) -> Any:
-    if request.method not in {"GET", "HEAD"}:
-        return DatasetteError("Nothing here takes this method", status=405)
-    if not request.query_string:
+def _of_request(request: Any) -> Any:
+    """A sentence that names the parameter; Python's own words would say nothing to its reader."""
+    asked = parse_qsl(request.query_string, keep_blank_values=True)
+    if not asked:
         return None
-    return BadRequest(f"A parameter of this address is not as it has to be: {_reason(exception)}")
+    for name, value in asked:
+        if name in FORMS and not FORMS[name].accepts(value):
+            return BadRequest(f"{name} has to be {FORMS[name].told}")
+    names = dict.fromkeys(name for name, _ in asked if name.startswith("_") or "__" in name)
+    which = f" ({', '.join(names)})" if names else ""
+    return BadRequest(
+        f"A parameter of this address is not as it has to be{which:.{TOLD_CHARACTERS}}"
+    )
+
+
+def _is_through(value: str) -> bool:
+    with suppress(ValueError, RecursionError):
+        through = json.loads(value)
+        return isinstance(through, dict) and all(
+            isinstance(through.get(name), str) for name in ("table", "column", "value")
+        )
+    return False
+
+
+class Form(NamedTuple):
+    """How a parameter of Datasette's has to be."""
+
+    accepts: Callable[[str], Any]
+    told: str
+
+
+FORMS = {
+    "_through": Form(_is_through, 'a JSON object with the texts "table", "column" and "value"'),
+    "_timelimit": Form(re.compile(r"\d{1,9}", re.ASCII).fullmatch, "a number of milliseconds"),
+}
 
 
 def _is_datasettes(exception: Exception) -> bool:
@@ -124,7 +165,3 @@ def _leave(unasked: Iterable[Any]) -> None:
     for one in unasked:
         if iscoroutine(one):
             one.close()
-
-
-def _reason(exception: Exception) -> str:
-    return f"{exception} is missing" if isinstance(exception, KeyError) else str(exception)

@@ -5,9 +5,9 @@ HTML alone is concerned; JSON and CSV keep plain numbers.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 from datasette import hookimpl
 from markupsafe import Markup
@@ -21,6 +21,7 @@ MEASURED = frozenset(
 
 # Fixed for each unit, so that the numbers of a column stand under each other.
 DECIMALS = {"°C": 1, "°F": 1, "%": 1, "hPa": 1, "lx": 0, "V": 2}
+LONGEST_UNIT = 32  # of those that are stored; of SQL's own, one can be as long as a text
 LARGEST_ROUNDED = 10**12  # beyond, an exponent is easier to read
 
 BEGINNING_MS = -62_135_596_800_000  # of a calibration that is valid ever since
@@ -80,7 +81,7 @@ def render_cell(  # noqa: PLR0911, PLR0913, PLR0917  # the hook's arguments, a k
     if table in {"readings", "readings_clean"} and column == "measured_ms":
         return _permalink(row, instant(value), datasette.urls.table(database, "readings"))
     if column == "sensor" or column in MEASURED:
-        narrowable = None if _is_narrow(request) else table
+        narrowable = table if table in OF_SENSORS and not _is_narrow(request) else None
         return _of_sensor(row, value, column, narrowable, datasette.get_database(database))
     if (table, value) == ("calibrations", BEGINNING_MS):
         return Markup("the beginning")
@@ -93,7 +94,12 @@ def render_cell(  # noqa: PLR0911, PLR0913, PLR0917  # the hook's arguments, a k
 
 def _is_narrow(request: Any) -> bool:
     """Whether a page is of one row or sensor anyway."""
-    return request is None or "pks" in request.url_vars or "sensor" in request.args
+    return request is None or "pks" in request.url_vars or _names_sensor(request.query_string)
+
+
+@lru_cache(maxsize=8)  # parsed once, not for each cell: a long address takes 0.2 ms
+def _names_sensor(query_string: str) -> bool:
+    return "sensor" in parse_qs(query_string, keep_blank_values=True)
 
 
 def _text(value: str, column: str, table: str | None, datasette: Any) -> Markup | None:
@@ -161,7 +167,7 @@ def silence(value: Any) -> Markup | None:
 
 def quantity(value: Any, unit: str | None) -> Markup | None:
     """A value rounded as fits its unit, with it: ``21.5 °C``; the exact one on hover."""
-    if not isinstance(value, int | float):
+    if not isinstance(value, int | float) or len(str(unit)) > LONGEST_UNIT:
         return None
     exact = f"{value!r} {unit or ''}".strip()
     text = f"{rounded(value, unit)}\N{NO-BREAK SPACE}{unit or ''}".strip()
@@ -197,7 +203,7 @@ def _of_sensor(row: Any, value: Any, column: str, table: str | None, db: Any) ->
     link = Markup('<a href="{}">{} {}</a>').format(
         _page(db.ds, sensor.node, sensor.name), sensor.node, sensor.name
     )
-    if table not in OF_SENSORS:
+    if table is None:
         return link
     return link + Markup(' <a class="only" href="{}?sensor={}" aria-label="{}">only</a>').format(
         db.ds.urls.table(db.name, table), number, f"only {sensor.node} {sensor.name}"

@@ -13,8 +13,24 @@ HERE = str(Path(__file__).parent)
 if HERE not in sys.path:
     sys.path.append(HERE)
 
-from tmon_pages import admission, dataset, download, export, feed, home, limited, node, station  # noqa: E402
+from tmon_pages import (  # noqa: E402
+    admission,
+    dataset,
+    download,
+    export,
+    facets,
+    feed,
+    home,
+    limited,
+    methods,
+    node,
+    selection,
+    station,
+)
 
-for _module in (admission, dataset, download, export, feed, home, limited, node, station):
+for _module in (
+    *(admission, dataset, download, export, facets, feed, home),
+    *(limited, methods, node, selection, station),
+):
     if not pm.is_registered(_module):
         pm.register(_module)

@@ -8,21 +8,25 @@ take no more than ``UNREAD_BYTES``.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs
 
-from datasette import Response, hookimpl
+from datasette import hookimpl
 
+from tmon_pages.errors import send_error
+from tmon_pages.limited import Rendering, rendering
 from tmon_pages.sending import PIECE_BYTES, Message, Send, Unread, send_in_pieces
 
 PLACES = 2  # in each lane
 WAIT_S = 10.0  # for a place; then a request is told to come again
 ROOM_S = 5.0  # for a long answer's room among those that are still to be read
+TURN_S = 12.0  # for the answer to be made, by Datasette's own pages: each statement has a second
 RETRY_S = "10"
 PAUSE_EVERY_S = 0.02
 UNREAD_BYTES = 16 * 1024 * 1024
+ANSWER_BYTES = 32 * 1024 * 1024  # of one answer; what its rows may weigh makes 24 MiB at most
 PATIENCE = "tmon.wait_s"  # in the scope of a stream's own request: how long it may wait
 
 # Paths below the station's own; what fits none of them is a table or another of Datasette's pages.
@@ -31,6 +35,10 @@ HOME = re.compile(r"/$")
 PAGES = re.compile(r"/node/|/download$|/datapackage\.json$|/sitemap|/incidents\.atom$")
 SQL = re.compile(r"/[^/]+/-/(query|queries/analyze|execute-write)")
 SQL_PARAMETERS = frozenset(("sql", "_where"))
+
+BUSY = "busy"
+TOO_SLOW = "This takes longer than a request may. Ask for less at a time."
+TOO_LONG = "This answer is longer than one may be. Ask for less at a time."
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -70,102 +78,124 @@ class Admission:
 
     async def answer(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
         """Have a request answered when its turn has come."""
-        lane = self._lane(scope)
+        path = scope["path"].removeprefix(self._datasette.setting("base_url").rstrip("/"))
+        query = scope.get("query_string", b"").decode("latin-1")
+        asked = parse_qs(query, keep_blank_values=True)
+        lane = self._lane(path, asked)
         if lane is None:
             return await app(scope, receive, send)
+        rendering.set(Rendering.of(path, asked, len(query)))
         gone = asyncio.ensure_future(_gone(scope, receive))
         try:
             await asyncio.wait_for(lane.acquire(), scope.get(PATIENCE, WAIT_S))
         except TimeoutError:
-            return await refuse(self._datasette, scope, send)
-        finally:
             gone.cancel()
-        if gone.done():  # meanwhile; nobody waits for an answer
-            return lane.release()
-        if PATIENCE in scope:  # its answer is read at once
-            try:
-                return await app(scope, receive, send)
-            finally:
-                lane.release()
+            return await refuse(self._datasette, scope, send)
         turn = _Turn(lane, self._room, send)
         try:
-            await app(scope, receive, turn.send)
+            if not gone.done():  # or nobody waits for an answer
+                limit_s = TURN_S if lane in {self._tables, self._sql} else None
+                await _within(limit_s, gone, app(scope, receive, turn.collect))
+                await turn.send_answer(at_once=PATIENCE in scope)
+        except TimeoutError:
+            turn.refusal = None if gone.done() else TOO_SLOW
         finally:
+            gone.cancel()
             turn.end()
-        if turn.refused:
+        if turn.refusal == BUSY:
             await refuse(self._datasette, scope, send)
+        elif turn.refusal:
+            title = "Too much at once"
+            await send_error(self._datasette, scope, send, 400, turn.refusal, title=title)
         return None
 
-    def _lane(self, scope: Scope) -> asyncio.Semaphore | None:
+    def _lane(self, path: str, asked: Mapping[str, list[str]]) -> asyncio.Semaphore | None:
         """Where a request waits; None for what costs next to nothing."""
-        path = scope["path"].removeprefix(self._datasette.setting("base_url").rstrip("/"))
         for pattern, lane in ((FREE, None), (HOME, self._home), (PAGES, self._pages)):
             if pattern.match(path):
                 return lane
-        query = scope.get("query_string", b"").decode("latin-1")
-        asked = parse_qs(query, keep_blank_values=True)
         is_sql = SQL.match(path) or not SQL_PARAMETERS.isdisjoint(asked)
         return self._sql if is_sql else self._tables
 
 
 async def _gone(scope: Scope, receive: Receive) -> None:
     """Wait until who asked closes the connection; what a stream asks of itself, for ever."""
-    if PATIENCE in scope or scope["method"] not in {"GET", "HEAD"}:  # its body is still to be read
+    if PATIENCE in scope:
         await asyncio.Event().wait()
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
+async def _within(limit_s: float | None, gone: asyncio.Future[None], work: Awaitable[None]) -> None:
+    """Await work for so long, and no longer than somebody waits for its answer; None: to its end.
+
+    Raises:
+        TimeoutError: it was cancelled.
+    """
+    if limit_s is None:
+        return await work
+    async with asyncio.timeout(limit_s) as limit:
+
+        def leave(_: asyncio.Future[None]) -> None:
+            if not limit.expired():
+                limit.reschedule(0)
+
+        gone.add_done_callback(leave)
+        try:
+            await work
+        finally:
+            gone.remove_done_callback(leave)
+
+
 class _Turn:
-    """One request's turn: it ends with the answer, before that is read."""
+    """One request's turn: its answer is made, then its place given back, then the answer read."""
 
     def __init__(self, lane: asyncio.Semaphore, room: Room, send: Send) -> None:
         self._lane: asyncio.Semaphore | None = lane
         self._room = room
         self._send = send
-        self._start: Message | None = None  # goes out with the first of the body
-        self._given_up = False
-        self.refused = False
+        self._start: Message = {}
+        self._pieces: list[bytes] = []
+        self._length = 0
+        self.refusal: str | None = None
 
     def end(self) -> None:
         if self._lane is not None:
             self._lane.release()
             self._lane = None
 
-    async def send(self, message: Message) -> None:
-        """ASGI's ``send``; after what goes out no more, nothing does."""
-        if self._given_up:
-            return
+    async def collect(self, message: Message) -> None:
+        """ASGI's ``send`` for who makes the answer."""
         if message["type"] == "http.response.start":
             self._start = message
             return
-        body, more = message.get("body", b""), message.get("more_body", False)
+        self._length += len(message.get("body", b""))
+        self._pieces.append(message.get("body", b""))
+        if self._length > ANSWER_BYTES:
+            self._pieces.clear()
+            self.refusal = TOO_LONG
+
+    async def send_answer(self, *, at_once: bool) -> None:
+        """Give the place back and send the answer; ``at_once``: it is read by a stream of ours."""
+        if self.refusal:
+            return
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        if at_once:
+            await self._send(self._start)
+            await self._send({"type": "http.response.body", "body": body})
+            return
+        taken = 0
         try:
             if len(body) > PIECE_BYTES:
-                await self._send_long(body, more_body=more)
-            else:
-                await self._send_start()
-                await send_in_pieces(self._send, body, more_body=more)
-        except Unread:
-            self._given_up = True
-
-    async def _send_start(self) -> None:
-        if self._start is not None:
-            start, self._start = self._start, None
-            await self._send(start)
-
-    async def _send_long(self, body: bytes, *, more_body: bool) -> None:
-        try:
-            taken = await asyncio.wait_for(self._room.take(len(body)), ROOM_S)
+                taken = await asyncio.wait_for(self._room.take(len(body)), ROOM_S)
+            self.end()
+            await self._send(self._start)
+            await send_in_pieces(self._send, body, more_body=False)
         except TimeoutError:
-            self._given_up = True
-            self.refused = self._start is not None
-            return
-        try:
-            if not more_body:
-                self.end()
-            await self._send_start()
-            await send_in_pieces(self._send, body, more_body=more_body)
+            self.refusal = BUSY
+        except Unread:
+            pass
         finally:
             self._room.give_back(taken)
 
@@ -214,15 +244,8 @@ _pauses = _Pauses()
 
 async def refuse(datasette: Any, scope: Scope, send: Send) -> None:
     """429, in the shape that Datasette's errors have."""
-    told = "Too many ask at the moment. Try again in a few seconds."
-    headers = {"retry-after": RETRY_S, "cache-control": "no-store"}
-    if scope["path"].endswith(".json"):
-        answer = Response.error(told, 429, headers=headers)
-    elif scope["path"].endswith(".csv"):
-        answer = Response.text(told, status=429, headers=headers)
-    else:
-        template = datasette.get_jinja_environment().get_template("error.html")
-        context = {"ok": False, "error": told, "status": 429, "title": "Too many at once"}
-        html = await template.render_async(context, urls=datasette.urls, menu_links=list)
-        answer = Response.html(html, status=429, headers=headers)
-    await answer.asgi_send(send)
+    message = "Too many ask at the moment. Try again in a few seconds."
+    headers = {"retry-after": RETRY_S}
+    await send_error(
+        datasette, scope, send, 429, message, title="Too many at once", headers=headers
+    )

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from tmon_pages.board import MOST_SENSORS, MOST_WORDS, Asked, Board, Row, look
 from tmon_pages.spans import iso
-from tmon_pages.station import PUBLISHED_AS, address, ask, now_ms, page, readers
+from tmon_pages.station import PUBLISHED_AS, address, ask, check_choices, now_ms, page, readers
 
 INGEST_PORT = "13117"  # where TMON_PORT says nothing else
 # For a page's values: there are few enough of them, so only a busy machine takes so long.
@@ -46,6 +46,7 @@ def register_routes() -> list[tuple[str, Any]]:
 
 async def show(datasette: Any, request: Any) -> Response:
     """The page; all who ask for the same at the same time share one look."""
+    check_choices(request)
     drawing = _drawings(datasette)
     key = (request.scheme, request.host, request.full_path)
     if key not in drawing:

@@ -3,7 +3,9 @@
 import ctypes
 import sqlite3 as names  # for its constants; Datasette may run on another build of SQLite
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import Any, Self
@@ -61,10 +63,8 @@ PARTS = 5_000
 # takes for eight threads is up to 2.4 times as much.
 HEAP_LIMIT_BYTES = 96 * 1024 * 1024
 
-# Of one answer, as Python holds it: a value, and its text, which it holds twice to send it. As
-# JSON, a byte can become six of them.
+# Of the rows of one answer, weighed by what it takes to hold them and to write them out.
 ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
-VALUE_BYTES, TEXT_COPIES = 32, 2
 
 INTERRUPTED = "interrupted"  # SQLite's own word, by which Datasette knows it
 ONLY_READING = "not authorized: SQL can only read here"
@@ -77,6 +77,40 @@ TOO_COMPLEX = (
 STRIPS = {"trim": str.strip, "ltrim": str.lstrip, "rtrim": str.rstrip}
 
 TimeIsUp = Callable[[], int | None]
+
+
+@dataclass
+class Rendering:
+    """What a row weighs in the form that a request asks for.
+
+    A cell weighs ``cell_bytes`` or, where that is more, its column's name, which most forms
+    repeat in each row; and its text. Names and texts count ``text_copies`` times.
+    """
+
+    cell_bytes: int = 32
+    text_copies: int = 2  # as JSON, each byte can become six
+    blob_bytes: int = 0  # of the link that stands for a blob
+    whole: bool = False  # must not be cut off at Datasette's ``max_returned_rows``
+    truncated: bool = False  # it was
+
+    @classmethod
+    def of(cls, path: str, parameters: Mapping[str, list[str]], query_bytes: int) -> Self:
+        """The form that an address asks for.
+
+        In HTML each cell has elements around it, a byte of a text can become five, and
+        Python holds a page in several copies, of four bytes a character if one of them is wide.
+        """
+        name, _, extension = path.rpartition("/")[2].rpartition(".")
+        extras = ",".join(parameters.get("_extra", ()))
+        is_html = not name or "render_cell" in extras
+        link_bytes = PERCENT_ENCODED * query_bytes
+        if is_html:
+            return cls(cell_bytes=64, text_copies=4, blob_bytes=2 * link_bytes)
+        return cls(blob_bytes=link_bytes, whole=extension == "csv")
+
+
+PERCENT_ENCODED = 3  # times as long as it was, at most
+rendering: ContextVar[Rendering] = ContextVar("rendering")  # of the request that is worked on
 
 
 class LimitedConnection(sqlite3.Connection):  # type: ignore[misc]  # pysqlite3 ships no types
@@ -137,11 +171,14 @@ class LimitedConnection(sqlite3.Connection):  # type: ignore[misc]  # pysqlite3 
 
 class _Cursor(sqlite3.Cursor):  # type: ignore[misc]  # pysqlite3 ships no types
     make_row: Callable[[Any, tuple[Any, ...]], Any] | None
+    rendering: Rendering
+    cells_bytes: int | None  # of each row; None before the first
     bytes_left: int
 
     def execute(self, sql: str, parameters: Any = ()) -> Self:
         connection = self.connection
         connection._begin()
+        self.rendering, self.cells_bytes = rendering.get(Rendering()), None
         self.bytes_left = ANSWER_LIMIT_BYTES
         try:
             super().execute(sql, parameters)
@@ -157,8 +194,13 @@ class _Cursor(sqlite3.Cursor):  # type: ignore[misc]  # pysqlite3 ships no types
 
 def _weigh(cursor: _Cursor, values: tuple[Any, ...]) -> Any:
     """A row, or a MemoryError where the rows grow beyond ``ANSWER_LIMIT_BYTES``."""
-    texts = (len(value) for value in values if isinstance(value, str | bytes))
-    cursor.bytes_left -= VALUE_BYTES * len(values) + TEXT_COPIES * sum(texts)
+    form = cursor.rendering
+    if cursor.cells_bytes is None:
+        names = (len(name.encode()) for name, *_ in cursor.description)
+        cursor.cells_bytes = sum(max(form.cell_bytes, form.text_copies * name) for name in names)
+    texts = sum(len(value) for value in values if isinstance(value, str | bytes))
+    blobs = sum(isinstance(value, bytes) for value in values) if form.blob_bytes else 0
+    cursor.bytes_left -= cursor.cells_bytes + form.text_copies * texts + form.blob_bytes * blobs
     if cursor.bytes_left < 0:
         cursor.close()  # or it keeps its snapshot for as long as somebody keeps the error
         raise MemoryError
@@ -169,6 +211,12 @@ def _strip(strip: Callable[[str, str], str], text: Any, characters: Any) -> str 
     if text is None or characters is None:
         return None
     return strip(str(text), "".join({*str(characters)}))
+
+
+@hookimpl
+def extra_template_vars(view_name: str) -> dict[str, bool] | None:
+    """``truncated`` for the page of an answer to SQL."""
+    return {"truncated": rendering.get(Rendering()).truncated} if view_name == "database" else None
 
 
 @hookimpl

@@ -13,7 +13,7 @@ from tmon_pages.marks import Marks
 from tmon_pages.moved import Place, moved_to
 from tmon_pages.points import Line, Sensor, parameters
 from tmon_pages.spans import FIRST_MS, IN_WORDS, NAMES, NoSuchSpan, Span, moved
-from tmon_pages.station import PUBLISHED_AS, address, ask, page, problem
+from tmon_pages.station import PUBLISHED_AS, address, ask, check_choices, page, problem
 from tmon_pages.view import Asked, Unknown, View, ask_in_time, look
 
 PICTURE = (720, 300)  # pixels
@@ -32,6 +32,7 @@ def register_routes() -> list[tuple[str, Any]]:
 
 async def show(datasette: Any, request: Any) -> Response:
     """What is asked for, or what is wrong with it and where to go from there."""
+    check_choices(request)
     told = {name: unquote(text) for name, text in request.url_vars.items() if text}
     asked = Asked(told["node"], told.get("sensor"), _arguments(request))
     here = datasette.urls.path(f"/node/{told['node']}")

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from datasette import Response, hookimpl
 from datasette.database import QueryInterrupted
 from datasette.utils import sqlite_timelimit
+from datasette.utils.asgi import BadRequest
 
 PUBLISHED_AS = "tmon"
 PAUSES_S = (0.1, 0.3, 0.6, 1.0)  # before what there was no memory for is asked again
@@ -25,6 +26,14 @@ STRICT = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
     " form-action 'self'; frame-ancestors {}"
 )
+
+# What an address may tell a page of ours, beside the span.
+CHOICES = {
+    "unit": ("C", "F"),
+    "utc": ("0", "1"),
+    "values": ("clean", "raw"),
+    "sort": ("name", "silent"),
+}
 
 T = TypeVar("T")
 
@@ -96,6 +105,18 @@ async def ask(
         if interrupted(error):
             raise QueryInterrupted(error, "", {}) from error
         raise
+
+
+def check_choices(request: Any) -> None:
+    """Refuse what a page of ours would pass over.
+
+    Raises:
+        BadRequest: a parameter's value means nothing; the message says which ones do.
+    """
+    for name, meant in CHOICES.items():
+        for value in request.args.getlist(name):
+            if value and value not in meant:
+                raise BadRequest(f"{name} must be one of {', '.join(meant)}")
 
 
 def now_ms() -> int:

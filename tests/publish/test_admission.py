@@ -84,6 +84,68 @@ def test_long_answers_that_nobody_reads_leave_room_for_others(
         connection.close()
 
 
+@pytest.mark.parametrize(
+    ("page", "kind"), [("/tmon/-/query", "text/html"), ("/tmon/-/query.json", "application/json")]
+)
+def test_a_request_has_so_much_time_for_all_of_its_statements(
+    site: Site, monkeypatch: pytest.MonkeyPatch, page: str, kind: str
+) -> None:
+    monkeypatch.setattr(admission, "TURN_S", 0.2)
+    answer = site.get(page, sql=ENDLESS)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"].startswith(kind)
+    assert "longer than a request may" in answer.text
+    monkeypatch.undo()
+    assert site.ask("select 1").status_code == 200
+
+
+def test_who_leaves_gives_the_place_back_when_the_statement_ends(site: Site) -> None:
+    """Until then the thread is taken: another would only wait for it elsewhere."""
+    address = urlsplit(site.url)
+    many = "&".join(f"_where=({quote(ENDLESS)})+<+{n}" for n in range(2))
+    for _ in range(admission.PLACES):
+        with socket.create_connection((str(address.hostname), int(address.port or 0))) as gone:
+            gone.sendall(f"GET /tmon/readings.json?{many} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            time.sleep(0.1)
+    began = time.monotonic()
+    assert site.ask("select 1").status_code == 200
+    assert time.monotonic() - began < 3
+
+
+def test_what_nobody_waits_for_is_cancelled() -> None:
+    async def run(limit_s: float, leaves: bool) -> tuple[bool, float]:
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ended = False
+
+        async def work() -> None:
+            nonlocal ended
+            if leaves:
+                gone.set_result(None)
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended = True
+
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await admission._within(limit_s, gone, work())
+        return ended, time.monotonic() - began
+
+    for limit_s, leaves in ((60, True), (0.05, False)):
+        ended, took_s = asyncio.run(run(limit_s, leaves))
+        assert ended
+        assert took_s < 5
+
+
+def test_an_answer_has_an_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever makes it, and in however many pieces."""
+    monkeypatch.setattr(admission, "ANSWER_BYTES", 10_000)
+    for page in ("/tmon/-/query", "/tmon/-/query.json", "/tmon/-/query.csv"):
+        answer = site.get(page, sql="select measured_at, measured_at from readings limit 2000")
+        assert answer.status_code == 400
+        assert "longer than one may be" in answer.text
+
+
 def test_room_is_taken_and_given_back() -> None:
     async def run() -> None:
         room = Room(10)

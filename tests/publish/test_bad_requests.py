@@ -25,27 +25,43 @@ SENTENCES = {
     "/tmon/-/query.csv?sql=select+1;select+2": "one statement at a time",
     "/tmon/-/query.json?sql=select+1%00": "null character",
     "/tmon/-/query.json?sql=select+?": "Binding 1 has no name",
-    "/tmon/-/query.json?sql=select+1&_timelimit=abc": "'abc'",
+    "/tmon/-/query.json?sql=select+1&_timelimit=abc": "_timelimit has to be a number",
     "/tmon/readings?_where=%00": "null character",
     "/tmon/readings.json?_where=1=1;drop+table+readings": "one statement at a time",
     "/tmon/readings?_where=value=:x": "did not supply a value",
     "/tmon/readings.json?_where=value=?": "Binding 1 has no name",
     "/tmon/readings?_where=1+in+(select+seq+from+pragma_database_list)": "prohibited",
     "/tmon/readings.json?%00=1": "null character",
-    "/tmon/readings?_through=[": "Expecting value",
-    "/tmon/readings?_through={}": "'table' is missing",
-    "/tmon/readings?_through=1": "parameter",
-    '/tmon/sensors.json?_through={"table":1,"column":"sensor","value":"1"}': "parameter",
+    "/tmon/readings?_through=[": "_through has to be a JSON object",
+    "/tmon/readings?_through={}": "_through has to be a JSON object",
+    "/tmon/readings?_through=[]": "_through has to be a JSON object",
+    '/tmon/sensors.json?_through={"table":1,"column":"sensor","value":"1"}': "with the texts",
     '/tmon/sensors.json?_through={"table":"no","column":"sensor","value":"1"}': "foreign key",
     '/tmon/sensors.json?_through={"table":"readings","column":"sensor","value":[1]}': "binding",
-    "/tmon/readings?_through=" + "[" * 5000: "parameter",
+    "/tmon/readings?_through=" + "[" * 5000: "_through has to be a JSON object",
     "/tmon/readings?_facet=xx": "no such column: xx",
     "/tmon/readings.json?_facet=xx": "no such column: xx",
     "/tmon/readings?_facet_date=xx": "no such column: xx",
     "/tmon/readings?_facet_array=xx": "no such column: inner.xx",
     "/tmon/readings?_facet_array=measured_at": "malformed JSON",
-    "/tmon/readings?sensor__in=[": "Expecting value",
-    "/tmon/readings.json?_timelimit=abc": "'abc'",
+    "/tmon/readings?sensor__in=[": "not as it has to be (sensor__in)",
+    "/tmon/readings.json?_timelimit=abc": "_timelimit has to be a number",
+    "/tmon/readings.json?_timelimit=1.5": "_timelimit has to be a number",
+    "/tmon/-/query?sql=select+*+from+pragma_optimize": "pragma_table_list(), pragma_table_info()",
+    "/tmon/-/query.json?sql=select+pragma": "pragma_table_list(), pragma_table_info()",
+    "/?sort=nope": "sort must be one of name, silent",
+    "/?unit=K": "unit must be one of C, F",
+    "/node/basement?utc=2": "utc must be one of 0, 1",
+    "/node/basement.json?unit=nope": "unit must be one of C, F",
+    "/node/basement/temperature.json?values=all": "values must be one of clean, raw",
+    "/node/basement?unit=F&unit=x": "unit must be one of C, F",
+    "/tmon/daily.json?_after=[1": "There is no such page",
+    '/tmon/daily.json?_after=[[1],"a"]': "There is no such page",
+    "/tmon/daily.json?_after=[true,1]": "There is no such page",
+    "/tmon/daily.json?_after=5,1": "There is no such page",
+    "/tmon/readings.json?_facet=value" + "&_facet=value" * 10: "at most 10 facets",
+    "/tmon/readings?_facet_array=value" + "&%5ffacet_date=value" * 10: "at most 10 facets",
+    "/tmon/readings?_facet=value&_x=" + "x" * 2000: "at most 10 facets",
 }
 NO_FORMATS = ("/tmon/readings.jsono", "/tmon/readings.foo", "/tmon/day.foo", "/tmon/-/query.x?sql=")
 
@@ -169,6 +185,7 @@ def test_what_a_request_gets_wrong_is_told(serving: Served, address: str) -> Non
     answer = requests.get(serving.url + address, timeout=10)
     assert answer.status_code == 400
     assert SENTENCES[address] in told(answer)
+    assert "database_list()" not in answer.text
     assert "Traceback" not in serving.log.read_text()
 
 
@@ -179,12 +196,31 @@ def test_a_format_that_there_is_not_is_not_found(serving: Served, address: str) 
     assert "There is no format" in told(answer)
 
 
-@pytest.mark.parametrize("address", ["/tmon/-/query", "/tmon/-/query.json"])
-def test_a_question_is_not_posted(serving: Served, address: str) -> None:
-    answer = requests.post(serving.url + address, data={"sql": "select 1"}, timeout=10)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("/", "/node/basement", "/node/basement.json", "/download", "/robots.txt"),
+        *("/static/tmon.css", "/tmon", "/tmon/readings", "/tmon/readings.csv", "/tmon/day"),
+        *("/tmon/-/query", "/tmon/-/query.json", "/tmon/day/-/update", "/tmon/-/queries/store"),
+        *("/-/messages", "/-/logout", "/-/create-token", "/nope", "/tmon/readings/-/insert"),
+    ],
+)
+def test_all_there_is_to_do_is_to_read(serving: Served, address: str, method: str) -> None:
+    answer = requests.request(method, serving.url + address, data={"sql": "select 1"}, timeout=10)
     assert answer.status_code == 405
-    assert "method" in told(answer)
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "Nothing here takes this method" in told(answer)
     assert answer.headers["content-type"].startswith("application/json") == address.endswith("json")
+    assert "Traceback" not in serving.log.read_text()
+
+
+@pytest.mark.parametrize("address", ["/", "/node/basement", "/tmon/readings", "/-/messages"])
+def test_which_methods_there_are_can_be_asked(serving: Served, address: str) -> None:
+    answer = requests.options(serving.url + address, timeout=10)
+    assert (answer.status_code, answer.text) == (204, "")
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 @pytest.mark.parametrize("raw", ["/tmon/\xff", "/?q=\xff", "/node/\xe2\x80\xae"])

@@ -97,7 +97,7 @@ def test_it_is_what_datasette_itself_would_say(
     )
 
 
-def test_every_day_is_in_it_once_in_any_order(serve: Serve, tmp_path: Path) -> None:
+def test_every_day_is_in_it_once(serve: Serve, tmp_path: Path) -> None:
     path = two_sensors(tmp_path)
     with open_database(path) as db:
         db.execute(
@@ -106,11 +106,108 @@ def test_every_day_is_in_it_once_in_any_order(serve: Serve, tmp_path: Path) -> N
     site = serve(path)
     days = site.values("select sensor || ',' || day_ms from daily order by sensor, day_ms")
     for table in ("daily", "daily_clean"):
-        for params in ({}, {"_sort": "sensor"}):
-            rows = _rows(site, f"/tmon/{table}.csv", **params)
-            assert [f"{row['sensor']},{row['day_ms']}" for row in rows] == days
+        rows = _rows(site, f"/tmon/{table}.csv")
+        assert [f"{row['sensor']},{row['day_ms']}" for row in rows] == days
     rows = _rows(site, "/tmon/hourly_clean.csv")
     assert [f"{row['sensor']},{row['hour_ms']}" for row in rows] == days
+
+
+SORTED_VIEWS = [
+    *("/tmon/readings_clean.csv?_sort=sensor", "/tmon/readings_clean.csv?_sort_desc=value"),
+    *("/tmon/hourly_clean.csv?_sort=sum", "/tmon/daily.csv?_sort_desc=mean"),
+    *("/tmon/daily_clean.csv?_sort=day_ms", "/tmon/latest.csv?_sort=value"),
+    *("/tmon/latest_clean.csv?_sort_desc=measured_ms", "/tmon/hourly.csv?_sort=sum"),
+    *("/tmon/nodes.csv?_sort=last_received_ms", "/tmon/sensors.csv?_sort=name"),
+    *("/tmon/latest.csv?_col=value", "/tmon/daily.csv?_nocol=sensor", "/tmon/of_the_owner.csv"),
+]
+IN_PAGES = [  # and the columns that tell their rows apart
+    ("/tmon/readings.csv?_sort=value&_labels=on", "sensor,measured_ms"),
+    ("/tmon/readings.csv?_sort_desc=measured_at", "sensor,measured_ms"),
+    ("/tmon/readings_clean.csv?_sort_desc=measured_ms", "sensor,measured_ms"),
+    ("/tmon/hourly.csv", "sensor,hour_ms"),
+    ("/tmon/hourly.csv?_sort=hour_ms", "sensor,hour_ms"),
+    ("/tmon/hourly_clean.csv", "sensor,hour_ms"),
+    ("/tmon/daily.csv", "sensor,day_ms"),
+    ("/tmon/daily_clean.csv?_nocol=mean", "sensor,day_ms"),
+    ("/tmon/latest.csv", "node,name"),
+    ("/tmon/latest.csv?_sort=node", "node,name"),
+    ("/tmon/latest_clean.csv?_labels=on", "node,name"),
+    ("/tmon/nodes.csv", "name"),
+    ("/tmon/nodes.csv?_sort_desc=name", "name"),
+    ("/tmon/sensors.csv", "id"),
+]
+
+
+@pytest.fixture(scope="module")
+def wide(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """More nodes, sensors, hours and days than a page has rows."""
+    path = tmp_path_factory.mktemp("wide") / "tmon.db"
+    with open_database(path, create=True) as db, db.atomic():
+        counted = """with recursive counted (n) as (
+            select 1 union all select n + 1 from counted limit 10500)"""
+        for sql in (
+            "insert into nodes (name, uid, created_ms) select 'n' || n, n, 0 from counted",
+            "insert into sensors (id, node, name) select n, 'n' || (1 + n % 99), n from counted",
+            "insert into readings select n, n / 3, n from counted",
+            "insert or replace into hourly select n, n * 86400000, 1, n, n, n from counted",
+        ):
+            db.execute(f"{counted} {sql}")
+        db.execute("create view of_the_owner as select * from readings")
+    return serve(path)
+
+
+@pytest.mark.parametrize(("page", "keys"), IN_PAGES)
+def test_a_csv_of_many_pages_has_each_row_once(wide: Site, page: str, keys: str) -> None:
+    table = page.removeprefix("/tmon/").partition(".")[0]
+    rows = _rows(wide, page)
+    found = [tuple(row[key] for key in keys.split(",")) for row in rows]
+    assert len(set(found)) == len(found)
+    assert [len(found)] == wide.values(f"select count(*) from {table}")
+    assert len(found) > 10_000
+
+
+@pytest.mark.parametrize("page", SORTED_VIEWS)
+def test_a_csv_whose_rows_could_be_in_it_twice_is_refused(wide: Site, page: str) -> None:
+    """Datasette would count off the rows of earlier pages, while others come in."""
+    answer = wide.get(page)
+    assert answer.status_code == 400
+    assert "at most 10,000 rows" in answer.text
+    assert len(_rows(wide, page, _where="1 = 0")) == 0
+
+
+def test_nothing_is_told_twice_while_readings_come_in(serve: Serve, tmp_path: Path) -> None:
+    path = two_sensors(tmp_path)
+    site = serve(path)
+    before = {*site.values("select sensor || ',' || measured_ms from readings")}
+    with requests.get(site.url + "/tmon/readings_clean.csv", stream=True, timeout=10) as answer:
+        pieces = answer.iter_content(512)
+        text = next(pieces)
+        with open_database(path) as db, db.atomic():  # newer ones, and older ones
+            for measured_ms in (*range(20_001, 26_000), *range(-6000, 0)):
+                db.execute("insert into readings values (1, ?, 1)", [measured_ms])
+            db.execute("insert into sensors (id, node, name) values (3, 'attic', 't3')")
+            db.execute("insert into readings select 3, measured_ms, 1 from readings where sensor=2")
+        text += b"".join(pieces)
+    told = [",".join(line.split(",")[:2]) for line in text.decode().splitlines()[1:]]
+    assert len({*told}) == len(told)
+    assert before <= {*told}
+
+
+@pytest.mark.parametrize("page", ["/tmon/-/query.csv", "/tmon/-/query.csv?_stream=on"])
+def test_a_csv_of_sql_is_whole_or_refused(large: Site, page: str) -> None:
+    assert len(_rows(large, page, sql="select value from readings limit 10000")) == 10_000
+    answer = large.get(page, sql="select value from readings limit 10001")
+    assert answer.status_code == 400
+    assert "more than 10,000 rows" in answer.text
+
+
+def test_a_page_of_sql_says_that_it_is_cut_off(large: Site) -> None:
+    sql = "select sensor, value from readings limit {}"
+    told = "These are the first 10,000 rows of more."
+    assert told not in large.get("/tmon/-/query", sql=sql.format(10_000)).text
+    page = large.get("/tmon/-/query", sql=sql.format(10_001)).text
+    assert told in page
+    assert "returning more than 10,000 rows" in page
 
 
 def test_an_empty_table_is_its_headings(empty: Site) -> None:

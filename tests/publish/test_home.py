@@ -345,8 +345,8 @@ def test_a_node_with_a_token_alone_is_the_one_to_go_on_with(new: tuple[Site, Sta
     assert "tmon token get attic" in site.get("/").text
 
 
-def test_datasettes_own_index_is_one_click_away(site: Site) -> None:
-    assert '<a href="/-/">' in site.get("/").text
+def test_tables_are_one_click_away_and_datasettes_own_index_is_there(site: Site) -> None:
+    assert '<a href="/tmon">' in site.get("/").text
     assert site.get("/-/").status_code == 200
 
 
