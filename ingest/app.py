@@ -128,8 +128,8 @@ def _lifespan(
             )
         finally:
             parser.close()
+            reader.close()  # first, so that the writer is the last and leaves one file
             await handover.close()
-            reader.close()
 
     return lifespan
 

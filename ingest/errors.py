@@ -145,3 +145,7 @@ class LogReplaced(Replaced):
 
 class LogCut(Replaced):
     """The log's file was cut short: what it had is gone."""
+
+
+class RefusedDatabase(Exception):
+    """The file can't be used as a tmon database; the message says why and what to do."""

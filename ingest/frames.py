@@ -16,10 +16,14 @@ T = TypeVar("T")
 
 
 class Failure(Struct, frozen=True, array_like=True, tag=True):
-    """Why a batch was not stored: an error's code and sentence."""
+    """Why a batch was not stored: an error's code and sentence.
+
+    ``lasting``: it would fail any batch now, so it isn't this one's own.
+    """
 
     code: str
     error: str
+    lasting: bool = True
 
 
 class Reply(Struct, array_like=True):

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import math
 import os
+import signal
 import socket
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, sleep
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +20,7 @@ from ingest.reading import Batch, Receipt
 PATIENCE_S = 10.0  # senders wait so long for an answer; many give up soon after
 BACKLOG_READINGS = 100_000  # 20 MB
 HANDOVER_BATCHES = 8  # the writer begins while the rest of a busy round is parsed
+END_S = 0.5  # to learn how the writing process ended
 CLOSE_S = 3.0  # after the six seconds in which requests may end (process.py)
 
 # What the writer holds is stored, even if its senders have gone meanwhile. So it gets what
@@ -197,7 +199,7 @@ class Handover(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it is over, anyhow
         """Without the writer nothing can be acknowledged, and its log says what befell it."""
         if not self._closing:
-            log.critical("the writing process ended; so does this one")
+            log.critical("the writing process %s, so this one ends too", _end_of_writer())
             os._exit(1)
         self._over.set_result(None)
 
@@ -249,6 +251,25 @@ class Handover(asyncio.Protocol):
         if not waiting.receipt.done():
             waiting.receipt.set_result(result)
         return waiting.readings
+
+
+def _end_of_writer() -> str:
+    """How the writing process, this one's child, ended."""
+    until_s = monotonic() + END_S
+    while monotonic() < until_s:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            break
+        if ended is None:  # its files are closed a moment before it has ended
+            sleep(0.01)
+            continue
+        if ended.si_code == os.CLD_EXITED:
+            break
+        name = signal.Signals(ended.si_status).name
+        hint = " (was tmon.db-shm cut short, or is the disk failing?)" if name == "SIGBUS" else ""
+        return f"was killed by {name}{hint}"
+    return "ended"
 
 
 def _error(failure: Failure) -> ApiError:

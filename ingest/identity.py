@@ -13,12 +13,14 @@ import os
 import secrets
 import struct
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
+
+from ingest import database_file
 
 # SQLite's file format: the log begins with magic, version, page size, checkpoints, salt 1, ...
 LOG_HEADER = struct.Struct(">IIIII12x")
@@ -76,21 +78,6 @@ def new_mark() -> int:
     return 1 + secrets.randbelow((1 << 31) - 1)
 
 
-def mark_of(database: Path) -> int:
-    """The mark in the file itself, whatever its log says.
-
-    It is read by SQLite: closing the file any other way would drop this process's locks on it.
-
-    Raises:
-        sqlite3.DatabaseError: the file is no database.
-    """
-    uri = f"{database.absolute().as_uri()}?mode=ro&immutable=1"
-    with closing(sqlite3.connect(uri, uri=True)) as conn:
-        # Else a file that a checkpoint is about to make longer would be called malformed.
-        conn.execute("pragma writable_schema = on")
-        return int(conn.execute("pragma user_version").fetchone()[0])
-
-
 def write_note(log: int, note: Note) -> None:
     """Note at an open log which database it is of.
 
@@ -137,8 +124,8 @@ def has_foreign_log(database: Path) -> bool:
     Raises:
         OSError: the log can't be read.
     """
-    with _open_log(database) as log:
-        return log is not None and _is_foreign(database, log)
+    with open_log(database) as log:
+        return log is not None and is_foreign(database, log)
 
 
 def set_foreign_log_aside(database: Path, at: str) -> Path | None:
@@ -151,11 +138,11 @@ def set_foreign_log_aside(database: Path, at: str) -> Path | None:
     Raises:
         OSError: it can't be renamed.
     """
-    with _open_log(database) as log:
+    with open_log(database) as log:
         if log is None:
             return None
         fcntl.flock(log, fcntl.LOCK_EX)  # another process may be about to do the same
-        if not is_at(log_of(database), os.fstat(log)) or not _is_foreign(database, log):
+        if not is_at(log_of(database), os.fstat(log)) or not is_foreign(database, log):
             return None
         return set_log_aside(database, at)
 
@@ -203,13 +190,27 @@ def log_is_indexed(database: Path) -> bool:
 
     Closing the index drops this process's locks on it: only for an end.
     """
-    with _open_log(database) as log:
+    with open_log(database) as log:
         header = log_header(log) if log is not None else b""
     try:
         index = index_of(database).read_bytes()
     except FileNotFoundError:
         return False
     return bool(header) and index[INDEX_SALTS] == header[LOG_SALTS]
+
+
+@contextmanager
+def open_log(database: Path) -> Iterator[int | None]:
+    """The log, opened for reading; None where there is none."""
+    try:
+        log = os.open(log_of(database), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield log
+    finally:
+        os.close(log)
 
 
 def log_header(log: int) -> bytes:
@@ -232,32 +233,20 @@ def marks_in(log: int) -> Iterator[int]:
             yield int.from_bytes(mark, "big", signed=True)
 
 
-@contextmanager
-def _open_log(database: Path) -> Iterator[int | None]:
-    try:
-        log = os.open(log_of(database), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield None
-        return
-    try:
-        yield log
-    finally:
-        os.close(log)
-
-
-def _is_foreign(database: Path, log: int) -> bool:
+def is_foreign(database: Path, log: int) -> bool:
+    """Whether an open log was written for another file than the database; see above."""
     found = log_id(log)
     if found is None:
         return False
     if not database.exists() or not database.stat().st_size:
         return True
-    note = _read_note(log)
+    note = read_note(log)
     if note is None or not found.is_later(note.log):
         return False
     if database.stat().st_ino != note.database_inode:
         return True
     try:
-        mark = mark_of(database)
+        mark = database_file.mark_of(database)
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
             raise
@@ -265,7 +254,8 @@ def _is_foreign(database: Path, log: int) -> bool:
     return mark != note.mark and mark not in marks_in(log)
 
 
-def _read_note(log: int) -> Note | None:
+def read_note(log: int) -> Note | None:
+    """What was noted at an open log; None where nothing was."""
     try:
         return msgspec.json.decode(os.getxattr(log, NOTE_ATTRIBUTE), type=Note)
     except (OSError, msgspec.DecodeError):

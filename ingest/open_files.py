@@ -2,11 +2,13 @@
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from ingest import identity
+from ingest import database_file, identity
 from ingest.errors import LogCut, LogReplaced, Overwritten, Replaced
 
 _log = logging.getLogger("tmon.files")
@@ -28,16 +30,17 @@ class OpenFiles:
         db.execute("select 1 from sqlite_master limit 1").fetchone()  # opens the log
         self.path = Path(db.execute("pragma database_list").fetchone()[2])
         self._name = str((name or self.path).absolute())
-        self._log_path = identity.log_of(self.path)
-        self._index_path = identity.index_of(self.path)
+        self.log_path = identity.log_of(self.path)
+        self.index_path = identity.index_of(self.path)
         self.database = os.open(self.path, os.O_PATH | os.O_CLOEXEC)  # it takes part in no lock
-        self.log = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
+        self.log = os.open(self.log_path, os.O_RDONLY | os.O_CLOEXEC)
         self._database_id, self._log_id = (
             (status.st_dev, status.st_ino) for status in map(os.fstat, (self.database, self.log))
         )
-        self._index_id = identity.file_id(self._index_path)
+        self._index_id = identity.file_id(self.index_path)
         self._changed_ns = 0
-        self._mark = identity.mark_of(self.path)
+        self._size_bytes = os.fstat(self.database).st_size
+        self._mark = database_file.mark_of(self.path)
         self._noted = False
         self._remember_log(identity.log_header(self.log), os.fstat(self.log).st_size)
 
@@ -50,26 +53,34 @@ class OpenFiles:
         """
         try:
             status = os.stat(self._name)  # noqa: PTH116 - in half the time that Path takes
+            at_path = os.lstat(self.path)  # a link there would give the next start another log
         except (FileNotFoundError, NotADirectoryError):
             raise _replaced(self._name) from None
-        if (status.st_dev, status.st_ino) != self._database_id:
-            raise _replaced(self._name)
-        if status.st_mtime_ns != self._changed_ns:
+        for found in (status, at_path):
+            if (found.st_dev, found.st_ino) != self._database_id:
+                raise _replaced(self._name)
+        if (status.st_mtime_ns, status.st_size) != (self._changed_ns, self._size_bytes):
             self._check_mark()
-            self._changed_ns = status.st_mtime_ns
-        if identity.file_id(self._log_path) != self._log_id:
-            raise LogReplaced(f"{self._log_path} was removed or replaced while it was written to")
+            self._check_size(status.st_size)
+            self._changed_ns, self._size_bytes = status.st_mtime_ns, status.st_size
+            if self._noted:
+                self._note_log_in_use()
+        if identity.file_id(self.log_path) != self._log_id:
+            raise LogReplaced(f"{self.log_path} was removed or replaced while it was written to")
         if not self._noted:
             self._noted = self._note()
 
-    def check_index(self) -> None:
-        """See that processes which open the database now share the log's index with this one.
+    def check_paths(self) -> None:
+        """See that processes which open the database now use the log and index of this one.
 
         Raises:
-            LogReplaced: they don't, so they don't see each other's locks.
+            Replaced: the path leads to the same file by another name, which has another log.
+            LogReplaced: the index is another, so they don't see each other's locks.
         """
-        if identity.file_id(self._index_path) != self._index_id:
-            raise LogReplaced(f"{self._index_path} was removed or replaced while it was in use")
+        if not self._leads_here():
+            raise _replaced(self._name)
+        if identity.file_id(self.index_path) != self._index_id:
+            raise LogReplaced(f"{self.index_path} was removed or replaced while it was in use")
 
     def check_log(self) -> None:
         """See that nobody cut what was committed off the log; after a commit.
@@ -83,19 +94,28 @@ class OpenFiles:
         status = os.fstat(self.log)  # before the header: that may be new already
         header = os.pread(self.log, identity.LOG_HEADER.size, 0)
         if not status.st_nlink:
-            raise LogReplaced(f"{self._log_path} was removed while it was written to")
-        if header and header == self._log_header:
-            is_whole = os.pread(self.log, 4, self._last_frame) not in identity.NO_FRAME
-        else:
-            is_whole = not status.st_size or bool(identity.log_header(self.log))
-            self._noted = False  # it began anew
-        if not is_whole:
-            raise LogCut(f"{self._log_path} was cut short while it was written to")
+            raise LogReplaced(f"{self.log_path} was removed while it was written to")
+        if not self._is_whole(header, status.st_size):
+            # Or another process has begun it anew between these looks.
+            again, status = os.pread(self.log, len(header), 0), os.fstat(self.log)
+            began_anew = again != header or not status.st_size
+            header = os.pread(self.log, identity.LOG_HEADER.size, 0)
+            if not (began_anew and self._is_whole(header, status.st_size)):
+                raise LogCut(f"{self.log_path} was cut short while it was written to")
         self._remember_log(header, status.st_size)
+
+    def _is_whole(self, header: bytes, size: int) -> bool:
+        if header and header == self._log_header:
+            return os.pread(self.log, 4, self._last_frame) not in identity.NO_FRAME
+        self._noted = False  # it began anew
+        return not size or bool(identity.log_header(self.log))
 
     def database_is_in_place(self) -> bool:
         """Whether the database's path still leads to the open file."""
-        return identity.is_at(Path(self._name), os.fstat(self.database))
+        return identity.is_at(Path(self._name), os.fstat(self.database)) and self._leads_here()
+
+    def _leads_here(self) -> bool:
+        return Path(self._name).resolve() == self.path
 
     def log_is_at(self, path: Path) -> bool:
         """Whether a path leads to the log that is open here."""
@@ -119,13 +139,20 @@ class OpenFiles:
 
     def _check_mark(self) -> None:
         """The file was written to: by a checkpoint, or by somebody who copied another over it."""
-        mark = identity.mark_of(self.path)
+        mark = database_file.mark_of(self.path)
         if mark == self._mark:
             return
         if mark not in identity.marks_in(self.log):
             raise Overwritten(f"{self.path} was overwritten with another file while in use")
         self._mark = mark
         self._noted = False
+
+    def _check_size(self, size_bytes: int) -> None:
+        """The file may get shorter only as its first page says so: after a checkpoint."""
+        if size_bytes < self._size_bytes and database_file.is_short(self.path):
+            error = sqlite3.DatabaseError(f"{self.path} was cut short while in use")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
 
     def _note(self) -> bool:
         """Note at the log which database it is of; False while it is empty."""
@@ -135,9 +162,14 @@ class OpenFiles:
         try:
             note = identity.Note(self._database_id[1], self._mark, log)
             identity.write_note(self.log, note)
+            self._note_log_in_use()
         except OSError as error:
             _log.info("the log is trusted at a next start, as it can't be marked: %s", error)
         return True
+
+    def _note_log_in_use(self) -> None:
+        with suppress(OSError):  # a file system without attributes: `_note` says so
+            database_file.note_log_in_use(self.path, self._changed_ns)
 
 
 def _replaced(path: str) -> Replaced:

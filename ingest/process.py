@@ -81,8 +81,9 @@ async def _end_with_files(database: Path) -> None:
     """
     paths = (database, identity.log_of(database), identity.index_of(database))
     opened = [*map(identity.file_id, paths)]
-    while [*map(identity.file_id, paths)] == opened:
-        await asyncio.sleep(FILES_EVERY_S)
+    with suppress(OSError):  # it can't be looked at any more: a change, too
+        while [*map(identity.file_id, paths)] == opened:
+            await asyncio.sleep(FILES_EVERY_S)
     log.critical("%s or its log was removed or replaced; start again to publish it", database)
     os._exit(1)  # to close the connections could remove files that aren't ours
 

@@ -1,10 +1,8 @@
 """The database opened: made where there is none, and brought up to the present schema."""
 
-import logging
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import NamedTuple
@@ -12,21 +10,17 @@ from typing import NamedTuple
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # or pysqlite3
 
-from ingest import identity
+from ingest import identity, preflight
+from ingest.errors import RefusedDatabase as RefusedDatabase
 from ingest.migrations import migrations
+from ingest.preflight import refuse_foreign_log as refuse_foreign_log
+from ingest.preflight import set_foreign_log_aside as set_foreign_log_aside
 from ingest.sqlite_errors import explained
 
 APPLICATION_ID = 0x746D6F6E  # "tmon" in ASCII, in the header of each of our files
 BUSY_TIMEOUT_S = 2.0  # longer than any transaction of ours (tmon import: 50 ms)
 SWITCH_PAUSE_S = 0.01
 CACHED_STATEMENTS = 512  # the bulk inserts differ in length (see store.py)
-
-
-log = logging.getLogger("tmon.schema")
-
-
-class RefusedDatabase(Exception):
-    """The file can't be used as a tmon database; the message says why and what to do."""
 
 
 class SchemaObject(NamedTuple):
@@ -54,11 +48,15 @@ def open_database(path: Path, *, create: bool = False) -> Database:
     if not create and not path.exists():
         raise RefusedDatabase(f"{path}: no such database; `tmon serve` makes one, or set TMON_DB")
     refuse_no_file(path)
+    preflight.place_stray_log(path)
     set_foreign_log_aside(path)
     if not path.exists():
         _make_for_folders_owner(path)
     try:
+        contents = preflight.look_at_log(path)
         db = Database(_connect(path), execute_plugins=False)
+        if contents:
+            preflight.keep_damaged_log(db, path, contents)
         _prepare(db, path)
     except sqlite3.DatabaseError as error:
         raise RefusedDatabase(f"{path}: {explained(error)}") from error
@@ -73,34 +71,6 @@ def refuse_no_file(path: Path) -> None:
     """
     if path.exists() and not path.is_file():
         raise RefusedDatabase(f"{path}: not a file; set TMON_DB to the database's file")
-
-
-def set_foreign_log_aside(path: Path) -> None:
-    """Rename a log that was written for another file than the database; nothing if it wasn't.
-
-    Raises:
-        OSError: it can't be renamed.
-    """
-    aside = identity.set_foreign_log_aside(path, f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}")
-    if aside:
-        log.warning(
-            "%s-wal was written for another file, which was removed or replaced; it is kept as %s. "
-            "docs/backup.md says how to get its readings back",
-            *(path, aside),
-        )
-
-
-def refuse_foreign_log(path: Path) -> None:
-    """Don't read a database with the log of another; for who must not move files.
-
-    Raises:
-        RefusedDatabase: the log at its path was written for another file.
-    """
-    if identity.has_foreign_log(path):
-        raise RefusedDatabase(
-            f"{path}: {identity.log_of(path).name} was written for another file, which was "
-            "removed or replaced; start ingest, which sets it aside"
-        )
 
 
 def open_for_reading(path: Path) -> Database:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Thread
 
-from ingest import signals, writer
+from ingest import signals, writer_process
 from ingest.errors import CannotServe
 from ingest.schema import refuse_no_file
 from ingest.settings import Settings
@@ -102,7 +102,7 @@ def serve_both(settings: Settings, environ: Mapping[str, str], say: Callable[[st
         signals.hold()
         for name, part in parts(settings).items():
             say(f"{name:9} {part.url(listening[name])}")
-        line = writer.start(settings.db)
+        line = writer_process.start(settings.db)
         datasette = Companion(listening["datasette"], environ)
         try:
             _take_readings(settings, listening["ingest"], line, on_stop=datasette.stop)
@@ -128,7 +128,7 @@ def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None
         signals.hold()
         say(f"{name:9} {part.url(listening)}")
         if name == "ingest":
-            _take_readings(settings, listening, writer.start(settings.db))
+            _take_readings(settings, listening, writer_process.start(settings.db))
         else:
             _publish(settings, listening, is_alone=True)
 

@@ -84,7 +84,7 @@ class Store:
             Replaced: they are not; nothing will be stored until they are opened anew.
         """
         self._files.check()
-        self._files.check_index()
+        self._files.check_paths()
 
     def flush_heard(self) -> None:
         """Write down when each node was last heard, and how far its clock is off."""

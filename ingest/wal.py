@@ -1,11 +1,18 @@
 """SQLite's write-ahead log, made durable beside the commits rather than within each."""
 
+import logging
 import os
 from pathlib import Path
 
 from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
+from ingest import database_file
 from ingest.open_files import OpenFiles
+
+WRITE_BACK_MS = 1000  # how long to wait for readers at the end; the end has three seconds
+
+log = logging.getLogger("tmon.wal")
 
 
 class Wal:
@@ -29,6 +36,22 @@ class Wal:
         """
         os.fdatasync(self.files.log)
         self.files.check_log()
+
+    def write_back(self, db: Database) -> None:
+        """Move all that the log has into the database file, unless a reader holds it up.
+
+        Raises:
+            Replaced: the files aren't in their place; nothing was done.
+        """
+        self.files.check()
+        db.execute(f"pragma busy_timeout = {WRITE_BACK_MS}")
+        try:
+            is_held_up = db.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
+        except sqlite3.Error as error:
+            log.warning("the log is kept beside the database for the next start: %s", error)
+            return
+        if not is_held_up:
+            database_file.forget_log_in_use(self.files.path)
 
     def close(self) -> None:
         self.files.close()

@@ -6,7 +6,6 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
 from queue import SimpleQueue
 from select import select
 from threading import Thread
@@ -15,11 +14,10 @@ from time import monotonic
 from sqlite_utils import Database
 
 from ingest.damage import ANSWER, Damage, is_damage
-from ingest.errors import ApiError, Damaged, DiskFull, Locked, Replaced, TmonError, Unavailable
+from ingest.errors import ApiError, Damaged, DiskFull, Locked, Replaced, Unavailable
 from ingest.frames import COMMIT_READINGS, Failure, Reply, batches_in, frame
 from ingest.reading import Batch, Receipt
-from ingest.rescue import rescue
-from ingest.schema import open_database, sqlite3
+from ingest.schema import sqlite3
 from ingest.sqlite_errors import primary_code
 from ingest.store import Store
 from ingest.wal import Wal
@@ -27,8 +25,10 @@ from ingest.wal import Wal
 TICK_S = 0.25  # how soon a token revoked by another process is refused here
 FLUSH_EVERY_S = 60.0  # last_received_ms and clock_skew_s are for people
 LISTEN_BYTES = 1024 * 1024
-CHECKPOINT_PAGES = 4_000  # 16 MB: pages that are written often go into the database once
-CACHE_KIB = 8_000
+NOT_SAVED = (
+    "the server's database was removed, and there is no room to save it: nothing was stored, "
+    "keep the readings"
+)
 
 log = logging.getLogger("tmon.writer")
 
@@ -50,6 +50,7 @@ class Writer:
         self._frames = batches_in()
         self._waiting: deque[tuple[int, Batch]] = deque()
         self._last_number = 0
+        self._unanswered: set[int] = set()
         self._trouble: str | None = None
         self._damage = Damage(wal.files.path)
         self._replaced: Replaced | None = None  # seen while the disk was waited for
@@ -80,6 +81,31 @@ class Writer:
         if self._replaced:
             raise self._replaced
 
+    @property
+    def has_damage(self) -> bool:
+        """Whether the database is damaged: it must not be written to, by closing it either."""
+        return self._damage.is_known
+
+    def refuse(self, seconds: float) -> bool:
+        """Store nothing more; for some seconds answer 503 to all that waits and comes.
+
+        Returns:
+            False at the end of the line.
+        """
+        until_s = monotonic() + seconds
+        trouble = _failure(Damaged, NOT_SAVED)
+        try:
+            while True:
+                results = [(number, trouble) for number in sorted(self._unanswered)]
+                self._line.sendall(frame(Reply([*results], trouble=trouble)))
+                self._unanswered.clear()
+                self._waiting.clear()
+                left_s = until_s - monotonic()
+                if left_s <= 0 or not self._listen(left_s):
+                    return left_s <= 0
+        except ConnectionError:
+            return False
+
     def _listen(self, patience_s: float) -> bool:
         """Take in what comes; False at the end of the line."""
         if not select([self._line], [], [], patience_s)[0]:
@@ -92,6 +118,7 @@ class Writer:
             if number != self._last_number + 1:
                 raise ValueError(f"batch {number} came after {self._last_number}")
             self._last_number = number
+            self._unanswered.add(number)
             self._waiting.append((number, batch))
         return bool(data)
 
@@ -104,7 +131,7 @@ class Writer:
         began_s = monotonic()
         results = self._commit([batch for _, batch in group])
         reply = Reply([], readings=sum(batch.size for _, batch in group), began_s=began_s)
-        if self._trouble and isinstance(results[-1], Failure):
+        if isinstance(results[-1], Failure) and results[-1].lasting:
             # Who waits already would wait for the same thing, and longer.
             reply = Reply([], trouble=results[-1])
             group += self._waiting
@@ -135,6 +162,9 @@ class Writer:
                 for reply in replies:
                     reply.took_s = monotonic() - reply.began_s
                 self._line.sendall(b"".join(map(frame, replies)))
+                self._unanswered.difference_update(
+                    number for reply in replies for number, _ in reply.results
+                )
         except ConnectionError:
             pass  # nobody is there to be told
         except Replaced as error:
@@ -173,6 +203,8 @@ class Writer:
                 self._store.flush_heard()
         except sqlite3.Error as error:
             if is_damage(error):
+                if not self._damage.is_known:  # nobody need send anything to hear of it
+                    self._reply(Reply([], trouble=_failure(Damaged, ANSWER)))
                 self._meet(error)
             elif not self._damage.is_known:
                 log.warning("when nodes were last heard is not written down yet: %s", error)
@@ -198,7 +230,8 @@ class Writer:
         if len(batches) > 1:
             return [self._commit([batch])[0] for batch in batches]
         log.error("a batch of %s can't be stored", batches[0].node.name, exc_info=error)
-        return [_failure(Unavailable, f"the batch could not be stored: {type(error).__name__}")]
+        told = f"the batch could not be stored: {type(error).__name__}"
+        return [Failure(Unavailable.code, told, lasting=False)]
 
     def _unavailable(self, error: sqlite3.DatabaseError) -> Failure:
         if is_damage(error):
@@ -226,49 +259,6 @@ class Writer:
         else:
             log.warning("readings are stored again")
         self._trouble = trouble
-
-
-def write_what_comes(line: socket.socket, path: Path) -> None:
-    """Be the writer of one database, until the other end of the line is closed."""
-    with line, open_database(path) as db:
-        db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        db.execute(f"pragma cache_size = -{CACHE_KIB}")
-        wal = Wal(db, path)
-        try:
-            Writer(db, wal, line).run()
-        except Replaced as error:
-            log.critical("readings can't be stored any more: %s", rescue(wal.files, error))
-            os._exit(1)  # to close the connection would be to write to files that aren't ours
-        wal.close()
-
-
-def start(path: Path) -> socket.socket:
-    """Start the writing process; its line ends when it does, and it ends when the line does.
-
-    It is a copy of this process, which must not have begun any thread, and holds
-    back the signals to stop: for the writer they never come, it ends with its line.
-    """
-    ours, theirs = socket.socketpair()
-    if os.fork():
-        theirs.close()
-        return ours
-    _keep_nothing_but(theirs.fileno())
-    status = 1
-    try:
-        write_what_comes(theirs, path)
-        status = 0
-    except TmonError as error:
-        log.critical("readings can't be stored any more: %s", error)
-    except BaseException:
-        log.critical("readings can't be stored any more", exc_info=True)
-    finally:
-        os._exit(status)
-
-
-def _keep_nothing_but(line_fd: int) -> None:
-    """What its parent has open is not the writer's."""
-    os.closerange(3, line_fd)
-    os.closerange(line_fd + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _numbered(

@@ -1,16 +1,22 @@
 """Print the readings in a write-ahead log whose database is lost, as CSV.
 
-python scripts/readings_in_log.py tmon.db-wal.replaced-2026-11-25T101500Z >readings.csv
+python scripts/readings_in_log.py tmon.db-wal.replaced-2026-11-25T101500Z tmon.db >readings.csv
 
-A log holds whole pages of the database, the older ones of its last round included. Those of
-`readings` are known by their rows: two integers and a number. See docs/backup.md.
+A log holds whole pages of the database, the older ones of its last round included. `tmon.db` is a
+backup of the lost database: it says which page is the root of `readings`. Which tree another page
+belongs to is told by SQLite's pointer map: it names each page's parent. Where log and backup have
+no entry for a page, its rows are `likely` readings: no other tree of tmon's has two integers and a
+number with a fraction. See docs/backup.md.
 """
 
 import csv
+import sqlite3
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from time import time
 
 Value = int | float | None
 
@@ -18,27 +24,95 @@ LOG_HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24
 INTERIOR, LEAF = 0x02, 0x0A  # pages of an index, as a table without rowid is one
 INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 REAL = 7
+ROOT, CHILD = 1, 5  # kinds of entries in the pointer map
+POINTER_BYTES = 5  # an entry: kind, parent
+SURE, LIKELY = "sure", "likely"  # by the pointer map; by the page's rows
+COLUMNS = 3
+DEEPEST = 20  # levels of a tree
+YEAR_2000_MS = 946_684_800_000
+A_DAY_MS = 86_400_000
+LARGEST = 1e30  # no value is beyond it
 
 
-def readings(log: bytes) -> dict[tuple[int, int], float]:
-    """Values by sensor and ``measured_ms``."""
-    found = {}
-    for page in _pages(log):
-        for row in _rows(page):
+class Pages:
+    """The pages of a log over those of a backup."""
+
+    def __init__(self, log: bytes, backup: bytes) -> None:
+        self.page_bytes = int.from_bytes(log[8:12], "big")
+        self._log, self._backup = log, backup
+        self._newest = dict(self._frames())
+
+    def by_root(self) -> Iterator[tuple[int | None, bytes]]:
+        """The pages in the log, older versions too, and the root of the tree that each is of.
+
+        None where that isn't known.
+        """
+        for number, at in self._frames():
+            yield self._root_of(number), self._log[at : at + self.page_bytes]
+
+    def _frames(self) -> Iterator[tuple[int, int]]:
+        """The number of each page in the log, and where the page begins there."""
+        for start in range(LOG_HEADER_BYTES, len(self._log), FRAME_HEADER_BYTES + self.page_bytes):
+            at = start + FRAME_HEADER_BYTES
+            if at + self.page_bytes <= len(self._log):
+                yield int.from_bytes(self._log[start : start + 4], "big"), at
+
+    def _root_of(self, number: int) -> int | None:
+        """The root of the tree that a page belongs to; None where that isn't known."""
+        for _ in range(DEEPEST):
+            kind, parent = self._pointer(number)
+            if kind == ROOT:
+                return number
+            if kind != CHILD:
+                return None
+            number = parent
+        return None
+
+    def _pointer(self, number: int) -> tuple[int, int]:
+        """A page's entry in the pointer map (https://sqlite.org/fileformat2.html#pointer_map)."""
+        group = self.page_bytes // POINTER_BYTES + 1  # a page of the map, and those it is of
+        map_page = (number - 2) // group * group + 2
+        if number <= map_page:
+            return 0, 0
+        offset = POINTER_BYTES * (number - map_page - 1)
+        if map_page in self._newest:
+            entry = self._log[self._newest[map_page] + offset :][:POINTER_BYTES]
+        else:
+            entry = self._backup[(map_page - 1) * self.page_bytes + offset :][:POINTER_BYTES]
+        return struct.unpack(">BI", entry) if len(entry) == POINTER_BYTES else (0, 0)
+
+
+def readings(pages: Pages, root: int) -> Iterator[tuple[int, int, float, str]]:
+    """Sensor, ``measured_ms``, value, and how sure it is that this is a row of ``readings``."""
+    latest_ms = time() * 1000 + A_DAY_MS
+    for of_root, page in pages.by_root():
+        rows = [*_rows(page)] if of_root in (root, None) else []
+        if of_root is None and rows and not any(map(_has_real, rows)):
+            if all(len(row) == COLUMNS for row in rows):
+                sys.stderr.write("a page is left out: it may be an index of three integers\n")
+            continue
+        for row in rows:
             match row:
-                case [int(sensor), int(measured_ms), int() | float() as value]:
-                    found[sensor, measured_ms] = float(value)
-    return found
+                case [int(sensor), int(measured_ms), int() | float() as value] if (
+                    YEAR_2000_MS <= measured_ms <= latest_ms and abs(value) <= LARGEST
+                ):
+                    yield sensor, measured_ms, float(value), LIKELY if of_root is None else SURE
 
 
-def _pages(log: bytes) -> Iterator[bytes]:
-    page_bytes = int.from_bytes(log[8:12], "big")
-    for start in range(LOG_HEADER_BYTES, len(log), FRAME_HEADER_BYTES + page_bytes):
-        yield log[start + FRAME_HEADER_BYTES :][:page_bytes]
+def _has_real(row: list[Value]) -> bool:
+    return len(row) == COLUMNS and isinstance(row[-1], float)  # no other tree of tmon's has such
+
+
+def root_of_readings(database: Path) -> int:
+    """The page at which the table begins, there and in all copies by `tmon backup`."""
+    uri = f"{database.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as conn:
+        query = "select rootpage from sqlite_master where type = 'table' and name = 'readings'"
+        return int(conn.execute(query).fetchone()[0])
 
 
 def _rows(page: bytes) -> Iterator[list[Value]]:
-    if not page or page[0] not in (INTERIOR, LEAF):
+    if page[0] not in (INTERIOR, LEAF):
         return
     header_bytes, child_bytes = (12, 4) if page[0] == INTERIOR else (8, 0)
     (cells,) = struct.unpack_from(">H", page, 3)
@@ -79,10 +153,14 @@ def _varint(page: bytes, at: int) -> tuple[int, int]:
 
 def main() -> None:
     """Print what the log has, in order."""
-    found = readings(Path(sys.argv[1]).read_bytes())
+    log, database = map(Path, sys.argv[1:])
+    pages = Pages(log.read_bytes(), database.read_bytes())
+    # The last version of a page comes last; what is sure goes before what is likely.
+    found = sorted(readings(pages, root_of_readings(database)), key=lambda row: row[3] == SURE)
+    last = {(sensor, measured_ms): rest for sensor, measured_ms, *rest in found}
     table = csv.writer(sys.stdout)
-    table.writerow(["sensor", "measured_ms", "value"])
-    table.writerows([*key, value] for key, value in sorted(found.items()))
+    table.writerow(["sensor", "measured_ms", "value", "how_sure"])
+    table.writerows([*key, *rest] for key, rest in sorted(last.items()))
 
 
 if __name__ == "__main__":

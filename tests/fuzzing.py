@@ -23,7 +23,7 @@ from hypothesis import Phase, given, seed, settings
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message
 
-from ingest import tokens, writer
+from ingest import tokens, writer_process
 from ingest.app import create_app
 from ingest.exchange import Sender
 from ingest.nodes import now_ms
@@ -269,7 +269,7 @@ def main(bodies: int, number: int) -> None:
         names = [f"fuzz-{i}" for i in range(1 + bodies // BODIES_A_NODE)]
         healthy, *others = tokens.get_all(station, ["healthy", *names])
         began_s = time.monotonic()
-        with closing(writer.start(path)) as line:
+        with closing(writer_process.start(path)) as line:
             app = create_app(station, line)
             fuzz = uvloop.run(ask_all(app, made, bodies, [healthy, *others]))
         problems = [*fuzz.problems, *differences(path, fuzz)]

@@ -20,7 +20,7 @@ from ingest.app import create_app
 from ingest.http import HttpConnection
 from ingest.schema import open_database, open_for_reading
 from ingest.settings import Settings
-from ingest.writer import write_what_comes
+from ingest.writer_process import write_what_comes
 
 
 class Station:

@@ -1,14 +1,17 @@
 """A database that is damaged while it is written to: no 201, now or after a start again."""
 
+import os
+import shutil
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import requests
 
 from ingest.identity import damage_of, note_damage
-from ingest.schema import open_database
+from ingest.schema import RefusedDatabase, open_database, open_for_reading
 from ingest.settings import Settings
 from tests.care.keeping import station, token
 from tests.station import Process, answers, tmon, wait_for
@@ -94,6 +97,97 @@ def test_a_damaged_file_is_written_to_no_more_until_it_is_replaced(
     assert tmon(tmp_path, "restore", kept, "--force").returncode == 0
     with serving(tmp_path) as running:
         assert running.post() == (201, None)
+
+
+@pytest.mark.parametrize("cut", [1, PAGE_BYTES, 0.5], ids=["a byte", "a page", "half"])
+def test_a_file_that_is_cut_short_is_written_to_no_more(tmp_path: Path, cut: float) -> None:
+    path = station(tmp_path, 5000)
+    log = path.with_name("tmon.db-wal")
+    with serving(tmp_path) as running:
+        assert running.post() == (201, None)
+        size = path.stat().st_size
+        os.truncate(path, int(size * cut) if cut < 1 else size - int(cut))
+        wait_for(lambda: running.health() == (503, "damaged"))
+        assert [running.post() for _ in range(3)] == [(503, "damaged")] * 3
+        running.stop()
+    before = log.read_bytes()
+    assert before
+    for _ in range(2):
+        failed = tmon(tmp_path, "serve", "ingest", "--port", "0")
+        assert failed.returncode == 1
+        assert "tmon.db was cut short" in failed.stderr
+        assert "Traceback" not in failed.stderr
+        assert log.read_bytes() == before
+    assert not [*tmp_path.glob("*.damaged-*")]
+
+
+def test_the_log_of_a_damaged_file_is_kept_once(tmp_path: Path) -> None:
+    path = station(tmp_path, 5000)
+    with serving(tmp_path) as running:
+        assert running.post() == (201, None)
+        spoil_the_last_page(path)
+        note_damage(path, "database disk image is malformed")
+        log = path.with_name("tmon.db-wal").read_bytes()
+        os.killpg(running.process.popen.pid, signal.SIGKILL)
+    for _ in range(3):
+        with suppress(RefusedDatabase):
+            open_database(path).close()
+        [kept] = tmp_path.glob("tmon.db-wal.damaged-*")
+        assert kept.read_bytes() == log
+
+
+def test_what_gets_shorter_in_good_order_is_not_damaged(tmp_path: Path) -> None:
+    path = station(tmp_path, 50_000)
+    with serving(tmp_path) as running:
+        assert running.post() == (201, None)
+        size = path.stat().st_size
+        with open_database(path) as db:
+            db.execute("delete from readings where measured_ms < 2000000000")
+            db.execute("pragma incremental_vacuum").fetchall()
+            db.execute("pragma wal_checkpoint(truncate)").fetchone()
+        assert path.stat().st_size < size
+        assert running.post() == (201, None)
+        running.stop()
+    assert damage_of(path) is None
+
+
+@pytest.mark.parametrize("stop", [False, True], ids=["there is room again", "it is stopped"])
+def test_what_cannot_be_saved_is_held_until_there_is_room(tmp_path: Path, stop: bool) -> None:
+    """Here the folder is gone, as a full disk would take room from the rest of the machine."""
+    folder = tmp_path / "station"
+    station(folder, 100)
+    with serving(folder) as running:
+        assert [running.post(name) for name in "abc"] == [(201, None)] * 3
+        shutil.rmtree(folder)
+        assert running.post("d") == (503, "damaged")
+        assert running.health() == (503, "damaged")
+        if stop:
+            said = running.stop()
+            assert "is lost" in said
+        else:
+            folder.mkdir()
+            status, said = running.process.end()
+            assert status == 1
+            [kept] = folder.glob("tmon.db.replaced-*Z")
+            assert str(kept) in said
+            with open_for_reading(kept) as db:
+                names = {row[0] for row in db.execute("select name from sensors").fetchall()}
+            assert {"a", "b", "c"} < names
+        assert said.count("can't be saved yet") == 1
+        assert "Traceback" not in said
+
+
+def test_a_clean_stop_leaves_one_whole_file(tmp_path: Path) -> None:
+    path = station(tmp_path, 100)
+    with serving(tmp_path) as running:
+        assert running.post("new") == (201, None)
+        running.stop()
+    copied = tmp_path / "elsewhere" / "copy.db"
+    copied.parent.mkdir()
+    shutil.copyfile(path, copied)
+    with open_for_reading(copied) as db:
+        assert db.execute("select count(*) from readings").fetchone()[0] == 101
+    assert not path.with_name("tmon.db-wal").exists()
 
 
 def test_damage_is_remembered_until_the_file_is_sound(tmp_path: Path) -> None:

@@ -17,9 +17,16 @@ from pathlib import Path
 
 import pytest
 import requests
+from sqlite_utils import Database
 
 from ingest import identity
-from ingest.schema import RefusedDatabase, open_database, open_for_reading
+from ingest.schema import (
+    RefusedDatabase,
+    open_database,
+    open_for_reading,
+    sqlite3,
+    transaction,
+)
 from tests.care.keeping import add, station, token
 from tests.station import Process, answers, wait_for
 from watch import copies
@@ -31,7 +38,7 @@ EARLIER = 1000  # readings that are there before
 SENDING = """
 import asyncio, sys
 from pathlib import Path
-from ingest import writer
+from ingest import writer_process
 from ingest.errors import ApiError
 from ingest.handover import Handover
 from ingest.reading import Batch, Node, Reading
@@ -44,7 +51,7 @@ async def stored(handover, batch):
     return True
 
 async def send(path, uid):
-    handover = await Handover.over(writer.start(path), on_reply=lambda _: None)
+    handover = await Handover.over(writer_process.start(path), on_reply=lambda _: None)
     node = Node(uid, "basement", "basement")
     for count in range(100_000):
         at_ms = 1_795_176_000_000 + count
@@ -161,6 +168,24 @@ def move_away(path: Path) -> None:
     path.rename(path.with_name("moved.db"))
 
 
+def move_behind_link(path: Path) -> None:
+    path.rename(path.with_name("moved.db"))
+    path.symlink_to("moved.db")
+
+
+def move_behind_link_with_a_reader(path: Path) -> None:
+    """Who opens the file by its new name makes another log for it."""
+    move_behind_link(path)
+    with Database(sqlite3.connect(path.with_name("moved.db"))) as db:
+        db.execute("select count(*) from readings").fetchone()
+        db.execute("update nodes set description = 'by its new name'")
+
+
+def link_and_remove(path: Path) -> None:
+    path.with_name("other.db").hardlink_to(path)
+    path.unlink()
+
+
 def move_folder(path: Path) -> None:
     (path.parent / "before").mkdir()
     for file in path.parent.glob("tmon.db*"):
@@ -174,6 +199,9 @@ REPLACED: dict[str, tuple[Callable[[Path], None], str]] = {
     "it is removed": (remove, "tmon.db.replaced-*Z"),
     "it is removed with its log": (remove_all, "tmon.db.replaced-*Z"),
     "it is moved away": (move_away, "moved.db"),
+    "it is moved behind a link": (move_behind_link, "moved.db"),
+    "it is moved behind a link, and opened": (move_behind_link_with_a_reader, "moved.db"),
+    "it is removed, and has another name": (link_and_remove, "tmon.db.replaced-*Z"),
     "its folder is moved": (move_folder, "before/tmon.db"),
 }
 
@@ -189,7 +217,10 @@ def test_what_was_acknowledged_is_kept_beside_what_took_its_place(path: Path, ho
     assert str(old) in told
     assert stored(old) >= sent.acknowledged()
     assert not path.with_name("tmon.db-wal").exists()
-    if path.exists() and path.stat().st_size:
+    if path.is_symlink():
+        open_database(path).close()
+        assert stored(path) >= sent.acknowledged()
+    elif path.exists() and path.stat().st_size:
         open_database(path).close()
         assert stored(path) == 0
 
@@ -266,6 +297,56 @@ def test_a_link_that_leads_elsewhere_ends_the_writer(path: Path) -> None:
     assert stored(path.with_name("backup.db")) == 0
 
 
+def test_a_link_to_the_same_file_by_another_name_ends_the_writer(path: Path) -> None:
+    """The other name has another log."""
+    link = path.parent / "folder" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    with sending(path) as other:
+        other.kill()
+    open_database(path).close()
+    path.with_name("other.db").hardlink_to(path)
+    running = Sending(link)
+    link.unlink()
+    link.symlink_to(path.with_name("other.db"))
+    assert "link.db was removed or replaced" in running.end()
+    open_database(path).close()
+    assert stored(path) >= running.acknowledged()
+
+
+def move_behind_two_links(path: Path) -> None:
+    move_behind_link(path)
+    path.rename(path.with_name("first.db"))
+    path.symlink_to("first.db")
+
+
+@pytest.mark.parametrize("move", [move_behind_link, move_behind_two_links])
+def test_a_start_brings_the_log_to_where_its_database_was_moved(
+    path: Path, move: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with sending(path) as sent:
+        sent.kill()
+    move(path)
+    open_database(path).close()
+    open_database(path).close()
+    assert stored(path) >= sent.acknowledged()
+    assert "is a link that leads elsewhere" in caplog.text
+    assert not path.with_name("tmon.db-wal").exists()
+    assert not [*path.parent.glob("*.replaced-*")]
+
+
+def test_a_start_sets_a_log_aside_that_lies_beside_a_link_to_another_database(path: Path) -> None:
+    with sending(path) as sent:
+        sent.kill()
+    path.rename(path.with_name("moved.db"))
+    path.symlink_to("backup.db")
+    open_database(path).close()
+    [aside] = path.parent.glob("tmon.db-wal.replaced-*")
+    assert stored(path) == 0
+    aside.rename(path.with_name("moved.db-wal"))
+    assert stored(path.with_name("moved.db")) >= sent.acknowledged()
+
+
 @pytest.mark.parametrize("exchange", [move_over, copy_over, another_stations])
 def test_a_start_sets_aside_the_log_of_a_database_that_was_replaced_meanwhile(
     path: Path, exchange: Callable[[Path], None], caplog: pytest.LogCaptureFixture
@@ -287,18 +368,67 @@ def test_a_start_sets_aside_the_log_of_a_database_that_was_replaced_meanwhile(
     assert [*path.parent.glob("tmon.db-wal.replaced-*")] == [aside]
 
 
+def readings_in(log: Path, database: Path) -> dict[tuple[int, int], float]:
+    """What the script of docs/backup.md prints."""
+    command = [sys.executable, str(ROOT / "scripts" / "readings_in_log.py"), str(log)]
+    ran = subprocess.run(
+        [*command, str(database)], capture_output=True, text=True, check=True, timeout=60
+    )
+    rows = csv.DictReader(ran.stdout.splitlines())
+    return {(int(row["sensor"]), int(row["measured_ms"])): float(row["value"]) for row in rows}
+
+
 def test_the_readings_of_a_log_that_was_set_aside_can_be_had(path: Path) -> None:
+    with open_database(path) as db:
+        db.execute("update readings set value = value + 0.5")
+        db.execute("pragma wal_checkpoint(truncate)")
     with sending(path) as sent:
         sent.kill()
     move_over(path)
     open_database(path).close()
     [aside] = path.parent.glob("tmon.db-wal.replaced-*")
-    command = [sys.executable, str(ROOT / "scripts" / "readings_in_log.py"), str(aside)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = csv.DictReader(ran.stdout.splitlines())
-    found = {int(row["measured_ms"]): float(row["value"]) for row in rows}
+    found = {measured_ms: value for (_, measured_ms), value in readings_in(aside, path).items()}
     for count in range(sent.acknowledged()):
         assert found[NOON_MS + count] == count
+
+
+OTHER_TREES = (
+    "incidents (finding, severity, reason, sensor, from_ms, to_ms) values ('T1', 'warning', '', 1",
+    "flags (reason, created_ms, sensor, from_ms, to_ms) values ('', 0, 1",
+    "calibrations (scale, created_ms, sensor, from_ms, offset) values (1, 0, 1",
+    "mine (sensor, at_ms, more) values (1",
+    "smoothed (sensor, at_ms, value) values (1",
+)
+
+
+@pytest.mark.parametrize("rows", [3, 3000])
+def test_no_row_of_another_table_is_taken_for_a_reading(path: Path, rows: int) -> None:
+    """Indexes of three integers, and a table of the owner's that looks like `readings`."""
+    with open_database(path) as db:
+        db.conn.executescript(
+            """
+            create table mine (sensor integer, at_ms integer, more integer);
+            create index mine_sensor on mine (sensor, at_ms);
+            create table smoothed (
+                sensor integer, at_ms integer, value real, primary key (sensor, at_ms)
+            ) without rowid;
+            """
+        )
+    with copies.snapshot(path) as snapshot:
+        snapshot.copy(path.with_name("later.db"), lambda _: None)
+    readings = {
+        (1, NOON_MS + 7 * count): count if count % 3 else count / 8 for count in range(rows)
+    }
+    db = open_database(path)
+    with transaction(db):
+        for (sensor, measured_ms), value in readings.items():
+            insert = "insert into readings (sensor, measured_ms, value) values (?, ?, ?)"
+            db.execute(insert, [sensor, measured_ms, value])
+            for into in OTHER_TREES:
+                db.execute(f"insert into {into}, ?, ?)", [measured_ms + 1, measured_ms + 2])
+    log = shutil.copyfile(f"{path}-wal", path.with_name("log"))
+    db.close()
+    assert readings_in(log, path.with_name("later.db")) == readings
 
 
 def test_an_inode_that_is_used_again_doesnt_hide_that(path: Path) -> None:
@@ -343,6 +473,63 @@ def test_a_checkpoint_that_was_killed_leaves_the_log_its_database(path: Path) ->
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2 // 4096 * 4096)
     assert not identity.has_foreign_log(path)
+
+
+def test_what_a_killed_checkpoint_left_is_completed_from_the_log(path: Path) -> None:
+    with sending(path) as sent:
+        sent.kill()
+    before, log = path.stat().st_size, path.with_name("tmon.db-wal")
+    with open_database(path) as db:
+        add(db, 20_000)
+        shutil.copy2(log, path.with_name("log"))
+    path.with_name("log").rename(log)
+    os.truncate(path, before)
+    with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+        Database(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)).table_names()
+    open_database(path).close()
+    assert stored(path) >= sent.acknowledged()
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied"])
+def test_a_start_without_the_log_that_was_in_use_says_so(
+    path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with sending(path) as sent:
+        sent.kill()
+    log = path.with_name("tmon.db-wal")
+    log.unlink() if how == "removed" else os.truncate(log, 0)
+    open_database(path).close()
+    assert "its log is gone or empty" in caplog.text
+    caplog.clear()
+    open_database(path).close()
+    assert "its log is gone" not in caplog.text
+
+
+def test_a_log_that_is_damaged_in_its_middle_is_kept(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with sending(path) as sent:
+        sent.kill()
+    log = path.with_name("tmon.db-wal")
+    with log.open("r+b") as file:
+        file.seek(log.stat().st_size // 2)
+        file.write(b"\xa5" * 8)
+    damaged = log.read_bytes()
+    open_database(path).close()
+    [kept] = path.parent.glob("tmon.db-wal.damaged-*")
+    assert kept.read_bytes() == damaged
+    assert str(kept) in caplog.text
+    assert stored(path) < sent.acknowledged()
+
+
+def test_a_log_whose_last_transaction_is_not_whole_is_not_kept(path: Path) -> None:
+    """As kill -9 or a power cut leaves it."""
+    with sending(path) as sent:
+        sent.kill()
+    log = path.with_name("tmon.db-wal")
+    os.truncate(log, log.stat().st_size - 4096)
+    open_database(path).close()
+    assert not [*path.parent.glob("*.damaged-*")]
 
 
 def test_a_log_that_began_anew_many_times_still_belongs(path: Path) -> None:

@@ -130,7 +130,7 @@ def test_what_is_no_tmon_database_is_refused(path: Path, content: bytes | None) 
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RefusedDatabase, match="unable to open"):
+    with pytest.raises(RefusedDatabase, match="not a file"):
         open_database(tmp_path, create=True)
 
 

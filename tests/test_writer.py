@@ -25,7 +25,8 @@ from ingest.reading import Batch, Node, Reading, Receipt
 from ingest.schema import BUSY_TIMEOUT_S, open_database, open_for_reading
 from ingest.store import Store
 from ingest.wal import Wal
-from ingest.writer import Writer, write_what_comes
+from ingest.writer import Writer
+from ingest.writer_process import write_what_comes
 from tests.station import Process, Station, answers, free, holds_within_a_second, tmon, wait_for
 
 NOON_MS = 1_795_176_000_000
@@ -340,7 +341,8 @@ from ingest.frames import encode, frame
 from ingest.reading import Batch, Node, Reading
 from ingest.schema import open_database
 from ingest.wal import Wal
-from ingest.writer import Writer, write_what_comes
+from ingest.writer import Writer
+from ingest.writer_process import write_what_comes
 
 class Failing(Wal):
     def sync(self):
@@ -372,7 +374,7 @@ def test_a_disk_that_fails_ends_the_writer_before_it_acknowledges(tmp_path: Path
 SPEAKING = """
 import os, sys
 from pathlib import Path
-from ingest import writer
+from ingest import writer_process
 from ingest.frames import encode, frame
 from ingest.reading import Batch, Node, Reading, Receipt
 from ingest.store import Store
@@ -384,7 +386,7 @@ path, uid, name, store, said = sys.argv[1:]
 exec(store)
 batch = Batch(Node(uid, name, name), 1_795_176_000_000, [Reading(0, "x", 1.0, None, 10**12)])
 one = encode(batch)
-line = writer.start(Path(path))
+line = writer_process.start(Path(path))
 line.sendall(eval(said))
 print("told", len(line.recv(1000)), "ended", os.waitstatus_to_exitcode(os.wait()[1]))
 """
@@ -481,8 +483,18 @@ def test_without_its_writer_ingest_ends_and_acknowledges_nothing(
         os.kill(ingest.writer, signal.SIGKILL)
         status, stderr = ingest.process.end()
     assert (status, statuses) == (1, [0] * 8)
-    assert "the writing process ended" in stderr
+    assert "the writing process was killed by SIGKILL" in stderr
     assert "Traceback" not in stderr
+
+
+def test_a_log_index_that_is_cut_short_is_named_as_the_reason(
+    ingest: Ingest, tmp_path: Path
+) -> None:
+    assert ingest.post("x") == 201
+    os.truncate(tmp_path / "tmon.db-shm", 0)  # the writer looks into it all the time
+    status, stderr = ingest.process.end()
+    assert status == 1
+    assert "the writing process was killed by SIGBUS (was tmon.db-shm cut short" in stderr
 
 
 def test_without_the_door_the_writer_ends_by_itself(ingest: Ingest, tmp_path: Path) -> None:

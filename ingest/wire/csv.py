@@ -137,6 +137,8 @@ class Table:
         Raises:
             ValueError: it is none.
         """
+        if not text.isascii() or "_" in text:  # which Python's own numbers may have
+            raise ValueError(text)
         return float(text.replace(",", ".") if self._delimiter == ";" else text)
 
     def progress_bytes(self) -> int:

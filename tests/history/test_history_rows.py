@@ -140,7 +140,7 @@ def test_a_time_the_clocks_skipped_is_told_with_the_likely_cause(run: Run) -> No
 @pytest.mark.parametrize(
     ("written", "code"),
     [(cell, "missing_value") for cell in ("", " ", "NA", "NaN", "null", "None", "-", "n/a")]
-    + [(cell, "invalid_value") for cell in ("warm", "inf", "1.2.3", '"1,5"')]
+    + [(cell, "invalid_value") for cell in ("warm", "inf", "1.2.3", '"1,5"', "1_000", "٣")]
     + [("-300", "implausible_value"), ("85000", "implausible_value")],
 )
 def test_a_cell_that_is_no_reading_fails_alone(run: Run, written: str, code: str) -> None:

@@ -247,7 +247,7 @@ def test_a_distant_station_is_only_asked_whether_it_answers(
         for _ in range(2):
             done = run(tmp_path, "check", *urls, "--notify", answers=None, **environ)
             assert (done.exit_code, done.stderr) == (1, "")
-            assert f"T07 warning: {answers.url}: clock 5 min" in done.stdout
+            assert f"T07 warning: {answers.url}: the server's clock is 5 min" in done.stdout
         assert len(told_to(listener)) == 1
     secret = state / "tmon" / "check.db.secret"
     assert secret.stat().st_mode & 0o777 == 0o600
