@@ -15,6 +15,7 @@ from sqlite_utils import Database
 from ingest import database_file, identity, log_contents
 from ingest.errors import RefusedDatabase
 from ingest.log_contents import LogContents
+from ingest.sqlite_errors import DAMAGED
 
 log = logging.getLogger("tmon.files")
 
@@ -79,8 +80,7 @@ def _refuse_cut(path: Path, contents: LogContents | None) -> None:
         return  # a checkpoint was killed; SQLite goes on with it
     if database_file.is_short(path):  # still: nobody else's checkpoint was at work just now
         raise RefusedDatabase(
-            f"{path} was cut short: pages are missing at its end. Keep it and its log, "
-            "and restore a backup: docs/backup.md"
+            f"{path}: its first page is damaged, or pages are missing at its end; {DAMAGED}"
         )
 
 

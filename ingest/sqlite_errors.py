@@ -3,7 +3,7 @@
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]  # or pysqlite3
 
 # What to do next, by SQLite's primary result code.
-_DAMAGED = (
+DAMAGED = (
     "the file is damaged: stop tmon, keep a copy of it and its log, and `tmon restore` the newest "
     "backup (docs/watching.md, T11)"
 )
@@ -18,8 +18,8 @@ _HINTS = {
     sqlite3.SQLITE_CANTOPEN: (
         "see that its folder is there, and belongs to the user that runs this and tmon"
     ),
-    sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
 }
 
 

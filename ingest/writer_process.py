@@ -5,6 +5,8 @@ import os
 import socket
 from pathlib import Path
 
+from sqlite_utils import Database
+
 from ingest import rescue
 from ingest.errors import Replaced, TmonError
 from ingest.schema import open_database
@@ -17,9 +19,15 @@ CACHE_KIB = 8_000
 log = logging.getLogger("tmon.writer")
 
 
-def write_what_comes(line: socket.socket, path: Path) -> None:
-    """Be the writer of one database, until the other end of the line is closed."""
-    with line, open_database(path) as db:
+def write_what_comes(line: socket.socket, path: Path) -> Database:
+    """Be the writer of one database, until the other end of the line is closed.
+
+    Returns:
+        The open connection. To close it would be to remove the log, by now empty, and its index,
+        which Datasette needs to start and can't make.
+    """
+    db = open_database(path)
+    with line:
         db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"pragma cache_size = -{CACHE_KIB}")
         wal = Wal(db, path)
@@ -34,6 +42,7 @@ def write_what_comes(line: socket.socket, path: Path) -> None:
         if writer.has_damage:
             os._exit(0)  # to close the connection would be to write the log to a damaged file
         wal.close()
+    return db
 
 
 def start(path: Path) -> socket.socket:
@@ -49,7 +58,7 @@ def start(path: Path) -> socket.socket:
     _keep_nothing_but(theirs.fileno())
     status = 1
     try:
-        write_what_comes(theirs, path)
+        open_still = write_what_comes(theirs, path)  # noqa: F841 - until the process is gone
         status = 0
     except TmonError as error:
         log.critical("readings can't be stored any more: %s", error)

@@ -115,7 +115,7 @@ def test_a_file_that_is_cut_short_is_written_to_no_more(tmp_path: Path, cut: flo
     for _ in range(2):
         failed = tmon(tmp_path, "serve", "ingest", "--port", "0")
         assert failed.returncode == 1
-        assert "tmon.db was cut short" in failed.stderr
+        assert "pages are missing at its end" in failed.stderr
         assert "Traceback" not in failed.stderr
         assert log.read_bytes() == before
     assert not [*tmp_path.glob("*.damaged-*")]
@@ -187,7 +187,7 @@ def test_a_clean_stop_leaves_one_whole_file(tmp_path: Path) -> None:
     shutil.copyfile(path, copied)
     with open_for_reading(copied) as db:
         assert db.execute("select count(*) from readings").fetchone()[0] == 101
-    assert not path.with_name("tmon.db-wal").exists()
+    assert path.with_name("tmon.db-wal").stat().st_size == 0
 
 
 def test_damage_is_remembered_until_the_file_is_sound(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ ROOMS: dict[str, set[str]] = {
     "sensors": {"reading", "units"},
     "refusals": {"reading", "sensors", "units"},
     "log_contents": {"identity"},
-    "preflight": {"database_file", "errors", "identity", "log_contents"},
+    "preflight": {"database_file", "errors", "identity", "log_contents", "sqlite_errors"},
     "open_files": {"database_file", "errors", "identity"},
     "rescue": {"errors", "identity", "open_files"},
     "store": {"open_files", "reading", "refusals", "schema", "sensors", "units"},

@@ -261,7 +261,8 @@ def test_malformed_chunks_are_400_so_that_nobody_sends_them_for_ever(
     head = f"POST {path} HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n"
     head += f"Authorization: Bearer {token(station, 'chunky')}\r\n\r\n"
     answer = station.front.raw(head.encode() + chunks)
-    assert answer.status == 400
+    # What pages take is known before the body is read: no POST.
+    assert answer.status == 400 or (path == "/" and answer.status == 405)
     assert answer.getheader("Retry-After") is None
 
 
