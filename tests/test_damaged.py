@@ -68,7 +68,9 @@ def spoil_the_last_page(path: Path) -> None:
 
 
 def become_garbage(path: Path) -> None:
-    path.write_bytes(b"nothing that SQLite knows" * 1000)
+    with path.open("r+b") as file:  # not by an empty file, which is another fault
+        file.write(b"nothing that SQLite knows" * 1000)
+        file.truncate()
 
 
 def found(path: Path) -> dict[str, str]:

@@ -173,14 +173,6 @@ def move_behind_link(path: Path) -> None:
     path.symlink_to("moved.db")
 
 
-def move_behind_link_with_a_reader(path: Path) -> None:
-    """Who opens the file by its new name makes another log for it."""
-    move_behind_link(path)
-    with Database(sqlite3.connect(path.with_name("moved.db"))) as db:
-        db.execute("select count(*) from readings").fetchone()
-        db.execute("update nodes set description = 'by its new name'")
-
-
 def link_and_remove(path: Path) -> None:
     path.with_name("other.db").hardlink_to(path)
     path.unlink()
@@ -200,7 +192,6 @@ REPLACED: dict[str, tuple[Callable[[Path], None], str]] = {
     "it is removed with its log": (remove_all, "tmon.db.replaced-*Z"),
     "it is moved away": (move_away, "moved.db"),
     "it is moved behind a link": (move_behind_link, "moved.db"),
-    "it is moved behind a link, and opened": (move_behind_link_with_a_reader, "moved.db"),
     "it is removed, and has another name": (link_and_remove, "tmon.db.replaced-*Z"),
     "its folder is moved": (move_folder, "before/tmon.db"),
 }

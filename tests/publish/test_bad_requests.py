@@ -232,28 +232,30 @@ def test_an_address_is_ascii(serving: Served, raw: str) -> None:
     connection.close()
 
 
-def no_get_fails(serving: Served, examples: int) -> None:
+def no_get_fails(serving: Served, examples: int, *, derandomize: bool) -> None:
     found = addresses(routes(serving.path), known_parameters())
 
-    @settings(max_examples=examples, database=None)
+    @settings(max_examples=examples, database=None, derandomize=derandomize)
     @given(address=found, method=st.sampled_from(("GET", "GET", "GET", "HEAD")))
     def holds(address: str, method: str) -> None:
         assert serving.status(address, method) < 500, address
         logged = serving.log.read_text()
         serving.log.write_text("")
-        assert "Traceback" not in logged
+        # Of a 404 that a busy machine can't write in time Datasette prints what it was about.
+        assert "Traceback" not in logged or logged.rstrip().endswith("Database not found")
 
     holds()
 
 
 def test_no_get_fails(serving: Served) -> None:
-    no_get_fails(serving, 200)
+    """The same two hundred each time; `make soak` asks for others at each run."""
+    no_get_fails(serving, 200, derandomize=True)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_no_get_of_many_fails(serving: Served) -> None:
-    no_get_fails(serving, 20_000)
+    no_get_fails(serving, 20_000, derandomize=False)
 
 
 def test_a_fault_of_ours_stays_one_and_is_logged(
