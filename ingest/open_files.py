@@ -97,9 +97,9 @@ class OpenFiles:
             raise LogReplaced(f"{self.log_path} was removed while it was written to")
         if not self._is_whole(header, status.st_size):
             # Or another process has begun it anew between these looks.
-            again, status = os.pread(self.log, len(header), 0), os.fstat(self.log)
-            began_anew = again != header or not status.st_size
+            before, status = header, os.fstat(self.log)
             header = os.pread(self.log, identity.LOG_HEADER.size, 0)
+            began_anew = header != before or not status.st_size
             if not (began_anew and self._is_whole(header, status.st_size)):
                 raise LogCut(f"{self.log_path} was cut short while it was written to")
         self._remember_log(header, status.st_size)
