@@ -13,6 +13,7 @@ killed at any moment: nothing is lost, and nothing is stored twice.
     client.py --loop 60      the same every 60 seconds: for systemd
     client.py --print        shows what the sensors say, sends nothing
     client.py --status       shows what is kept, and since when
+    client.py --retry-refused    sends also what the server refused
 
 Exit status: 0 sent, 1 kept for later, 2 set up wrong: a person is needed.
 """
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import math
@@ -82,36 +84,56 @@ OFFSET_GOOD_FOR_MS = 6 * 3_600_000  # a crystal off by 50 ppm drifts a second in
 OFFSET_IGNORED_MS = 2_000  # what a slow network can make of a right clock
 AHEAD_MS = 10 * 60_000  # what the server takes of readings ahead of its clock
 TOLD_SLACK_MS = 60_000  # two clocks may differ so much, and both be fit for use
+DRIFT = 10_000  # a crystal is off by no more than one part in so many
 FOREVER_MS = 1 << 62
 YEAR_2020_MS = 1_577_836_800_000  # no server of ours is older: an earlier time is no time
 
 LOCK_TIMEOUT_S = 30
 REFUSED_MAX = 1_000
 RESERVE_BYTES = 256 * 1024  # room for some 2,000 readings when the disk is full
+IDENTITY = ("id", "sensor", "boot", "monotonic_ms")  # what tells a reading from all others
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+MEMORY_MAX = 20_000  # readings kept in memory while the spool can't be written: about 3 MB
+BORROW_MAX = 1_000  # so many of them are copied at once from such a spool
+MEMORY = ("/dev/shm", "/tmp")  # noqa: S108 - only folders of our own in them are used
+UNREADABLE_MAX = 10_000  # failing attempts to read a damaged table before it is given up
 APPLICATION_ID = 0x746D6F6E  # "tmon"
 SCHEMA = """
 CREATE TABLE readings (
   id INTEGER PRIMARY KEY, sensor TEXT NOT NULL, value REAL NOT NULL, unit TEXT,
   wall_ms INTEGER NOT NULL, monotonic_ms INTEGER NOT NULL, boot TEXT NOT NULL,
   told_ms INTEGER NOT NULL,  -- the last time that the server had told by then
-  measured_ms INTEGER  -- NULL until settled, then for good
+  measured_ms INTEGER,  -- NULL until settled, then for good
+  synchronised INTEGER NOT NULL DEFAULT 0  -- whether NTP had set the clock
 );
 CREATE UNIQUE INDEX one_at_a_time ON readings (sensor, measured_ms);
 CREATE INDEX unsettled ON readings (id) WHERE measured_ms IS NULL;
 CREATE TABLE refused (
   id INTEGER PRIMARY KEY, sensor TEXT NOT NULL, value REAL NOT NULL, unit TEXT,
-  measured_ms INTEGER NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL
+  measured_ms INTEGER NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL,
+  told_ms INTEGER NOT NULL DEFAULT 4611686018427387904
 );
 CREATE TABLE boots (
   boot TEXT PRIMARY KEY, offset_ms INTEGER NOT NULL, learned_monotonic_ms INTEGER NOT NULL
 );
 CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL);
-CREATE TABLE news (topic TEXT PRIMARY KEY, gist TEXT NOT NULL, told_ms INTEGER NOT NULL)
+CREATE TABLE news (topic TEXT PRIMARY KEY, gist TEXT NOT NULL, told_ms INTEGER NOT NULL);
+PRAGMA user_version = 1
+"""
+# From the first version to the next; both are written in place, as the disk may be full.
+UPGRADE = """
+ALTER TABLE readings ADD COLUMN synchronised INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE refused ADD COLUMN told_ms INTEGER NOT NULL DEFAULT 4611686018427387904;
+PRAGMA user_version = 1
 """
 
 
 class SetupError(Exception):
     """A person has to put this right; each argument is one problem, in words."""
+
+
+class CantWrite(sqlite3.OperationalError):
+    """The spool's disk, or its owner, doesn't let us write it."""
 
 
 class BadReading(ValueError):
@@ -136,9 +158,20 @@ def one_line(text: str, most: int = 200) -> str:
 
 def cause(error: BaseException) -> str:
     """The first cause in a chain, which names no objects in memory and so reads alike each time."""
-    while inner := error.__cause__ or error.__context__:
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = inner
-    return one_line(f"{type(error).__name__}: {error}")
+    text = one_line(f"{type(error).__name__}: {error}")
+    hints = (hint for part, hint in CAUSES.items() if re.search(part, text))
+    return "; ".join([text, *hints]).replace("NOW", at(time.time_ns() // 1_000_000))
+
+
+# What to do about errors that don't say so themselves.
+CAUSES = {
+    "not yet valid|has expired": "this machine's clock says NOW",
+    "self.signed|local issuer": "set TMON_CA_FILE to the certificate to trust, as a .pem file",
+    "[Mm]ismatch|doesn't match": "TMON_URL must name the server as its certificate does",
+    "WRONG_VERSION_NUMBER|record layer": "is it http:// that is spoken there, not https://?",
+}
 
 
 def at(ms: int) -> str:
@@ -499,12 +532,18 @@ class Spool:
     transaction is on the disk; and the WAL of SQLite before 3.51.3 can corrupt a file.
     """
 
-    def __init__(self, path: Path, most: int = int(SPOOL_MAX)) -> None:
-        """Open the file at ``path``, made where there is none; it keeps ``most`` readings."""
+    def __init__(self, path: Path, most: int = int(SPOOL_MAX), *, read_only: bool = False) -> None:
+        """Open the file at ``path``, made where there is none; it keeps ``most`` readings.
+
+        Raises:
+            sqlite3.OperationalError: it can't be written: the disk is full, read-only or broken,
+                or the file is another user's.
+            SetupError: no spool can be there.
+        """
         self._most = most
-        self._db = open_database(path)
+        self._db = open_reader(path) if read_only else open_database(path)
         try:
-            self._prepare(path)
+            (self._check if read_only else self._prepare)(path)
         except BaseException:
             self._db.close()
             raise
@@ -515,20 +554,31 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
+    def _check(self, path: Path) -> None:
+        if self._one("PRAGMA application_id") != APPLICATION_ID:
+            raise SetupError(f"{path} is no spool: set TMON_SPOOL")
+
     def _prepare(self, path: Path) -> None:
         self._db.execute("PRAGMA journal_mode = PERSIST")
         self._db.execute("PRAGMA synchronous = FULL")
         with self._transaction():
             if self._one("PRAGMA application_id") == APPLICATION_ID:
+                if not self._one("PRAGMA user_version"):
+                    self._run(UPGRADE)
                 return
             if self._one("SELECT count(*) FROM sqlite_master"):
                 raise SetupError(f"{path} is another program's database: set TMON_SPOOL")
-            for statement in SCHEMA.split(";"):
-                self._db.execute(statement)
+            self._run(SCHEMA)
             self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self.remember("reserve", bytes(RESERVE_BYTES))
+        with self._transaction():  # again: now its pages go through the journal, which stays large
             self.remember("reserve", bytes(RESERVE_BYTES))
         with self._transaction():
             self.forget("reserve")
+
+    def _run(self, script: str) -> None:
+        for statement in script.split(";"):
+            self._db.execute(statement)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -587,17 +637,16 @@ class Spool:
     def _add(self, reading: Reading, told_ms: int) -> None:
         now = reading.instant
         cursor = self._db.execute(
-            "INSERT INTO readings (sensor, value, unit, wall_ms, monotonic_ms, boot, told_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO readings"
+            " (sensor, value, unit, wall_ms, monotonic_ms, boot, told_ms, synchronised)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(reading.sensor, reading.value, reading.unit),
-                *(now.wall_ms, now.monotonic_ms, now.boot, told_ms),
+                *(now.wall_ms, now.monotonic_ms, now.boot, told_ms, now.synchronised),
             ),
         )
-        if now.synchronised and now.wall_ms >= told_ms - TOLD_SLACK_MS:
-            self._settle(cursor.lastrowid, now.wall_ms)
-        elif self.knows_time(now):
-            self._settle(cursor.lastrowid, self._corrected_ms(now))
+        if self.knows_time(now) and (measured_ms := self._corrected_ms(now)) is not None:
+            self._settle(cursor.lastrowid, measured_ms)
 
     def _settle(self, id_: int | None, measured_ms: int) -> None:
         """Fix a reading's time for good; a millisecond later where the sensor has one then."""
@@ -605,56 +654,108 @@ class Spool:
         while not self._db.execute(sql, (measured_ms, id_)).rowcount:
             measured_ms += 1
 
-    def _corrected_ms(self, then: Instant) -> int:
-        """The time by the monotonic clock, if the wall clock was plainly wrong."""
-        offset_ms = self._one("SELECT offset_ms FROM boots WHERE boot = ?", then.boot)
-        true_ms = int(then.monotonic_ms + offset_ms)
-        return true_ms if abs(true_ms - then.wall_ms) > OFFSET_IGNORED_MS else then.wall_ms
+    def _learned(self, boot: str) -> tuple[int, int] | None:
+        """How far a boot's monotonic clock was from the time, and when that was learned."""
+        sql = "SELECT offset_ms, learned_monotonic_ms FROM boots WHERE boot = ?"
+        learned: tuple[int, int] | None = self._db.execute(sql, (boot,)).fetchone()
+        return learned
+
+    def true_ms(self, now: Instant) -> int | None:
+        """The time by the monotonic clock, if it was learned in that boot."""
+        learned = self._learned(now.boot)
+        return now.monotonic_ms + learned[0] if learned else None
 
     def knows_time(self, now: Instant) -> bool:
-        """Whether the server told the time in this boot, lately enough to go by it."""
-        learned_ms = self._one("SELECT learned_monotonic_ms FROM boots WHERE boot = ?", now.boot)
-        return learned_ms is not None and now.monotonic_ms - learned_ms < OFFSET_GOOD_FOR_MS
+        """Whether the time was learned in this boot, lately enough to go by it."""
+        learned = self._learned(now.boot)
+        return learned is not None and now.monotonic_ms - learned[1] < OFFSET_GOOD_FOR_MS
 
-    def learn_time(self, now: Instant, offset_ms: int) -> None:
-        """Note what the server's time was: ``offset_ms`` more than the monotonic clock."""
+    def _corrected_ms(self, then: Instant) -> int | None:
+        """By the wall clock, unless the monotonic clock says that it was plainly wrong."""
+        learned = self._learned(then.boot)
+        if learned is None:
+            return then.wall_ms if then.synchronised else None
+        true_ms = then.monotonic_ms + learned[0]
+        differs_ms = OFFSET_IGNORED_MS
+        if then.synchronised:
+            differs_ms = TOLD_SLACK_MS + abs(then.monotonic_ms - learned[1]) // DRIFT
+        return then.wall_ms if abs(true_ms - then.wall_ms) <= differs_ms else true_ms
+
+    def learn_time(self, now: Instant, server_ms: int) -> None:
+        """Note which time it is ``now``, when the server says that it is ``server_ms``.
+
+        The server is believed, unless both the clock that NTP has set and what the server told
+        before say otherwise. So at the first meeting in a boot the server is right, even if NTP
+        has set the clock; and a server whose clock jumps later moves no reading.
+
+        A reading of this boot that is ahead of the server can't have been stored: so its time
+        may still be put right.
+        """
+        if now.synchronised and self._jumped(now, server_ms):
+            server_ms = now.wall_ms
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO boots VALUES (?, ?, ?)",
-                (now.boot, offset_ms, now.monotonic_ms),
+                (now.boot, server_ms - now.monotonic_ms, now.monotonic_ms),
             )
-            self.remember("told_ms", now.monotonic_ms + offset_ms)
+            self.remember("told_ms", server_ms)
+            self._db.execute(
+                "UPDATE readings SET measured_ms = NULL WHERE boot = ? AND measured_ms > ?",
+                (now.boot, server_ms + AHEAD_MS),
+            )
             self._db.execute(
                 "DELETE FROM boots WHERE boot NOT IN"
                 " (SELECT boot FROM readings WHERE measured_ms IS NULL UNION SELECT ?)",
                 (now.boot,),
             )
 
-    def settle(self, now: Instant) -> int:
-        """Settle the times of up to a batch of readings; returns how many couldn't be.
+    def check_time(self, now: Instant, server_ms: int) -> None:
+        """Ask for the time anew if the server's clock isn't where it was when it was asked."""
+        true_ms = self.true_ms(now)
+        if true_ms is not None and abs(server_ms - true_ms) > TOLD_SLACK_MS:
+            outdated_ms = now.monotonic_ms - OFFSET_GOOD_FOR_MS
+            sql = "UPDATE boots SET learned_monotonic_ms = ? WHERE boot = ?"
+            self._db.execute(sql, (outdated_ms, now.boot))
 
-        Those of this boot wait until the server has told the time. Those of an earlier boot that
-        never learned it keep their wall clock, unless it was before the last time the server had
-        told by then: such a time is surely wrong, and the reading is set aside.
+    def _jumped(self, now: Instant, server_ms: int) -> bool:
+        """Whether the server contradicts what it told before, and this clock doesn't."""
+        if abs(server_ms - now.wall_ms) <= TOLD_SLACK_MS:
+            return False
+        if self._learned(now.boot):
+            return self._corrected_ms(now) == now.wall_ms
+        return bool(server_ms < self.recall("told_ms") - TOLD_SLACK_MS <= now.wall_ms)
+
+    def settle(self, now: Instant) -> tuple[int, int]:
+        """Settle the times of up to a batch of readings, if it is known which time it is.
+
+        Readings of a boot that never learned the time keep their wall clock. Where NTP hadn't
+        set it either, nobody has checked it. It can't be right before the last time that the
+        server had told by then, nor after the start of this boot: such a reading is set aside.
+
+        Returns:
+            How many got a time that nobody has checked, and how many were set aside.
         """
+        unchecked, lost = 0, []
+        began_ms = self.true_ms(replace(now, monotonic_ms=0))
+        if began_ms is None or not self.knows_time(now):
+            return 0, 0
         with self._transaction():
             rows = self._db.execute(
-                "SELECT id, wall_ms, monotonic_ms, boot, told_ms, boot IN (SELECT boot FROM boots)"
-                " FROM readings WHERE measured_ms IS NULL AND (boot <> ? OR ?)"
-                " ORDER BY id LIMIT ?",
-                (now.boot, self.knows_time(now), BATCH_READINGS),
+                "SELECT id, told_ms, wall_ms, monotonic_ms, boot, synchronised FROM readings"
+                " WHERE measured_ms IS NULL ORDER BY id LIMIT ?",
+                (BATCH_READINGS,),
             ).fetchall()
-            lost = []
-            for id_, wall_ms, monotonic_ms, boot, told_ms, learned in rows:
-                if learned:
-                    then = Instant(wall_ms, monotonic_ms, boot, synchronised=False)
-                    self._settle(id_, self._corrected_ms(then))
-                elif wall_ms >= told_ms - TOLD_SLACK_MS:
-                    self._settle(id_, wall_ms)
+            for id_, told_ms, *instant in rows:
+                then = Instant(*instant)
+                if (measured_ms := self._corrected_ms(then)) is not None:
+                    self._settle(id_, measured_ms)
+                elif told_ms - TOLD_SLACK_MS <= then.wall_ms <= began_ms + TOLD_SLACK_MS:
+                    self._settle(id_, then.wall_ms)
+                    unchecked += 1
                 else:
                     lost.append(id_)
             self._refuse([(id_, "unknown_time", "the clock was wrong then") for id_ in lost])
-            return len(lost)
+        return unchecked, len(lost)
 
     def is_empty(self) -> bool:
         return not self._one("SELECT EXISTS (SELECT 1 FROM readings)")
@@ -677,6 +778,11 @@ class Spool:
 
     # -- readings go out
 
+    def count_after(self, until_ms: int) -> int:
+        """How many readings were measured after a time, by a clock that must have been wrong."""
+        count: int = self._one("SELECT count(*) FROM readings WHERE measured_ms > ?", until_ms)
+        return count
+
     def batch(self, until_ms: int = FOREVER_MS) -> list[Settled]:
         """The oldest readings that can be sent; none that was measured after ``until_ms``."""
         rows = self._db.execute(
@@ -687,27 +793,119 @@ class Spool:
         return [Settled(*row) for row in rows]
 
     def close_batch(
-        self, batch: Sequence[Settled], rejections: Sequence[Rejection], now_ms: int, told_ms: int
+        self, batch: Sequence[Settled], refusals: Sequence[tuple[int, str, str]], now: Instant
     ) -> None:
-        """The server has the batch, or won't ever: what it rejected is set aside."""
+        """The server has the batch, or won't ever: what it refused is set aside.
+
+        Args:
+            batch: what needn't be sent again.
+            refusals: ids of readings in it, each with a code and a reason.
+            now: when the answer came.
+        """
         with self._transaction():
-            self._refuse([(batch[r.index].id, r.code, r.reason) for r in rejections])
-            self._db.executemany("DELETE FROM readings WHERE id = ?", [(r.id,) for r in batch])
-            self.remember("sent_ms", now_ms)
-            if told_ms:
-                self.remember("told_ms", told_ms)
+            self._refuse(refusals)
+            self._delete([reading.id for reading in batch])
+            self.remember("sent_ms", now.wall_ms)
+            if true_ms := self.true_ms(now):
+                self.remember("told_ms", true_ms)
 
     def _refuse(self, refusals: Sequence[tuple[int, str, str]]) -> None:
         self._db.executemany(
-            "INSERT INTO refused (sensor, value, unit, measured_ms, code, reason)"
-            " SELECT sensor, value, unit, coalesce(measured_ms, wall_ms), ?2, ?3"
+            "INSERT INTO refused (sensor, value, unit, measured_ms, code, reason, told_ms)"
+            " SELECT sensor, value, unit, coalesce(measured_ms, wall_ms), ?2, ?3, told_ms"
             " FROM readings WHERE id = ?1",
             refusals,
         )
-        self._db.executemany("DELETE FROM readings WHERE id = ?", [(r[0],) for r in refusals])
+        self._delete([id_ for id_, _, _ in refusals])
         if refusals:
             few = "DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?"
             self._db.execute(few, (REFUSED_MAX,))
+
+    def _delete(self, ids: Sequence[int]) -> None:
+        self._db.executemany("DELETE FROM readings WHERE id = ?", [(id_,) for id_ in ids])
+
+    def retry_refused(self) -> int:
+        """Put what was refused back among the readings; returns how many.
+
+        Where the time wasn't known, it is judged anew. What the sensor has again since then
+        stays refused.
+        """
+        count = 0
+        with self._transaction():
+            for (id_,) in self._db.execute("SELECT id FROM refused ORDER BY id").fetchall():
+                moved = self._db.execute(
+                    "INSERT OR IGNORE INTO readings"
+                    " (sensor, value, unit, wall_ms, monotonic_ms, boot, told_ms, measured_ms)"
+                    " SELECT sensor, value, unit, measured_ms, 0, 'refused', told_ms,"
+                    " CASE WHEN code <> 'unknown_time' THEN measured_ms END"
+                    " FROM refused WHERE id = ?",
+                    (id_,),
+                ).rowcount
+                count += moved
+                self._db.executemany("DELETE FROM refused WHERE id = ?", [(id_,)] * moved)
+        return count
+
+    # -- readings come from another spool
+
+    def take_over(self, damaged: Path) -> int:
+        """Copy what can be read of a damaged spool; returns how many readings that was."""
+        with contextlib.closing(open_reader(damaged)) as source, self._transaction():
+            for table in ("state", "boots", "refused", "news"):
+                self._copy(table, readable_rows(source, table))
+            return self._copy("readings", readable_rows(source, "readings"))
+
+    def borrow(self, card: Path) -> int:
+        """Copy the next readings out of a spool that can't be written; returns how many."""
+        try:
+            source = open_reader(card)
+        except SetupError:  # there is none, or we mustn't read it
+            return 0
+        with contextlib.closing(source), self._transaction():
+            self._copy("boots", readable_rows(source, "boots"))
+            after_id = self._borrowed_id(source)
+            rows = list(islice(readable_rows(source, "readings", after_id), BORROW_MAX))
+            if rows:
+                self.remember("borrowed", json.dumps([rows[-1][column] for column in IDENTITY]))
+            return self._copy("readings", rows)
+
+    def _borrowed_id(self, source: sqlite3.Connection) -> int:
+        """The last reading that was borrowed, if it is still there; else 0.
+
+        An id alone doesn't name a reading: it is used again once the last one was deleted.
+        """
+        last = json.loads(self.recall("borrowed", "[0]"))
+        row = next(readable_rows(source, "readings", last[0] - 1), None)
+        return last[0] if row and [row[column] for column in IDENTITY] == last else 0
+
+    def give_back(self, card: Spool) -> None:
+        """Delete there what was borrowed and sent: in small steps if the disk is full."""
+        last_id, step = self._borrowed_id(card._db), BATCH_READINGS
+        sql = (
+            "DELETE FROM readings WHERE id IN"
+            " (SELECT id FROM readings WHERE id <= ? ORDER BY id LIMIT ?)"
+        )
+        while step:
+            try:
+                if not card._db.execute(sql, (last_id, step)).rowcount:
+                    break
+            except sqlite3.OperationalError:  # the journal has no room for so many pages
+                step //= 2
+        with card._transaction():
+            card._copy("refused", readable_rows(self._db, "refused"))
+        self._db.execute("DELETE FROM refused")
+
+    def _copy(self, table: str, rows: Iterable[sqlite3.Row]) -> int:
+        """Insert rows of the same table in another spool, under new ids; returns how many."""
+        ours = {name for _, name, *_ in self._db.execute(f"PRAGMA table_info({table})")} - {"id"}
+        count = 0
+        for row in rows:
+            columns = [column for column in row.keys() if column in ours]  # noqa: SIM118 - a Row
+            values = [row[column] for column in columns]
+            if all(map(fits, columns, values)):
+                places = f"({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+                sql = f"INSERT OR IGNORE INTO {table} {places}"
+                count += self._db.execute(sql, values).rowcount
+        return count
 
     # -- for people
 
@@ -717,15 +915,21 @@ class Spool:
             with self._transaction():
                 self.is_over("server")
 
-    def status(self) -> Iterator[str]:
+    def status(self, now: Instant) -> Iterator[str]:
         """What a person wants to know, a line each."""
         count, oldest, newest = self._db.execute(
             "SELECT count(*), min(coalesce(measured_ms, wall_ms)),"
             " max(coalesce(measured_ms, wall_ms)) FROM readings"
         ).fetchone()
         yield f"kept      {count}" + (f", from {at(oldest)} to {at(newest)}" if count else "")
+        unsettled = self._one("SELECT count(*) FROM readings WHERE measured_ms IS NULL")
+        if unsettled:
+            yield f"          {unsettled} of them get their time when the server has told it"
         sent_ms = self.recall("sent_ms")
         yield f"last sent {at(sent_ms) if sent_ms else 'never'}"
+        yield f"clock     {at(now.wall_ms)}, {'' if now.synchronised else 'not '}set by NTP"
+        if (true_ms := self.true_ms(now)) is not None:
+            yield f"          {(now.wall_ms - true_ms) / 1000:+.0f} s from the time that it goes by"
         for (gist,) in self._db.execute(
             "SELECT gist FROM news WHERE topic = 'server' OR topic LIKE '%sensor%' ORDER BY told_ms"
         ):
@@ -739,19 +943,98 @@ class Spool:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """A connection to ``path``; SetupError where it can't be one, or this user can't write it."""
+    """A connection to ``path``, made where there is none.
+
+    Raises:
+        CantWrite: the disk, or the file's owner, doesn't let us write it.
+        SetupError: no spool can be there.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
+            refuse_planted(Path(f"{path}{suffix}"))
+        if not path.exists():  # one that exists isn't opened: closing it would drop SQLite's locks
+            os.close(make_file(path))
     except OSError as error:
+        if error.errno in UNWRITABLE:
+            raise CantWrite(f"{error.filename}: {error.strerror}") from error
         raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
-    for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
-        refuse_planted(Path(f"{path}{suffix}"))
-    if not all(os.access(p, os.W_OK) for p in (path.parent, path) if p.exists()):
-        raise SetupError(f"{path} can't be written: use sudo; is the disk read-only?")
+    if not all(os.access(place, os.W_OK) for place in (path.parent, path)):
+        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+        raise CantWrite("its disk is read-only" if read_only else "its owner is another user")
     try:
-        return sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
+        db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
     except sqlite3.OperationalError as error:
         raise SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL") from error
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads ``path``, whoever owns it, and however its disk is."""
+    try:
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
+        db.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.DatabaseError:  # such as after a kill: its journal would have to be played back
+        try:
+            db = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)
+        except sqlite3.OperationalError as error:
+            raise SetupError(
+                f"{path} can't be opened as a spool: {error}: set TMON_SPOOL"
+            ) from error
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def readable_rows(db: sqlite3.Connection, table: str, after: int = 0) -> Iterator[sqlite3.Row]:
+    """A table's rows in their order, without any index; a damaged page costs only its own rows."""
+    sql = f"SELECT rowid AS row, * FROM {table} NOT INDEXED WHERE rowid BETWEEN ? AND ? ORDER BY 1"
+    spans, failures = [(after + 1, FOREVER_MS)], 0
+    while spans and failures < UNREADABLE_MAX:
+        first, last = spans.pop()
+        try:
+            for row in db.execute(sql, (first, last)):
+                first = row["row"] + 1
+                yield row
+        except sqlite3.DatabaseError:
+            failures += 1
+            if first < last:
+                middle = (first + last) // 2
+                spans += [(middle + 1, last), (first, middle)]
+
+
+def fits(column: str, value: object) -> bool:
+    """Whether a value out of a damaged spool can be one of that column."""
+    if value is None:
+        return column in {"unit", "measured_ms"}
+    if column.endswith("_ms") or column == "synchronised":
+        return type(value) is int
+    return column == "value" or isinstance(value, str)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it."""
+    if not path.exists():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        share(path)
+
+
+def make_file(path: Path) -> int:
+    """Make an empty file, unless there is one, and open it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    share(path)
+    return descriptor
+
+
+def share(path: Path) -> None:
+    """What root has just made in another user's folder is that user's."""
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid, follow_symlinks=False)
 
 
 def refuse_planted(path: Path) -> None:
@@ -767,6 +1050,12 @@ def refuse_planted(path: Path) -> None:
         raise SetupError(f"{path} is no file, and another user's: remove it, or set TMON_SPOOL")
 
 
+def is_unwritable(error: sqlite3.OperationalError) -> bool:
+    """Whether the disk or another program keeps us from writing; else it is a fault of ours."""
+    said = "is full|readonly|disk I/O|unable to open|is locked"
+    return isinstance(error, CantWrite) or bool(re.search(said, str(error)))
+
+
 def is_corrupt(error: sqlite3.Error) -> bool:
     """Whether SQLite says ``not a database`` or ``malformed``: only those are a bare error."""
     return type(error) is sqlite3.DatabaseError
@@ -776,7 +1065,11 @@ def is_corrupt(error: sqlite3.Error) -> bool:
 def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
     """Whether no other run is sending from this spool, nor will be until we are through."""
     # A file of its own: closing the database's would drop the locks that SQLite holds on it.
-    with Path(f"{spool}.lock").open("a") as file:
+    try:
+        descriptor = make_file(Path(f"{spool}.lock"))
+    except OSError:  # a read-only disk, or a file that is root's
+        descriptor = make_file(Path(f"{in_memory(spool)}.lock"))
+    with os.fdopen(descriptor) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -785,21 +1078,55 @@ def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
             yield True
 
 
-def set_aside(path: Path, now_ms: int) -> Path | None:
-    """Move a corrupt spool out of the way, and its journals; None if it isn't one (any more)."""
+def in_memory(spool: Path, first: str = "/run") -> Path:
+    """The spool that stands in for one that can't be written: it lasts until the next boot."""
+    name = f"{uuid.uuid5(uuid.NAMESPACE_URL, str(spool))}.db"
+    for place in (first, *MEMORY):
+        folder = Path(place, f"tmon-{os.geteuid()}")
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            status = folder.lstat()
+            ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+            if ours and os.access(folder, os.W_OK):
+                return folder / name
+    raise CantWrite(f"no folder of ours can be made in {', '.join((first, *MEMORY))}")
+
+
+def set_aside(path: Path, now_ms: int) -> str:
+    """Replace a corrupt spool by a new one; returns what was done, or nothing if it wasn't one.
+
+    The new one has all that can still be read. It takes the place of the other in one step.
+    """
     with sole_sender(path, wait=True):
         try:
             with contextlib.closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as db:
                 if db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]:
-                    return None
+                    return ""
         except sqlite3.DatabaseError as error:
             if not is_corrupt(error):
                 raise
+        fresh = Path(f"{path}.new")
+        remove_database(fresh)
+        with Spool(fresh) as spool:
+            count = spool.take_over(path)
         aside = Path(f"{path}.corrupt-{at(now_ms).replace(':', '')}")
-        for suffix in ("-journal", "-wal", "-shm", ""):
+        for suffix in ("-journal", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-        return aside
+        Path(f"{fresh}-journal").rename(f"{path}-journal")
+        try:
+            os.link(path, aside)
+        except OSError:  # not every file system has links
+            path.rename(aside)
+        fresh.rename(path)
+        return f"{count} readings of it could be read and are kept; the rest is in {aside}"
+
+
+def remove_database(path: Path) -> None:
+    """Delete a database and its journal."""
+    for suffix in ("-journal", ""):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").unlink()
 
 
 # ---- the server
@@ -930,9 +1257,11 @@ class Server:
             },
         )
 
-    def time_ms(self) -> int:
-        """The server's time; Kept where it isn't tmon that answers."""
+    def time_ms(self) -> int | None:
+        """The server's time; None where it lets us only post, and Kept where it isn't tmon."""
         answer = self._ask("GET", "/healthz")
+        if answer.status in {401, 403, 404, 405}:
+            return None
         if answer.status >= 300:
             raise answer.kept()
         body = answer.json()
@@ -972,11 +1301,23 @@ class Sender:
         self._server = server
         self._clock = clock
         self._news = news
-        self._until_ms = FOREVER_MS  # readings measured later wait until the clocks agree
+        self._until_ms = FOREVER_MS  # what the server would take to be in the future is later
         self._differs: Kept | None = None  # what the server said of them
+        self._unchecked = self._lost = 0  # readings of boots that never learned the time
 
     def send(self, stopped: Callable[[], bool]) -> int:
         """Send all that can be sent, or raise Kept; returns how many the server has now."""
+        try:
+            return self._send(stopped)
+        finally:
+            if self._unchecked:
+                line = "readings were sent with the time of a clock that nobody had checked"
+                self._news.tell("unchecked clock", f"{self._unchecked} {line}")
+            if self._lost:
+                line = "readings of an earlier boot have no known time: set aside as refused"
+                self._news.tell("unknown_time", f"{self._lost} {line}")
+
+    def _send(self, stopped: Callable[[], bool]) -> int:
         sent = 0
         while True:
             while batch := self._next_batch():
@@ -986,38 +1327,55 @@ class Sender:
                     return sent
             if not self._spool.waits_for_time():
                 break
-            self._learn_time()
+            if not self._spool.knows_time(self._clock.now()):
+                self._learn_time()
         if self._differs:
             raise self._differs
+        if ahead := self._spool.count_after(self._latest_ms()):
+            raise Kept(f"{ahead} readings are from a clock that was wrong: their time is to come")
         return sent
 
     def _next_batch(self) -> list[Settled]:
-        while lost := self._spool.settle(self._clock.now()):
-            line = f"{lost} readings of an earlier boot have no known time: set aside as refused"
-            self._news.tell("unknown_time", line)
-        return self._spool.batch(self._until_ms)
+        now = self._clock.now()
+        lost = 1
+        while lost:  # a whole batch may be
+            unchecked, lost = self._spool.settle(now)
+            self._unchecked += unchecked
+            self._lost += lost
+        return self._spool.batch(self._latest_ms())
+
+    def _latest_ms(self) -> int:
+        """What was measured later has to wait: it is ahead of the server's clock, or of ours."""
+        true_ms = self._spool.true_ms(self._clock.now())
+        return self._until_ms if true_ms is None else min(self._until_ms, true_ms + AHEAD_MS)
 
     def _learn_time(self) -> None:
         """Ask the server for the time, taken to be halfway between asking and answer."""
         before = self._clock.now()
-        time_ms = self._server.time_ms()
-        after = self._clock.now()
-        offset_ms = time_ms - (before.monotonic_ms + after.monotonic_ms) // 2
-        self._spool.learn_time(after, offset_ms)
+        server_ms = self._server.time_ms()
+        now = self._clock.now()
+        if server_ms is not None:
+            self._spool.learn_time(now, server_ms + (now.monotonic_ms - before.monotonic_ms) // 2)
+        elif now.synchronised:
+            self._spool.learn_time(now, now.wall_ms)
+        else:
+            raise Kept("this clock isn't set, and the server's /healthz isn't to be had")
 
     def _deliver(self, batch: Sequence[Settled]) -> None:
         answer = self._server.post(batch, self._clock.now())
+        if told_ms := answer.told_ms():
+            self._spool.check_time(self._clock.now(), told_ms)
         # Only tmon's own 400 or 413 is about the readings. A proxy's 400 would be about all of
         # them; its 413 is about their number, down to the last, which is then no fault of its own.
         unfit = bool(answer.status in {400, 413} and answer.error())
         if answer.status == 201:
-            self._close(batch, receipt(answer, len(batch)), answer.told_ms())
+            self._close(batch, receipt(answer, len(batch)))
         elif (unfit or answer.status == 413) and len(batch) > 1:
             self._deliver(batch[: len(batch) // 2])
             self._deliver(batch[len(batch) // 2 :])
         elif unfit:
             self._close(batch, [Rejection(0, str(answer.status), answer.error())])
-        elif answer.is_about_clocks() and self._hold_back(batch, answer.told_ms() + AHEAD_MS):
+        elif answer.is_about_clocks() and self._hold_back(batch, told_ms + AHEAD_MS):
             self._differs = answer.kept()
         else:
             raise answer.kept()
@@ -1027,12 +1385,22 @@ class Sender:
         self._until_ms = until_ms
         return any(reading.measured_ms > until_ms for reading in batch)
 
-    def _close(
-        self, batch: Sequence[Settled], rejections: Sequence[Rejection], told_ms: int = 0
-    ) -> None:
-        self._spool.close_batch(batch, rejections, self._clock.now().wall_ms, told_ms)
-        for rejection in rejections:
-            what = f"{batch[rejection.index].sensor} ({rejection.code})"
+    def _close(self, batch: Sequence[Settled], rejections: Sequence[Rejection]) -> None:
+        """Forget a batch, but for what the server takes to be in the future: its clock may be late.
+
+        Those are sent again at the next run, if it is the time for them then.
+        """
+        ahead = {batch[r.index] for r in rejections if r.code == "implausible_time"}
+        ahead = {reading for reading in ahead if reading.measured_ms > YEAR_2020_MS}
+        if ahead:
+            self._until_ms = min(reading.measured_ms for reading in ahead) - 1
+            self._differs = Kept(f"{len(ahead)} readings are ahead of the server's clock")
+        done = [reading for reading in batch if reading not in ahead]
+        final = [(batch[r.index], r) for r in rejections if batch[r.index] not in ahead]
+        refusals = [(reading.id, r.code, r.reason) for reading, r in final]
+        self._spool.close_batch(done, refusals, self._clock.now())
+        for reading, rejection in final:
+            what = f"{reading.sensor} ({rejection.code})"
             line = f"the server refused {what}: {rejection.reason}"
             self._news.tell(f"refused {what}", line, gist=what)
 
@@ -1189,6 +1557,11 @@ class Client:
         """Sense, keep and send; returns the exit status."""
         return self._round(partial(self._send, jitter_s=self._settings.jitter_s))
 
+    def retry_refused(self) -> int:
+        """Put what was refused back into the spool; returns how many readings."""
+        with self._open() as spool:
+            return spool.retry_refused()
+
     def loop(self) -> int:
         """Sense and keep on the beat until asked to stop; the sending takes the time it needs."""
         every_s = self._settings.loop_s
@@ -1215,7 +1588,7 @@ class Client:
     def _round(self, then: Callable[[Spool], int]) -> int:
         sensed = sense(self._settings, self._clock)
         with self._keeping:
-            return self._anew_if_corrupt(lambda: self._keep(sensed, then))
+            return self._keep(sensed, then)
 
     def _send_kept(self) -> None:
         def send() -> int:
@@ -1223,6 +1596,9 @@ class Client:
                 return self._send(spool, jitter_s=0)
 
         self._anew_if_corrupt(send)
+
+    def _open(self) -> Spool:
+        return Spool(self._settings.spool, self._settings.spool_max)
 
     def _anew_if_corrupt(self, work: Callable[[], int]) -> int:
         """Do the work; if the spool turns out to be corrupt, do it again with a new one."""
@@ -1232,38 +1608,63 @@ class Client:
             if not is_corrupt(error):
                 raise
             with self._keeping:
-                aside = set_aside(self._settings.spool, self._clock.now().wall_ms)
-            if aside:
-                self._log.say(f"the spool is corrupt ({error}): now {aside}; a new one is begun")
+                done = set_aside(self._settings.spool, self._clock.now().wall_ms)
+            if done:
+                self._log.say(f"the spool is corrupt ({error}): {done}")
         return work()
 
-    def _open(self) -> Spool:
-        return Spool(self._settings.spool, self._settings.spool_max)
-
     def _keep(self, sensed: Sensed, then: Callable[[Spool], int]) -> int:
-        """Keep the readings, then go on; also on a full disk, as sending is what makes room."""
-        try:
-            spool = self._open()
-        except sqlite3.OperationalError as error:
-            return self._lost(sensed, error)
-        with spool:
-            return max(self._add(spool, sensed), then(spool))
+        """Keep the readings and go on: in the spool, or in memory where it can't be written."""
+        readings = list(sensed.readings)  # those that aren't kept yet
 
-    def _add(self, spool: Spool, sensed: Sensed) -> int:
+        def keep(spool: Spool) -> int:
+            if thinned := spool.add(readings):
+                self._log.say(f"the spool is full: {thinned} old readings were thinned out")
+            readings.clear()
+            self._tell_failures(spool, sensed)
+            return then(spool)
+
+        def keep_on_disk() -> int:
+            with self._open() as spool:
+                return keep(spool)
+
+        status, broken = SENT, None
+        try:
+            status = self._anew_if_corrupt(keep_on_disk)
+        except sqlite3.OperationalError as error:
+            if not is_unwritable(error):
+                raise
+            broken = error
+        try:
+            memory = in_memory(self._settings.spool, self._settings.memory)
+            if broken or memory.exists():
+                with Spool(memory, MEMORY_MAX) as spool:
+                    if broken:
+                        line = f"{self._settings.spool} can't be written: {broken}"
+                        waits = "readings wait in memory until they are sent"
+                        self._news(spool).tell("spool", f"{line}; {waits}")
+                    status = max(status, keep(spool))
+                    while broken and status == SENT and spool.borrow(self._settings.spool):
+                        status = then(spool)
+                        self._give_back(spool)
+        except sqlite3.OperationalError as error:
+            return self._lost(len(readings), error)
+        return status
+
+    def _give_back(self, memory: Spool) -> None:
+        """Make room in a full spool for what was sent out of it; on a read-only disk, nothing."""
+        if memory.is_empty():
+            with contextlib.suppress(sqlite3.OperationalError), self._open() as spool:
+                memory.give_back(spool)
+
+    def _tell_failures(self, spool: Spool, sensed: Sensed) -> None:
         news = self._news(spool)
         for sensor, line in sensed.failures.items():
             news.tell(f"sensor {sensor}", line)
         if not sensed.readings and not sensed.failures:
             news.tell("no sensor", f"no sensor found under {self._settings.sysfs}: see --command")
-        try:
-            if thinned := spool.add(sensed.readings):
-                self._log.say(f"the spool is full: {thinned} old readings were thinned out")
-        except sqlite3.OperationalError as error:
-            return self._lost(sensed, error)
-        return SENT
 
-    def _lost(self, sensed: Sensed, error: sqlite3.OperationalError) -> int:
-        count = len(sensed.readings)
+    def _lost(self, count: int, error: sqlite3.OperationalError) -> int:
         self._log.say(f"{count} readings can't be kept in {self._settings.spool}: {error}")
         return KEPT
 
@@ -1319,6 +1720,7 @@ class Settings:
     ca_file: str
     commands: tuple[Probe, ...]
     loop_s: float
+    memory: str
 
     @classmethod
     def parse(cls, args: argparse.Namespace) -> Settings:
@@ -1340,6 +1742,7 @@ class Settings:
             "commands": lambda: tuple(
                 map(command_probe, args.command or filter(str.strip, args.commands.splitlines()))
             ),
+            "memory": lambda: args.memory,
             "loop_s": lambda: parse_number(args.loop, "--loop", 0.1) if args.loop else 0,
         }
         values: dict[str, Any] = {}
@@ -1440,10 +1843,12 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         value = environ.get(variable) or default
         made.add_argument(f"--{name}", default=value, help=f"{text} [{variable}]")
     made.set_defaults(commands=environ.get("TMON_COMMANDS") or COMMANDS)
+    made.set_defaults(memory=environ.get("RUNTIME_DIRECTORY") or "/run")
     made.add_argument("--command", action="append", metavar="NAME:UNIT=COMMAND", help=COMMAND_HELP)
     mode = made.add_mutually_exclusive_group()
     mode.add_argument("--loop", metavar="SECONDS", help="do it again and again, on the beat")
     mode.add_argument("--print", action="store_true", help="show the readings, send nothing")
+    mode.add_argument("--retry-refused", action="store_true", help="send again what was refused")
     mode.add_argument("--status", action="store_true", help="show what is kept, ask nobody")
     made.add_argument("--verbose", action="store_true", help="tell also what goes well")
     made.add_argument("--version", action="version", version=VERSION)
@@ -1463,14 +1868,14 @@ def print_readings(settings: Settings, clock: Clock, log: Log) -> int:
     return SENT if sensed.readings else KEPT
 
 
-def print_status(settings: Settings) -> int:
+def print_status(settings: Settings, clock: Clock) -> int:
     """Show what waits in the spool, and why."""
     print(f"spool     {settings.spool}")
     if not settings.spool.exists():
         print("kept      0: there is no such file yet")
         return SENT
-    with Spool(settings.spool) as spool:
-        print(*spool.status(), sep="\n")
+    with Spool(settings.spool, read_only=True) as spool:
+        print(*spool.status(clock.now()), sep="\n")
     return SENT
 
 
@@ -1480,9 +1885,11 @@ def run(args: argparse.Namespace, clock: Clock, log: Log) -> int:
     if args.print:
         return print_readings(settings, clock, log)
     if args.status:
-        return print_status(settings)
+        return print_status(settings, clock)
     with Stop() as stop:
         client = Client(settings, clock, log, stop)
+        if args.retry_refused:
+            print(f"{client.retry_refused()} refused readings are sent again")
         return client.loop() if settings.loop_s else client.once()
 
 
