@@ -1139,6 +1139,7 @@ class Answer:
     status: int
     body: bytes
     headers: Mapping[str, str]
+    via: str = ""  # words that name the proxy, where there is one
 
     def json(self) -> Any:
         """The body if it is JSON, else None."""
@@ -1167,7 +1168,10 @@ class Answer:
 
     def kept(self) -> Kept:
         """Why nothing was stored, and what to do about it."""
-        reasons = [f"the server answered {self.status}", self.error() or HINTS.get(self.status)]
+        reasons = [
+            f"the server answered {self.status}{self.via}",
+            self.error() or HINTS.get(self.status),
+        ]
         if 300 <= self.status < 400:
             reasons += [f"it redirects to {self.headers.get('Location')}, which isn't followed"]
         after = re.fullmatch("[0-9]{1,6}", self.headers.get("Retry-After", ""))
@@ -1184,6 +1188,7 @@ HINTS = {
     **dict.fromkeys(range(200, 300), NOT_TMON),
     **dict.fromkeys((400, 404, 405, 413), NOT_TMON),
     **dict.fromkeys((401, 403), NEW_TOKEN),
+    407: "that proxy wants a name and a password: http_proxy=http://NAME:PASSWORD@…",
 }
 
 
@@ -1233,6 +1238,9 @@ class Server:
             raise SetupError("requests is missing: sudo apt install python3-requests") from None
         self._settings = settings
         self._answer_max_s = answer_max_s
+        proxies = requests.utils.get_environ_proxies(settings.url)
+        proxy = requests.utils.select_proxy(settings.url, proxies)
+        self._via = f" through the proxy {re.sub('//.*@', '//', proxy)}" if proxy else ""
         self._session = requests.Session()
         self._session.auth = self._sign  # else requests would look into ~/.netrc
         self._session.headers["User-Agent"] = f"tmon-client/{VERSION}"
@@ -1257,11 +1265,11 @@ class Server:
             },
         )
 
-    def time_ms(self) -> int | None:
-        """The server's time; None where it lets us only post, and Kept where it isn't tmon."""
+    def time_ms(self) -> int | Kept:
+        """The server's time; Kept is returned where only readings may pass, else raised."""
         answer = self._ask("GET", "/healthz")
         if answer.status in {401, 403, 404, 405}:
-            return None
+            return answer.kept()
         if answer.status >= 300:
             raise answer.kept()
         body = answer.json()
@@ -1285,9 +1293,10 @@ class Server:
                 # Byte by byte: where an answer drips, a larger read could wait for days.
                 answer = islice(response.iter_content(1), ANSWER_MAX_BYTES)
                 body = b"".join(takewhile(lambda _: time.monotonic() < end_s, answer))
-                return Answer(response.status_code, body, response.headers)
+                return Answer(response.status_code, body, response.headers, self._via)
         except OSError as error:  # all that requests raises is one
-            raise Kept(f"{self._settings.url} can't be reached: {cause(error)}") from error
+            where = f"{self._settings.url} can't be reached{self._via}"
+            raise Kept(f"{where}: {cause(error)}") from error
 
 
 # ---- sending
@@ -1352,14 +1361,14 @@ class Sender:
     def _learn_time(self) -> None:
         """Ask the server for the time, taken to be halfway between asking and answer."""
         before = self._clock.now()
-        server_ms = self._server.time_ms()
+        told = self._server.time_ms()
         now = self._clock.now()
-        if server_ms is not None:
-            self._spool.learn_time(now, server_ms + (now.monotonic_ms - before.monotonic_ms) // 2)
+        if isinstance(told, int):
+            self._spool.learn_time(now, told + (now.monotonic_ms - before.monotonic_ms) // 2)
         elif now.synchronised:
             self._spool.learn_time(now, now.wall_ms)
         else:
-            raise Kept("this clock isn't set, and the server's /healthz isn't to be had")
+            raise told
 
     def _deliver(self, batch: Sequence[Settled]) -> None:
         answer = self._server.post(batch, self._clock.now())
