@@ -928,8 +928,10 @@ class Spool:
         sent_ms = self.recall("sent_ms")
         yield f"last sent {at(sent_ms) if sent_ms else 'never'}"
         yield f"clock     {at(now.wall_ms)}, {'' if now.synchronised else 'not '}set by NTP"
-        if (true_ms := self.true_ms(now)) is not None:
-            yield f"          {(now.wall_ms - true_ms) / 1000:+.0f} s from the time that it goes by"
+        ahead_ms = now.wall_ms - (self.true_ms(now) or now.wall_ms)
+        if abs(ahead_ms) > OFFSET_IGNORED_MS:
+            which = "ahead of" if ahead_ms > 0 else "behind"
+            yield f"          {abs(ahead_ms) // 1000} s {which} the server's: readings are put right"
         for (gist,) in self._db.execute(
             "SELECT gist FROM news WHERE topic = 'server' OR topic LIKE '%sensor%' ORDER BY told_ms"
         ):
