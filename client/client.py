@@ -858,7 +858,7 @@ class Spool:
         """Copy the next readings out of a spool that can't be written; returns how many."""
         try:
             source = open_reader(card)
-        except SetupError:  # there is none, or we mustn't read it
+        except (SetupError, sqlite3.OperationalError):  # there is none, or we mustn't read it
             return 0
         with contextlib.closing(source), self._transaction():
             self._copy("boots", readable_rows(source, "boots"))
@@ -879,15 +879,14 @@ class Spool:
 
     def give_back(self, card: Spool) -> None:
         """Delete there what was borrowed and sent: in small steps if the disk is full."""
-        last_id, step = self._borrowed_id(card._db), BATCH_READINGS
+        step = BATCH_READINGS
         sql = (
             "DELETE FROM readings WHERE id IN"
             " (SELECT id FROM readings WHERE id <= ? ORDER BY id LIMIT ?)"
         )
-        while step:
+        while step and (last_id := self._borrowed_id(card._db)):
             try:
-                if not card._db.execute(sql, (last_id, step)).rowcount:
-                    break
+                card._db.execute(sql, (last_id, step))
             except sqlite3.OperationalError:  # the journal has no room for so many pages
                 step //= 2
         with card._transaction():
@@ -930,8 +929,8 @@ class Spool:
         yield f"clock     {at(now.wall_ms)}, {'' if now.synchronised else 'not '}set by NTP"
         ahead_ms = now.wall_ms - (self.true_ms(now) or now.wall_ms)
         if abs(ahead_ms) > OFFSET_IGNORED_MS:
-            which = "ahead of" if ahead_ms > 0 else "behind"
-            yield f"          {abs(ahead_ms) // 1000} s {which} the server's: readings are put right"
+            off = f"{abs(ahead_ms) // 1000} s {'ahead of' if ahead_ms > 0 else 'behind'}"
+            yield f"          {off} the server's: readings are put right"
         for (gist,) in self._db.execute(
             "SELECT gist FROM news WHERE topic = 'server' OR topic LIKE '%sensor%' ORDER BY told_ms"
         ):
@@ -955,15 +954,15 @@ def open_database(path: Path) -> sqlite3.Connection:
         make_folder(path.parent)
         for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
             refuse_planted(Path(f"{path}{suffix}"))
-        if not path.exists():  # one that exists isn't opened: closing it would drop SQLite's locks
+        if not os.path.lexists(path):  # else closing it would drop the locks that SQLite has on it
             os.close(make_file(path))
     except OSError as error:
         if error.errno in UNWRITABLE:
             raise CantWrite(f"{error.filename}: {error.strerror}") from error
         raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
-    if not all(os.access(place, os.W_OK) for place in (path.parent, path)):
+    if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
         read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
-        raise CantWrite("its disk is read-only" if read_only else "its owner is another user")
+        raise CantWrite("its disk is read-only" if read_only else "it is another user's to write")
     try:
         db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
     except sqlite3.OperationalError as error:
@@ -977,8 +976,10 @@ def open_reader(path: Path) -> sqlite3.Connection:
     try:
         db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
         db.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.DatabaseError:  # such as after a kill: its journal would have to be played back
-        try:
+    except sqlite3.DatabaseError as locked:
+        if "locked" in str(locked):
+            raise
+        try:  # it may be that a kill left a journal behind, which can't be played back here
             db = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)
         except sqlite3.OperationalError as error:
             raise SetupError(
@@ -1010,8 +1011,8 @@ def fits(column: str, value: object) -> bool:
     if value is None:
         return column in {"unit", "measured_ms"}
     if column.endswith("_ms") or column == "synchronised":
-        return type(value) is int
-    return column == "value" or isinstance(value, str)
+        return isinstance(value, int)
+    return isinstance(value, (int, float) if column == "value" else str)
 
 
 def make_folder(path: Path) -> None:
