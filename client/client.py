@@ -158,10 +158,11 @@ def spread(most: float) -> float:
 class Log:
     """Tells people, on stderr, one line each; quiet when all is well, as cron mails any output."""
 
-    def __init__(self, verbose: bool, everything: bool) -> None:
-        """``everything``: a person waits for what is said, so trouble is told before it lasts."""
+    def __init__(self, *, verbose: bool, by_hand: bool) -> None:
+        """``by_hand``: a person waits for the run, and wants to hear all of its trouble."""
         self.verbose = verbose
-        self.everything = everything
+        self.everything = verbose or by_hand
+        self.watched = by_hand or sys.stderr.isatty()
 
     def say(self, text: str) -> None:
         line = f"{at(time.time_ns() // 1_000_000)} {one_line(text, 500)}"
@@ -1113,8 +1114,8 @@ class News:
         old = self._troubles.get(topic) or Trouble(line, 0, 0, 0)
         since_ms = old.since_ms if old.rounds else since_ms or now_ms
         rounds = min(old.rounds + 1, LASTS_ROUNDS)
-        lasts = at_once or rounds == LASTS_ROUNDS or now_ms - since_ms >= LASTS_MS
-        due = lasts and abs(now_ms - old.told_ms) >= TELL_AGAIN_MS
+        lasts = rounds == LASTS_ROUNDS or now_ms - since_ms >= LASTS_MS
+        due = (lasts or at_once or self._log.watched) and abs(now_ms - old.told_ms) >= TELL_AGAIN_MS
         if due or self._log.everything:
             self._log.say(f"{line} (since {at(since_ms)})" if old.rounds else line)
             self._in_this_run[topic] = ""
@@ -1369,7 +1370,7 @@ class Settings:
             "jitter_s": lambda: parse_number(args.jitter_s, "TMON_JITTER_S", 0),
             "ca_file": lambda: parse_ca_file(args.ca_file),
             "commands": lambda: tuple(
-                map(command_probe, args.command or filter(str.strip, lines_of(args.commands)))
+                map(command_probe, args.command or filter(str.strip, args.commands))
             ),
             "loop_s": lambda: parse_number(args.loop, "--loop", 0.1) if args.loop else 0,
             "strict": lambda: args.strict,
@@ -1420,11 +1421,6 @@ def parse_number(text: str, name: str, least: float) -> float:
         if math.isfinite(number_ := float(text)) and number_ >= least:
             return number_
     raise ValueError(f"{name} {text!r} isn't a number of at least {least}")
-
-
-def lines_of(commands: str | Sequence[str]) -> Sequence[str]:
-    """The commands one by one; the environment has them as lines of one text."""
-    return commands.splitlines() if isinstance(commands, str) else commands
 
 
 def parse_spool(text: str) -> Path:
@@ -1492,8 +1488,9 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         value = environ.get(variable) or default
         shown = text if text == argparse.SUPPRESS else f"{text} [{variable}]"
         made.add_argument(f"--{name}", default=value, help=shown)
+    commands = environ.get("TMON_COMMANDS") or COMMANDS
     made.set_defaults(
-        commands=environ.get("TMON_COMMANDS") or COMMANDS,
+        commands=commands.splitlines() if isinstance(commands, str) else commands,
         memory=environ.get("RUNTIME_DIRECTORY") or "/run",
     )
     made.add_argument("--command", action="append", metavar="NAME:UNIT=COMMAND", help=COMMAND_HELP)
@@ -1541,6 +1538,7 @@ def loop(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) ->
     It ends when it is stopped, or when a run finds that it is set up wrong.
     """
     command = [sys.executable, __file__, *argv, "--loop=", "--jitter-s=0"]
+    first = ["--verbose"] if sys.stderr.isatty() else []  # whoever has started it sees how it goes
     time.sleep(spread(min(settings.jitter_s, settings.loop_s)))
     due_s = time.monotonic()
     runs: list[subprocess.Popen[bytes]] = []
@@ -1549,8 +1547,11 @@ def loop(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) ->
             if len(runs) < RUNS_AT_ONCE:
                 # In a session of its own: Ctrl-C is for the loop, which then ends its runs.
                 runs.append(
-                    subprocess.Popen(command, env=dict(environ), start_new_session=True)  # noqa: S603
+                    subprocess.Popen(  # noqa: S603
+                        [*command, *first], env=dict(environ), start_new_session=True
+                    )
                 )
+                first = []
             due_s = max(due_s + settings.loop_s, time.monotonic())
             time.sleep(max(0, due_s - time.monotonic()))
             runs = [run for run in runs if run.poll() in {None, WRONG}]
@@ -1596,7 +1597,8 @@ def main(
     args = parser(environ).parse_args(argv, argparse.Namespace(argv=argv, environ=environ))
     args.spool = args.spool or default_spool(to_look=args.status)
     asks = args.print or args.status
-    log = Log(args.verbose, everything=args.verbose or asks or sys.stderr.isatty())
+    by_hand = asks or (sys.stderr.isatty() and args.loop is None)
+    log = Log(verbose=args.verbose, by_hand=by_hand)
     news = News(os.path.expanduser(args.spool), args.memory, clock, log)  # noqa: PTH111
     try:
         status = run(args, clock, log, news)

@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.client.harness import (
     Reply,
     SysfsTree,
     scratchpad,
+    wait_until,
 )
 
 AWAY = "http://127.0.0.1:1"  # nobody listens on this port
@@ -181,11 +183,14 @@ def test_what_was_told_is_remembered_where_the_spool_cannot_be_written(
     memory.mkdir()
     if place == "nowhere":
         memory = Path("/proc")  # then it stands in /dev/shm
-    mails = hourly(30, TMON_SPOOL="/proc/none/spool.db", RUNTIME_DIRECTORY=str(memory))
+    spool = f"/proc/none/{tmp_path}/spool.db"
+    name = f"tmon-client-{os.geteuid()}-{crc32(spool.encode()):08x}.news"
+    try:
+        mails = hourly(30, TMON_SPOOL=spool, RUNTIME_DIRECTORY=str(memory))
+        assert (memory / name).exists() == (place == "memory")
+    finally:
+        Path("/dev/shm", name).unlink(missing_ok=True)
     assert told(mails) == [0, 24]
-    left = [*memory.glob("tmon-client-*.news"), *Path("/dev/shm").glob("tmon-client-*.news")]
-    assert len(left) == 1
-    left[0].unlink()
 
 
 def test_once_the_spool_can_be_written_the_other_memory_goes(
@@ -271,6 +276,27 @@ def test_at_a_terminal_trouble_is_told_at_once(node: Node) -> None:
     os.close(side)
     assert b"can't be reached: " in os.read(terminal, 10_000)
     os.close(terminal)
+
+
+def test_a_loop_at_a_terminal_tells_once(node: Node, server: MoodyServer) -> None:
+    terminal, side = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, str(CLIENT), *DOOR, "--loop", "1"],
+        env={**node.environ, "PATH": os.environ["PATH"]},
+        stderr=side,
+    ) as process:
+        wait_until(lambda: len(server.posts) >= 2)
+        server.always = Reply(401)
+        wait_until(lambda: len(node.kept()) >= 3)
+        process.terminate()
+        assert process.wait(30) == 0
+    os.close(side)
+    lines = os.read(terminal, 10_000).decode().splitlines()
+    os.close(terminal)
+    assert [line.partition(" ")[2] for line in lines] == [
+        f"sent 1 readings to {server.url}",
+        f"the server answered 401; {client.NEW_TOKEN}; the readings are kept and sent later",
+    ]
 
 
 def test_cron_has_one_mail_of_a_server_that_is_away(node: Node, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -124,25 +125,22 @@ def as_another(*flags: str, **environ: str) -> Ran:
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
-def open_to_all(folder: Path) -> None:
-    """Let others into a folder of pytest's, which are its user's alone."""
-    for part in (folder, *folder.parents[:2]):
-        part.chmod(0o755)
+@pytest.fixture
+def open_node(server: MoodyServer) -> Iterator[Node]:
+    """A node in a folder that others can reach, unlike pytest's."""
+    with tempfile.TemporaryDirectory(prefix="tmon-") as folder:
+        Path(folder).chmod(0o777)
+        yield Node(Path(folder), server)
 
 
 @only_root
-def test_a_user_without_a_home_sets_the_spool(
-    node: Node, tmp_path: Path, server: MoodyServer
-) -> None:
-    environ = {key: value for key, value in node.environ.items() if key != "HOME"}
+def test_a_user_without_a_home_sets_the_spool(open_node: Node, server: MoodyServer) -> None:
+    environ = {key: value for key, value in open_node.environ.items() if key != "HOME"}
     homeless = environ | {"TMON_SPOOL": ""}
-    open_to_all(tmp_path)
     assert as_another("--print", "--command", "door=echo 1", **homeless).status == 0
     for flags in ((), ("--status",)):
         ran = as_another(*flags, **homeless)
         assert (ran.status, "no home folder: set TMON_SPOOL" in ran.err) == (2, True)
-    node.spool.parent.mkdir()
-    os.chown(node.spool.parent, 54_321, 54_321)
     assert as_another("--command", "door=echo 1", **environ) == Ran(0, "", "")
     assert len(server.stored) == 1
 
@@ -220,14 +218,13 @@ def test_status_before_the_first_run_makes_nothing(once: Once, node: Node) -> No
 
 @only_root
 def test_a_spool_of_roots_can_be_looked_at_by_others(
-    node: Node, once: Once, clock: FakeClock, tmp_path: Path
+    open_node: Node, once: Once, clock: FakeClock
 ) -> None:
-    once("--command", "door=echo 1", TMON_URL="http://127.0.0.1:1")
-    open_to_all(tmp_path)
+    once("--command", "door=echo 1", **{**open_node.environ, "TMON_URL": "http://127.0.0.1:1"})
     when = client.at(clock.wall_ms)
-    ran = as_another("--status", **node.environ)
+    ran = as_another("--status", **open_node.environ)
     assert (ran.status, ran.err) == (0, "")
-    assert ran.out.startswith(f"spool     {node.spool}\nkept      1, from {when}")
+    assert ran.out.startswith(f"spool     {open_node.spool}\nkept      1, from {when}")
     assert f"trouble   since {when}: http://127.0.0.1:1 can't be reached" in ran.out
 
 
