@@ -1088,7 +1088,7 @@ class News:
 
     def __init__(self, spool: str, memory: str, clock: Clock, log: Log) -> None:
         name = f"tmon-client-{os.geteuid()}-{crc32(spool.encode()):08x}.news"
-        folders = (memory, "/dev/shm", "/tmp")  # noqa: S108 - own_text reads no other user's file
+        folders = (memory, "/dev/shm", "/tmp")  # noqa: S108 - see open_own
         self._files = [Path(folder, name) for folder in folders]
         if not spool.startswith("~"):  # of a user without a home
             self._files.insert(0, Path(f"{spool}.news"))
@@ -1571,11 +1571,11 @@ def run(args: argparse.Namespace, clock: Clock, log: Log, news: News) -> int:
         return print_readings(settings, clock, log)
     if args.status:
         return print_status(settings.spool, news)
+    if settings.loop_s:
+        return loop(settings, args.argv, args.environ)
     if args.node:
         line = "--node goes with the next release: the token has the node's name"
         news.tell("--node", line, at_once=True)
-    if settings.loop_s:
-        return loop(settings, args.argv, args.environ)
     status = Client(settings, clock, log, news).once()
     news.is_over("setup")
     news.is_over("failed")
