@@ -1232,12 +1232,13 @@ class Client:
         self._clock = clock
         self._log = log
         self._news = news
-        self._kept = KEPT if settings.strict else SENT
+        self._lost_some = False
 
     def once(self) -> int:
         """Sense, keep and send; returns the exit status."""
         sensed = sense(self._settings, self._clock)
-        return self._anew_if_corrupt(lambda: self._keep(sensed))
+        status = self._anew_if_corrupt(lambda: self._keep(sensed))
+        return status if self._settings.strict or self._lost_some else SENT
 
     def _anew_if_corrupt(self, work: Callable[[], int]) -> int:
         """Do the work; if the spool turns out to be corrupt, do it again with a new one."""
@@ -1287,7 +1288,8 @@ class Client:
         count = len(sensed.readings)
         line = f"{count} readings can't be kept in {self._settings.spool}: {error}"
         self._news.tell("spool", line, at_once=True)
-        return FAILED
+        self._lost_some = True
+        return KEPT
 
     def _send(self, spool: Spool) -> int:
         if spool.is_empty():
@@ -1311,7 +1313,7 @@ class Client:
             self._news.tell("another run", line, at_once=True)
         elif self._log.everything:
             self._log.say(line)
-        return self._kept
+        return KEPT
 
     def _empty(self, spool: Spool) -> int:
         with contextlib.closing(Server(self._settings)) as server:
@@ -1321,12 +1323,12 @@ class Client:
             except Kept as kept:
                 line = f"{kept}; the readings are kept and sent later"
                 self._news.tell(kept.topic, line, since_ms=spool.recall("sent_ms"))
-                return self._kept
+                return KEPT
             except sqlite3.DatabaseError as error:
                 if is_corrupt(error):
                     raise
                 self._news.unexpected(error)
-                return self._kept
+                return KEPT
         self._news.is_over("server", "the server takes the readings again")
         refused = f"; it refused {sender.refused}" if sender.refused else ""
         self._log.detail(f"sent {sender.stored} readings to {self._settings.url}{refused}")
@@ -1365,7 +1367,7 @@ class Settings:
             "token": lambda: parse_token(args.token) if sends else "",
             "node": lambda: args.node or node_of(args.token) if sends else "",
             "sysfs": lambda: Path(args.sysfs),
-            "spool": lambda: Path() if args.print else parse_spool(args.spool),
+            "spool": lambda: parse_spool(args.spool, needed=not args.print),
             "spool_max": lambda: int(parse_number(args.spool_max, "TMON_SPOOL_MAX", 2)),
             "jitter_s": lambda: parse_number(args.jitter_s, "TMON_JITTER_S", 0),
             "ca_file": lambda: parse_ca_file(args.ca_file),
@@ -1423,10 +1425,10 @@ def parse_number(text: str, name: str, least: float) -> float:
     raise ValueError(f"{name} {text!r} isn't a number of at least {least}")
 
 
-def parse_spool(text: str) -> Path:
+def parse_spool(text: str, needed: bool) -> Path:
     """The spool's whole path."""
     path = os.path.expanduser(text)  # noqa: PTH111 - pathlib's raises, each version another error
-    if path.startswith("~"):
+    if needed and path.startswith("~"):
         raise ValueError(f"{text}: this user has no home folder: set TMON_SPOOL")
     return Path(path).absolute()
 
