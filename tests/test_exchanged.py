@@ -12,8 +12,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from time import sleep
 
 import pytest
 import requests
@@ -86,6 +87,15 @@ class Sending:
     def acknowledged(self) -> int:
         """How many readings, counted from the first."""
         return self._out.read_text().count("\n")
+
+    def stop(self) -> None:
+        """Stop both processes, the writer when it has nothing to do."""
+        os.kill(self.popen.pid, signal.SIGSTOP)
+        sleep(0.1)
+        os.killpg(self.popen.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.killpg(self.popen.pid, signal.SIGCONT)
 
     def end(self) -> str:
         """What it says as it ends by itself."""
@@ -214,6 +224,96 @@ def test_what_was_acknowledged_is_kept_beside_what_took_its_place(path: Path, ho
     elif path.exists() and path.stat().st_size:
         open_database(path).close()
         assert stored(path) == 0
+
+
+OPENING = """
+import sys
+from ingest.schema import sqlite3
+
+conn = sqlite3.connect(sys.argv[1])
+conn.execute("select count(*) from readings").fetchone()
+if sys.argv[2] == "writes":
+    conn.execute("update nodes set description = 'by its new name'")
+    conn.commit()
+print("open", flush=True)
+sys.stdin.read()
+conn.close()
+"""
+
+
+@contextmanager
+def opened(path: Path, does: str) -> Iterator[None]:
+    """Another program that has a database open: it ``reads`` or ``writes``, and stays."""
+    command = [sys.executable, "-c", OPENING, str(path), does]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe) as program:
+        assert program.stdout
+        assert program.stdout.readline() == "open\n"
+        yield
+        program.communicate(timeout=30)
+        assert program.returncode == 0
+
+
+def remove_log_and_index(path: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink()
+
+
+SPLIT: dict[str, tuple[Callable[[Path], None], str]] = {
+    "it is moved away": (move_away, "moved.db"),
+    "it is moved behind a link": (move_behind_link, "moved.db"),
+    "its log and index are removed": (remove_log_and_index, "tmon.db"),
+    "its index is removed": (lambda path: path.with_name("tmon.db-shm").unlink(), "tmon.db"),
+}
+
+
+@pytest.mark.parametrize("does", ["reads", "writes"])
+@pytest.mark.parametrize("until", ["the writer's end", "the next start", "after it"])
+@pytest.mark.parametrize("how", SPLIT)
+def test_what_another_program_opened_anew_gets_all_that_was_acknowledged(
+    path: Path, how: str, until: str, does: str
+) -> None:
+    """It has a log or an index of its own, which nobody may take from it."""
+    exchange, now = SPLIT[how][0], path.with_name(SPLIT[how][1])
+    with ExitStack() as later, sending(path) as sent:
+        sent.stop()  # so that it is open before the writer looks
+        exchange(path)
+        program = ExitStack()
+        program.enter_context(opened(now, does))
+        if until == "the writer's end":
+            program.close()
+        later.push(program)
+        sent.go_on()
+        told = sent.end()
+        if until == "the next start":
+            program.close()
+        assert "nothing acknowledged is lost" in told
+        open_database(now).close()
+        assert stored(now) >= sent.acknowledged()
+    open_database(now).close()
+    assert stored(now) >= sent.acknowledged()
+    if does == "writes":
+        with open_for_reading(now) as db:
+            found = db.execute("select description from nodes").fetchone()[0]
+        assert found == "by its new name"
+
+
+@pytest.mark.parametrize("does", ["reads", "writes"])
+@pytest.mark.parametrize("until", ["the start", "after it"])
+def test_a_start_finds_its_database_behind_a_link_and_opened(
+    path: Path, does: str, until: str
+) -> None:
+    with sending(path) as sent:
+        sent.kill()
+    move_behind_link(path)
+    with ExitStack() as program:
+        program.enter_context(opened(path.with_name("moved.db"), does))
+        if until == "the start":
+            program.close()
+        open_database(path).close()
+        assert stored(path) >= sent.acknowledged()
+    open_database(path).close()
+    assert stored(path) >= sent.acknowledged()
 
 
 def another_log(path: Path) -> Path:
