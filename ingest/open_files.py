@@ -96,10 +96,9 @@ class OpenFiles:
             raise LogReplaced(f"{self.log_path} was removed while it was written to")
         if not self._is_whole(header, status.st_size):
             # Or another process has begun it anew between these looks.
-            before, status = header, os.fstat(self.log)
+            status = os.fstat(self.log)
             header = os.pread(self.log, identity.LOG_HEADER.size, 0)
-            began_anew = header != before or not status.st_size
-            if not (began_anew and self._is_whole(header, status.st_size)):
+            if not self._is_whole(header, status.st_size):
                 raise LogCut(f"{self.log_path} was cut short while it was written to")
         self._remember_log(header, status.st_size)
 
