@@ -42,7 +42,10 @@ ROOMS: dict[str, set[str]] = {
     "wire.times": {"reading"},
     "wire.csv": {"errors", "reading", "units", "wire.times"},
     "nodes": {"errors", "reading", "schema"},
-    "tokens": {"errors", "identity", "nodes", "reading", "schema", "settings"},
+    "restored_secret": {"database_file", "settings"},
+    "tokens": {
+        *("errors", "identity", "nodes", "reading", "restored_secret", "schema", "settings"),
+    },
     "sensors": {"reading", "units"},
     "refusals": {"reading", "sensors", "units"},
     "log_contents": {"identity"},
@@ -111,8 +114,8 @@ ROOMS: dict[str, set[str]] = {
 # What watch may import of ingest: across the process line the schema is the contract.
 # Units and names are pure; turns only wait; running asks the other process by HTTP.
 SHARED = {
-    *("errors", "identity", "names", "options", "running", "schema", "settings", "tokens", "turns"),
-    "units",
+    *("errors", "identity", "names", "options", "restored_secret", "running", "schema"),
+    *("settings", "tokens", "turns", "units"),
 }
 
 # What a module of watch may import of watch.
