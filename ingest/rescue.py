@@ -85,7 +85,7 @@ def _put_log_back(files: OpenFiles, at: str) -> str:
             identity.set_log_aside(files.path, at)
         copy.rename(log)
     if files.index_is_in_place():  # else another process uses that one, with this log
-        files.index_path.unlink()
+        files.index_path.unlink(missing_ok=True)
     return "nothing acknowledged is lost; start again"
 
 
