@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from time import sleep
 
@@ -267,11 +268,13 @@ SPLIT: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("does", ["reads", "writes"])
-@pytest.mark.parametrize("until", ["the writer's end", "the next start", "after it"])
+@pytest.mark.parametrize(
+    ("does", "until"),
+    [("writes", "the writer's end"), ("reads", "the next start"), ("writes", "after it")],
+)
 @pytest.mark.parametrize("how", SPLIT)
 def test_what_another_program_opened_anew_gets_all_that_was_acknowledged(
-    path: Path, how: str, until: str, does: str
+    path: Path, how: str, does: str, until: str
 ) -> None:
     """It has a log or an index of its own, which nobody may take from it."""
     exchange, now = SPLIT[how][0], path.with_name(SPLIT[how][1])
@@ -703,9 +706,14 @@ def test_both_services_end_and_the_next_start_goes_on_with_what_is_there(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_files_are_exchanged_twenty_times_under_load(tmp_path: Path) -> None:
     for turn in range(20):
+        for number, (how, does) in enumerate(product(SPLIT, ("reads", "writes"))):
+            until = ("the writer's end", "the next start", "after it")[turn % 3]
+            test_what_another_program_opened_anew_gets_all_that_was_acknowledged(
+                station_with_backup(tmp_path / f"{turn} split {number}"), how, does, until
+            )
         for number, how in enumerate(REPLACED):
             test_what_was_acknowledged_is_kept_beside_what_took_its_place(
                 station_with_backup(tmp_path / f"{turn} replaced {number}"), how
