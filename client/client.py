@@ -1464,7 +1464,7 @@ class News:
 
     def __init__(self, spool: str, memory: str, clock: Clock, log: Log) -> None:
         name = f"tmon-client-{os.geteuid()}-{crc32(spool.encode()):08x}.news"
-        folders = (memory, "/dev/shm", "/tmp")  # noqa: S108 - own_text reads no other user's file
+        folders = (memory, "/dev/shm", "/tmp")  # noqa: S108 - see open_own
         self._files = [Path(folder, name) for folder in folders]
         if not spool.startswith("~"):  # of a user without a home
             self._files.insert(0, Path(f"{spool}.news"))
@@ -1608,11 +1608,12 @@ class Client:
         self._clock = clock
         self._log = log
         self._news = news
-        self._kept = KEPT if settings.strict else SENT
+        self._unsafe = False  # whether readings are lost, or would be by a power cut
 
     def once(self) -> int:
         """Sense, keep and send; returns the exit status."""
-        return self._keep(sense(self._settings, self._clock))
+        status = self._keep(sense(self._settings, self._clock))
+        return status if self._settings.strict or self._unsafe else SENT
 
     def retry_refused(self) -> int:
         """Put what was refused back into the spool; returns how many readings."""
@@ -1671,8 +1672,8 @@ class Client:
                     while broken and spool.is_empty() and spool.borrow(self._settings.spool):
                         status = max(status, self._send(spool))
                         self._give_back(spool)
-                    if not spool.is_empty():  # a power cut would lose what is there
-                        status = FAILED
+                    if not spool.is_empty():
+                        self._unsafe, status = True, KEPT
         except sqlite3.OperationalError as error:
             return self._lost(len(readings), error)
         return status
@@ -1697,7 +1698,8 @@ class Client:
     def _lost(self, count: int, error: sqlite3.OperationalError) -> int:
         line = f"{count} readings can't be kept in memory either: {error}"
         self._news.tell("memory", line, at_once=True)
-        return FAILED
+        self._unsafe = True
+        return KEPT
 
     def _send(self, spool: Spool) -> int:
         if spool.is_empty():
@@ -1721,7 +1723,7 @@ class Client:
             self._news.tell("another run", line, at_once=True)
         elif self._log.everything:
             self._log.say(line)
-        return self._kept
+        return KEPT
 
     def _empty(self, spool: Spool) -> int:
         with contextlib.closing(Server(self._settings)) as server:
@@ -1731,12 +1733,7 @@ class Client:
             except Kept as kept:
                 line = f"{kept}; the readings are kept and sent later"
                 self._news.tell(kept.topic, line, since_ms=spool.recall("sent_ms"))
-                return self._kept
-            except sqlite3.DatabaseError as error:
-                if is_corrupt(error):
-                    raise
-                self._news.unexpected(error)
-                return self._kept
+                return KEPT
         self._news.is_over("server", "the server takes the readings again")
         refused = f"; it refused {sender.refused}" if sender.refused else ""
         self._log.detail(f"sent {sender.stored} readings to {self._settings.url}{refused}")
@@ -1776,7 +1773,7 @@ class Settings:
             "token": lambda: parse_token(args.token) if sends else "",
             "node": lambda: args.node or node_of(args.token) if sends else "",
             "sysfs": lambda: Path(args.sysfs),
-            "spool": lambda: Path() if args.print else parse_spool(args.spool),
+            "spool": lambda: parse_spool(args.spool, needed=not args.print),
             "spool_max": lambda: int(parse_number(args.spool_max, "TMON_SPOOL_MAX", 2)),
             "jitter_s": lambda: parse_number(args.jitter_s, "TMON_JITTER_S", 0),
             "ca_file": lambda: parse_ca_file(args.ca_file),
@@ -1835,10 +1832,10 @@ def parse_number(text: str, name: str, least: float) -> float:
     raise ValueError(f"{name} {text!r} isn't a number of at least {least}")
 
 
-def parse_spool(text: str) -> Path:
+def parse_spool(text: str, needed: bool) -> Path:
     """The spool's whole path."""
     path = os.path.expanduser(text)  # noqa: PTH111 - pathlib's raises, each version another error
-    if path.startswith("~"):
+    if needed and path.startswith("~"):
         raise ValueError(f"{text}: this user has no home folder: set TMON_SPOOL")
     return Path(path).absolute()
 
@@ -1984,11 +1981,11 @@ def run(args: argparse.Namespace, clock: Clock, log: Log, news: News) -> int:
         return print_readings(settings, clock, log)
     if args.status:
         return print_status(settings.spool, clock, news)
+    if settings.loop_s:
+        return loop(settings, args.argv, args.environ)
     if args.node:
         line = "--node goes with the next release: the token has the node's name"
         news.tell("--node", line, at_once=True)
-    if settings.loop_s:
-        return loop(settings, args.argv, args.environ)
     client = Client(settings, clock, log, news)
     if args.retry_refused:
         print(f"{client.retry_refused()} refused readings are sent again")
