@@ -40,17 +40,28 @@ class Month:
         self.sysfs = sysfs
         self.clock = clock
         self.hour = 0
+        self._off_ms = 0  # how far the node's clock is ahead
+        server.time_ms = self.true_ms
         self.begun_ms: dict[float, int] = {}  # of each run, by what its door says
         self.mails: list[tuple[int, list[str]]] = []
         self._once = once
         self._count = 0
+
+    def true_ms(self) -> int:
+        return self.clock.wall_ms - self._off_ms
+
+    def set_clock_off(self, off_ms: int) -> None:
+        """As after a boot without a network, where NTP can't say what time it is."""
+        self.clock.reboot(f"boot of hour {self.hour}", self.true_ms() + off_ms)
+        self.clock.synchronised = not off_ms
+        self._off_ms = off_ms
 
     def hours(self, count: int, **environ: str) -> None:
         for _ in range(count):
             self.clock.pass_ms(HOUR_MS)
             self.hour += 1
             self._count += 1
-            self.begun_ms[self._count] = self.clock.wall_ms
+            self.begun_ms[self._count] = self.true_ms()
             ran = self._once("--command", f"door=echo {self._count}", **environ)
             assert ran.status in {0, 1}
             if ran.said:
@@ -125,6 +136,21 @@ def token_revoked(month: Month) -> None:
     month.server.always = None
 
 
+def clock_is_behind(month: Month) -> None:
+    """A Pi has no clock of its own: it goes on with the time at which it was switched off."""
+    month.set_clock_off(-71 * HOUR_MS)
+    month.hours(20)
+    month.set_clock_off(0)
+    month.hours(4)
+
+
+def clock_is_behind_and_the_server_away(month: Month) -> None:
+    month.set_clock_off(-71 * HOUR_MS)
+    month.hours(2, TMON_URL=AWAY)
+    month.hours(22)
+    month.set_clock_off(0)
+
+
 # How many lines each may mail, its end included, which is told in the first hour of the next day.
 NIGHTS: dict[Night, int] = {
     quiet: 0,
@@ -136,6 +162,8 @@ NIGHTS: dict[Night, int] = {
     sensor_comes_and_goes: 0,
     sensor_dies_for_a_day: 2,
     token_revoked: 2,
+    clock_is_behind: 0,
+    clock_is_behind_and_the_server_away: 0,
 }
 
 
