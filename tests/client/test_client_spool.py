@@ -240,12 +240,12 @@ def test_a_disk_too_full_to_keep_anything_is_told_and_readings_wait_in_memory(
     assert len([reading for post in server.posts for reading in post.readings]) == 4 + 2 + 1
 
 
-def fill_spool(path: Path) -> int:
+def fill_spool(path: Path, most: int = 1_000_000) -> int:
     """Keep readings, none of which knows its time, until there is no room for another."""
     count, size = 0, 64
     first_ms = time.time_ns() // 1_000_000 - 100_000_000
     with client.Spool(path) as spool:
-        while size:
+        while size and count < most:
             instants = [
                 client.Instant(first_ms + 1000 * n, 1000 * n, "boot-1", synchronised=False)
                 for n in range(count, count + size)
@@ -347,6 +347,32 @@ def test_a_read_only_disk_is_told_once_and_what_is_sensed_waits_in_memory(
     server.always = None
     assert node.run(before=as_no_root).status == 0
     assert sorted(server.stored.values()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.timeout(300)
+def test_kill_9_while_a_read_only_disk_is_read_loses_nothing_and_repeats_nothing(
+    node: Node, server: MoodyServer, kills: int
+) -> None:
+    dice = random.Random(kills)
+    count = fill_spool(node.spool, most=2500)
+    make_read_only(node.spool.parent)
+
+    def mood(request: Request) -> Reply:
+        reply = server.store(request)
+        time.sleep(dice.choice([0, 0.05]))
+        return dice.choice([reply, reply, reply, replace(reply, cut=10)])
+
+    server.always = mood
+    for _ in range(kills):
+        with node.start(before=as_no_root) as process:
+            time.sleep(dice.uniform(0.3, 1.5))  # it is killed at any moment
+            process.kill()
+    server.always = None
+    assert node.run(before=as_no_root).status == 0
+    values = list(server.stored.values())
+    assert len(values) == len(set(values)) == count
+    assert server.conflicts == []
 
 
 def test_what_was_sent_from_memory_is_not_sent_again_when_the_disk_can_be_written(
