@@ -862,6 +862,10 @@ class Spool:
         row = next(readable_rows(source, "readings", last[0] - 1), None)
         return last[0] if row and [row[column] for column in IDENTITY] == last else 0
 
+    def owes(self, card: Spool) -> bool:
+        """Whether readings are in both: sent from there too, they could be stored twice."""
+        return bool(self._borrowed_id(card._db))
+
     def give_back(self, card: Spool) -> None:
         """Delete there what was borrowed and sent: in small steps if the disk is full."""
         step = BATCH_READINGS
@@ -1074,7 +1078,7 @@ def in_memory(spool: Path, first: str = "/run") -> Path:
             ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
             if ours and os.access(folder, os.W_OK):
                 return folder / name
-    raise CantWrite(f"no folder of ours can be made in {', '.join((first, *MEMORY))}")
+    return Path(os.devnull, name)  # there is no such place: to use it is an error
 
 
 def sending_since_ms(spool: Path) -> int:
@@ -1640,43 +1644,53 @@ class Client:
     def _keep(self, sensed: Sensed) -> int:
         """Keep the readings and send: in the spool, or in memory where it can't be written."""
         self._tell_failures(sensed)
+        memory = in_memory(self._settings.spool, self._settings.memory)
         readings = list(sensed.readings)  # those that aren't kept yet
 
-        def keep_in(spool: Spool) -> int:
+        def add(spool: Spool) -> None:
             if thinned := spool.add(readings):
                 line = f"the spool is full: {thinned} old readings were thinned out"
                 self._news.tell("thinned", line, at_once=True)
             readings.clear()
-            return self._send(spool)
 
         def keep_on_disk() -> int:
             with self._open() as spool:
-                return keep_in(spool)
+                add(spool)
+                if memory.exists() and not self._end_memory(memory, spool):
+                    return KEPT
+                return self._send(spool)
 
-        status, broken = SENT, False
         try:
             status = self._anew_if_corrupt(keep_on_disk)
             self._news.is_over("spool")
         except sqlite3.OperationalError as error:
             if not is_unwritable(error):
                 raise
-            broken = True
             line = f"{self._settings.spool} can't be written: {error}"
             waits = "readings wait in memory until they are sent"
             self._news.tell("spool", f"{line}; {waits}", at_once=True)
+        else:
+            return status
         try:
-            memory = in_memory(self._settings.spool, self._settings.memory)
-            if broken or memory.exists():
-                with Spool(memory, MEMORY_MAX) as spool:
-                    status = max(status, keep_in(spool))
-                    while broken and spool.is_empty() and spool.borrow(self._settings.spool):
-                        status = max(status, self._send(spool))
-                        self._give_back(spool)
-                    if not spool.is_empty():
-                        self._unsafe, status = True, KEPT
+            with Spool(memory, MEMORY_MAX) as spool:
+                add(spool)
+                status = self._send(spool)
+                while spool.is_empty() and spool.borrow(self._settings.spool):
+                    status = max(status, self._send(spool))
+                    self._give_back(spool)
+                self._unsafe |= not spool.is_empty()
+                return status
         except sqlite3.OperationalError as error:
             return self._lost(len(readings), error)
-        return status
+
+    def _end_memory(self, memory: Path, disk: Spool) -> bool:
+        """The spool can be written again: whether nothing of it is in memory any more."""
+        with Spool(memory, MEMORY_MAX) as spool:
+            self._send(spool)
+            if spool.is_empty():
+                spool.give_back(disk)
+            self._unsafe |= not spool.is_empty()
+            return not spool.owes(disk)
 
     def _give_back(self, memory: Spool) -> None:
         """Make room in a full spool for what was sent out of it; on a read-only disk, nothing."""

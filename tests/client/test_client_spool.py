@@ -397,6 +397,25 @@ def test_what_was_sent_from_memory_is_not_sent_again_when_the_disk_can_be_writte
     assert server.conflicts == []
 
 
+@pytest.mark.parametrize("away", [True, False])
+def test_when_the_disk_can_be_written_again_what_was_sent_from_memory_is_deleted_there(
+    node: Node, server: MoodyServer, away: bool
+) -> None:
+    """Sent from there once more it could get another time."""
+    count = fill_spool(node.spool, most=100)
+    make_read_only(node.spool.parent)
+    server.always = Reply(503) if away else None
+    node.run(before=as_no_root)
+    for path in (node.spool.parent, *node.spool.parent.iterdir()):
+        path.chmod(0o755)
+    posts = len(server.posts)
+    server.always = None
+    assert node.run().status == 0
+    assert node.kept() == []
+    assert sum(len(post.readings) for post in server.posts[posts:]) == (count if away else 0)
+    assert len(server.stored) == count
+
+
 def test_before_its_first_run_a_read_only_disk_needs_no_spool(
     node: Node, server: MoodyServer
 ) -> None:
