@@ -79,6 +79,11 @@ def test_a_file_without_a_secret_signs_nothing(tmp_path: Path, content: str) -> 
         list(tokens.get_all(settings_in(tmp_path), ["basement"]))
 
 
+def test_sixteen_bytes_are_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "tmon.db.secret").write_text("0123456789abcdef\n")
+    assert tokens.station_secret(settings_in(tmp_path)) == b"0123456789abcdef"
+
+
 def test_another_secret_makes_other_tokens(tmp_path: Path) -> None:
     mine = settings_in(tmp_path, TMON_SECRET="a" * 32)
     other = settings_in(tmp_path, TMON_SECRET="b" * 32)

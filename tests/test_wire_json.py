@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from ingest.errors import Forbidden, InvalidBody, TooLarge
-from ingest.reading import DEFAULT_SENSOR, Batch, Node
+from ingest.reading import DEFAULT_SENSOR, Batch, Node, Refusal, rejection
 from ingest.wire import items
 from ingest.wire import json as wire
 from ingest.wire.items import READINGS_LIMIT, WireReading
@@ -175,3 +175,48 @@ def test_a_time_that_contradicts_another_is_refused(name: str) -> None:
         "invalid_time",
         True,
     )
+
+
+@pytest.mark.parametrize(
+    ("measured_ms", "why"),
+    [
+        (946_684_800_000, None),  # 2000-01-01T00:00:00Z
+        (946_684_799_999, "measured before 2000;"),
+        (NOW_MS + 600_000, None),
+        (NOW_MS + 600_001, "measured over 10 minutes in the future;"),
+    ],
+)
+def test_a_reading_is_from_2000_to_ten_minutes_ahead(measured_ms: int, why: str | None) -> None:
+    batch = parse(b'{"value": 1, "measured_ms": %d}' % measured_ms)
+    assert [reading.measured_ms for reading in batch.readings] == [measured_ms] * (why is None)
+    assert [(told.code, told.error.split(" check")[0]) for told in batch.rejected] == [
+        ("implausible_time", why)
+    ] * (why is not None)
+
+
+@pytest.mark.parametrize(
+    ("body", "is_ndjson"),
+    [
+        (b'{"value": 1}\n{"value": 2}', True),
+        (b'{"value": 1', False),
+        (b"value=1", False),
+    ],
+)
+def test_only_who_sends_several_texts_is_told_of_ndjson(body: bytes, is_ndjson: bool) -> None:
+    with pytest.raises(InvalidBody, match="not JSON") as told:
+        parse(body)
+    assert ("NDJSON" in str(told.value)) is is_ndjson
+
+
+@pytest.mark.parametrize("readings", ["[]", '[{"value": 1}]', "[17]"])
+def test_what_stands_beside_readings_is_refused(readings: str) -> None:
+    """Else a unit that was meant for all of them would be passed over."""
+    with pytest.raises(InvalidBody, match="'unit' stands beside `readings`"):
+        parse(b'{"unit": "K", "node": "basement", "readings": %s}' % readings.encode())
+
+
+def test_what_is_nested_too_deeply_to_be_kept_is_kept_as_its_kind() -> None:
+    value: list[object] = []
+    for _ in range(100_000):
+        value = [value]
+    assert rejection(0, {"value": value}, Refusal("invalid_value", "")).value == "list"
