@@ -208,11 +208,13 @@ def test_only_who_sends_several_texts_is_told_of_ndjson(body: bytes, is_ndjson: 
     assert ("NDJSON" in str(told.value)) is is_ndjson
 
 
+@pytest.mark.parametrize("name", ["unit", "time", "N"])
 @pytest.mark.parametrize("readings", ["[]", '[{"value": 1}]', "[17]"])
-def test_what_stands_beside_readings_is_refused(readings: str) -> None:
+def test_what_stands_beside_readings_is_refused(name: str, readings: str) -> None:
     """Else a unit that was meant for all of them would be passed over."""
-    with pytest.raises(InvalidBody, match="'unit' stands beside `readings`"):
-        parse(b'{"unit": "K", "node": "basement", "readings": %s}' % readings.encode())
+    body = f'{{"{name}": "K", "node": "basement", "readings": {readings}}}'
+    with pytest.raises(InvalidBody, match=f"'{name}' stands beside `readings`"):
+        parse(body.encode())
 
 
 def test_what_is_nested_too_deeply_to_be_kept_is_kept_as_its_kind() -> None:

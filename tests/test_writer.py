@@ -19,7 +19,7 @@ from sqlite_utils import Database
 
 from ingest import nodes
 from ingest.errors import DiskFull, Locked, Overloaded, Unavailable
-from ingest.frames import encode, frame
+from ingest.frames import COMMIT_READINGS, encode, frame
 from ingest.handover import BACKLOG_READINGS, Handover
 from ingest.reading import Batch, Node, Reading, Receipt
 from ingest.schema import BUSY_TIMEOUT_S, open_database, open_for_reading
@@ -92,12 +92,17 @@ def test_requests_that_come_together_share_commits(tmp_path: Path) -> None:
     assert len(transactions) <= 3 + 1  # the last is of when the node was heard
 
 
-def test_one_bad_batch_never_fails_its_neighbours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1, COMMIT_READINGS])
+def test_one_bad_batch_never_fails_its_neighbours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    """Neither those in its transaction nor, where it fills that, those that wait for the next."""
     node = node_in(tmp_path / "tmon.db")
     nobody = Node("no-such-uid", "nobody", "nobody")  # breaks a foreign key, deep in the commit
 
     async def run() -> list[Receipt | BaseException]:
-        batches = [batch(node, 1.0, sensor="a"), batch(nobody, 2.0), batch(node, 3.0, sensor="b")]
+        bad = batch(nobody, *[2.0] * size)
+        batches = [batch(node, 1.0, sensor="a"), bad, batch(node, 3.0, sensor="b")]
         async with handover_to_writer(tmp_path / "tmon.db") as handover:
             return await asyncio.gather(*map(handover.store, batches), return_exceptions=True)
 
@@ -106,6 +111,7 @@ def test_one_bad_batch_never_fails_its_neighbours(tmp_path: Path) -> None:
     assert isinstance(first, Receipt)
     assert isinstance(last, Receipt)
     assert (first.accepted, last.accepted) == (1, 1)
+    assert "a batch of nobody can't be stored" in caplog.text
 
 
 def test_duplicates_and_conflicts_within_one_commit(tmp_path: Path) -> None:
