@@ -154,6 +154,32 @@ def test_a_broken_line_is_told_and_kept_as_it_was() -> None:
     assert no_utf8.startswith("the line is not JSON in UTF-8: ")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "code", "told"),
+    [
+        ("value", "21", "invalid_value", "value must be a number"),
+        ("sensor", 5, "invalid_sensor", "sensor must be text"),
+        ("unit", 5, "invalid_unit", "unit must be text, like °C"),
+        ("measured_at", NOW_MS, "invalid_time", "measured_at must be ISO 8601 text"),
+        ("measured_ms", str(NOW_MS), "invalid_time", "measured_ms must be an integer"),
+        ("measured_ms", NOW_MS + 0.5, "invalid_time", "measured_ms must be an integer"),
+        ("age_s", "5", "invalid_time", "age_s must be a number of seconds"),
+        ("node", 5, "invalid_node", "node must be text"),
+    ],
+)
+def test_a_field_of_another_type_is_told_with_what_it_must_be(
+    field: str, value: object, code: str, told: str
+) -> None:
+    for body in ({"value": 1, field: value}, {"readings": [{"value": 1, field: value}]}):
+        [rejected] = parse(json.dumps(body).encode()).rejected
+        assert (rejected.code, rejected.error[: len(told)]) == (code, told)
+
+
+def test_a_reading_that_names_its_node_twice_is_refused() -> None:
+    batch = parse(b'[{"value": 1, "node": "attic", "node": "basement"}]')
+    assert [told.code for told in batch.rejected] == ["repeated_field"]
+
+
 def test_an_unknown_field_is_told_with_those_there_are() -> None:
     [told] = parse(b'[{"value": 1, "val\\nue": 2}]').rejected
     assert told.code == "unknown_field"
