@@ -100,6 +100,11 @@ def test_each_reading_is_counted_as_what_became_of_it(db: Database, node: Node) 
     assert [told.code for told in second.rejected] == ["conflict"]
 
 
+def test_nothing_to_store_is_no_error(db: Database) -> None:
+    """As where a part of an import has no good reading."""
+    assert Store(db).commit([]) == []
+
+
 def test_when_a_node_was_heard_is_written_once(db: Database, node: Node) -> None:
     """While nothing is sent the SD card rests. A clock that isn't told again stays known."""
     store = Store(db)
