@@ -229,7 +229,7 @@ def test_a_reading_is_from_2000_to_ten_minutes_ahead(measured_ms: int, why: str 
     ],
 )
 def test_only_who_sends_several_texts_is_told_of_ndjson(body: bytes, is_ndjson: bool) -> None:
-    with pytest.raises(InvalidBody, match="not JSON: .* line [12] column [0-9]+") as told:
+    with pytest.raises(InvalidBody, match=r"not JSON: .* line [12] column [0-9]+") as told:
         parse(body)
     assert ("NDJSON" in str(told.value)) is is_ndjson
 
