@@ -1,0 +1,230 @@
+"""One sensor never stops another: whatever it raises, and however long it takes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from client import client
+from tests.client.harness import Node, Once, SysfsTree, scratchpad, wait_until
+
+DEAD = scratchpad(" ".join(["ff"] * 9), -62, crc="NO")
+
+
+@pytest.fixture(scope="module")
+def badread(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A library that makes reads fail with an errno, or take their time."""
+    library = tmp_path_factory.mktemp("badread") / "badread.so"
+    source = Path(__file__).with_name("badread.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return str(library)
+
+
+@contextmanager
+def hanging(file: Path) -> Iterator[None]:
+    """Let every read of the file wait for ever."""
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+    keeper = os.open(file, os.O_RDWR)  # else the opening would wait
+    try:
+        yield
+    finally:
+        os.close(keeper)
+
+
+def answers(found: list[client.Probe], give_up_s: float = 30) -> dict[int, client.Reading | str]:
+    return dict(client.answers_of(found, client.Clock(), give_up_s))
+
+
+def processes() -> list[tuple[int, int, str]]:
+    """Everything that runs on this machine: its number, its parent's, and its command line."""
+    ran = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,args="], check=True, capture_output=True, text=True
+    )
+    lines = (line.split(None, 2) for line in ran.stdout.splitlines())
+    return [(int(number), int(parent), " ".join(args)) for number, parent, *args in lines]
+
+
+def children(process: int) -> set[int]:
+    return {n for n, parent, args in processes() if parent == process and "ps -eo" not in args}
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EIO, errno.ENODATA, errno.ETIMEDOUT])
+def test_a_sensor_that_answers_an_error_fails_alone(node: Node, badread: str, number: int) -> None:
+    node.sysfs.zone(0, "cpu-thermal", 45100)
+    node.sysfs.zone(1, "iwlwifi_1", 0)
+    node.sysfs.zone(2, "gpu-thermal", 44000)
+    rule = f"thermal_zone1/temp={number}"
+    ran = node.run("--print", LD_PRELOAD=badread, BADREAD=rule)
+    assert ran.status == 0
+    assert [line.split()[:2] for line in ran.out.splitlines()] == [
+        ["temperature:cpu-thermal", "45.1"],
+        ["temperature:gpu-thermal", "44.0"],
+    ]
+    assert f"thermal_zone1/temp: {os.strerror(number)}\n" in ran.err
+
+
+def test_a_chip_whose_name_cannot_be_read_goes_by_no_other(node: Node, badread: str) -> None:
+    node.sysfs.zone(0, "cpu-thermal", 45100)
+    node.sysfs.zone(1, "gpu-thermal", 44000)
+    rule = f"thermal_zone0/type={errno.EAGAIN}"
+    ran = node.run("--print", LD_PRELOAD=badread, BADREAD=rule)
+    assert ran.out == "temperature:gpu-thermal        44.0 °C\n"
+    assert "thermal_zone0: Resource temporarily unavailable\n" in ran.err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TypeError("can't concat NoneType to bytes"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        MemoryError(),
+        RecursionError("too deep"),
+        KeyError("MemTotal"),
+    ],
+)
+def test_whatever_a_probe_raises_it_fails_alone(error: Exception) -> None:
+    def fail() -> float:
+        raise error
+
+    bad = client.Probe("bad", None, "a chip", fail, attempts=1)
+    good = client.Probe("good", None, "another", lambda: 7.0)
+    told = answers([bad, good])
+    assert str(told[0]).startswith(type(error).__name__)
+    assert isinstance(told[1], client.Reading)
+
+
+def test_files_of_any_content_fail_alone(sysfs: SysfsTree, once: Once) -> None:
+    sysfs.zone(0, "cpu-thermal", 45100)
+    for number in range(1, 7):
+        sysfs.zone(number, f"bad{number}", 0).unlink()
+    zones = sysfs.root / "class" / "thermal"
+    (zones / "thermal_zone1" / "temp").write_bytes(b"\xff\xfe45\x00")
+    (zones / "thermal_zone2" / "temp").write_bytes(b"")
+    (zones / "thermal_zone3" / "temp").symlink_to("/dev/zero")
+    (zones / "thermal_zone4" / "temp").symlink_to("/proc/self/mem")
+    (zones / "thermal_zone5" / "temp").mkdir()
+    (zones / "thermal_zone6" / "temp").symlink_to("/nowhere")
+    (zones / "thermal_zone7").mkdir()
+    (zones / "thermal_zone8").symlink_to("/nowhere")
+    ran = once("--print")
+    assert ran.out == "temperature:cpu-thermal        45.1 °C\n"
+    reasons = {line.split(": ", 2)[0].removeprefix("temperature:"): line for line in ran.said}
+    assert "no number: it is empty" in reasons["bad2"]
+    assert "no number" in reasons["bad1"]
+    assert "no number" in reasons["bad3"]
+    assert os.strerror(errno.EIO) in reasons["bad4"]
+    assert os.strerror(errno.EISDIR) in reasons["bad5"]
+    assert os.strerror(errno.ENOENT) in reasons["bad6"]
+
+
+def test_a_read_that_never_returns_is_left_alone(sysfs: SysfsTree) -> None:
+    sysfs.zone(0, "cpu-thermal", 45100)
+    before = children(os.getpid())
+    with hanging(sysfs.zone(1, "wedged", 0)):
+        began = time.monotonic()
+        told = answers([*client.probes(sysfs.root)], give_up_s=1)
+        assert 1 <= time.monotonic() - began < 20
+    assert list(told) == [0]
+    assert children(os.getpid()) == before
+
+
+def test_a_file_that_never_opens_is_left_alone(sysfs: SysfsTree) -> None:
+    file = sysfs.zone(0, "wedged", 0)
+    file.unlink()
+    os.mkfifo(file)
+    before = children(os.getpid())
+    assert answers([*client.probes(sysfs.root)], give_up_s=0.5) == {}
+    assert children(os.getpid()) == before
+
+
+def test_a_later_run_passes_by_what_an_earlier_one_still_reads(node: Node) -> None:
+    """So that runs don't pile up, each with a process that can't be killed."""
+    node.sysfs.zone(0, "cpu-thermal", 45100)
+    with hanging(node.sysfs.zone(1, "wedged", 0)), node.start("--print") as first:
+        wait_until(lambda: "thermal_zone1" in open_files(first.pid))
+        second = node.run("--print")
+        assert second.out == "temperature:cpu-thermal        45.1 °C\n"
+        assert "thermal_zone1/temp: another run is still reading it\n" in second.err
+        assert first.poll() is None
+        readers = children(first.pid)
+        first.kill()
+    wait_until(lambda: not readers & {number for number, _, _ in processes()})
+
+
+def open_files(process: int) -> str:
+    """What the children of a process have open."""
+    names = []
+    for number in children(process):
+        for link in Path(f"/proc/{number}/fd").glob("*"):
+            with suppress(OSError):  # closed since
+                names.append(str(link.readlink()))
+    return " ".join(names)
+
+
+def test_dead_thermometers_do_not_hold_the_others_up(node: Node, badread: str) -> None:
+    """A dead one holds its reader for 4.3 s on older kernels, at each attempt."""
+    for number in range(8):
+        node.sysfs.thermometer(f"28-00000000000{number}", DEAD)
+    for number in range(8, 10):
+        node.sysfs.thermometer(f"28-00000000000{number}")
+    rules = ",".join(f"00000{number}/w1_slave=0:1" for number in range(8))
+    began = time.monotonic()
+    ran = node.run("--print", LD_PRELOAD=badread, BADREAD=rules)
+    assert time.monotonic() - began < 15
+    assert ran.out.count("23.125 °C") == 2
+    assert ran.err.count("no chip answered") == 8
+
+
+def test_many_good_thermometers_on_one_bus_are_all_given_their_time() -> None:
+    """The kernel lets those without a supply of their own convert one after the other."""
+    bus = threading.Lock()
+
+    def convert() -> float:
+        with bus:
+            time.sleep(0.15)
+            return 23.125
+
+    found = [client.Probe(f"t{n}", "°C", f"chip {n}", convert) for n in range(20)]
+    assert len(answers(found, give_up_s=1)) == 20  # three times as long as without any answer
+
+
+def test_a_hanging_command_does_not_stop_the_next() -> None:
+    commands = ["a=sleep 61", "b=echo 2", "c=sleep 62 | cat", "d=echo 4"]
+    told = answers([*client.command_probes(commands)], give_up_s=2)
+    assert sorted(told) == [1, 3]
+    wait_until(lambda: not {"sleep 61", "sleep 62"} & {args for _, _, args in processes()})
+
+
+def test_a_reader_that_is_killed_costs_its_sensors_only(sysfs: SysfsTree, once: Once) -> None:
+    sysfs.zone(0, "cpu-thermal", 45100)
+    ran = once("--print", "--command", "a=sleep 0.3; kill -9 $(ps -o ppid= -p $$)")
+    assert "temperature:cpu-thermal" in ran.out
+    assert "a: " in ran.err
+
+
+def test_sigterm_while_a_sensor_hangs_ends_the_run_in_time(node: Node) -> None:
+    with hanging(node.sysfs.zone(0, "wedged", 0)), node.start("--print") as running:
+        wait_until(lambda: "thermal_zone0" in open_files(running.pid))
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=30) == -signal.SIGTERM
+
+
+@pytest.mark.soak
+def test_a_run_with_a_wedged_driver_sends_the_rest_within_15_s(node: Node) -> None:
+    node.sysfs.zone(0, "cpu-thermal", 45100)
+    with hanging(node.sysfs.zone(1, "wedged", 0)):
+        began = time.monotonic()
+        ran = node.run("--verbose")
+        assert time.monotonic() - began < 15
+    assert "sent 1 readings" in ran.err
+    assert "wedged" in ran.err
