@@ -376,30 +376,28 @@ def sensor_name(*parts: str) -> str:
     return ":".join(filter(None, clean))[:60]  # of 64, to leave room for a number
 
 
-def read_text(path: Path) -> str:
-    """A small file's text, by one read, as the kernel gives it."""
+def read_text(path: Path, alone: bool = False) -> str:
+    """A small file's text, by one read, as the kernel gives it; ``alone``: by one run at a time."""
     file = os.open(path, os.O_RDONLY)
     try:
+        if alone:
+            lock(file)
         return os.read(file, FILE_MAX_BYTES).decode(errors="replace").strip()
     finally:
         os.close(file)
 
 
-def measured_text(path: Path) -> str:
-    """The same of a file behind which a chip is asked, which may take for ever.
+def lock(file: int) -> None:
+    """Keep later runs from reading the same file until this read is done.
 
-    Such a read can't be ended. It goes on holding its lock, so that later runs pass by.
+    Where a driver hangs, a read can't be ended. Without a lock, each run would add another.
     """
-    file = os.open(path, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # there are file systems without locks
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BadReading("another run is still reading it") from None
-        return os.read(file, FILE_MAX_BYTES).decode(errors="replace").strip()
-    finally:
-        os.close(file)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BadReading("another run is still reading it") from None
+    except OSError:  # there are file systems without locks
+        return
 
 
 def content(path: Path, default: str = "") -> str:
@@ -427,7 +425,7 @@ def parse_value(text: str) -> float:
 
 def number(path: Path, factor: float = 1) -> float:
     """The number that a file holds, times ``factor``."""
-    return parse_value(measured_text(path)) * factor
+    return parse_value(read_text(path, alone=True)) * factor
 
 
 WIRED = re.compile(r"\d+-[0-9a-f]{4}|spi\d+\.\d+")  # I2C and SPI
@@ -513,7 +511,7 @@ def onewire_probes(path: Path) -> Iterator[Probe]:
 
 def onewire_celsius(path: Path, family: str) -> float:
     """One conversion of a 1-Wire thermometer; takes the chip up to 750 ms."""
-    return scratchpad_celsius(measured_text(path), family)
+    return scratchpad_celsius(read_text(path, alone=True), family)
 
 
 def scratchpad_celsius(text: str, family: str = "28") -> float:
@@ -1474,7 +1472,7 @@ def answers_of(
         process = os.fork()
     if not process:
         try:
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends when we do
+            leave_parent(theirs.fileno())
             send_answers(found, clock, theirs, give_up_s)
         finally:
             os._exit(0)
@@ -1494,6 +1492,19 @@ def answers_of(
         end_s = time.monotonic() + 1
         while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < end_s:
             time.sleep(0.001)
+
+
+def leave_parent(keep: int) -> None:
+    """Have nothing in common with the process that we were forked from, but for one file.
+
+    A lock would last as long as either of the two had its file open.
+    """
+    for number_ in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number_, lambda *_: None)  # it is the parent that ends us
+    signal.set_wakeup_fd(-1)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: when it is killed, so are we
+    os.closerange(3, keep)
+    os.closerange(keep + 1, 1 << 16)
 
 
 def send_answers(found: Sequence[Probe], clock: Clock, to: socket.socket, give_up_s: float) -> None:

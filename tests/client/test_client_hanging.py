@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -163,11 +164,14 @@ def test_a_later_run_passes_by_what_an_earlier_one_still_reads(node: Node) -> No
 
 def open_files(process: int) -> str:
     """What the children of a process have open."""
+    return " ".join(files_of(child) for child in children(process))
+
+
+def files_of(process: int) -> str:
     names = []
-    for number in children(process):
-        for link in Path(f"/proc/{number}/fd").glob("*"):
-            with suppress(OSError):  # closed since
-                names.append(str(link.readlink()))
+    for link in Path(f"/proc/{process}/fd").glob("*"):
+        with suppress(OSError):  # closed since
+            names.append(str(link.readlink()))
     return " ".join(names)
 
 
@@ -228,3 +232,22 @@ def test_a_run_with_a_wedged_driver_sends_the_rest_within_15_s(node: Node) -> No
         assert time.monotonic() - began < 15
     assert "sent 1 readings" in ran.err
     assert "wedged" in ran.err
+
+
+def test_a_lock_does_not_last_as_long_as_a_sensor_hangs(sysfs: SysfsTree, tmp_path: Path) -> None:
+    """With --loop, sensors are asked while another thread is sending."""
+    lock = tmp_path / "lock"
+    with hanging(sysfs.zone(0, "wedged", 0)):
+        asking = client.answers_of([*client.probes(sysfs.root)], client.Clock(), give_up_s=30)
+        with lock.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            thread = threading.Thread(target=lambda: list(asking), daemon=True)
+            before = children(os.getpid())
+            thread.start()
+            wait_until(lambda: children(os.getpid()) > before)
+            (reader,) = children(os.getpid()) - before
+            wait_until(lambda: str(lock) not in files_of(reader))
+        with lock.open("w") as again:
+            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.kill(reader, signal.SIGKILL)
+        thread.join(30)
