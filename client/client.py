@@ -351,9 +351,10 @@ def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str
     a spool is new, and has none.
     """
     path, new = Path(f"{spool}.names"), Path(f"{spool}.names.new")
-    refuse_planted(path)
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # no link, no pipe
+        with os.fdopen(file, encoding="utf-8") as reading:
+            return dict(json.load(reading))
     except (OSError, ValueError, TypeError) as error:
         keep = keep and isinstance(error, FileNotFoundError)
     old = found if spool.exists() else ()
@@ -1430,19 +1431,13 @@ class Sensed:
 
 def sense(settings: Settings, clock: Clock, keep_names: bool = True) -> Sensed:
     """Ask every sensor once; one that fails or hangs doesn't stop the others."""
-    found = found_probes(settings, keep_names)
-    try:
-        answers = dict(answers_of(found, clock))
-    except OSError as error:  # no memory for another process
-        answers = dict.fromkeys(range(len(found)), str(error))
     sensed = Sensed([], {})
-    otherwise = answers.get(NOBODY, f"no answer within {GIVE_UP_S} s")
-    for index, probe in enumerate(found):
-        answer = answers.get(index, otherwise)
+    for answer in answers_of(partial(found_probes, settings, keep_names), clock):
         if isinstance(answer, Reading):
             sensed.readings.append(answer)
         else:
-            sensed.failures[probe.sensor] = f"{probe.sensor}: {probe.source}: {answer}"
+            sensor, reason = answer
+            sensed.failures[sensor] = f"{sensor}: {reason}"
     return sensed
 
 
@@ -1453,45 +1448,47 @@ def found_probes(settings: Settings, keep_names: bool) -> list[Probe]:
     return list(probes(settings.sysfs, others, names))
 
 
-NOBODY = -1  # the index of an answer that is about all who gave none
+ALL_SENSORS = "sensors"  # the name for what is about all of them
 
 
 def answers_of(
-    found: Sequence[Probe], clock: Clock, give_up_s: float = GIVE_UP_S
-) -> Iterator[tuple[int, Reading | str]]:
-    """What each sensor said, by its index: a reading, or why there is none.
+    find: Callable[[], Sequence[Probe]], clock: Clock, give_up_s: float = GIVE_UP_S
+) -> list[Reading | tuple[str, str]]:
+    """Of each sensor that ``find`` finds: a reading, or its name and why there is none.
 
-    Another process asks them. A read that hangs in the kernel can't be killed, and a process
-    doesn't end before its threads do; but it can be left alone.
+    Another process finds and asks them. A read that hangs in the kernel can't be killed, and a
+    process doesn't end before its threads do; but it can be left alone.
     """
-    if not found:
-        return
+    answers: dict[int, Reading | tuple[str, str]] = {}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with warnings.catch_warnings():  # about fork() beside threads: this one takes no lock of theirs
         warnings.simplefilter("ignore", DeprecationWarning)
-        process = os.fork()
+        try:
+            process = os.fork()
+        except OSError as error:
+            return [(ALL_SENSORS, f"no other process can be begun: {error.strerror}")]
     if not process:
         try:
             leave_parent(theirs.fileno())
-            send_answers(found, clock, theirs, give_up_s)
+            send_answers(find, clock, theirs, give_up_s)
         finally:
             os._exit(0)
     theirs.close()
     ours.settimeout(give_up_s + 1)
     try:
         with contextlib.suppress(OSError):  # it is too late, or that process has died
-            while answer := json.loads(ours.recv(FILE_MAX_BYTES) or b"null"):
-                index, value, *instant = answer
-                probe = found[index]
-                if instant:
-                    value = Reading(probe.sensor, value, probe.unit, Instant(*instant))
-                yield index, value
+            while message := json.loads(ours.recv(FILE_MAX_BYTES) or b"null"):
+                index, sensor, what, *more = message
+                answers[index] = (
+                    Reading(sensor, what, more[0], Instant(*more[1:])) if more else (sensor, what)
+                )
     finally:
         ours.close()
         os.kill(process, signal.SIGKILL)
         end_s = time.monotonic() + 1
         while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < end_s:
             time.sleep(0.001)
+    return [answers[index] for index in sorted(answers) if answers[index] != (ALL_SENSORS, "")]
 
 
 def leave_parent(keep: int) -> None:
@@ -1507,16 +1504,23 @@ def leave_parent(keep: int) -> None:
     os.closerange(keep + 1, 1 << 16)
 
 
-def send_answers(found: Sequence[Probe], clock: Clock, to: socket.socket, give_up_s: float) -> None:
-    """Send each answer as it comes, then None; or why there are no more."""
+def send_answers(
+    find: Callable[[], Sequence[Probe]], clock: Clock, to: socket.socket, give_up_s: float
+) -> None:
+    """Send answers as they come, each in place of the one before of its index; then None."""
 
     def send(answer: Sequence[Any] | None) -> None:
         to.send(json.dumps(answer).encode())
 
     try:
+        send((-1, ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
+        found = find()
+        send((-1, ALL_SENSORS, ""))
+        for index, probe in enumerate(found):
+            send((index, probe.sensor, f"{probe.source}: no answer within {give_up_s:g} s"))
         ask_all(found, clock, send, give_up_s)
     except Exception as error:
-        send((NOBODY, one_line(f"{type(error).__name__}: {error}")))
+        send((-1, ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
     send(None)
 
 
@@ -1552,7 +1556,7 @@ def ask_all(
                 answer = answers.get(timeout=max(0, good_s + patience_s - time.monotonic()))
                 send(answer)
                 left -= 1
-                good_s = time.monotonic() if len(answer) > 2 else good_s
+                good_s = time.monotonic() if len(answer) > 3 else good_s
         begin(lane for lane in lanes.values() for _ in tuple(lane))
     for group in tuple(RUNNING):
         with contextlib.suppress(ProcessLookupError):
@@ -1560,16 +1564,18 @@ def ask_all(
 
 
 def answer_of(probe: Probe, clock: Clock) -> tuple[Any, ...]:
-    """A value and its moment, or why there is none."""
+    """A sensor's name, value, unit and moment; or its name, and why there is no value."""
     try:
         reading = probe.sense(clock)
     except BadReading as error:
-        return (one_line(str(error)),)
+        reason = str(error)
     except OSError as error:
-        return (error.strerror or str(error),)
+        reason = error.strerror or str(error)
     except Exception as error:
-        return (one_line(f"{type(error).__name__}: {error}"),)
-    return (reading.value, *astuple(reading.instant))
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        return (reading.sensor, reading.value, reading.unit, *astuple(reading.instant))
+    return (probe.sensor, one_line(f"{probe.source}: {reason}", 500))
 
 
 class Stop:
@@ -1965,7 +1971,8 @@ def print_readings(settings: Settings, clock: Clock, log: Log) -> int:
     for command in settings.commands:
         if command.unit and command.unit not in KNOWN_UNITS:
             log.say(f"{command.sensor}: {command.unit}: not a unit tmon knows")
-    if there := ", ".join(also_there(settings.sysfs)):
+    listed = ALL_SENSORS not in sensed.failures
+    if there := ", ".join(also_there(settings.sysfs) if listed else ()):
         log.say(f"also there: {there}")
     if not sensed.readings:
         log.say(f"no readings from {settings.sysfs}: see --command in --help")

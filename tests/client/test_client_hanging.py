@@ -9,8 +9,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,13 @@ def hanging(file: Path) -> Iterator[None]:
         os.close(keeper)
 
 
-def answers(found: list[client.Probe], give_up_s: float = 30) -> dict[int, client.Reading | str]:
-    return dict(client.answers_of(found, client.Clock(), give_up_s))
+def answers(found: Iterable[client.Probe], give_up_s: float = 30) -> dict[str, float | str]:
+    """The value of each sensor, or why it has none."""
+    told = client.answers_of(lambda: list(found), client.Clock(), give_up_s)
+    return {
+        **{answer.sensor: answer.value for answer in told if isinstance(answer, client.Reading)},
+        **dict(answer for answer in told if isinstance(answer, tuple)),
+    }
 
 
 def processes() -> list[tuple[int, int, str]]:
@@ -100,8 +106,8 @@ def test_whatever_a_probe_raises_it_fails_alone(error: Exception) -> None:
     bad = client.Probe("bad", None, "a chip", fail, attempts=1)
     good = client.Probe("good", None, "another", lambda: 7.0)
     told = answers([bad, good])
-    assert str(told[0]).startswith(type(error).__name__)
-    assert isinstance(told[1], client.Reading)
+    assert told["good"] == 7
+    assert str(told["bad"]).startswith(f"a chip: {type(error).__name__}")
 
 
 def test_files_of_any_content_fail_alone(sysfs: SysfsTree, once: Once) -> None:
@@ -133,10 +139,23 @@ def test_a_read_that_never_returns_is_left_alone(sysfs: SysfsTree) -> None:
     before = children(os.getpid())
     with hanging(sysfs.zone(1, "wedged", 0)):
         began = time.monotonic()
-        told = answers([*client.probes(sysfs.root)], give_up_s=1)
+        told = answers(client.probes(sysfs.root), give_up_s=1)
         assert 1 <= time.monotonic() - began < 20
-    assert list(told) == [0]
+    assert told["temperature:cpu-thermal"] == 45.1
+    assert str(told["temperature:wedged"]).endswith("temp: no answer within 1 s")
     assert children(os.getpid()) == before
+
+
+def test_chips_that_cannot_be_listed_in_time_end_no_run() -> None:
+    told = answers(iter(partial(time.sleep, 60), 0), give_up_s=0.5)  # type: ignore[arg-type]
+    assert told == {"sensors": "they can't be listed within 0.5 s"}
+
+
+def test_what_the_listing_raises_ends_no_run() -> None:
+    def find() -> list[client.Probe]:
+        raise MemoryError
+
+    assert client.answers_of(find, client.Clock()) == [("sensors", "MemoryError:")]
 
 
 def test_a_file_that_never_opens_is_left_alone(sysfs: SysfsTree) -> None:
@@ -144,7 +163,8 @@ def test_a_file_that_never_opens_is_left_alone(sysfs: SysfsTree) -> None:
     file.unlink()
     os.mkfifo(file)
     before = children(os.getpid())
-    assert answers([*client.probes(sysfs.root)], give_up_s=0.5) == {}
+    told = answers(client.probes(sysfs.root), give_up_s=0.5)
+    assert told == {"temperature:wedged": f"{file}: no answer within 0.5 s"}
     assert children(os.getpid()) == before
 
 
@@ -199,13 +219,15 @@ def test_many_good_thermometers_on_one_bus_are_all_given_their_time() -> None:
             return 23.125
 
     found = [client.Probe(f"t{n}", "°C", f"chip {n}", convert) for n in range(20)]
-    assert len(answers(found, give_up_s=1)) == 20  # three times as long as without any answer
+    told = answers(found, give_up_s=1)  # a third of what they take
+    assert set(told.values()) == {23.125}
 
 
 def test_a_hanging_command_does_not_stop_the_next() -> None:
     commands = ["a=sleep 61", "b=echo 2", "c=sleep 62 | cat", "d=echo 4"]
-    told = answers([*client.command_probes(commands)], give_up_s=2)
-    assert sorted(told) == [1, 3]
+    told = answers(client.command_probes(commands), give_up_s=2)
+    assert (told["b"], told["d"]) == (2, 4)
+    assert [str(told[name]).endswith("no answer within 2 s") for name in "ac"] == [True, True]
     wait_until(lambda: not {"sleep 61", "sleep 62"} & {args for _, _, args in processes()})
 
 
@@ -224,24 +246,29 @@ def test_sigterm_while_a_sensor_hangs_ends_the_run_in_time(node: Node) -> None:
 
 
 @pytest.mark.soak
-def test_a_run_with_a_wedged_driver_sends_the_rest_within_15_s(node: Node) -> None:
+@pytest.mark.parametrize(("file", "sent"), [("temp", 1), ("type", 0)])
+def test_a_run_with_a_wedged_driver_ends_within_15_s(
+    node: Node, badread: str, file: str, sent: int
+) -> None:
     node.sysfs.zone(0, "cpu-thermal", 45100)
-    with hanging(node.sysfs.zone(1, "wedged", 0)):
+    node.sysfs.zone(1, "wedged", 0)
+    node.fill(3)
+    for flag in ("--verbose", "--print"):
         began = time.monotonic()
-        ran = node.run("--verbose")
+        ran = node.run(flag, LD_PRELOAD=badread, BADREAD=f"thermal_zone1/{file}=0:600")
         assert time.monotonic() - began < 15
-    assert "sent 1 readings" in ran.err
-    assert "wedged" in ran.err
+        assert "within 12 s" in ran.err
+        assert flag == "--print" or f"sent {3 + sent} readings" in ran.err
 
 
 def test_a_lock_does_not_last_as_long_as_a_sensor_hangs(sysfs: SysfsTree, tmp_path: Path) -> None:
     """With --loop, sensors are asked while another thread is sending."""
     lock = tmp_path / "lock"
     with hanging(sysfs.zone(0, "wedged", 0)):
-        asking = client.answers_of([*client.probes(sysfs.root)], client.Clock(), give_up_s=30)
+        ask = partial(answers, client.probes(sysfs.root))
         with lock.open("w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
-            thread = threading.Thread(target=lambda: list(asking), daemon=True)
+            thread = threading.Thread(target=ask, daemon=True)
             before = children(os.getpid())
             thread.start()
             wait_until(lambda: children(os.getpid()) > before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,10 @@ def test_a_link_in_the_place_of_the_names_is_not_followed(node: Node, once: Once
     Path(f"{node.spool}.names.new").symlink_to(target)
     once()
     assert not target.exists()
+
+
+def test_a_pipe_in_the_place_of_the_names_holds_nothing_up(node: Node, once: Once) -> None:
+    disk(node.sysfs, 0, 31000)
+    old_station(node)
+    os.mkfifo(f"{node.spool}.names")
+    assert printed(once) == {"31.0": "temperature:drivetemp"}
