@@ -430,7 +430,8 @@ def number(path: Path, factor: float = 1) -> float:
 
 
 WIRED = re.compile(r"\d+-[0-9a-f]{4}|spi\d+\.\d+")  # I2C and SPI
-BUS_ADDRESS = re.compile(r"[0-9A-Fa-f]+([:.-][0-9A-Fa-f]+)+")  # SCSI, PCI, USB, HID
+# SCSI, PCI and USB; not HID (``0003:1B1C:0C10.0001``), whose last part is a mere number.
+BUS_ADDRESS = re.compile(r"(?![0-9A-F]{4}:[0-9A-F]{4}:)[0-9A-Fa-f]{1,4}([:.-][0-9A-Fa-f]{1,4})+")
 
 
 def address(chip: Path) -> str:
@@ -1484,10 +1485,11 @@ def answers_of(
                 )
     finally:
         ours.close()
-        os.kill(process, signal.SIGKILL)
-        end_s = time.monotonic() + 1
-        while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < end_s:
-            time.sleep(0.001)
+        with contextlib.suppress(OSError):  # it is gone already, where SIGCHLD is ignored
+            os.kill(process, signal.SIGKILL)
+            end_s = time.monotonic() + 1
+            while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < end_s:
+                time.sleep(0.001)
     return [answers[index] for index in sorted(answers) if answers[index] != (ALL_SENSORS, "")]
 
 

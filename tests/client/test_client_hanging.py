@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from client import client
-from tests.client.harness import Node, Once, SysfsTree, scratchpad, wait_until
+from tests.client.harness import CLIENT, Node, Once, SysfsTree, scratchpad, wait_until
 
 DEAD = scratchpad(" ".join(["ff"] * 9), -62, crc="NO")
 
@@ -236,6 +237,18 @@ def test_a_reader_that_is_killed_costs_its_sensors_only(sysfs: SysfsTree, once: 
     ran = once("--print", "--command", "a=sleep 0.3; kill -9 $(ps -o ppid= -p $$)")
     assert "temperature:cpu-thermal" in ran.out
     assert "a: " in ran.err
+
+
+def test_a_parent_that_ignores_its_children_changes_nothing(node: Node) -> None:
+    node.sysfs.zone(0, "cpu-thermal", 45100)
+    ran = subprocess.run(
+        ["env", "--ignore-signal=CHLD", sys.executable, CLIENT, "--print"],
+        check=True,
+        env={"PATH": os.environ["PATH"], **node.environ},
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.stdout, ran.stderr) == ("temperature:cpu-thermal        45.1 °C\n", "")
 
 
 def test_sigterm_while_a_sensor_hangs_ends_the_run_in_time(node: Node) -> None:

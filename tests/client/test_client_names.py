@@ -82,7 +82,8 @@ def test_a_thermometer_keeps_its_name_when_another_comes_and_goes(
         ("platform/i2c-1/1-0048", "temperature:x:1-0048"),
         ("platform/spi0/spi0.1", "temperature:x:spi0.1"),
         ("platform/soc/rp1_adc", "temperature:x"),
-        ("platform/107d517000.avs", "temperature:x"),
+        ("platform/1f000c8000.adc", "temperature:x"),
+        ("platform/usb1/1-1/1-1.4/1-1.4:1.0/0003:1B1C:0C10.0007", "temperature:x:1-1.4-1.0"),
     ],
 )
 def test_a_chips_name_has_its_bus_address(sysfs: SysfsTree, device: str, name: str) -> None:
