@@ -1462,12 +1462,12 @@ def answers_of(
     """
     answers: dict[int, Reading | tuple[str, str]] = {}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with warnings.catch_warnings():  # about fork() beside threads: this one takes no lock of theirs
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            process = os.fork()
-        except OSError as error:
-            return [(ALL_SENSORS, f"no other process can be begun: {error.strerror}")]
+    # It takes none of the locks that other threads may hold just now.
+    warnings.filterwarnings("ignore", ".* use of fork", DeprecationWarning)
+    try:
+        process = os.fork()
+    except OSError as error:
+        return [(ALL_SENSORS, f"no other process can be begun: {error.strerror}")]
     if not process:
         try:
             leave_parent(theirs.fileno())
