@@ -357,7 +357,7 @@ def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str
             return dict(json.load(reading))
     except (OSError, ValueError, TypeError) as error:
         keep = keep and isinstance(error, FileNotFoundError)
-    old = found if spool.exists() else ()
+    old = found if os.access(spool, os.F_OK) else ()
     names = {probe.sensor: probe.former for probe in old if probe.sensor != probe.former}
     with contextlib.suppress(OSError):  # the spool can't be written either, and says so
         if keep:

@@ -161,3 +161,13 @@ def test_a_pipe_in_the_place_of_the_names_holds_nothing_up(node: Node, once: Onc
     old_station(node)
     os.mkfifo(f"{node.spool}.names")
     assert printed(once) == {"31.0": "temperature:drivetemp"}
+
+
+@pytest.mark.parametrize("place", ["x" * 300, "file/spool.db"])
+def test_a_place_in_which_no_spool_can_be_hides_no_sensor(
+    node: Node, once: Once, tmp_path: Path, place: str
+) -> None:
+    disk(node.sysfs, 0, 31000)
+    (tmp_path / "file").touch()
+    ran = once("--print", TMON_SPOOL=str(tmp_path / place))
+    assert ran.out == "temperature:drivetemp:0-0-0-0        31.0 °C\n"
