@@ -30,6 +30,7 @@ import queue
 import random
 import re
 import select
+import selectors
 import signal
 import socket
 import sqlite3
@@ -448,10 +449,12 @@ def address(chip: Path) -> str:
     for name in ("wwid", "serial"):
         if words := label(device / name).split():
             return words[-1][-20:]
-    places = takewhile(lambda path: path.name != "devices", (device, *device.parents))
-    if not device.exists():
-        return ""
-    return next((path.name for path in places if BUS_ADDRESS.fullmatch(path.name)), "")
+    for path in (device, *device.parents) if device.exists() else ():
+        if path.name == "devices":
+            break
+        if BUS_ADDRESS.fullmatch(path.name):
+            return path.name
+    return ""
 
 
 def by_device(paths: Iterable[Path]) -> list[Path]:
@@ -769,19 +772,21 @@ def command_value(command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> float:
 def outputs(process: subprocess.Popen[bytes], timeout_s: float) -> list[bytes]:
     """All that a process writes to stdout and to stderr, unless it is too much or too late."""
     end_s = time.monotonic() + timeout_s
-    written = {pipe.fileno(): b"" for pipe in (process.stdout, process.stderr) if pipe}
-    open_ = set(written)
-    while open_:
-        ready, _, _ = select.select(open_, [], [], max(0, end_s - time.monotonic()))
-        if not ready:
-            raise BadReading(f"took longer than {timeout_s} s")
-        for pipe in ready:
-            text = os.read(pipe, FILE_MAX_BYTES)
-            written[pipe] += text
-            if not text:
-                open_.discard(pipe)
-            if len(written[pipe]) > FILE_MAX_BYTES:
-                raise BadReading(f"no number: it printed more than {FILE_MAX_BYTES} bytes")
+    written: dict[Any, bytes] = {process.stdout: b"", process.stderr: b""}
+    with selectors.DefaultSelector() as waiting:
+        for pipe in written:
+            waiting.register(pipe, selectors.EVENT_READ)
+        while waiting.get_map():
+            ready = waiting.select(max(0, end_s - time.monotonic()))
+            if not ready:
+                raise BadReading(f"took longer than {timeout_s} s")
+            for key, _ in ready:
+                text = os.read(key.fd, FILE_MAX_BYTES)
+                written[key.fileobj] += text
+                if not text:
+                    waiting.unregister(key.fileobj)
+                if len(written[key.fileobj]) > FILE_MAX_BYTES:
+                    raise BadReading(f"no number: it printed more than {FILE_MAX_BYTES} bytes")
     return list(written.values())
 
 
@@ -824,6 +829,137 @@ HEALTH_SENSORS = (
     ("load", "1", "/proc/loadavg", lambda: os.getloadavg()[0]),
     ("uptime", "s", "the kernel", lambda: time.clock_gettime(Clock._STEADY)),
 )
+
+
+ALL_SENSORS = "sensors"  # the name for what is about all of them
+
+
+def answers_of(
+    find: Callable[[], Sequence[Probe]], clock: Clock, give_up_s: float = GIVE_UP_S
+) -> list[Reading | tuple[str, str]]:
+    """Of each sensor that ``find`` finds: a reading, or its name and why there is none.
+
+    Another process finds and asks them. A read that hangs in the kernel can't be killed, and a
+    process doesn't end before its threads do; but it can be left alone.
+    """
+    answers: dict[int, Reading | tuple[str, str]] = {}
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # It takes none of the locks that other threads may hold just now.
+    warnings.filterwarnings("ignore", ".* use of fork", DeprecationWarning)
+    try:
+        process = os.fork()
+    except OSError as error:
+        return [(ALL_SENSORS, f"no other process can be begun: {error.strerror}")]
+    if not process:
+        try:
+            leave_parent(theirs.fileno())
+            send_answers(find, clock, theirs, give_up_s)
+        finally:
+            os._exit(0)
+    theirs.close()
+    ours.settimeout(give_up_s + 1)
+    try:
+        with contextlib.suppress(OSError):  # it is too late, or that process has died
+            while message := json.loads(ours.recv(FILE_MAX_BYTES) or b"null"):
+                index, sensor, what, *more = message
+                answers[index] = (
+                    Reading(sensor, what, more[0], Instant(*more[1:])) if more else (sensor, what)
+                )
+    finally:
+        ours.close()
+        with contextlib.suppress(OSError):  # it is gone already, where SIGCHLD is ignored
+            os.kill(process, signal.SIGKILL)
+            end_s = time.monotonic() + 1
+            while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < end_s:
+                time.sleep(0.001)
+    return [answers[index] for index in sorted(answers) if answers[index] != (ALL_SENSORS, "")]
+
+
+def leave_parent(keep: int) -> None:
+    """Have nothing in common with the process that we were forked from, but for one file.
+
+    A lock would last as long as either of the two had its file open.
+    """
+    for number_ in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number_, lambda *_: None)  # it is the parent that ends us
+    signal.set_wakeup_fd(-1)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: when it is killed, so are we
+    os.closerange(3, keep)
+    os.closerange(keep + 1, 1 << 16)
+
+
+def send_answers(
+    find: Callable[[], Sequence[Probe]], clock: Clock, to: socket.socket, give_up_s: float
+) -> None:
+    """Send answers as they come, each in place of the one before of its index; then None."""
+
+    def send(answer: Sequence[Any] | None) -> None:
+        to.send(json.dumps(answer).encode())
+
+    try:
+        send((-1, ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
+        found = find()
+        send((-1, ALL_SENSORS, ""))
+        for index, probe in enumerate(found):
+            send((index, probe.sensor, f"{probe.source}: no answer within {give_up_s:g} s"))
+        ask_all(found, clock, send, give_up_s)
+    except Exception as error:
+        send((-1, ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
+    send(None)
+
+
+def ask_all(
+    found: Sequence[Probe], clock: Clock, send: Callable[[Sequence[Any]], None], give_up_s: float
+) -> None:
+    """Ask all lanes at once, and hand on each answer as it comes.
+
+    When nothing good has come for a while, what still waits in its lane is asked too; when
+    nothing has come for ``give_up_s``, the rest is given up. So any number of bad sensors takes
+    no longer than that, and any number of good ones is given its time.
+    """
+    lanes: defaultdict[str, deque[int]] = defaultdict(deque)
+    for index, probe in enumerate(found):
+        lanes[probe.lane or probe.source].append(index)
+    answers: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+
+    def ask(lane: deque[int]) -> None:
+        with contextlib.suppress(IndexError):  # the lane is empty
+            while True:
+                index = lane.popleft()
+                answers.put((index, *answer_of(found[index], clock)))
+
+    def begin(some: Iterable[deque[int]]) -> None:
+        for lane in some:
+            threading.Thread(target=ask, args=(lane,), daemon=True).start()
+
+    begin(lanes.values())
+    left, good_s = len(found), time.monotonic()
+    for patience_s in (give_up_s / 4, give_up_s):
+        with contextlib.suppress(queue.Empty):
+            while left:
+                answer = answers.get(timeout=max(0, good_s + patience_s - time.monotonic()))
+                send(answer)
+                left -= 1
+                good_s = time.monotonic() if len(answer) > 3 else good_s
+        begin(lane for lane in lanes.values() for _ in tuple(lane))
+    for group in tuple(RUNNING):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def answer_of(probe: Probe, clock: Clock) -> tuple[Any, ...]:
+    """A sensor's name, value, unit and moment; or its name, and why there is no value."""
+    try:
+        reading = probe.sense(clock)
+    except BadReading as error:
+        reason = str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        return (reading.sensor, reading.value, reading.unit, *astuple(reading.instant))
+    return (probe.sensor, one_line(f"{probe.source}: {reason}", 500))
 
 
 # ---- the spool
@@ -1430,6 +1566,13 @@ class Sensed:
     failures: dict[str, str]
 
 
+def found_probes(settings: Settings, keep_names: bool) -> list[Probe]:
+    """All that there is to ask, by the names that this station has for it."""
+    others = [*(health_probes() if settings.health else ()), *settings.commands]
+    names = kept_names(probes(settings.sysfs), settings.spool, keep_names)
+    return list(probes(settings.sysfs, others, names))
+
+
 def sense(settings: Settings, clock: Clock, keep_names: bool = True) -> Sensed:
     """Ask every sensor once; one that fails or hangs doesn't stop the others."""
     sensed = Sensed([], {})
@@ -1440,144 +1583,6 @@ def sense(settings: Settings, clock: Clock, keep_names: bool = True) -> Sensed:
             sensor, reason = answer
             sensed.failures[sensor] = f"{sensor}: {reason}"
     return sensed
-
-
-def found_probes(settings: Settings, keep_names: bool) -> list[Probe]:
-    """All that there is to ask, by the names that this station has for it."""
-    others = [*(health_probes() if settings.health else ()), *settings.commands]
-    names = kept_names(probes(settings.sysfs), settings.spool, keep_names)
-    return list(probes(settings.sysfs, others, names))
-
-
-ALL_SENSORS = "sensors"  # the name for what is about all of them
-
-
-def answers_of(
-    find: Callable[[], Sequence[Probe]], clock: Clock, give_up_s: float = GIVE_UP_S
-) -> list[Reading | tuple[str, str]]:
-    """Of each sensor that ``find`` finds: a reading, or its name and why there is none.
-
-    Another process finds and asks them. A read that hangs in the kernel can't be killed, and a
-    process doesn't end before its threads do; but it can be left alone.
-    """
-    answers: dict[int, Reading | tuple[str, str]] = {}
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    # It takes none of the locks that other threads may hold just now.
-    warnings.filterwarnings("ignore", ".* use of fork", DeprecationWarning)
-    try:
-        process = os.fork()
-    except OSError as error:
-        return [(ALL_SENSORS, f"no other process can be begun: {error.strerror}")]
-    if not process:
-        try:
-            leave_parent(theirs.fileno())
-            send_answers(find, clock, theirs, give_up_s)
-        finally:
-            os._exit(0)
-    theirs.close()
-    ours.settimeout(give_up_s + 1)
-    try:
-        with contextlib.suppress(OSError):  # it is too late, or that process has died
-            while message := json.loads(ours.recv(FILE_MAX_BYTES) or b"null"):
-                index, sensor, what, *more = message
-                answers[index] = (
-                    Reading(sensor, what, more[0], Instant(*more[1:])) if more else (sensor, what)
-                )
-    finally:
-        ours.close()
-        with contextlib.suppress(OSError):  # it is gone already, where SIGCHLD is ignored
-            os.kill(process, signal.SIGKILL)
-            end_s = time.monotonic() + 1
-            while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < end_s:
-                time.sleep(0.001)
-    return [answers[index] for index in sorted(answers) if answers[index] != (ALL_SENSORS, "")]
-
-
-def leave_parent(keep: int) -> None:
-    """Have nothing in common with the process that we were forked from, but for one file.
-
-    A lock would last as long as either of the two had its file open.
-    """
-    for number_ in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number_, lambda *_: None)  # it is the parent that ends us
-    signal.set_wakeup_fd(-1)
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: when it is killed, so are we
-    os.closerange(3, keep)
-    os.closerange(keep + 1, 1 << 16)
-
-
-def send_answers(
-    find: Callable[[], Sequence[Probe]], clock: Clock, to: socket.socket, give_up_s: float
-) -> None:
-    """Send answers as they come, each in place of the one before of its index; then None."""
-
-    def send(answer: Sequence[Any] | None) -> None:
-        to.send(json.dumps(answer).encode())
-
-    try:
-        send((-1, ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
-        found = find()
-        send((-1, ALL_SENSORS, ""))
-        for index, probe in enumerate(found):
-            send((index, probe.sensor, f"{probe.source}: no answer within {give_up_s:g} s"))
-        ask_all(found, clock, send, give_up_s)
-    except Exception as error:
-        send((-1, ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
-    send(None)
-
-
-def ask_all(
-    found: Sequence[Probe], clock: Clock, send: Callable[[Sequence[Any]], None], give_up_s: float
-) -> None:
-    """Ask all lanes at once, and hand on each answer as it comes.
-
-    When nothing good has come for a while, what still waits in its lane is asked too; when
-    nothing has come for ``give_up_s``, the rest is given up. So any number of bad sensors takes
-    no longer than that, and any number of good ones is given its time.
-    """
-    lanes: defaultdict[str, deque[int]] = defaultdict(deque)
-    for index, probe in enumerate(found):
-        lanes[probe.lane or probe.source].append(index)
-    answers: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-
-    def ask(lane: deque[int]) -> None:
-        with contextlib.suppress(IndexError):  # the lane is empty
-            while True:
-                index = lane.popleft()
-                answers.put((index, *answer_of(found[index], clock)))
-
-    def begin(some: Iterable[deque[int]]) -> None:
-        for lane in some:
-            threading.Thread(target=ask, args=(lane,), daemon=True).start()
-
-    begin(lanes.values())
-    left, good_s = len(found), time.monotonic()
-    for patience_s in (give_up_s / 4, give_up_s):
-        with contextlib.suppress(queue.Empty):
-            while left:
-                answer = answers.get(timeout=max(0, good_s + patience_s - time.monotonic()))
-                send(answer)
-                left -= 1
-                good_s = time.monotonic() if len(answer) > 3 else good_s
-        begin(lane for lane in lanes.values() for _ in tuple(lane))
-    for group in tuple(RUNNING):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)
-
-
-def answer_of(probe: Probe, clock: Clock) -> tuple[Any, ...]:
-    """A sensor's name, value, unit and moment; or its name, and why there is no value."""
-    try:
-        reading = probe.sense(clock)
-    except BadReading as error:
-        reason = str(error)
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-    else:
-        return (reading.sensor, reading.value, reading.unit, *astuple(reading.instant))
-    return (probe.sensor, one_line(f"{probe.source}: {reason}", 500))
 
 
 class Stop:
