@@ -47,7 +47,7 @@ def test_kill_9_loses_nothing_and_repeats_nothing(
     command = f"n=$(( $(cat {counter} 2>/dev/null || echo 0) + 1 )); echo $n >{counter}; echo $n"
     seen: set[tuple[str, float]] = set()
     for _ in range(kills):
-        assert node.run("--command", f"count={command}").err == ""
+        assert node.run("--command", f"count={command}").status in {0, 1}  # sent, or kept
         with node.start("--command", f"count={command}") as process:
             time.sleep(dice.uniform(0, 0.8))  # it is killed at any moment
             process.kill()
