@@ -33,9 +33,12 @@ import io
 import json
 import math
 import os
+import queue
 import random
 import re
+import selectors
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -44,7 +47,8 @@ import threading
 import time
 import traceback
 import uuid
-from collections import Counter
+import warnings
+from collections import Counter, defaultdict, deque
 from dataclasses import asdict, astuple, dataclass, field, replace
 from datetime import datetime, timezone
 from email.utils import formatdate, parsedate_to_datetime
@@ -68,14 +72,19 @@ SPOOL_MAX = "500000"  # TMON_SPOOL_MAX, in readings: about 60 MB, ten sensors a 
 JITTER_S = "20"  # TMON_JITTER_S
 CA_FILE = ""  # TMON_CA_FILE
 COMMANDS: Sequence[str] = []  # TMON_COMMANDS, one a line, such as "load:1=cut -c1-4 /proc/loadavg"
+HEALTH = False  # TMON_HEALTH: also this machine's disk, memory, load, uptime and Wi-Fi
 
 VERSION = "0.1.0"
 SENT, KEPT, FAILED, WRONG = 0, 1, 1, 2
 
 SENSOR_NAME = r"(?!.*(//|\.\.|/\.(/|$)))[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}"
+UNIT_MAX = 32  # characters
 ATTEMPTS = 4  # once, and three times again: 1-Wire and DHT22 fail now and then on long wires
 ATTEMPT_PAUSE_S = 0.5
+RETRY_FOR_S = 4  # a chip that takes longer to fail has tried by itself
+GIVE_UP_S = 12  # without any good answer; the slowest good one takes a second
 COMMAND_TIMEOUT_S = 10
+FILE_MAX_BYTES = 1 << 16  # the kernel's files have a page
 
 BATCH_READINGS = 500  # about 50 kB, far below the server's 1 MiB
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 30
@@ -281,40 +290,121 @@ class Reading:
 
 @dataclass(frozen=True)
 class Probe:
-    """A way to read one sensor: ``read`` returns the value in ``unit``, or raises."""
+    """A way to read one sensor: ``read`` returns the value in ``unit``, or raises.
+
+    Probes of one ``lane`` share a chip or a port, and are read one after the other. ``place`` is
+    the device, where the name alone doesn't tell it from another; ``former`` is the name that
+    version 0.1 gave.
+    """
 
     sensor: str
     unit: str | None
     source: str
     read: Callable[[], float]
     attempts: int = ATTEMPTS
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    lane: str = ""
+    place: str = ""
+    former: str = ""
 
     def sense(self, clock: Clock) -> Reading:
         """The value and its moment; the last attempt's error if none succeeds."""
+        end_s = time.monotonic() + RETRY_FOR_S
         for _ in range(self.attempts - 1):
             try:
                 return Reading(self.sensor, self._value(), self.unit, clock.now())
-            except (OSError, ValueError):
+            except Exception:
+                if time.monotonic() > end_s:
+                    raise
                 clock.sleep(ATTEMPT_PAUSE_S)
         return Reading(self.sensor, self._value(), self.unit, clock.now())
 
     def _value(self) -> float:
         value = round(self.read(), 6)
+        lowest, highest = self.limits
         if not math.isfinite(value):
             raise BadReading(f"{value} is no number")
         if self.unit == "°C" and value < -273.15:
             raise BadReading(f"{value} °C is below absolute zero")
+        if not lowest <= value <= highest:
+            raise BadReading(
+                f"{value} {self.unit} is outside {lowest:g} to {highest:g} {self.unit}"
+            )
         return value
 
 
-def probes(sysfs: Path, commands: Iterable[Probe] = ()) -> Iterator[Probe]:
-    """Every sensor found under ``sysfs``, then the commands, each under a name of its own."""
+def probes(
+    sysfs: Path, commands: Iterable[Probe] = (), names: Mapping[str, str] | None = None
+) -> Iterator[Probe]:
+    """Every sensor found under ``sysfs``, then the commands, each under a name of its own.
+
+    ``names`` are those that some sensors have kept from an earlier version, by their present ones.
+    """
+    found = [*chain(*(find(sysfs, *finder) for finder in FINDERS))]
+    twins = Counter(probe.sensor for probe in found)
     seen: Counter[str] = Counter()
-    finders = (onewire_probes, thermal_probes, hwmon_probes, iio_probes)
-    for probe in chain(*(finder(sysfs) for finder in finders), commands):
-        seen[probe.sensor] += 1
-        again = f":{seen[probe.sensor]}" if seen[probe.sensor] > 1 else ""
-        yield replace(probe, sensor=probe.sensor + again)
+    formerly: Counter[str] = Counter()
+    for probe in chain(found, commands):
+        name = probe.sensor
+        if twins[name] > 1 and probe.place:
+            name = f"{name}:{sensor_name(probe.place)}"[:60]
+        name = numbered((names or {}).get(name, name), seen)
+        former = numbered(probe.former, formerly) if probe.former else name
+        yield replace(probe, sensor=name, former=former)
+
+
+def numbered(name: str, seen: Counter[str]) -> str:
+    """The name, with a number behind it from the second time on."""
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}:{seen[name]}"
+
+
+def find(sysfs: Path, pattern: str, finder: Callable[[Path], Iterable[Probe]]) -> Iterator[Probe]:
+    """The probes of all chips that match; a chip that can't be looked at is one that fails."""
+    try:
+        chips = by_device(sysfs.glob(pattern))
+    except OSError as error:
+        chips = []
+        yield failing_probe(sysfs / pattern, error)
+    for chip in chips:
+        try:
+            yield from finder(chip)
+        except OSError as error:
+            yield failing_probe(chip, error)
+
+
+def failing_probe(path: Path, error: OSError) -> Probe:
+    def fail() -> float:
+        raise error
+
+    return Probe(path.name, None, str(path), fail, attempts=1)
+
+
+def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str]:
+    """The names that this station has had since version 0.1, by those that are given today.
+
+    They are written down beside the spool at the first run, and never change. A station without
+    a spool is new, and has none.
+    """
+    path, new = Path(f"{spool}.names"), Path(f"{spool}.names.new")
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # no link, no pipe
+        with os.fdopen(file, encoding="utf-8") as reading:
+            return dict(json.load(reading))
+    except (OSError, ValueError, TypeError) as error:
+        keep = keep and isinstance(error, FileNotFoundError)
+    old = found if os.access(spool, os.F_OK) else ()
+    names = {probe.sensor: probe.former for probe in old if probe.sensor != probe.former}
+    with contextlib.suppress(OSError):  # the spool can't be written either, and says so
+        if keep:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new.unlink(missing_ok=True)
+            with new.open("x", encoding="utf-8") as writing:
+                json.dump(names, writing)
+                writing.flush()
+                os.fsync(writing.fileno())
+            new.replace(path)
+    return names
 
 
 def sensor_name(*parts: str) -> str:
@@ -323,27 +413,83 @@ def sensor_name(*parts: str) -> str:
     return ":".join(filter(None, clean))[:60]  # of 64, to leave room for a number
 
 
-def content(path: Path, default: str = "") -> str:
-    """A small file's text, or ``default`` where it can't be read."""
+def read_text(path: Path, alone: bool = False) -> str:
+    """A small file's text, by one read, as the kernel gives it; ``alone``: by one run at a time."""
+    file = os.open(path, os.O_RDONLY)
     try:
-        return path.read_text().strip() or default
-    except (OSError, ValueError):
+        if alone:
+            lock(file)
+        return os.read(file, FILE_MAX_BYTES).decode(errors="replace").strip()
+    finally:
+        os.close(file)
+
+
+def lock(file: int) -> None:
+    """Keep later runs from reading the same file until this read is done.
+
+    Where a driver hangs, a read can't be ended. Without a lock, each run would add another.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BadReading("another run is still reading it") from None
+    except OSError:  # there are file systems without locks
+        return
+
+
+def content(path: Path, default: str = "") -> str:
+    """A small file's text, or ``default`` where there is none."""
+    try:
+        return read_text(path) or default
+    except FileNotFoundError:
         return default
+
+
+def label(path: Path, default: str = "") -> str:
+    """The same, also where the file can't be read: chips may have labels without a text."""
+    try:
+        return content(path, default)
+    except OSError:
+        return default
+
+
+def parse_value(text: str) -> float:
+    """The one number that a text is, or BadReading."""
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text.strip()):
+        raise BadReading(f"no number: {one_line(text, 80)!r}" if text else "no number: it is empty")
+    return float(text)
 
 
 def number(path: Path, factor: float = 1) -> float:
     """The number that a file holds, times ``factor``."""
-    return float(path.read_text()) * factor
+    return parse_value(read_text(path, alone=True)) * factor
+
+
+WIRED = re.compile(r"\d+-[0-9a-f]{4}|spi\d+\.\d+")  # I2C and SPI
+# SCSI, PCI and USB; not HID (``0003:1B1C:0C10.0001``), whose last part is a mere number.
+BUS_ADDRESS = re.compile(r"(?![0-9A-F]{4}:[0-9A-F]{4}:)[0-9A-Fa-f]{1,4}([:.-][0-9A-Fa-f]{1,4})+")
 
 
 def address(chip: Path) -> str:
-    """The I2C or SPI address a chip is wired to (``1-0076``, ``spi0.1``), else nothing.
+    """What tells a chip from another of its kind; nothing for what is built in.
 
+    Its I2C or SPI address (``1-0076``, ``spi0.1``), a disk's serial number, else its bus address.
     The numbers that the kernel gives (``hwmon3``) change from boot to boot; this doesn't, and a
     second chip of the same kind, wired in later, leaves the name of the first as it is.
     """
-    places = (chip.resolve().parent.name, (chip / "device").resolve().name)
-    return next((p for p in places if re.fullmatch(r"\d+-[0-9a-f]{4}|spi\d+\.\d+", p)), "")
+    device = (chip / "device").resolve()
+    for path in (chip.resolve().parent, device):
+        if WIRED.fullmatch(path.name):
+            return path.name
+    for name in ("wwid", "serial"):
+        if words := label(device / name).split():
+            return words[-1][-20:]
+    for path in (device, *device.parents) if device.exists() else ():
+        if path.name == "devices":
+            break
+        if BUS_ADDRESS.fullmatch(path.name):
+            return path.name
+    return ""
 
 
 def by_device(paths: Iterable[Path]) -> list[Path]:
@@ -351,114 +497,268 @@ def by_device(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: (str((path / "device").resolve()), str(path)))
 
 
-def onewire_probes(sysfs: Path) -> Iterator[Probe]:
-    """DS18S20, DS1822, DS18B20, DS1825 or MAX31850, and DS28EA00, by their family codes."""
-    for path in sorted(sysfs.glob("bus/w1/devices/*/w1_slave")):
-        chip = path.parent.name
-        if chip.split("-")[0] in {"10", "22", "28", "3b", "42"}:
-            name = sensor_name("temperature", chip)
-            yield Probe(name, "°C", str(path), partial(onewire_celsius, path))
+@dataclass(frozen=True)
+class Kind:
+    """What one kind of the kernel's files measures: ``unit`` is the kernel's times ``factor``.
+
+    No value outside ``limits`` is a measurement: that is how a lost chip and a bad wire read.
+    """
+
+    quantity: str
+    unit: str
+    factor: float
+    limits: tuple[float, float]
+
+    def probe(
+        self, chip: Path, model: str, part: str, path: Path, read: Callable[[], float]
+    ) -> Probe:
+        """One input of a chip."""
+        where, device = address(chip), chip / "device"
+        wired = where if WIRED.fullmatch(where) else ""
+        return Probe(
+            sensor_name(self.quantity, model, where, part),
+            self.unit,
+            str(path),
+            read,
+            limits=WIDE_LIMITS.get(self.unit, self.limits) if WIDE.match(model) else self.limits,
+            lane=str(chip),
+            place=device.resolve().name if device.exists() else "",
+            former=sensor_name(self.quantity, model, wired, part),
+        )
 
 
-def onewire_celsius(path: Path) -> float:
+# Thermocouples and infrared, and pressure other than the air's.
+WIDE = re.compile("max318|max6675|mcp96|ltc298|mlx90|hsc|mprls|abp|sdp|ms58")
+WIDE_LIMITS = {"°C": (-270.0, 1800.0), "hPa": (-100_000.0, 100_000.0)}
+TEMPERATURE = Kind("temperature", "°C", 0.001, (-55, 125))
+HUMIDITY = Kind("humidity", "%", 0.001, (0, 100))
+VOLTAGE = Kind("voltage", "V", 0.001, (-1_000, 1_000))
+CURRENT = Kind("current", "A", 0.001, (-1_000, 1_000))
+
+
+def onewire_probes(path: Path) -> Iterator[Probe]:
+    """DS18S20, DS1822, DS18B20, DS1825 or MAX31850, and DS28EA00, by their family codes.
+
+    Each is read by itself, at the same time: while one converts, the kernel lets the others use
+    the bus, where their wiring allows it. (Its `therm_bulk_read` does the same, for root only.)
+    """
+    chip = path.parent.name
+    family = chip.split("-")[0]
+    if family in {"10", "22", "28", "3b", "42"}:
+        name = sensor_name("temperature", chip)
+        yield Probe(name, "°C", str(path), partial(onewire_celsius, path, family))
+
+
+def onewire_celsius(path: Path, family: str) -> float:
     """One conversion of a 1-Wire thermometer; takes the chip up to 750 ms."""
-    return scratchpad_celsius(path.read_text())
+    return scratchpad_celsius(read_text(path, alone=True), family)
 
 
-def scratchpad_celsius(text: str) -> float:
+def scratchpad_celsius(text: str, family: str = "28") -> float:
     """Temperature from a 1-Wire thermometer's ``w1_slave`` text.
 
     Args:
-        text: two lines, each with the scratchpad's bytes; the first ends in YES when the CRC
-            held, the second in ``t=`` and thousandths of a degree.
+        text: its first line has the scratchpad's nine bytes, and ends in YES when the CRC held.
+            The ``t=`` of the second isn't used: kernels have computed it wrongly.
+        family: the chip's family code, in hexadecimal.
 
     Returns:
         Degrees Celsius.
 
     Raises:
-        BadReading: the CRC failed; nobody answered; or the chip lost its power and answered
-            85.0 with byte 6 = 0x0c, where a measured 85.0 has 0x10 (DS18B20 datasheet, table 1
-            and the scratchpad's reserved byte).
+        BadReading: nobody answered; the CRC failed; the chip lost its power and answered 85.0;
+            a thermocouple is broken; or the value is outside what the chip can measure, as are
+            127.94 (a conversion that failed) and -127.
     """
-    match = re.match(r"((?:[0-9a-f]{2} )+): crc=[0-9a-f]{2} YES\n.* t=(-?\d+)\s*$", text)
+    match = re.match(r"((?:[0-9a-f]{2} ){9}): crc=[0-9a-f]{2} (YES|NO)$", text, re.MULTILINE)
     if not match:
-        raise BadReading("the CRC failed")
-    scratchpad, celsius = bytes.fromhex(match[1]), int(match[2]) / 1000
+        what = f"no scratchpad: {one_line(text, 80)!r}"
+        raise BadReading(what if text else "empty: the kernel got no valid answer from the chip")
+    scratchpad = bytes.fromhex(match[1])
     if len(set(scratchpad)) == 1:  # a line held low reads as zeros, whose CRC is right
         raise BadReading("no chip answered")
-    if celsius == 85.0 and scratchpad[6:7] == b"\x0c":
-        raise BadReading("85.0 °C is the value after power-on, not a measurement")
-    if celsius == -127.0:
-        raise BadReading("-127 °C stands for a lost chip, not a measurement")
+    if match[2] == "NO":
+        raise BadReading("the CRC failed")
+    celsius, lowest, highest = converted(scratchpad, family)
+    if not lowest <= celsius <= highest:
+        raise BadReading(f"{celsius} °C is outside {lowest} to {highest} °C")
     return celsius
 
 
-def thermal_probes(sysfs: Path) -> Iterator[Probe]:
+def converted(scratchpad: bytes, family: str) -> tuple[float, float, float]:
+    """Degrees Celsius by the chip's own format, and the least and most that it can measure.
+
+    After power-on a chip has 85.0 there with byte 6 = 0x0c. A measured 85.0 has 0x10 (DS18B20
+    datasheet, table 1), or anything in a clone, which tells nothing.
+    """
+    raw = int.from_bytes(scratchpad[:2], "little", signed=True)
+    config, remain, per_degree = scratchpad[4], scratchpad[6], scratchpad[7]
+    if family == "3b" and config & 0x80:  # a MAX31850, not a DS1825
+        if raw & 1:
+            raise BadReading("the thermocouple is broken, shorted or not connected")
+        return (raw & ~3) / 16, -270, 1800
+    if raw == 0x00AA and remain == 0x0C if family == "10" else raw == 0x0550 and remain != 0x10:
+        raise BadReading("85.0 °C is the value after power-on, not a measurement")
+    if family == "10":
+        if not per_degree:
+            raise BadReading("byte 7 of the scratchpad is 0, as in no DS18S20")
+        return (raw >> 1) - 0.25 + (per_degree - remain) / per_degree, -55, 125
+    if config & 0x80:  # a GX20MH01, whose two further bits are in this byte
+        return ((raw << 2) | (config & 3)) / 64, -55, 125
+    return raw / 16, -55, 125
+
+
+def thermal_probes(zone: Path) -> Iterator[Probe]:
     """CPU and board, by the type of their thermal zone."""
-    for zone in sorted(sysfs.glob("class/thermal/thermal_zone*")):
-        name = sensor_name("temperature", content(zone / "type", zone.name))
-        path = zone / "temp"
-        yield Probe(name, "°C", str(path), partial(number, path, 0.001))
+    path, model = zone / "temp", content(zone / "type", zone.name)
+    yield TEMPERATURE.probe(zone, model, "", path, partial(number, path, TEMPERATURE.factor))
 
 
-HWMON = (("temp", "temperature", "°C"), ("humidity", "humidity", "%"))  # both in thousandths
-
-
-def hwmon_probes(sysfs: Path) -> Iterator[Probe]:
-    """Chips of ``class/hwmon``, but for those that mirror a sensor found elsewhere."""
-    zones = (content(path) for path in sysfs.glob("class/thermal/thermal_zone*/type"))
-    mirrors = {"w1_slave_temp", "iio_hwmon"} | {zone.replace("-", "_") for zone in zones}
-    for chip in by_device(sysfs.glob("class/hwmon/hwmon*")):
-        model = content(chip / "name", "hwmon")
-        if model.replace("-", "_") not in mirrors:
-            yield from hwmon_chip_probes(chip, model)
-
-
-def hwmon_chip_probes(chip: Path, model: str) -> Iterator[Probe]:
-    """One chip's inputs, by their labels; its first needs none."""
-    for kind, quantity, unit in HWMON:
-        for path in sorted(chip.glob(f"{kind}*_input")):
-            stem = path.name[: -len("_input")]
-            label = content(chip / f"{stem}_label", "" if stem == f"{kind}1" else stem)
-            name = sensor_name(quantity, model, address(chip), label)
-            yield Probe(name, unit, str(path), partial(number, path, 0.001))
-
-
-# The kernel's units are thousandths of a degree and of a percent, kilopascal, and lux
-# (Documentation/ABI/testing/sysfs-bus-iio).
-IIO = {
-    "temp": ("temperature", "°C", 0.001),
-    "humidityrelative": ("humidity", "%", 0.001),
-    "pressure": ("pressure", "hPa", 10.0),
-    "illuminance": ("illuminance", "lx", 1.0),
+# Documentation/ABI/testing/sysfs-class-hwmon.
+HWMON = {
+    "temp*_input": TEMPERATURE,
+    "humidity*_input": HUMIDITY,
+    "in*_input": VOLTAGE,
+    "curr*_input": CURRENT,
+    "power*_input": Kind("power", "W", 1e-6, (-100_000, 100_000)),
+    "fan*_input": Kind("fan", "rpm", 1, (0, 100_000)),
+    "in*_lcrit_alarm": Kind("undervoltage", "1", 1, (0, 1)),
 }
-IIO_CHANNEL = re.compile(rf"in_({'|'.join(IIO)})(\w*)_(input|raw)")
 
 
-def iio_probes(sysfs: Path) -> Iterator[Probe]:
-    """Chips such as DHT22, BME280 and BH1750; a channel's finished value goes before its raw."""
-    for chip in by_device(sysfs.glob("bus/iio/devices/iio:device*")):
-        model = content(chip / "name", "iio")
-        files = {path.name: path for path in sorted(chip.glob("in_*"))}
-        for match in filter(None, map(IIO_CHANNEL.fullmatch, files)):
-            kind, channel, form = match.groups()
-            if form == "input" or f"in_{kind}{channel}_input" not in files:
-                quantity, unit, factor = IIO[kind]
-                name = sensor_name(quantity, model, address(chip), channel.strip("_"))
-                path = files[match[0]]
-                read = number if form == "input" else partial(iio_raw, kind=kind)
-                yield Probe(name, unit, str(path), partial(read, path, factor))
+def hwmon_probes(chip: Path) -> Iterator[Probe]:
+    """A chip of ``class/hwmon``, unless it mirrors a sensor that is found elsewhere.
+
+    Its inputs go by their labels; the first needs none.
+    """
+    model = content(chip / "name", "hwmon")
+    if is_mirror(chip, model):
+        return
+    for pattern, kind in HWMON.items():
+        first = "in0" if pattern.startswith("in") else pattern.replace("*_input", "1")
+        for path in sorted(chip.glob(pattern)):
+            stem = path.name.split("_")[0]
+            name = label(chip / f"{stem}_label", "" if stem == first else stem)
+            yield kind.probe(chip, model, name, path, partial(hwmon_value, path, kind.factor))
 
 
-def iio_raw(path: Path, factor: float, kind: str) -> float:
-    """A raw value, with the offset and scale of its channel, else those of its kind."""
+def is_mirror(chip: Path, model: str) -> bool:
+    """Whether a hwmon chip shows what 1-Wire, IIO or a thermal zone show too."""
+    zones = {label(path).replace("-", "_") for path in chip.parents[1].glob("thermal/*/type")}
+    return model.replace("-", "_") in {"w1_slave_temp", "iio_hwmon", *zones}
+
+
+def hwmon_value(path: Path, factor: float) -> float:
+    """An input's value, unless the chip says that its sensor is broken."""
+    if label(path.with_name(f"{path.name.split('_')[0]}_fault")) == "1":
+        raise BadReading("the chip says that this sensor is broken")
+    return number(path, factor)
+
+
+# Documentation/ABI/testing/sysfs-bus-iio.
+IIO = {
+    "temp": TEMPERATURE,
+    "humidityrelative": HUMIDITY,
+    "pressure": Kind("pressure", "hPa", 10, (300, 1_250)),
+    "illuminance": Kind("illuminance", "lx", 1, (0, 200_000)),
+    "voltage": VOLTAGE,
+    "current": CURRENT,
+    "power": Kind("power", "W", 0.001, (-100_000, 100_000)),
+    "resistance": Kind("resistance", "Ω", 1, (0, 1e12)),
+    "concentration_co2": Kind("co2", "ppm", 10_000, (100, 100_000)),
+    "concentration": Kind("concentration", "ppm", 10_000, (0, 1_000_000)),
+    "massconcentration": Kind("particulates", "µg/m³", 1, (0, 100_000)),
+}
+IIO_CHANNEL = re.compile(
+    rf"in_({'|'.join(sorted(IIO, reverse=True))})(?!\w*_(?:peak|trough|mean)_)(\w*)_(input|raw)"
+)
+# What a kernel's driver gives in another unit, depending on its version: up to which value
+# the first factor holds, and the one beyond.
+IIO_UNUSUAL = {
+    ("bme680", "humidityrelative"): (100, 1, 0.001),
+    ("bme680", "pressure"): (500, 10, 1),  # hPa before Linux 6.10
+}
+
+
+def iio_probes(chip: Path) -> Iterator[Probe]:
+    """A chip such as DHT22, BME280 or BH1750; a channel's finished value goes before its raw."""
+    model = content(chip / "name", "iio")
+    files = {path.name: path for path in sorted(chip.glob("in_*"))}
+    for match in filter(None, map(IIO_CHANNEL.fullmatch, files)):
+        name, channel, form = match.groups()
+        if form == "input" or f"in_{name}{channel}_input" not in files:
+            kind = IIO[name]
+            factors = IIO_UNUSUAL.get((model, name), (math.inf, kind.factor, kind.factor))
+            path = files[match[0]]
+            read = number if form == "input" else partial(iio_raw, kind=name)
+            yield kind.probe(
+                chip,
+                model,
+                channel.strip("_"),
+                path,
+                partial(iio_value, partial(read, path), factors),
+            )
+
+
+def iio_value(read: Callable[[], float], factors: tuple[float, float, float]) -> float:
+    """A value in our unit."""
+    value = read()
+    most, factor, factor_beyond = factors
+    return value * (factor if value <= most else factor_beyond)
+
+
+def iio_raw(path: Path, kind: str) -> float:
+    """A raw value, with the offset and scale of its channel, else those of its kind, or of all."""
 
     def beside(suffix: str, default: float) -> float:
-        names = (f"{path.name[: -len('_raw')]}_{suffix}", f"in_{kind}_{suffix}")
-        paths = (path.with_name(name) for name in names)
-        return next((number(path) for path in paths if path.exists()), default)
+        names = (f"{path.name[: -len('_raw')]}_{suffix}", f"in_{kind}_{suffix}", f"in_{suffix}")
+        texts = (content(path.with_name(name)) for name in names)
+        return next((parse_value(text) for text in texts if text), default)
 
-    return (number(path) + beside("offset", 0)) * beside("scale", 1) * factor
+    return (number(path) + beside("offset", 0)) * beside("scale", 1)
+
+
+FINDERS: tuple[tuple[str, Callable[[Path], Iterable[Probe]]], ...] = (
+    ("bus/w1/devices/*/w1_slave", onewire_probes),
+    ("class/thermal/thermal_zone*", thermal_probes),
+    ("class/hwmon/hwmon*", hwmon_probes),
+    ("bus/iio/devices/iio:device*", iio_probes),
+)
+
+
+def also_there(sysfs: Path) -> Iterator[str]:
+    """What can be seen under ``sysfs`` and isn't sensed, such as ``bmi160 in_accel_x``."""
+    sensed = {probe.source for probe in probes(sysfs)}
+    for path in sorted(sysfs.glob("bus/w1/devices/[0-9a-f][0-9a-f]-*")):
+        if str(path / "w1_slave") not in sensed:
+            yield path.name
+    for pattern in ("class/hwmon/hwmon*/*_input", "bus/iio/devices/iio:device*/in_*_*"):
+        for path in sorted(sysfs.glob(pattern)):
+            stem, _, form = path.name.rpartition("_")
+            model = label(path.parent / "name")
+            either = {str(path.with_name(f"{stem}_input")), str(path.with_name(f"{stem}_raw"))}
+            if (
+                form in {"input", "raw"}
+                and not either & sensed
+                and not is_mirror(path.parent, model)
+            ):
+                yield f"{model} {stem}"
+
+
+# What the server knows and what is found here; others are taken as they are.
+KNOWN_UNITS = {
+    *("°C", "°F", "K", "%", "hPa", "Pa", "kPa", "mbar", "bar", "lx", "V", "mV", "ppm"),
+    *("A", "W", "Ω", "µg/m³", "rpm", "1", "s", "dBm"),
+}
+
+
+def command_probes(texts: Iterable[str]) -> tuple[Probe, ...]:
+    """The commands as probes; ValueError, in words, if one can't be or two have one name."""
+    made = tuple(map(command_probe, texts))
+    for name, count in Counter(probe.sensor for probe in made).items():
+        if count > 1:
+            raise ValueError(f"{count} commands are called {name!r}: give each its own name")
+    return made
 
 
 def command_probe(text: str) -> Probe:
@@ -471,7 +771,14 @@ def command_probe(text: str) -> Probe:
     name, _, unit = head.strip().rpartition(":") if ":" in head else (head.strip(), "", "")
     if not command.strip() or not re.fullmatch(SENSOR_NAME, name):
         raise ValueError(f"command {text!r}: write it as name:unit=shell command")
-    return Probe(name, unit or None, text, partial(command_value, command), attempts=1)
+    if len(unit) > UNIT_MAX or not unit.isprintable() or re.search(r"\s", unit):
+        raise ValueError(f"command {text!r}: {unit!r} is no unit; write name:unit=shell command")
+    return Probe(
+        name, unit or None, text, partial(command_value, command), attempts=1, lane="commands"
+    )
+
+
+RUNNING: set[int] = set()  # the commands that run now, each with a process group of its own
 
 
 def command_value(command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> float:
@@ -484,17 +791,210 @@ def command_value(command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> float:
         stderr=subprocess.PIPE,
         start_new_session=True,
     ) as process:
+        RUNNING.add(process.pid)
         try:
-            out, err = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
+            out, err = (text.decode(errors="replace") for text in outputs(process, timeout_s))
+        except BadReading:
             os.killpg(process.pid, signal.SIGKILL)  # the shell's children hold its pipes open
-            raise BadReading(f"took longer than {timeout_s} s") from None
+            raise
+        finally:
+            RUNNING.discard(process.pid)
     if process.returncode:
-        raise BadReading(f"exit status {process.returncode}: {err.decode(errors='replace')}")
+        raise BadReading(f"exit status {process.returncode}: {err}")
+    return parse_value(out)
+
+
+def outputs(process: subprocess.Popen[bytes], timeout_s: float) -> list[bytes]:
+    """All that a process writes to stdout and to stderr, unless it is too much or too late."""
+    end_s = time.monotonic() + timeout_s
+    written: dict[Any, bytes] = {process.stdout: b"", process.stderr: b""}
+    with selectors.DefaultSelector() as waiting:
+        for pipe in written:
+            waiting.register(pipe, selectors.EVENT_READ)
+        while waiting.get_map():
+            ready = waiting.select(max(0, end_s - time.monotonic()))
+            if not ready:
+                raise BadReading(f"took longer than {timeout_s} s")
+            for key, _ in ready:
+                text = os.read(key.fd, FILE_MAX_BYTES)
+                written[key.fileobj] += text
+                if not text:
+                    waiting.unregister(key.fileobj)
+                if len(written[key.fileobj]) > FILE_MAX_BYTES:
+                    raise BadReading(f"no number: it printed more than {FILE_MAX_BYTES} bytes")
+    return list(written.values())
+
+
+def health_probes() -> Iterator[Probe]:
+    """How this machine itself is."""
+    for name, unit, source, read in HEALTH_SENSORS:
+        yield Probe(f"health:{name}", unit, source, read, lane="health")
+    wireless = Path("/proc/net/wireless")
+    for interface in wifi_levels(label(wireless)):
+
+        def level(interface: str = interface) -> float:
+            return wifi_levels(read_text(wireless))[interface]
+
+        name = sensor_name("health:wifi", interface)
+        yield Probe(name, "dBm", str(wireless), level, limits=(-120, 0), lane="health")
+
+
+def disk_used() -> float:
+    """Percent of the disk that aren't free for root, as ``df`` counts them."""
+    disk = os.statvfs("/")
+    return 100 * (1 - disk.f_bfree / disk.f_blocks)
+
+
+def memory_used() -> float:
+    """Percent of the memory that programs can't have without swapping."""
+    sizes = dict(re.findall(r"^(\w+): +(\d+) kB", read_text(Path("/proc/meminfo")), re.MULTILINE))
+    return 100 * (1 - int(sizes["MemAvailable"]) / int(sizes["MemTotal"]))
+
+
+def wifi_levels(text: str) -> dict[str, float]:
+    """The signal of each interface in dBm, from ``/proc/net/wireless``."""
+    levels = re.findall(r"^ *([\w.-]+): +\w+ +[-\d]+\.? +(-?\d+)\.? ", text, re.MULTILINE)
+    # Some drivers give the byte without its sign.
+    return {name: float(level) - (256 if float(level) > 63 else 0) for name, level in levels}
+
+
+HEALTH_SENSORS = (
+    ("disk-used", "%", "/", disk_used),
+    ("memory-used", "%", "/proc/meminfo", memory_used),
+    ("load", "1", "/proc/loadavg", lambda: os.getloadavg()[0]),
+    ("uptime", "s", "the kernel", lambda: time.clock_gettime(Clock._STEADY)),
+)
+
+
+ALL_SENSORS = "sensors"  # the name for what is about all of them
+
+
+def answers_of(
+    find: Callable[[], Sequence[Probe]], clock: Clock, give_up_s: float = GIVE_UP_S
+) -> list[Reading | tuple[str, str]]:
+    """Of each sensor that ``find`` finds: a reading, or its name and why there is none.
+
+    Another process finds and asks them. A read that hangs in the kernel can't be killed, and a
+    process doesn't end before its threads do; but it can be left alone.
+    """
+    answers: dict[int, Reading | tuple[str, str]] = {}
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # It takes none of the locks that other threads may hold just now.
+    warnings.filterwarnings("ignore", ".* use of fork", DeprecationWarning)
     try:
-        return float(out)
-    except ValueError:
-        raise BadReading(f"no number: {out[:80].decode(errors='replace')!r}") from None
+        process = os.fork()
+    except OSError as error:
+        return [(ALL_SENSORS, f"no other process can be begun: {error.strerror}")]
+    if not process:
+        try:
+            leave_parent(theirs.fileno())
+            send_answers(find, clock, theirs, give_up_s)
+        finally:
+            os._exit(0)
+    theirs.close()
+    ours.settimeout(give_up_s + 1)
+    try:
+        with contextlib.suppress(OSError):  # it is too late, or that process has died
+            while message := json.loads(ours.recv(FILE_MAX_BYTES) or b"null"):
+                index, sensor, what, *more = message
+                answers[index] = (
+                    Reading(sensor, what, more[0], Instant(*more[1:])) if more else (sensor, what)
+                )
+    finally:
+        ours.close()
+        with contextlib.suppress(OSError):  # it is gone already, where SIGCHLD is ignored
+            os.kill(process, signal.SIGKILL)
+            end_s = time.monotonic() + 1
+            while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < end_s:
+                time.sleep(0.001)
+    return [answers[index] for index in sorted(answers) if answers[index] != (ALL_SENSORS, "")]
+
+
+def leave_parent(keep: int) -> None:
+    """Have nothing in common with the process that we were forked from, but for one file.
+
+    A lock would last as long as either of the two had its file open.
+    """
+    for number_ in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number_, lambda *_: None)  # it is the parent that ends us
+    signal.set_wakeup_fd(-1)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: when it is killed, so are we
+    os.closerange(3, keep)
+    os.closerange(keep + 1, 1 << 16)
+
+
+def send_answers(
+    find: Callable[[], Sequence[Probe]], clock: Clock, to: socket.socket, give_up_s: float
+) -> None:
+    """Send answers as they come, each in place of the one before of its index; then None."""
+
+    def send(answer: Sequence[Any] | None) -> None:
+        to.send(json.dumps(answer).encode())
+
+    try:
+        send((-1, ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
+        found = find()
+        send((-1, ALL_SENSORS, ""))
+        for index, probe in enumerate(found):
+            send((index, probe.sensor, f"{probe.source}: no answer within {give_up_s:g} s"))
+        ask_all(found, clock, send, give_up_s)
+    except Exception as error:
+        send((-1, ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
+    send(None)
+
+
+def ask_all(
+    found: Sequence[Probe], clock: Clock, send: Callable[[Sequence[Any]], None], give_up_s: float
+) -> None:
+    """Ask all lanes at once, and hand on each answer as it comes.
+
+    When nothing good has come for a while, what still waits in its lane is asked too; when
+    nothing has come for ``give_up_s``, the rest is given up. So any number of bad sensors takes
+    no longer than that, and any number of good ones is given its time.
+    """
+    lanes: defaultdict[str, deque[int]] = defaultdict(deque)
+    for index, probe in enumerate(found):
+        lanes[probe.lane or probe.source].append(index)
+    answers: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+
+    def ask(lane: deque[int]) -> None:
+        with contextlib.suppress(IndexError):  # the lane is empty
+            while True:
+                index = lane.popleft()
+                answers.put((index, *answer_of(found[index], clock)))
+
+    def begin(some: Iterable[deque[int]]) -> None:
+        for lane in some:
+            threading.Thread(target=ask, args=(lane,), daemon=True).start()
+
+    begin(lanes.values())
+    left, good_s = len(found), time.monotonic()
+    for patience_s in (give_up_s / 4, give_up_s):
+        with contextlib.suppress(queue.Empty):
+            while left:
+                answer = answers.get(timeout=max(0, good_s + patience_s - time.monotonic()))
+                send(answer)
+                left -= 1
+                good_s = time.monotonic() if len(answer) > 3 else good_s
+        begin(lane for lane in lanes.values() for _ in tuple(lane))
+    for group in tuple(RUNNING):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def answer_of(probe: Probe, clock: Clock) -> tuple[Any, ...]:
+    """A sensor's name, value, unit and moment; or its name, and why there is no value."""
+    try:
+        reading = probe.sense(clock)
+    except BadReading as error:
+        reason = str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        return (reading.sensor, reading.value, reading.unit, *astuple(reading.instant))
+    return (probe.sensor, one_line(f"{probe.source}: {reason}", 500))
 
 
 # ---- the spool
@@ -1592,15 +2092,22 @@ class Sensed:
     failures: dict[str, str]
 
 
-def sense(settings: Settings, clock: Clock) -> Sensed:
-    """Ask every sensor once; one that fails doesn't stop the others."""
+def found_probes(settings: Settings, keep_names: bool) -> list[Probe]:
+    """All that there is to ask, by the names that this station has for it."""
+    others = [*(health_probes() if settings.health else ()), *settings.commands]
+    names = kept_names(probes(settings.sysfs), settings.spool, keep_names)
+    return list(probes(settings.sysfs, others, names))
+
+
+def sense(settings: Settings, clock: Clock, keep_names: bool = True) -> Sensed:
+    """Ask every sensor once; one that fails or hangs doesn't stop the others."""
     sensed = Sensed([], {})
-    for probe in probes(settings.sysfs, settings.commands):
-        try:
-            sensed.readings.append(probe.sense(clock))
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            sensed.failures[probe.sensor] = f"{probe.sensor}: {probe.source}: {reason}"
+    for answer in answers_of(partial(found_probes, settings, keep_names), clock):
+        if isinstance(answer, Reading):
+            sensed.readings.append(answer)
+        else:
+            sensor, reason = answer
+            sensed.failures[sensor] = f"{sensor}: {reason}"
     return sensed
 
 
@@ -1770,6 +2277,7 @@ class Settings:
     jitter_s: float
     ca_file: str
     commands: tuple[Probe, ...]
+    health: bool
     loop_s: float
     memory: str
     strict: bool
@@ -1791,9 +2299,8 @@ class Settings:
             "spool_max": lambda: int(parse_number(args.spool_max, "TMON_SPOOL_MAX", 2)),
             "jitter_s": lambda: parse_number(args.jitter_s, "TMON_JITTER_S", 0),
             "ca_file": lambda: parse_ca_file(args.ca_file),
-            "commands": lambda: tuple(
-                map(command_probe, args.command or filter(str.strip, args.commands))
-            ),
+            "commands": lambda: command_probes(args.command or filter(str.strip, args.commands)),
+            "health": lambda: parse_switch(args.health, "TMON_HEALTH"),
             "memory": lambda: args.memory,
             "loop_s": lambda: parse_number(args.loop, "--loop", 0.1) if args.loop else 0,
             "strict": lambda: args.strict,
@@ -1846,6 +2353,13 @@ def parse_number(text: str, name: str, least: float) -> float:
     raise ValueError(f"{name} {text!r} isn't a number of at least {least}")
 
 
+def parse_switch(text: object, name: str) -> bool:
+    """Yes or no, as people write it."""
+    if (word := str(text).lower()) in {"1", "yes", "true", "on", "0", "no", "false", "off"}:
+        return word in {"1", "yes", "true", "on"}
+    raise ValueError(f"{name} {text!r} is neither yes nor no")
+
+
 def parse_spool(text: str, needed: bool) -> Path:
     """The spool's whole path."""
     path = os.path.expanduser(text)  # noqa: PTH111 - pathlib's raises, each version another error
@@ -1895,6 +2409,7 @@ SETTINGS = (
     ("spool-max", SPOOL_MAX, "readings to keep before old ones are thinned out"),
     ("jitter-s", JITTER_S, "send up to so many seconds later, at random"),
     ("ca-file", CA_FILE, "certificates to trust for https"),
+    ("health", HEALTH, "yes: also this machine's disk, memory, load, uptime and Wi-Fi"),
 )
 
 
@@ -1929,13 +2444,19 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
 
 def print_readings(settings: Settings, clock: Clock, log: Log) -> int:
-    """Show what the sensors say, as a table."""
-    sensed = sense(settings, clock)
+    """Show what the sensors say, as a table; on stderr, what else there is to know."""
+    sensed = sense(settings, clock, keep_names=False)
     width = max((len(reading.sensor) for reading in sensed.readings), default=0)
     for reading in sensed.readings:
         print(f"{reading.sensor:<{width}}  {reading.value:>10} {reading.unit or ''}".rstrip())
     for line in sensed.failures.values():
         log.say(line)
+    for command in settings.commands:
+        if command.unit and command.unit not in KNOWN_UNITS:
+            log.say(f"{command.sensor}: {command.unit}: not a unit tmon knows")
+    listed = ALL_SENSORS not in sensed.failures
+    if there := ", ".join(also_there(settings.sysfs) if listed else ()):
+        log.say(f"also there: {there}")
     if not sensed.readings:
         log.say(f"no readings from {settings.sysfs}: see --command in --help")
     return SENT if sensed.readings else KEPT
