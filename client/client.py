@@ -197,25 +197,6 @@ def spread(most: float) -> float:
     return random.uniform(0, most)  # noqa: S311 - no secret hangs on it
 
 
-class Log:
-    """Tells people, on stderr, one line each; quiet when all is well, as cron mails any output."""
-
-    def __init__(self, *, verbose: bool, by_hand: bool) -> None:
-        """``by_hand``: a person waits for the run, and wants to hear all of its trouble."""
-        self.verbose = verbose
-        self.everything = verbose or by_hand
-        self.watched = by_hand or sys.stderr.isatty()
-
-    def say(self, text: str) -> None:
-        line = f"{at(time.time_ns() // 1_000_000)} {one_line(text, 500)}"
-        with contextlib.suppress(OSError):  # such as a log file on a full disk
-            print(line, file=sys.stderr, flush=True)
-
-    def detail(self, text: str) -> None:
-        if self.verbose:
-            self.say(text)
-
-
 # ---- the clock
 
 
@@ -1950,6 +1931,9 @@ class Sender:
             self._news.tell(f"refused {what}", line, at_once=True)
 
 
+# ---- what people hear
+
+
 @dataclass(frozen=True)
 class Trouble:
     """What is wrong, since when, for how many runs (0: it is over), and when it was told."""
@@ -1961,23 +1945,37 @@ class Trouble:
 
 
 class News:
-    """Tells of trouble when it lasts, then once a day, and when it is over.
+    """Talks to people on stderr, a line each; quiet when all is well, as cron mails any output.
 
-    What the next run has to know stands in a small file beside the spool; where that can't be
-    written, in a folder that is kept in memory.
+    Trouble is told when it lasts, then once a day, and when it is over. What the next run has to
+    know stands in a small file beside the spool; where that can't be written, in memory.
     """
 
-    def __init__(self, spool: str, memory: str, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, spool: str, memory: str, clock: Clock, *, verbose: bool, by_hand: bool
+    ) -> None:
+        """``by_hand``: a person waits for the run, and wants to hear all of its trouble."""
         name = f"tmon-client-{os.geteuid()}-{crc32(spool.encode()):08x}.news"
         folders = (memory, "/dev/shm", "/tmp")  # noqa: S108 - see open_own
         self._files = [Path(folder, name) for folder in folders]
         if not spool.startswith("~"):  # of a user without a home
             self._files.insert(0, Path(f"{spool}.news"))
         self._clock = clock
-        self._log = log
+        self._verbose = verbose
+        self.everything = verbose or by_hand
+        self._watched = by_hand or sys.stderr.isatty()
         self._noted = self._read()
         self._troubles = dict(self._noted)
         self._in_this_run: dict[str, str] = {}  # by topic, what has not been said
+
+    def say(self, text: str) -> None:
+        line = f"{at(time.time_ns() // 1_000_000)} {one_line(text, 500)}"
+        with contextlib.suppress(OSError):  # such as a log file on a full disk
+            print(line, file=sys.stderr, flush=True)
+
+    def detail(self, text: str) -> None:
+        if self._verbose:
+            self.say(text)
 
     def tell(self, topic: str, line: str, *, at_once: bool = False, since_ms: int = 0) -> None:
         """This run met trouble.
@@ -1996,9 +1994,9 @@ class News:
         since_ms = old.since_ms if old.rounds else since_ms or now_ms
         rounds = min(old.rounds + 1, LASTS_ROUNDS)
         lasts = rounds == LASTS_ROUNDS or now_ms - since_ms >= LASTS_MS
-        due = (lasts or at_once or self._log.watched) and abs(now_ms - old.told_ms) >= TELL_AGAIN_MS
-        if due or self._log.everything:
-            self._log.say(f"{line} (since {at(since_ms)})" if old.rounds else line)
+        due = (lasts or at_once or self._watched) and abs(now_ms - old.told_ms) >= TELL_AGAIN_MS
+        if due or self.everything:
+            self.say(f"{line} (since {at(since_ms)})" if old.rounds else line)
             self._in_this_run[topic] = ""
             self._troubles[topic] = Trouble(line, since_ms, rounds, now_ms)
         else:
@@ -2009,7 +2007,7 @@ class News:
     def unexpected(self, error: Exception) -> None:
         """A fault of ours, or of the machine: one line, and with --verbose its traceback."""
         self.tell("failed", f"failed: {type(error).__name__}: {error}")
-        if self._log.verbose:
+        if self._verbose:
             traceback.print_exception(type(error), error, error.__traceback__)
 
     def is_over(self, topic: str, line: str = "") -> None:
@@ -2018,7 +2016,7 @@ class News:
             ended = name == topic or name.startswith(f"{topic} ")
             if ended and old.rounds and name not in self._in_this_run:
                 if old.told_ms >= old.since_ms:
-                    self._log.say(f"over: {line or old.line}")
+                    self.say(f"over: {line or old.line}")
                 # It is remembered, so that what comes and goes is told once a day.
                 self._troubles[name] = replace(old, rounds=0)
 
@@ -2043,7 +2041,7 @@ class News:
                         stale.unlink()
                 return
         for line in filter(None, self._in_this_run.values()):
-            self._log.say(line)
+            self.say(line)
 
     def _read(self) -> dict[str, Trouble]:
         """What was noted, less what nobody has met for two days."""
@@ -2115,10 +2113,9 @@ def sense(settings: Settings, clock: Clock, keep_names: bool = True) -> Sensed:
 class Client:
     """One node: senses, keeps, sends."""
 
-    def __init__(self, settings: Settings, clock: Clock, log: Log, news: News) -> None:
+    def __init__(self, settings: Settings, clock: Clock, news: News) -> None:
         self._settings = settings
         self._clock = clock
-        self._log = log
         self._news = news
         self._unsafe = False  # whether readings are lost, or would be by a power cut
 
@@ -2227,7 +2224,7 @@ class Client:
         if spool.is_empty():
             return SENT
         if wait_s := spread(self._settings.jitter_s):
-            self._log.detail(f"waiting {wait_s:.0f} s, as not all nodes are to send at once")
+            self._news.detail(f"waiting {wait_s:.0f} s, as not all nodes are to send at once")
             self._clock.sleep(wait_s)
         with sole_sender(self._settings.spool) as sole:
             if sole:
@@ -2243,8 +2240,8 @@ class Client:
         line = f"another run is sending, for {age_ms // 60_000} min: the readings are left to it"
         if age_ms >= OTHER_RUN_MAX_MS:
             self._news.tell("another run", line, at_once=True)
-        elif self._log.everything:
-            self._log.say(line)
+        elif self._news.everything:
+            self._news.say(line)
         return KEPT
 
     def _empty(self, spool: Spool) -> int:
@@ -2258,7 +2255,7 @@ class Client:
                 return KEPT
         self._news.is_over("server", "the server takes the readings again")
         refused = f"; it refused {sender.refused}" if sender.refused else ""
-        self._log.detail(f"sent {sender.stored} readings to {self._settings.url}{refused}")
+        self._news.detail(f"sent {sender.stored} readings to {self._settings.url}{refused}")
         return SENT
 
 
@@ -2444,22 +2441,22 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     return made
 
 
-def print_readings(settings: Settings, clock: Clock, log: Log) -> int:
+def print_readings(settings: Settings, clock: Clock, news: News) -> int:
     """Show what the sensors say, as a table; on stderr, what else there is to know."""
     sensed = sense(settings, clock, keep_names=False)
     width = max((len(reading.sensor) for reading in sensed.readings), default=0)
     for reading in sensed.readings:
         print(f"{reading.sensor:<{width}}  {reading.value:>10} {reading.unit or ''}".rstrip())
     for line in sensed.failures.values():
-        log.say(line)
+        news.say(line)
     for command in settings.commands:
         if command.unit and command.unit not in KNOWN_UNITS:
-            log.say(f"{command.sensor}: {command.unit}: not a unit tmon knows")
+            news.say(f"{command.sensor}: {command.unit}: not a unit tmon knows")
     listed = ALL_SENSORS not in sensed.failures
     if there := ", ".join(also_there(settings.sysfs) if listed else ()):
-        log.say(f"also there: {there}")
+        news.say(f"also there: {there}")
     if not sensed.readings:
-        log.say(f"no readings from {settings.sysfs}: see --command in --help")
+        news.say(f"no readings from {settings.sysfs}: see --command in --help")
     return SENT if sensed.readings else KEPT
 
 
@@ -2510,11 +2507,11 @@ def loop(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) ->
     return WRONG
 
 
-def run(args: argparse.Namespace, clock: Clock, log: Log, news: News) -> int:
+def run(args: argparse.Namespace, clock: Clock, news: News) -> int:
     """Do what the command line asks for; returns the exit status."""
     settings = Settings.parse(args)
     if args.print:
-        return print_readings(settings, clock, log)
+        return print_readings(settings, clock, news)
     if args.status:
         return print_status(settings.spool, clock, news)
     if settings.loop_s:
@@ -2522,7 +2519,7 @@ def run(args: argparse.Namespace, clock: Clock, log: Log, news: News) -> int:
     if args.node:
         line = "--node goes with the next release: the token has the node's name"
         news.tell("--node", line, at_once=True)
-    client = Client(settings, clock, log, news)
+    client = Client(settings, clock, news)
     if args.retry_refused:
         print(f"{client.retry_refused()} refused readings are sent again")
     status = client.once()
@@ -2547,10 +2544,10 @@ def main(
     args.spool = args.spool or default_spool(to_look=args.status)
     asks = args.print or args.status
     by_hand = asks or (sys.stderr.isatty() and args.loop is None)
-    log = Log(verbose=args.verbose, by_hand=by_hand)
-    news = News(os.path.expanduser(args.spool), args.memory, clock, log)  # noqa: PTH111
+    spool = os.path.expanduser(args.spool)  # noqa: PTH111 - see parse_spool
+    news = News(spool, args.memory, clock, verbose=args.verbose, by_hand=by_hand)
     try:
-        status = run(args, clock, log, news)
+        status = run(args, clock, news)
     except SetupError as error:
         for place, problem in enumerate(error.args):
             news.tell(f"setup {place}", problem, at_once=True)
