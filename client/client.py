@@ -1549,18 +1549,17 @@ def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
             yield True
 
 
-def in_memory(spool: Path, first: str = "/run") -> Path:
-    """The spool that stands in for one that can't be written: it lasts until the next boot."""
-    name = f"{crc32(str(spool).encode()):08x}.db"
-    for place in (first, *MEMORY):
+def in_memory(spool: Path) -> Path:
+    """What stands in for a spool that can't be written, until the next boot."""
+    for place in (os.environ.get("RUNTIME_DIRECTORY") or "/run", *MEMORY):
         folder = Path(place, f"tmon-{os.geteuid()}")
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, exist_ok=True)
             status = folder.lstat()
             ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
             if ours and os.access(folder, os.W_OK):
-                return folder / name
-    return Path(os.devnull, name)  # there is no such place: to use it is an error
+                return folder / f"{crc32(str(spool).encode()):08x}.db"
+    return Path(os.devnull, "none")  # to use it is an error
 
 
 def sending_since_ms(spool: Path) -> int:
@@ -1951,13 +1950,9 @@ class News:
     know stands in a small file beside the spool; where that can't be written, in memory.
     """
 
-    def __init__(
-        self, spool: str, memory: str, clock: Clock, *, verbose: bool, by_hand: bool
-    ) -> None:
+    def __init__(self, spool: str, clock: Clock, *, verbose: bool, by_hand: bool) -> None:
         """``by_hand``: a person waits for the run, and wants to hear all of its trouble."""
-        name = f"tmon-client-{os.geteuid()}-{crc32(spool.encode()):08x}.news"
-        folders = (memory, "/dev/shm", "/tmp")  # noqa: S108 - see open_own
-        self._files = [Path(folder, name) for folder in folders]
+        self._files = [Path(f"{in_memory(Path(spool))}.news")]
         if not spool.startswith("~"):  # of a user without a home
             self._files.insert(0, Path(f"{spool}.news"))
         self._clock = clock
@@ -2046,7 +2041,7 @@ class News:
     def _read(self) -> dict[str, Trouble]:
         """What was noted, less what nobody has met for two days."""
         now_ms = self._clock.now().wall_ms
-        for path in reversed(self._files):  # a later one is there while no earlier can be written
+        for path in reversed(self._files):  # it is in memory while the other can't be written
             with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
                 with open_own(path, "r") as file:
                     noted = json.load(file).items()
@@ -2064,8 +2059,8 @@ class News:
 def open_own(path: Path, mode: str) -> IO[str]:
     """Open a plain file of this user's, or of the folder's owner's; OSError if it isn't one.
 
-    In /tmp anybody may have put a link, a pipe or a file of theirs in its place. What is there
-    is not cut off at once, so that it can be written over on a full disk.
+    Others who can write in the folder may have put a link or a pipe in its place. What is there is
+    not cut off at once, so that it can be written over on a full disk.
     """
 
     def opener(name: str, flags: int) -> int:
@@ -2149,7 +2144,7 @@ class Client:
     def _keep(self, sensed: Sensed) -> int:
         """Keep the readings and send: in the spool, or in memory where it can't be written."""
         self._tell_failures(sensed)
-        memory = in_memory(self._settings.spool, self._settings.memory)
+        memory = in_memory(self._settings.spool)
         readings = list(sensed.readings)  # those that aren't kept yet
 
         def add(spool: Spool) -> None:
@@ -2277,7 +2272,6 @@ class Settings:
     commands: tuple[Probe, ...]
     health: bool
     loop_s: float
-    memory: str
     strict: bool
 
     @classmethod
@@ -2299,7 +2293,6 @@ class Settings:
             "ca_file": lambda: parse_ca_file(args.ca_file),
             "commands": lambda: command_probes(args.command or filter(str.strip, args.commands)),
             "health": lambda: parse_switch(args.health, "TMON_HEALTH"),
-            "memory": lambda: args.memory,
             "loop_s": lambda: parse_number(args.loop, "--loop", 0.1) if args.loop else 0,
             "strict": lambda: args.strict,
         }
@@ -2425,10 +2418,7 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         shown = text if text == argparse.SUPPRESS else f"{text} [{variable}]"
         made.add_argument(f"--{name}", default=value, help=shown)
     commands = environ.get("TMON_COMMANDS") or COMMANDS
-    made.set_defaults(
-        commands=commands.splitlines() if isinstance(commands, str) else commands,
-        memory=environ.get("RUNTIME_DIRECTORY") or "/run",
-    )
+    made.set_defaults(commands=commands.splitlines() if isinstance(commands, str) else commands)
     made.add_argument("--command", action="append", metavar="NAME:UNIT=COMMAND", help=COMMAND_HELP)
     mode = made.add_mutually_exclusive_group()
     mode.add_argument("--loop", metavar="SECONDS", help="start a run every so many seconds")
@@ -2545,7 +2535,7 @@ def main(
     asks = args.print or args.status
     by_hand = asks or (sys.stderr.isatty() and args.loop is None)
     spool = os.path.expanduser(args.spool)  # noqa: PTH111 - see parse_spool
-    news = News(spool, args.memory, clock, verbose=args.verbose, by_hand=by_hand)
+    news = News(spool, clock, verbose=args.verbose, by_hand=by_hand)
     try:
         status = run(args, clock, news)
     except SetupError as error:

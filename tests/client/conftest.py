@@ -18,7 +18,9 @@ def server() -> Iterator[MoodyServer]:
 
 
 @pytest.fixture
-def node(tmp_path: Path, server: MoodyServer) -> Node:
+def node(tmp_path: Path, server: MoodyServer, monkeypatch: pytest.MonkeyPatch) -> Node:
+    """What it keeps in memory is in a folder of the test, not in this machine's /run."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     return Node(tmp_path, server)
 
 

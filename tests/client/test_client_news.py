@@ -177,19 +177,19 @@ def test_a_fault_of_ours_obeys_the_same_rule(hourly: Hourly, node: Node) -> None
 
 @pytest.mark.parametrize("place", ["memory", "nowhere"])
 def test_what_was_told_is_remembered_where_the_spool_cannot_be_written(
-    hourly: Hourly, tmp_path: Path, place: str
+    hourly: Hourly, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = tmp_path / "memory"
     memory.mkdir()
-    if place == "nowhere":
-        memory = Path("/proc")  # then it stands in /dev/shm
-    spool = f"/proc/none/{tmp_path}/spool.db"
-    name = f"tmon-client-{os.geteuid()}-{crc32(spool.encode()):08x}.news"
+    # Where it can't be there, it stands in /dev/shm.
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(memory) if place == "memory" else "/proc")
+    spool = Path(f"/proc/none/{tmp_path}/spool.db")
+    file = Path(f"tmon-{os.geteuid()}", f"{crc32(str(spool).encode()):08x}.db.news")
     try:
-        mails = hourly(30, TMON_SPOOL=spool, RUNTIME_DIRECTORY=str(memory))
-        assert (memory / name).exists() == (place == "memory")
+        mails = hourly(30, TMON_SPOOL=str(spool))
+        assert (memory / file).exists() == (place == "memory")
     finally:
-        Path("/dev/shm", name).unlink(missing_ok=True)
+        Path("/dev/shm", file).unlink(missing_ok=True)
     assert told(mails) == [0, 24]
 
 
@@ -199,7 +199,7 @@ def test_once_the_spool_can_be_written_the_other_memory_goes(
     beside = Path(f"{node.spool}.news")
     beside.mkdir(parents=True)  # so that no file can be made there
     assert told(hourly(3, TMON_URL=AWAY)) == [2]
-    (memory,) = tmp_path.glob("tmon-client-*.news")
+    (memory,) = tmp_path.glob("tmon-*/*.news")
     beside.rmdir()
     assert hourly(1) == ["over: the server takes the readings again"]
     assert not memory.exists()
