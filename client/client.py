@@ -33,7 +33,7 @@ import io
 import json
 import math
 import os
-import queue
+import pickle
 import random
 import re
 import selectors
@@ -859,7 +859,7 @@ def answers_of(
     Another process finds and asks them. A read that hangs in the kernel can't be killed, and a
     process doesn't end before its threads do; but it can be left alone.
     """
-    answers: dict[int, Reading | tuple[str, str]] = {}
+    answers: dict[int, Reading | tuple[str, str] | None] = {}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     # It takes none of the locks that other threads may hold just now.
     warnings.filterwarnings("ignore", ".* use of fork", DeprecationWarning)
@@ -870,18 +870,17 @@ def answers_of(
     if not process:
         try:
             leave_parent(theirs.fileno())
-            send_answers(find, clock, theirs, give_up_s)
+            with theirs:  # a thread that hangs would keep it open
+                send_answers(find, clock, theirs, give_up_s)
         finally:
             os._exit(0)
     theirs.close()
     ours.settimeout(give_up_s + 1)
     try:
-        with contextlib.suppress(OSError):  # it is too late, or that process has died
-            while message := json.loads(ours.recv(FILE_MAX_BYTES) or b"null"):
-                index, sensor, what, *more = message
-                answers[index] = (
-                    Reading(sensor, what, more[0], Instant(*more[1:])) if more else (sensor, what)
-                )
+        with contextlib.suppress(OSError):  # it is too late
+            while message := ours.recv(FILE_MAX_BYTES):
+                index, answer = pickle.loads(message)  # noqa: S301 - it is from us
+                answers[index] = answer
     finally:
         ours.close()
         with contextlib.suppress(OSError):  # it is gone already, where SIGCHLD is ignored
@@ -889,7 +888,7 @@ def answers_of(
             end_s = time.monotonic() + 1
             while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < end_s:
                 time.sleep(0.001)
-    return [answers[index] for index in sorted(answers) if answers[index] != (ALL_SENSORS, "")]
+    return [answer for _, answer in sorted(answers.items()) if answer]
 
 
 def leave_parent(keep: int) -> None:
@@ -908,75 +907,62 @@ def leave_parent(keep: int) -> None:
 def send_answers(
     find: Callable[[], Sequence[Probe]], clock: Clock, to: socket.socket, give_up_s: float
 ) -> None:
-    """Send answers as they come, each in place of the one before of its index; then None."""
+    """Send answers as they come, each in place of the one before of its index.
 
-    def send(answer: Sequence[Any] | None) -> None:
-        to.send(json.dumps(answer).encode())
-
-    try:
-        send((-1, ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
-        found = find()
-        send((-1, ALL_SENSORS, ""))
-        for index, probe in enumerate(found):
-            send((index, probe.sensor, f"{probe.source}: no answer within {give_up_s:g} s"))
-        ask_all(found, clock, send, give_up_s)
-    except Exception as error:
-        send((-1, ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
-    send(None)
-
-
-def ask_all(
-    found: Sequence[Probe], clock: Clock, send: Callable[[Sequence[Any]], None], give_up_s: float
-) -> None:
-    """Ask all lanes at once, and hand on each answer as it comes.
-
-    When nothing good has come for a while, what still waits in its lane is asked too; when
-    nothing has come for ``give_up_s``, the rest is given up. So any number of bad sensors takes
-    no longer than that, and any number of good ones is given its time.
+    All lanes are asked at once. When nothing good has come for a while, what still waits in its
+    lane is asked too; when nothing has come for ``give_up_s``, the rest is given up. So any number
+    of bad sensors takes no longer than that, and any number of good ones is given its time.
     """
+
+    def send(index: int, answer: Reading | tuple[str, str] | None) -> None:
+        to.send(pickle.dumps((index, answer)))
+
+    send(-1, (ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
+    try:
+        found = find()
+    except Exception as error:
+        send(-1, (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
+        return
+    send(-1, None)
     lanes: defaultdict[str, deque[int]] = defaultdict(deque)
     for index, probe in enumerate(found):
+        send(index, (probe.sensor, f"{probe.source}: no answer within {give_up_s:g} s"))
         lanes[probe.lane or probe.source].append(index)
-    answers: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+    answers: SimpleQueue[tuple[int, Reading | tuple[str, str]]] = SimpleQueue()
 
     def ask(lane: deque[int]) -> None:
         with contextlib.suppress(IndexError):  # the lane is empty
             while True:
                 index = lane.popleft()
-                answers.put((index, *answer_of(found[index], clock)))
+                answers.put((index, answer_of(found[index], clock)))
 
-    def begin(some: Iterable[deque[int]]) -> None:
-        for lane in some:
-            threading.Thread(target=ask, args=(lane,), daemon=True).start()
-
-    begin(lanes.values())
-    left, good_s = len(found), time.monotonic()
+    waiting, left, good_s = [*lanes.values()], len(found), time.monotonic()
     for patience_s in (give_up_s / 4, give_up_s):
-        with contextlib.suppress(queue.Empty):
+        for lane in waiting:
+            threading.Thread(target=ask, args=(lane,), daemon=True).start()
+        with contextlib.suppress(Empty):
             while left:
-                answer = answers.get(timeout=max(0, good_s + patience_s - time.monotonic()))
-                send(answer)
+                index, answer = answers.get(timeout=max(0, good_s + patience_s - time.monotonic()))
+                send(index, answer)
                 left -= 1
-                good_s = time.monotonic() if len(answer) > 3 else good_s
-        begin(lane for lane in lanes.values() for _ in tuple(lane))
+                good_s = time.monotonic() if isinstance(answer, Reading) else good_s
+        waiting = [lane for lane in lanes.values() for _ in tuple(lane)]
     for group in tuple(RUNNING):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
 
 
-def answer_of(probe: Probe, clock: Clock) -> tuple[Any, ...]:
-    """A sensor's name, value, unit and moment; or its name, and why there is no value."""
+def answer_of(probe: Probe, clock: Clock) -> Reading | tuple[str, str]:
+    """The sensor's reading; or its name, and why there is none."""
     try:
-        reading = probe.sense(clock)
+        return probe.sense(clock)
     except BadReading as error:
         reason = str(error)
     except OSError as error:
         reason = error.strerror or str(error)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-    else:
-        return (reading.sensor, reading.value, reading.unit, *astuple(reading.instant))
-    return (probe.sensor, one_line(f"{probe.source}: {reason}", 500))
+    return probe.sensor, one_line(f"{probe.source}: {reason}", 500)
 
 
 # ---- the spool
@@ -2078,31 +2064,21 @@ def open_own(path: Path, mode: str) -> IO[str]:
 # ---- the node
 
 
-@dataclass(frozen=True)
-class Sensed:
-    """What all sensors said at one round: readings, and what went wrong, by sensor."""
+def sense(
+    settings: Settings, clock: Clock, keep_names: bool = True
+) -> tuple[list[Reading], dict[str, str]]:
+    """Ask every sensor once: readings, and what is wrong with the sensors that have none."""
 
-    readings: list[Reading]
-    failures: dict[str, str]
+    def find() -> list[Probe]:
+        """All that there is to ask, by the names that this station has for it."""
+        others = [*(health_probes() if settings.health else ()), *settings.commands]
+        names = kept_names(probes(settings.sysfs), settings.spool, keep_names)
+        return list(probes(settings.sysfs, others, names))
 
-
-def found_probes(settings: Settings, keep_names: bool) -> list[Probe]:
-    """All that there is to ask, by the names that this station has for it."""
-    others = [*(health_probes() if settings.health else ()), *settings.commands]
-    names = kept_names(probes(settings.sysfs), settings.spool, keep_names)
-    return list(probes(settings.sysfs, others, names))
-
-
-def sense(settings: Settings, clock: Clock, keep_names: bool = True) -> Sensed:
-    """Ask every sensor once; one that fails or hangs doesn't stop the others."""
-    sensed = Sensed([], {})
-    for answer in answers_of(partial(found_probes, settings, keep_names), clock):
-        if isinstance(answer, Reading):
-            sensed.readings.append(answer)
-        else:
-            sensor, reason = answer
-            sensed.failures[sensor] = f"{sensor}: {reason}"
-    return sensed
+    answers = answers_of(find, clock)
+    readings = [answer for answer in answers if isinstance(answer, Reading)]
+    failures = [answer for answer in answers if not isinstance(answer, Reading)]
+    return readings, {sensor: f"{sensor}: {reason}" for sensor, reason in failures}
 
 
 class Client:
@@ -2116,7 +2092,9 @@ class Client:
 
     def once(self) -> int:
         """Sense, keep and send; returns the exit status."""
-        status = self._keep(sense(self._settings, self._clock))
+        readings, failures = sense(self._settings, self._clock)
+        self._tell_of_sensors(readings, failures)
+        status = self._keep(readings)
         return status if self._settings.strict or self._unsafe else SENT
 
     def retry_refused(self) -> int:
@@ -2141,17 +2119,15 @@ class Client:
                 )
         return work()
 
-    def _keep(self, sensed: Sensed) -> int:
+    def _keep(self, readings: list[Reading]) -> int:
         """Keep the readings and send: in the spool, or in memory where it can't be written."""
-        self._tell_failures(sensed)
         memory = in_memory(self._settings.spool)
-        readings = list(sensed.readings)  # those that aren't kept yet
 
         def add(spool: Spool) -> None:
             if thinned := spool.add(readings):
                 line = f"the spool is full: {thinned} old readings were thinned out"
                 self._news.tell("thinned", line, at_once=True)
-            readings.clear()
+            readings.clear()  # those that are left aren't kept yet
 
         def keep_on_disk() -> int:
             with self._open() as spool:
@@ -2198,13 +2174,13 @@ class Client:
             with contextlib.suppress(sqlite3.OperationalError), self._open() as spool:
                 memory.give_back(spool)
 
-    def _tell_failures(self, sensed: Sensed) -> None:
+    def _tell_of_sensors(self, readings: Sequence[Reading], failures: Mapping[str, str]) -> None:
         news = self._news
-        for sensor, line in sensed.failures.items():
+        for sensor, line in failures.items():
             news.tell(f"sensor {sensor}", line)
-        for reading in sensed.readings:
+        for reading in readings:
             news.is_over(f"sensor {reading.sensor}")
-        if sensed.readings or sensed.failures:
+        if readings or failures:
             news.is_over("no sensor")
         else:
             news.tell("no sensor", f"no sensor found under {self._settings.sysfs}: see --command")
@@ -2433,21 +2409,21 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
 def print_readings(settings: Settings, clock: Clock, news: News) -> int:
     """Show what the sensors say, as a table; on stderr, what else there is to know."""
-    sensed = sense(settings, clock, keep_names=False)
-    width = max((len(reading.sensor) for reading in sensed.readings), default=0)
-    for reading in sensed.readings:
+    readings, failures = sense(settings, clock, keep_names=False)
+    width = max((len(reading.sensor) for reading in readings), default=0)
+    for reading in readings:
         print(f"{reading.sensor:<{width}}  {reading.value:>10} {reading.unit or ''}".rstrip())
-    for line in sensed.failures.values():
+    for line in failures.values():
         news.say(line)
     for command in settings.commands:
         if command.unit and command.unit not in KNOWN_UNITS:
             news.say(f"{command.sensor}: {command.unit}: not a unit tmon knows")
-    listed = ALL_SENSORS not in sensed.failures
+    listed = ALL_SENSORS not in failures
     if there := ", ".join(also_there(settings.sysfs) if listed else ()):
         news.say(f"also there: {there}")
-    if not sensed.readings:
+    if not readings:
         news.say(f"no readings from {settings.sysfs}: see --command in --help")
-    return SENT if sensed.readings else KEPT
+    return SENT if readings else KEPT
 
 
 def print_status(spool: Path, clock: Clock, news: News) -> int:
