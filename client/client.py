@@ -983,15 +983,6 @@ class Settled:
         return {key: wire[key] for key in wire if key != "id" and wire[key] is not None}
 
 
-@dataclass(frozen=True)
-class Rejection:
-    """Why the server won't have one reading of a batch."""
-
-    index: int
-    code: str
-    reason: str
-
-
 class Spool:
     """Owns the file in which readings wait, and what the client must remember between runs.
 
@@ -1659,8 +1650,8 @@ HINTS = {
 }
 
 
-def receipt(answer: Answer, count: int) -> list[Rejection]:
-    """What the server rejected of a batch of ``count``; all else of it is stored.
+def receipt(answer: Answer, count: int) -> dict[int, tuple[str, str]]:
+    """Of a batch of ``count``, what the server rejected: by index, a code and a reason.
 
     Raises:
         Kept: the answer isn't a receipt for just that batch.
@@ -1668,14 +1659,13 @@ def receipt(answer: Answer, count: int) -> list[Rejection]:
     try:
         body = answer.json()
         stored = whole(body["accepted"]) + whole(body["duplicates"])
-        rejections = [
-            Rejection(whole(r["index"]), words(r["code"]), words(r["error"]))
-            for r in body["rejected"]
-        ]
+        rejections = {
+            whole(r["index"]): (words(r["code"]), words(r["error"])) for r in body["rejected"]
+        }
     except (KeyError, TypeError):
         raise Kept("the server answered 201 without a receipt") from None
-    indexes = {rejection.index for rejection in rejections} & set(range(count))
-    if not len(indexes) == len(rejections) == count - stored:
+    indexes = rejections.keys() & set(range(count))
+    if not len(indexes) == len(body["rejected"]) == count - stored:
         raise Kept("the server answered 201 with a receipt for something else")
     return rejections
 
@@ -1820,7 +1810,11 @@ class Sender:
     def send(self) -> None:
         """Send all that can be sent, or raise Kept."""
         try:
-            self._send()
+            while (batch := self._next_batch()) or self._spool.waits_for_time():
+                if batch:
+                    self._deliver(batch)
+                elif not self._spool.knows_time(self._clock.now()):
+                    self._learn_time()
         finally:
             if self._unchecked:
                 line = "readings were sent with the time of a clock that nobody had checked"
@@ -1828,15 +1822,6 @@ class Sender:
             if self._lost:
                 line = "readings of an earlier boot have no known time: set aside as refused"
                 self._news.tell("unknown_time", f"{self._lost} {line}", at_once=True)
-
-    def _send(self) -> None:
-        while True:
-            while batch := self._next_batch():
-                self._deliver(batch)
-            if not self._spool.waits_for_time():
-                break
-            if not self._spool.knows_time(self._clock.now()):
-                self._learn_time()
         if self._differs:
             raise self._differs
         if ahead := self._spool.count_after(self._latest_ms()):
@@ -1876,43 +1861,43 @@ class Sender:
         # Only tmon's own 400 or 413 is about the readings. A proxy's 400 would be about all of
         # them; its 413 is about their number, down to the last, which is then no fault of its own.
         unfit = bool(answer.status in {400, 413} and answer.error())
+        until_ms = told_ms + AHEAD_MS
         if answer.status == 201:
             self._close(batch, receipt(answer, len(batch)))
         elif (unfit or answer.status == 413) and len(batch) > 1:
             self._deliver(batch[: len(batch) // 2])
             self._deliver(batch[len(batch) // 2 :])
         elif unfit:
-            self._close(batch, [Rejection(0, str(answer.status), answer.error())])
-        elif answer.is_about_clocks() and self._hold_back(batch, told_ms + AHEAD_MS):
-            self._differs = answer.kept()
+            self._close(batch, {0: (str(answer.status), answer.error())})
+        elif answer.is_about_clocks() and any(r.measured_ms > until_ms for r in batch):
+            self._until_ms, self._differs = until_ms, answer.kept()
         else:
             raise answer.kept()
 
-    def _hold_back(self, batch: Sequence[Settled], until_ms: int) -> bool:
-        """Send only what was measured by then; whether the batch had anything later."""
-        self._until_ms = until_ms
-        return any(reading.measured_ms > until_ms for reading in batch)
-
-    def _close(self, batch: Sequence[Settled], rejections: Sequence[Rejection]) -> None:
+    def _close(self, batch: Sequence[Settled], rejections: Mapping[int, tuple[str, str]]) -> None:
         """Forget a batch, but for what the server takes to be in the future: its clock may be late.
 
         Those are sent again at the next run, if it is the time for them then.
         """
-        ahead = {batch[r.index] for r in rejections if r.code == "implausible_time"}
-        ahead = {reading for reading in ahead if reading.measured_ms > YEAR_2020_MS}
+        rejected = [(batch[index], *why) for index, why in rejections.items()]
+        ahead = {
+            reading
+            for reading, code, _ in rejected
+            if code == "implausible_time" and reading.measured_ms > YEAR_2020_MS
+        }
         if ahead:
             self._until_ms = min(reading.measured_ms for reading in ahead) - 1
             line = f"{len(ahead)} readings are ahead of the server's clock"
             self._differs = Kept(line, "server clocks")
         done = [reading for reading in batch if reading not in ahead]
-        final = [(batch[r.index], r) for r in rejections if batch[r.index] not in ahead]
-        refusals = [(reading.id, r.code, r.reason) for reading, r in final]
+        final = [refusal for refusal in rejected if refusal[0] not in ahead]
+        refusals = [(reading.id, code, reason) for reading, code, reason in final]
         self._spool.close_batch(done, refusals, self._clock.now())
         self.stored += len(done) - len(final)
         self.refused += len(final)
-        for reading, rejection in final:
-            what = f"{reading.sensor} ({rejection.code})"
-            line = f"the server refused {what}: {rejection.reason}"
+        for reading, code, reason in final:
+            what = f"{reading.sensor} ({code})"
+            line = f"the server refused {what}: {reason}"
             self._news.tell(f"refused {what}", line, at_once=True)
 
 
