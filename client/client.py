@@ -1601,23 +1601,22 @@ class Answer:
     headers: Mapping[str, str]
     via: str = ""  # words that name the proxy, where there is one
 
-    def json(self) -> Any:
-        """The body if it is JSON, else None."""
+    def fields(self) -> dict[str, Any]:
+        """The JSON object that the body is; empty if it is none."""
         try:
-            return json.loads(self.body)
+            body = json.loads(self.body)
         except ValueError:
-            return None
+            body = None
+        return body if isinstance(body, dict) else {}
 
     def error(self) -> str:
         """The reason in tmon's words, where it is tmon that answered."""
-        body = self.json()
-        error = body.get("error") if isinstance(body, dict) else None
+        error = self.fields().get("error")
         return one_line(error) if isinstance(error, str) else ""
 
     def is_about_clocks(self) -> bool:
         """Whether readings are ahead of the server's clock, though not of this node's."""
-        body = self.json()
-        return self.status == 503 and isinstance(body, dict) and body.get("code") == "clock_differs"
+        return self.status == 503 and self.fields().get("code") == "clock_differs"
 
     def told_ms(self) -> int:
         """The server's clock from the Date header, or 0."""
@@ -1656,8 +1655,8 @@ def receipt(answer: Answer, count: int) -> dict[int, tuple[str, str]]:
     Raises:
         Kept: the answer isn't a receipt for just that batch.
     """
+    body = answer.fields()
     try:
-        body = answer.json()
         stored = whole(body["accepted"]) + whole(body["duplicates"])
         rejections = {
             whole(r["index"]): (words(r["code"]), words(r["error"])) for r in body["rejected"]
@@ -1731,8 +1730,8 @@ class Server:
             return answer.kept()
         if answer.status >= 300:
             raise answer.kept()
-        body = answer.json()
-        time_ms = body.get("time_ms") if isinstance(body, dict) else None
+        body = answer.fields()
+        time_ms = body.get("time_ms")
         if type(time_ms) is not int or time_ms < YEAR_2020_MS or body.get("status") != "ok":
             raise Kept(f"this clock isn't set, and /healthz doesn't tell the time: {NOT_TMON}")
         return time_ms
@@ -1768,13 +1767,11 @@ class Server:
     def _exchange(self, method: str, path: str, **options: Any) -> Answer:
         """One request, and once more where the server had closed the connection between two."""
         try:
-            answer = self._request(method, path, **options)
+            return self._request(method, path, **options)
         except self._connection_error:
             if not self._answered:
                 raise
-            answer = self._request(method, path, **options)
-        self._answered = True
-        return answer
+            return self._request(method, path, **options)
 
     def _request(self, method: str, path: str, **options: Any) -> Answer:
         with self._session.request(
@@ -1788,7 +1785,8 @@ class Server:
         ) as response:
             # Byte by byte: a larger read could hold more than the limit once it is decoded.
             body = b"".join(islice(response.iter_content(1), ANSWER_MAX_BYTES))
-            return Answer(response.status_code, body, response.headers, self._via)
+        self._answered = True
+        return Answer(response.status_code, body, response.headers, self._via)
 
 
 # ---- sending
