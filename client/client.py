@@ -291,14 +291,15 @@ class Probe:
     def sense(self, clock: Clock) -> Reading:
         """The value and its moment; the last attempt's error if none succeeds."""
         end_s = time.monotonic() + RETRY_FOR_S
-        for _ in range(self.attempts - 1):
+        left = self.attempts
+        while True:
             try:
                 return Reading(self.sensor, self._value(), self.unit, clock.now())
             except Exception:
-                if time.monotonic() > end_s:
+                left -= 1
+                if not left or time.monotonic() > end_s:
                     raise
                 clock.sleep(ATTEMPT_PAUSE_S)
-        return Reading(self.sensor, self._value(), self.unit, clock.now())
 
     def _value(self) -> float:
         value = round(self.read(), 6)
@@ -341,9 +342,14 @@ def numbered(name: str, seen: Counter[str]) -> str:
 
 
 def find(sysfs: Path, pattern: str, finder: Callable[[Path], Iterable[Probe]]) -> Iterator[Probe]:
-    """The probes of all chips that match; a chip that can't be looked at is one that fails."""
+    """The probes of all chips that match; a chip that can't be looked at is one that fails.
+
+    They come in the order of the hardware, not of the numbers that the kernel gave at this boot.
+    """
     try:
-        chips = by_device(sysfs.glob(pattern))
+        chips = sorted(
+            sysfs.glob(pattern), key=lambda chip: (os.path.realpath(chip / "device"), chip)
+        )
     except OSError as error:
         chips = []
         yield failing_probe(sysfs / pattern, error)
@@ -407,10 +413,7 @@ def read_text(path: Path, alone: bool = False) -> str:
 
 
 def lock(file: int) -> None:
-    """Keep later runs from reading the same file until this read is done.
-
-    Where a driver hangs, a read can't be ended. Without a lock, each run would add another.
-    """
+    """BadReading if another run reads the file: where a driver hangs, each would add another."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -474,11 +477,6 @@ def address(chip: Path) -> str:
     return ""
 
 
-def by_device(paths: Iterable[Path]) -> list[Path]:
-    """Sorted by where the hardware is, not by the number the kernel gave it at this boot."""
-    return sorted(paths, key=lambda path: (str((path / "device").resolve()), str(path)))
-
-
 @dataclass(frozen=True)
 class Kind:
     """What one kind of the kernel's files measures: ``unit`` is the kernel's times ``factor``.
@@ -528,12 +526,11 @@ def onewire_probes(path: Path) -> Iterator[Probe]:
     family = chip.split("-")[0]
     if family in {"10", "22", "28", "3b", "42"}:
         name = sensor_name("temperature", chip)
-        yield Probe(name, "°C", str(path), partial(onewire_celsius, path, family))
 
+        def read() -> float:  # takes the chip up to 750 ms
+            return scratchpad_celsius(read_text(path, alone=True), family)
 
-def onewire_celsius(path: Path, family: str) -> float:
-    """One conversion of a 1-Wire thermometer; takes the chip up to 750 ms."""
-    return scratchpad_celsius(read_text(path, alone=True), family)
+        yield Probe(name, "°C", str(path), read)
 
 
 def scratchpad_celsius(text: str, family: str = "28") -> float:
@@ -669,35 +666,29 @@ def iio_probes(chip: Path) -> Iterator[Probe]:
     for match in filter(None, map(IIO_CHANNEL.fullmatch, files)):
         name, channel, form = match.groups()
         if form == "input" or f"in_{name}{channel}_input" not in files:
-            kind = IIO[name]
+            kind, path = IIO[name], files[match[0]]
             factors = IIO_UNUSUAL.get((model, name), (math.inf, kind.factor, kind.factor))
-            path = files[match[0]]
-            read = number if form == "input" else partial(iio_raw, kind=name)
-            yield kind.probe(
-                chip,
-                model,
-                channel.strip("_"),
-                path,
-                partial(iio_value, partial(read, path), factors),
-            )
+            read = partial(iio_value, path, name, factors)
+            yield kind.probe(chip, model, channel.strip("_"), path, read)
 
 
-def iio_value(read: Callable[[], float], factors: tuple[float, float, float]) -> float:
-    """A value in our unit."""
-    value = read()
-    most, factor, factor_beyond = factors
-    return value * (factor if value <= most else factor_beyond)
+def iio_value(path: Path, kind: str, factors: tuple[float, float, float]) -> float:
+    """A channel's value in our unit.
 
-
-def iio_raw(path: Path, kind: str) -> float:
-    """A raw value, with the offset and scale of its channel, else those of its kind, or of all."""
+    A raw one gets the offset and scale of its channel, else those of its kind, or of all.
+    """
+    value = number(path)
+    channel, _, form = path.name.rpartition("_")
 
     def beside(suffix: str, default: float) -> float:
-        names = (f"{path.name[: -len('_raw')]}_{suffix}", f"in_{kind}_{suffix}", f"in_{suffix}")
+        names = (f"{channel}_{suffix}", f"in_{kind}_{suffix}", f"in_{suffix}")
         texts = (content(path.with_name(name)) for name in names)
         return next((parse_value(text) for text in texts if text), default)
 
-    return (number(path) + beside("offset", 0)) * beside("scale", 1)
+    if form == "raw":
+        value = (value + beside("offset", 0)) * beside("scale", 1)
+    most, factor, factor_beyond = factors
+    return value * (factor if value <= most else factor_beyond)
 
 
 FINDERS: tuple[tuple[str, Callable[[Path], Iterable[Probe]]], ...] = (
@@ -714,16 +705,12 @@ def also_there(sysfs: Path) -> Iterator[str]:
     for path in sorted(sysfs.glob("bus/w1/devices/[0-9a-f][0-9a-f]-*")):
         if str(path / "w1_slave") not in sensed:
             yield path.name
-    for pattern in ("class/hwmon/hwmon*/*_input", "bus/iio/devices/iio:device*/in_*_*"):
+    iio = "bus/iio/devices/iio:device*/in_*"
+    for pattern in ("class/hwmon/hwmon*/*_input", f"{iio}_input", f"{iio}_raw"):
         for path in sorted(sysfs.glob(pattern)):
-            stem, _, form = path.name.rpartition("_")
-            model = label(path.parent / "name")
-            either = {str(path.with_name(f"{stem}_input")), str(path.with_name(f"{stem}_raw"))}
-            if (
-                form in {"input", "raw"}
-                and not either & sensed
-                and not is_mirror(path.parent, model)
-            ):
+            stem, model = path.name.rpartition("_")[0], label(path.parent / "name")
+            either = {str(path.with_name(f"{stem}_{form}")) for form in ("input", "raw")}
+            if not either & sensed and not is_mirror(path.parent, model):
                 yield f"{model} {stem}"
 
 
@@ -813,12 +800,9 @@ def health_probes() -> Iterator[Probe]:
         yield Probe(f"health:{name}", unit, source, read, lane="health")
     wireless = Path("/proc/net/wireless")
     for interface in wifi_levels(label(wireless)):
-
-        def level(interface: str = interface) -> float:
-            return wifi_levels(read_text(wireless))[interface]
-
+        read = partial(lambda name: wifi_levels(read_text(wireless))[name], interface)
         name = sensor_name("health:wifi", interface)
-        yield Probe(name, "dBm", str(wireless), level, limits=(-120, 0), lane="health")
+        yield Probe(name, "dBm", str(wireless), read, limits=(-120, 0), lane="health")
 
 
 def disk_used() -> float:
