@@ -1550,7 +1550,8 @@ def set_aside(path: Path, now_ms: int) -> str:
             if not is_corrupt(error):
                 raise
         fresh = Path(f"{path}.new")
-        remove_database(fresh)
+        for left in (Path(f"{fresh}-journal"), fresh):  # by a run that was killed
+            left.unlink(missing_ok=True)
         with Spool(fresh) as spool:
             count = spool.take_over(path)
         aside = Path(f"{path}.corrupt-{at(now_ms).replace(':', '')}")
@@ -1564,13 +1565,6 @@ def set_aside(path: Path, now_ms: int) -> str:
             path.rename(aside)
         fresh.rename(path)
         return f"{count} readings of it could be read and are kept; the rest is in {aside}"
-
-
-def remove_database(path: Path) -> None:
-    """Delete a database and its journal."""
-    for suffix in ("-journal", ""):
-        with contextlib.suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").unlink()
 
 
 # ---- the server
@@ -2060,103 +2054,84 @@ class Client:
     def once(self) -> int:
         """Sense, keep and send; returns the exit status."""
         readings, failures = sense(self._settings, self._clock)
-        self._tell_of_sensors(readings, failures)
+        for sensor, line in failures.items():
+            self._news.tell(f"sensor {sensor}", line)
+        for reading in readings:
+            self._news.is_over(f"sensor {reading.sensor}")
+        if readings or failures:
+            self._news.is_over("no sensor")
+        else:
+            line = f"no sensor found under {self._settings.sysfs}: see --command"
+            self._news.tell("no sensor", line)
         status = self._keep(readings)
         return status if self._settings.strict or self._unsafe else SENT
-
-    def retry_refused(self) -> int:
-        """Put what was refused back into the spool; returns how many readings."""
-        with self._open() as spool:
-            return spool.retry_refused()
 
     def _open(self) -> Spool:
         return Spool(self._settings.spool, self._settings.spool_max)
 
-    def _anew_if_corrupt(self, work: Callable[[], int]) -> int:
-        """Do the work; if the spool turns out to be corrupt, do it again with a new one."""
-        try:
-            return work()
-        except sqlite3.DatabaseError as error:
-            if not is_corrupt(error):
-                raise
-            done = set_aside(self._settings.spool, self._clock.now().wall_ms)
-            if done:
-                self._news.tell(
-                    "corrupt spool", f"the spool is corrupt ({error}): {done}", at_once=True
-                )
-        return work()
-
     def _keep(self, readings: list[Reading]) -> int:
         """Keep the readings and send: in the spool, or in memory where it can't be written."""
-        memory = in_memory(self._settings.spool)
-
-        def add(spool: Spool) -> None:
-            if thinned := spool.add(readings):
-                line = f"the spool is full: {thinned} old readings were thinned out"
-                self._news.tell("thinned", line, at_once=True)
-            readings.clear()  # those that are left aren't kept yet
-
-        def keep_on_disk() -> int:
-            with self._open() as spool:
-                add(spool)
-                if memory.exists() and not self._end_memory(memory, spool):
-                    return KEPT
-                return self._send(spool)
-
         try:
-            status = self._anew_if_corrupt(keep_on_disk)
-            self._news.is_over("spool")
+            try:
+                status = self._keep_on_disk(readings)
+            except sqlite3.DatabaseError as error:
+                self._set_aside_if_corrupt(error)
+                status = self._keep_on_disk(readings)
         except sqlite3.OperationalError as error:
             if not is_unwritable(error):
                 raise
             line = f"{self._settings.spool} can't be written: {error}"
             waits = "readings wait in memory until they are sent"
             self._news.tell("spool", f"{line}; {waits}", at_once=True)
-        else:
-            return status
+            return self._keep_in_memory(readings)
+        self._news.is_over("spool")
+        return status
+
+    def _keep_on_disk(self, readings: list[Reading]) -> int:
+        with self._open() as spool:
+            self._add(spool, readings)
+            path = in_memory(self._settings.spool)
+            if path.exists():  # the spool can be written again
+                with Spool(path, MEMORY_MAX) as memory:
+                    self._send(memory)
+                    if memory.is_empty():
+                        memory.give_back(spool)
+                    self._unsafe |= not memory.is_empty()
+                    if memory.owes(spool):
+                        return KEPT
+            return self._send(spool)
+
+    def _keep_in_memory(self, readings: list[Reading]) -> int:
         try:
-            with Spool(memory, MEMORY_MAX) as spool:
-                add(spool)
-                status = self._send(spool)
-                while spool.is_empty() and spool.borrow(self._settings.spool):
-                    status = max(status, self._send(spool))
-                    self._give_back(spool)
-                self._unsafe |= not spool.is_empty()
+            with Spool(in_memory(self._settings.spool), MEMORY_MAX) as memory:
+                self._add(memory, readings)
+                status = self._send(memory)
+                while memory.is_empty() and memory.borrow(self._settings.spool):
+                    status = max(status, self._send(memory))
+                    if memory.is_empty():  # make room in a full spool; a read-only one stays
+                        with contextlib.suppress(sqlite3.OperationalError), self._open() as spool:
+                            memory.give_back(spool)
+                self._unsafe |= not memory.is_empty()
                 return status
         except sqlite3.OperationalError as error:
-            return self._lost(len(readings), error)
+            line = f"{len(readings)} readings can't be kept in memory either: {error}"
+            self._news.tell("memory", line, at_once=True)
+            self._unsafe = True
+            return KEPT
 
-    def _end_memory(self, memory: Path, disk: Spool) -> bool:
-        """The spool can be written again: whether nothing of it is in memory any more."""
-        with Spool(memory, MEMORY_MAX) as spool:
-            self._send(spool)
-            if spool.is_empty():
-                spool.give_back(disk)
-            self._unsafe |= not spool.is_empty()
-            return not spool.owes(disk)
+    def _add(self, spool: Spool, readings: list[Reading]) -> None:
+        """Move the readings into a spool."""
+        if thinned := spool.add(readings):
+            line = f"the spool is full: {thinned} old readings were thinned out"
+            self._news.tell("thinned", line, at_once=True)
+        readings.clear()
 
-    def _give_back(self, memory: Spool) -> None:
-        """Make room in a full spool for what was sent out of it; on a read-only disk, nothing."""
-        if memory.is_empty():
-            with contextlib.suppress(sqlite3.OperationalError), self._open() as spool:
-                memory.give_back(spool)
-
-    def _tell_of_sensors(self, readings: Sequence[Reading], failures: Mapping[str, str]) -> None:
-        news = self._news
-        for sensor, line in failures.items():
-            news.tell(f"sensor {sensor}", line)
-        for reading in readings:
-            news.is_over(f"sensor {reading.sensor}")
-        if readings or failures:
-            news.is_over("no sensor")
-        else:
-            news.tell("no sensor", f"no sensor found under {self._settings.sysfs}: see --command")
-
-    def _lost(self, count: int, error: sqlite3.OperationalError) -> int:
-        line = f"{count} readings can't be kept in memory either: {error}"
-        self._news.tell("memory", line, at_once=True)
-        self._unsafe = True
-        return KEPT
+    def _set_aside_if_corrupt(self, error: sqlite3.DatabaseError) -> None:
+        if not is_corrupt(error):
+            raise error
+        if done := set_aside(self._settings.spool, self._clock.now().wall_ms):
+            line = f"the spool is corrupt ({error}): {done}"
+            self._news.tell("corrupt spool", line, at_once=True)
 
     def _send(self, spool: Spool) -> int:
         if spool.is_empty():
@@ -2165,10 +2140,21 @@ class Client:
             self._news.detail(f"waiting {wait_s:.0f} s, as not all nodes are to send at once")
             self._clock.sleep(wait_s)
         with sole_sender(self._settings.spool) as sole:
-            if sole:
-                self._news.is_over("another run")
-                return self._empty(spool)
-        return self._leave_to_other_run()
+            if not sole:
+                return self._leave_to_other_run()
+            self._news.is_over("another run")
+            with contextlib.closing(Server(self._settings)) as server:
+                sender = Sender(spool, server, self._clock, self._news)
+                try:
+                    sender.send()
+                except Kept as kept:
+                    line = f"{kept}; the readings are kept and sent later"
+                    self._news.tell(kept.topic, line, since_ms=spool.recall("sent_ms"))
+                    return KEPT
+        self._news.is_over("server", "the server takes the readings again")
+        refused = f"; it refused {sender.refused}" if sender.refused else ""
+        self._news.detail(f"sent {sender.stored} readings to {self._settings.url}{refused}")
+        return SENT
 
     def _leave_to_other_run(self) -> int:
         now = self._clock.now()
@@ -2181,20 +2167,6 @@ class Client:
         elif self._news.everything:
             self._news.say(line)
         return KEPT
-
-    def _empty(self, spool: Spool) -> int:
-        with contextlib.closing(Server(self._settings)) as server:
-            sender = Sender(spool, server, self._clock, self._news)
-            try:
-                sender.send()
-            except Kept as kept:
-                line = f"{kept}; the readings are kept and sent later"
-                self._news.tell(kept.topic, line, since_ms=spool.recall("sent_ms"))
-                return KEPT
-        self._news.is_over("server", "the server takes the readings again")
-        refused = f"; it refused {sender.refused}" if sender.refused else ""
-        self._news.detail(f"sent {sender.stored} readings to {self._settings.url}{refused}")
-        return SENT
 
 
 # ---- settings and the command line
@@ -2452,10 +2424,10 @@ def run(args: argparse.Namespace, clock: Clock, news: News) -> int:
     if args.node:
         line = "--node goes with the next release: the token has the node's name"
         news.tell("--node", line, at_once=True)
-    client = Client(settings, clock, news)
     if args.retry_refused:
-        print(f"{client.retry_refused()} refused readings are sent again")
-    status = client.once()
+        with Spool(settings.spool) as spool:
+            print(f"{spool.retry_refused()} refused readings are sent again")
+    status = Client(settings, clock, news).once()
     news.is_over("setup")
     news.is_over("failed")
     return status
