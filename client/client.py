@@ -375,9 +375,8 @@ def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str
     """
     path, new = Path(f"{spool}.names"), Path(f"{spool}.names.new")
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # no link, no pipe
-        with os.fdopen(file, encoding="utf-8") as reading:
-            return dict(json.load(reading))
+        with open_own(path, "r") as file:
+            return dict(json.load(file))
     except (OSError, ValueError, TypeError) as error:
         keep = keep and isinstance(error, FileNotFoundError)
     old = found if os.access(spool, os.F_OK) else ()
@@ -386,11 +385,10 @@ def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str
         if keep:
             make_folder(path.parent)
             new.unlink(missing_ok=True)
-            with new.open("x", encoding="utf-8") as writing:
-                share(new)
-                json.dump(names, writing)
-                writing.flush()
-                os.fsync(writing.fileno())
+            with open_own(new, "x") as file:
+                json.dump(names, file)
+                file.flush()
+                os.fsync(file.fileno())
             new.replace(path)
     return names
 
@@ -977,7 +975,9 @@ class Spool:
     transaction is on the disk; and the WAL of SQLite before 3.51.3 can corrupt a file.
     """
 
-    def __init__(self, path: Path, most: int = int(SPOOL_MAX), *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, most: float = float(SPOOL_MAX), *, read_only: bool = False
+    ) -> None:
         """Open the file at ``path``, made where there is none; it keeps ``most`` readings.
 
         Raises:
@@ -1056,25 +1056,20 @@ class Spool:
 
     def add(self, readings: Sequence[Reading]) -> int:
         """Keep the readings; returns how many old ones had to be thinned out for them."""
+        sql = (
+            "INSERT INTO readings"
+            " (sensor, value, unit, wall_ms, monotonic_ms, boot, synchronised, told_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        )
         with self._transaction():
             told_ms = self.recall("told_ms")
             for reading in readings:
-                self._add(reading, told_ms)
+                now = reading.instant
+                values = (reading.sensor, reading.value, reading.unit, *astuple(now), told_ms)
+                id_ = self._db.execute(sql, values).lastrowid
+                if self.knows_time(now) and (measured_ms := self._corrected_ms(now)) is not None:
+                    self._settle(id_, measured_ms)
             return self._thin()
-
-    def _add(self, reading: Reading, told_ms: int) -> None:
-        now = reading.instant
-        cursor = self._db.execute(
-            "INSERT INTO readings"
-            " (sensor, value, unit, wall_ms, monotonic_ms, boot, told_ms, synchronised)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(reading.sensor, reading.value, reading.unit),
-                *(now.wall_ms, now.monotonic_ms, now.boot, told_ms, now.synchronised),
-            ),
-        )
-        if self.knows_time(now) and (measured_ms := self._corrected_ms(now)) is not None:
-            self._settle(cursor.lastrowid, measured_ms)
 
     def _settle(self, id_: int | None, measured_ms: int) -> None:
         """Fix a reading's time for good; a millisecond later where the sensor has one then."""
@@ -1297,10 +1292,8 @@ class Spool:
             return self._copy("readings", rows)
 
     def _borrowed_id(self, source: sqlite3.Connection) -> int:
-        """The last reading that was borrowed, if it is still there; else 0.
-
-        An id alone doesn't name a reading: it is used again once the last one was deleted.
-        """
+        """The last reading that was borrowed, if it is still there; else 0."""
+        # An id alone doesn't name a reading: it is used again once the last one was deleted.
         last = json.loads(self.recall("borrowed", "[0]"))
         row = next(readable_rows(source, "readings", last[0] - 1), None)
         return last[0] if row and [row[column] for column in IDENTITY] == last else 0
@@ -1366,12 +1359,7 @@ class Spool:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """A connection to ``path``, made where there is none.
-
-    Raises:
-        CantWrite: the disk, or the file's owner, doesn't let us write it.
-        SetupError: no spool can be there.
-    """
+    """A connection that writes ``path``, made where there is none; else CantWrite or SetupError."""
     try:
         make_folder(path.parent)
         for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
@@ -1382,7 +1370,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         if error.errno in UNWRITABLE:
             raise CantWrite(f"{error.filename}: {error.strerror}") from error
         raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
-    if not writable(path):
+    if not (os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)):
         read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
         raise CantWrite("its disk is read-only" if read_only else "it is another user's to write")
     try:
@@ -1460,11 +1448,6 @@ def share(path: Path) -> None:
     if os.geteuid() == 0:
         folder = path.parent.stat()
         os.chown(path, folder.st_uid, folder.st_gid, follow_symlinks=False)
-
-
-def writable(path: Path) -> bool:
-    """Whether this user can write the spool, and its journal beside it."""
-    return all(os.access(p, os.W_OK) for p in (path.parent, path) if p.exists())
 
 
 def refuse_planted(path: Path) -> None:
@@ -1591,10 +1574,6 @@ class Answer:
         """The reason in tmon's words, where it is tmon that answered."""
         error = self.fields().get("error")
         return one_line(error) if isinstance(error, str) else ""
-
-    def is_about_clocks(self) -> bool:
-        """Whether readings are ahead of the server's clock, though not of this node's."""
-        return self.status == 503 and self.fields().get("code") == "clock_differs"
 
     def told_ms(self) -> int:
         """The server's clock from the Date header, or 0."""
@@ -1837,7 +1816,7 @@ class Sender:
         # Only tmon's own 400 or 413 is about the readings. A proxy's 400 would be about all of
         # them; its 413 is about their number, down to the last, which is then no fault of its own.
         unfit = bool(answer.status in {400, 413} and answer.error())
-        until_ms = told_ms + AHEAD_MS
+        until_ms, code = told_ms + AHEAD_MS, answer.fields().get("code")
         if answer.status == 201:
             self._close(batch, receipt(answer, len(batch)))
         elif (unfit or answer.status == 413) and len(batch) > 1:
@@ -1845,7 +1824,7 @@ class Sender:
             self._deliver(batch[len(batch) // 2 :])
         elif unfit:
             self._close(batch, {0: (str(answer.status), answer.error())})
-        elif answer.is_about_clocks() and any(r.measured_ms > until_ms for r in batch):
+        elif code == "clock_differs" and any(r.measured_ms > until_ms for r in batch):
             self._until_ms, self._differs = until_ms, answer.kept()
         else:
             raise answer.kept()
@@ -2013,7 +1992,10 @@ def open_own(path: Path, mode: str) -> IO[str]:
     def opener(name: str, flags: int) -> int:
         return os.open(name, (flags | os.O_NOFOLLOW | os.O_NONBLOCK) & ~os.O_TRUNC, 0o644)
 
-    file = open(path, mode, opener=opener)  # noqa: SIM115 - Path's takes no opener
+    new = not os.path.lexists(path)
+    file = open(path, mode, encoding="utf-8", opener=opener)  # noqa: SIM115 - Path's has no opener
+    if new:
+        share(path)
     found = os.fstat(file.fileno())
     owners = {os.geteuid(), path.parent.stat().st_uid}
     if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in owners:
@@ -2181,7 +2163,7 @@ class Settings:
     node: str
     sysfs: Path
     spool: Path
-    spool_max: int
+    spool_max: float
     jitter_s: float
     ca_file: str
     commands: tuple[Probe, ...]
@@ -2191,36 +2173,33 @@ class Settings:
 
     @classmethod
     def parse(cls, args: argparse.Namespace) -> Settings:
-        """Check everything.
-
-        Raises:
-            SetupError: with all problems, not only the first.
-        """
+        """Check everything; SetupError has all problems, not only the first."""
         sends = not args.print and not args.status
-        checks: dict[str, Callable[[], object]] = {
-            "url": lambda: parse_url(args.url) if sends else "",
-            "token": lambda: parse_token(args.token) if sends else "",
-            "node": lambda: args.node or node_of(args.token) if sends else "",
-            "sysfs": lambda: Path(args.sysfs),
-            "spool": lambda: parse_spool(args.spool, needed=not args.print),
-            "spool_max": lambda: int(parse_number(args.spool_max, "TMON_SPOOL_MAX", 2)),
-            "jitter_s": lambda: parse_number(args.jitter_s, "TMON_JITTER_S", 0),
-            "ca_file": lambda: parse_ca_file(args.ca_file),
-            "commands": lambda: command_probes(args.command or filter(str.strip, args.commands)),
-            "health": lambda: parse_switch(args.health, "TMON_HEALTH"),
-            "loop_s": lambda: parse_number(args.loop, "--loop", 0.1) if args.loop else 0,
-            "strict": lambda: args.strict,
-        }
-        values: dict[str, Any] = {}
         problems = []
-        for name, check in checks.items():
+
+        def checked(parse: Callable[..., Any], *texts: Any, **options: Any) -> Any:
             try:
-                values[name] = check()
+                return parse(*texts, **options)
             except ValueError as error:
                 problems.append(str(error))
+
+        settings = cls(
+            url=checked(parse_url, args.url) if sends else "",
+            token=checked(parse_token, args.token) if sends else "",
+            node=args.node or checked(node_of, args.token) if sends else "",
+            sysfs=Path(args.sysfs),
+            spool=checked(parse_spool, args.spool, needed=not args.print),
+            spool_max=checked(parse_number, args.spool_max, "TMON_SPOOL_MAX", 2),
+            jitter_s=checked(parse_number, args.jitter_s, "TMON_JITTER_S", 0),
+            ca_file=checked(parse_ca_file, args.ca_file),
+            commands=checked(command_probes, args.command or filter(str.strip, args.commands)),
+            health=checked(parse_switch, args.health, "TMON_HEALTH"),
+            loop_s=checked(parse_number, args.loop, "--loop", 0.1) if args.loop else 0,
+            strict=args.strict,
+        )
         if problems:
             raise SetupError(*problems)
-        return cls(**values)
+        return settings
 
 
 def parse_url(text: str) -> str:
@@ -2303,9 +2282,6 @@ examples:
   client.py --loop 60                    every minute, until it is stopped
 """
 
-COMMAND_HELP = "a shell command that prints one number; repeatable [TMON_COMMANDS, one a line]"
-
-
 SETTINGS = (
     ("url", URL, "the server, such as http://192.168.1.10:13117"),
     ("token", TOKEN, "the node's token; given as a flag, all users here can see it in ps"),
@@ -2334,7 +2310,8 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         made.add_argument(f"--{name}", default=value, help=shown)
     commands = environ.get("TMON_COMMANDS") or COMMANDS
     made.set_defaults(commands=commands.splitlines() if isinstance(commands, str) else commands)
-    made.add_argument("--command", action="append", metavar="NAME:UNIT=COMMAND", help=COMMAND_HELP)
+    text = "a shell command that prints one number; repeatable [TMON_COMMANDS, one a line]"
+    made.add_argument("--command", action="append", metavar="NAME:UNIT=COMMAND", help=text)
     mode = made.add_mutually_exclusive_group()
     mode.add_argument("--loop", metavar="SECONDS", help="start a run every so many seconds")
     mode.add_argument("--print", action="store_true", help="show the readings, send nothing")
