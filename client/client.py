@@ -318,10 +318,7 @@ class Probe:
 def probes(
     sysfs: Path, commands: Iterable[Probe] = (), names: Mapping[str, str] | None = None
 ) -> Iterator[Probe]:
-    """Every sensor found under ``sysfs``, then the commands, each under a name of its own.
-
-    ``names`` are those that some sensors have kept from an earlier version, by their present ones.
-    """
+    """Every sensor found under ``sysfs``, then the commands, by names of their own or kept ones."""
     found = [*chain(*(find(sysfs, *finder) for finder in FINDERS))]
     twins = Counter(probe.sensor for probe in found)
     seen: Counter[str] = Counter()
@@ -370,8 +367,7 @@ def failing_probe(path: Path, error: OSError) -> Probe:
 def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str]:
     """The names that this station has had since version 0.1, by those that are given today.
 
-    They are written down beside the spool at the first run, and never change. A station without
-    a spool is new, and has none.
+    They are written down at the first run, and never change. Without a spool, a station is new.
     """
     path, new = Path(f"{spool}.names"), Path(f"{spool}.names.new")
     try:
@@ -454,11 +450,10 @@ BUS_ADDRESS = re.compile(r"(?![0-9A-F]{4}:[0-9A-F]{4}:)[0-9A-Fa-f]{1,4}([:.-][0-
 
 
 def address(chip: Path) -> str:
-    """What tells a chip from another of its kind; nothing for what is built in.
+    """An I2C or SPI address (``1-0076``, ``spi0.1``), a disk's serial number, else a bus address.
 
-    Its I2C or SPI address (``1-0076``, ``spi0.1``), a disk's serial number, else its bus address.
-    The numbers that the kernel gives (``hwmon3``) change from boot to boot; this doesn't, and a
-    second chip of the same kind, wired in later, leaves the name of the first as it is.
+    It tells a chip from others of its kind at each boot, unlike the kernel's numbers (``hwmon3``);
+    what is built in has none.
     """
     device = (chip / "device").resolve()
     for path in (chip.resolve().parent, device):
@@ -517,8 +512,7 @@ CURRENT = Kind("current", "A", 0.001, (-1_000, 1_000))
 def onewire_probes(path: Path) -> Iterator[Probe]:
     """DS18S20, DS1822, DS18B20, DS1825 or MAX31850, and DS28EA00, by their family codes.
 
-    Each is read by itself, at the same time: while one converts, the kernel lets the others use
-    the bus, where their wiring allows it. (Its `therm_bulk_read` does the same, for root only.)
+    All are read at the same time: while one converts, the kernel lets the others use the bus.
     """
     chip = path.parent.name
     family = chip.split("-")[0]
@@ -532,20 +526,12 @@ def onewire_probes(path: Path) -> Iterator[Probe]:
 
 
 def scratchpad_celsius(text: str, family: str = "28") -> float:
-    """Temperature from a 1-Wire thermometer's ``w1_slave`` text.
+    """Temperature from a 1-Wire thermometer's ``w1_slave`` text, or BadReading.
 
     Args:
         text: its first line has the scratchpad's nine bytes, and ends in YES when the CRC held.
             The ``t=`` of the second isn't used: kernels have computed it wrongly.
         family: the chip's family code, in hexadecimal.
-
-    Returns:
-        Degrees Celsius.
-
-    Raises:
-        BadReading: nobody answered; the CRC failed; the chip lost its power and answered 85.0;
-            a thermocouple is broken; or the value is outside what the chip can measure, as are
-            127.94 (a conversion that failed) and -127.
     """
     match = re.match(r"((?:[0-9a-f]{2} ){9}): crc=[0-9a-f]{2} (YES|NO)$", text, re.MULTILINE)
     if not match:
@@ -557,7 +543,7 @@ def scratchpad_celsius(text: str, family: str = "28") -> float:
     if match[2] == "NO":
         raise BadReading("the CRC failed")
     celsius, lowest, highest = converted(scratchpad, family)
-    if not lowest <= celsius <= highest:
+    if not lowest <= celsius <= highest:  # 127.94 is a conversion that failed
         raise BadReading(f"{celsius} °C is outside {lowest} to {highest} °C")
     return celsius
 
@@ -729,11 +715,7 @@ def command_probes(texts: Iterable[str]) -> tuple[Probe, ...]:
 
 
 def command_probe(text: str) -> Probe:
-    """``name:unit=shell command`` or ``name=shell command``, as a probe.
-
-    Raises:
-        ValueError: in words, if it isn't of that form.
-    """
+    """``name:unit=shell command`` or ``name=shell command`` as a probe, or ValueError in words."""
     head, _, command = text.partition("=")
     name, _, unit = head.strip().rpartition(":") if ":" in head else (head.strip(), "", "")
     if not command.strip() or not re.fullmatch(SENSOR_NAME, name):
@@ -874,10 +856,7 @@ def answers_of(
 
 
 def leave_parent(keep: int) -> None:
-    """Have nothing in common with the process that we were forked from, but for one file.
-
-    A lock would last as long as either of the two had its file open.
-    """
+    """Share one file with the process that we were forked from, as an open one holds its lock."""
     for number_ in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number_, lambda *_: None)  # it is the parent that ends us
     signal.set_wakeup_fd(-1)
@@ -981,8 +960,7 @@ class Spool:
         """Open the file at ``path``, made where there is none; it keeps ``most`` readings.
 
         Raises:
-            sqlite3.OperationalError: it can't be written: the disk is full, read-only or broken,
-                or the file is another user's.
+            sqlite3.OperationalError: it can't be written, see is_unwritable.
             SetupError: no spool can be there.
         """
         self._most = most
@@ -1154,9 +1132,7 @@ class Spool:
         Readings of a boot that never learned the time keep their wall clock. Where NTP hadn't
         set it either, nobody has checked it. It can't be right before the last time that the
         server had told by then, nor after the start of this boot: such a reading is set aside.
-
-        Returns:
-            How many got a time that nobody has checked, and how many were set aside.
+        How many there were of both is returned.
         """
         unchecked, lost = 0, []
         began_ms = self.true_ms(replace(now, monotonic_ms=0))
@@ -1218,13 +1194,7 @@ class Spool:
     def close_batch(
         self, batch: Sequence[Settled], refusals: Sequence[tuple[int, str, str]], now: Instant
     ) -> None:
-        """The server has the batch, or won't ever: what it refused is set aside.
-
-        Args:
-            batch: what needn't be sent again.
-            refusals: ids of readings in it, each with a code and a reason.
-            now: when the answer came.
-        """
+        """The server has the batch, or won't ever: set aside what it refused (id, code, reason)."""
         with self._transaction():
             self._refuse(refusals)
             self._delete([reading.id for reading in batch])
@@ -1248,10 +1218,9 @@ class Spool:
         self._db.executemany("DELETE FROM readings WHERE id = ?", [(id_,) for id_ in ids])
 
     def retry_refused(self) -> int:
-        """Put what was refused back among the readings; returns how many.
+        """Put back what was refused, and judge its time anew where that wasn't known.
 
-        Where the time wasn't known, it is judged anew. What the sensor has again since then
-        stays refused.
+        What the sensor has again since then stays refused. Returns how many were put back.
         """
         count = 0
         with self._transaction():
@@ -1451,10 +1420,7 @@ def share(path: Path) -> None:
 
 
 def refuse_planted(path: Path) -> None:
-    """SetupError if somebody else has put a link, a pipe or the like in a file's place.
-
-    Run as root in a folder of another user's, we would write where that leads.
-    """
+    """SetupError if another user has put a link or a pipe in a file's place: root would follow."""
     try:
         status = path.lstat()
     except OSError:
@@ -1607,11 +1573,7 @@ HINTS = {
 
 
 def receipt(answer: Answer, count: int) -> dict[int, tuple[str, str]]:
-    """Of a batch of ``count``, what the server rejected: by index, a code and a reason.
-
-    Raises:
-        Kept: the answer isn't a receipt for just that batch.
-    """
+    """What the server rejected of a batch, by index: a code and a reason; Kept if it is unclear."""
     body = answer.fields()
     try:
         stored = whole(body["accepted"]) + whole(body["duplicates"])
@@ -1830,10 +1792,7 @@ class Sender:
             raise answer.kept()
 
     def _close(self, batch: Sequence[Settled], rejections: Mapping[int, tuple[str, str]]) -> None:
-        """Forget a batch, but for what the server takes to be in the future: its clock may be late.
-
-        Those are sent again at the next run, if it is the time for them then.
-        """
+        """Forget a batch, but for what is ahead of the server's clock: that may be late."""
         rejected = [(batch[index], *why) for index, why in rejections.items()]
         ahead = {
             reading
@@ -1902,8 +1861,7 @@ class News:
         """This run met trouble.
 
         Args:
-            topic: what it is about, such as a sensor. Only the same topic is the same trouble, so
-                nothing that varies from run to run may be in it.
+            topic: what it is about, such as a sensor; nothing that varies from run to run.
             line: what to say.
             at_once: for what happens once, or needs a person: it is told before it lasts.
             since_ms: when it began, if that is known to be before this run.
@@ -2265,7 +2223,7 @@ SERVICE_SPOOLS = ("/var/lib/tmon/spool.db", "/var/lib/tmon-client/spool.db")
 
 
 def default_spool(to_look: bool) -> str:
-    """Where services keep their state, for root, and where a person's programs do, for others.
+    """Where services keep their state, for root, else where a person's programs do.
 
     ``to_look``: where this user has no spool, the one that a service fills.
     """
@@ -2358,10 +2316,7 @@ def print_status(spool: Path, clock: Clock, news: News) -> int:
 
 
 def loop(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Start a run on each beat, in a process of its own: none holds up what the next one senses.
-
-    It ends when it is stopped, or when a run finds that it is set up wrong.
-    """
+    """Start a run on each beat, until it is stopped or a run finds that it is set up wrong."""
     command = [sys.executable, __file__, *argv, "--loop=", "--jitter-s=0"]
     first = ["--verbose"] if sys.stderr.isatty() else []  # whoever has started it sees how it goes
     time.sleep(spread(min(settings.jitter_s, settings.loop_s)))
