@@ -1339,7 +1339,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         if error.errno in UNWRITABLE:
             raise CantWrite(f"{error.filename}: {error.strerror}") from error
         raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
-    if not (os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)):
+    if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
         read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
         raise CantWrite("its disk is read-only" if read_only else "it is another user's to write")
     try:
