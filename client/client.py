@@ -41,6 +41,7 @@ import signal
 import socket
 import sqlite3
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -210,17 +211,6 @@ class Instant:
     synchronised: bool
 
 
-class _Timex(ctypes.Structure):
-    """The head of Linux's ``struct timex``, and room for the rest."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        *((name, ctypes.c_long) for name in ("offset", "freq", "maxerror", "esterror")),
-        ("status", ctypes.c_int),
-        ("rest", ctypes.c_char * 256),
-    )
-
-
 class Clock:
     """This machine's clocks. A Pi has no battery: after a boot its wall clock may be far off."""
 
@@ -248,12 +238,13 @@ class Clock:
 
     def _synchronised(self) -> bool:
         """Whether the kernel says that NTP has set the clock; not knowing is no."""
-        timex = _Timex()
+        timex = ctypes.create_string_buffer(512)  # its first field, 0, says that nothing is set
         try:
-            state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
+            state = ctypes.CDLL(None).adjtimex(timex)
         except (OSError, AttributeError):
             return False
-        return state >= 0 and not timex.status & self._STA_UNSYNC
+        *_, status = struct.unpack_from("I4li", timex)
+        return state >= 0 and not status & self._STA_UNSYNC
 
 
 # ---- senses
@@ -343,25 +334,20 @@ def find(sysfs: Path, pattern: str, finder: Callable[[Path], Iterable[Probe]]) -
 
     They come in the order of the hardware, not of the numbers that the kernel gave at this boot.
     """
+
+    def fail(error: OSError) -> float:
+        raise error
+
     try:
-        chips = sorted(
-            sysfs.glob(pattern), key=lambda chip: (os.path.realpath(chip / "device"), chip)
-        )
+        places = [(os.path.realpath(chip / "device"), chip) for chip in sysfs.glob(pattern)]
     except OSError as error:
-        chips = []
-        yield failing_probe(sysfs / pattern, error)
-    for chip in chips:
+        places = []
+        yield Probe(pattern, None, str(sysfs / pattern), partial(fail, error), attempts=1)
+    for _, chip in sorted(places):
         try:
             yield from finder(chip)
         except OSError as error:
-            yield failing_probe(chip, error)
-
-
-def failing_probe(path: Path, error: OSError) -> Probe:
-    def fail() -> float:
-        raise error
-
-    return Probe(path.name, None, str(path), fail, attempts=1)
+            yield Probe(chip.name, None, str(chip), partial(fail, error), attempts=1)
 
 
 def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str]:
@@ -857,9 +843,6 @@ def answers_of(
 
 def leave_parent(keep: int) -> None:
     """Share one file with the process that we were forked from, as an open one holds its lock."""
-    for number_ in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number_, lambda *_: None)  # it is the parent that ends us
-    signal.set_wakeup_fd(-1)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: when it is killed, so are we
     os.closerange(3, keep)
     os.closerange(keep + 1, 1 << 16)
@@ -996,8 +979,7 @@ class Spool:
             self.remember("reserve", bytes(RESERVE_BYTES))
         with self._transaction():  # again: now its pages go through the journal, which stays large
             self.remember("reserve", bytes(RESERVE_BYTES))
-        with self._transaction():
-            self.forget("reserve")
+        self._db.execute("DELETE FROM state WHERE key = 'reserve'")
 
     def _run(self, script: str) -> None:
         for statement in script.split(";"):
@@ -1026,9 +1008,6 @@ class Spool:
 
     def remember(self, key: str, value: object) -> None:
         self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
-
-    def forget(self, *keys: str) -> None:
-        self._db.executemany("DELETE FROM state WHERE key = ?", [(key,) for key in keys])
 
     # -- readings come in, and get their time
 
