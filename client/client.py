@@ -1816,7 +1816,7 @@ class News:
 
     def __init__(self, spool: str, clock: Clock, *, verbose: bool, by_hand: bool) -> None:
         """``by_hand``: a person waits for the run, and wants to hear all of its trouble."""
-        self._files = [Path(f"{in_memory(Path(spool))}.news")]
+        self._files = [Path(f"{in_memory(Path(spool).absolute())}.news")]
         if not spool.startswith("~"):  # of a user without a home
             self._files.insert(0, Path(f"{spool}.news"))
         self._clock = clock
@@ -1861,12 +1861,6 @@ class News:
             self._in_this_run[topic] = line
             line = old.line if old.rounds else line  # a file that doesn't change isn't written
             self._troubles[topic] = Trouble(line, since_ms, rounds, old.told_ms)
-
-    def unexpected(self, error: Exception) -> None:
-        """A fault of ours, or of the machine: one line, and with --verbose its traceback."""
-        self.tell("failed", f"failed: {type(error).__name__}: {error}")
-        if self._verbose:
-            traceback.print_exception(type(error), error, error.__traceback__)
 
     def is_over(self, topic: str, line: str = "") -> None:
         """Trouble of this topic, and of "topic …", has ended; this is said if the trouble was."""
@@ -1929,16 +1923,15 @@ def open_own(path: Path, mode: str) -> IO[str]:
     def opener(name: str, flags: int) -> int:
         return os.open(name, (flags | os.O_NOFOLLOW | os.O_NONBLOCK) & ~os.O_TRUNC, 0o644)
 
-    new = not os.path.lexists(path)
     file = open(path, mode, encoding="utf-8", opener=opener)  # noqa: SIM115 - Path's has no opener
-    if new:
-        share(path)
-    found = os.fstat(file.fileno())
-    owners = {os.geteuid(), path.parent.stat().st_uid}
-    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in owners:
-        return file
-    file.close()
-    raise PermissionError(path)
+    found, folder = os.fstat(file.fileno()), path.parent.stat()
+    ours = found.st_uid in {os.geteuid(), folder.st_uid}
+    if not (stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and ours):
+        file.close()
+        raise PermissionError(path)
+    if mode != "r" and os.geteuid() == 0:  # see share
+        os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
+    return file
 
 
 # ---- the node
@@ -2369,7 +2362,9 @@ def main(
             news.tell(f"setup {place}", problem, at_once=True)
         status = WRONG
     except Exception as error:
-        news.unexpected(error)
+        news.tell("failed", f"failed: {type(error).__name__}: {error}")
+        if args.verbose:
+            traceback.print_exc()
         status = FAILED
     if not asks:
         news.close()
