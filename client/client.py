@@ -1611,15 +1611,8 @@ class Server:
     def post(self, batch: Sequence[Settled], now: Instant) -> Answer:
         """Hand a batch over. The Date header lets the server see how far off our clock is."""
         body = {"node": self._settings.node, "readings": [r.as_json() for r in batch]}
-        return self._ask(
-            "POST",
-            "/readings",
-            data=json.dumps(body).encode(),
-            headers={
-                "Content-Type": "application/json",
-                "Date": formatdate(now.wall_ms / 1000, usegmt=True),
-            },
-        )
+        date = formatdate(now.wall_ms / 1000, usegmt=True)
+        return self._ask("POST", "/readings", json=body, headers={"Date": date})
 
     def time_ms(self) -> int | Kept:
         """The server's time; Kept is returned where only readings may pass, else raised."""
