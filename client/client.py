@@ -1691,8 +1691,7 @@ class Sender:
         self._server = server
         self._clock = clock
         self._news = news
-        self._until_ms = FOREVER_MS  # what the server would take to be in the future is later
-        self._differs: Kept | None = None  # what the server said of them
+        self._until_ms = FOREVER_MS  # later is what the server takes to be in the future
         self._unchecked = self._lost = 0  # readings of boots that never learned the time
         self.stored = self.refused = 0  # how many readings, so far
 
@@ -1711,11 +1710,11 @@ class Sender:
             if self._lost:
                 line = "readings of an earlier boot have no known time: set aside as refused"
                 self._news.tell("unknown_time", f"{self._lost} {line}", at_once=True)
-        if self._differs:
-            raise self._differs
         if ahead := self._spool.count_after(self._latest_ms()):
-            line = f"{ahead} readings are from a clock that was wrong: their time is to come"
-            raise Kept(line, "server clocks")
+            why = "are from a clock that was wrong: their time is to come"
+            if self._until_ms < FOREVER_MS:
+                why = "are ahead of the server's clock: see `timedatectl` on both"
+            raise Kept(f"{ahead} readings {why}", "server clocks")
 
     def _next_batch(self) -> list[Settled]:
         now = self._clock.now()
@@ -1759,7 +1758,7 @@ class Sender:
         elif unfit:
             self._close(batch, {0: (str(answer.status), answer.error())})
         elif code == "clock_differs" and any(r.measured_ms > until_ms for r in batch):
-            self._until_ms, self._differs = until_ms, answer.kept()
+            self._until_ms = until_ms
         else:
             raise answer.kept()
 
@@ -1773,8 +1772,6 @@ class Sender:
         }
         if ahead:
             self._until_ms = min(reading.measured_ms for reading in ahead) - 1
-            line = f"{len(ahead)} readings are ahead of the server's clock"
-            self._differs = Kept(line, "server clocks")
         done = [reading for reading in batch if reading not in ahead]
         final = [refusal for refusal in rejected if refusal[0] not in ahead]
         refusals = [(reading.id, code, reason) for reading, code, reason in final]
@@ -1807,15 +1804,14 @@ class News:
     know stands in a small file beside the spool; where that can't be written, in memory.
     """
 
-    def __init__(self, spool: str, clock: Clock, *, verbose: bool, by_hand: bool) -> None:
-        """``by_hand``: a person waits for the run, and wants to hear all of its trouble."""
+    def __init__(self, spool: str, clock: Clock, *, verbose: bool, everything: bool) -> None:
+        """``everything``: trouble is told at once, and each time."""
         self._files = [Path(f"{in_memory(Path(spool).absolute())}.news")]
         if not spool.startswith("~"):  # of a user without a home
             self._files.insert(0, Path(f"{spool}.news"))
         self._clock = clock
         self._verbose = verbose
-        self.everything = verbose or by_hand
-        self._watched = by_hand or sys.stderr.isatty()
+        self.everything = everything
         self._noted = self._read()
         self._troubles = dict(self._noted)
         self._in_this_run: dict[str, str] = {}  # by topic, what has not been said
@@ -1845,7 +1841,9 @@ class News:
         since_ms = old.since_ms if old.rounds else since_ms or now_ms
         rounds = min(old.rounds + 1, LASTS_ROUNDS)
         lasts = rounds == LASTS_ROUNDS or now_ms - since_ms >= LASTS_MS
-        due = (lasts or at_once or self._watched) and abs(now_ms - old.told_ms) >= TELL_AGAIN_MS
+        due = (lasts or at_once or sys.stderr.isatty()) and abs(
+            now_ms - old.told_ms
+        ) >= TELL_AGAIN_MS
         if due or self.everything:
             self.say(f"{line} (since {at(since_ms)})" if old.rounds else line)
             self._in_this_run[topic] = ""
@@ -2345,9 +2343,10 @@ def main(
     args = parser(environ).parse_args(argv, argparse.Namespace(argv=argv, environ=environ))
     args.spool = args.spool or default_spool(to_look=args.status)
     asks = args.print or args.status
-    by_hand = asks or (sys.stderr.isatty() and args.loop is None)
+    by_hand = sys.stderr.isatty() and args.loop is None  # a person waits for the run
     spool = os.path.expanduser(args.spool)  # noqa: PTH111 - see parse_spool
-    news = News(spool, clock, verbose=args.verbose, by_hand=by_hand)
+    everything = args.verbose or asks or by_hand
+    news = News(spool, clock, verbose=args.verbose, everything=everything)
     try:
         status = run(args, clock, news)
     except SetupError as error:
