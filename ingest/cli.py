@@ -4,7 +4,8 @@ import logging
 
 import click
 
-from ingest import history, nodes, running, tokens
+from ingest import nodes, running, tokens
+from ingest.importer import run as history
 from ingest.options import (
     Commands,
     as_json,

@@ -38,8 +38,6 @@ ROOMS: dict[str, set[str]] = {
     "access": {"exchange", "http", "logs"},
     "wire.items": {"errors", "reading"},
     "wire.json": {"errors", "reading", "units", "wire.items"},
-    "wire.times": {"reading"},
-    "wire.csv": {"errors", "reading", "units", "wire.times"},
     "nodes": {"errors", "reading", "schema"},
     "tokens": {"errors", "identity", "nodes", "reading", "schema", "settings"},
     "sensors": {"reading", "units"},
@@ -98,10 +96,12 @@ ROOMS: dict[str, set[str]] = {
     },
     "serve": {"errors", "process", "schema", "settings", "signals", "tokens", "writer_process"},
     "turns": {"schema"},
-    "history": {"nodes", "reading", "schema", "store", "turns", "wire.csv"},
+    "importer.times": {"reading"},
+    "importer.table": {"errors", "reading", "units", "importer.times"},
+    "importer.run": {"nodes", "reading", "schema", "store", "turns", "importer.table"},
     "options": {"errors", "logs", "schema", "settings", "sqlite_errors"},
     "running": {"settings", "tokens"},
-    "cli": {"history", "nodes", "options", "running", "schema", "serve", "settings", "tokens"},
+    "cli": {"importer.run", "nodes", "options", "running", "schema", "serve", "settings", "tokens"},
     "sqlite_utils_plugin": {"options", "running", "settings", "tokens"},
 }
 

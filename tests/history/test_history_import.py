@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from ingest import history, nodes, tokens
+from ingest import nodes, tokens
+from ingest.importer import run as history
 from ingest.schema import open_database, open_for_reading, transaction
 from tests.station import hourly_equals_raw, tmon, wait_for
 

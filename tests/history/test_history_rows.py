@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest import history
+from ingest.importer import run as history
 from ingest.schema import open_database
 
 Run = Callable[..., "Done"]

@@ -4,8 +4,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from ingest.importer.times import YEAR_1_MS, Clock
 from ingest.reading import AHEAD_MS, Refusal
-from ingest.wire.times import YEAR_1_MS, Clock
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW_MS = 1_795_176_000_000  # 2026-11-20T12:00:00Z

@@ -7,14 +7,14 @@ from typing import TypeVar
 from sqlite_utils import Database
 
 from ingest import nodes
+from ingest.importer.table import CannotImport as CannotImport
+from ingest.importer.table import Reader, Table
+from ingest.importer.table import Recipe as Recipe
+from ingest.importer.table import open_table as open_table
 from ingest.reading import Batch, Node, Reading, Receipt, Refusal
 from ingest.schema import sqlite3
 from ingest.store import Store
 from ingest.turns import PATIENCE_S, Turns
-from ingest.wire.csv import CannotImport as CannotImport
-from ingest.wire.csv import Reader, Table
-from ingest.wire.csv import Recipe as Recipe
-from ingest.wire.csv import open_table as open_table
 
 READINGS_AT_FIRST = 500
 READINGS_AT_LEAST = 100  # on a slow card the sync takes the time, not the readings

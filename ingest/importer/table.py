@@ -15,9 +15,9 @@ from typing import BinaryIO, Self
 from zoneinfo import ZoneInfo
 
 from ingest.errors import TmonError
+from ingest.importer.times import Clock
 from ingest.reading import Reading, Refusal, check_node_name, check_sensor_name, clip
 from ingest.units import canonical, check_value
-from ingest.wire.times import Clock
 
 HEADER_LIMIT = 64 * 1024  # characters; what is no text at all may have no end of line
 MISSING = frozenset(("", "-", "na", "n/a", "nan", "null", "none"))
