@@ -6,6 +6,7 @@ import click
 
 from ingest import nodes, running, tokens
 from ingest.importer import run as history
+from ingest.importer.record import sha256_of
 from ingest.options import (
     Commands,
     as_json,
@@ -241,7 +242,8 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
     ):
         if is_new:  # a station with nodes and no secret has lost it
             tokens.station_secret(settings, made_level=logging.INFO)
-        tally = history.import_table(db, table, recipe, bar.update)
+        source = history.Source(file, sha256_of(file), node)
+        tally = history.import_table(db, table, recipe, source, bar.update)
     for line in tally.lines():
         click.echo(line)
 

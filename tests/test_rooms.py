@@ -18,6 +18,7 @@ ROOMS: dict[str, set[str]] = {
     "migrations.telling": {"migrations.registry"},
     "migrations.clean": {"migrations.registry"},
     "migrations.implausible": {"migrations.registry"},
+    "migrations.imports": {"migrations.registry"},
     "database_file": set(),
     "identity": {"database_file"},
     "sqlite_errors": set(),
@@ -98,10 +99,16 @@ ROOMS: dict[str, set[str]] = {
     "turns": {"schema"},
     "importer.times": {"reading"},
     "importer.table": {"errors", "reading", "units", "importer.times"},
-    "importer.run": {"nodes", "reading", "schema", "store", "turns", "importer.table"},
+    "importer.record": {"reading", "schema", "store"},
+    "importer.run": {
+        *("nodes", "reading", "schema", "store", "turns", "importer.record", "importer.table"),
+    },
     "options": {"errors", "logs", "schema", "settings", "sqlite_errors"},
     "running": {"settings", "tokens"},
-    "cli": {"importer.run", "nodes", "options", "running", "schema", "serve", "settings", "tokens"},
+    "cli": {
+        *("importer.record", "importer.run", "nodes", "options", "running", "schema", "serve"),
+        *("settings", "tokens"),
+    },
     "sqlite_utils_plugin": {"options", "running", "settings", "tokens"},
 }
 

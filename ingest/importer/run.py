@@ -7,6 +7,8 @@ from typing import TypeVar
 from sqlite_utils import Database
 
 from ingest import nodes
+from ingest.importer.record import Recorder
+from ingest.importer.record import Source as Source
 from ingest.importer.table import CannotImport as CannotImport
 from ingest.importer.table import Reader, Table
 from ingest.importer.table import Recipe as Recipe
@@ -58,7 +60,7 @@ class Tally:
 class Importer:
     """Owns the database for an import, and takes turns with who else writes to it."""
 
-    def __init__(self, db: Database, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, db: Database, source: Source, patience_s: float = PATIENCE_S) -> None:
         self._db = db
         self._turns = Turns(
             at_first=READINGS_AT_FIRST,
@@ -66,7 +68,13 @@ class Importer:
             at_most=READINGS_AT_MOST,
             patience_s=patience_s,
         )
-        self._store = Store(db, keep_rejected=False, on_foreign_change=self._turns.lock_taken)
+        self._recorder = self._turn(lambda: Recorder.begin(db, source, nodes.now_ms()))
+        self._store = Store(
+            db,
+            keep_rejected=False,
+            on_foreign_change=self._turns.lock_taken,
+            on_stored=self._recorder.stored,
+        )
         self._nodes: dict[str, Node] = {}
 
     @property
@@ -89,6 +97,11 @@ class Importer:
         self._turns.did(sum(map(len, waiting.values())))
         return receipts
 
+    def end(self, tally: Tally) -> None:
+        """Write down that all of the file was gone through, and what became of it."""
+        rejected = tally.rejected.total()
+        self._turn(lambda: self._recorder.end(tally.already_there, rejected, nodes.now_ms()))
+
     def _node(self, name: str) -> Node:
         if name not in self._nodes:
             known = self._turn(lambda: nodes.find_or_make(self._db, name))
@@ -105,7 +118,7 @@ class Importer:
 
 
 def import_table(
-    db: Database, table: Table, recipe: Recipe, progress: Callable[[int], object]
+    db: Database, table: Table, recipe: Recipe, source: Source, progress: Callable[[int], object]
 ) -> Tally:
     """Store a table's readings; again, it goes on where it was stopped.
 
@@ -113,17 +126,19 @@ def import_table(
         db: where to.
         table: has the recipe's columns.
         recipe: what they mean.
+        source: what `tmon imports` is to say of the file.
         progress: told how many bytes further the table is.
 
     Raises:
         CannotImport: the database takes no more; what was stored before stays.
     """
-    tally, importer = Tally(), Importer(db)
+    tally, importer = Tally(), Importer(db, source)
     reader = Reader(table, recipe, nodes.now_ms(), tally.reject)
     for portion in _portions(reader, importer):
         for receipt in importer.store(portion, nodes.now_ms()):
             tally.add(receipt)
         progress(table.progress_bytes())
+    importer.end(tally)
     return tally
 
 

@@ -19,6 +19,7 @@ from tests.station import hourly_equals_raw, tmon, wait_for
 
 AMBIENT = Path(__file__).parents[2] / "data" / "ambient_temperature.csv"
 AMBIENT_FLAGS = ("--node", "demo", "--time", "timestamp", "--value", "value=temperature:°F")
+SOURCE = history.Source("a.csv", None, "shed")
 FLAGS = ("--node", "shed", "--time", "time", "--value", "value=temperature:°C")
 
 NYC = """\
@@ -240,7 +241,7 @@ def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
             db.execute("pragma busy_timeout = 20")  # so that the import's own patience is tried
             recipe = recipe_of(FLAGS)
             with history.open_table(str(tmp_path / "a.csv"), recipe) as table:
-                tally = history.import_table(db, table, recipe, lambda _: None)
+                tally = history.import_table(db, table, recipe, SOURCE, lambda _: None)
         free.join()
     assert tally.stored == 1
 
@@ -255,7 +256,7 @@ def test_a_full_disk_is_told_what_is_stored_stays_and_again_goes_on(tmp_path: Pa
             history.open_table(path, recipe) as table,
             pytest.raises(history.CannotImport, match=r"full; .*run it again"),
         ):
-            history.import_table(db, table, recipe, lambda _: None)
+            history.import_table(db, table, recipe, SOURCE, lambda _: None)
     before = len(readings(tmp_path))
     assert 0 < before < 20_000
     again = tmon(tmp_path, "import", path, *FLAGS)

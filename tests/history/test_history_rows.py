@@ -35,13 +35,14 @@ def run(tmp_path: Path) -> Run:
         path = tmp_path / "a.csv"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         node = None if node_column else "shed"
+        source = history.Source("a.csv", None, node)
         recipe = history.Recipe.read(node, node_column, time, tz, values or ("value=temperature",))
         with (
             history.open_table(str(path), recipe) as table,
             open_database(tmp_path / "tmon.db", create=True) as db,
         ):
             told: list[int] = []
-            tally = history.import_table(db, table, recipe, told.append)
+            tally = history.import_table(db, table, recipe, source, told.append)
             assert sum(told) == path.stat().st_size
             query = """select node, name, measured_at, value from readings
                 join sensors on sensors.id = readings.sensor order by measured_ms, node, name"""
