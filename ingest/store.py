@@ -149,6 +149,7 @@ class Store:
         try:
             with transaction(self._db):
                 self.notice_others()
+                self._sensors.forget_empty()
                 sorted_ = [self._sort(batch) for batch in batches]
                 receipts = self._insert_all(sorted_) or [*map(self._insert_each, sorted_)]
                 if any(each.doubtful for each in sorted_):

@@ -143,6 +143,8 @@ WATCH: dict[str, set[str]] = {
     "names": {"changes", "subjects"},
     "sensors": {"subjects"},
     "replace": {"changes", "names", "rollup", "subjects"},
+    "imports": {"replace", "rollup"},
+    "commands.imports": {"imports", "station", "words"},
     "stats": {"clocks", "station"},
     "commands.care": {"names", "replace", "sensors", "station"},
     "commands.retention": {"commands.params", "prune", "rollup", "station", "stats", "words"},
