@@ -97,17 +97,68 @@ ROOMS: dict[str, set[str]] = {
     },
     "serve": {"errors", "process", "schema", "settings", "signals", "tokens", "writer_process"},
     "turns": {"schema"},
-    "importer.times": {"reading"},
-    "importer.table": {"errors", "reading", "units", "importer.times"},
+    "importer.clock": {"errors", "reading"},
+    "importer.columns": {"errors", "reading", "units"},
+    "importer.files": {"errors", "reading"},
+    "importer.numbers": {"errors", "importer.columns", "reading", "units"},
     "importer.record": {"reading", "schema", "store"},
+    "importer.tally": {"reading"},
+    "importer.times": {"reading"},
+    "importer.time_format": {"errors", "importer.times", "reading"},
+    "importer.flags": {
+        *("errors", "importer.clock", "importer.time_format", "importer.times", "reading", "units"),
+    },
+    "importer.layout": {
+        *("errors", "importer.columns", "importer.files", "importer.flags", "importer.numbers"),
+        *("importer.times", "reading"),
+    },
+    "importer.choice": {
+        *("errors", "importer.columns", "importer.flags", "importer.layout", "importer.numbers"),
+        *("importer.times", "reading"),
+    },
+    "importer.plan": {
+        *("importer.columns", "importer.layout", "importer.numbers", "importer.times", "reading"),
+        *("units",),
+    },
+    "importer.entities": {
+        *("importer.columns", "importer.flags", "importer.numbers", "importer.plan", "reading"),
+    },
+    "importer.table": {
+        *("importer.columns", "importer.files", "importer.layout", "importer.numbers"),
+        *("importer.times", "reading"),
+    },
+    "importer.rows": {"importer.clock", "importer.plan", "importer.table", "reading"},
+    "importer.survey": {
+        *("importer.plan", "importer.rows", "importer.table", "importer.tally", "reading"),
+    },
+    "importer.report": {
+        *("importer.columns", "importer.flags", "importer.layout", "importer.plan"),
+        *("importer.survey", "importer.times", "reading"),
+    },
     "importer.run": {
-        *("nodes", "reading", "schema", "store", "turns", "importer.record", "importer.table"),
+        *("errors", "importer.record", "importer.survey", "importer.tally", "nodes", "reading"),
+        *("schema", "store", "turns"),
+    },
+    "importer.values": {
+        *("errors", "importer.choice", "importer.columns", "importer.entities", "importer.flags"),
+        *("importer.layout", "importer.numbers", "importer.plan", "reading"),
+    },
+    "importer.planning": {
+        *("errors", "importer.choice", "importer.clock", "importer.columns", "importer.files"),
+        *("importer.flags", "importer.layout", "importer.plan", "importer.time_format"),
+        *("importer.times", "importer.values", "reading"),
+    },
+    "importer.command": {
+        *("errors", "importer.clock", "importer.files", "importer.flags", "importer.plan"),
+        *("importer.planning", "importer.record", "importer.report", "importer.run"),
+        *("importer.survey", "importer.table", "importer.tally", "nodes", "options", "settings"),
+        *("tokens",),
     },
     "options": {"errors", "logs", "schema", "settings", "sqlite_errors"},
     "running": {"settings", "tokens"},
     "cli": {
-        *("importer.record", "importer.run", "nodes", "options", "running", "schema", "serve"),
-        *("settings", "tokens"),
+        *("importer.command", "nodes", "options", "running", "schema", "serve", "settings"),
+        *("tokens",),
     },
     "sqlite_utils_plugin": {"options", "running", "settings", "tokens"},
 }

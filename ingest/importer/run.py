@@ -1,19 +1,16 @@
-"""``tmon import``: another logger's history, through the same checks and the same insert."""
+"""Storing a file's readings, through the same checks and the same insert as any others."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from sqlite_utils import Database
 
 from ingest import nodes
-from ingest.importer.record import Recorder
-from ingest.importer.record import Source as Source
-from ingest.importer.table import CannotImport as CannotImport
-from ingest.importer.table import Reader, Table
-from ingest.importer.table import Recipe as Recipe
-from ingest.importer.table import open_table as open_table
-from ingest.reading import Batch, Node, Reading, Receipt, Refusal
+from ingest.errors import CannotImport
+from ingest.importer.record import Recorder, Source
+from ingest.importer.survey import Survey
+from ingest.importer.tally import Tally
+from ingest.reading import Batch, Node, Reading, Receipt
 from ingest.schema import sqlite3
 from ingest.store import Store
 from ingest.turns import PATIENCE_S, Turns
@@ -22,39 +19,6 @@ READINGS_AT_FIRST = 500
 READINGS_AT_LEAST = 100  # on a slow card the sync takes the time, not the readings
 READINGS_AT_MOST = 10_000
 T = TypeVar("T")
-
-
-class Tally:
-    """What became of each reading of a file."""
-
-    def __init__(self) -> None:
-        self.stored = 0
-        self.already_there = 0
-        self.rejected: Counter[tuple[str, str]] = Counter()  # by code and sensor
-        self._examples: dict[tuple[str, str], str] = {}
-
-    def reject(self, line: int, refusal: Refusal, sensor: str, readings: int) -> None:
-        """Count what was refused in one line of the file."""
-        self._reject((refusal.code, sensor), f"line {line}: {refusal.reason}", readings)
-
-    def add(self, receipt: Receipt) -> None:
-        """Count what the store says; its indices are the file's line numbers."""
-        self.stored += receipt.accepted
-        self.already_there += receipt.duplicates
-        for told in receipt.rejected:
-            self._reject((told.code, told.sensor or ""), f"line {told.index}: {told.error}", 1)
-
-    def lines(self) -> Iterator[str]:
-        """The summary for people."""
-        yield f"stored         {self.stored:>11,}"
-        yield f"already there  {self.already_there:>11,}"
-        yield f"rejected       {self.rejected.total():>11,}"
-        for kind, readings in self.rejected.most_common():
-            yield f"  {' '.join(kind).strip()}: {readings:,}, such as {self._examples[kind]}"
-
-    def _reject(self, kind: tuple[str, str], example: str, readings: int) -> None:
-        self.rejected[kind] += readings
-        self._examples.setdefault(kind, example)
 
 
 class Importer:
@@ -117,36 +81,42 @@ class Importer:
             ) from error
 
 
-def import_table(
-    db: Database, table: Table, recipe: Recipe, source: Source, progress: Callable[[int], object]
-) -> Tally:
-    """Store a table's readings; again, it goes on where it was stopped.
+def look_through(survey: Survey, progress: Callable[[int], object]) -> None:
+    """Read all of a file, and store nothing."""
+    for number, _ in enumerate(survey.portions(), 1):
+        if number % READINGS_AT_MOST == 0:
+            progress(survey.table.file.progress_bytes())
+    progress(survey.table.file.progress_bytes())
+
+
+def store(db: Database, survey: Survey, source: Source, progress: Callable[[int], object]) -> None:
+    """Store a file's readings; again, it goes on where it was stopped.
 
     Args:
         db: where to.
-        table: has the recipe's columns.
-        recipe: what they mean.
+        survey: of the file, and not begun; its tally tells what became of the readings.
         source: what `tmon imports` is to say of the file.
-        progress: told how many bytes further the table is.
+        progress: told how many bytes further the file is read.
 
     Raises:
-        CannotImport: the database takes no more; what was stored before stays.
+        CannotImport: the database takes no more, or somebody stopped it; what was stored stays.
     """
-    tally, importer = Tally(), Importer(db, source)
-    reader = Reader(table, recipe, nodes.now_ms(), tally.reject)
-    for portion in _portions(reader, importer):
-        for receipt in importer.store(portion, nodes.now_ms()):
-            tally.add(receipt)
-        progress(table.progress_bytes())
-    importer.end(tally)
-    return tally
+    tally, importer = survey.tally, Importer(db, source)
+    try:
+        for portion in _portions(survey, importer):
+            for receipt in importer.store(portion, nodes.now_ms()):
+                tally.add(receipt)
+            progress(survey.table.file.progress_bytes())
+        importer.end(tally)
+    except KeyboardInterrupt:
+        raise CannotImport(f"{tally.stored:,} stored; run it again to go on") from None
 
 
-def _portions(reader: Reader, importer: Importer) -> Iterator[dict[str, list[Reading]]]:
+def _portions(survey: Survey, importer: Importer) -> Iterator[dict[str, list[Reading]]]:
     """Readings by their node's name, as many at a time as a turn can take."""
     portion: dict[str, list[Reading]] = {}
     size = 0
-    for name, readings in reader:
+    for name, readings in survey.portions():
         portion.setdefault(name, []).extend(readings)
         size += len(readings)
         if size >= importer.readings:

@@ -1,0 +1,138 @@
+"""How a plan is made: from a file's sample and the flags; what can't be told is refused."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
+
+from ingest.errors import CannotImport
+from ingest.importer import choice
+from ingest.importer.clock import same_offsets, zone_in
+from ingest.importer.columns import Column, find
+from ingest.importer.files import InputFile
+from ingest.importer.flags import Flags
+from ingest.importer.layout import Layout, find_layout
+from ingest.importer.plan import NodeNames, Plan
+from ingest.importer.time_format import find_time_format, reads
+from ingest.importer.times import TimeFormat
+from ingest.importer.values import Values
+from ingest.reading import clip
+
+
+def make_plan(file: InputFile, flags: Flags) -> Plan:
+    """The plan for a file.
+
+    Raises:
+        CannotImport: something can't be told; says which flag settles it.
+    """
+    layout = find_layout(file, flags)
+    _check_shape(layout, flags)
+    plan = _with_times(layout, flags)
+    values = Values(layout, flags)
+    rows = values.of_rows()
+    taken = {*plan.times, plan.nodes.column}
+    columns = () if rows else values.of_columns([*taken])
+    used = taken | {value.column for value in columns}
+    used |= {rows.sensor_column, rows.value_column, rows.unit_column} if rows else set()
+    left_out = tuple(column for column in layout.columns if column not in used)
+    notes = [*plan.notes, *values.notes, *_several(layout, flags, left_out)]
+    return replace(plan, values=columns, rows=rows, left_out=left_out, notes=tuple(notes))
+
+
+def _several(layout: Layout, flags: Flags, left_out: Sequence[Column]) -> Iterator[str]:
+    """What to say of rows of several nodes, or sensors, that would be one's."""
+    column = choice.tells_apart(layout, left_out) if not flags.node_column else None
+    if column is None:
+        return
+    texts = clip(", ".join([*dict.fromkeys(layout.cells_of(column))][:3]))
+    said = f"{clip(column.name)!r} says of what a row is ({texts}): --node-column keeps them apart"
+    if not flags.are_whole:
+        raise CannotImport(f"{said}, --time and --value say that they are one")
+    yield said
+
+
+def _check_shape(layout: Layout, flags: Flags) -> None:
+    """Whether there are rows, and any has as many cells as the header has names."""
+    sample = layout.sample
+    if not sample:
+        for name in flags.columns:
+            find(layout.columns, name, layout.header_line)
+        names = clip(", ".join(column.name for column in layout.columns))
+        raise CannotImport(f"the file has a header and no rows; it names: {names}")
+    if flags.are_whole or any(layout.fits(row.cells) for row in sample):
+        return
+    raise CannotImport(
+        f"line {sample[0].line} has {len(sample[0].cells)} cells, and the header names"
+        f" {len(layout.columns)} columns: are there decimal commas between commas, or does"
+        " --delimiter help?"
+    )
+
+
+def _with_times(layout: Layout, flags: Flags) -> Plan:
+    """A plan that knows its times and its nodes, and no values yet."""
+    node = None
+    if flags.node_column:
+        node = find(layout.columns, flags.node_column, layout.header_line)
+    times, note = choice.choose_times(layout, flags)
+    hours = layout.cells_of(times[-1]) if len(times) > 1 and not flags.time_format else []
+    plan = Plan(
+        layout=layout,
+        times=times,
+        joins_hours=bool(hours) and all(map(_is_hour, hours)),
+        time_format=flags.time_format or TimeFormat(),
+        zone=flags.zone or UTC,
+        zone_from=None,
+        nodes=NodeNames(flags.node, node, dict(flags.node_map)),
+        values=(),
+        rows=None,
+        left_out=(),
+        notes=(note,) if note else (),
+    )
+    cells = [plan.time_of(row.cells) for row in layout.sample if layout.fits(row.cells)]
+    header = " ".join(f"{column.full_name} {column.below}".strip() for column in times)
+    in_header = None if flags.zone and not _names_zone(header) else zone_in(header)
+    time_format = flags.time_format or find_time_format(cells, header, in_header)
+    read = [moment for cell in cells if (moment := reads(time_format, cell)) is not None]
+    local = [one for one in read if isinstance(one, datetime) and one.tzinfo is None]
+    zone = _Zones(header, in_header, flags.zone).of(local, layout.titles)
+    return replace(plan, time_format=time_format, zone=zone[0], zone_from=zone[1])
+
+
+@dataclass(frozen=True)
+class _Zones:
+    """Who named the zone of times without an offset: the header of their column, or --tz."""
+
+    header: str
+    in_header: tzinfo | None
+    told: tzinfo | None
+
+    def of(self, local: Sequence[datetime], titles: Sequence[str]) -> tuple[tzinfo, str | None]:
+        """The zone, and who named it: nobody is asked where no time needs it."""
+        if not local:
+            return self.told or UTC, None
+        if self.told and self.in_header and not same_offsets(self.told, self.in_header, local):
+            raise CannotImport(
+                f"{clip(self.header)!r} says {self.in_header}, and --tz {self.told}: leave --tz out"
+                " to take the header's, or number the columns by --no-header to take yours"
+            )
+        if self.told:
+            return self.told, "flag"
+        if self.in_header:
+            return self.in_header, "file"
+        for title in filter(_names_zone, titles):
+            raise CannotImport(
+                f"{clip(title)!r} stands before the header: --tz '{zone_in(title)}' if the times"
+                " are in it, --tz UTC if they are not"
+            )
+        return UTC, "nobody"
+
+
+def _names_zone(text: str) -> bool:
+    """Whether a zone stands in a text, and it is sure which."""
+    try:
+        return zone_in(text) is not None
+    except CannotImport:
+        return False
+
+
+def _is_hour(cell: str) -> bool:
+    return cell.isdigit() and len(cell) <= 2 and int(cell) <= 24
