@@ -97,7 +97,7 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
         opened = [stack.enter_context(open_file(path, flags.encoding)) for path in files]
         if is_terminal and not flags.zone:
             flags = _with_zone(opened, flags)
-        plans = [make_plan(file, flags) for file in opened]
+        plans = [_plan(file, flags, names=len(files) > 1) for file in opened]
         job = _Job(
             flags=flags,
             settings=station({"db": db}),
@@ -190,7 +190,7 @@ class _Job:
 def _progress(file: InputFile) -> Iterator[Callable[[int], object]]:
     """A bar on a terminal's stderr, with the rate and the time left."""
     began_s, done = monotonic(), 0
-    with progress_bar(file.size_bytes) as bar:
+    with progress_bar(0 if file.is_small else file.size_bytes) as bar:
 
         def update(count: int) -> None:
             nonlocal done
@@ -214,6 +214,16 @@ def _with_zone(files: Sequence[InputFile], flags: Flags) -> Flags:
             return replace(flags, zone=read_zone(told))
         except CannotImport as error:
             click.echo(str(error), err=True)
+
+
+def _plan(file: InputFile, flags: Flags, *, names: bool) -> Plan:
+    """A file's plan; of several files an error names its own."""
+    try:
+        return make_plan(file, flags)
+    except CannotImport as error:
+        if names and not str(error).startswith(file.name):
+            raise CannotImport(f"{file.name}: {error}") from error
+        raise
 
 
 def _words(context: click.Context) -> list[str]:

@@ -131,7 +131,7 @@ def _steady(cells: Sequence[str], orders: set[str]) -> set[str]:
             moment.replace(tzinfo=None) for cell in cells if (moment := general(cell, order))
         ]
         steps = [abs(after - before) for before, after in pairwise(moments) if after != before]
-        if not steps or sorted(steps)[len(steps) // 2] > timedelta(hours=12):
+        if not steps or sorted(steps)[(len(steps) - 1) // 2] > timedelta(hours=12):
             return set()
         leaps[order] = max(steps)
     steady = {order for order, leap in leaps.items() if leap <= STEADY}
