@@ -150,6 +150,7 @@ def test_few_runs_hold_a_file_in_whatever_order(
     in_order = order in {"ascending", "descending"}
     assert len(runs(path)) <= (2 * 1800 // RUN_LIMIT if in_order else 800)
     assert sum(count for *_, count in runs(path)) == 1800
+    assert max(count for *_, count in runs(path)) <= 2 * RUN_LIMIT
     assert undone(path, number) == 1800
     assert stored(path) == []
 
@@ -275,6 +276,31 @@ def test_a_live_reading_and_an_import_in_one_run_are_told_apart_later(path: Path
     assert stored(path) == [(OWN[50][0] - 1, 5.0)]
 
 
+def test_a_run_that_others_came_into_is_not_cut_into_runs_that_hold_them(path: Path) -> None:
+    with open_database(path, create=True) as db:
+        one = Import(db)
+        one.store(OWN[:512:2])
+        Import(db).store([(OWN[100][0] + 1, 5.0)])
+        one.store(OWN[1:600:2])
+    undone(path, one.number)
+    assert (OWN[100][0] + 1, 5.0) in stored(path)
+    assert consistent(path)
+
+
+def test_readings_that_were_looked_at_twice_go_as_well(path: Path) -> None:
+    rows = [(at, 85.0 if place % 3 else 84.0) for place, (at, _) in enumerate(OWN)]
+    assert undone(path, imported(path, rows)) == 600
+    assert stored(path) == []
+
+
+def test_a_sensor_that_has_a_reading_again_meanwhile_is_not_removed(path: Path) -> None:
+    number = imported(path, OWN)
+    with open_database(path) as db:
+        imports.undo(db, number, NOW_MS, pause=lambda _: imported(path, OWN[:1]))
+    assert stored(path) == OWN[:1]
+    assert consistent(path)
+
+
 def test_the_unit_of_an_undone_import_is_free_again(path: Path) -> None:
     undone(path, imported(path, OWN, unit="V"))
     imported(path, OWN)
@@ -297,15 +323,15 @@ def test_the_unit_is_free_even_where_somebody_described_the_sensor(path: Path) -
     assert kept == [("behind the boiler", "temperature", "°C")]
 
 
-def test_only_the_first_reading_that_is_stored_fixes_a_free_unit(path: Path) -> None:
+def test_only_a_reading_that_is_stored_fixes_a_free_unit(path: Path) -> None:
     number = imported(path, OWN, unit="V")
     with open_database(path) as db:
         sensors.describe(db, "n", "t", {"description": "kept"})
     undone(path, number)
     with open_database(path) as db:
         one = Import(db)
-        [both] = [one.store([(START_MS, 1.0)], unit="hPa")]
-        assert (both.accepted, one.store([(START_MS + 1, 1.0)]).accepted) == (1, 0)
+        assert one.store([(START_MS, 2e6)], unit=None).rejected[0].code == "implausible_value"
+        assert one.store([(START_MS, 20.0)], unit="hPa").accepted == 1
         assert db.execute("select unit from sensors").fetchall() == [("hPa",)]
 
 
