@@ -281,7 +281,7 @@ def test_a_run_that_others_came_into_is_not_cut_into_runs_that_hold_them(path: P
         one = Import(db)
         one.store(OWN[:512:2])
         Import(db).store([(OWN[100][0] + 1, 5.0)])
-        one.store(OWN[1:600:2])
+        one.store(OWN[1:512:2] + BETWEEN)
     undone(path, one.number)
     assert (OWN[100][0] + 1, 5.0) in stored(path)
     assert consistent(path)
