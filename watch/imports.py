@@ -134,7 +134,11 @@ def plan(db: Database, number: int) -> list[Part]:
 
 
 def undo(
-    db: Database, number: int, now_ms: int, progress: Callable[[int], object] = lambda _: None
+    db: Database,
+    number: int,
+    now_ms: int,
+    progress: Callable[[int], object] = lambda _: None,
+    pause: Callable[[float], object] = sleep,
 ) -> int:
     """Take an import's readings back, as far as they are still all there and no others among them.
 
@@ -154,7 +158,7 @@ def undo(
     for count in _take_all(db, number, now_ms, turns):
         taken += count
         progress(count)
-    _remove_empty_sensors(db, turns)
+    _remove_empty_sensors(db, turns, pause)
     return taken
 
 
@@ -212,7 +216,7 @@ def _take(db: Database, run: Run) -> None:
     db.execute("delete from import_runs where id = ?", [run.id])
 
 
-def _remove_empty_sensors(db: Database, turns: Turns) -> None:
+def _remove_empty_sensors(db: Database, turns: Turns, pause: Callable[[float], object]) -> None:
     """Remove what an undone import leaves: a sensor is made with its first reading."""
     unmentioned = " and ".join(
         f"not exists (select 1 from [{table.name}] as other"
@@ -224,7 +228,7 @@ def _remove_empty_sensors(db: Database, turns: Turns) -> None:
     query = _EMPTY.format(unmentioned=unmentioned)
     found = [sensor for (sensor,) in db.execute(query).fetchall()]
     if found:
-        sleep(NOTICED_S)  # until ingest has forgotten the number, which another may get
+        pause(NOTICED_S)  # until ingest has forgotten the number, which another may get
     for sensor in found:
         turns.take(partial(_remove_sensor, db, sensor, query))
 
