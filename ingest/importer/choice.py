@@ -23,7 +23,16 @@ _TIME_NAMES = (
 _CLOCK_NAMES = re.compile(r".*(time|zeit|hour|heure|hora|ora|tijd|tid|stunde).*", re.IGNORECASE)
 _SENSOR_COLUMNS = (
     *("entity_id", "_field", "sensor", "sensor_name", "metric", "field", "topic", "parameter"),
-    *("variable", "channel", "series", "quantity", "sensor_type", "measurement", "name"),
+    *(
+        "variable",
+        "channel",
+        "series",
+        "quantity",
+        "phenomenon",
+        "sensor_type",
+        "measurement",
+        "name",
+    ),
 )
 _VALUE_COLUMNS = ("state", "_value", "value", "reading", "payload", "messwert", "wert", "val")
 _NODES = re.compile(
@@ -89,11 +98,19 @@ def choose_units(layout: Layout) -> Column | None:
     return _by_name(layout, _UNIT_COLUMNS)
 
 
-def tells_apart(layout: Layout, columns: Sequence[Column]) -> Column | None:
-    """A column whose texts may say of which node or sensor a row is, where there are several."""
+def tells_apart(layout: Layout, columns: Sequence[Column], sensors: Column | None) -> Column | None:
+    """A column whose texts may say of which node or sensor a row is, where there are several.
+
+    Where the column ``sensors`` says of which sensor a row is, several for one sensor.
+    """
+    rows = [row.cells for row in layout.sample if layout.fits(row.cells)]
     for column in columns:
-        if _NODES.fullmatch(column.name.lower()) and len({*layout.cells_of(column)}) > 1:
-            return column
+        if column.name and _NODES.fullmatch(column.name.lower()):
+            pairs = {
+                (cells[sensors.index] if sensors else "", cells[column.index]) for cells in rows
+            }
+            if len(pairs) > len({sensor for sensor, _ in pairs}):
+                return column
     return None
 
 

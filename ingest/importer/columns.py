@@ -25,7 +25,7 @@ _WORDS_OF_UNITS = frozenset(("celsius", "fahrenheit", "kelvin", "percent", "lux"
 _SENSORS = {
     "temperature": "temp temperature temperatur temperatura temperatuur tempc tempf t degc degf",
     "humidity": "humidity rh hum humi relative_humidity luftfeuchte luftfeuchtigkeit feuchte"
-    " rel_feuchte relative_luftfeuchte humidite humedad umidita luchtvochtigheid",
+    " rel_feuchte rel_luftfeuchte relative_luftfeuchte humidite humedad umidita luchtvochtigheid",
     "pressure": "pressure press druck luftdruck baro bar barometer pression presion bp",
     "co2": "co2 carbon_dioxide kohlendioxid",
 }
@@ -61,13 +61,18 @@ class Column:
     def sensor(self) -> str:
         """A sensor's name made from the header: ``temperature`` of ``Temp, °C (LGR S/N: 1)``."""
         slug = slug_of(_without_unit(self.full_name)) or f"column{self.index + 1}"
-        return _SENSOR_OF.get(slug.lower(), slug.lower())
+        return usual_name(slug) or slug.lower()
 
     @property
     def is_no_value(self) -> bool:
         """Whether its name is that of a number or a place that no sensor measured."""
         plain = re.sub(r"\W+", "_", self.name.lower()).strip("_") or self.name
         return _NEVER_VALUES.fullmatch(plain) is not None
+
+
+def usual_name(text: str) -> str | None:
+    """What tmon calls a sensor of that name: ``humidity`` of ``RH``, ``rel. Luftfeuchte``."""
+    return _SENSOR_OF.get(slug_of(text).lower())
 
 
 def slug_of(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ingest.importer.columns import Column
+from ingest.importer.columns import Column, usual_name
 from ingest.importer.flags import Series
 from ingest.importer.numbers import NumberFormat
 from ingest.importer.plan import Value, sensor_name
@@ -76,4 +76,4 @@ def entity_name(text: str, node: str | None) -> str:
     name = text.removeprefix("sensor.")
     if node and name.lower().startswith(f"{node.lower()}_"):
         name = name[len(node) + 1 :]
-    return sensor_name(name)
+    return usual_name(name) or sensor_name(name)

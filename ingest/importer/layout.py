@@ -173,7 +173,11 @@ class _Candidate:
         end = self.rows[start - 1].end
         titles = tuple(" ".join(row.cells) for row in self.rows[:place])
         self._check_header(name, header)
-        sample = tuple(row for row in (*self.rows[start:], *tail) if not _is_comment(row.cells))
+        sample = tuple(
+            row
+            for row in (*self.rows[start:], *tail)
+            if row.cells != header.cells and not _is_comment(row.cells)
+        )
         return Layout(self.delimiter, self._columns(place, below), header.line, end, titles, sample)
 
     def _first_body_row(self) -> int | None:

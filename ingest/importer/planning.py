@@ -11,7 +11,7 @@ from ingest.importer.columns import Column, find
 from ingest.importer.files import InputFile
 from ingest.importer.flags import Flags
 from ingest.importer.layout import Layout, find_layout
-from ingest.importer.plan import NodeNames, Plan
+from ingest.importer.plan import NodeNames, Plan, Rows
 from ingest.importer.time_format import find_time_format, reads
 from ingest.importer.times import TimeFormat
 from ingest.importer.values import Values
@@ -34,14 +34,17 @@ def make_plan(file: InputFile, flags: Flags) -> Plan:
     used = taken | {value.column for value in columns}
     used |= {rows.sensor_column, rows.value_column, rows.unit_column} if rows else set()
     left_out = tuple(column for column in layout.columns if column not in used)
-    notes = [*plan.notes, *values.notes, *_several(layout, flags, left_out)]
+    notes = [*plan.notes, *values.notes, *_several(layout, flags, left_out, rows)]
     return replace(plan, values=columns, rows=rows, left_out=left_out, notes=tuple(notes))
 
 
-def _several(layout: Layout, flags: Flags, left_out: Sequence[Column]) -> Iterator[str]:
+def _several(
+    layout: Layout, flags: Flags, left_out: Sequence[Column], rows: Rows | None
+) -> Iterator[str]:
     """What to say of rows of several nodes, or sensors, that would be one's."""
-    column = choice.tells_apart(layout, left_out) if not flags.node_column else None
-    if column is None:
+    sensors = rows.sensor_column if rows else None
+    column = choice.tells_apart(layout, left_out, sensors)
+    if flags.node_column or column is None:
         return
     texts = clip(", ".join([*dict.fromkeys(layout.cells_of(column))][:3]))
     said = f"{clip(column.name)!r} says of what a row is ({texts}): --node-column keeps them apart"
