@@ -141,6 +141,7 @@ ROOMS: dict[str, set[str]] = {
         *("importer.columns", "importer.flags", "importer.layout", "importer.plan"),
         *("importer.survey", "importer.times", "reading"),
     },
+    "importer.existing": {"schema"},
     "importer.run": {
         *("errors", "importer.record", "importer.survey", "importer.tally", "nodes", "reading"),
         *("schema", "store", "turns"),
@@ -155,8 +156,9 @@ ROOMS: dict[str, set[str]] = {
         *("importer.times", "importer.values", "reading"),
     },
     "importer.command": {
-        *("errors", "importer.clock", "importer.files", "importer.flags", "importer.plan"),
-        *("importer.planning", "importer.record", "importer.report", "importer.run"),
+        *("errors", "importer.clock", "importer.existing", "importer.files", "importer.flags"),
+        *("importer.plan", "importer.planning", "importer.record", "importer.report"),
+        *("importer.run",),
         *("importer.survey", "importer.table", "importer.tally", "nodes", "options", "settings"),
         *("tokens",),
     },

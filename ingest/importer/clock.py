@@ -20,10 +20,11 @@ _IN_HEADER = re.compile(
     re.IGNORECASE,
 )
 _PLACE = re.compile(r"\b[A-Z][A-Za-z]+/[A-Z][A-Za-z_]+\b")
-# Abbreviations that mean one offset all over the world, and some that don't.
-_SURE = {"UTC": 0, "GMT": 0, "Z": 0, "UT": 0, "CET": 1, "CEST": 2, "MEZ": 1, "MESZ": 2}
+# Abbreviations that mean one offset, and some that don't all the year or all over the world.
+_SURE = frozenset(("UTC", "GMT", "Z", "UT"))
 _UNSURE = re.compile(
-    r"\b(?:[ECMP][SD]T|AK[SD]T|HST|BST|IST|JST|A[ECW][SD]T|NZ[SD]T|MSK|EES?T|WES?T|SAST)\b"
+    r"(?<![A-Za-z])(?:[ECMP][SD]T|AK[SD]T|HST|BST|IST|JST|A[ECW][SD]T|NZ[SD]T|MSK|[CEW]ES?T|MES?Z"
+    r"|SAST)(?![A-Za-z])"
 )
 
 
@@ -36,7 +37,7 @@ def read_zone(text: str) -> tzinfo:
         CannotImport: it is no zone.
     """
     if text.upper() in _SURE:
-        return _fixed(60 * _SURE[text.upper()])
+        return UTC
     found = _OFFSET.fullmatch(text.strip())
     if found and int(found[2]) <= 14:
         minutes = 60 * int(found[2]) + int(found[3] or 0)
@@ -62,14 +63,14 @@ def zone_in(header: str) -> tzinfo | None:
             return read_zone(found[0])
         except CannotImport:
             continue
-    if words := {*re.findall(r"[A-Z]{2,4}", header)} & (_SURE.keys() - {"Z", "UT"}):
-        return read_zone(min(words))
+    if {*re.findall(r"[A-Z]{2,4}", header)} & {"UTC", "GMT"}:
+        return UTC
     if re.search(r"(?:^|[_\W])utc(?:$|[_\W])|^dateutc$", header, re.IGNORECASE):
         return UTC
     if unsure := _UNSURE.search(header):
         raise CannotImport(
-            f"{clip(header)!r} names {unsure[0]}, which isn't one zone only: --tz says which, such"
-            " as America/New_York or -04:00"
+            f"{clip(header)!r} names {unsure[0]}, which isn't one offset only: --tz says which,"
+            " such as America/New_York or -04:00"
         )
     return None
 

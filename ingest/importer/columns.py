@@ -82,8 +82,8 @@ def slug_of(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A header's text in one line, without blanks around it."""
-    return " ".join(text.split())
+    """A header's text in one line, without blanks, or a mark of the byte order, around it."""
+    return " ".join(text.strip("\ufeff").split())
 
 
 def is_unit(text: str) -> bool:
@@ -121,15 +121,22 @@ def _unit_at_end(header: str) -> str | None:
     *before, last = re.split(r"[\s_]+", re.sub(r"[(\[].*?[)\]]", "", header).strip()) or [""]
     if last.casefold() in _WORDS_OF_UNITS or (last and not last[0].isalnum() and is_unit(last)):
         return last
-    if before and len(last) == 1 and last in "cfkCFK" and _about_temperature(before):
-        return last.upper()
     is_sure = "/" in last or last.lower() in {"mmhg", "inhg", "ppb", "psi", "kmh", "mph"}
     if before and len(last) > 1 and (is_converted(last) or (is_sure and is_unit(last))):
         return last
-    found = re.fullmatch(
-        r"(?:in|out|indoor|outdoor)?temp(?:in|out|\d+)?([cf])", header.strip().lower()
-    )
-    return found[1].upper() if found else None
+    return _degrees_in(header)
+
+
+def _degrees_in(header: str) -> str | None:
+    """``F`` of ``temperatureF``, ``TEMP_F_AVG``, ``Temp *F``; K might be a thermocouple's type."""
+    if re.fullmatch(r"(?:in|out|indoor|outdoor)?temp(?:in|out|\d+)?[cf]", header.strip().lower()):
+        return header.strip()[-1].upper()
+    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", header)]
+    if not any(re.match(r"\w*temp|t$|dew|heat|chill", word) for word in words):
+        return None
+    degrees = {"f": "F", "degf": "F", "fahrenheit": "F", "c": "C", "degc": "C", "celsius": "C"}
+    found = {degrees[word] for word in words if word in degrees}
+    return found.pop() if len(found) == 1 else None
 
 
 def find(columns: Sequence[Column], name: str, line: int) -> Column:
@@ -172,10 +179,6 @@ def _without_unit(header: str) -> str:
     if unit and bare.lower().endswith(unit.lower()) and len(bare) > len(unit):
         return bare[: -len(unit)]
     return bare
-
-
-def _about_temperature(words: Sequence[str]) -> bool:
-    return any(re.match(r"t(emp|$)|dew|heat|luft", word.lower()) for word in words)
 
 
 def is_converted(unit: str) -> bool:

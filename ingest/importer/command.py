@@ -12,7 +12,7 @@ import click
 
 from ingest import nodes, tokens
 from ingest.errors import CannotImport
-from ingest.importer import report, run
+from ingest.importer import existing, report, run
 from ingest.importer.clock import read_zone, this_machines_zone
 from ingest.importer.files import InputFile, open_file
 from ingest.importer.flags import Flags
@@ -134,7 +134,9 @@ class _Job:
             Whether something was stored, or would be, or all of it is there already.
         """
         sample = self._survey(SampleTable(file, plan.layout), plan)
-        conflicts = sample.conflicts()
+        first = sample.distinct()
+        there = existing.conflicts(self.settings.db, first)
+        conflicts = sample.conflicts + there, sample.readings
         whole = self._looked_through(file, sample, conflicts) if self.shows else None
         if self.shows and whole:
             _print(report.plan_lines(whole, conflicts, is_whole=True))
@@ -156,7 +158,9 @@ class _Job:
         tally = Tally(Rejects(rejects, table.file.name) if rejects else None)
         return Survey(table, plan, nodes.now_ms(), tally)
 
-    def _looked_through(self, file: InputFile, sample: Survey, conflicts: int) -> Survey | None:
+    def _looked_through(
+        self, file: InputFile, sample: Survey, conflicts: report.Conflicts
+    ) -> Survey | None:
         """All of the file, summed up; None of a large one that is stored without a question."""
         if not file.is_small:
             _print(report.plan_lines(sample, conflicts, is_whole=False))

@@ -80,7 +80,7 @@ def _with_times(layout: Layout, flags: Flags) -> Plan:
     plan = Plan(
         layout=layout,
         times=times,
-        joins_hours=bool(hours) and all(map(_is_hour, hours)),
+        joins_hours=_are_hours(hours),
         time_format=flags.time_format or TimeFormat(),
         zone=flags.zone or UTC,
         zone_from=None,
@@ -91,6 +91,7 @@ def _with_times(layout: Layout, flags: Flags) -> Plan:
         notes=(note,) if note else (),
     )
     cells = [plan.time_of(row.cells) for row in layout.sample if layout.fits(row.cells)]
+    _check_halves(layout, times)
     header = " ".join(f"{column.full_name} {column.below}".strip() for column in times)
     in_header = None if flags.zone and not _names_zone(header) else zone_in(header)
     time_format = flags.time_format or find_time_format(cells, header, in_header)
@@ -98,6 +99,15 @@ def _with_times(layout: Layout, flags: Flags) -> Plan:
     local = [one for one in read if isinstance(one, datetime) and one.tzinfo is None]
     zone = _Zones(header, in_header, flags.zone).of(local, layout.titles)
     return replace(plan, time_format=time_format, zone=zone[0], zone_from=zone[1])
+
+
+def _check_halves(layout: Layout, times: Sequence[Column]) -> None:
+    """Whether AM and PM stand in a column that nobody named."""
+    for column in layout.columns:
+        halves = {cell.lower().replace(".", "") for cell in layout.cells_of(column)}
+        if column not in times and halves and halves <= {"am", "pm"}:
+            names = " ".join(f"--time '{clip(one.name)}'" for one in (*times, column))
+            raise CannotImport(f"{clip(column.name)!r} has AM and PM: say {names}")
 
 
 @dataclass(frozen=True)
@@ -137,5 +147,8 @@ def _names_zone(text: str) -> bool:
         return False
 
 
-def _is_hour(cell: str) -> bool:
-    return cell.isdigit() and len(cell) <= 2 and int(cell) <= 24
+def _are_hours(cells: Sequence[str]) -> bool:
+    """Whether numbers are hours; 5, 10, 15 would be minutes of the first hour as well."""
+    if not cells or not all(cell.isdigit() and int(cell) <= 24 for cell in cells):
+        return False
+    return len(cells) == 1 or any(int(cell) % 5 for cell in cells)

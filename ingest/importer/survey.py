@@ -99,6 +99,7 @@ class Survey:
         self.table = table
         self.tally = tally or Tally()
         self.sensors: dict[tuple[str, str], Summary] = {}
+        self.conflicts = 0  # readings with another value than one before them, at the same time
         self.reader = Reader(table, plan, received_ms, self.tally.reject)
 
     @property
@@ -113,18 +114,14 @@ class Survey:
                 self._summary(name, reading).add(reading)
             yield name, readings
 
-    def conflicts(self) -> int:
-        """How many readings say another value than one before them at the same time.
-
-        All of the file is read, and kept: for a sample.
-        """
+    def distinct(self) -> dict[tuple[str, str, int], float]:
+        """The first value of each node, sensor and time. It keeps them all: for a sample."""
         seen: dict[tuple[str, str, int], float] = {}
-        found = 0
         for name, readings in self.portions():
             for reading in readings:
                 key = name, reading.sensor, reading.measured_ms
-                found += seen.setdefault(key, reading.value) != reading.value
-        return found
+                self.conflicts += seen.setdefault(key, reading.value) != reading.value
+        return seen
 
     def _summary(self, name: str, reading: Reading) -> Summary:
         summary = self.sensors.get((name, reading.sensor))

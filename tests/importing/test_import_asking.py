@@ -168,6 +168,14 @@ def test_refused_rows_are_written_with_their_lines_and_reasons(tmp_path: Path) -
     }
 
 
+def test_what_another_value_is_there_for_is_told_before_it_is_stored(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,value\n2020-01-01,1\n2020-01-02,2\n")
+    (tmp_path / "b.csv").write_text("time,value\n2020-01-01,1\n2020-01-02,3\n2020-01-03,4\n")
+    tmon(tmp_path, "import", "a.csv", *FLAGS)
+    told = tmon(tmp_path, "import", "b.csv", *FLAGS, "--dry-run").stdout
+    assert "1 of 3 readings have another value than one before them, or in the" in told
+
+
 def test_three_examples_of_each_kind_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("time,value\n2020-01-01,1\n" + "never,1\n" * 5)
     told = tmon(tmp_path, "import", "a.csv", *FLAGS).stdout
