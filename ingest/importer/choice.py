@@ -51,7 +51,9 @@ def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str 
     if flags.times:
         named = tuple(find(layout.columns, name, layout.header_line) for name in flags.times)
         return (
-            (named, None) if len(named) > 1 or flags.time_format else _with_clock(layout, named[0])
+            (named, None)
+            if len(named) > 1 or flags.time_format
+            else _with_clock(layout, named[0], flags)
         )
     dated = [column for column in layout.columns if _share(layout, column, is_dated) >= MOST]
     dated = [column for column in dated if column.name not in {"_start", "_stop"}]
@@ -64,7 +66,7 @@ def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str 
     if len(best) > 1:
         names = ", ".join(repr(clip(column.name)) for column in best)
         raise CannotImport(f"several columns hold times ({names}): --time COL says which")
-    return _with_clock(layout, best[0])
+    return _with_clock(layout, best[0], flags)
 
 
 def choose_values(layout: Layout, taken: Sequence[Column | None]) -> list[Column]:
@@ -121,7 +123,9 @@ def is_date_alone(text: str) -> bool:
     )
 
 
-def _with_clock(layout: Layout, column: Column) -> tuple[tuple[Column, ...], str | None]:
+def _with_clock(
+    layout: Layout, column: Column, flags: Flags
+) -> tuple[tuple[Column, ...], str | None]:
     """Days, joined by the times of day that stand in a column of their own."""
     cells = layout.cells_of(column)
     if not cells or not all(map(is_date_alone, cells)):
@@ -140,6 +144,11 @@ def _with_clock(layout: Layout, column: Column) -> tuple[tuple[Column, ...], str
         raise CannotImport(
             f"{clip(column.name)!r} holds days, and the time of day may be in {names}:"
             f" say --time '{clip(column.name)}' --time COL"
+        )
+    if repeats and not (flags.times or flags.node_column or choose_rows(layout)):
+        raise CannotImport(
+            f"{clip(column.name)!r} holds days, and several rows have the same: say"
+            f" --time '{clip(column.name)}' --time COL, where the time of day is in COL"
         )
     what = "several rows have the same day" if repeats else "taken as 0:00"
     return (column,), f"{column.name!r} holds dates without a time of day; {what}"

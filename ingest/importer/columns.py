@@ -77,7 +77,9 @@ def usual_name(text: str) -> str | None:
 
 def slug_of(text: str) -> str:
     """ASCII letters, digits and _ of a text; ``Kuche`` of ``Küche``."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    plain = (
+        unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode()
+    )
     return re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")[:64].rstrip("_")
 
 

@@ -91,7 +91,7 @@ def interval(milliseconds: int) -> str:
     """A length of time for people: ``15 min``."""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
         if milliseconds >= size:
-            return f"{milliseconds / size:.3g} {unit}"
+            return f"{milliseconds / size:,.1f}".removesuffix(".0") + f" {unit}"
     return f"{milliseconds} ms"
 
 
