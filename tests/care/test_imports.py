@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -350,6 +351,12 @@ def test_of_a_file_only_the_last_part_of_its_name_is_public(path: Path) -> None:
         told = [one["file"] for one in reversed(imports.listed(db))]
     assert told[:3] == ["cellar.csv", "cellar.csv", "-"]
     assert len(told[3]) == 200
+
+
+def test_the_docs_say_what_to_do_about_each_reason() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "import.md").read_text()
+    table = re.findall(r"^\| (.+?) \|", docs, re.MULTILINE)
+    assert {"reason", *REASONS.values()} <= {*table}
 
 
 def test_an_unknown_number_is_said(path: Path) -> None:
