@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -352,6 +353,12 @@ def test_of_a_file_only_the_last_part_of_its_name_is_public(path: Path) -> None:
     assert len(told[3]) == 200
 
 
+def test_the_docs_say_what_to_do_about_each_reason() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "import.md").read_text()
+    table = re.findall(r"^\| (.+?) \|", docs, re.MULTILINE)
+    assert {"reason", *REASONS.values()} <= {*table}
+
+
 def test_an_unknown_number_is_said(path: Path) -> None:
     made(path)
     with open_database(path) as db, pytest.raises(UnknownImport, match="no import 7"):
@@ -500,7 +507,7 @@ def test_an_import_is_listed_and_undone_by_the_commands(tmp_path: Path) -> None:
     assert f"n       t                {RUN_LIMIT}" in partly.stdout
     assert "stay: some of them are gone" in partly.stdout
     assert partly.stdout.endswith(f"took back {600 - RUN_LIMIT} readings\n")
-    assert f"{RUN_LIMIT} readings of it had to stay" in partly.stderr
+    assert "readings of 1 sensor had to stay" in partly.stderr
     assert "partly undone" in tmon(tmp_path, "imports").stdout
     assert tmon(tmp_path, "imports", "undo", "2").returncode == 1
 

@@ -62,10 +62,9 @@ def undo(number: int, *, yes: bool, **flags: str | None) -> None:
         left = of_imports.plan(db, number)
     click.echo(f"took back {words.some(taken, 'reading')}")
     if left:
-        staying = sum(part.readings for part in left)
         raise click.ClickException(
-            f"{words.some(staying, 'reading')} of it had to stay; `tmon imports undo {number}` "
-            "says why, and can be tried again"
+            f"readings of {words.some(len(left), 'sensor')} had to stay, for the reasons above; "
+            f"`tmon imports undo {number}` can be tried again"
         )
 
 
@@ -94,8 +93,8 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         "stored": row["stored"],
         "already there": row["already_there"],
         "rejected": row["rejected"],
-        "first": _at(row["first_ms"]),
-        "last": _at(row["last_ms"]),
+        "first": _day(row["first_ms"]),
+        "last": _day(row["last_ms"]),
         "": _state(row),
     }
 
@@ -110,12 +109,12 @@ def _part(part: Part) -> dict[str, Any]:
     return {
         "node": part.node,
         "sensor": part.sensor,
-        "readings": part.readings,
-        "first": _at(part.first_ms),
-        "last": _at(part.last_ms),
+        "readings": part.readings or None,  # where it can't be told
+        "first": words.instant(part.first_ms),
+        "last": words.instant(part.last_ms),
         "": f"stay: {part.why}" if part.why else "are taken back",
     }
 
 
-def _at(instant_ms: int | None) -> str | None:
-    return None if instant_ms is None else words.instant(instant_ms)
+def _day(instant_ms: int | None) -> str | None:
+    return None if instant_ms is None else f"{words.moment(instant_ms):%Y-%m-%d}"
