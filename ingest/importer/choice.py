@@ -34,7 +34,7 @@ _SENSOR_COLUMNS = (
         "name",
     ),
 )
-_VALUE_COLUMNS = ("state", "_value", "value", "reading", "payload", "messwert", "wert", "val")
+VALUE_COLUMNS = ("state", "_value", "value", "reading", "payload", "messwert", "wert", "val")
 _NODES = re.compile(
     r"(device|sensor|station|stations|node|logger|probe|room|host|entity|location|channel|module)"
     r"([ _-]?(id|name|no|nr|number))?|name|topic|mac|serial|raum|ort|area|zone|tag|_measurement"
@@ -85,7 +85,7 @@ def choose_values(layout: Layout, taken: Sequence[Column | None]) -> list[Column
 
 def choose_rows(layout: Layout) -> tuple[Column, Column] | None:
     """The column of sensors' names and that of their values, where each row is of one sensor."""
-    value = _by_name(layout, _VALUE_COLUMNS)
+    value = _by_name(layout, VALUE_COLUMNS)
     sensor = _by_name(layout, _SENSOR_COLUMNS)
     if value is None or sensor is None or value == sensor:
         return None

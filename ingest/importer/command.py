@@ -104,6 +104,7 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
             words=_words(context),
             shows=not may_store or yes or dry_run or is_terminal or not flags.are_whole,
             asks=is_terminal and not (yes or dry_run),
+            is_one_of_several=len(files) > 1,
             rejects=rejects,
         )
         works = [
@@ -125,6 +126,7 @@ class _Job:
     words: Sequence[str]
     shows: bool
     asks: bool
+    is_one_of_several: bool
     rejects: TextIO | None
 
     def look(self, path: str, file: InputFile, plan: Plan, *, stores: bool) -> bool:
@@ -133,6 +135,8 @@ class _Job:
         Returns:
             Whether something was stored, or would be, or all of it is there already.
         """
+        if self.is_one_of_several:
+            click.echo(file.name)
         sample = self._survey(SampleTable(file, plan.layout), plan)
         first = sample.distinct()
         there = existing.conflicts(self.settings.db, first)

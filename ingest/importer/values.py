@@ -182,7 +182,20 @@ class Values:
                 f"{clip(column.name)!r} names {in_header}, and its cells {in_cells}; --value"
                 f" '{clip(column.name)}={series.sensor}:1{in_cells}' says which"
             )
-        return in_cells or in_header
+        return in_cells or in_header or self._unit_beside(column)
+
+    def _unit_beside(self, column: Column) -> str | None:
+        """The unit in a column of its own, beside one that is just called ``value``."""
+        units = choice.choose_units(self._layout)
+        if units is None or column.name.lower() not in choice.VALUE_COLUMNS:
+            return None
+        texts = {*self._layout.cells_of(units)}
+        if len(texts) > 1:
+            raise CannotImport(
+                f"{clip(units.name)!r} names several units ({clip(', '.join(sorted(texts)))}):"
+                " --sensor-column and --value-column keep the sensors apart"
+            )
+        return texts.pop() if texts else None
 
     def _check_cut(self, column: Column, cells: Sequence[str]) -> None:
         """Whether commas between cells may be decimal commas: ``21,5`` beside no name."""

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -188,6 +189,8 @@ def test_stopped_in_the_middle_and_run_again_it_completes(tmp_path: Path, number
     _, stderr = process.communicate(timeout=20)
     assert process.returncode != 0, stderr
     assert "Traceback" not in stderr
+    if number == signal.SIGINT:
+        assert re.search(r"[0-9,]+ stored; run it again to go on$", stderr.strip())
     before = len(readings(tmp_path / "tmon.db"))
     assert 0 < before < 200_000
     again = tmon(tmp_path, "import", str(path), *FLAGS)
