@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
+from itertools import islice
 
 from ingest.errors import CannotImport
 from ingest.importer import choice
@@ -10,12 +11,14 @@ from ingest.importer.clock import same_offsets, zone_in
 from ingest.importer.columns import Column, find
 from ingest.importer.files import InputFile
 from ingest.importer.flags import Flags
-from ingest.importer.layout import Layout, find_layout
+from ingest.importer.layout import Layout, find_layout, split
 from ingest.importer.plan import NodeNames, Plan, Rows
-from ingest.importer.time_format import find_time_format, reads
-from ingest.importer.times import TimeFormat
+from ingest.importer.time_format import SeveralWays, find_time_format, reads
+from ingest.importer.times import TimeFormat, numeric_date
 from ingest.importer.values import Values
 from ingest.reading import clip
+
+LOOKED_AT_LINES = 200_000  # for dates whose order the sample leaves open: it takes a second
 
 
 def make_plan(file: InputFile, flags: Flags) -> Plan:
@@ -26,7 +29,7 @@ def make_plan(file: InputFile, flags: Flags) -> Plan:
     """
     layout = find_layout(file, flags)
     _check_shape(layout, flags)
-    plan = _with_times(layout, flags)
+    plan = _with_times(file, layout, flags)
     values = Values(layout, flags)
     rows = values.of_rows()
     taken = {*plan.times, plan.nodes.column}
@@ -70,7 +73,7 @@ def _check_shape(layout: Layout, flags: Flags) -> None:
     )
 
 
-def _with_times(layout: Layout, flags: Flags) -> Plan:
+def _with_times(file: InputFile, layout: Layout, flags: Flags) -> Plan:
     """A plan that knows its times and its nodes, and no values yet."""
     node = None
     if flags.node_column:
@@ -94,11 +97,37 @@ def _with_times(layout: Layout, flags: Flags) -> Plan:
     _check_halves(layout, times)
     header = " ".join(f"{column.full_name} {column.below}".strip() for column in times)
     in_header = None if flags.zone and not _names_zone(header) else zone_in(header)
-    time_format = flags.time_format or find_time_format(cells, header, in_header)
+    time_format = flags.time_format or _time_format(file, plan, cells, header, in_header)
     read = [moment for cell in cells if (moment := reads(time_format, cell)) is not None]
     local = [one for one in read if isinstance(one, datetime) and one.tzinfo is None]
     zone = _Zones(header, in_header, flags.zone).of(local, layout.titles)
     return replace(plan, time_format=time_format, zone=zone[0], zone_from=zone[1])
+
+
+def _time_format(
+    file: InputFile, plan: Plan, cells: Sequence[str], header: str, zone: tzinfo | None
+) -> TimeFormat:
+    """The format that the sample shows, or else more of the file."""
+    try:
+        return find_time_format(cells, header, zone, in_a_row=file.is_small)
+    except SeveralWays:
+        if file.is_small:
+            raise
+        return find_time_format([*_days(file, plan)], header, zone, in_a_row=True)
+
+
+def _days(file: InputFile, plan: Plan) -> Iterator[str]:
+    """The first and the last time of each day among a file's first rows."""
+    layout = plan.layout
+    lines = islice(file.lines(), layout.start, LOOKED_AT_LINES)
+    day, last = None, ""
+    for row in split(lines, layout.delimiter):
+        if layout.fits(row.cells):
+            text = plan.time_of(row.cells)
+            if numeric_date(text) != day:
+                yield from filter(None, (last, text))
+            day, last = numeric_date(text), text
+    yield last
 
 
 def _check_halves(layout: Layout, times: Sequence[Column]) -> None:

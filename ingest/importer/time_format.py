@@ -19,8 +19,7 @@ from ingest.reading import Refusal, clip
 
 # Two orders are told apart where by one of them the clock just goes on at midnight, and by
 # the other it leaps to another month.
-STEADY = timedelta(days=2)
-LEAP = timedelta(days=20)
+GOES_ON = timedelta(hours=1)
 
 _ORDERS = {"dmy": "%d{0}%m{0}{1}", "mdy": "%m{0}%d{0}{1}", "ymd": "{1}{0}%m{0}%d"}
 _HEADER_ORDERS = {
@@ -29,6 +28,10 @@ _HEADER_ORDERS = {
     "ymd": re.compile(r"\by{2}[./-]m{1,2}[./-]d{1,2}", re.IGNORECASE),
 }
 _AMERICAN = (timedelta(hours=-10), timedelta(hours=-4))  # who writes 06/01/23 1:00 PM there
+
+
+class SeveralWays(CannotImport):
+    """Times can be read in several ways, as far as these cells show it."""
 
 
 def check_pattern(pattern: str) -> TimeFormat:
@@ -57,20 +60,26 @@ def check_pattern(pattern: str) -> TimeFormat:
     return TimeFormat(pattern)
 
 
-def find_time_format(cells: Sequence[str], header: str, zone: tzinfo | None) -> TimeFormat:
+def find_time_format(
+    cells: Sequence[str], header: str, zone: tzinfo | None, *, in_a_row: bool
+) -> TimeFormat:
     """The format of a column of times.
 
     Args:
         cells: a sample, in the file's order.
         header: what the column's header says.
         zone: the zone that the file names, if it does.
+        in_a_row: whether they follow each other in the file, without a gap.
 
     Raises:
-        CannotImport: they can be read in several ways; says which flag settles it.
+        SeveralWays: they can be read so; says which flag settles it.
+        CannotImport: in no way all of them.
     """
     if header == "measured_ms":  # tmon's own
         return TimeFormat(in_ms=True)
-    return TimeFormat(order=_order(cells, header, zone), digits=_digits(cells, header))
+    return TimeFormat(
+        order=_order(cells, header, zone, in_a_row=in_a_row), digits=_digits(cells, header)
+    )
 
 
 def _digits(cells: Sequence[str], header: str) -> str | None:
@@ -86,7 +95,7 @@ def _digits(cells: Sequence[str], header: str) -> str | None:
     if len(common) > 1 or short:
         example = next(cell for cell in cells if digit_formats(cell))
         ways = sorted(common | ({UNIX_FORMAT} if len(example) == 10 and short else set()))
-        raise CannotImport(
+        raise SeveralWays(
             f"{clip(header)!r} {example} can be read in several ways: say --time-format"
             f" {_either([repr(way) for way in ways])} (%s: Unix time)"
         )
@@ -94,7 +103,7 @@ def _digits(cells: Sequence[str], header: str) -> str | None:
     return None if pattern == UNIX_FORMAT or pattern.startswith("%Y") else pattern
 
 
-def _order(cells: Sequence[str], header: str, zone: tzinfo | None) -> str | None:
+def _order(cells: Sequence[str], header: str, zone: tzinfo | None, *, in_a_row: bool) -> str | None:
     written = [cell for cell in cells if (date := numeric_date(cell)) and orders_of(*date)]
     if not written:
         return None
@@ -106,8 +115,8 @@ def _order(cells: Sequence[str], header: str, zone: tzinfo | None) -> str | None
         return (named & fitting).pop()
     if named:
         raise CannotImport(f"{clip(header)!r} names another order than {clip(written[0])!r} has")
-    if len(fitting) > 1:
-        fitting = _steady(written, fitting) or fitting
+    if len(fitting) > 1 and in_a_row:
+        fitting = _going_on(written, fitting) or fitting
     if len(fitting) > 1 and "mdy" in fitting and _is_american(written, zone):
         fitting = {"mdy"}
     if len(fitting) == 1:
@@ -117,25 +126,25 @@ def _order(cells: Sequence[str], header: str, zone: tzinfo | None) -> str | None
             f"{clip(header)!r} has dates in several orders; --time-format says which is right"
         )
     ways = [repr(_pattern(written[0], order)) for order in sorted(fitting)]
-    raise CannotImport(
+    raise SeveralWays(
         f"{clip(header)!r} {clip(written[0])!r} can be read in several ways:"
         f" say --time-format {_either(ways)}"
     )
 
 
-def _steady(cells: Sequence[str], orders: set[str]) -> set[str]:
+def _going_on(cells: Sequence[str], orders: set[str]) -> set[str]:
     """The order by which the clock goes on at midnight, where by the others it leaps."""
-    leaps = {}
-    for order in orders:
-        moments = [
-            moment.replace(tzinfo=None) for cell in cells if (moment := general(cell, order))
-        ]
-        steps = [abs(after - before) for before, after in pairwise(moments) if after != before]
-        if not steps or sorted(steps)[(len(steps) - 1) // 2] > timedelta(hours=12):
-            return set()
-        leaps[order] = max(steps)
-    steady = {order for order, leap in leaps.items() if leap <= STEADY}
-    return steady if all(leap >= LEAP for leap in leaps.values() if leap > STEADY) else set()
+    midnights = [pair for pair in pairwise(cells) if len(set(map(numeric_date, pair))) == 2]
+    steady = {order: sum(_goes_on(*pair, order) for pair in midnights) for order in orders}
+    going_on = {order for order, count in steady.items() if count}
+    return going_on if all(2 * steady[order] >= len(midnights) for order in going_on) else set()
+
+
+def _goes_on(before: str, after: str, order: str) -> bool:
+    earlier, later = general(before, order), general(after, order)
+    if earlier is None or later is None:
+        return False
+    return abs(later.replace(tzinfo=None) - earlier.replace(tzinfo=None)) <= GOES_ON
 
 
 def _is_american(cells: Sequence[str], zone: tzinfo | None) -> bool:

@@ -56,6 +56,11 @@ READ = [
     Shape("the order of dates by midnight alone",
           "Date,Temp °C\n01/02/2023 23:45,1\n01/02/2023 23:50,2\n02/02/2023 00:00,3\n",
           says="2023-02-01T23:45Z … 2023-02-02T00:00Z"),
+    Shape("the order of dates by a day that the sample has not",
+          "Date,Temp °C\n" + "".join(
+              f"{1 + n // 1440:02}/06/2023 {n // 60 % 24:02}:{n % 60:02}:00.000,{n % 40}.25\n"
+              for n in range(29 * 1440)) + "01/07/2023 10:00:00.000,1\n" * 6000,
+          says="'Date' as 01/06/2023 00:00:00.000 (day/month/year)"),
     Shape("French thousands", "Date;Pression (hPa)\n2023-06-01 10:00;1\u202f013,2\n",
           right="pressure 10:00 1013.2"),
     Shape("a real minus", "time,temp_c\n2023-06-01 10:00,\N{MINUS SIGN}3.5\n",
@@ -127,6 +132,9 @@ READ = [
 
 REFUSED = [
     Shape("dates", "time,temp_c\n01/02/23 10:00,1\n", says="say --time-format '%d/%m/%y %H:%M', "),
+    Shape("dates of two days, a month apart or one",
+          "time,temp_c\n" + "01/06/2023 10:00,1\n" * 3 + "01/07/2023 10:00,1\n" * 3,
+          says="say --time-format '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'"),
     Shape("two digits of a year first", "time,temp_c\n23-06-01 10:00,1\n", says="'%y-%m-%d %H:%M'"),
     Shape("Excel's days", "time,temp_c\n45123.5,21\n", says="Excel's day numbers"),
     Shape("°F or °C", "time,Temperature\n2023-06-01 10:00,70.1\n", says="may be in °F"),
