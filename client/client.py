@@ -397,9 +397,10 @@ def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str
     names = {probe.sensor: probe.former for probe in old if probe.sensor != probe.former}
     with contextlib.suppress(OSError):  # the spool can't be written either, and says so
         if keep:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             new.unlink(missing_ok=True)
             with new.open("x", encoding="utf-8") as writing:
+                share(new)
                 json.dump(names, writing)
                 writing.flush()
                 os.fsync(writing.fileno())
