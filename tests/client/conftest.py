@@ -29,16 +29,18 @@ def sysfs(node: Node) -> SysfsTree:
 
 @pytest.fixture
 def clock(server: MoodyServer) -> FakeClock:
-    """Shows the right time, and the kernel says so, until a test says otherwise."""
-    return FakeClock(server.time_ms())
+    """Shows the right time, as the server's does, until a test says otherwise."""
+    clock = FakeClock(server.time_ms())
+    server.time_ms = lambda: clock.wall_ms
+    return clock
 
 
 @pytest.fixture
 def once(node: Node, clock: FakeClock, capfd: pytest.CaptureFixture[str]) -> Once:
-    """Run the client in this process, by the clock of the test."""
+    """Run the client in this process, by the clock of the test; its exit status tells all."""
 
     def run(*flags: str, **environ: str) -> Ran:
-        status = client.main(flags, {**node.environ, **environ}, clock)
+        status = client.main(["--strict", *flags], {**node.environ, **environ}, clock)
         out, err = capfd.readouterr()
         return Ran(status, out, err)
 
