@@ -103,7 +103,7 @@ def _read_as(survey: Survey, so_far: str) -> str:
     parts += [f"header in line {layout.header_line}" if layout.header_line else "no header"]
     if any(value.numbers.decimal == "," for value in survey.plan.values):
         parts.append("decimal commas")
-    return f"{', '.join(parts)}, {survey.table.row_count:,} rows{so_far}"
+    return f"{', '.join(parts)}, {_count(survey.table.row_count, 'row')}{so_far}"
 
 
 def _times(survey: Survey) -> Iterator[str]:
