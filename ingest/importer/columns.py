@@ -94,6 +94,21 @@ def is_unit(text: str) -> bool:
     return bool(text) and (is_converted(text) or text.replace(" ", "").lower() in _OTHER_UNITS)
 
 
+def is_temperature(unit: str) -> bool:
+    """Whether a unit is one of temperature."""
+    try:
+        return canonical(0.0, unit)[1] == "°C"
+    except Refusal:
+        return False
+
+
+def is_lettered(columns: Sequence[Column], column: Column) -> bool:
+    """Whether its last letter just counts, as in ``Temp A``, ``Temp B``, ``Temp C``."""
+    alike = [other.name for other in columns if other.name[:-1] == column.name[:-1]]
+    letters = {name[-1].upper() for name in alike if name[-1:].isalpha()}
+    return column.name[-1:].upper() in {"C", "F"} and bool(letters - {"C", "F"})
+
+
 def same_unit(one: str, other: str) -> bool:
     """Whether two spellings mean one unit: ``C`` and ``°C`` do, ``°F`` and ``°C`` don't."""
     try:

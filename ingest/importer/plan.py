@@ -40,6 +40,16 @@ class Value:
         check_value(value, stored_unit)
         return value, stored_unit
 
+    def read_all(self, cells: Sequence[str]) -> list[float]:
+        """The values of those cells that have one."""
+        read = []
+        for cell in cells:
+            try:
+                read.append(self.read(cell)[0])
+            except Refusal:
+                continue
+        return read
+
 
 @dataclass(frozen=True)
 class Rows:

@@ -8,7 +8,15 @@ from statistics import median
 
 from ingest.errors import CannotImport
 from ingest.importer import choice
-from ingest.importer.columns import Column, find, is_converted, reference, same_unit
+from ingest.importer.columns import (
+    Column,
+    find,
+    is_converted,
+    is_lettered,
+    is_temperature,
+    reference,
+    same_unit,
+)
 from ingest.importer.entities import Entities, quantity_of
 from ingest.importer.flags import Flags, Series
 from ingest.importer.layout import Layout
@@ -21,7 +29,7 @@ from ingest.importer.numbers import (
     unit_of_cells,
 )
 from ingest.importer.plan import Rows, Value, sensor_name
-from ingest.reading import Refusal, clip
+from ingest.reading import clip
 
 # Above this a room's temperature is one in °F, or no room's.
 WARMEST_C = 45
@@ -112,7 +120,7 @@ class Values:
             for row in self._layout.sample
             if self._layout.fits(row.cells) and row.cells[sensor_column.index] == text
         ]
-        read = _read_all(value, cells)
+        read = value.read_all(cells)
         if value.unit == "°C" and read and WARMEST_C < median(read) <= 120:
             raise CannotImport(
                 f"{clip(text)!r} names no unit, and may be in °F: say --sensor"
@@ -135,9 +143,7 @@ class Values:
         sensor = f"{column.sensor}_{column.index + 1}" if is_shared else column.sensor
         value = self._value(column, Series(column.name, sensor_name(sensor), None), guess=True)
         nothing = {cell for cell in self._cells(column) if _is_nothing(cell)}
-        others = [
-            number for number in _read_all(value, self._cells(column)) if number not in NOTHING
-        ]
+        others = [number for number in value.read_all(self._cells(column)) if number not in NOTHING]
         if not nothing or min(others, default=0) < max(map(float, nothing)) / 2:
             return value
         self.notes.append(f"{value.sensor}: {', '.join(sorted(nothing))} is taken as no value")
@@ -157,7 +163,7 @@ class Values:
                 f" unit out to take the file's, or say '{named}:1{series.unit}' to take yours"
             )
         unit = series.unit or written
-        read = _read_all(Value(column, series.sensor, unit, "", numbers), cells)
+        read = Value(column, series.sensor, unit, "", numbers).read_all(cells)
         if column.name in _IN_TENTHS and not series.factor and max(read, default=0) > 70:
             raise CannotImport(
                 f"{column.name!r} is in tenths of a degree, as NOAA writes it: say --value"
@@ -176,7 +182,8 @@ class Values:
         """The unit that the header or the cells name."""
         if is_isd:
             return _ISD_UNITS.get(column.name)
-        in_header, in_cells = column.unit, unit_of_cells(cells, column.name)
+        in_header = None if is_lettered(self._layout.columns, column) else column.unit
+        in_cells = unit_of_cells(cells, column.name)
         if in_cells and in_header and not series.factor and not same_unit(in_cells, in_header):
             raise CannotImport(
                 f"{clip(column.name)!r} names {in_header}, and its cells {in_cells}; --value"
@@ -185,11 +192,13 @@ class Values:
         return in_cells or in_header or self._unit_beside(column)
 
     def _unit_beside(self, column: Column) -> str | None:
-        """The unit in a column of its own, beside one that is just called ``value``."""
+        """The unit in a column of its own, of a column just called ``value`` or a temperature."""
         units = choice.choose_units(self._layout)
-        if units is None or column.name.lower() not in choice.VALUE_COLUMNS:
+        texts = {*self._layout.cells_of(units)} if units else set()
+        is_value = column.name.lower() in choice.VALUE_COLUMNS
+        is_degrees = column.sensor == "temperature" and all(map(is_temperature, texts))
+        if units is None or not (is_value or is_degrees):
             return None
-        texts = {*self._layout.cells_of(units)}
         if len(texts) > 1:
             raise CannotImport(
                 f"{clip(units.name)!r} names several units ({clip(', '.join(sorted(texts)))}):"
@@ -285,13 +294,3 @@ def _likely_unit(sensor: str, low: float, high: float) -> str | None:
     if sensor.startswith("pressure") and 50_000 <= low <= high <= 110_000:
         return "Pa"
     return None
-
-
-def _read_all(value: Value, cells: Sequence[str]) -> list[float]:
-    read = []
-    for cell in cells:
-        try:
-            read.append(value.read(cell)[0])
-        except Refusal:
-            continue
-    return read
