@@ -33,6 +33,7 @@ _HINT = re.compile(  # of all the above
     r"tmon_|authorization|api-key|auth-token|cookie|bearer|basic|://|=|%", re.IGNORECASE
 )
 _ESCAPED = re.compile(r"%(?:25)*([2-7][\da-f])", re.IGNORECASE)  # also what was escaped again
+_TRACEBACK = re.compile(r"(\+ Exception Group )?Traceback \(most recent call last\)")
 _UNESCAPED = "_.-~%=?&:/@"  # beside letters and digits: what secrets are recognised by
 _ESCAPED_TIMES = 5
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -128,7 +129,7 @@ def strays_logged() -> Iterator[None]:
 
 
 class Strays(TextIOBase):
-    """In place of stderr: what is written while an exception is handled is that exception, once."""
+    """In place of stderr: a traceback that is printed is logged as its exception, once."""
 
     def __init__(self) -> None:
         self._log = logging.getLogger("tmon.strays")
@@ -146,11 +147,14 @@ class Strays(TextIOBase):
         return len(text)
 
     def _say(self, text: str, error: BaseException | None) -> None:
-        if error is None and text:
-            self._log.warning("%s", text)
-        elif error is not None and error is not self._told:
+        if error is not None and error is self._told:
+            return  # traceback.print_exc() writes each line by itself
+        is_traceback = error is not None and _TRACEBACK.match(text)
+        self._told = error if is_traceback else None
+        if is_traceback:
             self._log.error("a library failed", exc_info=error)
-        self._told = error
+        elif text:
+            self._log.warning("%s", text)
 
 
 def _without_escapes(text: str) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,7 @@ from ingest.sqlite_errors import explained
 PUBLISHED_AS = "tmon"
 LOGGED_SQL_CHARACTERS = 200  # anybody may send 64 KB of it
 WATCH_EVERY_S = 0.1
+START_LIMIT_MS = 60_000  # to read the schema on a Pi that is still booting
 
 # What strangers ask gives way to what takes readings in: as low as a nice value goes.
 SQL_NICENESS = 19
@@ -42,6 +44,11 @@ STATEMENT_CODES = frozenset((1, 18, 20, 23, 25))  # ERROR, TOOBIG, MISMATCH, AUT
 T = TypeVar("T")
 
 log = logging.getLogger("tmon.publish")
+
+
+# Once an address is found at fault, Datasette doesn't await what else looks at it.
+UNAWAITED = "coroutine 'filters_from_request' was never awaited"
+warnings.filterwarnings("ignore", UNAWAITED, RuntimeWarning)
 
 
 class Unpublishable(CannotServe):
@@ -100,6 +107,8 @@ async def start(datasette: Datasette) -> None:
         Unpublishable: the database can't be read, or metadata.yml or datasette.yml
             isn't of the shape Datasette expects.
     """
+    visitors_limit_ms = datasette.sql_time_limit_ms
+    datasette.sql_time_limit_ms = START_LIMIT_MS
     try:
         await check_databases(datasette)
     except sqlite3.Error as error:
@@ -110,6 +119,7 @@ async def start(datasette: Datasette) -> None:
         await datasette._startup_sequence()  # what `datasette serve` calls
     except (StartupError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise Unpublishable(f"metadata.yml or datasette.yml: {_sentence(error)}") from error
+    datasette.sql_time_limit_ms = visitors_limit_ms
     database = datasette.get_database(PUBLISHED_AS)
     threading.Thread(target=database.watch, name="time limit", daemon=True).start()
 

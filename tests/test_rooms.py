@@ -21,7 +21,11 @@ ROOMS: dict[str, set[str]] = {
     "database_file": set(),
     "identity": {"database_file"},
     "sqlite_errors": set(),
-    "schema": {"checkpoint", "errors", "identity", "migrations", "preflight", "sqlite_errors"},
+    "merge": {"database_file", "identity"},
+    "schema": {
+        *("checkpoint", "errors", "identity", "merge", "migrations", "preflight"),
+        "sqlite_errors",
+    },
     "settings": set(),
     "logs": set(),
     "supervisor": set(),
@@ -41,16 +45,20 @@ ROOMS: dict[str, set[str]] = {
     "wire.times": {"reading"},
     "wire.csv": {"errors", "reading", "units", "wire.times"},
     "nodes": {"errors", "reading", "schema"},
-    "tokens": {"errors", "identity", "nodes", "reading", "schema", "settings"},
+    "restored_secret": {"database_file", "settings"},
+    "tokens": {
+        *("errors", "identity", "nodes", "reading", "restored_secret", "schema", "settings"),
+    },
     "sensors": {"reading", "units"},
     "refusals": {"reading", "sensors", "units"},
     "log_contents": {"identity"},
     "checkpoint": {"identity", "log_contents"},
     "preflight": {
-        *("checkpoint", "database_file", "errors", "identity", "log_contents", "sqlite_errors"),
+        *("checkpoint", "database_file", "errors", "identity", "log_contents", "merge"),
+        "sqlite_errors",
     },
     "open_files": {"database_file", "errors", "identity"},
-    "rescue": {"errors", "identity", "open_files"},
+    "rescue": {"errors", "identity", "merge", "open_files"},
     "store": {"open_files", "reading", "refusals", "schema", "sensors", "units"},
     "wal": {"database_file", "open_files"},
     "frames": {"reading"},
@@ -111,8 +119,8 @@ ROOMS: dict[str, set[str]] = {
 # What watch may import of ingest: across the process line the schema is the contract.
 # Units and names are pure; turns only wait; running asks the other process by HTTP.
 SHARED = {
-    *("errors", "identity", "names", "options", "running", "schema", "settings", "tokens", "turns"),
-    "units",
+    *("errors", "identity", "names", "options", "restored_secret", "running", "schema"),
+    *("settings", "tokens", "turns", "units"),
 }
 
 # What a module of watch may import of watch.

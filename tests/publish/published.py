@@ -33,7 +33,7 @@ class Site:
     datasette: Datasette
 
     def get(self, page: str, **params: str) -> requests.Response:
-        return requests.get(self.url + page, params=params, timeout=10)
+        return requests.get(self.url + page, params=params, timeout=30)
 
     def rows(self, page: str, **params: str) -> list[dict[str, Any]]:
         answer = self.get(page + ".json", _shape="array", **params)

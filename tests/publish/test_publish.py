@@ -123,6 +123,15 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
         asyncio.run(start(datasette_for(path)))
 
 
+def test_visitors_time_limit_does_not_bind_the_start(database: Path) -> None:
+    (database.parent / "datasette.yml").write_text(
+        "settings: {sql_time_limit_ms: 0}\n"
+    )  # nothing is done in time
+    datasette = datasette_for(database)
+    asyncio.run(start(datasette))
+    assert datasette.sql_time_limit_ms == 0
+
+
 def test_a_query_without_sql_is_told(database: Path) -> None:
     queries = "databases: {tmon: {queries: {mine: {title: Mine}}}}"
     (database.parent / "datasette.yml").write_text(queries)
