@@ -36,17 +36,13 @@ def test_it_is_the_one_that_serves(environ: dict[str, str]) -> None:
     assert told.stdout == "sqlite3\n"
 
 
-def test_history_is_imported_copied_pruned_and_restored(
-    tmp_path: Path, environ: dict[str, str]
-) -> None:
+def test_history_is_imported_copied_and_restored(tmp_path: Path, environ: dict[str, str]) -> None:
     (tmp_path / "t.csv").write_text(CSV)
     (tmp_path / "tmon.db").touch()
     for arguments in (
         (*IMPORT, "value=temperature:°C"),
         ("backup", "kept"),
         ("backup", "--publish", "download"),
-        ("prune", "--raw-older-than", "30d"),
-        ("rollup", "--check"),
     ):
         done = tmon(tmp_path, *arguments, environ=environ)
         assert done.returncode == 0, (arguments, done.stderr)
