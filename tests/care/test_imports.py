@@ -397,7 +397,8 @@ def kill_while_undoing(folder: Path, kills: int) -> None:
         for _ in range(kills):
             left = len(stored(path))
             process = Process(folder, "imports", "undo", str(number), "--yes")
-            wait_for(lambda left=left: len(stored(path)) < left)
+            ended = process.popen.poll  # at once, where none are left
+            wait_for(lambda left=left, ended=ended: len(stored(path)) < left or ended() is not None)
             time.sleep(random.uniform(0, 0.05))
             process.popen.send_signal(signal.SIGKILL)
             process.kill()
