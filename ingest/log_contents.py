@@ -27,6 +27,16 @@ class LogContents(Struct, frozen=True):
         return self.database_pages > 0 and self.pages.issuperset(missing)
 
 
+def has_frame(log: int, number: int) -> bool:
+    """Whether an open log's present round has so many frames."""
+    header = identity.log_header(log)
+    if not header:
+        return False
+    at = identity.LOG_HEADER.size + (number - 1) * identity.frame_bytes(header)
+    head = os.pread(log, identity.FRAME_HEADER_BYTES, at)
+    return head[FRAME_SALTS] == header[identity.LOG_SALTS]
+
+
 def read(log: int) -> LogContents:
     """What an open log holds."""
     header = identity.log_header(log)

@@ -11,6 +11,7 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # or pysqlite3
 
 from ingest import identity, merge, preflight
+from ingest.checkpoint import WritableDatabase as WritableDatabase
 from ingest.errors import RefusedDatabase as RefusedDatabase
 from ingest.migrations import migrations
 from ingest.preflight import refuse_foreign_log as refuse_foreign_log
@@ -32,7 +33,7 @@ class SchemaObject(NamedTuple):
     sql: str | None
 
 
-def open_database(path: Path, *, create: bool = False) -> Database:
+def open_database(path: Path, *, create: bool = False) -> WritableDatabase:
     """Open ``path`` for reading and writing, brought up to the present schema.
 
     A log that was written for another file is set aside first.
@@ -54,7 +55,7 @@ def open_database(path: Path, *, create: bool = False) -> Database:
         _make_for_folders_owner(path)
     try:
         contents = preflight.look_at_log(path)
-        db = Database(_connect(path), execute_plugins=False)
+        db = WritableDatabase(_connect(path), path)
         if contents:
             preflight.keep_damaged_log(db, path, contents)
         _prepare(db, path)
@@ -177,6 +178,8 @@ def transaction(db: Database) -> Iterator[None]:
         db.execute("commit")
     finally:
         db.rollback()
+    if isinstance(db, WritableDatabase):
+        db.checkpoint_if_long()
 
 
 def give_to_folders_owner(descriptor: int, path: Path) -> None:

@@ -13,7 +13,6 @@ from ingest.schema import open_database
 from ingest.wal import Wal
 from ingest.writer import Writer
 
-CHECKPOINT_PAGES = 4_000  # 16 MB: pages that are written often go into the database once
 CACHE_KIB = 8_000
 
 log = logging.getLogger("tmon.writer")
@@ -28,7 +27,6 @@ def write_what_comes(line: socket.socket, path: Path) -> Database:
     """
     db = open_database(path)
     with line:
-        db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"pragma cache_size = -{CACHE_KIB}")
         wal = Wal(db, path)
         writer = Writer(db, wal, line)
