@@ -1717,12 +1717,9 @@ class Sender:
             raise Kept(f"{ahead} readings {why}", "server clocks")
 
     def _next_batch(self) -> list[Settled]:
-        now = self._clock.now()
-        lost = 1
-        while lost:  # a whole batch may be
-            unchecked, lost = self._spool.settle(now)
-            self._unchecked += unchecked
-            self._lost += lost
+        unchecked, lost = self._spool.settle(self._clock.now())
+        self._unchecked += unchecked
+        self._lost += lost
         return self._spool.batch(self._latest_ms())
 
     def _latest_ms(self) -> int:
