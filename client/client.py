@@ -1555,29 +1555,23 @@ def receipt(answer: Answer, count: int) -> dict[int, tuple[str, str]]:
     """What the server rejected of a batch, by index: a code and a reason; Kept if it is unclear."""
     body = answer.fields()
     try:
-        stored = whole(body["accepted"]) + whole(body["duplicates"])
+        stored = [typed(body[key], int) for key in ("accepted", "duplicates")]
         rejections = {
-            whole(r["index"]): (words(r["code"]), words(r["error"])) for r in body["rejected"]
+            typed(r["index"], int): (typed(r["code"], str), typed(r["error"], str))
+            for r in body["rejected"]
         }
     except (KeyError, TypeError):
         raise Kept("the server answered 201 without a receipt") from None
     indexes = rejections.keys() & set(range(count))
-    if not len(indexes) == len(body["rejected"]) == count - stored:
+    if min(stored) < 0 or not len(indexes) == len(body["rejected"]) == count - sum(stored):
         raise Kept("the server answered 201 with a receipt for something else")
     return rejections
 
 
-def whole(value: object) -> int:
-    """The value if it counts something; TypeError if not."""
-    if type(value) is int and value >= 0:
+def typed(value: Any, kind: type) -> Any:
+    """The value if it is of just that type; TypeError if not."""
+    if type(value) is kind:
         return value
-    raise TypeError(value)
-
-
-def words(value: object) -> str:
-    """The value if it is text, in one line; TypeError if not."""
-    if isinstance(value, str):
-        return one_line(value)
     raise TypeError(value)
 
 
@@ -1761,7 +1755,10 @@ class Sender:
 
     def _close(self, batch: Sequence[Settled], rejections: Mapping[int, tuple[str, str]]) -> None:
         """Forget a batch, but for what is ahead of the server's clock: that may be late."""
-        rejected = [(batch[index], *why) for index, why in rejections.items()]
+        rejected = [
+            (batch[index], one_line(code), one_line(reason))
+            for index, (code, reason) in rejections.items()
+        ]
         ahead = {
             reading
             for reading, code, _ in rejected
