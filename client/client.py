@@ -811,6 +811,10 @@ def answers_of(
     """
     answers: dict[int, Reading | tuple[str, str] | None] = {}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def send(index: int, answer: Reading | tuple[str, str] | None) -> None:
+        theirs.send(pickle.dumps((index, answer)))
+
     # It takes none of the locks that other threads may hold just now.
     warnings.filterwarnings("ignore", ".* use of fork", DeprecationWarning)
     try:
@@ -821,7 +825,10 @@ def answers_of(
         try:
             leave_parent(theirs.fileno())
             with theirs:  # a thread that hangs would keep it open
-                send_answers(find, clock, theirs, give_up_s)
+                try:
+                    ask_all(find, clock, send, give_up_s)
+                except Exception as error:
+                    send(-1, (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
         finally:
             os._exit(0)
     theirs.close()
@@ -848,8 +855,11 @@ def leave_parent(keep: int) -> None:
     os.closerange(keep + 1, 1 << 16)
 
 
-def send_answers(
-    find: Callable[[], Sequence[Probe]], clock: Clock, to: socket.socket, give_up_s: float
+def ask_all(
+    find: Callable[[], Sequence[Probe]],
+    clock: Clock,
+    send: Callable[[int, Reading | tuple[str, str] | None], None],
+    give_up_s: float,
 ) -> None:
     """Send answers as they come, each in place of the one before of its index.
 
@@ -857,16 +867,8 @@ def send_answers(
     lane is asked too; when nothing has come for ``give_up_s``, the rest is given up. So any number
     of bad sensors takes no longer than that, and any number of good ones is given its time.
     """
-
-    def send(index: int, answer: Reading | tuple[str, str] | None) -> None:
-        to.send(pickle.dumps((index, answer)))
-
     send(-1, (ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
-    try:
-        found = find()
-    except Exception as error:
-        send(-1, (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
-        return
+    found = find()
     send(-1, None)
     lanes: defaultdict[str, deque[int]] = defaultdict(deque)
     for index, probe in enumerate(found):
