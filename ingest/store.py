@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from operator import itemgetter
+from time import monotonic
 
 from msgspec import Struct
 from sqlite_utils import Database
 
+from ingest.hours import any_to_close, close_hours
 from ingest.open_files import OpenFiles
 from ingest.reading import Batch, Reading, Receipt, Refusal, Rejection, rejection
 from ingest.refusals import check_power_on, check_unit, conflict, pruned
@@ -18,6 +20,8 @@ REJECTED_KEPT_PER_BATCH = 100
 REJECTED_KEPT = 100_000
 FRESH_MS = 86_400_000  # `tmon prune` keeps two days at least: so old a reading is never beyond it
 CROWD_MS = 60_000  # how far ahead a sensor without times may come by sending several a millisecond
+CLOSING_S = 0.005  # nothing is stored meanwhile
+HOURS_AT_ONCE = 20  # some 2 ms, of one-minute data
 
 # One statement of many rows takes a tenth less than as many of one row. Sizes are
 # powers of two, so that few prepared statements do.
@@ -98,6 +102,15 @@ class Store:
                 rows,
             )
         self._heard.clear()
+
+    def close_hours(self, now_ms: int) -> None:
+        """Roll up some of the hours that are over, if there are any; the rest at the next call."""
+        if not any_to_close(self._db, now_ms):
+            return
+        until_s = monotonic() + CLOSING_S
+        with transaction(self._db):
+            while close_hours(self._db, now_ms, HOURS_AT_ONCE) and monotonic() < until_s:
+                pass
 
     def _data_version(self) -> int:
         return int(self._db.execute("pragma data_version").fetchone()[0])

@@ -171,11 +171,11 @@ def test_a_sensor_that_is_flagged_as_a_whole_has_no_latest(db: Database) -> None
         ),
         (
             "select * from hourly_clean where sensor = 1 and hour_ms >= 5 order by hour_ms",
-            "SEARCH hourly USING PRIMARY KEY (sensor=? AND hour_ms>?)",
+            "SEARCH hours USING PRIMARY KEY (sensor=? AND hour_ms>?)",
         ),
         (
             "select min(min) from hourly_clean where sensor = 1 and hour_ms >= 5",
-            "SEARCH hourly USING PRIMARY KEY (sensor=? AND hour_ms>?)",
+            "SEARCH hours USING PRIMARY KEY (sensor=? AND hour_ms>?)",
         ),
         (
             "select * from latest_clean where sensor = 1",
@@ -195,5 +195,5 @@ def test_a_sensors_days_are_found_in_its_index(db: Database) -> None:
     plan = [
         row[3] for row in rows(db, "explain query plan select * from daily_clean where sensor = 1")
     ]
-    assert any("hourly_day (sensor=?)" in step for step in plan)
+    assert any("hours_day (sensor=?)" in step for step in plan)
     assert not any("TEMP B-TREE" in step for step in plan)

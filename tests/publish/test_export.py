@@ -101,7 +101,7 @@ def test_every_day_is_in_it_once(serve: Serve, tmp_path: Path) -> None:
     path = two_sensors(tmp_path)
     with open_database(path) as db:
         db.execute(
-            "insert into hourly select sensor, measured_ms * 86400000, 1, 1, 1, 1 from readings"
+            "insert into hours select sensor, measured_ms * 86400000, 1, 1, 1, 1 from readings"
         )
     site = serve(path)
     days = site.values("select sensor || ',' || day_ms from daily order by sensor, day_ms")
@@ -149,7 +149,7 @@ def wide(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
             "insert into nodes (name, uid, created_ms) select 'n' || n, n, 0 from counted",
             "insert into sensors (id, node, name) select n, 'n' || (1 + n % 99), n from counted",
             "insert into readings select n, n / 3, n from counted",
-            "insert or replace into hourly select n, n * 86400000, 1, n, n, n from counted",
+            "insert or replace into hours select n, n * 86400000, 1, n, n, n from counted",
         ):
             db.execute(f"{counted} {sql}")
         db.execute("create view of_the_owner as select * from readings")

@@ -13,6 +13,7 @@ COMMANDS: tuple[click.Command, ...] = (
     care.sensor,
     correct.calibrate,
     correct.flag,
+    retention.compact,
     retention.prune,
     ahead.remove_ahead,
     retention.rollup,
