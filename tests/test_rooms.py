@@ -18,6 +18,8 @@ ROOMS: dict[str, set[str]] = {
     "migrations.telling": {"migrations.registry"},
     "migrations.clean": {"migrations.registry"},
     "migrations.implausible": {"migrations.registry"},
+    "migrations.hours": {"migrations.registry"},
+    "hours": set(),
     "database_file": set(),
     "identity": {"database_file"},
     "sqlite_errors": set(),
@@ -48,12 +50,13 @@ ROOMS: dict[str, set[str]] = {
     "preflight": {"database_file", "errors", "identity", "log_contents", "sqlite_errors"},
     "open_files": {"database_file", "errors", "identity"},
     "rescue": {"errors", "identity", "open_files"},
-    "store": {"open_files", "reading", "refusals", "schema", "sensors", "units"},
+    "store": {"hours", "open_files", "reading", "refusals", "schema", "sensors", "units"},
     "wal": {"database_file", "open_files"},
     "frames": {"reading"},
     "damage": {"identity", "schema", "sqlite_errors"},
     "writer": {
-        *("damage", "errors", "frames", "reading", "schema", "sqlite_errors", "store", "wal"),
+        *("damage", "errors", "frames", "nodes", "reading", "schema", "sqlite_errors", "store"),
+        "wal",
     },
     "writer_process": {"errors", "rescue", "schema", "wal", "writer"},
     "body_parser": {"errors", "reading"},
@@ -106,10 +109,10 @@ ROOMS: dict[str, set[str]] = {
 }
 
 # What watch may import of ingest: across the process line the schema is the contract.
-# Units and names are pure; turns only wait; running asks the other process by HTTP.
+# Units and names are pure, turns only wait, hours is SQL; running asks the other process by HTTP.
 SHARED = {
-    *("errors", "identity", "names", "options", "running", "schema", "settings", "tokens", "turns"),
-    "units",
+    *("errors", "hours", "identity", "names", "options", "running", "schema", "settings", "tokens"),
+    *("turns", "units"),
 }
 
 # What a module of watch may import of watch.
@@ -120,6 +123,7 @@ WATCH: dict[str, set[str]] = {
     "backup": {"copies", "shelf", "station", "vetting", "words"},
     "vetting": {"copies", "words"},
     "restore": {"bounded", "copies", "shelf", "vetting", "words"},
+    "compact": {"copies", "restore", "shelf"},
     "commands.params": {"subjects"},
     "bounded": set(),
     "messages": set(),

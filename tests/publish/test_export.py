@@ -125,7 +125,6 @@ IN_PAGES = [  # and the columns that tell their rows apart
     ("/tmon/readings.csv?_sort_desc=measured_at", "sensor,measured_ms"),
     ("/tmon/readings_clean.csv?_sort_desc=measured_ms", "sensor,measured_ms"),
     ("/tmon/hourly.csv", "sensor,hour_ms"),
-    ("/tmon/hourly.csv?_sort=hour_ms", "sensor,hour_ms"),
     ("/tmon/hourly_clean.csv", "sensor,hour_ms"),
     ("/tmon/daily.csv", "sensor,day_ms"),
     ("/tmon/daily_clean.csv?_nocol=mean", "sensor,day_ms"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.hours import close_hours
 from ingest.schema import open_database
 from tests.watch.watched import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, NOWHERE, SECOND_MS, Watched
 from watch import check
@@ -96,6 +97,7 @@ def test_hours_that_arent_what_the_readings_say_are_found_until_all_are_right(
     sensor = watched.sensor("basement")
     watched.every_minute(sensor, *[20.0] * 120)
     assert watched.run(NOW_MS, whole_file=True) == []
+    close_hours(watched.db, NOW_MS + DAY_MS, 10)
     watched.db.execute("update hours set n = n + 1")
     assert watched.found(NOW_MS, "T12") == []  # it was looked at not long ago
     day_ms = NOW_MS + DAY_MS
