@@ -67,20 +67,19 @@ class OpenFiles:
                 self._note_log_in_use()
         if identity.file_id(self.log_path) != self._log_id:
             raise LogReplaced(f"{self.log_path} was removed or replaced while it was written to")
+        if not self.index_is_in_place():  # by another, two processes don't see each other's locks
+            raise LogReplaced(f"{self.index_path} was removed or replaced while it was in use")
         if not self._noted:
             self._noted = self._note()
 
     def check_paths(self) -> None:
-        """See that processes which open the database now use the log and index of this one.
+        """See that processes which open the database now use the log of this one.
 
         Raises:
             Replaced: the path leads to the same file by another name, which has another log.
-            LogReplaced: the index is another, so they don't see each other's locks.
         """
         if not self._leads_here():
             raise _replaced(self._name)
-        if identity.file_id(self.index_path) != self._index_id:
-            raise LogReplaced(f"{self.index_path} was removed or replaced while it was in use")
 
     def check_log(self) -> None:
         """See that nobody cut what was committed off the log; after a commit.
@@ -97,10 +96,9 @@ class OpenFiles:
             raise LogReplaced(f"{self.log_path} was removed while it was written to")
         if not self._is_whole(header, status.st_size):
             # Or another process has begun it anew between these looks.
-            before, status = header, os.fstat(self.log)
+            status = os.fstat(self.log)
             header = os.pread(self.log, identity.LOG_HEADER.size, 0)
-            began_anew = header != before or not status.st_size
-            if not (began_anew and self._is_whole(header, status.st_size)):
+            if not self._is_whole(header, status.st_size):
                 raise LogCut(f"{self.log_path} was cut short while it was written to")
         self._remember_log(header, status.st_size)
 
@@ -120,6 +118,19 @@ class OpenFiles:
     def log_is_at(self, path: Path) -> bool:
         """Whether a path leads to the log that is open here."""
         return identity.is_at(path, os.fstat(self.log))
+
+    def index_is_in_place(self) -> bool:
+        """Whether the index at its path is the one that is in use here."""
+        return identity.file_id(self.index_path) == self._index_id
+
+    def are_opened_anew(self) -> bool:
+        """Whether another process has opened the database with a log of its own."""
+        database = self.present_name()
+        if database is None or self.log_is_at(identity.log_of(database)):
+            return False
+        if identity.file_id(identity.index_of(database)) not in (None, self._index_id):
+            return True
+        return database != self.path and identity.log_of(database).exists()
 
     def present_name(self) -> Path | None:
         """Where the open database file is now; None where it was removed."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from ingest import database_file, identity, log_contents
+from ingest import database_file, identity, log_contents, merge
 from ingest.errors import RefusedDatabase
 from ingest.log_contents import LogContents
 from ingest.sqlite_errors import DAMAGED
@@ -38,7 +38,7 @@ def set_foreign_log_aside(path: Path) -> None:
 def place_stray_log(path: Path) -> None:
     """Bring the log of a file that was moved behind a symbolic link to where the file is now."""
     for stray in _stray_logs(path):
-        now = _place(path, stray, f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}")
+        now = _place(path.resolve(), stray, f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}")
         log.warning(
             "%s is a link that leads elsewhere, so nobody would read %s: it is %s now. "
             "docs/backup.md says more",
@@ -148,20 +148,26 @@ def _stray_logs(database: Path) -> Iterator[Path]:
 def _place(database: Path, stray: Path, at: str) -> Path:
     """Put a stray log beside the database if it is of that one, else aside; where it is then.
 
+    Where another program has opened the database or written to it meanwhile, the log would not
+    fit any more, or be removed by that program: it is kept with a copy, to be merged.
+
     Raises:
-        OSError: it can't be renamed.
+        OSError: it can't be renamed, or there is no room for the copy.
     """
     log = os.open(stray, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(log, fcntl.LOCK_EX)  # another process may be about to do the same
         place, note = identity.log_of(database), identity.read_note(log)
-        is_free = not place.exists() or not place.stat().st_size
-        if note is None or not is_free or identity.is_foreign(database, log):
+        is_opened = place.exists() or identity.index_of(database).exists()
+        if note is None or identity.is_foreign(database, log):
             place = identity.free_name(stray, f".replaced-{at}")
-        else:
-            identity.index_of(database).unlink(missing_ok=True)
+        elif is_opened or not database_file.notes_log_in_use(database):
+            copy = merge.unmerged_name(database, at)
+            shutil.copyfile(database, copy)
+            place = identity.log_of(copy)
         if identity.is_at(stray, os.fstat(log)):
-            stray.rename(place)
+            place.hardlink_to(stray)  # which never overwrites a log that was begun just now
+            stray.unlink()
         stray.with_name(stray.name.removesuffix("-wal") + "-shm").unlink(missing_ok=True)
     finally:
         os.close(log)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ingest import identity
+from ingest import identity, merge
 from ingest.errors import LogCut, Overwritten, Replaced
 from ingest.open_files import OpenFiles
 
@@ -61,6 +61,8 @@ def _rescue(files: OpenFiles, error: Replaced) -> str:
     at = f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}"
     if isinstance(error, LogCut | Overwritten):
         done = _give_up(files, at)
+    elif files.are_opened_anew():
+        done = _keep_unmerged(files, at)
     elif files.database_is_in_place():
         done = _put_log_back(files, at)
     else:
@@ -82,7 +84,8 @@ def _put_log_back(files: OpenFiles, at: str) -> str:
         if log.exists():
             identity.set_log_aside(files.path, at)
         copy.rename(log)
-    files.index_path.unlink(missing_ok=True)
+    if files.index_is_in_place():  # else another process uses that one, with this log
+        files.index_path.unlink(missing_ok=True)
     return "nothing acknowledged is lost; start again"
 
 
@@ -94,6 +97,30 @@ def _give_up(files: OpenFiles, at: str) -> str:
     return f"{lost}; what is left of the log is kept as {identity.set_log_aside(files.path, at)}"
 
 
+def _keep_unmerged(files: OpenFiles, at: str) -> str:
+    """Another program has begun another log for the same file, and it removes that by its name.
+
+    So nothing is put where its log is: this one is kept with a copy of the file.
+    """
+    database = files.present_name()
+    if database is None:
+        raise FileNotFoundError(f"{files.path} was removed just now")
+    copy = merge.unmerged_name(database, at)
+    _copy(files.database, copy)
+    try:
+        _copy(files.log, identity.log_of(copy))
+    except OSError:
+        copy.unlink()
+        raise
+    if database != files.path and files.log_is_at(files.log_path):
+        files.log_path.unlink()
+        files.index_path.unlink(missing_ok=True)
+    return (
+        f"another program has opened {database} meanwhile, and doesn't see what was stored since; "
+        f"nothing acknowledged is lost: it is in {copy}, and the next start adds it"
+    )
+
+
 def _keep_database(files: OpenFiles, at: str) -> str:
     """Another file is in its place, or none: keep the old one, and its log beside it."""
     present = files.present_name()
@@ -101,7 +128,7 @@ def _keep_database(files: OpenFiles, at: str) -> str:
     if not present:
         _copy(files.database, database)
     try:
-        _keep_log_of(files, database, at)
+        _keep_log_of(files, database)
     except OSError:
         if not present:
             database.unlink()
@@ -109,12 +136,10 @@ def _keep_database(files: OpenFiles, at: str) -> str:
     return f"all that was acknowledged is in {database}"
 
 
-def _keep_log_of(files: OpenFiles, database: Path, at: str) -> None:
+def _keep_log_of(files: OpenFiles, database: Path) -> None:
     log, beside = files.log_path, identity.log_of(database)
     if files.log_is_at(beside):
         return
-    if beside.exists():  # of who opened the database by its new name
-        identity.set_log_aside(database, at)
     if files.log_is_at(log):
         beside.hardlink_to(log)  # which never overwrites a log
         log.unlink()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # or pysqlite3
 
-from ingest import identity, preflight
+from ingest import identity, merge, preflight
 from ingest.errors import RefusedDatabase as RefusedDatabase
 from ingest.migrations import migrations
 from ingest.preflight import refuse_foreign_log as refuse_foreign_log
@@ -59,6 +59,7 @@ def open_database(path: Path, *, create: bool = False) -> Database:
         if contents:
             preflight.keep_damaged_log(db, path, contents)
         _prepare(db, path)
+        merge.merge_copies(db, path)
     except sqlite3.DatabaseError as error:
         raise RefusedDatabase(f"{path}: {explained(error)}") from error
     return db

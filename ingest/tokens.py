@@ -21,6 +21,7 @@ from ingest.errors import CannotServe, Revoked, Unauthorized
 from ingest.identity import beside, log_of
 from ingest.nodes import KnownNode
 from ingest.reading import Node
+from ingest.restored_secret import complete_restore
 from ingest.schema import give_to_folders_owner, open_database, open_for_reading
 from ingest.settings import LEAST_SECRET_BYTES, Settings
 
@@ -41,6 +42,7 @@ def station_secret(settings: Settings, *, made_level: int = logging.WARNING) -> 
         CannotServe: it holds no secret; or it is gone, and there are nodes whose tokens need it.
     """
     file = settings.secret_file
+    complete_restore(settings)
     if settings.secret is None and not file.exists():
         if not settings.begin_anew and _has_nodes(settings.db):
             raise CannotServe(
@@ -61,6 +63,7 @@ def read_secret(settings: Settings) -> bytes:
     """
     if settings.secret is not None:
         return settings.secret
+    complete_restore(settings)
     file = settings.secret_file
     secret = file.read_bytes().strip()
     if len(secret) < LEAST_SECRET_BYTES:

@@ -116,7 +116,7 @@ class Process:
 
     def end(self) -> tuple[int, str]:
         """Its exit status and what it wrote to stderr."""
-        _, stderr = self.popen.communicate(timeout=20)
+        _, stderr = self.popen.communicate(timeout=60)
         return self.popen.returncode, stderr
 
     def kill(self) -> None:

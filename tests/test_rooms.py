@@ -23,7 +23,8 @@ ROOMS: dict[str, set[str]] = {
     "database_file": set(),
     "identity": {"database_file"},
     "sqlite_errors": set(),
-    "schema": {"errors", "identity", "migrations", "preflight", "sqlite_errors"},
+    "merge": {"database_file", "identity"},
+    "schema": {"errors", "identity", "merge", "migrations", "preflight", "sqlite_errors"},
     "settings": set(),
     "logs": set(),
     "supervisor": set(),
@@ -43,13 +44,18 @@ ROOMS: dict[str, set[str]] = {
     "wire.times": {"reading"},
     "wire.csv": {"errors", "reading", "units", "wire.times"},
     "nodes": {"errors", "reading", "schema"},
-    "tokens": {"errors", "identity", "nodes", "reading", "schema", "settings"},
+    "restored_secret": {"database_file", "settings"},
+    "tokens": {
+        *("errors", "identity", "nodes", "reading", "restored_secret", "schema", "settings"),
+    },
     "sensors": {"reading", "units"},
     "refusals": {"reading", "sensors", "units"},
     "log_contents": {"identity"},
-    "preflight": {"database_file", "errors", "identity", "log_contents", "sqlite_errors"},
+    "preflight": {
+        *("database_file", "errors", "identity", "log_contents", "merge", "sqlite_errors"),
+    },
     "open_files": {"database_file", "errors", "identity"},
-    "rescue": {"errors", "identity", "open_files"},
+    "rescue": {"errors", "identity", "merge", "open_files"},
     "store": {"hours", "open_files", "reading", "refusals", "schema", "sensors", "units"},
     "wal": {"database_file", "open_files"},
     "frames": {"reading"},
@@ -111,8 +117,8 @@ ROOMS: dict[str, set[str]] = {
 # What watch may import of ingest: across the process line the schema is the contract.
 # Units and names are pure, turns only wait, hours is SQL; running asks the other process by HTTP.
 SHARED = {
-    *("errors", "hours", "identity", "names", "options", "running", "schema", "settings", "tokens"),
-    *("turns", "units"),
+    *("errors", "hours", "identity", "names", "options", "restored_secret", "running", "schema"),
+    *("settings", "tokens", "turns", "units"),
 }
 
 # What a module of watch may import of watch.

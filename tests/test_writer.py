@@ -18,7 +18,7 @@ import requests
 from sqlite_utils import Database
 
 from ingest import nodes
-from ingest.errors import DiskFull, Locked, Overloaded, Unavailable
+from ingest.errors import DiskFull, Locked, Overloaded, Replaced, Unavailable
 from ingest.frames import encode, frame
 from ingest.handover import BACKLOG_READINGS, Handover
 from ingest.reading import Batch, Node, Reading, Receipt
@@ -301,6 +301,28 @@ def test_nothing_is_acknowledged_before_it_is_on_the_disk(tmp_path: Path) -> Non
 
     assert [receipt.accepted for receipt in asyncio.run(run())] == [1] * 6
     assert wals[0].syncs == 2
+
+
+def test_what_waits_for_the_disk_when_the_files_are_exchanged_is_not_acknowledged(
+    tmp_path: Path,
+) -> None:
+    """The log is well, and what it is synced for isn't there any more."""
+    path = tmp_path / "tmon.db"
+    node = node_in(path)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, open_database(path) as db, ThreadPoolExecutor() as pool:
+        held = Held(db)
+        writer = Writer(db, held, theirs)
+        ended = pool.submit(writer.run)
+        ours.sendall(frame([(1, encode(batch(node, 1.0)))]))
+        assert held.asked.acquire(timeout=30)
+        path.rename(tmp_path / "moved.db")
+        wait_for(lambda: writer._replaced)
+        held.released.set()
+        with pytest.raises(Replaced):
+            ended.result(30)
+        theirs.close()
+        assert ours.recv(1) == b""
 
 
 def test_the_end_waits_for_the_disk_and_then_comes(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ingest.errors import TmonError
 from ingest.identity import new_mark
+from ingest.restored_secret import complete_restore, waiting, waiting_name
 from ingest.schema import (
     RefusedDatabase,
     open_database,
@@ -75,6 +76,7 @@ def _restore(
     file: Path, settings: Settings, *, force: bool, now_ms: int, progress: Progress
 ) -> Restored:
     _refuse_file(file, settings.db)
+    complete_restore(settings)  # of an earlier run
     secret = _secret_of(file)
     if not force:
         _refuse_overwriting(settings, secret)
@@ -226,7 +228,10 @@ def unused(db: Path) -> Iterator[None]:
 
 
 def _swap(draft: Path, secret: bytes | None, settings: Settings, now_ms: int) -> list[Path]:
-    """Until the last rename the old database is in its place."""
+    """Until the database is renamed all is as it was; killed after it, the next start goes on.
+
+    The secret is on the disk before, under a name that says which database it is of.
+    """
     db, at = settings.db, stamp(now_ms)
     while (
         db.with_name(f"{db.name}.before-{at}").is_symlink()
@@ -235,14 +240,18 @@ def _swap(draft: Path, secret: bytes | None, settings: Settings, now_ms: int) ->
         now_ms += 1000
         at = stamp(now_ms)
     aside = _keep(db, at)
-    if secret is not None:
-        aside += _put_secret(settings.secret_file, secret, at)
+    prepared = _prepare_secret(draft, secret, settings.secret_file)
+    if prepared:
+        aside += _keep(settings.secret_file, at)
     for suffix in LOGS:
         log = db.with_name(db.name + suffix)
         if log.exists():
             log.rename(db.with_name(f"{db.name}.before-{at}{suffix}"))
     draft.rename(db)
     sync_folder(db.parent)
+    if prepared:
+        prepared.rename(settings.secret_file)
+        sync_folder(settings.secret_file.parent)
     return aside
 
 
@@ -255,16 +264,16 @@ def _keep(path: Path, at: str) -> list[Path]:
     return [aside]
 
 
-def _put_secret(path: Path, secret: bytes, at: str) -> list[Path]:
-    if path.exists() and not _replaces(path, secret):
-        return []
-    draft = path.with_name(f"{path.name}.restored")
-    draft.unlink(missing_ok=True)  # of a run that was killed
-    write_secret(draft, secret, partial(_give, path=path))
-    aside = _keep(path, at)
-    draft.rename(path)
+def _prepare_secret(draft: Path, secret: bytes | None, path: Path) -> Path | None:
+    """Write the secret of a draft beside its place; None where there is none, or it is there."""
+    for left in waiting(path):  # of runs that were killed
+        left.unlink()
+    if secret is None or (path.exists() and not _replaces(path, secret)):
+        return None
+    prepared = waiting_name(path, draft)
+    write_secret(prepared, secret, partial(_give, path=path))
     sync_folder(path.parent)
-    return aside
+    return prepared
 
 
 def _warnings(file: Path, secret: bytes | None, settings: Settings) -> Iterator[str]:

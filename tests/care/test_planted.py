@@ -207,7 +207,7 @@ def test_restore_writes_its_secret_over_no_link(tmp_path: Path, victim: Path, pl
     made = tmp_path / tmon(tmp_path, "backup", "kept").stdout.strip()
     new = tmp_path / "new"
     new.mkdir()
-    plant(new / "tmon.db.secret.restored", victim)
+    plant(new / "tmon.db.secret.restored-1", victim)
     assert tmon(new, "restore", str(made)).returncode == 0
     assert listed(new) == ["tmon.db", "tmon.db.secret"]
     assert is_untouched(victim)

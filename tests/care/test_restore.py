@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -218,3 +221,74 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path, kept: Path) -> None:
     (tmp_path / ".tmon-restore" / "draft.db-wal").touch()
     assert tmon(tmp_path, "restore", str(kept), "--force").returncode == 0
     assert not (tmp_path / ".tmon-restore").exists()
+
+
+KILLED = """
+import os, signal, sys
+from ingest.cli import main
+
+left = int(sys.argv.pop(1))
+
+def counted(step):
+    def call(*arguments, **named):
+        global left
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return step(*arguments, **named)
+    return call
+
+for name in ("link", "rename", "replace"):
+    setattr(os, name, counted(getattr(os, name)))
+main()
+"""
+
+
+@pytest.mark.parametrize("then", ["start", "restore"])
+def test_killed_at_any_step_database_and_secret_belong_together(
+    tmp_path: Path, kept: Path, then: str
+) -> None:
+    """A second or so for each step: whole commands run."""
+    old_secret = "another secret, and long enough"
+    token_of = {1000: token(tmp_path)}
+    with open_database(tmp_path / "tmon.db") as db:
+        add(db, 500)
+    (tmp_path / "tmon.db.secret").write_text(old_secret)
+    token_of[1500] = token(tmp_path)
+    found = set()
+    for steps in range(20):
+        here = tmp_path.with_name(f"{tmp_path.name} after {steps}")
+        shutil.copytree(tmp_path, here)
+        command = [sys.executable, "-c", KILLED, str(steps), "restore", str(kept), "--force"]
+        status = subprocess.run(command, cwd=here, capture_output=True, check=False).returncode
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL
+        if then == "restore":
+            assert tmon(here, "restore", str(kept), "--force").returncode == 0
+            assert listed(here).count("tmon.db.secret") == 1
+            assert not [*here.glob("*.restored-*")]
+        found.add(count(here / "tmon.db"))
+        assert token(here) == token_of[count(here / "tmon.db")]
+        assert old_secret in {path.read_text() for path in here.glob("tmon.db.secret*")}
+    assert steps >= 4
+    assert found == ({1000, 1500} if then == "start" else {1000})
+
+
+def test_a_secret_of_another_database_is_not_taken(tmp_path: Path) -> None:
+    station(tmp_path)
+    before = token(tmp_path)
+    (tmp_path / "tmon.db.secret.restored-12345").write_text("another secret, and long enough")
+    assert token(tmp_path) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_secret_of_somebody_else_is_not_taken(tmp_path: Path) -> None:
+    path = station(tmp_path)
+    before = token(tmp_path)
+    with open_database(path) as db:
+        mark = db.execute("pragma user_version").fetchone()[0]
+    planted = tmp_path / f"tmon.db.secret.restored-{mark}"
+    planted.write_text("another secret, and long enough")
+    os.chown(planted, 54_321, 54_321)
+    assert token(tmp_path) == before

@@ -1,15 +1,19 @@
 """What is asked at once waits for its turn, or is told to come again; each kind has its own."""
 
 import asyncio
+import random
 import socket
 import time
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+from datasette.app import Datasette
 from tmon_pages import admission
-from tmon_pages.admission import Room
-from tmon_pages.sending import Unread, send_in_pieces
+from tmon_pages.admission import Admission, Room
+from tmon_pages.sending import PIECE_BYTES, Message, Send, Unread, send_in_pieces
 
 from tests.publish.published import Site
 
@@ -110,6 +114,79 @@ def test_who_leaves_gives_the_place_back_when_the_statement_ends(site: Site) -> 
     began = time.monotonic()
     assert site.ask("select 1").status_code == 200
     assert time.monotonic() - began < 3
+
+
+def asked(
+    limits: Admission, app: admission.App, send: Send, *, leaves: bool = False
+) -> Coroutine[Any, Any, None]:
+    """A request for a page, whose asker stays or leaves at once."""
+
+    async def receive() -> Message:
+        if not leaves:
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "path": "/", "headers": [], "query_string": b""}
+    return limits.answer(app, scope, receive, send)
+
+
+def answering(body: bytes) -> admission.App:
+    async def app(_scope: Any, _receive: Any, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+async def nowhere(_message: Message) -> None:
+    pass
+
+
+def test_who_left_while_waiting_is_not_worked_on() -> None:
+    async def run() -> None:
+        limits, go_on, worked_on = Admission(Datasette()), asyncio.Event(), 0
+
+        async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+            nonlocal worked_on
+            worked_on += 1
+            await go_on.wait()
+
+        async with asyncio.TaskGroup() as requests:
+            for leaves in (False, False, True, True):
+                requests.create_task(asked(limits, app, nowhere, leaves=leaves))
+            while worked_on < admission.PLACES:
+                await asyncio.sleep(0.01)
+            go_on.set()
+        assert worked_on == admission.PLACES
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+
+
+def test_a_long_answer_goes_out_in_pieces_as_long_as_somebody_reads_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And gives its room back when nobody does."""
+    long = random.randbytes(300_000)
+    monkeypatch.setattr("tmon_pages.sending.STALLED_S", 0.05)
+    monkeypatch.setattr(admission, "UNREAD_BYTES", len(long))
+    sent: list[Message] = []
+
+    async def unread(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def read(message: Message) -> None:
+        sent.append(message)
+
+    async def run() -> None:
+        limits = Admission(Datasette())
+        await asked(limits, answering(long), unread)
+        await asked(limits, answering(long), read)
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+    pieces = [message["body"] for message in sent[1:]]
+    assert b"".join(pieces) == long
+    assert max(map(len, pieces)) <= PIECE_BYTES
 
 
 def test_what_nobody_waits_for_is_cancelled() -> None:

@@ -273,6 +273,56 @@ def in_a_folder_open_to_everybody(machine: Machine) -> str:
     return f"everybody can write in {machine.folder}"
 
 
+def open_to_a_group(machine: Machine) -> str:
+    machine.data.chmod(0o775)
+    return f"a group, UNKNOWN, can write in {machine.data}: 'chmod g-w {machine.data}'"
+
+
+def in_a_folder_open_to_a_group(machine: Machine) -> str:
+    machine.folder.chmod(0o2775)
+    os.chown(machine.folder, 0, STRANGER)
+    return f"can write in {machine.folder}"
+
+
+def behind_a_link_of_roots_to_a_strangers_folder(machine: Machine) -> str:
+    behind_a_link_of_roots_to_what_is_open_to_a_group(machine)
+    disk = machine.folder / "disk"
+    disk.chmod(0o755)
+    os.chown(disk, STRANGER, STRANGER)
+    return f"{disk} belongs neither to root nor"
+
+
+def behind_a_link_of_roots_to_what_is_open_to_a_group(machine: Machine) -> str:
+    disk = machine.folder / "disk"
+    disk.mkdir()
+    machine.data.rename(disk / "data")
+    machine.data = machine.folder / "link" / "data"
+    (machine.folder / "link").symlink_to(disk)
+    machine.env.write_text(
+        f"TMON_HOME={machine.folder}/tmon\nTMON_DB={machine.folder}/link/data/tmon.db\n"
+    )
+    os.chown(disk, 0, STRANGER)
+    disk.chmod(0o775)
+    return f"can write in {disk}"
+
+
+def a_program_that_a_group_can_write(machine: Machine) -> str:
+    os.chown(machine.bin / "tmon", 0, STRANGER)
+    (machine.bin / "tmon").chmod(0o775)
+    return f"can write in {machine.bin / 'tmon'}"
+
+
+def a_program_in_a_folder_open_to_a_group(machine: Machine) -> str:
+    os.chown(machine.bin.parent, 0, STRANGER)
+    machine.bin.parent.chmod(0o775)
+    return f"can write in {machine.bin.parent}"
+
+
+def a_program_that_everybody_can_write(machine: Machine) -> str:
+    (machine.bin / "tmon").chmod(0o757)
+    return f"everybody can write in {machine.bin / 'tmon'}"
+
+
 def a_pipe(machine: Machine) -> str:
     machine.db.unlink()
     os.mkfifo(machine.db)
@@ -285,6 +335,9 @@ def a_pipe(machine: Machine) -> str:
     [
         *(link_the_file, link_to_nothing, link_the_folder, link_further_up, a_pipe),
         *(folder_of_a_stranger_further_up, open_to_everybody, in_a_folder_open_to_everybody),
+        *(open_to_a_group, in_a_folder_open_to_a_group, a_program_that_everybody_can_write),
+        *(behind_a_link_of_roots_to_what_is_open_to_a_group, a_program_that_a_group_can_write),
+        *(a_program_in_a_folder_open_to_a_group, behind_a_link_of_roots_to_a_strangers_folder),
     ],
 )
 def test_as_root_a_path_that_others_can_exchange_is_refused(
@@ -295,6 +348,17 @@ def test_as_root_a_path_that_others_can_exchange_is_refused(
     assert (status, said.count("\n")) == (3, 1)
     assert told in said
     assert not [*machine.folder.rglob("*.called")]
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "group"), [(0o775, 0), (0o1775, STRANGER), (0o1777, STRANGER)])
+def test_roots_own_group_and_sticky_folders_on_the_way_are_well(
+    machine: Machine, mode: int, group: int
+) -> None:
+    os.chown(machine.folder, 0, group)
+    machine.folder.chmod(mode)
+    assert machine.run() == (0, "")
+    assert machine.called[0] == f"{OWNER} check --notify"
 
 
 @as_root
