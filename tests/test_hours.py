@@ -78,10 +78,10 @@ def act(db: Database, name: str, what: object) -> None:
                 " select id, ?, ? from sensors where name = ?",
                 [at, value, sensor],
             )
-        case "close", (now_ms, most):
+        case "close", (int(now_ms), int(most)):
             with transaction(db):
                 close_hours(db, now_ms, most)
-        case "close a sensor's", (from_ms, to_ms):
+        case "close a sensor's", (int(from_ms), int(to_ms)):
             with transaction(db):
                 close_hours_of(db, 1, from_ms, to_ms)
         case "delete and remake", int():
