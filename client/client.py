@@ -9,12 +9,16 @@ A reading is on disk before the first byte of it is sent, and stays there until 
 said that it is stored. Its time is settled once, before it is first sent. So the client may be
 killed at any moment: nothing is lost, and nothing is stored twice.
 
-    client.py                senses once and sends: for cron
-    client.py --loop 60      the same every 60 seconds: for systemd
+    client.py                senses once and sends: for cron, or a systemd timer
+    client.py --loop 60      starts such a run every 60 seconds, until it is stopped
     client.py --print        shows what the sensors say, sends nothing
-    client.py --status       shows what is kept, and since when
+    client.py --status       shows what is kept, what is wrong, and since when
 
-Exit status: 0 sent, 1 kept for later, 2 set up wrong: a person is needed.
+Exit status: 0 all was sent, or is safely kept; 2 set up wrong: a person is needed; 1 it failed or
+was stopped, or, with --strict, readings are kept for later or another run is sending them.
+
+Trouble is told on stderr when it lasts (three runs, or six hours without sending), then once a
+day, and when it is over; at a terminal, or with --verbose, at once.
 """
 
 from __future__ import annotations
@@ -23,12 +27,12 @@ import argparse
 import contextlib
 import ctypes
 import fcntl
+import io
 import json
 import math
 import os
 import random
 import re
-import select
 import signal
 import sqlite3
 import stat
@@ -39,13 +43,15 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from datetime import datetime, timezone
 from email.utils import formatdate, parsedate_to_datetime
 from functools import partial
-from itertools import chain, islice, takewhile
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from queue import Empty, SimpleQueue
+from typing import IO, TYPE_CHECKING, Any
+from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -55,16 +61,14 @@ if TYPE_CHECKING:
 # Settings. A flag goes before the environment, and the environment before these.
 URL = ""  # TMON_URL, such as http://192.168.1.10:13117
 TOKEN = ""  # TMON_TOKEN, from `tmon token get NAME` on the server
-NODE = ""  # TMON_NODE; empty: the name in the token
-SYSFS = "/sys"  # TMON_SYSFS
 SPOOL = ""  # TMON_SPOOL; empty: see default_spool
 SPOOL_MAX = "500000"  # TMON_SPOOL_MAX, in readings: about 60 MB, ten sensors a minute for a month
 JITTER_S = "20"  # TMON_JITTER_S
 CA_FILE = ""  # TMON_CA_FILE
-COMMANDS = ""  # TMON_COMMANDS, one a line, such as load:1=cut -d" " -f1 /proc/loadavg
+COMMANDS: Sequence[str] = []  # TMON_COMMANDS, one a line, such as "load:1=cut -c1-4 /proc/loadavg"
 
 VERSION = "0.1.0"
-SENT, KEPT, WRONG = 0, 1, 2
+SENT, KEPT, FAILED, WRONG = 0, 1, 1, 2
 
 SENSOR_NAME = r"(?!.*(//|\.\.|/\.(/|$)))[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}"
 ATTEMPTS = 4  # once, and three times again: 1-Wire and DHT22 fail now and then on long wires
@@ -74,9 +78,10 @@ COMMAND_TIMEOUT_S = 10
 BATCH_READINGS = 500  # about 50 kB, far below the server's 1 MiB
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 30
 ANSWER_MAX_BYTES, ANSWER_MAX_S = 1 << 18, 60  # a batch that is all rejected takes 100 kB
-BACKOFF_FIRST_S, BACKOFF_MAX_S = 5, 5 * 60  # a server that is back is found soon
+LASTS_ROUNDS, LASTS_MS = 3, 6 * 3_600_000  # trouble that ends sooner needs nobody
 TELL_AGAIN_MS = 24 * 3_600_000
-STOP_GRACE_S = 1.5  # for the answer that is under way
+OTHER_RUN_MAX_MS = 3_600_000  # a long spool takes its time to send
+RUNS_AT_ONCE = 2  # of a loop: one that senses, and one that is still sending
 
 OFFSET_GOOD_FOR_MS = 6 * 3_600_000  # a crystal off by 50 ppm drifts a second in that time
 OFFSET_IGNORED_MS = 2_000  # what a slow network can make of a right clock
@@ -105,8 +110,7 @@ CREATE TABLE refused (
 CREATE TABLE boots (
   boot TEXT PRIMARY KEY, offset_ms INTEGER NOT NULL, learned_monotonic_ms INTEGER NOT NULL
 );
-CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL);
-CREATE TABLE news (topic TEXT PRIMARY KEY, gist TEXT NOT NULL, told_ms INTEGER NOT NULL)
+CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL)
 """
 
 
@@ -121,9 +125,9 @@ class BadReading(ValueError):
 class Kept(Exception):
     """The server didn't take the readings; they stay in the spool."""
 
-    def __init__(self, reason: str, retry_after_s: float = 0) -> None:
+    def __init__(self, reason: str, topic: str = "server") -> None:
         super().__init__(reason)
-        self.retry_after_s = retry_after_s
+        self.topic = topic  # trouble of one topic is told together
 
 
 # ---- words and times
@@ -154,22 +158,20 @@ def spread(most: float) -> float:
 class Log:
     """Tells people, on stderr, one line each; quiet when all is well, as cron mails any output."""
 
-    def __init__(self, verbose: bool) -> None:
+    def __init__(self, *, verbose: bool, by_hand: bool) -> None:
+        """``by_hand``: a person waits for the run, and wants to hear all of its trouble."""
         self.verbose = verbose
+        self.everything = verbose or by_hand
+        self.watched = by_hand or sys.stderr.isatty()
 
     def say(self, text: str) -> None:
-        line = f"{at(time.time_ns() // 1_000_000)} {one_line(text, 500)}\n"
-        print(line, end="", file=sys.stderr, flush=True)  # at once: two threads may speak
+        line = f"{at(time.time_ns() // 1_000_000)} {one_line(text, 500)}"
+        with contextlib.suppress(OSError):  # such as a log file on a full disk
+            print(line, file=sys.stderr, flush=True)
 
     def detail(self, text: str) -> None:
         if self.verbose:
             self.say(text)
-
-    def unexpected(self, error: Exception) -> None:
-        """A fault of ours, or of the machine: one line, and its way through the code."""
-        self.say(f"failed: {type(error).__name__}: {error}")
-        if self.verbose:
-            traceback.print_exception(type(error), error, error.__traceback__)
 
 
 # ---- the clock
@@ -499,9 +501,15 @@ class Spool:
     transaction is on the disk; and the WAL of SQLite before 3.51.3 can corrupt a file.
     """
 
-    def __init__(self, path: Path, most: int = int(SPOOL_MAX)) -> None:
-        """Open the file at ``path``, made where there is none; it keeps ``most`` readings."""
+    def __init__(self, path: Path, most: int = int(SPOOL_MAX), *, only_look: bool = False) -> None:
+        """Open the file at ``path``, made where there is none; it keeps ``most`` readings.
+
+        ``only_look``: for ``status`` alone, which needs no right to write.
+        """
         self._most = most
+        if only_look and not writable(path):
+            self._db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
+            return
         self._db = open_database(path)
         try:
             self._prepare(path)
@@ -557,22 +565,6 @@ class Spool:
     def forget(self, *keys: str) -> None:
         self._db.executemany("DELETE FROM state WHERE key = ?", [(key,) for key in keys])
 
-    def is_news(self, topic: str, gist: str, now_ms: int) -> bool:
-        """Whether this wasn't told yet, or was something else, or a day ago; notes that it is."""
-        row = self._db.execute(
-            "SELECT gist, told_ms FROM news WHERE topic = ?", (topic,)
-        ).fetchone()
-        if row and row[0] == gist and abs(now_ms - row[1]) < TELL_AGAIN_MS:
-            return False
-        self._db.execute("INSERT OR REPLACE INTO news VALUES (?, ?, ?)", (topic, gist, now_ms))
-        over_ms = now_ms - 2 * TELL_AGAIN_MS  # what goes on was told again since
-        self._db.execute("DELETE FROM news WHERE told_ms < ?", (over_ms,))
-        return True
-
-    def is_over(self, *topics: str) -> None:
-        """Trouble ended: if it comes back, it is news."""
-        self._db.executemany("DELETE FROM news WHERE topic = ?", [(topic,) for topic in topics])
-
     # -- readings come in, and get their time
 
     def add(self, readings: Sequence[Reading]) -> int:
@@ -581,7 +573,6 @@ class Spool:
             told_ms = self.recall("told_ms")
             for reading in readings:
                 self._add(reading, told_ms)
-            self.is_over(*(f"sensor {reading.sensor}" for reading in readings), "no sensor")
             return self._thin()
 
     def _add(self, reading: Reading, told_ms: int) -> None:
@@ -711,12 +702,6 @@ class Spool:
 
     # -- for people
 
-    def recovered(self) -> None:
-        """All was sent: trouble with the server would be news again."""
-        if self._one("SELECT count(*) FROM news WHERE topic = 'server'"):
-            with self._transaction():
-                self.is_over("server")
-
     def status(self) -> Iterator[str]:
         """What a person wants to know, a line each."""
         count, oldest, newest = self._db.execute(
@@ -726,10 +711,6 @@ class Spool:
         yield f"kept      {count}" + (f", from {at(oldest)} to {at(newest)}" if count else "")
         sent_ms = self.recall("sent_ms")
         yield f"last sent {at(sent_ms) if sent_ms else 'never'}"
-        for (gist,) in self._db.execute(
-            "SELECT gist FROM news WHERE topic = 'server' OR topic LIKE '%sensor%' ORDER BY told_ms"
-        ):
-            yield f"trouble   {gist}"
         yield f"refused   {self._one('SELECT count(*) FROM refused')}"
         for measured_ms, *words in self._db.execute(
             "SELECT measured_ms, sensor, value, coalesce(unit, ''), code, reason FROM refused"
@@ -746,12 +727,17 @@ def open_database(path: Path) -> sqlite3.Connection:
         raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
     for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
         refuse_planted(Path(f"{path}{suffix}"))
-    if not all(os.access(p, os.W_OK) for p in (path.parent, path) if p.exists()):
+    if not writable(path):
         raise SetupError(f"{path} can't be written: use sudo; is the disk read-only?")
     try:
         return sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
     except sqlite3.OperationalError as error:
         raise SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL") from error
+
+
+def writable(path: Path) -> bool:
+    """Whether this user can write the spool, and its journal beside it."""
+    return all(os.access(p, os.W_OK) for p in (path.parent, path) if p.exists())
 
 
 def refuse_planted(path: Path) -> None:
@@ -782,7 +768,22 @@ def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
         except BlockingIOError:
             yield False
         else:
+            with contextlib.suppress(OSError):
+                os.utime(file.fileno())  # so that others see since when
             yield True
+
+
+def sending_since_ms(spool: Path) -> int:
+    """When the run that is sending from this spool began to; 0 if none is."""
+    try:
+        with Path(f"{spool}.lock").open() as file:
+            begun_ms = int(os.fstat(file.fileno()).st_mtime * 1000)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return begun_ms
+    except OSError:
+        pass
+    return 0
 
 
 def set_aside(path: Path, now_ms: int) -> Path | None:
@@ -843,11 +844,9 @@ class Answer:
         reasons = [f"the server answered {self.status}", self.error() or HINTS.get(self.status)]
         if 300 <= self.status < 400:
             reasons += [f"it redirects to {self.headers.get('Location')}, which isn't followed"]
-        after = re.fullmatch("[0-9]{1,6}", self.headers.get("Retry-After", ""))
-        return Kept(
-            "; ".join(filter(None, reasons)),
-            int(after[0]) if after else 0,
-        )
+        # What ends by itself is one trouble, whatever stands in for the server meanwhile.
+        ends = self.status >= 500 or self.status == 429
+        return Kept("; ".join(filter(None, reasons)), "server" if ends else f"server {self.status}")
 
 
 NEW_TOKEN = "on the server, `tmon token get NAME` prints the token to use"  # noqa: S105 - a hint
@@ -906,6 +905,8 @@ class Server:
             raise SetupError("requests is missing: sudo apt install python3-requests") from None
         self._settings = settings
         self._answer_max_s = answer_max_s
+        self._connection_error = requests.ConnectionError
+        self._answered = False  # so the next request goes over a connection that was left open
         self._session = requests.Session()
         self._session.auth = self._sign  # else requests would look into ~/.netrc
         self._session.headers["User-Agent"] = f"tmon-client/{VERSION}"
@@ -942,23 +943,56 @@ class Server:
         return time_ms
 
     def _ask(self, method: str, path: str, **options: Any) -> Answer:
-        end_s = time.monotonic() + self._answer_max_s
+        """The answer to one request; Kept if it isn't there, whole, within ``answer_max_s``.
+
+        A thread does the work, and is left behind where it takes too long: only so is there one
+        limit for the name's look-up, the connection, a proxy, TLS and every byte of the answer,
+        and only so can a signal end the run meanwhile.
+        """
+        outcome: SimpleQueue[Answer | Exception] = SimpleQueue()
+
+        def exchange() -> None:
+            try:
+                outcome.put(self._exchange(method, path, **options))
+            except Exception as error:
+                outcome.put(error)
+
+        threading.Thread(target=exchange, daemon=True).start()
         try:
-            with self._session.request(
-                method,
-                self._settings.url + path,
-                allow_redirects=False,
-                stream=True,
-                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
-                verify=self._settings.ca_file or True,
-                **options,
-            ) as response:
-                # Byte by byte: where an answer drips, a larger read could wait for days.
-                answer = islice(response.iter_content(1), ANSWER_MAX_BYTES)
-                body = b"".join(takewhile(lambda _: time.monotonic() < end_s, answer))
-                return Answer(response.status_code, body, response.headers)
-        except OSError as error:  # all that requests raises is one
-            raise Kept(f"{self._settings.url} can't be reached: {cause(error)}") from error
+            answer = outcome.get(timeout=self._answer_max_s)
+        except Empty:
+            late = f"took longer than {self._answer_max_s:g} s to answer"
+            raise Kept(f"{self._settings.url} {late}") from None
+        if isinstance(answer, (OSError, ValueError)):  # all that requests raises is one
+            raise Kept(f"{self._settings.url} can't be reached: {cause(answer)}") from answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _exchange(self, method: str, path: str, **options: Any) -> Answer:
+        """One request, and once more where the server had closed the connection between two."""
+        try:
+            answer = self._request(method, path, **options)
+        except self._connection_error:
+            if not self._answered:
+                raise
+            answer = self._request(method, path, **options)
+        self._answered = True
+        return answer
+
+    def _request(self, method: str, path: str, **options: Any) -> Answer:
+        with self._session.request(
+            method,
+            self._settings.url + path,
+            allow_redirects=False,
+            stream=True,
+            timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+            verify=self._settings.ca_file or True,
+            **options,
+        ) as response:
+            # Byte by byte: a larger read could hold more than the limit once it is decoded.
+            body = b"".join(islice(response.iter_content(1), ANSWER_MAX_BYTES))
+            return Answer(response.status_code, body, response.headers)
 
 
 # ---- sending
@@ -974,27 +1008,23 @@ class Sender:
         self._news = news
         self._until_ms = FOREVER_MS  # readings measured later wait until the clocks agree
         self._differs: Kept | None = None  # what the server said of them
+        self.stored = self.refused = 0  # how many readings, so far
 
-    def send(self, stopped: Callable[[], bool]) -> int:
-        """Send all that can be sent, or raise Kept; returns how many the server has now."""
-        sent = 0
+    def send(self) -> None:
+        """Send all that can be sent, or raise Kept."""
         while True:
             while batch := self._next_batch():
                 self._deliver(batch)
-                sent += len(batch)
-                if stopped():
-                    return sent
             if not self._spool.waits_for_time():
                 break
             self._learn_time()
         if self._differs:
             raise self._differs
-        return sent
 
     def _next_batch(self) -> list[Settled]:
         while lost := self._spool.settle(self._clock.now()):
             line = f"{lost} readings of an earlier boot have no known time: set aside as refused"
-            self._news.tell("unknown_time", line)
+            self._news.tell("unknown_time", line, at_once=True)
         return self._spool.batch(self._until_ms)
 
     def _learn_time(self) -> None:
@@ -1031,28 +1061,144 @@ class Sender:
         self, batch: Sequence[Settled], rejections: Sequence[Rejection], told_ms: int = 0
     ) -> None:
         self._spool.close_batch(batch, rejections, self._clock.now().wall_ms, told_ms)
+        self.stored += len(batch) - len(rejections)
+        self.refused += len(rejections)
         for rejection in rejections:
             what = f"{batch[rejection.index].sensor} ({rejection.code})"
             line = f"the server refused {what}: {rejection.reason}"
-            self._news.tell(f"refused {what}", line, gist=what)
+            self._news.tell(f"refused {what}", line, at_once=True)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is wrong, since when, for how many runs (0: it is over), and when it was told."""
+
+    line: str
+    since_ms: int
+    rounds: int
+    told_ms: int
 
 
 class News:
-    """Tells people of lasting trouble once, not at each run; again when it changes or in a day."""
+    """Tells of trouble when it lasts, then once a day, and when it is over.
 
-    def __init__(self, spool: Spool, clock: Clock, log: Log) -> None:
-        self._spool = spool
+    What the next run has to know stands in a small file beside the spool; where that can't be
+    written, in a folder that is kept in memory.
+    """
+
+    def __init__(self, spool: str, memory: str, clock: Clock, log: Log) -> None:
+        name = f"tmon-client-{os.geteuid()}-{crc32(spool.encode()):08x}.news"
+        folders = (memory, "/dev/shm", "/tmp")  # noqa: S108 - see open_own
+        self._files = [Path(folder, name) for folder in folders]
+        if not spool.startswith("~"):  # of a user without a home
+            self._files.insert(0, Path(f"{spool}.news"))
         self._clock = clock
         self._log = log
+        self._noted = self._read()
+        self._troubles = dict(self._noted)
+        self._in_this_run: dict[str, str] = {}  # by topic, what has not been said
 
-    def tell(self, topic: str, line: str, gist: str = "") -> None:
-        """Say ``line`` if it is news; ``gist`` is what counts as the same trouble."""
-        try:
-            news = self._spool.is_news(topic, one_line(gist or line), self._clock.now().wall_ms)
-        except sqlite3.OperationalError:  # a full disk can't remember; better twice than never
-            news = True
-        if news:
+    def tell(self, topic: str, line: str, *, at_once: bool = False, since_ms: int = 0) -> None:
+        """This run met trouble.
+
+        Args:
+            topic: what it is about, such as a sensor. Only the same topic is the same trouble, so
+                nothing that varies from run to run may be in it.
+            line: what to say.
+            at_once: for what happens once, or needs a person: it is told before it lasts.
+            since_ms: when it began, if that is known to be before this run.
+        """
+        if topic in self._in_this_run:
+            return
+        now_ms = self._clock.now().wall_ms
+        old = self._troubles.get(topic) or Trouble(line, 0, 0, 0)
+        since_ms = old.since_ms if old.rounds else since_ms or now_ms
+        rounds = min(old.rounds + 1, LASTS_ROUNDS)
+        lasts = rounds == LASTS_ROUNDS or now_ms - since_ms >= LASTS_MS
+        due = (lasts or at_once or self._log.watched) and abs(now_ms - old.told_ms) >= TELL_AGAIN_MS
+        if due or self._log.everything:
+            self._log.say(f"{line} (since {at(since_ms)})" if old.rounds else line)
+            self._in_this_run[topic] = ""
+            self._troubles[topic] = Trouble(line, since_ms, rounds, now_ms)
+        else:
+            self._in_this_run[topic] = line
+            line = old.line if old.rounds else line  # a file that doesn't change isn't written
+            self._troubles[topic] = Trouble(line, since_ms, rounds, old.told_ms)
+
+    def unexpected(self, error: Exception) -> None:
+        """A fault of ours, or of the machine: one line, and with --verbose its traceback."""
+        self.tell("failed", f"failed: {type(error).__name__}: {error}")
+        if self._log.verbose:
+            traceback.print_exception(type(error), error, error.__traceback__)
+
+    def is_over(self, topic: str, line: str = "") -> None:
+        """Trouble of this topic, and of "topic …", has ended; this is said if the trouble was."""
+        for name, old in self._troubles.items():
+            ended = name == topic or name.startswith(f"{topic} ")
+            if ended and old.rounds and name not in self._in_this_run:
+                if old.told_ms >= old.since_ms:
+                    self._log.say(f"over: {line or old.line}")
+                # It is remembered, so that what comes and goes is told once a day.
+                self._troubles[name] = replace(old, rounds=0)
+
+    def status(self) -> Iterator[str]:
+        """What is wrong, and since when, a line each."""
+        for trouble in sorted(self._troubles.values(), key=lambda trouble: trouble.since_ms):
+            if trouble.rounds:
+                yield f"trouble   since {at(trouble.since_ms)}: {trouble.line}"
+
+    def close(self) -> None:
+        """Note what the next run has to know; where that fails, say all."""
+        if self._troubles == self._noted:
+            return
+        text = json.dumps({topic: astuple(trouble) for topic, trouble in self._troubles.items()})
+        for place, path in enumerate(self._files):
+            with contextlib.suppress(OSError):
+                with open_own(path, "w") as file:
+                    file.write(text)
+                    file.truncate()
+                for stale in self._files[place + 1 :]:
+                    with contextlib.suppress(OSError):
+                        stale.unlink()
+                return
+        for line in filter(None, self._in_this_run.values()):
             self._log.say(line)
+
+    def _read(self) -> dict[str, Trouble]:
+        """What was noted, less what nobody has met for two days."""
+        now_ms = self._clock.now().wall_ms
+        for path in reversed(self._files):  # a later one is there while no earlier can be written
+            with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+                with open_own(path, "r") as file:
+                    noted = json.load(file).items()
+                troubles = {
+                    topic: Trouble(line, *map(int, times)) for topic, (line, *times) in noted
+                }
+                return {
+                    topic: trouble
+                    for topic, trouble in troubles.items()
+                    if abs(now_ms - max(trouble.since_ms, trouble.told_ms)) < 2 * TELL_AGAIN_MS
+                }
+        return {}
+
+
+def open_own(path: Path, mode: str) -> IO[str]:
+    """Open a plain file of this user's, or of the folder's owner's; OSError if it isn't one.
+
+    In /tmp anybody may have put a link, a pipe or a file of theirs in its place. What is there
+    is not cut off at once, so that it can be written over on a full disk.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, (flags | os.O_NOFOLLOW | os.O_NONBLOCK) & ~os.O_TRUNC, 0o644)
+
+    file = open(path, mode, opener=opener)  # noqa: SIM115 - Path's takes no opener
+    found = os.fstat(file.fileno())
+    owners = {os.geteuid(), path.parent.stat().st_uid}
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in owners:
+        return file
+    file.close()
+    raise PermissionError(path)
 
 
 # ---- the node
@@ -1078,151 +1224,21 @@ def sense(settings: Settings, clock: Clock) -> Sensed:
     return sensed
 
 
-class Stop:
-    """SIGTERM or Ctrl-C ends any waiting at once, and all else when it is done; asked twice, now.
-
-    The pipe makes sure that a signal which comes just before the waiting isn't overslept.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Stop:
-        signal.set_wakeup_fd(self._writer)
-        for number_ in (signal.SIGTERM, signal.SIGINT):
-            self._before[number_] = signal.signal(number_, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number_, handler in self._before.items():
-            signal.signal(number_, handler)
-        signal.set_wakeup_fd(-1)
-        os.close(self._reader)
-        os.close(self._writer)
-
-    def _ask(self, *_: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def wait(self, seconds: float) -> None:
-        """Wait so long, unless asked to stop."""
-        if not self.asked:
-            select.select([self._reader], [], [], max(0, seconds))
-
-
-class Backoff:
-    """How long a server that fails is left in peace: longer each time, and not all nodes alike.
-
-    It lives as long as the process. A run from cron tries once, and the next run is its retry.
-    """
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self._until_s = 0.0
-
-    def failed(self, retry_after_s: float) -> None:
-        wait_s = max(retry_after_s, BACKOFF_FIRST_S * 2 ** min(self._failures, 10))
-        self._failures += 1
-        self._until_s = time.monotonic() + min(wait_s + spread(wait_s / 4), BACKOFF_MAX_S)
-
-    def ended(self) -> None:
-        self._failures = 0
-
-    def left_s(self) -> float:
-        return self._until_s - time.monotonic() if self._failures else 0
-
-
-def next_beat(due_s: float, every_s: float, now_s: float) -> float:
-    """The first moment after ``now_s`` that is a whole number of beats after ``due_s``."""
-    return due_s + every_s * ((now_s - due_s) // every_s + 1)
-
-
-class Beside:
-    """Does ``work`` beside the main thread, never twice at once.
-
-    The process doesn't wait for it to end: what it does may be killed at any moment.
-    """
-
-    def __init__(self, work: Callable[[], object]) -> None:
-        self._work = work
-        self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
-
-    def begin(self) -> None:
-        """Do the work again, unless it goes on still; raises what stopped it the last time."""
-        if self._thread and self._thread.is_alive():
-            return
-        if self._error:
-            raise self._error
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._work()
-        except Exception as error:
-            self._error = error
-
-    def wait(self, seconds: float) -> None:
-        """Wait until the work is done, but no longer."""
-        if self._thread:
-            self._thread.join(seconds)
-
-
 class Client:
     """One node: senses, keeps, sends."""
 
-    def __init__(self, settings: Settings, clock: Clock, log: Log, stop: Stop) -> None:
+    def __init__(self, settings: Settings, clock: Clock, log: Log, news: News) -> None:
         self._settings = settings
         self._clock = clock
         self._log = log
-        self._stop = stop
-        self._backoff = Backoff()
-        # Held while readings are kept, so that the spool isn't set aside just then.
-        self._keeping = threading.RLock()
+        self._news = news
+        self._lost_some = False
 
     def once(self) -> int:
         """Sense, keep and send; returns the exit status."""
-        return self._round(partial(self._send, jitter_s=self._settings.jitter_s))
-
-    def loop(self) -> int:
-        """Sense and keep on the beat until asked to stop; the sending takes the time it needs."""
-        every_s = self._settings.loop_s
-        self._stop.wait(spread(min(self._settings.jitter_s, every_s)))
-        due_s = time.monotonic()
-        sending = Beside(partial(self._go_on_after, self._send_kept))
-        while not self._stop.asked:
-            self._go_on_after(partial(self._round, then=lambda _: SENT))
-            sending.begin()
-            due_s = next_beat(due_s, every_s, time.monotonic())
-            self._stop.wait(due_s - time.monotonic())
-        sending.wait(STOP_GRACE_S)
-        return SENT
-
-    def _go_on_after(self, work: Callable[[], object]) -> None:
-        """Do the work; what fails is told, and only what a person has to put right is raised."""
-        try:
-            work()
-        except SetupError:
-            raise
-        except Exception as error:
-            self._log.unexpected(error)
-
-    def _round(self, then: Callable[[Spool], int]) -> int:
         sensed = sense(self._settings, self._clock)
-        with self._keeping:
-            return self._anew_if_corrupt(lambda: self._keep(sensed, then))
-
-    def _send_kept(self) -> None:
-        def send() -> int:
-            with self._open() as spool:
-                return self._send(spool, jitter_s=0)
-
-        self._anew_if_corrupt(send)
+        status = self._anew_if_corrupt(lambda: self._keep(sensed))
+        return status if self._settings.strict or self._lost_some else SENT
 
     def _anew_if_corrupt(self, work: Callable[[], int]) -> int:
         """Do the work; if the spool turns out to be corrupt, do it again with a new one."""
@@ -1231,74 +1247,91 @@ class Client:
         except sqlite3.DatabaseError as error:
             if not is_corrupt(error):
                 raise
-            with self._keeping:
-                aside = set_aside(self._settings.spool, self._clock.now().wall_ms)
+            aside = set_aside(self._settings.spool, self._clock.now().wall_ms)
             if aside:
-                self._log.say(f"the spool is corrupt ({error}): now {aside}; a new one is begun")
+                line = f"the spool is corrupt ({error}): now {aside}; a new one is begun"
+                self._news.tell("corrupt spool", line, at_once=True)
         return work()
 
     def _open(self) -> Spool:
         return Spool(self._settings.spool, self._settings.spool_max)
 
-    def _keep(self, sensed: Sensed, then: Callable[[Spool], int]) -> int:
-        """Keep the readings, then go on; also on a full disk, as sending is what makes room."""
+    def _keep(self, sensed: Sensed) -> int:
+        """Keep the readings, then send; also on a full disk, as sending is what makes room."""
         try:
             spool = self._open()
         except sqlite3.OperationalError as error:
             return self._lost(sensed, error)
         with spool:
-            return max(self._add(spool, sensed), then(spool))
+            return max(self._add(spool, sensed), self._send(spool))
 
     def _add(self, spool: Spool, sensed: Sensed) -> int:
-        news = self._news(spool)
+        news = self._news
         for sensor, line in sensed.failures.items():
             news.tell(f"sensor {sensor}", line)
-        if not sensed.readings and not sensed.failures:
+        for reading in sensed.readings:
+            news.is_over(f"sensor {reading.sensor}")
+        if sensed.readings or sensed.failures:
+            news.is_over("no sensor")
+        else:
             news.tell("no sensor", f"no sensor found under {self._settings.sysfs}: see --command")
         try:
             if thinned := spool.add(sensed.readings):
-                self._log.say(f"the spool is full: {thinned} old readings were thinned out")
+                line = f"the spool is full: {thinned} old readings were thinned out"
+                news.tell("thinned", line, at_once=True)
         except sqlite3.OperationalError as error:
             return self._lost(sensed, error)
+        news.is_over("spool")
         return SENT
 
     def _lost(self, sensed: Sensed, error: sqlite3.OperationalError) -> int:
         count = len(sensed.readings)
-        self._log.say(f"{count} readings can't be kept in {self._settings.spool}: {error}")
+        line = f"{count} readings can't be kept in {self._settings.spool}: {error}"
+        self._news.tell("spool", line, at_once=True)
+        self._lost_some = True
         return KEPT
 
-    def _news(self, spool: Spool) -> News:
-        return News(spool, self._clock, self._log)
-
-    def _send(self, spool: Spool, jitter_s: float) -> int:
+    def _send(self, spool: Spool) -> int:
         if spool.is_empty():
             return SENT
-        left_s = self._backoff.left_s()
-        if left_s > 0:
-            self._log.detail(f"the last attempt failed: the next is in {left_s:.0f} s")
-            return KEPT
-        self._stop.wait(spread(jitter_s))
-        if self._stop.asked:
-            return KEPT
+        if wait_s := spread(self._settings.jitter_s):
+            self._log.detail(f"waiting {wait_s:.0f} s, as not all nodes are to send at once")
+            self._clock.sleep(wait_s)
         with sole_sender(self._settings.spool) as sole:
             if sole:
-                return self._empty(spool, self._news(spool))
-        line = "another run is sending: the readings are left to it"
-        self._news(spool).tell("another run", line)
-        return SENT
+                self._news.is_over("another run")
+                return self._empty(spool)
+        return self._leave_to_other_run()
 
-    def _empty(self, spool: Spool, news: News) -> int:
+    def _leave_to_other_run(self) -> int:
+        now = self._clock.now()
+        since_ms = sending_since_ms(self._settings.spool) or now.wall_ms
+        # No run is older than the boot, whatever the clock was when it began.
+        age_ms = max(0, min(now.wall_ms - since_ms, now.monotonic_ms))
+        line = f"another run is sending, for {age_ms // 60_000} min: the readings are left to it"
+        if age_ms >= OTHER_RUN_MAX_MS:
+            self._news.tell("another run", line, at_once=True)
+        elif self._log.everything:
+            self._log.say(line)
+        return KEPT
+
+    def _empty(self, spool: Spool) -> int:
         with contextlib.closing(Server(self._settings)) as server:
-            sender = Sender(spool, server, self._clock, news)
+            sender = Sender(spool, server, self._clock, self._news)
             try:
-                count = sender.send(lambda: self._stop.asked)
+                sender.send()
             except Kept as kept:
-                news.tell("server", f"{kept}; the readings are kept and sent later")
-                self._backoff.failed(kept.retry_after_s)
+                line = f"{kept}; the readings are kept and sent later"
+                self._news.tell(kept.topic, line, since_ms=spool.recall("sent_ms"))
                 return KEPT
-        self._backoff.ended()
-        spool.recovered()
-        self._log.detail(f"sent {count} readings to {self._settings.url}")
+            except sqlite3.DatabaseError as error:
+                if is_corrupt(error):
+                    raise
+                self._news.unexpected(error)
+                return KEPT
+        self._news.is_over("server", "the server takes the readings again")
+        refused = f"; it refused {sender.refused}" if sender.refused else ""
+        self._log.detail(f"sent {sender.stored} readings to {self._settings.url}{refused}")
         return SENT
 
 
@@ -1319,6 +1352,7 @@ class Settings:
     ca_file: str
     commands: tuple[Probe, ...]
     loop_s: float
+    strict: bool
 
     @classmethod
     def parse(cls, args: argparse.Namespace) -> Settings:
@@ -1333,14 +1367,15 @@ class Settings:
             "token": lambda: parse_token(args.token) if sends else "",
             "node": lambda: args.node or node_of(args.token) if sends else "",
             "sysfs": lambda: Path(args.sysfs),
-            "spool": lambda: Path(args.spool).expanduser().absolute(),
+            "spool": lambda: parse_spool(args.spool, needed=not args.print),
             "spool_max": lambda: int(parse_number(args.spool_max, "TMON_SPOOL_MAX", 2)),
             "jitter_s": lambda: parse_number(args.jitter_s, "TMON_JITTER_S", 0),
             "ca_file": lambda: parse_ca_file(args.ca_file),
             "commands": lambda: tuple(
-                map(command_probe, args.command or filter(str.strip, args.commands.splitlines()))
+                map(command_probe, args.command or filter(str.strip, args.commands))
             ),
             "loop_s": lambda: parse_number(args.loop, "--loop", 0.1) if args.loop else 0,
+            "strict": lambda: args.strict,
         }
         values: dict[str, Any] = {}
         problems = []
@@ -1355,14 +1390,14 @@ class Settings:
 
 
 def parse_url(text: str) -> str:
-    """The server's address without a slash at its end."""
+    """The server's address, without a slash or the path of its readings at its end."""
     if not text:
         raise ValueError("no server: set TMON_URL, such as http://192.168.1.10:13117")
     if "@" in text:
         raise ValueError("TMON_URL holds a user name or password: tmon needs its token only")
     if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[^\s?#]*)?", text):
         raise ValueError(f"TMON_URL {text!r} isn't like http://192.168.1.10:13117")
-    return text.rstrip("/")
+    return re.sub("(/+readings)?/*$", "", text)
 
 
 def parse_token(text: str) -> str:
@@ -1390,6 +1425,14 @@ def parse_number(text: str, name: str, least: float) -> float:
     raise ValueError(f"{name} {text!r} isn't a number of at least {least}")
 
 
+def parse_spool(text: str, needed: bool) -> Path:
+    """The spool's whole path."""
+    path = os.path.expanduser(text)  # noqa: PTH111 - pathlib's raises, each version another error
+    if needed and path.startswith("~"):
+        raise ValueError(f"{text}: this user has no home folder: set TMON_SPOOL")
+    return Path(path).absolute()
+
+
 def parse_ca_file(text: str) -> str:
     """A file of certificates that can be read, or nothing."""
     if text and not os.access(text, os.R_OK):
@@ -1397,11 +1440,18 @@ def parse_ca_file(text: str) -> str:
     return text
 
 
-def default_spool() -> str:
-    """Where a service keeps its state, for root, and where a person's programs do, for others."""
-    if os.geteuid() == 0:
-        return "/var/lib/tmon/spool.db"
-    return f"{os.environ.get('XDG_STATE_HOME') or '~/.local/state'}/tmon/spool.db"
+# Where root's cron keeps its spool, and our systemd unit.
+SERVICE_SPOOLS = ("/var/lib/tmon/spool.db", "/var/lib/tmon-client/spool.db")
+
+
+def default_spool(to_look: bool) -> str:
+    """Where services keep their state, for root, and where a person's programs do, for others.
+
+    ``to_look``: where this user has no spool, the one that a service fills.
+    """
+    own = f"{os.environ.get('XDG_STATE_HOME') or '~/.local/state'}/tmon/spool.db"
+    own = SERVICE_SPOOLS[0] if os.geteuid() == 0 else os.path.expanduser(own)  # noqa: PTH111
+    return next(filter(os.path.exists, (own, *SERVICE_SPOOLS)), own) if to_look else own
 
 
 EXAMPLES = """
@@ -1409,7 +1459,7 @@ examples:
   client.py --print                      what do the sensors say?
   client.py --jitter-s 0 --verbose       send at once, and show what happens
   client.py --command 'load:1=cut -d" " -f1 /proc/loadavg' --command 'door=cat /run/door'
-  client.py --loop 60                    until it is stopped
+  client.py --loop 60                    every minute, until it is stopped
 """
 
 COMMAND_HELP = "a shell command that prints one number; repeatable [TMON_COMMANDS, one a line]"
@@ -1418,9 +1468,9 @@ COMMAND_HELP = "a shell command that prints one number; repeatable [TMON_COMMAND
 SETTINGS = (
     ("url", URL, "the server, such as http://192.168.1.10:13117"),
     ("token", TOKEN, "the node's token; given as a flag, all users here can see it in ps"),
-    ("node", NODE, "the node's name, if not the one in the token"),
-    ("sysfs", SYSFS, "where the kernel shows its sensors"),
-    ("spool", SPOOL or default_spool(), "the file in which readings wait"),
+    ("node", "", argparse.SUPPRESS),  # the token has it; goes with the next release
+    ("sysfs", "/sys", argparse.SUPPRESS),  # for tests
+    ("spool", SPOOL, "the file in which readings wait"),
     ("spool-max", SPOOL_MAX, "readings to keep before old ones are thinned out"),
     ("jitter-s", JITTER_S, "send up to so many seconds later, at random"),
     ("ca-file", CA_FILE, "certificates to trust for https"),
@@ -1438,14 +1488,20 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     for name, default, text in SETTINGS:
         variable = f"TMON_{name.upper().replace('-', '_')}"
         value = environ.get(variable) or default
-        made.add_argument(f"--{name}", default=value, help=f"{text} [{variable}]")
-    made.set_defaults(commands=environ.get("TMON_COMMANDS") or COMMANDS)
+        shown = text if text == argparse.SUPPRESS else f"{text} [{variable}]"
+        made.add_argument(f"--{name}", default=value, help=shown)
+    commands = environ.get("TMON_COMMANDS") or COMMANDS
+    made.set_defaults(
+        commands=commands.splitlines() if isinstance(commands, str) else commands,
+        memory=environ.get("RUNTIME_DIRECTORY") or "/run",
+    )
     made.add_argument("--command", action="append", metavar="NAME:UNIT=COMMAND", help=COMMAND_HELP)
     mode = made.add_mutually_exclusive_group()
-    mode.add_argument("--loop", metavar="SECONDS", help="do it again and again, on the beat")
+    mode.add_argument("--loop", metavar="SECONDS", help="start a run every so many seconds")
     mode.add_argument("--print", action="store_true", help="show the readings, send nothing")
     mode.add_argument("--status", action="store_true", help="show what is kept, ask nobody")
-    made.add_argument("--verbose", action="store_true", help="tell also what goes well")
+    made.add_argument("--strict", action="store_true", help="exit status 1 if readings are kept")
+    made.add_argument("--verbose", action="store_true", help="tell all, and at once")
     made.add_argument("--version", action="version", version=VERSION)
     return made
 
@@ -1463,27 +1519,69 @@ def print_readings(settings: Settings, clock: Clock, log: Log) -> int:
     return SENT if sensed.readings else KEPT
 
 
-def print_status(settings: Settings) -> int:
+def print_status(spool: Path, news: News) -> int:
     """Show what waits in the spool, and why."""
-    print(f"spool     {settings.spool}")
-    if not settings.spool.exists():
+    print(f"spool     {spool}")
+    if not os.path.exists(spool):  # noqa: PTH110 - pathlib's raises in a folder of others
         print("kept      0: there is no such file yet")
-        return SENT
-    with Spool(settings.spool) as spool:
-        print(*spool.status(), sep="\n")
+    else:
+        with Spool(spool, only_look=True) as opened:
+            print(*opened.status(), sep="\n")
+    if since_ms := sending_since_ms(spool):
+        print(f"sending   another run is at it, since {at(since_ms)}")
+    for line in news.status():
+        print(line)
     return SENT
 
 
-def run(args: argparse.Namespace, clock: Clock, log: Log) -> int:
+def loop(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Start a run on each beat, in a process of its own: none holds up what the next one senses.
+
+    It ends when it is stopped, or when a run finds that it is set up wrong.
+    """
+    command = [sys.executable, __file__, *argv, "--loop=", "--jitter-s=0"]
+    first = ["--verbose"] if sys.stderr.isatty() else []  # whoever has started it sees how it goes
+    time.sleep(spread(min(settings.jitter_s, settings.loop_s)))
+    due_s = time.monotonic()
+    runs: list[subprocess.Popen[bytes]] = []
+    try:
+        while WRONG not in {run.returncode for run in runs}:
+            if len(runs) < RUNS_AT_ONCE:
+                # In a session of its own: Ctrl-C is for the loop, which then ends its runs.
+                runs.append(
+                    subprocess.Popen(  # noqa: S603
+                        [*command, *first], env=dict(environ), start_new_session=True
+                    )
+                )
+                first = []
+            due_s = max(due_s + settings.loop_s, time.monotonic())
+            time.sleep(max(0, due_s - time.monotonic()))
+            runs = [run for run in runs if run.poll() in {None, WRONG}]
+    except KeyboardInterrupt:
+        return SENT
+    finally:
+        for run in runs:
+            run.terminate()
+            run.wait()
+    return WRONG
+
+
+def run(args: argparse.Namespace, clock: Clock, log: Log, news: News) -> int:
     """Do what the command line asks for; returns the exit status."""
     settings = Settings.parse(args)
     if args.print:
         return print_readings(settings, clock, log)
     if args.status:
-        return print_status(settings)
-    with Stop() as stop:
-        client = Client(settings, clock, log, stop)
-        return client.loop() if settings.loop_s else client.once()
+        return print_status(settings.spool, news)
+    if settings.loop_s:
+        return loop(settings, args.argv, args.environ)
+    if args.node:
+        line = "--node goes with the next release: the token has the node's name"
+        news.tell("--node", line, at_once=True)
+    status = Client(settings, clock, log, news).once()
+    news.is_over("setup")
+    news.is_over("failed")
+    return status
 
 
 def main(
@@ -1492,20 +1590,37 @@ def main(
     clock: Clock | None = None,
 ) -> int:
     """Run the client; all but the command line's defaults can be handed in."""
-    args = parser(os.environ if environ is None else environ).parse_args(argv)
-    log = Log(args.verbose)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where it writes ASCII, which has no °
+    argv = sys.argv[1:] if argv is None else argv
+    environ = os.environ if environ is None else environ
+    clock = clock or Clock()
+    args = parser(environ).parse_args(argv, argparse.Namespace(argv=argv, environ=environ))
+    args.spool = args.spool or default_spool(to_look=args.status)
+    asks = args.print or args.status
+    by_hand = asks or (sys.stderr.isatty() and args.loop is None)
+    log = Log(verbose=args.verbose, by_hand=by_hand)
+    news = News(os.path.expanduser(args.spool), args.memory, clock, log)  # noqa: PTH111
     try:
-        return run(args, clock or Clock(), log)
+        status = run(args, clock, log, news)
     except SetupError as error:
-        for problem in error.args:
-            log.say(problem)
-        return WRONG
-    except KeyboardInterrupt:
-        return KEPT
+        for place, problem in enumerate(error.args):
+            news.tell(f"setup {place}", problem, at_once=True)
+        status = WRONG
     except Exception as error:
-        log.unexpected(error)
-        return KEPT
+        news.unexpected(error)
+        status = FAILED
+    if not asks:
+        news.close()
+    return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # A run may be cut off at any moment: what isn't acknowledged is sent again.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    exit_status = FAILED
+    with contextlib.suppress(KeyboardInterrupt, OSError):
+        exit_status = main()
+        print(end="", flush=True)
+    os._exit(exit_status)  # a thread that waits for an answer is not waited for

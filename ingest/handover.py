@@ -121,7 +121,7 @@ class Handover(asyncio.Protocol):
         """How long the batch that came first of those that wait has waited; 0 if none does."""
         for waiting in self._handed.values():
             return self._clock() - waiting.since_s
-        return self._clock() - self._queue[0].since_s if self._queue else 0.0
+        return 0.0  # what isn't handed over yet came in this round of the event loop
 
     def check_room(self) -> None:
         """Whether another batch would be stored while its sender waits.

@@ -470,6 +470,32 @@ def test_nothing_is_taken_in_while_nothing_is_committed_and_then_again() -> None
     asyncio.run(run())
 
 
+def test_a_writer_that_settles_something_is_not_stuck() -> None:
+    """It is stuck when ten seconds have passed since it last settled a batch."""
+
+    async def run() -> None:
+        clock = Clock()
+        async with line(clock=clock) as (handover, clerk):
+            sent = [asyncio.create_task(handover.store(batch(i))) for i in range(3)]
+            await clerk.take(3)
+            for one in sent[:2]:
+                clock.now_s += PATIENCE_S - 1
+                await clerk.answer(Receipt(1, 0, ()))
+                await one
+                handover.check_room()
+            clock.now_s += PATIENCE_S - 1
+            assert handover.oldest_waiting_s == 3 * (PATIENCE_S - 1)
+            await clerk.answer(others_wrote=True)  # which isn't its own work
+            await asyncio.sleep(0.05)
+            clock.now_s += 2
+            with pytest.raises(Overloaded):
+                handover.check_room()
+            await clerk.answer(Receipt(1, 0, ()))
+            await sent[2]
+
+    asyncio.run(run())
+
+
 def test_a_small_transaction_doesnt_say_that_a_large_one_takes_long() -> None:
     rate = CommitRate()
     assert rate.readings_in(1) > 10**9

@@ -100,6 +100,26 @@ def test_each_reading_is_counted_as_what_became_of_it(db: Database, node: Node) 
     assert [told.code for told in second.rejected] == ["conflict"]
 
 
+def test_nothing_to_store_is_no_error(db: Database) -> None:
+    """As where a part of an import has no good reading."""
+    assert Store(db).commit([]) == []
+
+
+def test_when_a_node_was_heard_is_written_once(db: Database, node: Node) -> None:
+    """While nothing is sent the SD card rests. A clock that isn't told again stays known."""
+    store = Store(db)
+    store.commit([Batch(node, NOW_MS, [], clock_skew_s=2.5), Batch(node, NOW_MS + 1, [])])
+    store.commit([Batch(node, NOW_MS + 2, [], clock_skew_s=1.5)])
+    store.flush_heard()
+    store.commit([Batch(node, NOW_MS + 3, [])])
+    store.flush_heard()
+    written = db.conn.total_changes
+    store.flush_heard()
+    assert db.conn.total_changes == written
+    heard = db.execute("select last_received_ms, clock_skew_s from nodes").fetchall()
+    assert heard == [(NOW_MS + 3, 1.5)]
+
+
 def test_what_is_kept_of_a_refused_reading_is_what_was_sent(station: Station) -> None:
     """Not what was made of it: the value in our unit, the time of its arrival."""
     station.post({"sensor": "h", "value": 50, "unit": "%", "measured_ms": NOW_MS - 1})

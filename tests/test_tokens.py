@@ -1,4 +1,4 @@
-"""Tokens: the same each time, refused within a second of being rotated or revoked."""
+"""Tokens: the same each time, refused soon after being rotated or revoked."""
 
 import os
 import stat
@@ -9,9 +9,10 @@ import pytest
 
 from ingest import nodes, tokens
 from ingest.errors import CannotServe, InvalidName, Revoked, UnknownNode
+from ingest.nodes import KnownNode
 from ingest.schema import open_database
 from ingest.settings import Settings
-from tests.station import Station, holds_within_a_second
+from tests.station import Station, holds_within_a_second, wait_for
 
 
 def settings_in(folder: Path, **environ: str) -> Settings:
@@ -27,7 +28,17 @@ def test_asking_again_gives_the_same_token(tmp_path: Path) -> None:
     assert first[0].count(".") == 3
 
 
-def test_the_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_token_that_a_node_has_stays_valid_whatever_is_installed_later() -> None:
+    made = "tmon_basement.0123456789abcdef.1.OSyZdVJBWUeXmwoIrtlDrldt0rbN49-EGCpnK3QyqJw"
+    signer = tokens.Tokens(b"0123456789abcdef" * 4)
+    assert signer.make(KnownNode("0123456789abcdef", "basement", 1, None)) == made
+    claim, _, signature = made.encode().rpartition(b".")
+    assert signer.read(claim, signature) == ("basement", "0123456789abcdef", 1)
+
+
+def test_the_secret_is_made_once_and_for_its_owner_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = settings_in(tmp_path)
     with ThreadPoolExecutor(8) as pool:
         secrets = set(pool.map(lambda _: tokens.station_secret(settings), range(32)))
@@ -35,6 +46,9 @@ def test_the_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None
     assert len(secrets.pop()) == 64
     assert stat.S_IMODE(settings.secret_file.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["tmon.db.secret"]
+    assert caplog.messages == [
+        f"made {settings.secret_file}, which signs the tokens: keep a copy where the backups are"
+    ]
 
 
 def test_the_secret_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> None:
@@ -79,6 +93,11 @@ def test_a_file_without_a_secret_signs_nothing(tmp_path: Path, content: str) -> 
         list(tokens.get_all(settings_in(tmp_path), ["basement"]))
 
 
+def test_sixteen_bytes_are_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "tmon.db.secret").write_text("0123456789abcdef\n")
+    assert tokens.station_secret(settings_in(tmp_path)) == b"0123456789abcdef"
+
+
 def test_another_secret_makes_other_tokens(tmp_path: Path) -> None:
     mine = settings_in(tmp_path, TMON_SECRET="a" * 32)
     other = settings_in(tmp_path, TMON_SECRET="b" * 32)
@@ -102,21 +121,27 @@ def test_a_node_has_a_plain_name(tmp_path: Path, name: str) -> None:
         list(tokens.get_all(settings_in(tmp_path), [name]))
 
 
-def test_rotation_takes_effect_within_a_second(station: Station) -> None:
+def _send_until_remembered(station: Station) -> None:
+    """The first answer comes with what others wrote, the node: after that tokens are looked up."""
+    for _ in range(2):
+        assert station.post({"value": 1}).status_code == 201
+
+
+def test_rotation_takes_effect_while_ingest_runs(station: Station) -> None:
     old = {"Authorization": f"Bearer {station.token()}"}
-    assert station.post({"value": 1}).status_code == 201
+    _send_until_remembered(station)
     with open_database(station.path) as db:
         signer = tokens.Tokens(tokens.station_secret(station.settings))
         new = tokens.rotate(db, signer, "basement")
-    holds_within_a_second(lambda: station.post({"value": 2}, headers=old).status_code == 401)
+    wait_for(lambda: station.post({"value": 2}, headers=old).status_code == 401)
     assert new == station.token()
     assert station.post({"value": 3}).status_code == 201
     assert "outdated" in station.post({"value": 2}, headers=old).json()["error"]
 
 
-def test_revocation_takes_effect_within_a_second(station: Station) -> None:
+def test_revocation_takes_effect_while_ingest_runs(station: Station) -> None:
     token = {"Authorization": f"Bearer {station.token()}"}
-    assert station.post({"value": 1}).status_code == 201
+    _send_until_remembered(station)
     with open_database(station.path) as db:
         tokens.revoke(db, "basement")
         signer = tokens.Tokens(tokens.station_secret(station.settings))
@@ -126,11 +151,11 @@ def test_revocation_takes_effect_within_a_second(station: Station) -> None:
             answer = station.http.post(url, json={"value": 2}, headers=token, timeout=5)
             return (answer.status_code, answer.json().get("code")) == (403, "revoked")
 
-        holds_within_a_second(refused)
+        wait_for(refused)
         with pytest.raises(Revoked, match="rotate"):
             station.token()
         new = {"Authorization": f"Bearer {tokens.rotate(db, signer, 'basement')}"}
-        holds_within_a_second(
+        wait_for(
             lambda: (
                 station.http.post(url, json={"value": 3}, headers=new, timeout=5).status_code == 201
             )

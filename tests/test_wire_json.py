@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from ingest.errors import Forbidden, InvalidBody, TooLarge
-from ingest.reading import DEFAULT_SENSOR, Batch, Node
+from ingest.reading import DEFAULT_SENSOR, Batch, Node, Refusal, rejection
 from ingest.wire import items
 from ingest.wire import json as wire
 from ingest.wire.items import READINGS_LIMIT, WireReading
@@ -154,6 +154,32 @@ def test_a_broken_line_is_told_and_kept_as_it_was() -> None:
     assert no_utf8.startswith("the line is not JSON in UTF-8: ")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "code", "told"),
+    [
+        ("value", "21", "invalid_value", "value must be a number"),
+        ("sensor", 5, "invalid_sensor", "sensor must be text"),
+        ("unit", 5, "invalid_unit", "unit must be text, like °C"),
+        ("measured_at", NOW_MS, "invalid_time", "measured_at must be ISO 8601 text"),
+        ("measured_ms", str(NOW_MS), "invalid_time", "measured_ms must be an integer"),
+        ("measured_ms", NOW_MS + 0.5, "invalid_time", "measured_ms must be an integer"),
+        ("age_s", "5", "invalid_time", "age_s must be a number of seconds"),
+        ("node", 5, "invalid_node", "node must be text"),
+    ],
+)
+def test_a_field_of_another_type_is_told_with_what_it_must_be(
+    field: str, value: object, code: str, told: str
+) -> None:
+    for body in ({"value": 1, field: value}, {"readings": [{"value": 1, field: value}]}):
+        [rejected] = parse(json.dumps(body).encode()).rejected
+        assert (rejected.code, rejected.error[: len(told)]) == (code, told)
+
+
+def test_a_reading_that_names_its_node_twice_is_refused() -> None:
+    batch = parse(b'[{"value": 1, "node": "attic", "node": "basement"}]')
+    assert [told.code for told in batch.rejected] == ["repeated_field"]
+
+
 def test_an_unknown_field_is_told_with_those_there_are() -> None:
     [told] = parse(b'[{"value": 1, "val\\nue": 2}]').rejected
     assert told.code == "unknown_field"
@@ -175,3 +201,50 @@ def test_a_time_that_contradicts_another_is_refused(name: str) -> None:
         "invalid_time",
         True,
     )
+
+
+@pytest.mark.parametrize(
+    ("measured_ms", "why"),
+    [
+        (946_684_800_000, None),  # 2000-01-01T00:00:00Z
+        (946_684_799_999, "measured before 2000;"),
+        (NOW_MS + 600_000, None),
+        (NOW_MS + 600_001, "measured over 10 minutes in the future;"),
+    ],
+)
+def test_a_reading_is_from_2000_to_ten_minutes_ahead(measured_ms: int, why: str | None) -> None:
+    batch = parse(b'{"value": 1, "measured_ms": %d}' % measured_ms)
+    assert [reading.measured_ms for reading in batch.readings] == [measured_ms] * (why is None)
+    assert [(told.code, told.error.split(" check")[0]) for told in batch.rejected] == [
+        ("implausible_time", why)
+    ] * (why is not None)
+
+
+@pytest.mark.parametrize(
+    ("body", "is_ndjson"),
+    [
+        (b'{"value": 1}\n{"value": 2}', True),
+        (b'{"value": 1', False),
+        (b"value=1", False),
+    ],
+)
+def test_only_who_sends_several_texts_is_told_of_ndjson(body: bytes, is_ndjson: bool) -> None:
+    with pytest.raises(InvalidBody, match=r"not JSON: .* line [12] column [0-9]+") as told:
+        parse(body)
+    assert ("NDJSON" in str(told.value)) is is_ndjson
+
+
+@pytest.mark.parametrize("name", ["unit", "time", "N"])
+@pytest.mark.parametrize("readings", ["[]", '[{"value": 1}]', "[17]"])
+def test_what_stands_beside_readings_is_refused(name: str, readings: str) -> None:
+    """Else a unit that was meant for all of them would be passed over."""
+    body = f'{{"{name}": "K", "node": "basement", "readings": {readings}}}'
+    with pytest.raises(InvalidBody, match=f"'{name}' stands beside `readings`"):
+        parse(body.encode())
+
+
+def test_what_is_nested_too_deeply_to_be_kept_is_kept_as_its_kind() -> None:
+    value: list[object] = []
+    for _ in range(100_000):
+        value = [value]
+    assert rejection(0, {"value": value}, Refusal("invalid_value", "")).value == "list"

@@ -19,9 +19,9 @@ from sqlite_utils import Database
 
 from ingest import nodes
 from ingest.errors import DiskFull, Locked, Overloaded, Replaced, Unavailable
-from ingest.frames import encode, frame
+from ingest.frames import COMMIT_READINGS, encode, frame, replies_in
 from ingest.handover import BACKLOG_READINGS, Handover
-from ingest.reading import Batch, Node, Reading, Receipt
+from ingest.reading import Batch, Node, Reading, Receipt, Rejection
 from ingest.schema import BUSY_TIMEOUT_S, open_database, open_for_reading
 from ingest.store import Store
 from ingest.wal import Wal
@@ -92,12 +92,17 @@ def test_requests_that_come_together_share_commits(tmp_path: Path) -> None:
     assert len(transactions) <= 3 + 1  # the last is of when the node was heard
 
 
-def test_one_bad_batch_never_fails_its_neighbours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1, COMMIT_READINGS])
+def test_one_bad_batch_never_fails_its_neighbours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    """Neither those in its transaction nor, where it fills that, those that wait for the next."""
     node = node_in(tmp_path / "tmon.db")
     nobody = Node("no-such-uid", "nobody", "nobody")  # breaks a foreign key, deep in the commit
 
     async def run() -> list[Receipt | BaseException]:
-        batches = [batch(node, 1.0, sensor="a"), batch(nobody, 2.0), batch(node, 3.0, sensor="b")]
+        bad = batch(nobody, *[2.0] * size)
+        batches = [batch(node, 1.0, sensor="a"), bad, batch(node, 3.0, sensor="b")]
         async with handover_to_writer(tmp_path / "tmon.db") as handover:
             return await asyncio.gather(*map(handover.store, batches), return_exceptions=True)
 
@@ -106,6 +111,7 @@ def test_one_bad_batch_never_fails_its_neighbours(tmp_path: Path) -> None:
     assert isinstance(first, Receipt)
     assert isinstance(last, Receipt)
     assert (first.accepted, last.accepted) == (1, 1)
+    assert "a batch of nobody can't be stored" in caplog.text
 
 
 def test_duplicates_and_conflicts_within_one_commit(tmp_path: Path) -> None:
@@ -137,6 +143,23 @@ def test_values_come_back_to_the_last_bit(tmp_path: Path) -> None:
         assert again.duplicates == len(values)
 
 
+def test_what_waits_for_the_next_transaction_waits_for_nothing_else(tmp_path: Path) -> None:
+    node = node_in(tmp_path / "tmon.db")
+    refused = [Rejection(i, "invalid_value", "") for i in range(COMMIT_READINGS)]
+    ours, theirs = socket.socketpair()
+    with ours, ThreadPoolExecutor() as pool:
+        ended = pool.submit(write_what_comes, theirs, tmp_path / "tmon.db")
+        full = encode(Batch(node, NOON_MS, (), refused))  # a transaction's size
+        pool.submit(ours.sendall, frame([(number, full) for number in range(1, 21)]))
+        began_s = time.monotonic()
+        replies, answered = replies_in(), 0
+        while answered < 20:
+            answered += sum(len(reply.results) for reply in replies.feed(ours.recv(1 << 20)))
+        assert time.monotonic() - began_s < 10
+        ours.shutdown(socket.SHUT_WR)
+        ended.result(30)
+
+
 def test_a_full_backlog_is_refused_and_nothing_of_it_stored(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
     full = batch(node, *[1.0] * BACKLOG_READINGS)
@@ -157,7 +180,10 @@ def test_a_full_backlog_is_refused_and_nothing_of_it_stored(tmp_path: Path) -> N
         assert not list(db.table("sensors").rows_where("name = 'late'"))
 
 
-def test_a_full_disk_is_503_and_heals_by_itself(tmp_path: Path) -> None:
+def test_a_full_disk_is_503_and_heals_by_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says when it begins and when it ends, not each time."""
     node = node_in(tmp_path / "tmon.db")
     large = batch(node, *map(float, range(5000)), sensor="large")
     dbs: list[Database] = []
@@ -169,12 +195,17 @@ def test_a_full_disk_is_503_and_heals_by_itself(tmp_path: Path) -> None:
         async with handover_to_writer(tmp_path / "tmon.db", prepare=dbs.append) as handover:
             assert (await handover.store(batch(node, 1.0))).accepted == 1
             pages(1)
-            with pytest.raises(DiskFull):
-                await handover.store(large)
+            for _ in range(2):
+                with pytest.raises(DiskFull):
+                    await handover.store(large)
             pages(1_000_000)
             assert (await handover.store(large)).accepted == 5000
 
     asyncio.run(run())
+    assert caplog.messages == [
+        "readings can't be stored: database or disk is full",
+        "readings are stored again",
+    ]
 
 
 def test_a_locked_database_is_503_and_heals_by_itself(station: Station) -> None:

@@ -35,10 +35,10 @@ def clock(server: MoodyServer) -> FakeClock:
 
 @pytest.fixture
 def once(node: Node, clock: FakeClock, capfd: pytest.CaptureFixture[str]) -> Once:
-    """Run the client in this process, by the clock of the test."""
+    """Run the client in this process, by the clock of the test; its exit status tells all."""
 
     def run(*flags: str, **environ: str) -> Ran:
-        status = client.main(flags, {**node.environ, **environ}, clock)
+        status = client.main(["--strict", *flags], {**node.environ, **environ}, clock)
         out, err = capfd.readouterr()
         return Ran(status, out, err)
 

@@ -142,6 +142,8 @@ class MoodyServer:
         self.next: deque[Reply | Mood] = deque()
         self.always: Reply | Mood | None = None
         self.health: Reply | None = None
+        self.requests_lost = 0
+        self.closes_late = False  # each connection at its second request, without an answer
         self.time_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
         self._lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -186,6 +188,12 @@ class MoodyServer:
 
     def _handler(server) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - two selves here
         class Handler(BaseHTTPRequestHandler):
+            answered = False
+
+            def setup(self) -> None:
+                super().setup()
+                self.protocol_version = "HTTP/1.1" if server.closes_late else "HTTP/1.0"
+
             def log_message(self, *_: object) -> None:
                 pass
 
@@ -194,6 +202,11 @@ class MoodyServer:
                 raw = self.rfile.read(length)
                 if len(raw) < length:  # the client was killed
                     return
+                if server.closes_late and self.answered:
+                    server.requests_lost += 1
+                    self.close_connection = True
+                    return
+                self.answered = True
                 body = json.loads(raw) if raw else None
                 request = Request(self.command, self.path, dict(self.headers), body)
                 reply = server.answer(request)
@@ -248,11 +261,12 @@ class Node:
             "TMON_SPOOL": str(self.spool),
             "TMON_JITTER_S": "0",
             "HOME": str(folder),
+            "RUNTIME_DIRECTORY": str(folder),  # for the trouble that is told, not this machine's
         }
 
     def start(self, *flags: str, **environ: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, str(CLIENT), *flags],
+            [sys.executable, str(CLIENT), "--strict", *flags],
             env={"PATH": os.environ["PATH"], **self.environ, **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

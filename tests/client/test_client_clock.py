@@ -121,7 +121,7 @@ def test_a_login_page_does_not_set_the_clock(
     sense: Once, server: MoodyServer, health: Reply
 ) -> None:
     server.health = health
-    ran = sense()
+    ran = sense("--verbose")
     assert (ran.status, len(ran.said)) == (1, 1)
     assert server.posts == []
     server.health = None

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
-from contextlib import closing, suppress
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from itertools import pairwise
@@ -20,7 +15,6 @@ import pytest
 
 from client import client
 from tests.client.harness import (
-    CLIENT,
     TOKEN,
     FakeClock,
     MoodyServer,
@@ -30,7 +24,6 @@ from tests.client.harness import (
     Reply,
     Request,
     SysfsTree,
-    scratchpad,
     wait_until,
 )
 
@@ -137,7 +130,7 @@ def test_only_a_receipt_deletes(node: Node, once: Once, server: MoodyServer, nam
     node.fill(1)
     kept = node.kept()
     server.always = NO_RECEIPTS[name]
-    ran = once()
+    ran = once("--verbose")
     assert ran.status == 1
     assert len(ran.said) == 1
     assert node.kept() == kept
@@ -163,7 +156,7 @@ def test_nobody_there_is_kept_and_told_in_one_line(node: Node, once: Once) -> No
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        ran = once("--command", "door=echo 1", TMON_URL=url)
+        ran = once("--verbose", "--command", "door=echo 1", TMON_URL=url)
     assert ran.status == 1
     assert len(node.kept()) == 1
     assert "can't be reached: ConnectionRefusedError" in ran.err
@@ -185,9 +178,8 @@ def test_a_server_that_hangs_up_is_kept(node: Node) -> None:
 def test_a_certificate_nobody_vouches_for_is_not_trusted(node: Node, tmp_path: Path) -> None:
     pem = tmp_path / "not-a-certificate.pem"
     pem.write_text("nothing")
-    ran = node.run(
-        "--command", "door=echo 1", TMON_URL="https://127.0.0.1:1", TMON_CA_FILE=str(pem)
-    )
+    flags = ("--verbose", "--command", "door=echo 1")
+    ran = node.run(*flags, TMON_URL="https://127.0.0.1:1", TMON_CA_FILE=str(pem))
     assert ran.status == 1
     assert "can't be reached: " in ran.err
     assert len(node.kept()) == 1
@@ -198,7 +190,7 @@ def test_a_refused_token_loses_nothing_and_says_what_to_do(
     node: Node, once: Once, server: MoodyServer, status: int
 ) -> None:
     server.always = Reply(status)
-    ran = once("--command", "door=echo 1")
+    ran = once("--verbose", "--command", "door=echo 1")
     assert ran.status == 1
     assert "tmon token get" in ran.err
     assert TOKEN not in ran.err
@@ -211,7 +203,7 @@ def test_where_tmon_says_what_to_do_the_client_adds_nothing(
 ) -> None:
     node.fill(1)
     server.always = Reply(status, {"error": "this is what to do", "code": "any"})
-    (said,) = once().said
+    (said,) = once("--verbose").said
     kept = "the readings are kept and sent later"
     assert said == f"the server answered {status}; this is what to do; {kept}"
 
@@ -222,49 +214,8 @@ def test_an_answer_that_is_not_tmons_asks_for_a_login_page(
 ) -> None:
     node.fill(1)
     server.always = Reply(status, "<html>Welcome!" if status != 204 else "")
-    (said,) = once().said
+    (said,) = once("--verbose").said
     assert "it wasn't tmon that answered: is TMON_URL right, is there a login page" in said
-
-
-def test_trouble_is_told_once_then_after_a_day_or_when_it_changes(
-    node: Node, once: Once, clock: FakeClock, server: MoodyServer
-) -> None:
-    def told(hours: int) -> bool:
-        clock.pass_ms(hours * 3_600_000)
-        return "answered" in once().err
-
-    node.fill(1)
-    server.always = Reply(401)
-    assert [told(1), told(1), told(1), told(24)] == [True, False, False, True]
-    server.always = Reply(503)
-    assert [told(1), told(1)] == [True, False]
-    server.always = None
-    assert not told(1)
-    node.fill(1)
-    server.always = Reply(503)
-    assert told(1)
-
-
-def test_a_loop_leaves_a_failing_server_in_peace_for_longer_each_time() -> None:
-    backoff = client.Backoff()
-    waits_s = []
-    for _ in range(10):
-        backoff.failed(retry_after_s=0)
-        waits_s.append(backoff.left_s())
-    assert 4 < waits_s[0] < 10
-    assert 2 * waits_s[1] < waits_s[3] < waits_s[5]
-    assert 290 < max(waits_s) <= 300
-    backoff.ended()
-    assert backoff.left_s() == 0
-
-
-def test_retry_after_is_honoured_by_a_loop(node: Node, server: MoodyServer) -> None:
-    node.fill(1)
-    server.always = Reply(429, "", {"Retry-After": "300"})
-    with node.start("--loop", "0.1", "--command", "door=echo 1") as process:
-        wait_until(lambda: len(node.kept()) >= 10)  # beats, at each of which it could send
-        process.terminate()
-    assert len(server.posts) == 1
 
 
 def test_a_run_from_cron_always_tries(node: Node, once: Once, server: MoodyServer) -> None:
@@ -379,30 +330,15 @@ def test_jitter_comes_after_sensing_and_before_sending(
 def test_a_loop_goes_on_until_it_is_asked_to_stop(
     node: Node, server: MoodyServer, number: signal.Signals
 ) -> None:
-    with node.start("--loop", "0.2", "--command", "door=echo 1") as process:
-        wait_until(lambda: len(server.posts) >= 4)
+    with node.start("--loop", "0.5", "--command", "door=echo 1") as process:
+        wait_until(lambda: len(server.posts) >= 3)
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, "", "")
-    assert len(node.kept()) <= 1  # asked between keeping and sending
+    assert len(node.kept()) <= client.RUNS_AT_ONCE  # asked between keeping and sending
     assert node.run().status == 0
     assert node.kept() == []
     assert server.conflicts == []
-
-
-@pytest.mark.parametrize(
-    ("now_s", "due_s"), [(100.0, 160.0), (107.3, 160.0), (159.9, 160.0), (160.0, 220.0), (700, 760)]
-)
-def test_a_slow_round_does_not_shift_the_beat(now_s: float, due_s: float) -> None:
-    assert client.next_beat(100.0, 60.0, now_s) == due_s
-
-
-def test_a_loop_goes_on_until_it_is_stopped(node: Node, server: MoodyServer) -> None:
-    with node.start("--loop", "0.2", "--command", "door=echo 1") as process:
-        wait_until(lambda: len(server.posts) >= 4)
-        process.terminate()
-        process.communicate(timeout=10)
-    assert process.returncode == 0
 
 
 def longest_gap_s(times_ms: list[int]) -> float:
@@ -413,68 +349,32 @@ def longest_gap_s(times_ms: list[int]) -> float:
 def test_a_server_that_never_answers_stops_neither_the_beat_nor_the_end(node: Node) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # its backlog accepts
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with node.start("--loop", "0.2", "--command", "door=echo 1", TMON_URL=url) as process:
-            wait_until(lambda: len(node.kept()) >= 12)
+        with node.start("--loop", "0.5", "--command", "door=echo 1", TMON_URL=url) as process:
+            wait_until(lambda: len(node.kept()) >= 6)
             asked_s = time.monotonic()
             process.terminate()
-            out, err = process.communicate(timeout=10)
-        assert time.monotonic() - asked_s < 8  # not until the answer's time is over
+            out, err = process.communicate(timeout=25)
+        assert time.monotonic() - asked_s < 20  # not until the answer's time is over
         silent.settimeout(0.1)
         silent.accept()[0].close()
-        with pytest.raises(TimeoutError):  # one thread sends, however many beats go by
+        with pytest.raises(TimeoutError):  # one run sends, however many beats go by
             silent.accept()
     assert (process.returncode, out, err) == (0, "", "")
-    assert longest_gap_s([wall_ms for (wall_ms,) in node.query("SELECT wall_ms FROM readings")]) < 3
+    times_ms = [wall_ms for (wall_ms,) in node.query("SELECT wall_ms FROM readings")]
+    assert longest_gap_s(times_ms) < client.READ_TIMEOUT_S / 2
 
 
 def test_sending_much_does_not_stop_the_beat(node: Node, server: MoodyServer) -> None:
     node.fill(20_000)
     server.always = lambda request: replace(server.store(request), delay_s=0.1)
-    with node.start("--loop", "0.2", "--command", "door=echo 1") as process:
+    with node.start("--loop", "0.5", "--command", "door=echo 1") as process:
         wait_until(lambda: len(server.stored) > 20_005)
         process.terminate()
         _, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (0, "")
-    assert longest_gap_s([ms for sensor, ms in server.stored if sensor == "door"]) < 3
+    times_ms = [ms for sensor, ms in server.stored if sensor == "door"]
+    assert longest_gap_s(times_ms) < (max(times_ms) - min(times_ms)) / 2000
     assert len(server.posts) == len({json.dumps(post.body) for post in server.posts})
-
-
-def test_an_answer_that_drips_is_not_waited_for(node: Node) -> None:
-    settings = client.Settings.parse(client.parser(node.environ).parse_args([]))
-    with socket.create_server(("127.0.0.1", 0)) as dripping:
-        url = f"http://127.0.0.1:{dripping.getsockname()[1]}"
-
-        def drip() -> None:
-            peer = dripping.accept()[0]
-            with peer, suppress(OSError):
-                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-                while True:
-                    peer.sendall(b" ")
-                    time.sleep(0.05)
-
-        thread = threading.Thread(target=drip)
-        thread.start()
-        asked_s = time.monotonic()
-        dripped = client.Server(replace(settings, url=url), answer_max_s=0.5)
-        with closing(dripped), pytest.raises(client.Kept, match="doesn't tell the time"):
-            dripped.time_ms()
-        assert time.monotonic() - asked_s < 5
-        thread.join()
-
-
-def test_a_second_run_spools_and_leaves_the_sending_to_the_first(
-    node: Node, once: Once, server: MoodyServer
-) -> None:
-    node.fill(1)
-    with client.sole_sender(node.spool) as sole:
-        assert sole
-        ran = once("--command", "door=echo 1")
-        assert ran.status == 0
-        assert "another run is sending" in ran.err
-        assert server.posts == []
-        assert len(node.kept()) == 2
-    assert once().status == 0
-    assert node.kept() == []
 
 
 @pytest.mark.parametrize("runs", [8, pytest.param(40, marks=pytest.mark.soak)])
@@ -484,26 +384,22 @@ def test_runs_at_once_do_not_collide(node: Node, server: MoodyServer, runs: int)
     for process in started:
         with process:
             _, err = process.communicate(timeout=50)
-        assert process.returncode == 0, err
+        assert process.returncode in {0, 1}, err  # 1: another one was sending
+        assert err == ""
     assert node.run().status == 0
     assert len(server.stored) == 700 + runs
     assert len([reading for post in server.posts for reading in post.readings]) == 700 + runs
     assert node.kept() == []
 
 
-@pytest.mark.parametrize("flags", [(), ("--loop", "0.2")])
+@pytest.mark.parametrize("flags", [(), ("--loop", "0.5")])
 def test_without_requests_readings_are_kept_and_the_package_is_named(
-    node: Node, flags: tuple[str, ...]
+    node: Node, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-I", "-S", str(CLIENT), "--command", "door=echo 1", *flags],
-        env=node.environ | {"PATH": "/usr/bin:/bin"},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        _, err = process.communicate(timeout=10)
-    assert process.returncode == 2
-    assert "sudo apt install python3-requests" in err
+    (tmp_path / "requests.py").write_text("raise ImportError")
+    ran = node.run("--command", "door=echo 1", *flags, PYTHONPATH=str(tmp_path))
+    assert ran.status == 2
+    assert "sudo apt install python3-requests" in ran.err
     assert node.kept()
 
 
@@ -520,26 +416,6 @@ def test_no_answer_brings_the_token_to_light(node: Node, server: MoodyServer) ->
     ]
     assert [run for run in runs if signature in run.out + run.err] == []
     assert signature.encode() not in node.spool.read_bytes()
-
-
-def test_a_failing_sensor_is_told_once_and_again_when_it_comes_back(
-    once: Once, clock: FakeClock, sysfs: SysfsTree
-) -> None:
-    good, bad = scratchpad("72 01 4b 46 7f ff 0e 10 57", 23125), scratchpad("00 " * 8 + "00", 0)
-
-    def run(text: str) -> str:
-        sysfs.thermometer(text=text)
-        clock.pass_ms(60_000)
-        return re.sub(r"^\S+ ", "", once().err)
-
-    line = f"temperature:28-0316a2f2c3ff: {sysfs.thermometer()}: no chip answered\n"
-    assert [run(bad), run(bad), run(good), run(bad)] == [line, "", "", line]
-
-
-def test_no_sensor_at_all_is_told(once: Once, node: Node) -> None:
-    ran = once()
-    assert ran.status == 0
-    assert f"no sensor found under {node.sysfs.root}: see --command" in ran.err
 
 
 @pytest.mark.parametrize("date", ["Thu, 01 Jan 2099 00:00:00 GMT", "soon", None])

@@ -47,9 +47,9 @@ def test_kill_9_loses_nothing_and_repeats_nothing(
     command = f"n=$(( $(cat {counter} 2>/dev/null || echo 0) + 1 )); echo $n >{counter}; echo $n"
     seen: set[tuple[str, float]] = set()
     for _ in range(kills):
-        with node.start("--loop", "0.1", "--command", f"count={command}") as process:
-            wait_until(counter.exists)  # the first time; then it is killed at any moment
-            time.sleep(dice.uniform(0.2, 1.2))
+        assert node.run("--command", f"count={command}").err == ""
+        with node.start("--command", f"count={command}") as process:
+            time.sleep(dice.uniform(0, 0.8))  # it is killed at any moment
             process.kill()
         seen |= {(sensor, value) for sensor, value, _ in node.kept()}
     server.always = None
@@ -109,7 +109,7 @@ def test_a_page_gone_bad_is_found_and_the_new_readings_are_kept(
 def test_trouble_after_a_corrupt_spool_is_told_by_its_own_cause(node: Node, once: Once) -> None:
     node.spool.parent.mkdir()
     node.spool.write_bytes(b"this is no database" * 100)
-    ran = once("--command", "door=echo 1", TMON_URL="http://127.0.0.1:1")
+    ran = once("--verbose", "--command", "door=echo 1", TMON_URL="http://127.0.0.1:1")
     corrupt, unreachable = ran.said
     assert "the spool is corrupt" in corrupt
     assert "can't be reached: ConnectionRefusedError" in unreachable
@@ -121,12 +121,12 @@ def test_a_loop_goes_on_with_a_new_spool_when_the_old_one_goes_bad(
     def stored_more(than: int) -> bool:
         return len(server.stored) > than
 
-    with node.start("--loop", "0.1", "--command", "door=echo 1") as process:
+    with node.start("--loop", "0.5", "--command", "door=echo 1") as process:
         wait_until(lambda: stored_more(3))
         with node.spool.open("r+b") as file:
             file.write(os.urandom(node.spool.stat().st_size))
         before = len(server.stored)
-        wait_until(lambda: stored_more(before + 5))
+        wait_until(lambda: stored_more(before + 3))
         process.terminate()
         _, err = process.communicate(timeout=10)
     assert process.returncode == 0

@@ -17,6 +17,7 @@ from sqlite_utils import Database
 
 from ingest.publish import datasette_for, start
 from ingest.schema import open_database, open_for_reading
+from tests.station import wait_for
 
 HOUR_MS = 3_600_000
 MARCH_MS = 1_709_251_200_000  # 2024-03-01T00:00:00Z
@@ -66,6 +67,7 @@ def served(path: Path, download_dir: Path | None = None) -> Iterator[Site]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     try:
+        wait_for(lambda: server.started)  # on a busy machine it takes longer than a page may
         yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", path, server, datasette)
     finally:
         server.should_exit = True
