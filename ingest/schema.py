@@ -20,7 +20,7 @@ from ingest.sqlite_errors import explained
 APPLICATION_ID = 0x746D6F6E  # "tmon" in ASCII, in the header of each of our files
 BUSY_TIMEOUT_S = 2.0  # longer than any transaction of ours (tmon import: 50 ms)
 SWITCH_PAUSE_S = 0.01
-PAGE_BYTES = 1024  # a reading on its own writes two of them (docs/decisions/0002)
+PAGE_BYTES = 1024  # a reading on its own writes two of them (docs/decisions/0017)
 CACHED_STATEMENTS = 512  # the bulk inserts differ in length (see store.py)
 
 
