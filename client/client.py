@@ -13,6 +13,7 @@ killed at any moment: nothing is lost, and nothing is stored twice.
     client.py --loop 60      starts such a run every 60 seconds, until it is stopped
     client.py --print        shows what the sensors say, sends nothing
     client.py --status       shows what is kept, what is wrong, and since when
+    client.py --retry-refused    sends also what was refused
 
 Exit status: 0 all was sent, or is safely kept; 2 set up wrong: a person is needed; 1 it failed or
 was stopped, or, with --strict, readings are kept for later or another run is sending them.
@@ -26,14 +27,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import errno
 import fcntl
 import io
 import json
 import math
 import os
+import queue
 import random
 import re
+import selectors
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -42,7 +47,8 @@ import threading
 import time
 import traceback
 import uuid
-from collections import Counter
+import warnings
+from collections import Counter, defaultdict, deque
 from dataclasses import asdict, astuple, dataclass, field, replace
 from datetime import datetime, timezone
 from email.utils import formatdate, parsedate_to_datetime
@@ -66,14 +72,19 @@ SPOOL_MAX = "500000"  # TMON_SPOOL_MAX, in readings: about 60 MB, ten sensors a 
 JITTER_S = "20"  # TMON_JITTER_S
 CA_FILE = ""  # TMON_CA_FILE
 COMMANDS: Sequence[str] = []  # TMON_COMMANDS, one a line, such as "load:1=cut -c1-4 /proc/loadavg"
+HEALTH = False  # TMON_HEALTH: also this machine's disk, memory, load, uptime and Wi-Fi
 
 VERSION = "0.1.0"
 SENT, KEPT, FAILED, WRONG = 0, 1, 1, 2
 
 SENSOR_NAME = r"(?!.*(//|\.\.|/\.(/|$)))[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}"
+UNIT_MAX = 32  # characters
 ATTEMPTS = 4  # once, and three times again: 1-Wire and DHT22 fail now and then on long wires
 ATTEMPT_PAUSE_S = 0.5
+RETRY_FOR_S = 4  # a chip that takes longer to fail has tried by itself
+GIVE_UP_S = 12  # without any good answer; the slowest good one takes a second
 COMMAND_TIMEOUT_S = 10
+FILE_MAX_BYTES = 1 << 16  # the kernel's files have a page
 
 BATCH_READINGS = 500  # about 50 kB, far below the server's 1 MiB
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 30
@@ -87,35 +98,55 @@ OFFSET_GOOD_FOR_MS = 6 * 3_600_000  # a crystal off by 50 ppm drifts a second in
 OFFSET_IGNORED_MS = 2_000  # what a slow network can make of a right clock
 AHEAD_MS = 10 * 60_000  # what the server takes of readings ahead of its clock
 TOLD_SLACK_MS = 60_000  # two clocks may differ so much, and both be fit for use
+DRIFT = 10_000  # a crystal is off by no more than one part in so many
 FOREVER_MS = 1 << 62
 YEAR_2020_MS = 1_577_836_800_000  # no server of ours is older: an earlier time is no time
 
 LOCK_TIMEOUT_S = 30
 REFUSED_MAX = 1_000
 RESERVE_BYTES = 256 * 1024  # room for some 2,000 readings when the disk is full
+IDENTITY = ("id", "sensor", "boot", "monotonic_ms")  # what tells a reading from all others
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+MEMORY_MAX = 20_000  # readings kept in memory while the spool can't be written: about 3 MB
+BORROW_MAX = 1_000  # so many of them are copied at once from such a spool
+MEMORY = ("/dev/shm", "/tmp")  # noqa: S108 - only folders of our own in them are used
+UNREADABLE_MAX = 10_000  # failing attempts to read a damaged table before it is given up
 APPLICATION_ID = 0x746D6F6E  # "tmon"
 SCHEMA = """
 CREATE TABLE readings (
   id INTEGER PRIMARY KEY, sensor TEXT NOT NULL, value REAL NOT NULL, unit TEXT,
   wall_ms INTEGER NOT NULL, monotonic_ms INTEGER NOT NULL, boot TEXT NOT NULL,
   told_ms INTEGER NOT NULL,  -- the last time that the server had told by then
-  measured_ms INTEGER  -- NULL until settled, then for good
+  measured_ms INTEGER,  -- NULL until settled, then for good
+  synchronised INTEGER NOT NULL DEFAULT 0  -- whether NTP had set the clock
 );
 CREATE UNIQUE INDEX one_at_a_time ON readings (sensor, measured_ms);
 CREATE INDEX unsettled ON readings (id) WHERE measured_ms IS NULL;
 CREATE TABLE refused (
   id INTEGER PRIMARY KEY, sensor TEXT NOT NULL, value REAL NOT NULL, unit TEXT,
-  measured_ms INTEGER NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL
+  measured_ms INTEGER NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL,
+  told_ms INTEGER NOT NULL DEFAULT 4611686018427387904
 );
 CREATE TABLE boots (
   boot TEXT PRIMARY KEY, offset_ms INTEGER NOT NULL, learned_monotonic_ms INTEGER NOT NULL
 );
-CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL)
+CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL);
+PRAGMA user_version = 1
+"""
+# From the first version to the next; both are written in place, as the disk may be full.
+UPGRADE = """
+ALTER TABLE readings ADD COLUMN synchronised INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE refused ADD COLUMN told_ms INTEGER NOT NULL DEFAULT 4611686018427387904;
+PRAGMA user_version = 1
 """
 
 
 class SetupError(Exception):
     """A person has to put this right; each argument is one problem, in words."""
+
+
+class CantWrite(sqlite3.OperationalError):
+    """The spool's disk, or its owner, doesn't let us write it."""
 
 
 class BadReading(ValueError):
@@ -140,9 +171,20 @@ def one_line(text: str, most: int = 200) -> str:
 
 def cause(error: BaseException) -> str:
     """The first cause in a chain, which names no objects in memory and so reads alike each time."""
-    while inner := error.__cause__ or error.__context__:
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = inner
-    return one_line(f"{type(error).__name__}: {error}")
+    text = one_line(f"{type(error).__name__}: {error}")
+    hints = (hint for part, hint in CAUSES.items() if re.search(part, text))
+    return "; ".join([text, *hints]).replace("NOW", at(time.time_ns() // 1_000_000))
+
+
+# What to do about errors that don't say so themselves.
+CAUSES = {
+    "not yet valid|has expired": "this machine's clock says NOW",
+    "self.signed|local issuer": "set TMON_CA_FILE to the certificate to trust, as a .pem file",
+    "[Mm]ismatch|doesn't match": "TMON_URL must name the server as its certificate does",
+    "WRONG_VERSION_NUMBER|record layer": "is it http:// that is spoken there, not https://?",
+}
 
 
 def at(ms: int) -> str:
@@ -248,40 +290,122 @@ class Reading:
 
 @dataclass(frozen=True)
 class Probe:
-    """A way to read one sensor: ``read`` returns the value in ``unit``, or raises."""
+    """A way to read one sensor: ``read`` returns the value in ``unit``, or raises.
+
+    Probes of one ``lane`` share a chip or a port, and are read one after the other. ``place`` is
+    the device, where the name alone doesn't tell it from another; ``former`` is the name that
+    version 0.1 gave.
+    """
 
     sensor: str
     unit: str | None
     source: str
     read: Callable[[], float]
     attempts: int = ATTEMPTS
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    lane: str = ""
+    place: str = ""
+    former: str = ""
 
     def sense(self, clock: Clock) -> Reading:
         """The value and its moment; the last attempt's error if none succeeds."""
+        end_s = time.monotonic() + RETRY_FOR_S
         for _ in range(self.attempts - 1):
             try:
                 return Reading(self.sensor, self._value(), self.unit, clock.now())
-            except (OSError, ValueError):
+            except Exception:
+                if time.monotonic() > end_s:
+                    raise
                 clock.sleep(ATTEMPT_PAUSE_S)
         return Reading(self.sensor, self._value(), self.unit, clock.now())
 
     def _value(self) -> float:
         value = round(self.read(), 6)
+        lowest, highest = self.limits
         if not math.isfinite(value):
             raise BadReading(f"{value} is no number")
         if self.unit == "°C" and value < -273.15:
             raise BadReading(f"{value} °C is below absolute zero")
+        if not lowest <= value <= highest:
+            raise BadReading(
+                f"{value} {self.unit} is outside {lowest:g} to {highest:g} {self.unit}"
+            )
         return value
 
 
-def probes(sysfs: Path, commands: Iterable[Probe] = ()) -> Iterator[Probe]:
-    """Every sensor found under ``sysfs``, then the commands, each under a name of its own."""
+def probes(
+    sysfs: Path, commands: Iterable[Probe] = (), names: Mapping[str, str] | None = None
+) -> Iterator[Probe]:
+    """Every sensor found under ``sysfs``, then the commands, each under a name of its own.
+
+    ``names`` are those that some sensors have kept from an earlier version, by their present ones.
+    """
+    found = [*chain(*(find(sysfs, *finder) for finder in FINDERS))]
+    twins = Counter(probe.sensor for probe in found)
     seen: Counter[str] = Counter()
-    finders = (onewire_probes, thermal_probes, hwmon_probes, iio_probes)
-    for probe in chain(*(finder(sysfs) for finder in finders), commands):
-        seen[probe.sensor] += 1
-        again = f":{seen[probe.sensor]}" if seen[probe.sensor] > 1 else ""
-        yield replace(probe, sensor=probe.sensor + again)
+    formerly: Counter[str] = Counter()
+    for probe in chain(found, commands):
+        name = probe.sensor
+        if twins[name] > 1 and probe.place:
+            name = f"{name}:{sensor_name(probe.place)}"[:60]
+        name = numbered((names or {}).get(name, name), seen)
+        former = numbered(probe.former, formerly) if probe.former else name
+        yield replace(probe, sensor=name, former=former)
+
+
+def numbered(name: str, seen: Counter[str]) -> str:
+    """The name, with a number behind it from the second time on."""
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}:{seen[name]}"
+
+
+def find(sysfs: Path, pattern: str, finder: Callable[[Path], Iterable[Probe]]) -> Iterator[Probe]:
+    """The probes of all chips that match; a chip that can't be looked at is one that fails."""
+    try:
+        chips = by_device(sysfs.glob(pattern))
+    except OSError as error:
+        chips = []
+        yield failing_probe(sysfs / pattern, error)
+    for chip in chips:
+        try:
+            yield from finder(chip)
+        except OSError as error:
+            yield failing_probe(chip, error)
+
+
+def failing_probe(path: Path, error: OSError) -> Probe:
+    def fail() -> float:
+        raise error
+
+    return Probe(path.name, None, str(path), fail, attempts=1)
+
+
+def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str]:
+    """The names that this station has had since version 0.1, by those that are given today.
+
+    They are written down beside the spool at the first run, and never change. A station without
+    a spool is new, and has none.
+    """
+    path, new = Path(f"{spool}.names"), Path(f"{spool}.names.new")
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # no link, no pipe
+        with os.fdopen(file, encoding="utf-8") as reading:
+            return dict(json.load(reading))
+    except (OSError, ValueError, TypeError) as error:
+        keep = keep and isinstance(error, FileNotFoundError)
+    old = found if os.access(spool, os.F_OK) else ()
+    names = {probe.sensor: probe.former for probe in old if probe.sensor != probe.former}
+    with contextlib.suppress(OSError):  # the spool can't be written either, and says so
+        if keep:
+            make_folder(path.parent)
+            new.unlink(missing_ok=True)
+            with new.open("x", encoding="utf-8") as writing:
+                share(new)
+                json.dump(names, writing)
+                writing.flush()
+                os.fsync(writing.fileno())
+            new.replace(path)
+    return names
 
 
 def sensor_name(*parts: str) -> str:
@@ -290,27 +414,83 @@ def sensor_name(*parts: str) -> str:
     return ":".join(filter(None, clean))[:60]  # of 64, to leave room for a number
 
 
-def content(path: Path, default: str = "") -> str:
-    """A small file's text, or ``default`` where it can't be read."""
+def read_text(path: Path, alone: bool = False) -> str:
+    """A small file's text, by one read, as the kernel gives it; ``alone``: by one run at a time."""
+    file = os.open(path, os.O_RDONLY)
     try:
-        return path.read_text().strip() or default
-    except (OSError, ValueError):
+        if alone:
+            lock(file)
+        return os.read(file, FILE_MAX_BYTES).decode(errors="replace").strip()
+    finally:
+        os.close(file)
+
+
+def lock(file: int) -> None:
+    """Keep later runs from reading the same file until this read is done.
+
+    Where a driver hangs, a read can't be ended. Without a lock, each run would add another.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BadReading("another run is still reading it") from None
+    except OSError:  # there are file systems without locks
+        return
+
+
+def content(path: Path, default: str = "") -> str:
+    """A small file's text, or ``default`` where there is none."""
+    try:
+        return read_text(path) or default
+    except FileNotFoundError:
         return default
+
+
+def label(path: Path, default: str = "") -> str:
+    """The same, also where the file can't be read: chips may have labels without a text."""
+    try:
+        return content(path, default)
+    except OSError:
+        return default
+
+
+def parse_value(text: str) -> float:
+    """The one number that a text is, or BadReading."""
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text.strip()):
+        raise BadReading(f"no number: {one_line(text, 80)!r}" if text else "no number: it is empty")
+    return float(text)
 
 
 def number(path: Path, factor: float = 1) -> float:
     """The number that a file holds, times ``factor``."""
-    return float(path.read_text()) * factor
+    return parse_value(read_text(path, alone=True)) * factor
+
+
+WIRED = re.compile(r"\d+-[0-9a-f]{4}|spi\d+\.\d+")  # I2C and SPI
+# SCSI, PCI and USB; not HID (``0003:1B1C:0C10.0001``), whose last part is a mere number.
+BUS_ADDRESS = re.compile(r"(?![0-9A-F]{4}:[0-9A-F]{4}:)[0-9A-Fa-f]{1,4}([:.-][0-9A-Fa-f]{1,4})+")
 
 
 def address(chip: Path) -> str:
-    """The I2C or SPI address a chip is wired to (``1-0076``, ``spi0.1``), else nothing.
+    """What tells a chip from another of its kind; nothing for what is built in.
 
+    Its I2C or SPI address (``1-0076``, ``spi0.1``), a disk's serial number, else its bus address.
     The numbers that the kernel gives (``hwmon3``) change from boot to boot; this doesn't, and a
     second chip of the same kind, wired in later, leaves the name of the first as it is.
     """
-    places = (chip.resolve().parent.name, (chip / "device").resolve().name)
-    return next((p for p in places if re.fullmatch(r"\d+-[0-9a-f]{4}|spi\d+\.\d+", p)), "")
+    device = (chip / "device").resolve()
+    for path in (chip.resolve().parent, device):
+        if WIRED.fullmatch(path.name):
+            return path.name
+    for name in ("wwid", "serial"):
+        if words := label(device / name).split():
+            return words[-1][-20:]
+    for path in (device, *device.parents) if device.exists() else ():
+        if path.name == "devices":
+            break
+        if BUS_ADDRESS.fullmatch(path.name):
+            return path.name
+    return ""
 
 
 def by_device(paths: Iterable[Path]) -> list[Path]:
@@ -318,114 +498,268 @@ def by_device(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: (str((path / "device").resolve()), str(path)))
 
 
-def onewire_probes(sysfs: Path) -> Iterator[Probe]:
-    """DS18S20, DS1822, DS18B20, DS1825 or MAX31850, and DS28EA00, by their family codes."""
-    for path in sorted(sysfs.glob("bus/w1/devices/*/w1_slave")):
-        chip = path.parent.name
-        if chip.split("-")[0] in {"10", "22", "28", "3b", "42"}:
-            name = sensor_name("temperature", chip)
-            yield Probe(name, "°C", str(path), partial(onewire_celsius, path))
+@dataclass(frozen=True)
+class Kind:
+    """What one kind of the kernel's files measures: ``unit`` is the kernel's times ``factor``.
+
+    No value outside ``limits`` is a measurement: that is how a lost chip and a bad wire read.
+    """
+
+    quantity: str
+    unit: str
+    factor: float
+    limits: tuple[float, float]
+
+    def probe(
+        self, chip: Path, model: str, part: str, path: Path, read: Callable[[], float]
+    ) -> Probe:
+        """One input of a chip."""
+        where, device = address(chip), chip / "device"
+        wired = where if WIRED.fullmatch(where) else ""
+        return Probe(
+            sensor_name(self.quantity, model, where, part),
+            self.unit,
+            str(path),
+            read,
+            limits=WIDE_LIMITS.get(self.unit, self.limits) if WIDE.match(model) else self.limits,
+            lane=str(chip),
+            place=device.resolve().name if device.exists() else "",
+            former=sensor_name(self.quantity, model, wired, part),
+        )
 
 
-def onewire_celsius(path: Path) -> float:
+# Thermocouples and infrared, and pressure other than the air's.
+WIDE = re.compile("max318|max6675|mcp96|ltc298|mlx90|hsc|mprls|abp|sdp|ms58")
+WIDE_LIMITS = {"°C": (-270.0, 1800.0), "hPa": (-100_000.0, 100_000.0)}
+TEMPERATURE = Kind("temperature", "°C", 0.001, (-55, 125))
+HUMIDITY = Kind("humidity", "%", 0.001, (0, 100))
+VOLTAGE = Kind("voltage", "V", 0.001, (-1_000, 1_000))
+CURRENT = Kind("current", "A", 0.001, (-1_000, 1_000))
+
+
+def onewire_probes(path: Path) -> Iterator[Probe]:
+    """DS18S20, DS1822, DS18B20, DS1825 or MAX31850, and DS28EA00, by their family codes.
+
+    Each is read by itself, at the same time: while one converts, the kernel lets the others use
+    the bus, where their wiring allows it. (Its `therm_bulk_read` does the same, for root only.)
+    """
+    chip = path.parent.name
+    family = chip.split("-")[0]
+    if family in {"10", "22", "28", "3b", "42"}:
+        name = sensor_name("temperature", chip)
+        yield Probe(name, "°C", str(path), partial(onewire_celsius, path, family))
+
+
+def onewire_celsius(path: Path, family: str) -> float:
     """One conversion of a 1-Wire thermometer; takes the chip up to 750 ms."""
-    return scratchpad_celsius(path.read_text())
+    return scratchpad_celsius(read_text(path, alone=True), family)
 
 
-def scratchpad_celsius(text: str) -> float:
+def scratchpad_celsius(text: str, family: str = "28") -> float:
     """Temperature from a 1-Wire thermometer's ``w1_slave`` text.
 
     Args:
-        text: two lines, each with the scratchpad's bytes; the first ends in YES when the CRC
-            held, the second in ``t=`` and thousandths of a degree.
+        text: its first line has the scratchpad's nine bytes, and ends in YES when the CRC held.
+            The ``t=`` of the second isn't used: kernels have computed it wrongly.
+        family: the chip's family code, in hexadecimal.
 
     Returns:
         Degrees Celsius.
 
     Raises:
-        BadReading: the CRC failed; nobody answered; or the chip lost its power and answered
-            85.0 with byte 6 = 0x0c, where a measured 85.0 has 0x10 (DS18B20 datasheet, table 1
-            and the scratchpad's reserved byte).
+        BadReading: nobody answered; the CRC failed; the chip lost its power and answered 85.0;
+            a thermocouple is broken; or the value is outside what the chip can measure, as are
+            127.94 (a conversion that failed) and -127.
     """
-    match = re.match(r"((?:[0-9a-f]{2} )+): crc=[0-9a-f]{2} YES\n.* t=(-?\d+)\s*$", text)
+    match = re.match(r"((?:[0-9a-f]{2} ){9}): crc=[0-9a-f]{2} (YES|NO)$", text, re.MULTILINE)
     if not match:
-        raise BadReading("the CRC failed")
-    scratchpad, celsius = bytes.fromhex(match[1]), int(match[2]) / 1000
+        what = f"no scratchpad: {one_line(text, 80)!r}"
+        raise BadReading(what if text else "empty: the kernel got no valid answer from the chip")
+    scratchpad = bytes.fromhex(match[1])
     if len(set(scratchpad)) == 1:  # a line held low reads as zeros, whose CRC is right
         raise BadReading("no chip answered")
-    if celsius == 85.0 and scratchpad[6:7] == b"\x0c":
-        raise BadReading("85.0 °C is the value after power-on, not a measurement")
-    if celsius == -127.0:
-        raise BadReading("-127 °C stands for a lost chip, not a measurement")
+    if match[2] == "NO":
+        raise BadReading("the CRC failed")
+    celsius, lowest, highest = converted(scratchpad, family)
+    if not lowest <= celsius <= highest:
+        raise BadReading(f"{celsius} °C is outside {lowest} to {highest} °C")
     return celsius
 
 
-def thermal_probes(sysfs: Path) -> Iterator[Probe]:
+def converted(scratchpad: bytes, family: str) -> tuple[float, float, float]:
+    """Degrees Celsius by the chip's own format, and the least and most that it can measure.
+
+    After power-on a chip has 85.0 there with byte 6 = 0x0c. A measured 85.0 has 0x10 (DS18B20
+    datasheet, table 1), or anything in a clone, which tells nothing.
+    """
+    raw = int.from_bytes(scratchpad[:2], "little", signed=True)
+    config, remain, per_degree = scratchpad[4], scratchpad[6], scratchpad[7]
+    if family == "3b" and config & 0x80:  # a MAX31850, not a DS1825
+        if raw & 1:
+            raise BadReading("the thermocouple is broken, shorted or not connected")
+        return (raw & ~3) / 16, -270, 1800
+    if raw == 0x00AA and remain == 0x0C if family == "10" else raw == 0x0550 and remain != 0x10:
+        raise BadReading("85.0 °C is the value after power-on, not a measurement")
+    if family == "10":
+        if not per_degree:
+            raise BadReading("byte 7 of the scratchpad is 0, as in no DS18S20")
+        return (raw >> 1) - 0.25 + (per_degree - remain) / per_degree, -55, 125
+    if config & 0x80:  # a GX20MH01, whose two further bits are in this byte
+        return ((raw << 2) | (config & 3)) / 64, -55, 125
+    return raw / 16, -55, 125
+
+
+def thermal_probes(zone: Path) -> Iterator[Probe]:
     """CPU and board, by the type of their thermal zone."""
-    for zone in sorted(sysfs.glob("class/thermal/thermal_zone*")):
-        name = sensor_name("temperature", content(zone / "type", zone.name))
-        path = zone / "temp"
-        yield Probe(name, "°C", str(path), partial(number, path, 0.001))
+    path, model = zone / "temp", content(zone / "type", zone.name)
+    yield TEMPERATURE.probe(zone, model, "", path, partial(number, path, TEMPERATURE.factor))
 
 
-HWMON = (("temp", "temperature", "°C"), ("humidity", "humidity", "%"))  # both in thousandths
-
-
-def hwmon_probes(sysfs: Path) -> Iterator[Probe]:
-    """Chips of ``class/hwmon``, but for those that mirror a sensor found elsewhere."""
-    zones = (content(path) for path in sysfs.glob("class/thermal/thermal_zone*/type"))
-    mirrors = {"w1_slave_temp", "iio_hwmon"} | {zone.replace("-", "_") for zone in zones}
-    for chip in by_device(sysfs.glob("class/hwmon/hwmon*")):
-        model = content(chip / "name", "hwmon")
-        if model.replace("-", "_") not in mirrors:
-            yield from hwmon_chip_probes(chip, model)
-
-
-def hwmon_chip_probes(chip: Path, model: str) -> Iterator[Probe]:
-    """One chip's inputs, by their labels; its first needs none."""
-    for kind, quantity, unit in HWMON:
-        for path in sorted(chip.glob(f"{kind}*_input")):
-            stem = path.name[: -len("_input")]
-            label = content(chip / f"{stem}_label", "" if stem == f"{kind}1" else stem)
-            name = sensor_name(quantity, model, address(chip), label)
-            yield Probe(name, unit, str(path), partial(number, path, 0.001))
-
-
-# The kernel's units are thousandths of a degree and of a percent, kilopascal, and lux
-# (Documentation/ABI/testing/sysfs-bus-iio).
-IIO = {
-    "temp": ("temperature", "°C", 0.001),
-    "humidityrelative": ("humidity", "%", 0.001),
-    "pressure": ("pressure", "hPa", 10.0),
-    "illuminance": ("illuminance", "lx", 1.0),
+# Documentation/ABI/testing/sysfs-class-hwmon.
+HWMON = {
+    "temp*_input": TEMPERATURE,
+    "humidity*_input": HUMIDITY,
+    "in*_input": VOLTAGE,
+    "curr*_input": CURRENT,
+    "power*_input": Kind("power", "W", 1e-6, (-100_000, 100_000)),
+    "fan*_input": Kind("fan", "rpm", 1, (0, 100_000)),
+    "in*_lcrit_alarm": Kind("undervoltage", "1", 1, (0, 1)),
 }
-IIO_CHANNEL = re.compile(rf"in_({'|'.join(IIO)})(\w*)_(input|raw)")
 
 
-def iio_probes(sysfs: Path) -> Iterator[Probe]:
-    """Chips such as DHT22, BME280 and BH1750; a channel's finished value goes before its raw."""
-    for chip in by_device(sysfs.glob("bus/iio/devices/iio:device*")):
-        model = content(chip / "name", "iio")
-        files = {path.name: path for path in sorted(chip.glob("in_*"))}
-        for match in filter(None, map(IIO_CHANNEL.fullmatch, files)):
-            kind, channel, form = match.groups()
-            if form == "input" or f"in_{kind}{channel}_input" not in files:
-                quantity, unit, factor = IIO[kind]
-                name = sensor_name(quantity, model, address(chip), channel.strip("_"))
-                path = files[match[0]]
-                read = number if form == "input" else partial(iio_raw, kind=kind)
-                yield Probe(name, unit, str(path), partial(read, path, factor))
+def hwmon_probes(chip: Path) -> Iterator[Probe]:
+    """A chip of ``class/hwmon``, unless it mirrors a sensor that is found elsewhere.
+
+    Its inputs go by their labels; the first needs none.
+    """
+    model = content(chip / "name", "hwmon")
+    if is_mirror(chip, model):
+        return
+    for pattern, kind in HWMON.items():
+        first = "in0" if pattern.startswith("in") else pattern.replace("*_input", "1")
+        for path in sorted(chip.glob(pattern)):
+            stem = path.name.split("_")[0]
+            name = label(chip / f"{stem}_label", "" if stem == first else stem)
+            yield kind.probe(chip, model, name, path, partial(hwmon_value, path, kind.factor))
 
 
-def iio_raw(path: Path, factor: float, kind: str) -> float:
-    """A raw value, with the offset and scale of its channel, else those of its kind."""
+def is_mirror(chip: Path, model: str) -> bool:
+    """Whether a hwmon chip shows what 1-Wire, IIO or a thermal zone show too."""
+    zones = {label(path).replace("-", "_") for path in chip.parents[1].glob("thermal/*/type")}
+    return model.replace("-", "_") in {"w1_slave_temp", "iio_hwmon", *zones}
+
+
+def hwmon_value(path: Path, factor: float) -> float:
+    """An input's value, unless the chip says that its sensor is broken."""
+    if label(path.with_name(f"{path.name.split('_')[0]}_fault")) == "1":
+        raise BadReading("the chip says that this sensor is broken")
+    return number(path, factor)
+
+
+# Documentation/ABI/testing/sysfs-bus-iio.
+IIO = {
+    "temp": TEMPERATURE,
+    "humidityrelative": HUMIDITY,
+    "pressure": Kind("pressure", "hPa", 10, (300, 1_250)),
+    "illuminance": Kind("illuminance", "lx", 1, (0, 200_000)),
+    "voltage": VOLTAGE,
+    "current": CURRENT,
+    "power": Kind("power", "W", 0.001, (-100_000, 100_000)),
+    "resistance": Kind("resistance", "Ω", 1, (0, 1e12)),
+    "concentration_co2": Kind("co2", "ppm", 10_000, (100, 100_000)),
+    "concentration": Kind("concentration", "ppm", 10_000, (0, 1_000_000)),
+    "massconcentration": Kind("particulates", "µg/m³", 1, (0, 100_000)),
+}
+IIO_CHANNEL = re.compile(
+    rf"in_({'|'.join(sorted(IIO, reverse=True))})(?!\w*_(?:peak|trough|mean)_)(\w*)_(input|raw)"
+)
+# What a kernel's driver gives in another unit, depending on its version: up to which value
+# the first factor holds, and the one beyond.
+IIO_UNUSUAL = {
+    ("bme680", "humidityrelative"): (100, 1, 0.001),
+    ("bme680", "pressure"): (500, 10, 1),  # hPa before Linux 6.10
+}
+
+
+def iio_probes(chip: Path) -> Iterator[Probe]:
+    """A chip such as DHT22, BME280 or BH1750; a channel's finished value goes before its raw."""
+    model = content(chip / "name", "iio")
+    files = {path.name: path for path in sorted(chip.glob("in_*"))}
+    for match in filter(None, map(IIO_CHANNEL.fullmatch, files)):
+        name, channel, form = match.groups()
+        if form == "input" or f"in_{name}{channel}_input" not in files:
+            kind = IIO[name]
+            factors = IIO_UNUSUAL.get((model, name), (math.inf, kind.factor, kind.factor))
+            path = files[match[0]]
+            read = number if form == "input" else partial(iio_raw, kind=name)
+            yield kind.probe(
+                chip,
+                model,
+                channel.strip("_"),
+                path,
+                partial(iio_value, partial(read, path), factors),
+            )
+
+
+def iio_value(read: Callable[[], float], factors: tuple[float, float, float]) -> float:
+    """A value in our unit."""
+    value = read()
+    most, factor, factor_beyond = factors
+    return value * (factor if value <= most else factor_beyond)
+
+
+def iio_raw(path: Path, kind: str) -> float:
+    """A raw value, with the offset and scale of its channel, else those of its kind, or of all."""
 
     def beside(suffix: str, default: float) -> float:
-        names = (f"{path.name[: -len('_raw')]}_{suffix}", f"in_{kind}_{suffix}")
-        paths = (path.with_name(name) for name in names)
-        return next((number(path) for path in paths if path.exists()), default)
+        names = (f"{path.name[: -len('_raw')]}_{suffix}", f"in_{kind}_{suffix}", f"in_{suffix}")
+        texts = (content(path.with_name(name)) for name in names)
+        return next((parse_value(text) for text in texts if text), default)
 
-    return (number(path) + beside("offset", 0)) * beside("scale", 1) * factor
+    return (number(path) + beside("offset", 0)) * beside("scale", 1)
+
+
+FINDERS: tuple[tuple[str, Callable[[Path], Iterable[Probe]]], ...] = (
+    ("bus/w1/devices/*/w1_slave", onewire_probes),
+    ("class/thermal/thermal_zone*", thermal_probes),
+    ("class/hwmon/hwmon*", hwmon_probes),
+    ("bus/iio/devices/iio:device*", iio_probes),
+)
+
+
+def also_there(sysfs: Path) -> Iterator[str]:
+    """What can be seen under ``sysfs`` and isn't sensed, such as ``bmi160 in_accel_x``."""
+    sensed = {probe.source for probe in probes(sysfs)}
+    for path in sorted(sysfs.glob("bus/w1/devices/[0-9a-f][0-9a-f]-*")):
+        if str(path / "w1_slave") not in sensed:
+            yield path.name
+    for pattern in ("class/hwmon/hwmon*/*_input", "bus/iio/devices/iio:device*/in_*_*"):
+        for path in sorted(sysfs.glob(pattern)):
+            stem, _, form = path.name.rpartition("_")
+            model = label(path.parent / "name")
+            either = {str(path.with_name(f"{stem}_input")), str(path.with_name(f"{stem}_raw"))}
+            if (
+                form in {"input", "raw"}
+                and not either & sensed
+                and not is_mirror(path.parent, model)
+            ):
+                yield f"{model} {stem}"
+
+
+# What the server knows and what is found here; others are taken as they are.
+KNOWN_UNITS = {
+    *("°C", "°F", "K", "%", "hPa", "Pa", "kPa", "mbar", "bar", "lx", "V", "mV", "ppm"),
+    *("A", "W", "Ω", "µg/m³", "rpm", "1", "s", "dBm"),
+}
+
+
+def command_probes(texts: Iterable[str]) -> tuple[Probe, ...]:
+    """The commands as probes; ValueError, in words, if one can't be or two have one name."""
+    made = tuple(map(command_probe, texts))
+    for name, count in Counter(probe.sensor for probe in made).items():
+        if count > 1:
+            raise ValueError(f"{count} commands are called {name!r}: give each its own name")
+    return made
 
 
 def command_probe(text: str) -> Probe:
@@ -438,7 +772,14 @@ def command_probe(text: str) -> Probe:
     name, _, unit = head.strip().rpartition(":") if ":" in head else (head.strip(), "", "")
     if not command.strip() or not re.fullmatch(SENSOR_NAME, name):
         raise ValueError(f"command {text!r}: write it as name:unit=shell command")
-    return Probe(name, unit or None, text, partial(command_value, command), attempts=1)
+    if len(unit) > UNIT_MAX or not unit.isprintable() or re.search(r"\s", unit):
+        raise ValueError(f"command {text!r}: {unit!r} is no unit; write name:unit=shell command")
+    return Probe(
+        name, unit or None, text, partial(command_value, command), attempts=1, lane="commands"
+    )
+
+
+RUNNING: set[int] = set()  # the commands that run now, each with a process group of its own
 
 
 def command_value(command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> float:
@@ -451,17 +792,210 @@ def command_value(command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> float:
         stderr=subprocess.PIPE,
         start_new_session=True,
     ) as process:
+        RUNNING.add(process.pid)
         try:
-            out, err = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
+            out, err = (text.decode(errors="replace") for text in outputs(process, timeout_s))
+        except BadReading:
             os.killpg(process.pid, signal.SIGKILL)  # the shell's children hold its pipes open
-            raise BadReading(f"took longer than {timeout_s} s") from None
+            raise
+        finally:
+            RUNNING.discard(process.pid)
     if process.returncode:
-        raise BadReading(f"exit status {process.returncode}: {err.decode(errors='replace')}")
+        raise BadReading(f"exit status {process.returncode}: {err}")
+    return parse_value(out)
+
+
+def outputs(process: subprocess.Popen[bytes], timeout_s: float) -> list[bytes]:
+    """All that a process writes to stdout and to stderr, unless it is too much or too late."""
+    end_s = time.monotonic() + timeout_s
+    written: dict[Any, bytes] = {process.stdout: b"", process.stderr: b""}
+    with selectors.DefaultSelector() as waiting:
+        for pipe in written:
+            waiting.register(pipe, selectors.EVENT_READ)
+        while waiting.get_map():
+            ready = waiting.select(max(0, end_s - time.monotonic()))
+            if not ready:
+                raise BadReading(f"took longer than {timeout_s} s")
+            for key, _ in ready:
+                text = os.read(key.fd, FILE_MAX_BYTES)
+                written[key.fileobj] += text
+                if not text:
+                    waiting.unregister(key.fileobj)
+                if len(written[key.fileobj]) > FILE_MAX_BYTES:
+                    raise BadReading(f"no number: it printed more than {FILE_MAX_BYTES} bytes")
+    return list(written.values())
+
+
+def health_probes() -> Iterator[Probe]:
+    """How this machine itself is."""
+    for name, unit, source, read in HEALTH_SENSORS:
+        yield Probe(f"health:{name}", unit, source, read, lane="health")
+    wireless = Path("/proc/net/wireless")
+    for interface in wifi_levels(label(wireless)):
+
+        def level(interface: str = interface) -> float:
+            return wifi_levels(read_text(wireless))[interface]
+
+        name = sensor_name("health:wifi", interface)
+        yield Probe(name, "dBm", str(wireless), level, limits=(-120, 0), lane="health")
+
+
+def disk_used() -> float:
+    """Percent of the disk that aren't free for root, as ``df`` counts them."""
+    disk = os.statvfs("/")
+    return 100 * (1 - disk.f_bfree / disk.f_blocks)
+
+
+def memory_used() -> float:
+    """Percent of the memory that programs can't have without swapping."""
+    sizes = dict(re.findall(r"^(\w+): +(\d+) kB", read_text(Path("/proc/meminfo")), re.MULTILINE))
+    return 100 * (1 - int(sizes["MemAvailable"]) / int(sizes["MemTotal"]))
+
+
+def wifi_levels(text: str) -> dict[str, float]:
+    """The signal of each interface in dBm, from ``/proc/net/wireless``."""
+    levels = re.findall(r"^ *([\w.-]+): +\w+ +[-\d]+\.? +(-?\d+)\.? ", text, re.MULTILINE)
+    # Some drivers give the byte without its sign.
+    return {name: float(level) - (256 if float(level) > 63 else 0) for name, level in levels}
+
+
+HEALTH_SENSORS = (
+    ("disk-used", "%", "/", disk_used),
+    ("memory-used", "%", "/proc/meminfo", memory_used),
+    ("load", "1", "/proc/loadavg", lambda: os.getloadavg()[0]),
+    ("uptime", "s", "the kernel", lambda: time.clock_gettime(Clock._STEADY)),
+)
+
+
+ALL_SENSORS = "sensors"  # the name for what is about all of them
+
+
+def answers_of(
+    find: Callable[[], Sequence[Probe]], clock: Clock, give_up_s: float = GIVE_UP_S
+) -> list[Reading | tuple[str, str]]:
+    """Of each sensor that ``find`` finds: a reading, or its name and why there is none.
+
+    Another process finds and asks them. A read that hangs in the kernel can't be killed, and a
+    process doesn't end before its threads do; but it can be left alone.
+    """
+    answers: dict[int, Reading | tuple[str, str]] = {}
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # It takes none of the locks that other threads may hold just now.
+    warnings.filterwarnings("ignore", ".* use of fork", DeprecationWarning)
     try:
-        return float(out)
-    except ValueError:
-        raise BadReading(f"no number: {out[:80].decode(errors='replace')!r}") from None
+        process = os.fork()
+    except OSError as error:
+        return [(ALL_SENSORS, f"no other process can be begun: {error.strerror}")]
+    if not process:
+        try:
+            leave_parent(theirs.fileno())
+            send_answers(find, clock, theirs, give_up_s)
+        finally:
+            os._exit(0)
+    theirs.close()
+    ours.settimeout(give_up_s + 1)
+    try:
+        with contextlib.suppress(OSError):  # it is too late, or that process has died
+            while message := json.loads(ours.recv(FILE_MAX_BYTES) or b"null"):
+                index, sensor, what, *more = message
+                answers[index] = (
+                    Reading(sensor, what, more[0], Instant(*more[1:])) if more else (sensor, what)
+                )
+    finally:
+        ours.close()
+        with contextlib.suppress(OSError):  # it is gone already, where SIGCHLD is ignored
+            os.kill(process, signal.SIGKILL)
+            end_s = time.monotonic() + 1
+            while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < end_s:
+                time.sleep(0.001)
+    return [answers[index] for index in sorted(answers) if answers[index] != (ALL_SENSORS, "")]
+
+
+def leave_parent(keep: int) -> None:
+    """Have nothing in common with the process that we were forked from, but for one file.
+
+    A lock would last as long as either of the two had its file open.
+    """
+    for number_ in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number_, lambda *_: None)  # it is the parent that ends us
+    signal.set_wakeup_fd(-1)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: when it is killed, so are we
+    os.closerange(3, keep)
+    os.closerange(keep + 1, 1 << 16)
+
+
+def send_answers(
+    find: Callable[[], Sequence[Probe]], clock: Clock, to: socket.socket, give_up_s: float
+) -> None:
+    """Send answers as they come, each in place of the one before of its index; then None."""
+
+    def send(answer: Sequence[Any] | None) -> None:
+        to.send(json.dumps(answer).encode())
+
+    try:
+        send((-1, ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
+        found = find()
+        send((-1, ALL_SENSORS, ""))
+        for index, probe in enumerate(found):
+            send((index, probe.sensor, f"{probe.source}: no answer within {give_up_s:g} s"))
+        ask_all(found, clock, send, give_up_s)
+    except Exception as error:
+        send((-1, ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
+    send(None)
+
+
+def ask_all(
+    found: Sequence[Probe], clock: Clock, send: Callable[[Sequence[Any]], None], give_up_s: float
+) -> None:
+    """Ask all lanes at once, and hand on each answer as it comes.
+
+    When nothing good has come for a while, what still waits in its lane is asked too; when
+    nothing has come for ``give_up_s``, the rest is given up. So any number of bad sensors takes
+    no longer than that, and any number of good ones is given its time.
+    """
+    lanes: defaultdict[str, deque[int]] = defaultdict(deque)
+    for index, probe in enumerate(found):
+        lanes[probe.lane or probe.source].append(index)
+    answers: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+
+    def ask(lane: deque[int]) -> None:
+        with contextlib.suppress(IndexError):  # the lane is empty
+            while True:
+                index = lane.popleft()
+                answers.put((index, *answer_of(found[index], clock)))
+
+    def begin(some: Iterable[deque[int]]) -> None:
+        for lane in some:
+            threading.Thread(target=ask, args=(lane,), daemon=True).start()
+
+    begin(lanes.values())
+    left, good_s = len(found), time.monotonic()
+    for patience_s in (give_up_s / 4, give_up_s):
+        with contextlib.suppress(queue.Empty):
+            while left:
+                answer = answers.get(timeout=max(0, good_s + patience_s - time.monotonic()))
+                send(answer)
+                left -= 1
+                good_s = time.monotonic() if len(answer) > 3 else good_s
+        begin(lane for lane in lanes.values() for _ in tuple(lane))
+    for group in tuple(RUNNING):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def answer_of(probe: Probe, clock: Clock) -> tuple[Any, ...]:
+    """A sensor's name, value, unit and moment; or its name, and why there is no value."""
+    try:
+        reading = probe.sense(clock)
+    except BadReading as error:
+        reason = str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        return (reading.sensor, reading.value, reading.unit, *astuple(reading.instant))
+    return (probe.sensor, one_line(f"{probe.source}: {reason}", 500))
 
 
 # ---- the spool
@@ -501,18 +1035,18 @@ class Spool:
     transaction is on the disk; and the WAL of SQLite before 3.51.3 can corrupt a file.
     """
 
-    def __init__(self, path: Path, most: int = int(SPOOL_MAX), *, only_look: bool = False) -> None:
+    def __init__(self, path: Path, most: int = int(SPOOL_MAX), *, read_only: bool = False) -> None:
         """Open the file at ``path``, made where there is none; it keeps ``most`` readings.
 
-        ``only_look``: for ``status`` alone, which needs no right to write.
+        Raises:
+            sqlite3.OperationalError: it can't be written: the disk is full, read-only or broken,
+                or the file is another user's.
+            SetupError: no spool can be there.
         """
         self._most = most
-        if only_look and not writable(path):
-            self._db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
-            return
-        self._db = open_database(path)
+        self._db = open_reader(path) if read_only else open_database(path)
         try:
-            self._prepare(path)
+            (self._check if read_only else self._prepare)(path)
         except BaseException:
             self._db.close()
             raise
@@ -523,20 +1057,31 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
+    def _check(self, path: Path) -> None:
+        if self._one("PRAGMA application_id") != APPLICATION_ID:
+            raise SetupError(f"{path} is no spool: set TMON_SPOOL")
+
     def _prepare(self, path: Path) -> None:
         self._db.execute("PRAGMA journal_mode = PERSIST")
         self._db.execute("PRAGMA synchronous = FULL")
         with self._transaction():
             if self._one("PRAGMA application_id") == APPLICATION_ID:
+                if not self._one("PRAGMA user_version"):
+                    self._run(UPGRADE)
                 return
             if self._one("SELECT count(*) FROM sqlite_master"):
                 raise SetupError(f"{path} is another program's database: set TMON_SPOOL")
-            for statement in SCHEMA.split(";"):
-                self._db.execute(statement)
+            self._run(SCHEMA)
             self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self.remember("reserve", bytes(RESERVE_BYTES))
+        with self._transaction():  # again: now its pages go through the journal, which stays large
             self.remember("reserve", bytes(RESERVE_BYTES))
         with self._transaction():
             self.forget("reserve")
+
+    def _run(self, script: str) -> None:
+        for statement in script.split(";"):
+            self._db.execute(statement)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -578,17 +1123,16 @@ class Spool:
     def _add(self, reading: Reading, told_ms: int) -> None:
         now = reading.instant
         cursor = self._db.execute(
-            "INSERT INTO readings (sensor, value, unit, wall_ms, monotonic_ms, boot, told_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO readings"
+            " (sensor, value, unit, wall_ms, monotonic_ms, boot, told_ms, synchronised)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(reading.sensor, reading.value, reading.unit),
-                *(now.wall_ms, now.monotonic_ms, now.boot, told_ms),
+                *(now.wall_ms, now.monotonic_ms, now.boot, told_ms, now.synchronised),
             ),
         )
-        if now.synchronised and now.wall_ms >= told_ms - TOLD_SLACK_MS:
-            self._settle(cursor.lastrowid, now.wall_ms)
-        elif self.knows_time(now):
-            self._settle(cursor.lastrowid, self._corrected_ms(now))
+        if self.knows_time(now) and (measured_ms := self._corrected_ms(now)) is not None:
+            self._settle(cursor.lastrowid, measured_ms)
 
     def _settle(self, id_: int | None, measured_ms: int) -> None:
         """Fix a reading's time for good; a millisecond later where the sensor has one then."""
@@ -596,56 +1140,108 @@ class Spool:
         while not self._db.execute(sql, (measured_ms, id_)).rowcount:
             measured_ms += 1
 
-    def _corrected_ms(self, then: Instant) -> int:
-        """The time by the monotonic clock, if the wall clock was plainly wrong."""
-        offset_ms = self._one("SELECT offset_ms FROM boots WHERE boot = ?", then.boot)
-        true_ms = int(then.monotonic_ms + offset_ms)
-        return true_ms if abs(true_ms - then.wall_ms) > OFFSET_IGNORED_MS else then.wall_ms
+    def _learned(self, boot: str) -> tuple[int, int] | None:
+        """How far a boot's monotonic clock was from the time, and when that was learned."""
+        sql = "SELECT offset_ms, learned_monotonic_ms FROM boots WHERE boot = ?"
+        learned: tuple[int, int] | None = self._db.execute(sql, (boot,)).fetchone()
+        return learned
+
+    def true_ms(self, now: Instant) -> int | None:
+        """The time by the monotonic clock, if it was learned in that boot."""
+        learned = self._learned(now.boot)
+        return now.monotonic_ms + learned[0] if learned else None
 
     def knows_time(self, now: Instant) -> bool:
-        """Whether the server told the time in this boot, lately enough to go by it."""
-        learned_ms = self._one("SELECT learned_monotonic_ms FROM boots WHERE boot = ?", now.boot)
-        return learned_ms is not None and now.monotonic_ms - learned_ms < OFFSET_GOOD_FOR_MS
+        """Whether the time was learned in this boot, lately enough to go by it."""
+        learned = self._learned(now.boot)
+        return learned is not None and now.monotonic_ms - learned[1] < OFFSET_GOOD_FOR_MS
 
-    def learn_time(self, now: Instant, offset_ms: int) -> None:
-        """Note what the server's time was: ``offset_ms`` more than the monotonic clock."""
+    def _corrected_ms(self, then: Instant) -> int | None:
+        """By the wall clock, unless the monotonic clock says that it was plainly wrong."""
+        learned = self._learned(then.boot)
+        if learned is None:
+            return then.wall_ms if then.synchronised else None
+        true_ms = then.monotonic_ms + learned[0]
+        differs_ms = OFFSET_IGNORED_MS
+        if then.synchronised:
+            differs_ms = TOLD_SLACK_MS + abs(then.monotonic_ms - learned[1]) // DRIFT
+        return then.wall_ms if abs(true_ms - then.wall_ms) <= differs_ms else true_ms
+
+    def learn_time(self, now: Instant, server_ms: int) -> None:
+        """Note which time it is ``now``, when the server says that it is ``server_ms``.
+
+        The server is believed, unless both the clock that NTP has set and what the server told
+        before say otherwise. So at the first meeting in a boot the server is right, even if NTP
+        has set the clock; and a server whose clock jumps later moves no reading.
+
+        A reading of this boot that is ahead of the server can't have been stored: so its time
+        may still be put right.
+        """
+        if now.synchronised and self._jumped(now, server_ms):
+            server_ms = now.wall_ms
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO boots VALUES (?, ?, ?)",
-                (now.boot, offset_ms, now.monotonic_ms),
+                (now.boot, server_ms - now.monotonic_ms, now.monotonic_ms),
             )
-            self.remember("told_ms", now.monotonic_ms + offset_ms)
+            self.remember("told_ms", server_ms)
+            self._db.execute(
+                "UPDATE readings SET measured_ms = NULL WHERE boot = ? AND measured_ms > ?",
+                (now.boot, server_ms + AHEAD_MS),
+            )
             self._db.execute(
                 "DELETE FROM boots WHERE boot NOT IN"
                 " (SELECT boot FROM readings WHERE measured_ms IS NULL UNION SELECT ?)",
                 (now.boot,),
             )
 
-    def settle(self, now: Instant) -> int:
-        """Settle the times of up to a batch of readings; returns how many couldn't be.
+    def check_time(self, now: Instant, server_ms: int) -> None:
+        """Ask for the time anew if the server's clock isn't where it was when it was asked."""
+        true_ms = self.true_ms(now)
+        if true_ms is not None and abs(server_ms - true_ms) > TOLD_SLACK_MS:
+            outdated_ms = now.monotonic_ms - OFFSET_GOOD_FOR_MS
+            sql = "UPDATE boots SET learned_monotonic_ms = ? WHERE boot = ?"
+            self._db.execute(sql, (outdated_ms, now.boot))
 
-        Those of this boot wait until the server has told the time. Those of an earlier boot that
-        never learned it keep their wall clock, unless it was before the last time the server had
-        told by then: such a time is surely wrong, and the reading is set aside.
+    def _jumped(self, now: Instant, server_ms: int) -> bool:
+        """Whether the server contradicts what it told before, and this clock doesn't."""
+        if abs(server_ms - now.wall_ms) <= TOLD_SLACK_MS:
+            return False
+        if self._learned(now.boot):
+            return self._corrected_ms(now) == now.wall_ms
+        return bool(server_ms < self.recall("told_ms") - TOLD_SLACK_MS <= now.wall_ms)
+
+    def settle(self, now: Instant) -> tuple[int, int]:
+        """Settle the times of up to a batch of readings, if it is known which time it is.
+
+        Readings of a boot that never learned the time keep their wall clock. Where NTP hadn't
+        set it either, nobody has checked it. It can't be right before the last time that the
+        server had told by then, nor after the start of this boot: such a reading is set aside.
+
+        Returns:
+            How many got a time that nobody has checked, and how many were set aside.
         """
+        unchecked, lost = 0, []
+        began_ms = self.true_ms(replace(now, monotonic_ms=0))
+        if began_ms is None or not self.knows_time(now):
+            return 0, 0
         with self._transaction():
             rows = self._db.execute(
-                "SELECT id, wall_ms, monotonic_ms, boot, told_ms, boot IN (SELECT boot FROM boots)"
-                " FROM readings WHERE measured_ms IS NULL AND (boot <> ? OR ?)"
-                " ORDER BY id LIMIT ?",
-                (now.boot, self.knows_time(now), BATCH_READINGS),
+                "SELECT id, told_ms, wall_ms, monotonic_ms, boot, synchronised FROM readings"
+                " WHERE measured_ms IS NULL ORDER BY id LIMIT ?",
+                (BATCH_READINGS,),
             ).fetchall()
-            lost = []
-            for id_, wall_ms, monotonic_ms, boot, told_ms, learned in rows:
-                if learned:
-                    then = Instant(wall_ms, monotonic_ms, boot, synchronised=False)
-                    self._settle(id_, self._corrected_ms(then))
-                elif wall_ms >= told_ms - TOLD_SLACK_MS:
-                    self._settle(id_, wall_ms)
+            for id_, told_ms, *instant in rows:
+                then = Instant(*instant)
+                if (measured_ms := self._corrected_ms(then)) is not None:
+                    self._settle(id_, measured_ms)
+                elif told_ms - TOLD_SLACK_MS <= then.wall_ms <= began_ms + TOLD_SLACK_MS:
+                    self._settle(id_, then.wall_ms)
+                    unchecked += 1
                 else:
                     lost.append(id_)
             self._refuse([(id_, "unknown_time", "the clock was wrong then") for id_ in lost])
-            return len(lost)
+        return unchecked, len(lost)
 
     def is_empty(self) -> bool:
         return not self._one("SELECT EXISTS (SELECT 1 FROM readings)")
@@ -668,6 +1264,11 @@ class Spool:
 
     # -- readings go out
 
+    def count_after(self, until_ms: int) -> int:
+        """How many readings were measured after a time, by a clock that must have been wrong."""
+        count: int = self._one("SELECT count(*) FROM readings WHERE measured_ms > ?", until_ms)
+        return count
+
     def batch(self, until_ms: int = FOREVER_MS) -> list[Settled]:
         """The oldest readings that can be sent; none that was measured after ``until_ms``."""
         rows = self._db.execute(
@@ -678,39 +1279,142 @@ class Spool:
         return [Settled(*row) for row in rows]
 
     def close_batch(
-        self, batch: Sequence[Settled], rejections: Sequence[Rejection], now_ms: int, told_ms: int
+        self, batch: Sequence[Settled], refusals: Sequence[tuple[int, str, str]], now: Instant
     ) -> None:
-        """The server has the batch, or won't ever: what it rejected is set aside."""
+        """The server has the batch, or won't ever: what it refused is set aside.
+
+        Args:
+            batch: what needn't be sent again.
+            refusals: ids of readings in it, each with a code and a reason.
+            now: when the answer came.
+        """
         with self._transaction():
-            self._refuse([(batch[r.index].id, r.code, r.reason) for r in rejections])
-            self._db.executemany("DELETE FROM readings WHERE id = ?", [(r.id,) for r in batch])
-            self.remember("sent_ms", now_ms)
-            if told_ms:
-                self.remember("told_ms", told_ms)
+            self._refuse(refusals)
+            self._delete([reading.id for reading in batch])
+            self.remember("sent_ms", now.wall_ms)
+            if true_ms := self.true_ms(now):
+                self.remember("told_ms", true_ms)
 
     def _refuse(self, refusals: Sequence[tuple[int, str, str]]) -> None:
         self._db.executemany(
-            "INSERT INTO refused (sensor, value, unit, measured_ms, code, reason)"
-            " SELECT sensor, value, unit, coalesce(measured_ms, wall_ms), ?2, ?3"
+            "INSERT INTO refused (sensor, value, unit, measured_ms, code, reason, told_ms)"
+            " SELECT sensor, value, unit, coalesce(measured_ms, wall_ms), ?2, ?3, told_ms"
             " FROM readings WHERE id = ?1",
             refusals,
         )
-        self._db.executemany("DELETE FROM readings WHERE id = ?", [(r[0],) for r in refusals])
+        self._delete([id_ for id_, _, _ in refusals])
         if refusals:
             few = "DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?"
             self._db.execute(few, (REFUSED_MAX,))
 
+    def _delete(self, ids: Sequence[int]) -> None:
+        self._db.executemany("DELETE FROM readings WHERE id = ?", [(id_,) for id_ in ids])
+
+    def retry_refused(self) -> int:
+        """Put what was refused back among the readings; returns how many.
+
+        Where the time wasn't known, it is judged anew. What the sensor has again since then
+        stays refused.
+        """
+        count = 0
+        with self._transaction():
+            for (id_,) in self._db.execute("SELECT id FROM refused ORDER BY id").fetchall():
+                moved = self._db.execute(
+                    "INSERT OR IGNORE INTO readings"
+                    " (sensor, value, unit, wall_ms, monotonic_ms, boot, told_ms, measured_ms)"
+                    " SELECT sensor, value, unit, measured_ms, 0, 'refused', told_ms,"
+                    " CASE WHEN code <> 'unknown_time' THEN measured_ms END"
+                    " FROM refused WHERE id = ?",
+                    (id_,),
+                ).rowcount
+                count += moved
+                self._db.executemany("DELETE FROM refused WHERE id = ?", [(id_,)] * moved)
+        return count
+
+    # -- readings come from another spool
+
+    def take_over(self, damaged: Path) -> int:
+        """Copy what can be read of a damaged spool; returns how many readings that was."""
+        with contextlib.closing(open_reader(damaged)) as source, self._transaction():
+            for table in ("state", "boots", "refused"):
+                self._copy(table, readable_rows(source, table))
+            return self._copy("readings", readable_rows(source, "readings"))
+
+    def borrow(self, card: Path) -> int:
+        """Copy the next readings out of a spool that can't be written; returns how many."""
+        try:
+            source = open_reader(card)
+        except (SetupError, sqlite3.OperationalError):  # there is none, or we mustn't read it
+            return 0
+        with contextlib.closing(source), self._transaction():
+            self._copy("boots", readable_rows(source, "boots"))
+            after_id = self._borrowed_id(source)
+            rows = list(islice(readable_rows(source, "readings", after_id), BORROW_MAX))
+            if rows:
+                self.remember("borrowed", json.dumps([rows[-1][column] for column in IDENTITY]))
+            return self._copy("readings", rows)
+
+    def _borrowed_id(self, source: sqlite3.Connection) -> int:
+        """The last reading that was borrowed, if it is still there; else 0.
+
+        An id alone doesn't name a reading: it is used again once the last one was deleted.
+        """
+        last = json.loads(self.recall("borrowed", "[0]"))
+        row = next(readable_rows(source, "readings", last[0] - 1), None)
+        return last[0] if row and [row[column] for column in IDENTITY] == last else 0
+
+    def owes(self, card: Spool) -> bool:
+        """Whether readings are in both: sent from there too, they could be stored twice."""
+        return bool(self._borrowed_id(card._db))
+
+    def give_back(self, card: Spool) -> None:
+        """Delete there what was borrowed and sent: in small steps if the disk is full."""
+        step = BATCH_READINGS
+        sql = (
+            "DELETE FROM readings WHERE id IN"
+            " (SELECT id FROM readings WHERE id <= ? ORDER BY id LIMIT ?)"
+        )
+        while step and (last_id := self._borrowed_id(card._db)):
+            try:
+                card._db.execute(sql, (last_id, step))
+            except sqlite3.OperationalError:  # the journal has no room for so many pages
+                step //= 2
+        with card._transaction():
+            card._copy("refused", readable_rows(self._db, "refused"))
+        self._db.execute("DELETE FROM refused")
+
+    def _copy(self, table: str, rows: Iterable[sqlite3.Row]) -> int:
+        """Insert rows of the same table in another spool, under new ids; returns how many."""
+        ours = {name for _, name, *_ in self._db.execute(f"PRAGMA table_info({table})")} - {"id"}
+        count = 0
+        for row in rows:
+            columns = [column for column in row.keys() if column in ours]  # noqa: SIM118 - a Row
+            values = [row[column] for column in columns]
+            if all(map(fits, columns, values)):
+                places = f"({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+                sql = f"INSERT OR IGNORE INTO {table} {places}"
+                count += self._db.execute(sql, values).rowcount
+        return count
+
     # -- for people
 
-    def status(self) -> Iterator[str]:
+    def status(self, now: Instant) -> Iterator[str]:
         """What a person wants to know, a line each."""
         count, oldest, newest = self._db.execute(
             "SELECT count(*), min(coalesce(measured_ms, wall_ms)),"
             " max(coalesce(measured_ms, wall_ms)) FROM readings"
         ).fetchone()
         yield f"kept      {count}" + (f", from {at(oldest)} to {at(newest)}" if count else "")
+        unsettled = self._one("SELECT count(*) FROM readings WHERE measured_ms IS NULL")
+        if unsettled:
+            yield f"          {unsettled} of them get their time when the server has told it"
         sent_ms = self.recall("sent_ms")
         yield f"last sent {at(sent_ms) if sent_ms else 'never'}"
+        yield f"clock     {at(now.wall_ms)}, {'' if now.synchronised else 'not '}set by NTP"
+        ahead_ms = now.wall_ms - (self.true_ms(now) or now.wall_ms)
+        if abs(ahead_ms) > OFFSET_IGNORED_MS:
+            off = f"{abs(ahead_ms) // 1000} s {'ahead of' if ahead_ms > 0 else 'behind'}"
+            yield f"          {off} the server's: readings are put right"
         yield f"refused   {self._one('SELECT count(*) FROM refused')}"
         for measured_ms, *words in self._db.execute(
             "SELECT measured_ms, sensor, value, coalesce(unit, ''), code, reason FROM refused"
@@ -720,19 +1424,100 @@ class Spool:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """A connection to ``path``; SetupError where it can't be one, or this user can't write it."""
+    """A connection to ``path``, made where there is none.
+
+    Raises:
+        CantWrite: the disk, or the file's owner, doesn't let us write it.
+        SetupError: no spool can be there.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
+            refuse_planted(Path(f"{path}{suffix}"))
+        if not os.path.lexists(path):  # else closing it would drop the locks that SQLite has on it
+            os.close(make_file(path))
     except OSError as error:
+        if error.errno in UNWRITABLE:
+            raise CantWrite(f"{error.filename}: {error.strerror}") from error
         raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
-    for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
-        refuse_planted(Path(f"{path}{suffix}"))
     if not writable(path):
-        raise SetupError(f"{path} can't be written: use sudo; is the disk read-only?")
+        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+        raise CantWrite("its disk is read-only" if read_only else "it is another user's to write")
     try:
-        return sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
+        db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
     except sqlite3.OperationalError as error:
         raise SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL") from error
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads ``path``, whoever owns it, and however its disk is."""
+    try:
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
+        db.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.DatabaseError as locked:
+        if "locked" in str(locked):
+            raise
+        try:  # it may be that a kill left a journal behind, which can't be played back here
+            db = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)
+        except sqlite3.OperationalError as error:
+            raise SetupError(
+                f"{path} can't be opened as a spool: {error}: set TMON_SPOOL"
+            ) from error
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def readable_rows(db: sqlite3.Connection, table: str, after: int = 0) -> Iterator[sqlite3.Row]:
+    """A table's rows in their order, without any index; a damaged page costs only its own rows."""
+    sql = f"SELECT rowid AS row, * FROM {table} NOT INDEXED WHERE rowid BETWEEN ? AND ? ORDER BY 1"
+    spans, failures = [(after + 1, FOREVER_MS)], 0
+    while spans and failures < UNREADABLE_MAX:
+        first, last = spans.pop()
+        try:
+            for row in db.execute(sql, (first, last)):
+                first = row["row"] + 1
+                yield row
+        except sqlite3.DatabaseError:
+            failures += 1
+            if first < last:
+                middle = (first + last) // 2
+                spans += [(middle + 1, last), (first, middle)]
+
+
+def fits(column: str, value: object) -> bool:
+    """Whether a value out of a damaged spool can be one of that column."""
+    if value is None:
+        return column in {"unit", "measured_ms"}
+    if column.endswith("_ms") or column == "synchronised":
+        return isinstance(value, int)
+    return isinstance(value, (int, float) if column == "value" else str)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it."""
+    if not path.exists():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        share(path)
+
+
+def make_file(path: Path) -> int:
+    """Make an empty file, unless there is one, and open it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    share(path)
+    return descriptor
+
+
+def share(path: Path) -> None:
+    """What root has just made in another user's folder is that user's."""
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid, follow_symlinks=False)
 
 
 def writable(path: Path) -> bool:
@@ -753,6 +1538,12 @@ def refuse_planted(path: Path) -> None:
         raise SetupError(f"{path} is no file, and another user's: remove it, or set TMON_SPOOL")
 
 
+def is_unwritable(error: sqlite3.OperationalError) -> bool:
+    """Whether the disk or another program keeps us from writing; else it is a fault of ours."""
+    said = "is full|readonly|disk I/O|unable to open|is locked"
+    return isinstance(error, CantWrite) or bool(re.search(said, str(error)))
+
+
 def is_corrupt(error: sqlite3.Error) -> bool:
     """Whether SQLite says ``not a database`` or ``malformed``: only those are a bare error."""
     return type(error) is sqlite3.DatabaseError
@@ -762,7 +1553,11 @@ def is_corrupt(error: sqlite3.Error) -> bool:
 def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
     """Whether no other run is sending from this spool, nor will be until we are through."""
     # A file of its own: closing the database's would drop the locks that SQLite holds on it.
-    with Path(f"{spool}.lock").open("a") as file:
+    try:
+        descriptor = make_file(Path(f"{spool}.lock"))
+    except OSError:  # a read-only disk, or a file that is root's
+        descriptor = make_file(Path(f"{in_memory(spool)}.lock"))
+    with os.fdopen(descriptor) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -771,6 +1566,20 @@ def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
             with contextlib.suppress(OSError):
                 os.utime(file.fileno())  # so that others see since when
             yield True
+
+
+def in_memory(spool: Path, first: str = "/run") -> Path:
+    """The spool that stands in for one that can't be written: it lasts until the next boot."""
+    name = f"{crc32(str(spool).encode()):08x}.db"
+    for place in (first, *MEMORY):
+        folder = Path(place, f"tmon-{os.geteuid()}")
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            status = folder.lstat()
+            ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+            if ours and os.access(folder, os.W_OK):
+                return folder / name
+    return Path(os.devnull, name)  # there is no such place: to use it is an error
 
 
 def sending_since_ms(spool: Path) -> int:
@@ -786,21 +1595,41 @@ def sending_since_ms(spool: Path) -> int:
     return 0
 
 
-def set_aside(path: Path, now_ms: int) -> Path | None:
-    """Move a corrupt spool out of the way, and its journals; None if it isn't one (any more)."""
+def set_aside(path: Path, now_ms: int) -> str:
+    """Replace a corrupt spool by a new one; returns what was done, or nothing if it wasn't one.
+
+    The new one has all that can still be read. It takes the place of the other in one step.
+    """
     with sole_sender(path, wait=True):
         try:
             with contextlib.closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as db:
                 if db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]:
-                    return None
+                    return ""
         except sqlite3.DatabaseError as error:
             if not is_corrupt(error):
                 raise
+        fresh = Path(f"{path}.new")
+        remove_database(fresh)
+        with Spool(fresh) as spool:
+            count = spool.take_over(path)
         aside = Path(f"{path}.corrupt-{at(now_ms).replace(':', '')}")
-        for suffix in ("-journal", "-wal", "-shm", ""):
+        for suffix in ("-journal", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-        return aside
+        Path(f"{fresh}-journal").rename(f"{path}-journal")
+        try:
+            os.link(path, aside)
+        except OSError:  # not every file system has links
+            path.rename(aside)
+        fresh.rename(path)
+        return f"{count} readings of it could be read and are kept; the rest is in {aside}"
+
+
+def remove_database(path: Path) -> None:
+    """Delete a database and its journal."""
+    for suffix in ("-journal", ""):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").unlink()
 
 
 # ---- the server
@@ -813,6 +1642,7 @@ class Answer:
     status: int
     body: bytes
     headers: Mapping[str, str]
+    via: str = ""  # words that name the proxy, where there is one
 
     def json(self) -> Any:
         """The body if it is JSON, else None."""
@@ -841,7 +1671,10 @@ class Answer:
 
     def kept(self) -> Kept:
         """Why nothing was stored, and what to do about it."""
-        reasons = [f"the server answered {self.status}", self.error() or HINTS.get(self.status)]
+        reasons = [
+            f"the server answered {self.status}{self.via}",
+            self.error() or HINTS.get(self.status),
+        ]
         if 300 <= self.status < 400:
             reasons += [f"it redirects to {self.headers.get('Location')}, which isn't followed"]
         # What ends by itself is one trouble, whatever stands in for the server meanwhile.
@@ -856,6 +1689,7 @@ HINTS = {
     **dict.fromkeys(range(200, 300), NOT_TMON),
     **dict.fromkeys((400, 404, 405, 413), NOT_TMON),
     **dict.fromkeys((401, 403), NEW_TOKEN),
+    407: "that proxy wants a name and a password: http_proxy=http://NAME:PASSWORD@…",
 }
 
 
@@ -905,6 +1739,9 @@ class Server:
             raise SetupError("requests is missing: sudo apt install python3-requests") from None
         self._settings = settings
         self._answer_max_s = answer_max_s
+        proxies = requests.utils.get_environ_proxies(settings.url)
+        proxy = requests.utils.select_proxy(settings.url, proxies)
+        self._via = f" through the proxy {re.sub('//.*@', '//', proxy)}" if proxy else ""
         self._connection_error = requests.ConnectionError
         self._answered = False  # so the next request goes over a connection that was left open
         self._session = requests.Session()
@@ -931,9 +1768,11 @@ class Server:
             },
         )
 
-    def time_ms(self) -> int:
-        """The server's time; Kept where it isn't tmon that answers."""
+    def time_ms(self) -> int | Kept:
+        """The server's time; Kept is returned where only readings may pass, else raised."""
         answer = self._ask("GET", "/healthz")
+        if answer.status in {401, 403, 404, 405}:
+            return answer.kept()
         if answer.status >= 300:
             raise answer.kept()
         body = answer.json()
@@ -964,7 +1803,8 @@ class Server:
             late = f"took longer than {self._answer_max_s:g} s to answer"
             raise Kept(f"{self._settings.url} {late}") from None
         if isinstance(answer, (OSError, ValueError)):  # all that requests raises is one
-            raise Kept(f"{self._settings.url} can't be reached: {cause(answer)}") from answer
+            where = f"{self._settings.url} can't be reached{self._via}"
+            raise Kept(f"{where}: {cause(answer)}") from answer
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -992,7 +1832,7 @@ class Server:
         ) as response:
             # Byte by byte: a larger read could hold more than the limit once it is decoded.
             body = b"".join(islice(response.iter_content(1), ANSWER_MAX_BYTES))
-            return Answer(response.status_code, body, response.headers)
+            return Answer(response.status_code, body, response.headers, self._via)
 
 
 # ---- sending
@@ -1006,48 +1846,78 @@ class Sender:
         self._server = server
         self._clock = clock
         self._news = news
-        self._until_ms = FOREVER_MS  # readings measured later wait until the clocks agree
+        self._until_ms = FOREVER_MS  # what the server would take to be in the future is later
         self._differs: Kept | None = None  # what the server said of them
+        self._unchecked = self._lost = 0  # readings of boots that never learned the time
         self.stored = self.refused = 0  # how many readings, so far
 
     def send(self) -> None:
         """Send all that can be sent, or raise Kept."""
+        try:
+            self._send()
+        finally:
+            if self._unchecked:
+                line = "readings were sent with the time of a clock that nobody had checked"
+                self._news.tell("unchecked clock", f"{self._unchecked} {line}", at_once=True)
+            if self._lost:
+                line = "readings of an earlier boot have no known time: set aside as refused"
+                self._news.tell("unknown_time", f"{self._lost} {line}", at_once=True)
+
+    def _send(self) -> None:
         while True:
             while batch := self._next_batch():
                 self._deliver(batch)
             if not self._spool.waits_for_time():
                 break
-            self._learn_time()
+            if not self._spool.knows_time(self._clock.now()):
+                self._learn_time()
         if self._differs:
             raise self._differs
+        if ahead := self._spool.count_after(self._latest_ms()):
+            line = f"{ahead} readings are from a clock that was wrong: their time is to come"
+            raise Kept(line, "server clocks")
 
     def _next_batch(self) -> list[Settled]:
-        while lost := self._spool.settle(self._clock.now()):
-            line = f"{lost} readings of an earlier boot have no known time: set aside as refused"
-            self._news.tell("unknown_time", line, at_once=True)
-        return self._spool.batch(self._until_ms)
+        now = self._clock.now()
+        lost = 1
+        while lost:  # a whole batch may be
+            unchecked, lost = self._spool.settle(now)
+            self._unchecked += unchecked
+            self._lost += lost
+        return self._spool.batch(self._latest_ms())
+
+    def _latest_ms(self) -> int:
+        """What was measured later has to wait: it is ahead of the server's clock, or of ours."""
+        true_ms = self._spool.true_ms(self._clock.now())
+        return self._until_ms if true_ms is None else min(self._until_ms, true_ms + AHEAD_MS)
 
     def _learn_time(self) -> None:
         """Ask the server for the time, taken to be halfway between asking and answer."""
         before = self._clock.now()
-        time_ms = self._server.time_ms()
-        after = self._clock.now()
-        offset_ms = time_ms - (before.monotonic_ms + after.monotonic_ms) // 2
-        self._spool.learn_time(after, offset_ms)
+        told = self._server.time_ms()
+        now = self._clock.now()
+        if isinstance(told, int):
+            self._spool.learn_time(now, told + (now.monotonic_ms - before.monotonic_ms) // 2)
+        elif now.synchronised:
+            self._spool.learn_time(now, now.wall_ms)
+        else:
+            raise told
 
     def _deliver(self, batch: Sequence[Settled]) -> None:
         answer = self._server.post(batch, self._clock.now())
+        if told_ms := answer.told_ms():
+            self._spool.check_time(self._clock.now(), told_ms)
         # Only tmon's own 400 or 413 is about the readings. A proxy's 400 would be about all of
         # them; its 413 is about their number, down to the last, which is then no fault of its own.
         unfit = bool(answer.status in {400, 413} and answer.error())
         if answer.status == 201:
-            self._close(batch, receipt(answer, len(batch)), answer.told_ms())
+            self._close(batch, receipt(answer, len(batch)))
         elif (unfit or answer.status == 413) and len(batch) > 1:
             self._deliver(batch[: len(batch) // 2])
             self._deliver(batch[len(batch) // 2 :])
         elif unfit:
             self._close(batch, [Rejection(0, str(answer.status), answer.error())])
-        elif answer.is_about_clocks() and self._hold_back(batch, answer.told_ms() + AHEAD_MS):
+        elif answer.is_about_clocks() and self._hold_back(batch, told_ms + AHEAD_MS):
             self._differs = answer.kept()
         else:
             raise answer.kept()
@@ -1057,14 +1927,25 @@ class Sender:
         self._until_ms = until_ms
         return any(reading.measured_ms > until_ms for reading in batch)
 
-    def _close(
-        self, batch: Sequence[Settled], rejections: Sequence[Rejection], told_ms: int = 0
-    ) -> None:
-        self._spool.close_batch(batch, rejections, self._clock.now().wall_ms, told_ms)
-        self.stored += len(batch) - len(rejections)
-        self.refused += len(rejections)
-        for rejection in rejections:
-            what = f"{batch[rejection.index].sensor} ({rejection.code})"
+    def _close(self, batch: Sequence[Settled], rejections: Sequence[Rejection]) -> None:
+        """Forget a batch, but for what the server takes to be in the future: its clock may be late.
+
+        Those are sent again at the next run, if it is the time for them then.
+        """
+        ahead = {batch[r.index] for r in rejections if r.code == "implausible_time"}
+        ahead = {reading for reading in ahead if reading.measured_ms > YEAR_2020_MS}
+        if ahead:
+            self._until_ms = min(reading.measured_ms for reading in ahead) - 1
+            line = f"{len(ahead)} readings are ahead of the server's clock"
+            self._differs = Kept(line, "server clocks")
+        done = [reading for reading in batch if reading not in ahead]
+        final = [(batch[r.index], r) for r in rejections if batch[r.index] not in ahead]
+        refusals = [(reading.id, r.code, r.reason) for reading, r in final]
+        self._spool.close_batch(done, refusals, self._clock.now())
+        self.stored += len(done) - len(final)
+        self.refused += len(final)
+        for reading, rejection in final:
+            what = f"{reading.sensor} ({rejection.code})"
             line = f"the server refused {what}: {rejection.reason}"
             self._news.tell(f"refused {what}", line, at_once=True)
 
@@ -1212,15 +2093,22 @@ class Sensed:
     failures: dict[str, str]
 
 
-def sense(settings: Settings, clock: Clock) -> Sensed:
-    """Ask every sensor once; one that fails doesn't stop the others."""
+def found_probes(settings: Settings, keep_names: bool) -> list[Probe]:
+    """All that there is to ask, by the names that this station has for it."""
+    others = [*(health_probes() if settings.health else ()), *settings.commands]
+    names = kept_names(probes(settings.sysfs), settings.spool, keep_names)
+    return list(probes(settings.sysfs, others, names))
+
+
+def sense(settings: Settings, clock: Clock, keep_names: bool = True) -> Sensed:
+    """Ask every sensor once; one that fails or hangs doesn't stop the others."""
     sensed = Sensed([], {})
-    for probe in probes(settings.sysfs, settings.commands):
-        try:
-            sensed.readings.append(probe.sense(clock))
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            sensed.failures[probe.sensor] = f"{probe.sensor}: {probe.source}: {reason}"
+    for answer in answers_of(partial(found_probes, settings, keep_names), clock):
+        if isinstance(answer, Reading):
+            sensed.readings.append(answer)
+        else:
+            sensor, reason = answer
+            sensed.failures[sensor] = f"{sensor}: {reason}"
     return sensed
 
 
@@ -1232,13 +2120,20 @@ class Client:
         self._clock = clock
         self._log = log
         self._news = news
-        self._lost_some = False
+        self._unsafe = False  # whether readings are lost, or would be by a power cut
 
     def once(self) -> int:
         """Sense, keep and send; returns the exit status."""
-        sensed = sense(self._settings, self._clock)
-        status = self._anew_if_corrupt(lambda: self._keep(sensed))
-        return status if self._settings.strict or self._lost_some else SENT
+        status = self._keep(sense(self._settings, self._clock))
+        return status if self._settings.strict or self._unsafe else SENT
+
+    def retry_refused(self) -> int:
+        """Put what was refused back into the spool; returns how many readings."""
+        with self._open() as spool:
+            return spool.retry_refused()
+
+    def _open(self) -> Spool:
+        return Spool(self._settings.spool, self._settings.spool_max)
 
     def _anew_if_corrupt(self, work: Callable[[], int]) -> int:
         """Do the work; if the spool turns out to be corrupt, do it again with a new one."""
@@ -1247,25 +2142,71 @@ class Client:
         except sqlite3.DatabaseError as error:
             if not is_corrupt(error):
                 raise
-            aside = set_aside(self._settings.spool, self._clock.now().wall_ms)
-            if aside:
-                line = f"the spool is corrupt ({error}): now {aside}; a new one is begun"
-                self._news.tell("corrupt spool", line, at_once=True)
+            done = set_aside(self._settings.spool, self._clock.now().wall_ms)
+            if done:
+                self._news.tell(
+                    "corrupt spool", f"the spool is corrupt ({error}): {done}", at_once=True
+                )
         return work()
 
-    def _open(self) -> Spool:
-        return Spool(self._settings.spool, self._settings.spool_max)
-
     def _keep(self, sensed: Sensed) -> int:
-        """Keep the readings, then send; also on a full disk, as sending is what makes room."""
-        try:
-            spool = self._open()
-        except sqlite3.OperationalError as error:
-            return self._lost(sensed, error)
-        with spool:
-            return max(self._add(spool, sensed), self._send(spool))
+        """Keep the readings and send: in the spool, or in memory where it can't be written."""
+        self._tell_failures(sensed)
+        memory = in_memory(self._settings.spool, self._settings.memory)
+        readings = list(sensed.readings)  # those that aren't kept yet
 
-    def _add(self, spool: Spool, sensed: Sensed) -> int:
+        def add(spool: Spool) -> None:
+            if thinned := spool.add(readings):
+                line = f"the spool is full: {thinned} old readings were thinned out"
+                self._news.tell("thinned", line, at_once=True)
+            readings.clear()
+
+        def keep_on_disk() -> int:
+            with self._open() as spool:
+                add(spool)
+                if memory.exists() and not self._end_memory(memory, spool):
+                    return KEPT
+                return self._send(spool)
+
+        try:
+            status = self._anew_if_corrupt(keep_on_disk)
+            self._news.is_over("spool")
+        except sqlite3.OperationalError as error:
+            if not is_unwritable(error):
+                raise
+            line = f"{self._settings.spool} can't be written: {error}"
+            waits = "readings wait in memory until they are sent"
+            self._news.tell("spool", f"{line}; {waits}", at_once=True)
+        else:
+            return status
+        try:
+            with Spool(memory, MEMORY_MAX) as spool:
+                add(spool)
+                status = self._send(spool)
+                while spool.is_empty() and spool.borrow(self._settings.spool):
+                    status = max(status, self._send(spool))
+                    self._give_back(spool)
+                self._unsafe |= not spool.is_empty()
+                return status
+        except sqlite3.OperationalError as error:
+            return self._lost(len(readings), error)
+
+    def _end_memory(self, memory: Path, disk: Spool) -> bool:
+        """The spool can be written again: whether nothing of it is in memory any more."""
+        with Spool(memory, MEMORY_MAX) as spool:
+            self._send(spool)
+            if spool.is_empty():
+                spool.give_back(disk)
+            self._unsafe |= not spool.is_empty()
+            return not spool.owes(disk)
+
+    def _give_back(self, memory: Spool) -> None:
+        """Make room in a full spool for what was sent out of it; on a read-only disk, nothing."""
+        if memory.is_empty():
+            with contextlib.suppress(sqlite3.OperationalError), self._open() as spool:
+                memory.give_back(spool)
+
+    def _tell_failures(self, sensed: Sensed) -> None:
         news = self._news
         for sensor, line in sensed.failures.items():
             news.tell(f"sensor {sensor}", line)
@@ -1275,20 +2216,11 @@ class Client:
             news.is_over("no sensor")
         else:
             news.tell("no sensor", f"no sensor found under {self._settings.sysfs}: see --command")
-        try:
-            if thinned := spool.add(sensed.readings):
-                line = f"the spool is full: {thinned} old readings were thinned out"
-                news.tell("thinned", line, at_once=True)
-        except sqlite3.OperationalError as error:
-            return self._lost(sensed, error)
-        news.is_over("spool")
-        return SENT
 
-    def _lost(self, sensed: Sensed, error: sqlite3.OperationalError) -> int:
-        count = len(sensed.readings)
-        line = f"{count} readings can't be kept in {self._settings.spool}: {error}"
-        self._news.tell("spool", line, at_once=True)
-        self._lost_some = True
+    def _lost(self, count: int, error: sqlite3.OperationalError) -> int:
+        line = f"{count} readings can't be kept in memory either: {error}"
+        self._news.tell("memory", line, at_once=True)
+        self._unsafe = True
         return KEPT
 
     def _send(self, spool: Spool) -> int:
@@ -1324,11 +2256,6 @@ class Client:
                 line = f"{kept}; the readings are kept and sent later"
                 self._news.tell(kept.topic, line, since_ms=spool.recall("sent_ms"))
                 return KEPT
-            except sqlite3.DatabaseError as error:
-                if is_corrupt(error):
-                    raise
-                self._news.unexpected(error)
-                return KEPT
         self._news.is_over("server", "the server takes the readings again")
         refused = f"; it refused {sender.refused}" if sender.refused else ""
         self._log.detail(f"sent {sender.stored} readings to {self._settings.url}{refused}")
@@ -1351,7 +2278,9 @@ class Settings:
     jitter_s: float
     ca_file: str
     commands: tuple[Probe, ...]
+    health: bool
     loop_s: float
+    memory: str
     strict: bool
 
     @classmethod
@@ -1371,9 +2300,9 @@ class Settings:
             "spool_max": lambda: int(parse_number(args.spool_max, "TMON_SPOOL_MAX", 2)),
             "jitter_s": lambda: parse_number(args.jitter_s, "TMON_JITTER_S", 0),
             "ca_file": lambda: parse_ca_file(args.ca_file),
-            "commands": lambda: tuple(
-                map(command_probe, args.command or filter(str.strip, args.commands))
-            ),
+            "commands": lambda: command_probes(args.command or filter(str.strip, args.commands)),
+            "health": lambda: parse_switch(args.health, "TMON_HEALTH"),
+            "memory": lambda: args.memory,
             "loop_s": lambda: parse_number(args.loop, "--loop", 0.1) if args.loop else 0,
             "strict": lambda: args.strict,
         }
@@ -1425,6 +2354,13 @@ def parse_number(text: str, name: str, least: float) -> float:
     raise ValueError(f"{name} {text!r} isn't a number of at least {least}")
 
 
+def parse_switch(text: object, name: str) -> bool:
+    """Yes or no, as people write it."""
+    if (word := str(text).lower()) in {"1", "yes", "true", "on", "0", "no", "false", "off"}:
+        return word in {"1", "yes", "true", "on"}
+    raise ValueError(f"{name} {text!r} is neither yes nor no")
+
+
 def parse_spool(text: str, needed: bool) -> Path:
     """The spool's whole path."""
     path = os.path.expanduser(text)  # noqa: PTH111 - pathlib's raises, each version another error
@@ -1474,6 +2410,7 @@ SETTINGS = (
     ("spool-max", SPOOL_MAX, "readings to keep before old ones are thinned out"),
     ("jitter-s", JITTER_S, "send up to so many seconds later, at random"),
     ("ca-file", CA_FILE, "certificates to trust for https"),
+    ("health", HEALTH, "yes: also this machine's disk, memory, load, uptime and Wi-Fi"),
 )
 
 
@@ -1499,6 +2436,7 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     mode = made.add_mutually_exclusive_group()
     mode.add_argument("--loop", metavar="SECONDS", help="start a run every so many seconds")
     mode.add_argument("--print", action="store_true", help="show the readings, send nothing")
+    mode.add_argument("--retry-refused", action="store_true", help="send again what was refused")
     mode.add_argument("--status", action="store_true", help="show what is kept, ask nobody")
     made.add_argument("--strict", action="store_true", help="exit status 1 if readings are kept")
     made.add_argument("--verbose", action="store_true", help="tell all, and at once")
@@ -1507,26 +2445,32 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
 
 def print_readings(settings: Settings, clock: Clock, log: Log) -> int:
-    """Show what the sensors say, as a table."""
-    sensed = sense(settings, clock)
+    """Show what the sensors say, as a table; on stderr, what else there is to know."""
+    sensed = sense(settings, clock, keep_names=False)
     width = max((len(reading.sensor) for reading in sensed.readings), default=0)
     for reading in sensed.readings:
         print(f"{reading.sensor:<{width}}  {reading.value:>10} {reading.unit or ''}".rstrip())
     for line in sensed.failures.values():
         log.say(line)
+    for command in settings.commands:
+        if command.unit and command.unit not in KNOWN_UNITS:
+            log.say(f"{command.sensor}: {command.unit}: not a unit tmon knows")
+    listed = ALL_SENSORS not in sensed.failures
+    if there := ", ".join(also_there(settings.sysfs) if listed else ()):
+        log.say(f"also there: {there}")
     if not sensed.readings:
         log.say(f"no readings from {settings.sysfs}: see --command in --help")
     return SENT if sensed.readings else KEPT
 
 
-def print_status(spool: Path, news: News) -> int:
+def print_status(spool: Path, clock: Clock, news: News) -> int:
     """Show what waits in the spool, and why."""
     print(f"spool     {spool}")
     if not os.path.exists(spool):  # noqa: PTH110 - pathlib's raises in a folder of others
         print("kept      0: there is no such file yet")
     else:
-        with Spool(spool, only_look=True) as opened:
-            print(*opened.status(), sep="\n")
+        with Spool(spool, read_only=True) as opened:
+            print(*opened.status(clock.now()), sep="\n")
     if since_ms := sending_since_ms(spool):
         print(f"sending   another run is at it, since {at(since_ms)}")
     for line in news.status():
@@ -1572,13 +2516,16 @@ def run(args: argparse.Namespace, clock: Clock, log: Log, news: News) -> int:
     if args.print:
         return print_readings(settings, clock, log)
     if args.status:
-        return print_status(settings.spool, news)
+        return print_status(settings.spool, clock, news)
     if settings.loop_s:
         return loop(settings, args.argv, args.environ)
     if args.node:
         line = "--node goes with the next release: the token has the node's name"
         news.tell("--node", line, at_once=True)
-    status = Client(settings, clock, log, news).once()
+    client = Client(settings, clock, log, news)
+    if args.retry_refused:
+        print(f"{client.retry_refused()} refused readings are sent again")
+    status = client.once()
     news.is_over("setup")
     news.is_over("failed")
     return status

@@ -181,40 +181,54 @@ def test_the_client_keeps_what_is_ahead_and_sends_the_rest(
     ahead = [right_ms + hours * 3_600_000 for hours in (1, 2)]
     old = [right_ms - 60_000 * place for place in range(1, 1200)]
     node.keep(old[0], *ahead, *old[1:])
-    node.clock.wall_ms = right_ms + 7_200_000
     assert node.send() == client.KEPT
-    assert len(station.query("select 1 from readings")) == len(old)
-    assert node.waits() == [*ahead, node.clock.wall_ms]
-    assert "the server answered 503" in capfd.readouterr().err
+    assert len(station.query("select 1 from readings")) == len(old) + 1
+    assert node.waits() == ahead
+    assert "2 readings are from a clock that was wrong" in capfd.readouterr().err
+    node.clock.pass_ms(1000)
     assert node.send() == client.KEPT
     capfd.readouterr()
     told = node.status(capfd)
     assert "refused   0" in told
-    assert "ahead of the server's" in told
+    assert "2 readings are from a clock that was wrong" in told
+    assert station.count("rejected") == 0
 
 
-def test_once_the_nodes_clock_is_right_nothing_waits(
-    node: NodeWithClient, station: Station
+@pytest.mark.parametrize("off_ms", [7_200_000, -7_200_000, 9 * MINUTE_MS])
+def test_a_node_whose_clock_is_off_is_put_right(
+    node: NodeWithClient, station: Station, off_ms: int
 ) -> None:
-    """Its readings of then are ahead of its own clock: they alone are refused."""
-    node.clock.wall_ms = now_ms() + 7_200_000
-    assert node.send() == client.KEPT
-    node.clock.wall_ms = now_ms()
+    """NTP says that it is right; the server is believed."""
+    node.clock.wall_ms = now_ms() + off_ms
     assert node.send() == client.SENT
     assert node.waits() == []
-    assert station.count() == 1
-    assert station.query("select code from rejected") == [("implausible_time",)]
+    [(measured_ms,)] = station.query("select measured_ms from readings")
+    assert measured_ms == pytest.approx(now_ms(), abs=30_000)
+    assert station.count("rejected") == 0
+
+
+def test_a_clock_that_goes_ahead_after_the_server_was_asked_costs_nothing(
+    node: NodeWithClient, station: Station
+) -> None:
+    assert node.send() == client.SENT
+    node.clock.pass_ms(1000)
+    node.clock.wall_ms += 7_200_000
+    assert node.send() == client.SENT
+    first_ms, second_ms = (ms for (ms,) in station.query("select measured_ms from readings"))
+    assert second_ms - first_ms == pytest.approx(1000, abs=30_000)
 
 
 def test_once_the_servers_clock_has_come_so_far_nothing_is_lost(
     node: NodeWithClient, station: Station
 ) -> None:
-    node.clock.wall_ms = now_ms() + AHEAD_MS + 1500
+    node.keep(now_ms() + AHEAD_MS + 1500)
+    node.clock.wall_ms = now_ms()
     assert node.send() == client.KEPT
-    assert station.count() == 0
+    assert station.count() == 1
     time.sleep(2)
+    node.clock.pass_ms(2000)
     assert node.send() == client.SENT
-    assert station.count() == 2
+    assert station.count() == 3
     assert station.count("rejected") == 0
 
 

@@ -29,8 +29,10 @@ def sysfs(node: Node) -> SysfsTree:
 
 @pytest.fixture
 def clock(server: MoodyServer) -> FakeClock:
-    """Shows the right time, and the kernel says so, until a test says otherwise."""
-    return FakeClock(server.time_ms())
+    """Shows the right time, as the server's does, until a test says otherwise."""
+    clock = FakeClock(server.time_ms())
+    server.time_ms = lambda: clock.wall_ms
+    return clock
 
 
 @pytest.fixture

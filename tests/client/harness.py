@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,30 @@ from client.client import Clock, Instant
 
 CLIENT = Path(client.__file__)
 TOKEN = "tmon_cellar.u1d.1.s1gnature"
-HOUR_MS = 3_600_000
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 GOOD = "72 01 4b 46 7f ff 0e 10 57"  # the kernel's own example: 23.125 °C
+
+
+# The spool of the first version.
+FIRST_SCHEMA = """
+CREATE TABLE readings (
+  id INTEGER PRIMARY KEY, sensor TEXT NOT NULL, value REAL NOT NULL, unit TEXT,
+  wall_ms INTEGER NOT NULL, monotonic_ms INTEGER NOT NULL, boot TEXT NOT NULL,
+  told_ms INTEGER NOT NULL, measured_ms INTEGER
+);
+CREATE UNIQUE INDEX one_at_a_time ON readings (sensor, measured_ms);
+CREATE INDEX unsettled ON readings (id) WHERE measured_ms IS NULL;
+CREATE TABLE refused (
+  id INTEGER PRIMARY KEY, sensor TEXT NOT NULL, value REAL NOT NULL, unit TEXT,
+  measured_ms INTEGER NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL
+);
+CREATE TABLE boots (
+  boot TEXT PRIMARY KEY, offset_ms INTEGER NOT NULL, learned_monotonic_ms INTEGER NOT NULL
+);
+CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL);
+CREATE TABLE news (topic TEXT PRIMARY KEY, gist TEXT NOT NULL, told_ms INTEGER NOT NULL);
+PRAGMA application_id = 1953329006
+"""
 
 
 def scratchpad(raw: str, thousandths: int, crc: str = "YES") -> str:
@@ -142,6 +165,7 @@ class MoodyServer:
         self.next: deque[Reply | Mood] = deque()
         self.always: Reply | Mood | None = None
         self.health: Reply | None = None
+        self.dated = False
         self.requests_lost = 0
         self.closes_late = False  # each connection at its second request, without an answer
         self.time_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
@@ -219,6 +243,8 @@ class MoodyServer:
             def _send(self, reply: Reply) -> None:
                 content = reply.content()
                 self.send_response_only(reply.status)
+                if server.dated:
+                    self.send_header("Date", formatdate(server.time_ms() / 1000, usegmt=True))
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
@@ -260,21 +286,25 @@ class Node:
             "TMON_SYSFS": str(self.sysfs.root),
             "TMON_SPOOL": str(self.spool),
             "TMON_JITTER_S": "0",
-            "HOME": str(folder),
             "RUNTIME_DIRECTORY": str(folder),  # for the trouble that is told, not this machine's
+            "HOME": str(folder),
         }
 
-    def start(self, *flags: str, **environ: str) -> subprocess.Popen[str]:
+    def start(
+        self, *flags: str, before: Callable[[], object] | None = None, **environ: str
+    ) -> subprocess.Popen[str]:
+        """Start the client; ``before`` is done in the new process, such as to limit it."""
         return subprocess.Popen(
             [sys.executable, str(CLIENT), "--strict", *flags],
             env={"PATH": os.environ["PATH"], **self.environ, **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=before,  # noqa: PLW1509 - it takes no lock that a thread could hold
         )
 
-    def run(self, *flags: str, **environ: str) -> Ran:
-        with self.start(*flags, **environ) as process:
+    def run(self, *flags: str, before: Callable[[], object] | None = None, **environ: str) -> Ran:
+        with self.start(*flags, before=before, **environ) as process:
             out, err = process.communicate(timeout=30)
         return Ran(process.returncode, out, err)
 
@@ -295,13 +325,24 @@ class Node:
     def fill(self, count: int, sensor: str = "load") -> None:
         """Keep so many settled readings, a second apart, as earlier runs would have."""
         first_ms = time.time_ns() // 1_000_000 - count * 1000
+        last_ms = first_ms + count * 1000
         with client.Spool(self.spool) as spool:
+            spool.learn_time(self._instant(last_ms), last_ms)
             spool.add(
                 [
                     client.Reading(sensor, float(n), None, self._instant(first_ms + n * 1000))
                     for n in range(count)
                 ]
             )
+
+    @contextmanager
+    def first_version(self) -> Iterator[sqlite3.Connection]:
+        """A spool as the first version made it, to be filled."""
+        self.spool.parent.mkdir()
+        with closing(sqlite3.connect(self.spool)) as db:
+            db.executescript(FIRST_SCHEMA)
+            yield db
+            db.commit()
 
     def _instant(self, wall_ms: int) -> Instant:
         return Instant(wall_ms, wall_ms, "an earlier boot", synchronised=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
+
 import pytest
 
 from client import client
-from tests.client.harness import HOUR_MS, FakeClock, MoodyServer, Node, Once, Ran, Reply
+from tests.client.harness import HOUR_MS, MINUTE_MS, FakeClock, MoodyServer, Node, Once, Ran, Reply
 
 NOON_MS = 1_795_003_200_000  # the true time when a test begins
 LONG_AGO_MS = NOON_MS - 90 * 24 * HOUR_MS  # where a Pi's clock may stand after a boot
@@ -38,13 +40,108 @@ def times(server: MoodyServer) -> list[int]:
     return sorted(measured_ms for _, measured_ms in server.stored)
 
 
-def test_a_synchronised_clock_is_believed_and_nobody_asked(
+@pytest.mark.parametrize("off_ms", [5 * HOUR_MS, -5 * HOUR_MS, 9 * MINUTE_MS, -9 * MINUTE_MS])
+def test_a_clock_that_is_wrong_although_synchronised_is_put_right_before_sending(
+    sense: Once, clock: FakeClock, server: MoodyServer, off_ms: int
+) -> None:
+    clock.wall_ms, clock.synchronised = NOON_MS + off_ms, True
+    assert sense() == Ran(0, "", "")
+    assert times(server) == [NOON_MS + 1000]
+
+
+@pytest.mark.parametrize("off_ms", [0, 30_000, -30_000])
+def test_a_synchronised_clock_is_left_alone_where_the_two_nearly_agree(
+    sense: Once, clock: FakeClock, server: MoodyServer, off_ms: int
+) -> None:
+    clock.wall_ms, clock.synchronised = NOON_MS + off_ms, True
+    sense()
+    assert times(server) == [clock.wall_ms]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+def test_a_synchronised_clock_is_believed_where_only_readings_pass_the_proxy(
+    sense: Once, clock: FakeClock, server: MoodyServer, status: int
+) -> None:
+    clock.wall_ms, clock.synchronised = NOON_MS, True
+    server.health = Reply(status)
+    assert sense().status == 0
+    assert times(server) == [clock.wall_ms]
+
+
+@pytest.mark.parametrize("off_ms", [3 * HOUR_MS, -3 * HOUR_MS])
+def test_a_server_whose_clock_jumps_moves_no_reading_of_a_synchronised_node(
+    sense: Once, clock: FakeClock, server: MoodyServer, off_ms: int
+) -> None:
+    """Two of three agree: the node's clock, and what the server told before."""
+    clock.wall_ms, clock.synchronised = NOON_MS, True
+    sense()
+    right = server.time_ms
+    server.time_ms = lambda: right() + off_ms
+    for _ in range(3):
+        clock.pass_ms(7 * HOUR_MS)
+        sense()
+    server.time_ms = right
+    clock.pass_ms(7 * HOUR_MS)
+    assert sense().status == 0
+    assert times(server) == [NOON_MS + n * 1000 + (n - 1) * 7 * HOUR_MS for n in range(1, 6)]
+
+
+def test_a_node_whose_clock_jumps_is_put_right_although_synchronised(
     sense: Once, clock: FakeClock, server: MoodyServer
 ) -> None:
-    clock.synchronised = True
+    clock.wall_ms, clock.synchronised = NOON_MS, True
     sense()
-    assert times(server) == [LONG_AGO_MS + 1000]
-    assert asked(server) == 0
+    clock.wall_ms += 5 * HOUR_MS
+    sense()
+    clock.pass_ms(7 * HOUR_MS)
+    sense()
+    assert times(server) == [NOON_MS + 1000, NOON_MS + 2000, NOON_MS + 7 * HOUR_MS + 3000]
+
+
+def test_a_server_that_is_behind_what_it_told_is_not_believed_over_a_synchronised_clock(
+    sense: Once, clock: FakeClock, server: MoodyServer
+) -> None:
+    """A power cut at home: both start again, and the server has no clock with a battery."""
+    sense()
+    clock.reboot("boot-2", NOON_MS + HOUR_MS)
+    clock.synchronised = True
+    server.time_ms = lambda: NOON_MS - HOUR_MS
+    sense()
+    assert times(server) == [NOON_MS + 1000, NOON_MS + HOUR_MS + 1000]
+
+
+def test_a_wrong_time_is_corrected_as_soon_as_the_server_is(
+    sense: Once, server: MoodyServer
+) -> None:
+    """An answer's Date that isn't what was expected is reason to ask anew, before it is due."""
+    right = server.time_ms
+    server.time_ms = lambda: right() + 3 * HOUR_MS
+    sense()
+    server.time_ms = right
+    server.dated = True
+    sense()  # is told by the answer
+    sense()
+    first_ms, second_ms, third_ms = sorted(times(server), key=lambda ms: ms % HOUR_MS)
+    assert (first_ms, second_ms) == (NOON_MS + 3 * HOUR_MS + 1000, NOON_MS + 3 * HOUR_MS + 2000)
+    assert third_ms == NOON_MS + 3000
+
+
+def test_readings_that_wait_since_the_clock_was_wrong_are_put_right(
+    once: Once, node: Node, clock: FakeClock, server: MoodyServer
+) -> None:
+    """Ahead of the server's clock, they can't have been stored with that time."""
+    clock.wall_ms, clock.synchronised = NOON_MS + 5 * HOUR_MS, True
+    with node.first_version() as db:
+        for _ in range(3):
+            clock.pass_ms(1000)
+            now = (clock.wall_ms, clock.monotonic_ms, clock.boot, 0, clock.wall_ms)
+            db.execute("INSERT INTO readings VALUES (NULL, 'door', 1.0, NULL, ?, ?, ?, ?, ?)", now)
+    ahead = {"error": "readings are ahead", "code": "clock_differs"}
+    server.next.append(Reply(503, ahead, {"Date": formatdate(NOON_MS / 1000, usegmt=True)}))
+    clock.pass_ms(1000)
+    once("--command", "door=echo 1")
+    assert once().status == 0
+    assert times(server) == [NOON_MS + n * 1000 for n in (1, 2, 3, 4)]
 
 
 def test_a_clock_that_is_wrong_is_put_right_before_sending(
@@ -156,11 +253,41 @@ def test_an_earlier_boot_that_never_learned_the_time_goes_with_its_wall_clock(
     sense: Once, clock: FakeClock, server: MoodyServer
 ) -> None:
     server.health = Reply(500)
+    for _ in range(3):
+        sense()
+    clock.reboot("boot-2", NOON_MS)
+    server.health = None
+    ran = sense()
+    assert ran.status == 0
+    assert ran.said == ["3 readings were sent with the time of a clock that nobody had checked"]
+    assert times(server)[:3] == [LONG_AGO_MS + n * 1000 for n in (1, 2, 3)]
+
+
+def test_of_a_clock_that_was_synchronised_nothing_is_said(
+    sense: Once, clock: FakeClock, server: MoodyServer
+) -> None:
+    clock.wall_ms, clock.synchronised = NOON_MS - HOUR_MS, True
+    server.health = Reply(500)
     sense()
     clock.reboot("boot-2", NOON_MS)
-    clock.synchronised = True
-    assert sense().status == 0
-    assert times(server) == [LONG_AGO_MS + 1000, NOON_MS + 1000]
+    server.health = None
+    assert sense() == Ran(0, "", "")
+    assert times(server)[0] == NOON_MS - HOUR_MS + 1000
+
+
+def test_a_wall_clock_after_the_start_of_the_next_boot_is_surely_wrong(
+    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+) -> None:
+    server.health = Reply(500)
+    clock.wall_ms = NOON_MS + HOUR_MS
+    sense()
+    clock.reboot("boot-2", LONG_AGO_MS)
+    server.health = None
+    assert sense().said == [
+        "1 readings of an earlier boot have no known time: set aside as refused"
+    ]
+    assert times(server) == [NOON_MS + 1000]
+    assert [code for _, code, _ in node.refused()] == ["unknown_time"]
 
 
 def test_a_wall_clock_before_the_last_time_told_is_surely_wrong(
@@ -171,16 +298,11 @@ def test_a_wall_clock_before_the_last_time_told_is_surely_wrong(
     clock.reboot("boot-2", LONG_AGO_MS)
     sense()
     clock.reboot("boot-3", NOON_MS + 2 * HOUR_MS)
+    server.health = None
+    server.time_ms = lambda: NOON_MS + 2 * HOUR_MS + 1000
     ran = sense()
     assert "1 readings of an earlier boot have no known time: set aside as refused" in ran.said
-    clock.reboot("boot-4", NOON_MS + 3 * HOUR_MS)
-    clock.synchronised = True
-    assert sense().status == 0
-    assert times(server) == [
-        NOON_MS + 1000,
-        NOON_MS + 2 * HOUR_MS + 1000,
-        NOON_MS + 3 * HOUR_MS + 1000,
-    ]
+    assert times(server) == [NOON_MS + 1000, NOON_MS + 2 * HOUR_MS + 1000]
     assert [code for _, code, _ in node.refused()] == ["unknown_time"]
 
 
@@ -205,11 +327,13 @@ def test_an_earlier_boot_that_learned_the_time_is_put_right(
     sense()
     clock.reboot("boot-2", NOON_MS + 24 * HOUR_MS)
     clock.synchronised = True
+    server.health = None
+    server.time_ms = lambda: clock.wall_ms
     assert sense().status == 0
     assert times(server)[1] == NOON_MS + 7 * HOUR_MS + 2000
 
 
-def test_more_lost_readings_than_a_batch_need_no_time_from_the_server(
+def test_more_lost_readings_than_a_batch_are_all_set_aside(
     node: Node, clock: FakeClock, once: Once, server: MoodyServer
 ) -> None:
     with client.Spool(node.spool) as spool:
@@ -217,9 +341,10 @@ def test_more_lost_readings_than_a_batch_need_no_time_from_the_server(
         clock.boot = "boot-2"
         spool.add([client.Reading("door", 1.0, None, clock.now()) for _ in range(1100)])
     clock.reboot("boot-3", NOON_MS + HOUR_MS)
-    clock.synchronised = True
-    assert once().status == 0
-    assert server.requests == []
+    assert once().said == [
+        "1100 readings of an earlier boot have no known time: set aside as refused"
+    ]
+    assert server.posts == []
     assert len(node.refused()) == client.REFUSED_MAX
 
 
@@ -234,19 +359,112 @@ def test_a_clock_said_to_be_right_but_before_the_last_time_told_is_not(
     assert times(server) == [NOON_MS + 1000, NOON_MS + HOUR_MS]
 
 
-def test_an_acknowledgement_tells_the_time_too(
+def test_an_acknowledgement_moves_the_last_time_known(
+    sense: Once, clock: FakeClock, node: Node
+) -> None:
+    sense()
+    clock.pass_ms(HOUR_MS)
+    sense()
+    told_ms = NOON_MS + HOUR_MS + 2000
+    assert node.query("SELECT value FROM state WHERE key = 'told_ms'") == [(told_ms,)]
+
+
+AHEAD = {"index": 0, "code": "implausible_time", "error": "measured_ms is in the future"}
+
+
+def test_what_the_server_takes_to_be_in_the_future_is_sent_again_at_the_next_run(
+    sense: Once, node: Node, server: MoodyServer
+) -> None:
+    server.next.append(Reply(201, {"accepted": 2, "duplicates": 0, "rejected": [AHEAD]}))
+    ran = sense("--verbose", "--command", "window=echo 1", "--command", "roof=echo 1")
+    assert "1 readings are ahead of the server's clock" in ran.err
+    assert len(node.kept()) == 1
+    assert node.refused() == []
+    assert sense().status == 0
+    assert node.kept() == []
+
+
+def test_a_time_before_2000_is_refused_for_good(
     sense: Once, clock: FakeClock, node: Node, server: MoodyServer
 ) -> None:
-    clock.synchronised = True
-    server.next.append(
-        Reply(
-            201,
-            {"accepted": 1, "duplicates": 0, "rejected": []},
-            {"Date": "Tue, 17 Nov 2026 12:00:00 GMT"},
-        )
-    )
+    clock.wall_ms, clock.synchronised = 0, True
+    server.health = Reply(404)
+    server.next.append(Reply(201, {"accepted": 0, "duplicates": 0, "rejected": [AHEAD]}))
+    assert sense().status == 0
+    assert [code for _, code, _ in node.refused()] == ["implausible_time"]
+
+
+def test_readings_from_a_time_to_come_wait_until_then(
+    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+) -> None:
+    """Their clock was years ahead, in a boot that nobody told the time."""
+    ahead_ms = NOON_MS + HOUR_MS
+    wrong = client.Instant(ahead_ms, 50_000, "boot-0", synchronised=True)
+    with client.Spool(node.spool) as spool:
+        spool.add([client.Reading("door", 1.0, None, wrong)])
+    said = "1 readings are from a clock that was wrong: their time is to come"
+    assert said in sense("--verbose").err
+    assert times(server) == [NOON_MS + 1000]
+    clock.pass_ms(HOUR_MS)
+    assert sense().status == 0
+    assert ahead_ms in times(server)
+
+
+@pytest.mark.parametrize("code", ["conflict", "implausible_value", "unit_mismatch"])
+def test_what_was_refused_can_be_sent_again(
+    sense: Once, node: Node, server: MoodyServer, code: str
+) -> None:
+    rejected = [{"index": n, "code": code, "error": "no"} for n in (0, 1)]
+    server.next.append(Reply(201, {"accepted": 0, "duplicates": 0, "rejected": rejected}))
+    sense("--command", "load=echo 1")
+    assert len(node.refused()) == 2
+    ran = sense("--retry-refused")
+    assert (ran.status, ran.out) == (0, "2 refused readings are sent again\n")
+    assert node.refused() == node.kept() == []
+    assert len(server.stored) == 3
+    assert sense("--retry-refused").out == "0 refused readings are sent again\n"
+
+
+def test_what_was_refused_for_an_unknown_time_is_judged_anew(
+    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+) -> None:
+    """Here the server's clock was behind when the reading was set aside."""
+    server.health = Reply(500)
+    clock.wall_ms = NOON_MS - HOUR_MS
     sense()
-    assert node.query("SELECT value FROM state WHERE key = 'told_ms'") == [(1_794_916_800_000,)]
+    clock.reboot("boot-2", NOON_MS)
+    server.health = None
+    server.time_ms = lambda: NOON_MS - 2 * HOUR_MS
+    sense()
+    assert [code for _, code, _ in node.refused()] == ["unknown_time"]
+    clock.reboot("boot-3", NOON_MS + HOUR_MS)
+    server.time_ms = lambda: NOON_MS + HOUR_MS
+    sense("--retry-refused")
+    assert node.refused() == []
+    assert NOON_MS - HOUR_MS + 1000 in times(server)
+
+
+def test_a_reading_that_a_sensor_has_again_stays_refused(node: Node) -> None:
+    now = client.Instant(NOON_MS, 1000, "boot", synchronised=True)
+    with client.Spool(node.spool) as spool:
+        spool.learn_time(now, NOON_MS)
+        spool.add([client.Reading("door", 1.0, None, now)])
+        spool.close_batch([], [(1, "conflict", "no")], now)
+        spool.add([client.Reading("door", 2.0, None, now)])
+        assert spool.retry_refused() == 0
+    assert node.refused() == [("door", "conflict", "no")]
+
+
+def test_status_tells_of_the_clock(sense: Once, clock: FakeClock, server: MoodyServer) -> None:
+    server.health = Reply(500)
+    sense()
+    out = sense("--status").out
+    assert f"clock     {client.at(clock.wall_ms)}, not set by NTP\n" in out
+    assert "1 of them get their time when the server has told it" in out
+    server.health = None
+    sense()
+    behind_s = (NOON_MS - LONG_AGO_MS) // 1000
+    assert f"{behind_s} s behind the server's: readings are put right" in sense("--status").out
 
 
 def test_two_readings_of_a_sensor_never_get_the_same_millisecond(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,15 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client import client
-from tests.client.harness import GOOD, FakeClock, Once, SysfsTree, scratchpad
-
-POWER_ON = "50 05 4b 46 7f ff 0c 10 1c"
-TRUE_85 = "50 05 4b 46 7f ff 10 10 9b"
-
-
-@pytest.fixture
-def sysfs(tmp_path: Path) -> SysfsTree:
-    return SysfsTree(tmp_path)
+from tests.client.harness import FakeClock, Once, SysfsTree
 
 
 def sensed(sysfs: SysfsTree) -> dict[str, tuple[float, str | None]]:
@@ -28,70 +18,6 @@ def sensed(sysfs: SysfsTree) -> dict[str, tuple[float, str | None]]:
     readings = [probe.sense(clock) for probe in client.probes(sysfs.root)]
     assert all(re.fullmatch(client.SENSOR_NAME, reading.sensor) for reading in readings)
     return {reading.sensor: (reading.value, reading.unit) for reading in readings}
-
-
-@pytest.mark.parametrize("family", ["10", "22", "28", "3b", "42"])
-def test_a_thermometer_on_the_1wire_bus_is_read(sysfs: SysfsTree, family: str) -> None:
-    sysfs.thermometer(f"{family}-0316a2f2c3ff")
-    assert sensed(sysfs) == {f"temperature:{family}-0316a2f2c3ff": (23.125, "°C")}
-
-
-def test_another_1wire_chip_is_no_thermometer(sysfs: SysfsTree) -> None:
-    sysfs.thermometer("01-0316a2f2c3ff")
-    assert sensed(sysfs) == {}
-
-
-@pytest.mark.parametrize(
-    ("raw", "thousandths", "celsius"),
-    [
-        (GOOD, 23125, 23.125),
-        (TRUE_85, 85000, 85.0),
-        ("5e ff 4b 46 7f ff 02 10 d6", -10125, -10.125),
-        ("00 00 4b 46 7f ff 10 10 52", 0, 0.0),
-    ],
-)
-def test_a_measured_temperature_passes(raw: str, thousandths: int, celsius: float) -> None:
-    assert client.scratchpad_celsius(scratchpad(raw, thousandths)) == celsius
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        (scratchpad(GOOD, 23125, crc="NO"), "CRC"),
-        (scratchpad(POWER_ON, 85000), "power-on"),
-        (scratchpad("aa 00 4b 46 ff ff 0c 10 87", 85000), "power-on"),  # a DS18S20's
-        (scratchpad("10 f8 4b 46 7f ff 10 10 00", -127000), "-127"),
-        (scratchpad(" ".join(["00"] * 9), 0), "no chip"),
-        (scratchpad(" ".join(["ff"] * 9), -62), "no chip"),
-        ("", "CRC"),
-        (f"{GOOD} : crc=57 YES\n", "CRC"),
-    ],
-)
-def test_what_is_no_measurement_never_passes(text: str, reason: str) -> None:
-    with pytest.raises(client.BadReading, match=reason):
-        client.scratchpad_celsius(text)
-
-
-@given(st.text())
-def test_any_text_is_a_temperature_or_a_bad_reading(text: str) -> None:
-    with suppress(client.BadReading):
-        assert isinstance(client.scratchpad_celsius(text), float)
-
-
-def flaky(answers: list[str]) -> client.Probe:
-    return client.Probe("t", "°C", "a chip", lambda: client.scratchpad_celsius(answers.pop(0)))
-
-
-def test_a_failed_crc_is_read_again_three_times() -> None:
-    bad, good = scratchpad(GOOD, 23125, crc="NO"), scratchpad(GOOD, 23125)
-    assert flaky([bad, bad, bad, good]).sense(FakeClock(0)).value == 23.125
-
-
-def test_a_crc_that_goes_on_failing_is_no_reading() -> None:
-    answers = [scratchpad(GOOD, 23125, crc="NO")] * 5
-    with pytest.raises(client.BadReading):
-        flaky(answers).sense(FakeClock(0))
-    assert len(answers) == 1
 
 
 def test_cpu_and_board_are_read_once_though_hwmon_shows_them_too(sysfs: SysfsTree) -> None:
@@ -151,8 +77,8 @@ def test_names_do_not_hang_on_the_order_of_a_boot(
     sysfs.iio(first, "i2c-1/1-0076", name="bme280", in_temp_input="20000")
     sysfs.iio(second, "i2c-1/1-0077", name="bme280", in_temp_input="21000")
     assert sensed(sysfs) == {
-        "temperature:nvme": (30.0, "°C"),
-        "temperature:nvme:2": (40.0, "°C"),
+        "temperature:nvme:0000-01": (30.0, "°C"),
+        "temperature:nvme:0000-02": (40.0, "°C"),
         "temperature:bme280:1-0076": (20.0, "°C"),
         "temperature:bme280:1-0077": (21.0, "°C"),
     }
@@ -234,60 +160,226 @@ def test_any_chip_and_label_make_a_name_that_the_server_takes(parts: list[str]) 
     assert re.fullmatch(client.SENSOR_NAME, name)
 
 
-def test_a_command_prints_a_number() -> None:
-    probe = client.command_probe("load:1=echo ' 0.52 '")
-    reading = probe.sense(FakeClock(7))
-    assert (reading.sensor, reading.unit, reading.value) == ("load", "1", 0.52)
-    assert reading.instant.wall_ms == 7
+def failures(sysfs: SysfsTree) -> dict[str, str]:
+    """Why each sensor that gives nothing doesn't."""
+    told = {}
+    for probe in client.probes(sysfs.root):
+        try:
+            probe.sense(FakeClock(0))
+        except client.BadReading as error:
+            told[probe.sensor] = str(error)
+    return told
+
+
+def test_a_bme680_gives_percent_and_its_pressure_in_either_unit(sysfs: SysfsTree) -> None:
+    sysfs.iio(0, "i2c-1/1-0076", name="bme680", in_pressure_input="1013.25")
+    sysfs.iio(
+        1,
+        "i2c-1/1-0077",
+        name="bme680",
+        in_temp_input="21530",
+        in_pressure_input="101.325",
+        in_humidityrelative_input="45.123",
+        in_resistance_input="120543",
+    )
+    sysfs.iio(
+        2,
+        "i2c-3/3-0077",
+        name="bme680",
+        in_humidityrelative_raw="45123",
+        in_humidityrelative_scale="0.001",
+        in_pressure_raw="101325",
+        in_pressure_scale="0.001",
+    )
+    sysfs.iio(3, "i2c-4/4-0077", name="bme680", in_humidityrelative_input="45123")
+    assert sensed(sysfs) == {
+        "pressure:bme680:1-0076": (1013.25, "hPa"),
+        "temperature:bme680:1-0077": (21.53, "°C"),
+        "pressure:bme680:1-0077": (1013.25, "hPa"),
+        "humidity:bme680:1-0077": (45.123, "%"),
+        "resistance:bme680:1-0077": (120543.0, "Ω"),
+        "humidity:bme680:3-0077": (45.123, "%"),
+        "pressure:bme680:3-0077": (1013.25, "hPa"),
+        "humidity:bme680:4-0077": (45.123, "%"),
+    }
+
+
+def test_iio_chips_tell_voltage_current_gas_and_dust(sysfs: SysfsTree) -> None:
+    sysfs.iio(
+        0,
+        "i2c-1/1-0048",
+        name="ads1115",
+        in_voltage0_raw="13000",
+        in_voltage0_scale="0.1875",
+        in_voltage1_raw="12",
+        in_voltage_scale="2",
+    )
+    sysfs.iio(1, "i2c-1/1-0034", name="axp20x", in_current_raw="120", in_scale="0.5")
+    sysfs.iio(
+        2,
+        "i2c-1/1-0062",
+        name="scd41",
+        in_concentration_co2_raw="812",
+        in_concentration_co2_scale="0.0001",
+    )
+    sysfs.iio(3, "i2c-1/1-0058", name="sgp30", in_concentration_voc_input="0.0000225")
+    sysfs.iio(4, "i2c-1/1-0069", name="sps30", in_massconcentration_pm2p5_input="7.5")
+    sysfs.iio(5, "i2c-1/1-0040", name="pac1934", in_power1_raw="1500")
+    assert sensed(sysfs) == {
+        "voltage:ads1115:1-0048:0": (2.4375, "V"),
+        "voltage:ads1115:1-0048:1": (0.024, "V"),
+        "current:axp20x:1-0034": (0.06, "A"),
+        "co2:scd41:1-0062": (812.0, "ppm"),
+        "concentration:sgp30:1-0058:voc": (0.225, "ppm"),
+        "particulates:sps30:1-0069:pm2p5": (7.5, "µg/m³"),
+        "power:pac1934:1-0040:1": (1.5, "W"),
+    }
+
+
+def test_hwmon_chips_tell_voltage_current_power_fans_and_an_alarm(sysfs: SysfsTree) -> None:
+    sysfs.hwmon(
+        0,
+        "i2c-1/1-0040",
+        name="ina219",
+        in0_input="-4",
+        in1_input="4228",
+        curr1_input="-40",
+        power1_input="176000",
+    )
+    sysfs.hwmon(1, "platform/cooling_fan", name="pwmfan", fan1_input="2987", pwm1="75")
+    sysfs.hwmon(2, "platform/soc/rpi_volt", name="rpi_volt", in0_lcrit_alarm="1")
+    assert sensed(sysfs) == {
+        "voltage:ina219:1-0040": (-0.004, "V"),
+        "voltage:ina219:1-0040:in1": (4.228, "V"),
+        "current:ina219:1-0040": (-0.04, "A"),
+        "power:ina219:1-0040": (0.176, "W"),
+        "fan:pwmfan": (2987.0, "rpm"),
+        "undervoltage:rpi_volt": (1.0, "1"),
+    }
+
+
+def test_the_highest_and_lowest_since_a_reset_are_no_measurement(sysfs: SysfsTree) -> None:
+    sysfs.iio(
+        0,
+        "i2c-1/1-0044",
+        name="sht4x",
+        in_temp_input="20000",
+        in_temp_peak_raw="9",
+        in_temp_trough_raw="1",
+        in_temp_mean_raw="5",
+    )
+    assert sensed(sysfs) == {"temperature:sht4x:1-0044": (20.0, "°C")}
+
+
+def test_what_no_such_sensor_can_measure_is_refused(sysfs: SysfsTree) -> None:
+    sysfs.iio(
+        0,
+        "platform/dht11@4",
+        name="dht11@4",
+        in_temp_input="3276700",
+        in_humidityrelative_input="3304300",
+    )
+    sysfs.hwmon(0, "i2c-1/1-0048", name="lm75", temp1_input="-128000")
+    sysfs.hwmon(1, "i2c-1/1-0049", name="lm75", temp1_input="127937")
+    sysfs.zone(0, "iwlwifi_1", 2_000_000)
+    sysfs.iio(1, "i2c-1/1-0076", name="bmp280", in_pressure_input="0")
+    sysfs.iio(2, "i2c-1/1-0062", name="scd41", in_concentration_co2_input="0")
+    assert failures(sysfs) == {
+        "humidity:dht11-4": "3304.3 % is outside 0 to 100 %",
+        "temperature:dht11-4": "3276.7 °C is outside -55 to 125 °C",
+        "temperature:lm75:1-0048": "-128.0 °C is outside -55 to 125 °C",
+        "temperature:lm75:1-0049": "127.937 °C is outside -55 to 125 °C",
+        "temperature:iwlwifi_1": "2000.0 °C is outside -55 to 125 °C",
+        "pressure:bmp280:1-0076": "0.0 hPa is outside 300 to 1250 hPa",
+        "co2:scd41:1-0062": "0.0 ppm is outside 100 to 100000 ppm",
+    }
+
+
+def test_a_thermocouple_measures_an_oven(sysfs: SysfsTree) -> None:
+    sysfs.iio(0, "spi0/spi0.1", name="max31855k", in_temp_input="900000", in_temp_i_input="-1")
+    assert sensed(sysfs)["temperature:max31855k:spi0.1"] == (900.0, "°C")
+
+
+def test_an_input_that_the_chip_calls_broken_is_no_reading(sysfs: SysfsTree) -> None:
+    sysfs.hwmon(0, "i2c-1/1-004c", name="lm90", temp2_input="25000", temp2_fault="1")
+    assert failures(sysfs) == {
+        "temperature:lm90:1-004c:temp2": "the chip says that this sensor is broken"
+    }
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "unit"),
+    ("text", "reason"),
     [
-        ("door=cat door", "door", None),
-        ("door:=cat door", "door", None),
-        ("temperature:freezer:°C=x", "temperature:freezer", "°C"),
-        ("a:%=test a = a; echo 1", "a", "%"),
+        ("", "no number: it is empty"),
+        ("\n", "no number: it is empty"),
+        ("warm", "no number: 'warm'"),
+        ("1_000", "no number: '1_000'"),
+        ("٣", "no number: '٣'"),
+        ("nan", "no number: 'nan'"),
+        ("1 2", "no number: '1 2'"),
+        ("9e999", "inf is no number"),
     ],
 )
-def test_a_commands_unit_is_behind_its_last_colon(text: str, name: str, unit: str | None) -> None:
-    probe = client.command_probe(text)
-    assert (probe.sensor, probe.unit) == (name, unit)
+def test_a_file_without_a_number_says_what_it_has(sysfs: SysfsTree, text: str, reason: str) -> None:
+    sysfs.iio(0, "i2c-1/1-0023", name="bh1750", in_illuminance_input=text)
+    assert failures(sysfs) == {"illuminance:bh1750:1-0023": reason}
 
 
-@pytest.mark.parametrize("text", ["", "load", "load:1=", "=echo 1", "a b=echo 1", "../x=echo 1"])
-def test_what_is_no_command_is_told(text: str) -> None:
-    with pytest.raises(ValueError, match="name:unit=shell command"):
-        client.command_probe(text)
+def test_a_scale_that_cannot_be_read_is_not_taken_for_one(sysfs: SysfsTree) -> None:
+    chip = sysfs.iio(0, "i2c-1/1-005f", name="hts221", in_temp_raw="120")
+    (chip / "in_temp_scale").mkdir()
+    (probe,) = client.probes(sysfs.root)
+    with pytest.raises(IsADirectoryError):
+        probe.sense(FakeClock(0))
 
 
-@pytest.mark.parametrize(
-    ("command", "reason"),
-    [
-        ("echo warm", "no number"),
-        ("echo 1 2", "no number"),
-        ("true", "no number"),
-        ("echo nan", "no number"),
-        ("echo inf", "no number"),
-        ("echo gone >&2; exit 3", "exit status 3: gone"),
-    ],
-)
-def test_a_commands_failure_is_told(command: str, reason: str) -> None:
-    with pytest.raises(client.BadReading, match=reason):
-        client.command_probe(f"x={command}").sense(FakeClock(0))
-
-
-def test_a_hanging_command_is_ended_with_its_children() -> None:
-    began = time.monotonic()
-    with pytest.raises(client.BadReading, match="longer than"):
-        client.command_value("sleep 60 | cat", timeout_s=0.2)
-    assert time.monotonic() - began < 5
-
-
-def test_a_sensor_that_fails_does_not_stop_the_others(sysfs: SysfsTree, once: Once) -> None:
-    sysfs.thermometer("28-000000000001", scratchpad(POWER_ON, 85000))
+def test_print_says_what_is_there_and_not_sensed(sysfs: SysfsTree, once: Once) -> None:
     sysfs.zone(0, "cpu-thermal", 48312)
-    ran = once("--print", TMON_SYSFS=str(sysfs.root))
-    assert ran.status == 0
-    assert ran.out == "temperature:cpu-thermal      48.312 °C\n"
-    assert "28-000000000001/w1_slave: 85.0 °C is the value after power-on" in ran.err
+    sysfs.thermometer("26-000000000015")
+    sysfs.thermometer()
+    sysfs.write("bus/w1/devices/w1_bus_master1/name", "w1_bus_master1")
+    sysfs.iio(
+        0,
+        "i2c-1/1-0048",
+        name="ads1015",
+        in_voltage0_raw="5",
+        in_voltage0_scale="3",
+        in_voltage0_sampling_frequency="128",
+        **{"in_voltage0-voltage1_raw": "5"},
+    )
+    sysfs.iio(1, "i2c-1/1-0069", name="bmi160", in_accel_x_raw="4", in_accel_scale="1")
+    sysfs.iio(2, "i2c-1/1-0076", name="bme280", in_temp_input="20000", in_temp_raw="9")
+    sysfs.hwmon(0, "platform/board", name="board", energy1_input="5", temp1_input="20000")
+    sysfs.hwmon(1, "w1_bus_master1/28-0316a2f2c3ff", name="w1_slave_temp", temp1_input="1")
+    there = "26-000000000015, board energy1, ads1015 in_voltage0-voltage1, bmi160 in_accel_x"
+    assert once("--print").said == [f"also there: {there}"]
+
+
+def test_health_tells_of_disk_memory_load_and_uptime(once: Once) -> None:
+    ran = once("--print", "--health=yes")
+    told = dict(re.findall(r"^(\S+) +(\S+) \S+$", ran.out, re.MULTILINE))
+    assert 0 <= float(told["health:disk-used"]) <= 100
+    assert 0 < float(told["health:memory-used"]) < 100
+    assert float(told["health:load"]) >= 0
+    uptime_s = float(Path("/proc/uptime").read_text().split()[0])
+    assert abs(float(told["health:uptime"]) - uptime_s) < 30
+
+
+@pytest.mark.parametrize(("text", "count"), [("no", 0), ("0", 0), ("False", 0), ("TRUE", 1)])
+def test_health_is_told_on_request(once: Once, text: str, count: int) -> None:
+    assert once("--print", TMON_HEALTH=text).out.count("health:load") == count
+
+
+def test_a_request_for_health_that_is_neither_yes_nor_no_is_told(once: Once) -> None:
+    ran = once("--print", TMON_HEALTH="maybe")
+    assert (ran.status, ran.said) == (2, ["TMON_HEALTH 'maybe' is neither yes nor no"])
+
+
+def test_wifi_levels_are_read_with_and_without_their_sign() -> None:
+    text = """Inter-| sta-|   Quality        |   Discarded packets               | Missed | WE
+ face | tus | link level noise |  nwid  crypt   frag  retry   misc | beacon | 22
+ wlan0: 0000   56.  -54.  -256        0      0      0      0     31        0
+wlp2s0: 0000   70   202.  0           0      0      0      0     31        0
+"""
+    assert client.wifi_levels(text) == {"wlan0": -54.0, "wlp2s0": -54.0}
+    assert client.wifi_levels("") == {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import pytest
 from client import client
 from tests.client.harness import (
     CLIENT,
+    MINUTE_MS,
     FakeClock,
     MoodyServer,
     Node,
@@ -47,7 +50,7 @@ def test_kill_9_loses_nothing_and_repeats_nothing(
     command = f"n=$(( $(cat {counter} 2>/dev/null || echo 0) + 1 )); echo $n >{counter}; echo $n"
     seen: set[tuple[str, float]] = set()
     for _ in range(kills):
-        assert node.run("--command", f"count={command}").err == ""
+        assert "failed" not in node.run("--command", f"count={command}").err
         with node.start("--command", f"count={command}") as process:
             time.sleep(dice.uniform(0, 0.8))  # it is killed at any moment
             process.kill()
@@ -215,18 +218,323 @@ def test_on_a_full_disk_readings_are_still_kept_and_sent(
     assert len(server.stored) == 101
 
 
-def test_a_disk_too_full_to_keep_anything_is_told_and_heals(
-    node: Node, once: Once, server: MoodyServer, small_disk: Path
+def test_a_disk_too_full_to_keep_anything_is_told_and_readings_wait_in_memory(
+    node: Node, once: Once, clock: FakeClock, server: MoodyServer, small_disk: Path
 ) -> None:
     node.spool = small_disk / "spool.db"
     node.environ["TMON_SPOOL"] = str(node.spool)
     fill_up(small_disk)
+    why = "database or disk is full; readings wait in memory until they are sent"
     ran = once("--command", "door=echo 1")
-    assert (ran.status, len(ran.said)) == (1, 1)
-    assert ran.said == [f"1 readings can't be kept in {node.spool}: database or disk is full"]
-    (small_disk / "ballast").unlink()
-    assert once("--command", "door=echo 1").status == 0
+    assert (ran.status, ran.said) == (0, [f"{node.spool} can't be written: {why}"])
+    server.always = Reply(503)
+    for n in (2, 3):
+        clock.pass_ms(MINUTE_MS)
+        assert once("--command", f"door=echo {n}").status == 1
     assert len(server.stored) == 1
+    server.always = None
+    (small_disk / "ballast").unlink()
+    clock.pass_ms(MINUTE_MS)
+    assert once("--command", "door=echo 4").status == 0
+    assert sorted(server.stored.values()) == [1, 2, 3, 4]
+    assert len([reading for post in server.posts for reading in post.readings]) == 4 + 2 + 1
+
+
+def fill_spool(path: Path, most: int = 1_000_000) -> int:
+    """Keep readings, none of which knows its time, until there is no room for another."""
+    count, size = 0, 64
+    first_ms = time.time_ns() // 1_000_000 - 100_000_000
+    with client.Spool(path) as spool:
+        while size and count < most:
+            instants = [
+                client.Instant(first_ms + 1000 * n, 1000 * n, "boot-1", synchronised=False)
+                for n in range(count, count + size)
+            ]
+            try:
+                spool.add([client.Reading("load", now.wall_ms, None, now) for now in instants])
+                count += size
+            except sqlite3.OperationalError:
+                size //= 2
+    return count
+
+
+def test_on_a_full_disk_a_full_spool_is_sent(
+    node: Node, once: Once, clock: FakeClock, server: MoodyServer, small_disk: Path
+) -> None:
+    node.spool = small_disk / "spool.db"
+    node.environ["TMON_SPOOL"] = str(node.spool)
+    with client.Spool(node.spool):
+        fill_up(small_disk)
+    count = fill_spool(node.spool)
+    assert count > 2000
+    clock.monotonic_ms = 100_000_000
+    clock.synchronised = False
+    assert once().status == 0
+    assert len(server.stored) == count
+    assert node.kept() == []
+    assert once("--command", "door=echo 1").said[0].startswith("over: ")  # there is room now
+    assert len(server.stored) == count + 1
+    assert len([reading for post in server.posts for reading in post.readings]) == count + 1
+
+
+def test_where_the_spools_file_may_not_grow_a_full_one_is_sent(
+    node: Node, server: MoodyServer
+) -> None:
+    """As on a full disk, wherever the tests run; the journal may grow as far as the spool."""
+    with client.Spool(node.spool):
+        limit = node.spool.stat().st_size
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    filling = [sys.executable, "-c", FILL_SPOOL, str(node.spool)]
+    ran = subprocess.run(filling, check=True, preexec_fn=limited, stdout=subprocess.PIPE)
+    count = int(ran.stdout)
+    assert count > 1000
+    assert node.run("--command", "door=echo 1", before=limited).status == 0
+    assert len(server.stored) == count + 1
+    assert node.kept() == []
+
+
+FILL_SPOOL = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(client.__file__).parent.parent)!r})
+from tests.client.test_client_spool import fill_spool
+print(fill_spool(Path(sys.argv[1])))
+"""
+
+
+def make_read_only(folder: Path) -> None:
+    for path in (*folder.iterdir(), folder):
+        path.chmod(path.stat().st_mode & ~0o222)
+
+
+def as_no_root() -> None:
+    """If root runs the tests: the client is to write only what its owner may write."""
+    drop_from_bounding_set, may_write_anything = 24, 1  # prctl(2), capabilities(7)
+    ctypes.CDLL(None).prctl(drop_from_bounding_set, may_write_anything, 0, 0, 0)
+
+
+def test_what_a_read_only_disk_holds_is_sent_once_and_so_is_what_is_sensed(
+    node: Node, server: MoodyServer
+) -> None:
+    server.always = Reply(503)
+    for n in range(2):
+        node.run("--command", f"door=echo {n}")
+    server.always = None
+    make_read_only(node.spool.parent)
+    for n in range(2, 4):
+        assert node.run("--command", f"door=echo {n}", before=as_no_root).status == 0
+    assert sorted(server.stored.values()) == [0, 1, 2, 3]
+    again = [reading["value"] for post in server.posts[2:] for reading in post.readings]
+    assert sorted(again) == [0, 1, 2, 3]
+
+
+def test_a_read_only_disk_is_told_once_and_what_is_sensed_waits_in_memory(
+    node: Node, server: MoodyServer
+) -> None:
+    node.run("--command", "door=echo 0")
+    make_read_only(node.spool.parent)
+    server.always = Reply(503)
+    said = [
+        line
+        for n in range(1, 3)
+        for line in node.run("--command", f"door=echo {n}", before=as_no_root).said
+    ]
+    assert sum("can't be written" in line for line in said) == 1
+    assert "kept      0" in node.run("--status", before=as_no_root).out
+    server.always = None
+    assert node.run(before=as_no_root).status == 0
+    assert sorted(server.stored.values()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.timeout(300)
+def test_kill_9_while_a_read_only_disk_is_read_loses_nothing_and_repeats_nothing(
+    node: Node, server: MoodyServer, kills: int
+) -> None:
+    dice = random.Random(kills)
+    count = fill_spool(node.spool, most=2500)
+    make_read_only(node.spool.parent)
+
+    def mood(request: Request) -> Reply:
+        reply = server.store(request)
+        time.sleep(dice.choice([0, 0.05]))
+        return dice.choice([reply, reply, reply, replace(reply, cut=10)])
+
+    server.always = mood
+    for _ in range(kills):
+        with node.start(before=as_no_root) as process:
+            time.sleep(dice.uniform(0.3, 1.5))  # it is killed at any moment
+            process.kill()
+    server.always = None
+    assert node.run(before=as_no_root).status == 0
+    values = list(server.stored.values())
+    assert len(values) == len(set(values)) == count
+    assert server.conflicts == []
+
+
+def test_what_was_sent_from_memory_is_not_sent_again_when_the_disk_can_be_written(
+    node: Node, server: MoodyServer
+) -> None:
+    """Nor do later readings, which get the same ids again, count as sent."""
+    server.always = Reply(503)
+    for n in range(2):
+        node.run("--command", f"door=echo {n}")
+    server.always = None
+    make_read_only(node.spool.parent)
+    assert node.run(before=as_no_root).status == 0
+    for path in (node.spool.parent, *node.spool.parent.iterdir()):
+        path.chmod(0o755)
+    server.always = Reply(503)
+    for n in range(2, 4):
+        node.run("--command", f"door=echo {n}")
+    server.always = None
+    make_read_only(node.spool.parent)
+    assert node.run("--command", "door=echo 4", before=as_no_root).status == 0
+    assert sorted(server.stored.values()) == [0, 1, 2, 3, 4]
+    assert server.conflicts == []
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_when_the_disk_can_be_written_again_what_was_sent_from_memory_is_deleted_there(
+    node: Node, server: MoodyServer, away: bool
+) -> None:
+    """Sent from there once more it could get another time."""
+    count = fill_spool(node.spool, most=100)
+    make_read_only(node.spool.parent)
+    server.always = Reply(503) if away else None
+    node.run(before=as_no_root)
+    for path in (node.spool.parent, *node.spool.parent.iterdir()):
+        path.chmod(0o755)
+    posts = len(server.posts)
+    server.always = None
+    assert node.run().status == 0
+    assert node.kept() == []
+    assert sum(len(post.readings) for post in server.posts[posts:]) == (count if away else 0)
+    assert len(server.stored) == count
+
+
+def test_before_its_first_run_a_read_only_disk_needs_no_spool(
+    node: Node, server: MoodyServer
+) -> None:
+    node.spool.parent.mkdir()
+    make_read_only(node.spool.parent)
+    assert node.run("--command", "door=echo 1", before=as_no_root).status == 0
+    assert len(server.stored) == 1
+
+
+def test_what_a_kill_left_half_written_on_a_read_only_disk_stops_nothing(
+    node: Node, server: MoodyServer, tmp_path: Path
+) -> None:
+    node.fill(100)
+    with closing(sqlite3.connect(node.spool, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = PERSIST")
+        db.execute("PRAGMA cache_size = 1")  # pages are written before the end
+        db.execute("BEGIN")
+        db.execute("UPDATE readings SET unit = 'V' WHERE id > 50")
+        shutil.copytree(node.spool.parent, tmp_path / "killed")
+    node.environ["TMON_SPOOL"] = str(tmp_path / "killed" / "spool.db")
+    make_read_only(tmp_path / "killed")
+    assert node.run("--command", "door=echo 1", before=as_no_root).status == 0
+    assert len(server.stored) == 101
+
+
+def test_the_end_of_a_link_is_made(node: Node, server: MoodyServer, tmp_path: Path) -> None:
+    node.spool.parent.mkdir()
+    node.spool.symlink_to(tmp_path / "elsewhere.db")
+    assert node.run("--command", "door=echo 1").status == 0
+    assert len(server.stored) == 1
+    assert (tmp_path / "elsewhere.db").exists()
+
+
+def test_a_lock_that_is_another_users_is_done_without(node: Node, server: MoodyServer) -> None:
+    node.run("--command", "door=echo 1")
+    lock = Path(f"{node.spool}.lock")
+    lock.chmod(0)
+    ran = node.run("--command", "door=echo 2", before=as_no_root)
+    assert (ran.status, ran.err) == (0, "")
+    assert len(server.stored) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_what_root_makes_in_the_folder_of_another_user_is_that_users(node: Node) -> None:
+    node.spool.parent.mkdir()
+    os.chown(node.spool.parent, 54_321, 54_321)
+    node.spool = node.spool.parent / "deeper" / "spool.db"
+    node.run("--command", "door=echo 1", TMON_SPOOL=str(node.spool))
+    made = [node.spool.parent, *node.spool.parent.iterdir()]
+    assert [path for path in made if path.stat().st_uid != 54_321] == []
+    assert len(made) >= 4
+
+
+def damage(path: Path, page: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096 * (page - 1))
+        file.write(b"\x99" * 4096)
+
+
+@pytest.mark.parametrize("index", ["one_at_a_time", "unsettled"])
+def test_with_a_damaged_index_no_reading_is_lost(
+    node: Node, once: Once, server: MoodyServer, index: str
+) -> None:
+    node.fill(48)
+    [(page,)] = node.query(f"SELECT rootpage FROM sqlite_master WHERE name = '{index}'")
+    damage(node.spool, page)
+    ran = once("--command", "door=echo 1")
+    assert ran.status == 0
+    assert len(server.stored) == 49
+    (aside,) = node.spool.parent.glob("spool.db.corrupt-*Z")
+    assert f"48 readings of it could be read and are kept; the rest is in {aside}" in ran.said[0]
+    assert node.kept() == []
+
+
+@pytest.mark.parametrize("page", range(2, 14))
+def test_a_damaged_page_costs_its_own_readings_only(
+    node: Node, once: Once, server: MoodyServer, page: int
+) -> None:
+    node.fill(400)
+    damage(node.spool, page)
+    once("--command", "door=echo 1")
+    assert once("--command", "door=echo 1").status == 0
+    loads = [value for (sensor, _), value in server.stored.items() if sensor == "load"]
+    [(root,)] = node.query("SELECT rootpage FROM sqlite_master WHERE name = 'readings'")
+    assert len(loads) == len(set(loads))
+    assert len(loads) >= (300 if page != root else 0)
+
+
+def test_what_is_left_of_a_damaged_spool_keeps_its_time_and_what_was_refused(
+    node: Node, once: Once, server: MoodyServer
+) -> None:
+    rejected = [{"index": 0, "code": "conflict", "error": "another value"}]
+    server.next.append(Reply(201, {"accepted": 0, "duplicates": 0, "rejected": rejected}))
+    once("--command", "door=echo 1")
+    node.fill(10)
+    kept = node.kept()
+    [(page,)] = node.query("SELECT rootpage FROM sqlite_master WHERE name = 'one_at_a_time'")
+    damage(node.spool, page)
+    server.always = Reply(503)
+    once()
+    assert node.kept() == kept
+    assert node.refused() == [("door", "conflict", "another value")]
+
+
+def test_a_spool_of_the_first_version_is_taken_over(
+    node: Node, once: Once, clock: FakeClock, server: MoodyServer
+) -> None:
+    with node.first_version() as db:
+        now = (clock.wall_ms - 2000, clock.monotonic_ms - 2000, clock.boot, 0)
+        db.execute("INSERT INTO readings VALUES (1, 'a', 1.0, NULL, ?, ?, ?, ?, NULL)", now)
+        db.execute("INSERT INTO readings VALUES (2, 'b', 2.0, '°C', ?, ?, ?, ?, ?)", (*now, now[0]))
+        db.execute("INSERT INTO refused VALUES (1, 'c', 3.0, NULL, ?, 'conflict', 'no')", now[:1])
+        db.execute("INSERT INTO refused VALUES (2, 'd', 4.0, NULL, 0, 'unknown_time', 'no')")
+    assert once("--retry-refused", "--command", "door=echo 1").status == 0
+    assert set(server.stored) == {
+        *((sensor, clock.wall_ms - 2000) for sensor in "abc"),
+        ("door", clock.wall_ms),
+    }
+    assert node.refused() == [("d", "unknown_time", "the clock was wrong then")]
 
 
 def test_a_disk_that_fills_up_while_running_still_sends_what_is_kept(
