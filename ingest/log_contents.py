@@ -27,6 +27,17 @@ class LogContents(Struct, frozen=True):
         return self.database_pages > 0 and self.pages.issuperset(missing)
 
 
+def reaches(log: int, size_bytes: int) -> bool:
+    """Whether an open log's present round has that many bytes."""
+    header = identity.log_header(log)
+    if not header:
+        return False
+    frame_bytes = identity.frame_bytes(header)
+    at = identity.LOG_HEADER.size + (size_bytes // frame_bytes - 1) * frame_bytes
+    head = os.pread(log, identity.FRAME_HEADER_BYTES, at)
+    return head[FRAME_SALTS] == header[identity.LOG_SALTS]
+
+
 def read(log: int) -> LogContents:
     """What an open log holds."""
     header = identity.log_header(log)

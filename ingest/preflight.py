@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from ingest import database_file, identity, log_contents, merge
+from ingest.checkpoint import WritableDatabase
 from ingest.errors import RefusedDatabase
 from ingest.log_contents import LogContents
 from ingest.sqlite_errors import DAMAGED
@@ -84,22 +83,17 @@ def _refuse_cut(path: Path, contents: LogContents | None) -> None:
         )
 
 
-def keep_damaged_log(db: Database, path: Path, before: LogContents) -> None:
+def keep_damaged_log(db: WritableDatabase, path: Path, before: LogContents) -> None:
     """Keep a copy of a log in which transactions lie behind a damaged one: SQLite drops them."""
-    valid = _valid_frames(db)
+    valid = db.valid_frames()
     if 0 <= valid < before.committed:
         db.execute("begin immediate")  # when we have the lock, nobody is about to commit them
         db.execute("rollback")
-        valid = _valid_frames(db)
+        valid = db.valid_frames()
     with identity.open_log(path) as opened:
         is_same = opened is not None and identity.log_header(opened) == before.header
     if is_same and 0 <= valid < before.committed:
         _keep_log(path, f"{before.committed - valid} of {before.committed} pages in it are lost")
-
-
-def _valid_frames(db: Database) -> int:
-    """How many frames SQLite takes for sound; before 3.51 it writes them back as well."""
-    return int(db.execute("pragma wal_checkpoint(noop)").fetchone()[1])
 
 
 def _keep_log(path: Path, why: str) -> None:

@@ -11,6 +11,7 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # or pysqlite3
 
 from ingest import identity, merge, preflight
+from ingest.checkpoint import WritableDatabase as WritableDatabase
 from ingest.errors import RefusedDatabase as RefusedDatabase
 from ingest.migrations import migrations
 from ingest.preflight import refuse_foreign_log as refuse_foreign_log
@@ -20,7 +21,7 @@ from ingest.sqlite_errors import explained
 APPLICATION_ID = 0x746D6F6E  # "tmon" in ASCII, in the header of each of our files
 BUSY_TIMEOUT_S = 2.0  # longer than any transaction of ours (tmon import: 50 ms)
 SWITCH_PAUSE_S = 0.01
-PAGE_BYTES = 1024  # a reading on its own writes two of them (docs/decisions/0017)
+PAGE_BYTES = 1024  # a reading on its own writes two of them (docs/decisions/0018)
 CACHED_STATEMENTS = 512  # the bulk inserts differ in length (see store.py)
 
 
@@ -33,7 +34,7 @@ class SchemaObject(NamedTuple):
     sql: str | None
 
 
-def open_database(path: Path, *, create: bool = False) -> Database:
+def open_database(path: Path, *, create: bool = False) -> WritableDatabase:
     """Open ``path`` for reading and writing, brought up to the present schema.
 
     A log that was written for another file is set aside first.
@@ -55,7 +56,7 @@ def open_database(path: Path, *, create: bool = False) -> Database:
         _make_for_folders_owner(path)
     try:
         contents = preflight.look_at_log(path)
-        db = Database(_connect(path), execute_plugins=False)
+        db = WritableDatabase(_connect(path), path)
         if contents:
             preflight.keep_damaged_log(db, path, contents)
         _prepare(db, path)
@@ -178,6 +179,8 @@ def transaction(db: Database) -> Iterator[None]:
         db.execute("commit")
     finally:
         db.rollback()
+    if isinstance(db, WritableDatabase):
+        db.checkpoint_if_long()
 
 
 def give_to_folders_owner(descriptor: int, path: Path) -> None:

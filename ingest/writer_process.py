@@ -13,7 +13,6 @@ from ingest.schema import open_database
 from ingest.wal import Wal
 from ingest.writer import Writer
 
-CHECKPOINT_BYTES = 32 * 1024 * 1024  # pages that are written often go into the database once
 CACHE_KIB = 8_000
 
 log = logging.getLogger("tmon.writer")
@@ -28,8 +27,6 @@ def write_what_comes(line: socket.socket, path: Path) -> Database:
     """
     db = open_database(path)
     with line:
-        page_bytes = db.execute("pragma page_size").fetchone()[0]
-        db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_BYTES // page_bytes}")
         db.execute(f"pragma cache_size = -{CACHE_KIB}")
         wal = Wal(db, path)
         writer = Writer(db, wal, line)

@@ -24,7 +24,10 @@ ROOMS: dict[str, set[str]] = {
     "identity": {"database_file"},
     "sqlite_errors": set(),
     "merge": {"database_file", "identity"},
-    "schema": {"errors", "identity", "merge", "migrations", "preflight", "sqlite_errors"},
+    "schema": {
+        *("checkpoint", "errors", "identity", "merge", "migrations", "preflight"),
+        "sqlite_errors",
+    },
     "settings": set(),
     "logs": set(),
     "supervisor": set(),
@@ -51,8 +54,10 @@ ROOMS: dict[str, set[str]] = {
     "sensors": {"reading", "units"},
     "refusals": {"reading", "sensors", "units"},
     "log_contents": {"identity"},
+    "checkpoint": {"identity", "log_contents"},
     "preflight": {
-        *("database_file", "errors", "identity", "log_contents", "merge", "sqlite_errors"),
+        *("checkpoint", "database_file", "errors", "identity", "log_contents", "merge"),
+        "sqlite_errors",
     },
     "open_files": {"database_file", "errors", "identity"},
     "rescue": {"errors", "identity", "merge", "open_files"},

@@ -118,9 +118,10 @@ def quoted(name: str) -> str:
 def compact(path: Path, draft: Path) -> None:
     """Write it anew to a file in which nothing is left of what was deleted.
 
-    It is in no WAL mode, so that it can be opened where nothing can be written.
+    It is in no WAL mode, so that it can be opened where nothing can be written. The first file
+    isn't opened read-only, as SQLite 3.40 then can't copy a table with generated columns.
     """
-    with closing(open_unchanging(path)) as conn:
+    with closing(_open(path, "mode=rw")) as conn:
         conn.execute("vacuum into ?", [str(draft)])
 
 
@@ -183,8 +184,12 @@ def open_unchanging(path: Path) -> sqlite3.Connection:
 
     Nor does it call what has side effects, whatever its schema says.
     """
-    where = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-    conn = sqlite3.connect(where, uri=True, isolation_level=None)
+    return _open(path, "mode=ro&immutable=1")
+
+
+def _open(path: Path, how: str) -> sqlite3.Connection:
+    """Open a file whose schema may be somebody else's."""
+    conn = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
     for setting in ("trusted_schema = off", "cell_size_check = on"):
         conn.execute(f"pragma {setting}")
     return conn

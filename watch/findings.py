@@ -34,7 +34,10 @@ CATALOGUE = {
     "T10": Kind("The backup is too old", "Run `tmon backup DIR`, and see why nothing else does."),
     "T11": Kind("The database is damaged", "Stop tmon, keep a copy of the file, `tmon restore`."),
     "T12": Kind("`hourly` isn't what the readings say", "Run `tmon rollup --rebuild`."),
-    "T13": Kind("SQLite has the WAL-reset bug", "Get a SQLite of 3.51.3 or later, or mute T13."),
+    "T13": Kind(
+        "SQLite has the WAL-reset bug",
+        "Let no other program write to the file while tmon runs; then mute T13.",
+    ),
     "T14": Kind(
         "The secret can be read by others",
         "`chmod 600` it; if others read it, make a new one (docs/watching.md): rotating won't do.",

@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from ingest.errors import TmonError
 from ingest.hours import close_hours_of
-from ingest.schema import transaction
+from ingest.schema import WritableDatabase, transaction
 from ingest.turns import Turns
 from watch.clocks import check_server_clock, plausible_until_ms
 from watch.rollup import EVER_MS, HOUR_MS, RollupDiffers, Stretch, differing_in, hour_of, stretches
@@ -141,7 +141,7 @@ def prune(
     return deleted
 
 
-def give_back(db: Database, progress: Callable[[int], object] = lambda _: None) -> int:
+def give_back(db: WritableDatabase, progress: Callable[[int], object] = lambda _: None) -> int:
     """Return the file's free pages to the system; how many there were.
 
     Raises:
@@ -158,7 +158,7 @@ def give_back(db: Database, progress: Callable[[int], object] = lambda _: None) 
         turns.did(count)
         returned += count
         progress(count)
-    db.execute("pragma wal_checkpoint(passive)")  # then the file is as short as it can be
+    db.checkpoint()  # then the file is as short as it can be
     return returned
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.publish.published import served
-from tests.watch.watched import MINUTE_MS, NOW_MS, Watched, answering
+from tests.watch.watched import MINUTE_MS, NOW_MS, StationReport, Watched, answering
 from watch import check
-from watch.check import Report, Task
+from watch.check import Task
 from watch.checks import published
 from watch.checks.answers import Addresses
 from watch.checks.asking import NoAnswer
@@ -78,7 +78,7 @@ def test_what_isnt_such_a_page_is_told(watched: Watched) -> None:
 def test_where_datasette_doesnt_answer_its_pages_are_not_looked_at(watched: Watched) -> None:
     watched.node("attic")
     watched.measure(watched.sensor("attic"), [(NOW_MS, 20.0)])
-    report = Report()
+    report = StationReport()
     with answering({}) as server:
         addresses = Addresses("", server.url, remote=False)
         task = Task(watched.settings, addresses, watched.path, NOW_MS, pauses_s=(0.0,))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.schema import open_database, open_for_reading
+from ingest.schema import open_database, open_for_reading, transaction
 from ingest.settings import Settings
 from watch.checks import storage
 from watch.checks.storage import GIB, MIB, Space
@@ -60,10 +60,11 @@ def test_a_reader_holds_the_log_up(tmp_path: Path) -> None:
 
         def grow(times: int) -> None:
             for _ in range(times):
-                db.execute(
-                    "insert into rejected (received_ms, node, code, reason)"
-                    " values (0, 'n', 'c', hex(zeroblob(1000000)))"
-                )
+                with transaction(db):
+                    db.execute(
+                        "insert into rejected (received_ms, node, code, reason)"
+                        " values (0, 'n', 'c', hex(zeroblob(1000000)))"
+                    )
 
         db.execute("pragma synchronous = off")
         grow(40)  # written back as it comes
@@ -89,6 +90,12 @@ def test_a_reader_holds_the_log_up(tmp_path: Path) -> None:
         ((3, 6, 23), False),
         ((3, 7, 0), True),
         ((3, 40, 1), True),
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 46, 1), True),
+        ((3, 50, 6), True),
+        ((3, 50, 7), False),
+        ((3, 51, 0), True),
         ((3, 51, 2), True),
         ((3, 51, 3), False),
         ((3, 53, 0), False),

@@ -21,7 +21,7 @@ LITTLE_SHARE, LITTLE_BYTES = 0.10, 5 * GIB  # both: a tenth of a large disk is p
 NO_SHARE, NO_BYTES = 0.02, 100 * MIB
 BACK = 1.2  # times as much free as that, and it is over
 
-WAL_BYTES = 256 * MIB  # usually 16: ingest checkpoints it (see writer.py)
+WAL_BYTES = 256 * MIB  # usually 16: see ingest/checkpoint.py
 WAL_CRITICAL_BYTES = GIB
 WAL_BACK_BYTES = WAL_BYTES // 2
 
@@ -31,7 +31,13 @@ WAITING_PAUSE_S = 2.0  # twice as long as a statement of Datasette may take
 
 HEADER_BYTES = 100  # of the -shm file
 
-WAL_RESET_BUG = (3, 7, 0), (3, 51, 2)  # the first SQLite that has it, and the last
+# Which SQLite have the WAL-reset bug: each from the first to before the last
+# (https://sqlite.org/wal.html#walresetbug; two older branches were mended as well).
+WAL_RESET_BUG = (
+    ((3, 7, 0), (3, 44, 6)),
+    ((3, 45, 0), (3, 50, 7)),
+    ((3, 51, 0), (3, 51, 3)),
+)
 
 
 class LogIndex(NamedTuple):
@@ -136,13 +142,12 @@ def log_index(path: Path) -> LogIndex | None:
 
 def check_library(version: tuple[int, ...]) -> Iterator[Finding]:
     """T13."""
-    first, last = WAL_RESET_BUG
-    if first <= version <= last:
+    if any(first <= version < mended for first, mended in WAL_RESET_BUG):
         told = ".".join(map(str, version))
         yield Finding(
             "T13",
             Severity.WARNING,
-            f"{told} can damage the database, if rarely: the WAL-reset bug",
+            f"tmon keeps clear of the bug in {told}; other programs that write to the file may not",
             subject="SQLite",
         )
 

@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from ingest.options import as_json as as_json_option
 from ingest.options import progress_bar, show, station, takes
-from ingest.schema import open_database
+from ingest.schema import WritableDatabase, open_database
 from watch import compact as compacting
 from watch import prune as pruning
 from watch import rollup as rolling
@@ -69,7 +69,7 @@ def _planned(db: Database, older_than_s: int, chosen: Sequence[int] | None) -> l
         return pruning.plan(db, older_than_s, now_ms(), chosen, bar.update)
 
 
-def _pruned(db: Database, olds: Sequence[Old]) -> tuple[int, int]:
+def _pruned(db: WritableDatabase, olds: Sequence[Old]) -> tuple[int, int]:
     """How many readings were deleted, and how many bytes the file is shorter."""
     with progress_bar(len(olds)) as bar:
         pruning.verify(db, olds, bar.update)
