@@ -1,15 +1,13 @@
 """The commands: they print, and decide nothing."""
 
-import logging
-
 import click
 
-from ingest import history, nodes, running, tokens
+from ingest import nodes, running, tokens
+from ingest.importer.command import import_
 from ingest.options import (
     Commands,
     as_json,
     environ_with,
-    progress_bar,
     show,
     station,
     takes,
@@ -186,65 +184,7 @@ def node_list(as_json: bool, **flags: str | None) -> None:
         show(nodes.described(db), as_json=as_json)
 
 
-@main.command("import")
-@click.argument("file")
-@click.option("--node", metavar="NAME", help="whose readings they are")
-@click.option("--node-column", metavar="COL", help="or the column that says whose")
-@click.option("--time", required=True, metavar="COL", help="the column of times")
-@click.option("--tz", default="UTC", metavar="ZONE", help="of times without offset [default: UTC]")
-@click.option(
-    "--value",
-    "values",
-    required=True,
-    multiple=True,
-    metavar="COL=SENSOR:UNIT",
-    help="a column of values, its sensor and unit; once for each column",
-)
-@takes("db")
-def import_(  # noqa: PLR0913, PLR0917 - one for each option
-    file: str,
-    node: str | None,
-    node_column: str | None,
-    time: str,
-    tz: str,
-    values: tuple[str, ...],
-    **flags: str | None,
-) -> None:
-    """Bring in another logger's history: a CSV FILE with a header, or - for stdin.
-
-    Stopped or told again it goes on where it was: what is there already stays,
-    once. Nodes are made where there are none. A unit may be left out; write
-    'COL=my:sensor:' where a sensor's own name has a colon.
-
-    Times are ISO 8601 or Unix seconds or milliseconds, of any year. Where they
-    have no offset, they are ZONE's (such as Europe/Berlin). An hour that its
-    clocks went through twice is taken in the order of the file's rows, each
-    node's for itself; a time that they skipped is rejected, and told.
-
-    \b
-    Examples:
-      tmon import ambient_temperature.csv --node demo --time timestamp \\
-          --value 'value=temperature:°F'
-      tmon import nyc_weather.csv --node-column origin --time time_hour \\
-          --value 'temp=temperature:°F' --value 'humid=humidity:%'
-    """
-    if (node is None) == (node_column is None):
-        raise click.UsageError("say whose readings they are: either --node or --node-column")
-    recipe = history.Recipe.read(node, node_column, time, tz, values)
-    settings = station(flags)
-    is_new = not settings.db.exists()
-    with (
-        history.open_table(file, recipe) as table,
-        tokens.open_station(settings) as db,
-        progress_bar(table.size_bytes) as bar,
-    ):
-        if is_new:  # a station with nodes and no secret has lost it
-            tokens.station_secret(settings, made_level=logging.INFO)
-        tally = history.import_table(db, table, recipe, bar.update)
-    for line in tally.lines():
-        click.echo(line)
-
-
+main.add_command(import_)
 for command in commands.COMMANDS:
     main.add_command(command)
 for command in commands.OF_NODE:

@@ -127,6 +127,12 @@ class OutOfRange(TmonError):
     """A number about a node that can't be, like a latitude of 91."""
 
 
+class CannotImport(TmonError):
+    """The file isn't what was said of it, or the database takes no more; says which."""
+
+    code = "cannot_import"
+
+
 class CannotServe(TmonError):
     """A process can't be started, or stopped by itself."""
 

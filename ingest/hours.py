@@ -1,11 +1,16 @@
 """Hours that are over, rolled up: what ``hourly`` computed of them until then is written down."""
 
 from collections.abc import Sequence
+from time import monotonic
 
 from sqlite_utils import Database
 
+from ingest.schema import transaction
+
 HOUR_MS = 3_600_000
 OPEN_FOR_MS = 5 * 60_000  # after an hour's end, for the readings that are under way
+CLOSING_S = 0.005  # nothing is stored meanwhile
+HOURS_AT_ONCE = 20  # some 2 ms, of one-minute data
 
 _CLOSE = f"""
 update hours set (n, sum, min, max) = (
@@ -21,10 +26,15 @@ _OVER = _CLOSE % f"(sensor, hour_ms) in (select sensor, hour_ms {_IS_OVER} limit
 _OF_SENSOR = _CLOSE % "sensor = ? and hour_ms >= ? and hour_ms < ?"
 
 
-def any_to_close(db: Database, now_ms: int) -> bool:
-    """Whether there are hours to roll up; this takes no lock."""
+def close_some(db: Database, now_ms: int) -> None:
+    """Roll up hours that are over for some milliseconds; without a lock where there are none."""
     query = f"select exists (select 1 {_IS_OVER})"
-    return bool(db.execute(query, [_before_ms(now_ms)]).fetchone()[0])
+    if not db.execute(query, [_before_ms(now_ms)]).fetchone()[0]:
+        return
+    until_s = monotonic() + CLOSING_S
+    with transaction(db):
+        while close_hours(db, now_ms, HOURS_AT_ONCE) and monotonic() < until_s:
+            pass
 
 
 def close_hours(db: Database, now_ms: int, most: int) -> int:

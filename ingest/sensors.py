@@ -11,15 +11,17 @@ EVER_MS = -(1 << 63)  # before any instant
 
 
 class Sensor(Struct, frozen=True, gc=False):
-    """A sensor's id, its unit for good, and from when on its raw readings are all there.
+    """A sensor's id, its unit, and from when on its raw readings are all there.
 
     ``doubts_85``: a sudden 85.0 is taken for the value after power-on.
+    ``empty``: it has no reading, so its unit isn't fixed.
     """
 
     id: int
     unit: str | None
     kept_from_ms: int
     doubts_85: bool
+    empty: bool
 
 
 class Sensors:
@@ -28,6 +30,7 @@ class Sensors:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._known: dict[tuple[str, str], Sensor] = {}
+        self._empty: set[tuple[str, str]] = set()
 
     def known(self, node: Node, reading: Reading) -> Sensor:
         """The reading's sensor; KeyError if it isn't remembered."""
@@ -44,18 +47,32 @@ class Sensors:
             sensor = self._find(node, reading.sensor)
             if sensor is None:
                 self._make(node, reading)
+            elif sensor.empty and reading.unit not in (None, sensor.unit):
+                self._give_unit(sensor, reading)
             else:
                 self._known[key] = sensor
+                if sensor.empty:
+                    self._empty.add(key)
         return self._known[key]
 
     def forget(self) -> None:
         """Look sensors up anew."""
         self._known.clear()
+        self._empty.clear()
+
+    def forget_empty(self) -> None:
+        """Look those up anew that had no reading: only one that is stored fixes a unit."""
+        for key in self._empty:
+            del self._known[key]
+        self._empty.clear()
 
     def _find(self, node: Node, wire_name: str) -> Sensor | None:
         row = self._db.execute(
             "select sensors.id, sensors.unit, coalesce(pruned_before_ms, ?),"
-            " sensors.unit is '°C' and not allow_85 from sensor_names"
+            " sensors.unit is '°C' and not allow_85,"
+            " not exists (select 1 from readings where readings.sensor = sensors.id)"
+            " and not exists (select 1 from hourly where hourly.sensor = sensors.id)"
+            " from sensor_names"
             " join sensors on sensors.id = sensor_names.sensor"
             " where node_uid = ? and wire_name = ?",
             [EVER_MS, node.uid, wire_name],
@@ -75,6 +92,15 @@ class Sensors:
             "insert into sensor_names (node_uid, wire_name, sensor)"
             " values (?, ?, last_insert_rowid())",
             [node.uid, reading.sensor],
+        )
+
+    def _give_unit(self, sensor: Sensor, reading: Reading) -> None:
+        """Fix the unit of a sensor that has no reading any more, as its import was undone."""
+        check_value(reading.value, reading.unit)
+        before, after = (quantity_of(reading.sensor, unit) for unit in (sensor.unit, reading.unit))
+        self._db.execute(
+            "update sensors set unit = ?, quantity = iif(quantity is ?, ?, quantity) where id = ?",
+            [reading.unit, before, after, sensor.id],
         )
 
     def _check_room(self, node: Node, name: str) -> None:

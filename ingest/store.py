@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from operator import itemgetter
-from time import monotonic
 
 from msgspec import Struct
 from sqlite_utils import Database
 
-from ingest.hours import any_to_close, close_hours
 from ingest.open_files import OpenFiles
 from ingest.reading import Batch, Reading, Receipt, Refusal, Rejection, rejection
 from ingest.refusals import check_power_on, check_unit, conflict, pruned
@@ -20,9 +18,6 @@ REJECTED_KEPT_PER_BATCH = 100
 REJECTED_KEPT = 100_000
 FRESH_MS = 86_400_000  # `tmon prune` keeps two days at least: so old a reading is never beyond it
 CROWD_MS = 60_000  # how far ahead a sensor without times may come by sending several a millisecond
-CLOSING_S = 0.005  # nothing is stored meanwhile
-HOURS_AT_ONCE = 20  # some 2 ms, of one-minute data
-
 # One statement of many rows takes a tenth less than as many of one row. Sizes are
 # powers of two, so that few prepared statements do.
 LARGEST_INSERT = 1024
@@ -39,10 +34,14 @@ class Sorted(Struct, frozen=True):
     readings: list[Reading]  # what each row came from
     rejected: list[Rejection]
     doubtful: list[tuple[Row, Reading]]  # to be compared with the readings before them
+    stored: list[Row]  # those that were new
 
 
 class Store:
-    """Owns the writing connection; each ``commit`` is one durable transaction."""
+    """Owns the writing connection; each ``commit`` is one durable transaction.
+
+    ``on_stored`` is told which rows are new, within the transaction that stores them.
+    """
 
     def __init__(
         self,
@@ -51,10 +50,12 @@ class Store:
         *,
         keep_rejected: bool = True,
         on_foreign_change: Callable[[], object] = lambda: None,
+        on_stored: Callable[[list[Row]], object] | None = None,
     ) -> None:
         self._db = db
         self._keep_rejected = keep_rejected
         self._on_foreign_change = on_foreign_change
+        self._on_stored = on_stored
         self._sensors = Sensors(db)
         self._heard: dict[str, tuple[int, float | None]] = {}
         self._version = self._data_version()
@@ -103,15 +104,6 @@ class Store:
             )
         self._heard.clear()
 
-    def close_hours(self, now_ms: int) -> None:
-        """Roll up some of the hours that are over, if there are any; the rest at the next call."""
-        if not any_to_close(self._db, now_ms):
-            return
-        until_s = monotonic() + CLOSING_S
-        with transaction(self._db):
-            while close_hours(self._db, now_ms, HOURS_AT_ONCE) and monotonic() < until_s:
-                pass
-
     def _data_version(self) -> int:
         return int(self._db.execute("pragma data_version").fetchone()[0])
 
@@ -134,7 +126,8 @@ class Store:
             if len(rows) > LARGEST_INSERT or POWER_ON_C in map(_VALUE, rows):
                 return None
             fresh_from_ms = min((batch.received_ms for batch in batches), default=0) - FRESH_MS
-            if min(map(_MEASURED_MS, rows), default=fresh_from_ms) >= fresh_from_ms:
+            fresh = min(map(_MEASURED_MS, rows), default=fresh_from_ms) >= fresh_from_ms
+            if fresh and self._on_stored is None:
                 self._insert_new(rows)
             elif not self._insert_unless_others_wrote(rows):
                 return None
@@ -148,16 +141,19 @@ class Store:
             holds = self._data_version() == self._version
             if holds:
                 self._insert_new(rows)
+                self._tell_stored(rows)
         return holds
 
     def _commit_carefully(self, batches: Sequence[Batch]) -> list[Receipt]:
         try:
             with transaction(self._db):
                 self.notice_others()
+                self._sensors.forget_empty()
                 sorted_ = [self._sort(batch) for batch in batches]
                 receipts = self._insert_all(sorted_) or [*map(self._insert_each, sorted_)]
                 if any(each.doubtful for each in sorted_):
                     receipts = [*map(self._insert_doubtful, sorted_, receipts)]
+                self._tell_stored([row for each in sorted_ for row in each.stored])
                 if self._keep_rejected:
                     self._keep(zip(batches, receipts, strict=True))
         except BaseException:
@@ -166,7 +162,7 @@ class Store:
         return receipts
 
     def _sort(self, batch: Batch) -> Sorted:
-        sorted_ = Sorted([], [], [*batch.rejected], [])
+        sorted_ = Sorted([], [], [*batch.rejected], [], [])
         for reading in batch.readings:
             try:
                 sensor = self._sensors.find_or_make(batch.node, reading)
@@ -195,6 +191,8 @@ class Store:
                 self._insert_new([row for each in sorted_ for row in each.rows])
         except sqlite3.IntegrityError:
             return None
+        for each in sorted_:
+            each.stored.extend(each.rows)
         return [_receipt(len(each.rows), 0, each.rejected) for each in sorted_]
 
     def _insert_new(self, rows: list[Row]) -> None:
@@ -209,8 +207,9 @@ class Store:
         accepted = duplicates = 0
         rejected = batch.rejected
         for reading, row in zip(batch.readings, batch.rows, strict=True):
-            if self._insert_if_new(row) or (not reading.timed and self._insert_next_to(row)):
+            if new := self._insert_if_new(row) or self._insert_next_to(reading, row):
                 accepted += 1
+                batch.stored.append(new)
             elif (there := self._value(row)) == row[2]:
                 duplicates += 1
             else:
@@ -219,7 +218,7 @@ class Store:
 
     def _insert_doubtful(self, batch: Sorted, receipt: Receipt) -> Receipt:
         """Insert the doubtful readings that are plausible, after all that aren't doubtful."""
-        good = Sorted([], [], [*receipt.rejected], [])
+        good = Sorted([], [], [*receipt.rejected], [], batch.stored)
         for row, reading in batch.doubtful:
             try:
                 check_power_on(self._db, sensor=row[0], measured_ms=row[1])
@@ -234,16 +233,19 @@ class Store:
             [*more.rejected],
         )
 
-    def _insert_if_new(self, row: Row) -> bool:
+    def _insert_if_new(self, row: Row) -> Row | None:
+        """The row that was inserted; None if one is there already."""
         inserted = self._db.execute(
             "insert into readings (sensor, measured_ms, value) values (?, ?, ?)"
             " on conflict (sensor, measured_ms) do nothing",
             row,
         )
-        return inserted.rowcount == 1
+        return row if inserted.rowcount == 1 else None
 
-    def _insert_next_to(self, row: Row) -> bool:
+    def _insert_next_to(self, reading: Reading, row: Row) -> Row | None:
         """Two that arrive in one millisecond without a time are two readings all the same."""
+        if reading.timed:
+            return None
         sensor, arrived_ms, value = row
         query = "select max(measured_ms) from readings where sensor = ? and measured_ms <= ?"
         newest_ms = self._db.execute(query, [sensor, arrived_ms + CROWD_MS]).fetchone()[0]
@@ -252,6 +254,10 @@ class Store:
     def _value(self, row: Row) -> float:
         query = "select value from readings where sensor = ? and measured_ms = ?"
         return float(self._db.execute(query, row[:2]).fetchone()[0])
+
+    def _tell_stored(self, rows: list[Row]) -> None:
+        if self._on_stored is not None:
+            self._on_stored(rows)
 
     def _keep(self, told: Iterator[tuple[Batch, Receipt]]) -> None:
         rows = [

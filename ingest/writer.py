@@ -16,6 +16,7 @@ from sqlite_utils import Database
 from ingest.damage import ANSWER, Damage, is_damage
 from ingest.errors import ApiError, Damaged, DiskFull, Locked, Replaced, Unavailable
 from ingest.frames import COMMIT_READINGS, Failure, Reply, batches_in, frame
+from ingest.hours import close_some
 from ingest.nodes import now_ms
 from ingest.reading import Batch, Receipt
 from ingest.schema import sqlite3
@@ -204,7 +205,7 @@ class Writer:
                 self._store.flush_heard()
             if now > self._close_at_s and not self._trouble:
                 self._close_at_s = now + FLUSH_EVERY_S  # if it fails
-                self._store.close_hours(now_ms())
+                close_some(self._db, now_ms())
                 self._close_at_s = now + TICK_S
         except sqlite3.Error as error:
             if is_damage(error):

@@ -23,8 +23,16 @@ READINGS_AT_MOST = 10_000
 # number that goes, which another sensor may get.
 NOTICED_S = 1.0
 
+# Where both have readings at the same time, nobody can tell afterwards whose a reading was.
+_MIXED = """update import_runs set count = 0 where sensor = :{own} and exists (
+        select 1 from readings
+        where sensor = :{other} and measured_ms between first_ms and last_ms)"""
+
 # What else is about a sensor; of its incidents, one of a kind can be open.
 _HAND_OVER = (
+    _MIXED.format(own="gone", other="kept"),
+    _MIXED.format(own="kept", other="gone"),
+    "update import_runs set sensor = :kept where sensor = :gone",
     "update or ignore limits set sensor = :kept where sensor = :gone",
     "delete from limits where sensor = :gone",
     "update flags set sensor = :kept where sensor = :gone",

@@ -2,7 +2,7 @@
 
 import click
 
-from watch.commands import ahead, backup, care, check, correct, limit, mute, retention
+from watch.commands import ahead, backup, care, check, correct, imports, limit, mute, retention
 
 COMMANDS: tuple[click.Command, ...] = (
     check.check,
@@ -11,6 +11,7 @@ COMMANDS: tuple[click.Command, ...] = (
     backup.backup,
     backup.restore,
     care.sensor,
+    imports.imports,
     correct.calibrate,
     correct.flag,
     retention.compact,

@@ -2,18 +2,22 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlite_utils import Database
 
-from ingest import history, nodes, tokens
+from ingest import nodes, tokens
+from ingest.errors import CannotImport
 from ingest.schema import open_database, open_for_reading, transaction
+from tests.importing.importing import import_file, readings
 from tests.station import hourly_equals_raw, tmon, wait_for
 
 AMBIENT = Path(__file__).parents[2] / "data" / "ambient_temperature.csv"
@@ -38,14 +42,6 @@ def told(stdout: str) -> list[str]:
     return " ".join(stdout.splitlines()[:3]).split()
 
 
-def readings(folder: Path) -> list[tuple[str, str, str, float]]:
-    """Node, sensor, time and value of all that is stored, as Datasette sees it."""
-    query = """select node, name, measured_at, value from readings
-        join sensors on sensors.id = readings.sensor order by node, name, measured_ms"""
-    with open_for_reading(folder / "tmon.db") as db:
-        return [*db.execute(query).fetchall()]
-
-
 def consistent(db: Database) -> bool:
     """Whether hourly and daily both say what SQL over the raw readings says."""
     daily = """
@@ -68,19 +64,7 @@ def minutes(path: Path, rows: int) -> Path:
     return path
 
 
-def recipe_of(flags: tuple[str, ...]) -> history.Recipe:
-    given: dict[str, list[str]] = {}
-    for flag, value in zip(flags[::2], flags[1::2], strict=True):
-        given.setdefault(flag, []).append(value)
-    zone = given.get("--tz", ["UTC"])[0]
-    return history.Recipe.read(
-        given["--node"][0], None, given["--time"][0], zone, tuple(given["--value"])
-    )
-
-
-def open_and_close(path: Path, flags: tuple[str, ...]) -> None:
-    with history.open_table(str(path), recipe_of(flags)):
-        pass
+SAID: dict[str, Any] = {"node": "shed", "times": ["time"], "values": ["value=temperature:°C"]}
 
 
 def start(folder: Path, path: Path) -> "subprocess.Popen[str]":
@@ -133,7 +117,7 @@ def test_a_column_of_nodes_makes_them_and_na_is_told(tmp_path: Path) -> None:
     assert told(done.stdout) == summary(9, 0, 3)
     assert "missing_value pressure: 1, such as line 3: pressure is NA" in done.stdout
     assert "missing_value temperature: 1, such as line 5: temp is NA" in done.stdout
-    assert {node for node, *_ in readings(tmp_path)} == {"EWR", "JFK", "LGA"}
+    assert {node for node, *_ in readings(tmp_path / "tmon.db")} == {"EWR", "JFK", "LGA"}
     with open_for_reading(tmp_path / "tmon.db") as db:
         assert consistent(db)
         assert db.table("rejected").count == 0  # the page of what live nodes got wrong
@@ -172,15 +156,16 @@ def test_what_cannot_be_meant_is_one_line_and_nothing_is_made(
     tmp_path: Path, text: str, flags: tuple[str, ...], says: str
 ) -> None:
     (tmp_path / "a.csv").write_text(text)
-    with pytest.raises(history.CannotImport) as error:
-        open_and_close(tmp_path / "a.csv", flags)
-    assert says in str(error.value)
-    assert "\n" not in str(error.value)
+    failed = tmon(tmp_path, "import", "a.csv", *flags)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert says in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
+    assert not (tmp_path / "tmon.db").exists()
 
 
 def test_a_deliberate_error_ends_the_command_with_1_and_one_line(tmp_path: Path) -> None:
-    (tmp_path / "latin.csv").write_bytes("time,value,°C\n".encode("latin-1"))
-    for name, says in (("latin.csv", "isn't UTF-8"), ("none.csv", "none.csv: No such file")):
+    (tmp_path / "gbk.csv").write_bytes("time,value,温度\n".encode("gbk"))
+    for name, says in (("gbk.csv", "isn't UTF-8"), ("none.csv", "none.csv: No such file")):
         failed = tmon(tmp_path, "import", name, *FLAGS)
         assert failed.returncode == 1
         assert says in failed.stderr
@@ -204,7 +189,9 @@ def test_stopped_in_the_middle_and_run_again_it_completes(tmp_path: Path, number
     _, stderr = process.communicate(timeout=20)
     assert process.returncode != 0, stderr
     assert "Traceback" not in stderr
-    before = len(readings(tmp_path))
+    if number == signal.SIGINT:
+        assert re.search(r"[0-9,]+ stored; run it again to go on$", stderr.strip())
+    before = len(readings(tmp_path / "tmon.db"))
     assert 0 < before < 200_000
     again = tmon(tmp_path, "import", str(path), *FLAGS)
     assert told(again.stdout) == summary(200_000 - before, before, 0)
@@ -237,27 +224,21 @@ def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
         free.start()
         with open_database(tmp_path / "tmon.db") as db:
             db.execute("pragma busy_timeout = 20")  # so that the import's own patience is tried
-            recipe = recipe_of(FLAGS)
-            with history.open_table(str(tmp_path / "a.csv"), recipe) as table:
-                tally = history.import_table(db, table, recipe, lambda _: None)
+            survey = import_file(db, tmp_path / "a.csv", **SAID)
         free.join()
-    assert tally.stored == 1
+    assert survey.tally.stored == 1
 
 
 def test_a_full_disk_is_told_what_is_stored_stays_and_again_goes_on(tmp_path: Path) -> None:
-    path = str(minutes(tmp_path / "a.csv", 20_000))
-    recipe = recipe_of(FLAGS)
+    path = minutes(tmp_path / "a.csv", 20_000)
     with open_database(tmp_path / "tmon.db", create=True) as db:
         pages = db.execute("pragma page_count").fetchone()[0]
         db.execute(f"pragma max_page_count = {pages + 100}")
-        with (
-            history.open_table(path, recipe) as table,
-            pytest.raises(history.CannotImport, match=r"full; .*run it again"),
-        ):
-            history.import_table(db, table, recipe, lambda _: None)
-    before = len(readings(tmp_path))
+        with pytest.raises(CannotImport, match=r"full; .*run it again"):
+            import_file(db, path, **SAID)
+    before = len(readings(tmp_path / "tmon.db"))
     assert 0 < before < 20_000
-    again = tmon(tmp_path, "import", path, *FLAGS)
+    again = tmon(tmp_path, "import", str(path), *FLAGS)
     assert told(again.stdout) == summary(20_000 - before, before, 0)
 
 

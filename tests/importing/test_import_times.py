@@ -4,8 +4,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from ingest.importer.clock import YEAR_1_MS, Clock
+from ingest.importer.times import TimeFormat
 from ingest.reading import AHEAD_MS, Refusal
-from ingest.wire.times import YEAR_1_MS, Clock
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW_MS = 1_795_176_000_000  # 2026-11-20T12:00:00Z
@@ -13,8 +14,19 @@ TWICE = "2026-10-25 02:30"  # 00:30Z, and 01:30Z
 FIRST_MS, SECOND_MS = 1_792_888_200_000, 1_792_891_800_000
 
 
-def clock(column: str = "time") -> Clock:
-    return Clock(column, BERLIN, NOW_MS)
+class Times:
+    """A clock that reads its times first."""
+
+    def __init__(self, column: str) -> None:
+        self._format = TimeFormat(in_ms=column == "measured_ms")
+        self._clock = Clock(column, BERLIN, NOW_MS)
+
+    def measured_ms(self, text: str) -> int:
+        return self._clock.measured_ms(self._format.read(text), text)
+
+
+def clock(column: str = "time") -> Times:
+    return Times(column)
 
 
 def test_a_time_may_be_ten_minutes_ahead_and_no_more() -> None:

@@ -1,0 +1,1 @@
+"""`tmon import`: files from other loggers, found out, shown, and stored."""

@@ -1,0 +1,206 @@
+"""Which columns hold the times and the values, where no flag says it."""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from ingest.errors import CannotImport
+from ingest.importer.columns import Column, find, plain
+from ingest.importer.flags import Flags
+from ingest.importer.layout import Layout, is_dated
+from ingest.importer.numbers import is_number
+from ingest.importer.times import clock_of
+from ingest.reading import clip
+
+MOST = 0.5  # of a column's cells must be times at least, for it to be one of times
+
+# By how surely a column of that name is the time of the reading.
+_TIME_NAMES = (
+    re.compile(r"_time|time|timestamp|date_?time|date_time_.*|measured_(at|ms)|zeitstempel|zeitpunkt"),
+    re.compile(r"(.*_)?(time|timestamp|date_?time|zeit|uhrzeit)(_.*)?|created_at|last_changed|mess_datum|dateutc"),
+    re.compile(r"(.*_)?(date|datum|fecha|data|dato|day|dt|ts|epoch|unix)(_.*)?"),
+)  # fmt: skip
+_CLOCK_NAMES = re.compile(r".*(time|zeit|hour|heure|hora|ora|tijd|tid|stunde).*", re.IGNORECASE)
+_SENSOR_COLUMNS = (
+    *("entity_id", "_field", "sensor", "sensor_name", "metric", "field", "topic", "parameter"),
+    *(
+        "variable",
+        "channel",
+        "series",
+        "quantity",
+        "phenomenon",
+        "sensor_type",
+        "measurement",
+        "name",
+    ),
+)
+VALUE_COLUMNS = ("state", "_value", "value", "reading", "payload", "messwert", "wert", "val")
+_NODES = re.compile(
+    r"(device|sensor|station|stations|node|logger|probe|room|host|entity|location|channel|module)"
+    r"([ _-]?(id|name|no|nr|number))?|name|topic|mac|serial|raum|ort|area|zone|tag|_measurement"
+)
+_UNIT_COLUMNS = ("unit", "units", "unit_of_measurement", "einheit")
+
+
+def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str | None]:
+    """The columns of times, joined by a blank; and what is to be said of the choice.
+
+    Raises:
+        CannotImport: there is none, or there are several.
+    """
+    if flags.times:
+        named = tuple(find(layout.columns, name, layout.header_line) for name in flags.times)
+        return (
+            (named, None)
+            if len(named) > 1 or flags.time_format
+            else _with_clock(layout, named[0], flags)
+        )
+    dated = [column for column in layout.columns if _share(layout, column, is_dated) >= MOST]
+    dated = [column for column in dated if column.name not in {"_start", "_stop"}]
+    if not dated:
+        raise CannotImport(_no_times(layout))
+    ranks = {column: _rank(column) for column in dated}
+    best = [column for column in dated if ranks[column] == min(ranks.values())]
+    if len(best) > 1:
+        best = [column for column in best if _is_sure(layout, column)] or best
+    if len(best) > 1:
+        names = ", ".join(repr(clip(column.name)) for column in best)
+        raise CannotImport(f"several columns hold times ({names}): --time COL says which")
+    return _with_clock(layout, best[0], flags)
+
+
+def choose_values(layout: Layout, taken: Sequence[Column | None]) -> list[Column]:
+    """The columns of numbers that a sensor may have measured."""
+    numbers = [
+        column
+        for column in layout.columns
+        if column not in taken
+        and column.name
+        and not column.is_no_value
+        and _share(layout, column, is_number) >= 0.5
+        and not (_share(layout, column, is_dated) >= MOST and _rank(column) < len(_TIME_NAMES))
+    ]
+    return [column for column in numbers if not _counts_rows(layout, column)] or numbers
+
+
+def choose_rows(layout: Layout) -> tuple[Column, Column] | None:
+    """The column of sensors' names and that of their values, where each row is of one sensor."""
+    value = _by_name(layout, VALUE_COLUMNS)
+    sensor = _by_name(layout, _SENSOR_COLUMNS)
+    if value is None or sensor is None or value == sensor:
+        return None
+    texts = layout.cells_of(sensor)
+    if not texts or all(map(is_number, texts)):
+        return None
+    return sensor, value
+
+
+def choose_units(layout: Layout) -> Column | None:
+    """The column of units, where each row has its own."""
+    return _by_name(layout, _UNIT_COLUMNS)
+
+
+def tells_apart(layout: Layout, columns: Sequence[Column], sensors: Column | None) -> Column | None:
+    """A column whose texts may say of which node or sensor a row is, where there are several.
+
+    Where the column ``sensors`` says of which sensor a row is, several for one sensor.
+    """
+    rows = [row.cells for row in layout.sample if layout.fits(row.cells)]
+    for column in columns:
+        if column.name and _NODES.fullmatch(column.name.lower()):
+            pairs = {
+                (cells[sensors.index] if sensors else "", cells[column.index]) for cells in rows
+            }
+            if len(pairs) > len({sensor for sensor, _ in pairs}):
+                return column
+    return None
+
+
+def is_date_alone(text: str) -> bool:
+    """Whether a time is a day, without a time of it."""
+    return (
+        ":" not in text and not re.search(r"\d[ T]\d", text) and len(re.findall(r"\d", text)) <= 8
+    )
+
+
+def _with_clock(
+    layout: Layout, column: Column, flags: Flags
+) -> tuple[tuple[Column, ...], str | None]:
+    """Days, joined by the times of day that stand in a column of their own."""
+    cells = layout.cells_of(column)
+    if not cells or not all(map(is_date_alone, cells)):
+        return (column,), None
+    clocks = [
+        other
+        for other in layout.columns
+        if other != column and _share(layout, other, lambda cell: bool(clock_of(cell))) >= MOST
+    ]
+    repeats = any(before == after for before, after in pairwise(cells))
+    named = [other for other in clocks if _CLOCK_NAMES.fullmatch(other.name)]
+    if len(named) == 1 and (repeats or len(cells) == 1 or named[0].index == column.index + 1):
+        return (column, named[0]), f"{column.name!r} holds days: {named[0].name!r} is joined to it"
+    if repeats and clocks:
+        names = " or ".join(repr(clip(other.name)) for other in clocks)
+        raise CannotImport(
+            f"{clip(column.name)!r} holds days, and the time of day may be in {names}:"
+            f" say --time '{clip(column.name)}' --time COL"
+        )
+    if repeats and not (flags.times or flags.node_column or choose_rows(layout)):
+        raise CannotImport(
+            f"{clip(column.name)!r} holds days, and several rows have the same: say"
+            f" --time '{clip(column.name)}' --time COL, where the time of day is in COL"
+        )
+    what = "several rows have the same day" if repeats else "taken as 0:00"
+    return (column,), f"{column.name!r} holds dates without a time of day; {what}"
+
+
+def _no_times(layout: Layout) -> str:
+    names = clip(", ".join(column.name for column in layout.columns))
+    where = f"line {layout.header_line} names" if layout.header_line else "its columns are"
+    if any(_share(layout, column, _is_excel_day) >= MOST for column in layout.columns):
+        return (
+            "its times look like Excel's day numbers, such as 45123.5: give that column the format"
+            " yyyy-mm-dd hh:mm, and save it again"
+        )
+    return f"no column of times was found; --time COL and --time-format say which; {where}: {names}"
+
+
+def _is_excel_day(cell: str) -> bool:
+    return re.fullmatch(r"[2-6][0-9]{4}([.,][0-9]+)", cell) is not None
+
+
+def _rank(column: Column) -> int:
+    slug = (
+        re.sub(r"\W+", "_", plain(column.name).lower()).strip("_")
+        if column.name != "_time"
+        else "_time"
+    )
+    found = [rank for rank, names in enumerate(_TIME_NAMES) if names.fullmatch(slug)]
+    return found[0] if found else len(_TIME_NAMES)
+
+
+def _is_sure(layout: Layout, column: Column) -> bool:
+    """Whether its times need no zone: they are Unix times, or have an offset."""
+    cells = layout.cells_of(column)
+    return all(re.fullmatch(r"[0-9.]{9,}|.*(Z|[+-]\d\d:?\d\d|UTC|GMT)", cell) for cell in cells)
+
+
+def _share(layout: Layout, column: Column, holds: Callable[[str], bool]) -> float:
+    cells = layout.cells_of(column)[:200]
+    return sum(map(holds, cells)) / len(cells) if cells else 0.0
+
+
+def _counts_rows(layout: Layout, column: Column) -> bool:
+    """Whether it just counts: 1, 2, 3."""
+    cells = layout.cells_of(column)
+    if column.index or len(cells) < 3 or not all(cell.isdigit() for cell in cells[:50]):
+        return False
+    return all(int(after) - int(before) == 1 for before, after in pairwise(cells[:50]))
+
+
+def _by_name(layout: Layout, names: Sequence[str]) -> Column | None:
+    for name in names:
+        for column in layout.columns:
+            if column.name.lower() == name:
+                return column
+    return None

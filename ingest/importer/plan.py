@@ -1,0 +1,126 @@
+"""The plan of an import: which cells of a row are its time, its node and its values."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from ingest.importer.columns import Column, same_unit, slug_of
+from ingest.importer.layout import Layout
+from ingest.importer.numbers import NumberFormat
+from ingest.importer.times import TimeFormat
+from ingest.reading import Refusal, check_node_name, check_sensor_name, clip
+from ingest.units import canonical, check_value
+
+
+@dataclass(frozen=True)
+class Value:
+    """One sensor's values: in which column they are, in which unit, and how they are written.
+
+    ``unit_from`` tells who named the unit: ``flag``, ``header``, ``cells``, ``name`` of the
+    sensor, or nobody.
+    """
+
+    column: Column
+    sensor: str
+    unit: str | None
+    unit_from: str
+    numbers: NumberFormat
+
+    def read(self, text: str, unit: str | None = None) -> tuple[float, str | None]:
+        """A cell's value, in the unit it is stored in.
+
+        Raises:
+            Refusal: it is no value, or in another unit than the column's.
+        """
+        number, written = self.numbers.read(text, self.column.name)
+        written = written or unit
+        if written and self.unit and written != self.unit and not same_unit(written, self.unit):
+            raise Refusal("unit_mismatch", f"{self.column.name} {clip(text)} is not in {self.unit}")
+        value, stored_unit = canonical(number, self.unit or written)
+        check_value(value, stored_unit)
+        return value, stored_unit
+
+    def read_all(self, cells: Sequence[str]) -> list[float]:
+        """The values of those cells that have one."""
+        read = []
+        for cell in cells:
+            try:
+                read.append(self.read(cell)[0])
+            except Refusal:
+                continue
+        return read
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A long table: a column says of which sensor a row's one value is.
+
+    ``value_of`` tells it of the text in that column; None where the row is to be passed over,
+    a Refusal where two texts would be one sensor.
+    """
+
+    sensor_column: Column
+    value_column: Column
+    unit_column: Column | None
+    value_of: Callable[[str], Value | None]
+
+
+@dataclass(frozen=True)
+class NodeNames:
+    """Whose a row is: the node of all of them, or the one that a column names."""
+
+    node: str | None
+    column: Column | None
+    renamed: dict[str, str]
+
+    def name_of(self, text: str) -> str:
+        """A node's name of a cell; characters that none can have become _.
+
+        Raises:
+            Refusal: nothing is left of it.
+        """
+        name = self.renamed.get(text)
+        if name is None:
+            try:
+                return check_node_name(text)
+            except Refusal:
+                name = check_node_name(slug_of(text) or text)
+        return name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an import makes of a file.
+
+    ``zone`` is that of times without an offset, and ``zone_from`` who named it: ``flag``,
+    ``file``, or ``nobody``; None where all times have an offset.
+    """
+
+    layout: Layout
+    times: tuple[Column, ...]
+    joins_hours: bool
+    time_format: TimeFormat
+    zone: tzinfo
+    zone_from: str | None
+    nodes: NodeNames
+    values: tuple[Value, ...]
+    rows: Rows | None
+    left_out: tuple[Column, ...]
+    notes: tuple[str, ...]
+
+    def time_of(self, cells: Sequence[str]) -> str:
+        """The text of a row's time."""
+        if len(self.times) == 1:
+            return cells[self.times[0].index].strip()
+        texts = [cells[column.index].strip() for column in self.times]
+        if self.joins_hours and texts[-1].isdigit():
+            texts[-1] += ":00"
+        return " ".join(texts)
+
+
+def sensor_name(text: str) -> str:
+    """A sensor's name of any text: as it is, or with _ for what none can have."""
+    try:
+        return check_sensor_name(text)
+    except Refusal:
+        return slug_of(text) or "sensor"

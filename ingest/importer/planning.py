@@ -1,0 +1,183 @@
+"""How a plan is made: from a file's sample and the flags; what can't be told is refused."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
+from itertools import islice
+
+from ingest.errors import CannotImport
+from ingest.importer import choice
+from ingest.importer.clock import same_offsets, zone_in
+from ingest.importer.columns import Column, find
+from ingest.importer.files import InputFile
+from ingest.importer.flags import Flags
+from ingest.importer.layout import Layout, find_layout, split
+from ingest.importer.plan import NodeNames, Plan, Rows
+from ingest.importer.time_format import SeveralWays, find_time_format, reads
+from ingest.importer.times import TimeFormat, numeric_date
+from ingest.importer.values import Values
+from ingest.reading import clip
+
+LOOKED_AT_LINES = 200_000  # for dates whose order the sample leaves open: it takes a second
+
+
+def make_plan(file: InputFile, flags: Flags) -> Plan:
+    """The plan for a file.
+
+    Raises:
+        CannotImport: something can't be told; says which flag settles it.
+    """
+    layout = find_layout(file, flags)
+    _check_shape(layout, flags)
+    plan = _with_times(file, layout, flags)
+    values = Values(layout, flags)
+    rows = values.of_rows()
+    taken = {*plan.times, plan.nodes.column}
+    columns = () if rows else values.of_columns([*taken])
+    used = taken | {value.column for value in columns}
+    used |= {rows.sensor_column, rows.value_column, rows.unit_column} if rows else set()
+    left_out = tuple(column for column in layout.columns if column not in used)
+    notes = [*plan.notes, *values.notes, *_several(layout, flags, left_out, rows)]
+    return replace(plan, values=columns, rows=rows, left_out=left_out, notes=tuple(notes))
+
+
+def _several(
+    layout: Layout, flags: Flags, left_out: Sequence[Column], rows: Rows | None
+) -> Iterator[str]:
+    """What to say of rows of several nodes, or sensors, that would be one's."""
+    sensors = rows.sensor_column if rows else None
+    column = choice.tells_apart(layout, left_out, sensors)
+    if flags.node_column or column is None:
+        return
+    texts = clip(", ".join([*dict.fromkeys(layout.cells_of(column))][:3]))
+    said = f"{clip(column.name)!r} says of what a row is ({texts}): --node-column keeps them apart"
+    if not flags.are_whole:
+        raise CannotImport(f"{said}, --time and --value say that they are one")
+    yield said
+
+
+def _check_shape(layout: Layout, flags: Flags) -> None:
+    """Whether there are rows, and any has as many cells as the header has names."""
+    sample = layout.sample
+    if not sample:
+        for name in flags.columns:
+            find(layout.columns, name, layout.header_line)
+        names = clip(", ".join(column.name for column in layout.columns))
+        raise CannotImport(f"the file has a header and no rows; it names: {names}")
+    if flags.are_whole or any(layout.fits(row.cells) for row in sample):
+        return
+    raise CannotImport(
+        f"line {sample[0].line} has {len(sample[0].cells)} cells, and the header names"
+        f" {len(layout.columns)} columns: are there decimal commas between commas, or does"
+        " --delimiter help?"
+    )
+
+
+def _with_times(file: InputFile, layout: Layout, flags: Flags) -> Plan:
+    """A plan that knows its times and its nodes, and no values yet."""
+    node = None
+    if flags.node_column:
+        node = find(layout.columns, flags.node_column, layout.header_line)
+    times, note = choice.choose_times(layout, flags)
+    hours = layout.cells_of(times[-1]) if len(times) > 1 and not flags.time_format else []
+    plan = Plan(
+        layout=layout,
+        times=times,
+        joins_hours=_are_hours(hours),
+        time_format=flags.time_format or TimeFormat(),
+        zone=flags.zone or UTC,
+        zone_from=None,
+        nodes=NodeNames(flags.node, node, dict(flags.node_map)),
+        values=(),
+        rows=None,
+        left_out=(),
+        notes=(note,) if note else (),
+    )
+    cells = [plan.time_of(row.cells) for row in layout.sample if layout.fits(row.cells)]
+    _check_halves(layout, times)
+    header = " ".join(f"{column.full_name} {column.below}".strip() for column in times)
+    in_header = None if flags.zone and not _names_zone(header) else zone_in(header)
+    time_format = flags.time_format or _time_format(file, plan, cells, header, in_header)
+    read = [moment for cell in cells if (moment := reads(time_format, cell)) is not None]
+    local = [one for one in read if isinstance(one, datetime) and one.tzinfo is None]
+    zone = _Zones(header, in_header, flags.zone).of(local, layout.titles)
+    return replace(plan, time_format=time_format, zone=zone[0], zone_from=zone[1])
+
+
+def _time_format(
+    file: InputFile, plan: Plan, cells: Sequence[str], header: str, zone: tzinfo | None
+) -> TimeFormat:
+    """The format that the sample shows, or else more of the file."""
+    try:
+        return find_time_format(cells, header, zone, in_a_row=file.is_small)
+    except SeveralWays:
+        if file.is_small:
+            raise
+        return find_time_format([*_days(file, plan)], header, zone, in_a_row=True)
+
+
+def _days(file: InputFile, plan: Plan) -> Iterator[str]:
+    """The first and the last time of each day among a file's first rows."""
+    layout = plan.layout
+    lines = islice(file.lines(), layout.start, LOOKED_AT_LINES)
+    day, last = None, ""
+    for row in split(lines, layout.delimiter):
+        if layout.fits(row.cells):
+            text = plan.time_of(row.cells)
+            if numeric_date(text) != day:
+                yield from filter(None, (last, text))
+            day, last = numeric_date(text), text
+    yield last
+
+
+def _check_halves(layout: Layout, times: Sequence[Column]) -> None:
+    """Whether AM and PM stand in a column that nobody named."""
+    for column in layout.columns:
+        halves = {cell.lower().replace(".", "") for cell in layout.cells_of(column)}
+        if column not in times and halves and halves <= {"am", "pm"}:
+            names = " ".join(f"--time '{clip(one.name)}'" for one in (*times, column))
+            raise CannotImport(f"{clip(column.name)!r} has AM and PM: say {names}")
+
+
+@dataclass(frozen=True)
+class _Zones:
+    """Who named the zone of times without an offset: the header of their column, or --tz."""
+
+    header: str
+    in_header: tzinfo | None
+    told: tzinfo | None
+
+    def of(self, local: Sequence[datetime], titles: Sequence[str]) -> tuple[tzinfo, str | None]:
+        """The zone, and who named it: nobody is asked where no time needs it."""
+        if not local:
+            return self.told or UTC, None
+        if self.told and self.in_header and not same_offsets(self.told, self.in_header, local):
+            raise CannotImport(
+                f"{clip(self.header)!r} says {self.in_header}, and --tz {self.told}: leave --tz out"
+                " to take the header's, or number the columns by --no-header to take yours"
+            )
+        if self.told:
+            return self.told, "flag"
+        if self.in_header:
+            return self.in_header, "file"
+        for title in filter(_names_zone, titles):
+            raise CannotImport(
+                f"{clip(title)!r} stands before the header: --tz '{zone_in(title)}' if the times"
+                " are in it, --tz UTC if they are not"
+            )
+        return UTC, "nobody"
+
+
+def _names_zone(text: str) -> bool:
+    """Whether a zone stands in a text, and it is sure which."""
+    try:
+        return zone_in(text) is not None
+    except CannotImport:
+        return False
+
+
+def _are_hours(cells: Sequence[str]) -> bool:
+    """Whether numbers are hours; 5, 10, 15 would be minutes of the first hour as well."""
+    if not cells or not all(cell.isdigit() and int(cell) <= 24 for cell in cells):
+        return False
+    return len(cells) == 1 or any(int(cell) % 5 for cell in cells)

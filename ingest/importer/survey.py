@@ -1,0 +1,137 @@
+"""What a file holds: how many readings of which sensor, from when to when, in which range."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from ingest.importer.plan import Plan
+from ingest.importer.rows import Reader
+from ingest.importer.table import Refuse, Table
+from ingest.importer.tally import Tally
+from ingest.reading import Reading
+
+STEPS = 1_000  # of the first readings, from which the interval is told
+# What loggers write where there is no value; 85 is what a DS18B20 has after power-on.
+MARKS = frozenset(
+    (*(sign * mark for sign in (1, -1) for mark in (99.9, 999, 999.9, 9999, 99999, 6999, 32767)),
+     -99, -32768, 65535, 327.67, -3276.8, 85, -127)
+)  # fmt: skip
+
+
+class SampleTable(Table):
+    """A table of the sample's rows alone."""
+
+    def rows(self, refuse: Refuse) -> Iterator[tuple[int, list[str]]]:
+        for row in self.layout.sample:
+            if self._fits(row.line, row.cells, refuse):
+                self.row_count += 1
+                yield row.line, row.cells
+            if self.stopped:
+                return
+
+
+@dataclass
+class Summary:
+    """One sensor's readings.
+
+    ``marks`` are the values that often stand for no value; ``least`` and ``greatest`` are
+    those of the others.
+    """
+
+    unit: str | None
+    first_ms: int
+    last_ms: int
+    least: float = math.inf
+    greatest: float = -math.inf
+    count: int = 0
+    marks: Counter[float] = field(default_factory=Counter)
+    steps_ms: Counter[int] = field(default_factory=Counter)
+    _previous_ms: int | None = None
+
+    def add(self, reading: Reading) -> None:
+        """Sum one reading up."""
+        at, value = reading.measured_ms, reading.value
+        if at < self.first_ms:
+            self.first_ms = at
+        elif at > self.last_ms:
+            self.last_ms = at
+        if value in MARKS:
+            self.marks[value] += 1
+        else:
+            self.least = min(self.least, value)
+            self.greatest = max(self.greatest, value)
+        self.count += 1
+        if self.count <= STEPS:
+            if self._previous_ms is not None:
+                self.steps_ms[abs(at - self._previous_ms)] += 1
+            self._previous_ms = at
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the greatest of all values."""
+        return min(self.least, *self.marks, math.inf), max(self.greatest, *self.marks, -math.inf)
+
+    @property
+    def doubtful(self) -> dict[float, int]:
+        """The marks that lie outside of the other values, and how often each is there."""
+        return {
+            mark: count
+            for mark, count in self.marks.items()
+            if not self.least <= mark <= self.greatest and (abs(mark) != 85 or self.unit == "°C")
+        }
+
+    @property
+    def interval_ms(self) -> int | None:
+        """The usual time from one reading to the next; None if there is no usual one."""
+        steps = [step for step in self.steps_ms.elements() if step]
+        return int(median(steps)) if steps else None
+
+
+class Survey:
+    """A file's readings, summed up while they are read; what was refused, and what was seen."""
+
+    def __init__(
+        self, table: Table, plan: Plan, received_ms: int, tally: Tally | None = None
+    ) -> None:
+        self.plan = plan
+        self.table = table
+        self.tally = tally or Tally()
+        self.sensors: dict[tuple[str, str], Summary] = {}
+        self.conflicts = 0  # readings with another value than one before them, at the same time
+        self.reader = Reader(table, plan, received_ms, self.tally.reject)
+
+    @property
+    def readings(self) -> int:
+        """How many there are."""
+        return sum(summary.count for summary in self.sensors.values())
+
+    def portions(self) -> Iterator[tuple[str, list[Reading]]]:
+        """Each row's readings and whose they are, once they are counted."""
+        for name, readings in self.reader:
+            for reading in readings:
+                self._summary(name, reading).add(reading)
+            yield name, readings
+
+    def distinct(self) -> dict[tuple[str, str, int], float]:
+        """The first value of each node, sensor and time. It keeps them all: for a sample."""
+        seen: dict[tuple[str, str, int], float] = {}
+        for name, readings in self.portions():
+            for reading in readings:
+                key = name, reading.sensor, reading.measured_ms
+                self.conflicts += seen.setdefault(key, reading.value) != reading.value
+        return seen
+
+    def _summary(self, name: str, reading: Reading) -> Summary:
+        summary = self.sensors.get((name, reading.sensor))
+        if summary is None:
+            summary = Summary(reading.unit, reading.measured_ms, reading.measured_ms)
+            self.sensors[name, reading.sensor] = summary
+        return summary
+
+
+def span(summaries: Iterable[Summary]) -> tuple[int, int]:
+    """The first and the last time of some sensors."""
+    both: Sequence[Summary] = [*summaries]
+    return min(one.first_ms for one in both), max(one.last_ms for one in both)

@@ -1,0 +1,296 @@
+"""Which values a plan takes: their sensors, how their numbers are written, and in which unit."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from statistics import median
+
+from ingest.errors import CannotImport
+from ingest.importer import choice
+from ingest.importer.columns import (
+    Column,
+    find,
+    is_converted,
+    is_lettered,
+    is_temperature,
+    reference,
+    same_unit,
+)
+from ingest.importer.entities import Entities, quantity_of
+from ingest.importer.flags import Flags, Series
+from ingest.importer.layout import Layout
+from ingest.importer.numbers import (
+    NumberFormat,
+    decimals_in,
+    find_format,
+    is_isd,
+    is_number,
+    unit_of_cells,
+)
+from ingest.importer.plan import Rows, Value, sensor_name
+from ingest.reading import clip
+
+# Above this a room's temperature is one in °F, or no room's.
+WARMEST_C = 45
+# What loggers write where there is no value, and no sensor ever measured.
+NOTHING = (-999.0, -9999.0, -99999.0, -999.9)
+# Temperatures of the Global Historical Climatology Network, which are tenths of a degree.
+_IN_TENTHS = frozenset(("TMAX", "TMIN", "TAVG", "TOBS"))
+# Of the Integrated Surface Database, whose format says the unit.
+_ISD_UNITS = {"TMP": "°C", "DEW": "°C", "SLP": "hPa"}
+
+
+class Values:
+    """Decides on the columns of values of one file; ``notes`` is what to say of that."""
+
+    def __init__(self, layout: Layout, flags: Flags) -> None:
+        self.notes: list[str] = []
+        self._layout = layout
+        self._flags = flags
+
+    def of_columns(self, taken: Sequence[Column | None]) -> tuple[Value, ...]:
+        """The values of a table in which each sensor has a column of its own.
+
+        Raises:
+            CannotImport: there are none, or they can be read in several ways.
+        """
+        if self._flags.series:
+            self._check_not_long()
+            return tuple(self._value(self._find(one.column), one) for one in self._flags.series)
+        columns = [
+            column
+            for column in choice.choose_values(self._layout, taken)
+            if not all(_is_nothing(cell) for cell in self._cells(column))
+        ]
+        if not columns:
+            names = clip(", ".join(column.name for column in self._layout.columns))
+            raise CannotImport(
+                f"no column of values was found among {names}; --value 'COL=sensor:unit' says which"
+            )
+        sensors = Counter(column.sensor for column in columns)
+        return tuple(self._guessed(column, sensors[column.sensor] > 1) for column in columns)
+
+    def of_rows(self) -> Rows | None:
+        """The values of a table in which each row says of which sensor it is; None: it is none.
+
+        Raises:
+            CannotImport: they can be read in several ways.
+        """
+        flags = self._flags
+        if flags.series:
+            return None
+        if flags.sensor_column and flags.value_column:
+            sensor, column = self._find(flags.sensor_column), self._find(flags.value_column)
+        elif found := choice.choose_rows(self._layout):
+            sensor, column = found
+        else:
+            return None
+        if flags.node_column and self._find(flags.node_column) == sensor:
+            raise CannotImport(
+                f"{clip(sensor.name)!r} tells sensors apart; --node NAME says whose they are"
+            )
+        units = choice.choose_units(self._layout)
+        numbers = self._numbers(column, self._cells(column), None)
+        return Rows(sensor, column, units, self._by_text(sensor, column, units, numbers))
+
+    def _by_text(
+        self, sensor_column: Column, column: Column, units: Column | None, numbers: NumberFormat
+    ) -> Entities:
+        listed = {one.column: one for one in self._flags.sensors}
+        texts = dict.fromkeys(self._layout.cells_of(sensor_column))
+        for text in listed:
+            if text not in texts and self._layout.sample:
+                self.notes.append(f"{clip(text)!r} of --sensor isn't among the first rows")
+        by_text = Entities(column, numbers, listed, self._flags.node, has_units=units is not None)
+        if not units and not column.unit:
+            for text in texts:
+                self._check_text(by_text, text, sensor_column, column)
+        return by_text
+
+    def _check_text(
+        self, by_text: Entities, text: str, sensor_column: Column, column: Column
+    ) -> None:
+        """Whether an entity's unit, which nobody named, can be what it is taken for."""
+        value = by_text(text)
+        if value is None or value.unit_from != "name" or not value.unit:
+            return
+        cells = [
+            row.cells[column.index]
+            for row in self._layout.sample
+            if self._layout.fits(row.cells) and row.cells[sensor_column.index] == text
+        ]
+        read = value.read_all(cells)
+        if value.unit == "°C" and read and WARMEST_C < median(read) <= 120:
+            raise CannotImport(
+                f"{clip(text)!r} names no unit, and may be in °F: say --sensor"
+                f" '{clip(text)}={value.sensor}:°F' or '…:°C', and the others likewise"
+            )
+        self.notes.append(f"{value.sensor}: no unit is named; taken as {value.unit}")
+
+    def _find(self, name: str) -> Column:
+        return find(self._layout.columns, name, self._layout.header_line)
+
+    def _cells(self, column: Column) -> list[str]:
+        """A column's numbers in the sample, as they are written."""
+        return [
+            cell
+            for cell in self._layout.cells_of(column)
+            if is_number(cell) and cell not in self._flags.missing
+        ]
+
+    def _guessed(self, column: Column, is_shared: bool) -> Value:
+        sensor = f"{column.sensor}_{column.index + 1}" if is_shared else column.sensor
+        value = self._value(column, Series(column.name, sensor_name(sensor), None), guess=True)
+        nothing = {cell for cell in self._cells(column) if _is_nothing(cell)}
+        others = [number for number in value.read_all(self._cells(column)) if number not in NOTHING]
+        if not nothing or min(others, default=0) < max(map(float, nothing)) / 2:
+            return value
+        self.notes.append(f"{value.sensor}: {', '.join(sorted(nothing))} is taken as no value")
+        missing = value.numbers.missing | nothing
+        return replace(value, numbers=replace(value.numbers, missing=missing))
+
+    def _value(self, column: Column, series: Series, *, guess: bool = False) -> Value:
+        """A sensor's values in a column of their own."""
+        cells = [cell for cell in self._cells(column) if not (guess and _is_nothing(cell))]
+        self._check_cut(column, cells)
+        numbers = self._numbers(column, cells, series.factor)
+        written = self._written_unit(column, series, cells, is_isd=numbers.is_isd)
+        named = f"{reference(self._layout.columns, column)}={series.sensor}"
+        if series.unit and written and not series.factor and not same_unit(series.unit, written):
+            raise CannotImport(
+                f"{clip(column.name)!r} is in {written}, and --value says {series.unit}: leave the"
+                f" unit out to take the file's, or say '{named}:1{series.unit}' to take yours"
+            )
+        unit = series.unit or written
+        read = Value(column, series.sensor, unit, "", numbers).read_all(cells)
+        if column.name in _IN_TENTHS and not series.factor and max(read, default=0) > 70:
+            raise CannotImport(
+                f"{column.name!r} is in tenths of a degree, as NOAA writes it: say --value"
+                f" '{named}:0.1°C', or '{named}:1{unit or '°C'}' if it is not"
+            )
+        unit_from = "flag" if series.unit else "file"
+        if not unit:
+            unit, unit_from = self._assumed(named, series.sensor, read, guess=guess), "name"
+        if unit and not is_converted(unit) and unit_from == "file":
+            self.notes.append(f"{series.sensor} is kept in {unit}, which tmon doesn't convert")
+        return Value(column, series.sensor, unit, unit_from, numbers)
+
+    def _written_unit(
+        self, column: Column, series: Series, cells: Sequence[str], *, is_isd: bool
+    ) -> str | None:
+        """The unit that the header or the cells name."""
+        if is_isd:
+            return _ISD_UNITS.get(column.name)
+        in_header = None if is_lettered(self._layout.columns, column) else column.unit
+        in_cells = unit_of_cells(cells, column.name)
+        if in_cells and in_header and not series.factor and not same_unit(in_cells, in_header):
+            raise CannotImport(
+                f"{clip(column.name)!r} names {in_header}, and its cells {in_cells}; --value"
+                f" '{clip(column.name)}={series.sensor}:1{in_cells}' says which"
+            )
+        return in_cells or in_header or self._unit_beside(column)
+
+    def _unit_beside(self, column: Column) -> str | None:
+        """The unit in a column of its own, of a column just called ``value`` or a temperature."""
+        units = choice.choose_units(self._layout)
+        texts = {*self._layout.cells_of(units)} if units else set()
+        is_value = column.name.lower() in choice.VALUE_COLUMNS
+        is_degrees = column.sensor == "temperature" and all(map(is_temperature, texts))
+        if units is None or not (is_value or is_degrees):
+            return None
+        if len(texts) > 1:
+            raise CannotImport(
+                f"{clip(units.name)!r} names several units ({clip(', '.join(sorted(texts)))}):"
+                " --sensor-column and --value-column keep the sensors apart"
+            )
+        return texts.pop() if texts else None
+
+    def _check_cut(self, column: Column, cells: Sequence[str]) -> None:
+        """Whether commas between cells may be decimal commas: ``21,5`` beside no name."""
+        beside = [one for one in self._layout.columns if one.index == column.index + 1]
+        if not beside or beside[0].name or self._layout.delimiter != ",":
+            return
+        decimals = self._layout.cells_of(beside[0])
+        if decimals and all(
+            cell.isdigit() for cell in (*decimals, *(c.lstrip("-") for c in cells))
+        ):
+            raise CannotImport(
+                f"{clip(column.name)!r} and the column beside it, which has no name, may be numbers"
+                f" with decimal commas ({cells[0]},{decimals[0]}); save it with another delimiter"
+            )
+
+    def _numbers(self, column: Column, cells: Sequence[str], factor: float | None) -> NumberFormat:
+        flags = self._flags
+        if flags.decimal:
+            found = NumberFormat(flags.decimal, groups=True, missing=flags.missing)
+        else:
+            delimiter = self._layout.delimiter
+            found = find_format(cells, column.name, delimiter, self._decimals(), flags.missing)
+        return replace(found, factor=factor or 1.0)
+
+    @cache  # noqa: B019 - it lives as long as a plan is made
+    def _decimals(self) -> frozenset[str]:
+        """The decimal signs that are sure anywhere in the file."""
+        signs: set[str] = set()
+        for column in self._layout.columns:
+            signs |= decimals_in(cell for cell in self._cells(column) if not is_isd(cell))
+        return frozenset(signs)
+
+    def _assumed(
+        self, named: str, sensor: str, read: Sequence[float], *, guess: bool
+    ) -> str | None:
+        """The unit of values for which nobody named one."""
+        if sensor.startswith("temperature"):
+            if read and WARMEST_C < median(read) <= 120:
+                raise CannotImport(
+                    f"{named.rpartition('=')[0]!r} names no unit, and may be in °F: say --value"
+                    f" '{named}:°F' or '{named}:°C'"
+                )
+            self.notes.append(f"{sensor}: no unit is named; taken as °C")
+            return "°C"
+        if not guess:
+            return None
+        unit = _likely_unit(sensor, min(read, default=0), max(read, default=0))
+        self.notes.append(f"{sensor}: no unit is named" + (f"; taken as {unit}" if unit else ""))
+        return unit
+
+    def _check_not_long(self) -> None:
+        """Whether --value takes a column in which the values of several sensors stand."""
+        found = choice.choose_rows(self._layout)
+        if not found or len(self._flags.series) > 1:
+            return
+        sensor, value = found
+        texts = sorted({*self._layout.cells_of(sensor)})
+        tells_nodes = (
+            bool(self._flags.node_column) and self._find(self._flags.node_column or "") == sensor
+        )
+        kinds = {quantity_of(text) for text in texts}
+        is_one = len(texts) < 2 or (tells_nodes and len(kinds) < 2)
+        if is_one or self._find(self._flags.series[0].column) != value:
+            return
+        raise CannotImport(
+            f"{clip(value.name)!r} has values of several sensors ({clip(', '.join(texts[:3]))}):"
+            f" leave --value out, or say --sensor-column '{clip(sensor.name)}' --value-column"
+            f" '{clip(value.name)}' --sensor '{clip(texts[0])}=sensor:unit'"
+        )
+
+
+def _is_nothing(cell: str) -> bool:
+    try:
+        return float(cell) in NOTHING
+    except ValueError:
+        return False
+
+
+def _likely_unit(sensor: str, low: float, high: float) -> str | None:
+    """The unit in which values like these are, where there is one only."""
+    if sensor.endswith("humidity") and low >= 0 and 1 < high <= 100:
+        return "%"
+    if sensor == "co2" and low >= 200:
+        return "ppm"
+    if sensor.startswith("pressure") and 850 <= low <= high <= 1100:
+        return "hPa"
+    if sensor.startswith("pressure") and 50_000 <= low <= high <= 110_000:
+        return "Pa"
+    return None

@@ -1,0 +1,47 @@
+"""Import a file as the command does, in this process: plan it, store it, see what is there."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from ingest import nodes
+from ingest.importer import run
+from ingest.importer.files import open_file
+from ingest.importer.flags import Flags
+from ingest.importer.planning import make_plan
+from ingest.importer.record import Source
+from ingest.importer.report import looked_at
+from ingest.importer.survey import Survey
+from ingest.importer.table import Table
+from ingest.importer.tally import Tally
+from ingest.schema import open_for_reading
+
+SOURCE = Source("a.csv", None, None)
+Row = tuple[str, str, str, float]
+
+
+def import_file(
+    db: Database, path: Path, /, progress: Callable[[int], object] = lambda _: None, **said: Any
+) -> Survey:
+    """Store a file by what was said of it."""
+    flags = Flags.read(**said)
+    with open_file(str(path), flags.encoding) as file:
+        plan = make_plan(file, flags)
+        survey = Survey(Table(file, plan.layout), plan, nodes.now_ms(), Tally())
+        run.store(db, survey, SOURCE, progress)
+    return survey
+
+
+def readings(path: Path) -> list[Row]:
+    """Node, sensor, time and value of all that is stored, as Datasette sees it."""
+    query = """select node, name, measured_at, value from readings
+        join sensors on sensors.id = readings.sensor order by node, name, measured_ms"""
+    with open_for_reading(path) as db:
+        return [*db.execute(query).fetchall()]
+
+
+def told(survey: Survey) -> str:
+    """All that is said of an import."""
+    return "\n".join([*survey.tally.lines(), *looked_at(survey, is_whole=False)])

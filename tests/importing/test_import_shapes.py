@@ -1,0 +1,213 @@
+"""Shapes of other loggers, and what is odd about them: read as they are meant, or refused."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ingest.cli import main
+from tests.importing.importing import readings
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A file's text, what is said of it, and the readings: sensor, time, value."""
+
+    name: str
+    text: str | bytes
+    said: str = ""
+    right: str = ""
+    says: str = ""
+
+
+def import_shape(folder: Path, shape: Shape) -> Result:
+    text = shape.text if isinstance(shape.text, bytes) else shape.text.encode()
+    (folder / "a.csv").write_bytes(text)
+    command = ["import", f"{folder}/a.csv", "--yes", *shape.said.split(), "--db", f"{folder}/t.db"]
+    if "--node-column" not in shape.said:
+        command += ["--node", "n"]
+    return CliRunner().invoke(main, command)
+
+
+DAY = "2023-06-01"
+READ = [
+    Shape("Elitech",
+          "Elitech\nModel,RC-5\nStart Time,2023-06-01 10:00:00\n"
+          "No.,Time,Temperature(℃),Humidity(%RH)\n"
+          "1,2023-06-01 10:00:00,21.5,45.1\n2,2023-06-01 10:10:00,21.6,45.3\n",
+          right="humidity 10:00 45.1; humidity 10:10 45.3; temperature 10:00 21.5;"
+          "temperature 10:10 21.6"),
+    Shape("Aranet, whose header says the order",
+          '"Time(DD/MM/YYYY H:mm:ss)","Carbon dioxide(ppm)"\n"01/06/2023 13:00:00","612"\n',
+          right="co2 13:00 612.0"),
+    Shape("Campbell TOA5",
+          '"TOA5","CR1000","CR1000","1","x","y","1","T"\n"TIMESTAMP","RECORD","AirTC","RH"\n'
+          '"TS","RN","Deg C","%"\n"","","Avg","Smp"\n"2023-06-01 00:00:00",0,21.5,"NAN"\n',
+          right="airtc 00:00 21.5"),
+    Shape("units below the header", "time,temp,hum\n,°F,%\n2023-06-01 00:00,68,45\n",
+          right="humidity 00:00 45.0; temperature 00:00 20.0"),
+    Shape("EL-USB, a cell short where nothing has a name",
+          "EasyLog,Time,Celsius(°C),\n1,13/06/2023 13:00:00,21.5\n", says="2023-06-13T13:00Z"),
+    Shape("Swiss thousands, dates and times apart, steady over midnight",
+          "Datum;Zeit;Temp °C;Leistung (W)\n31.05.2023;23:55;21,5;1'250,5\n"
+          "01.06.2023;00:00;21,6;980,0\n",
+          right="leistung 00:00 980.0; temperature 00:00 21.6", says="day/month/year"),
+    Shape("the order of dates by midnight alone",
+          "Date,Temp °C\n01/02/2023 23:45,1\n01/02/2023 23:50,2\n02/02/2023 00:00,3\n",
+          says="2023-02-01T23:45Z … 2023-02-02T00:00Z"),
+    Shape("the order of dates by a day that the sample has not",
+          "Date,Temp °C\n" + "".join(
+              f"{1 + n // 1440:02}/06/2023 {n // 60 % 24:02}:{n % 60:02}:00.000,{n % 40}.25\n"
+              for n in range(29 * 1440)) + "01/07/2023 10:00:00.000,1\n" * 6000,
+          says="'Date' as 01/06/2023 00:00:00.000 (day/month/year)"),
+    Shape("French thousands", "Date;Pression (hPa)\n2023-06-01 10:00;1\u202f013,2\n",
+          right="pressure 10:00 1013.2"),
+    Shape("a real minus", "time,temp_c\n2023-06-01 10:00,\N{MINUS SIGN}3.5\n",
+          right="temperature 10:00 -3.5"),
+    Shape("month names", "Zeit;Temp [°C]\n1. Juni 2023 10:00;21,5\nThu 01 Jun 2023 11:00;20,5\n",
+          right="temperature 10:00 21.5; temperature 11:00 20.5"),
+    Shape("latin-1", "Zeit;PM (µg/m³)\n2023-06-01 10:00;3,2\n".encode("latin-1"),
+          right="pm 10:00 3.2", says="cp1252"),
+    Shape("UTF-16, big end first", "\ufefftime,temp_c\n2023-06-01 10:00,1.5\n".encode("utf-16-be"),
+          right="temperature 10:00 1.5", says="UTF-16"),
+    Shape("pandas with its index", ",time,temp_c\n0,2023-06-01 10:00:00+00:00,21.5\n",
+          right="temperature 10:00 21.5"),
+    Shape("AM and PM apart, and named", "Date,Time,Half,T_C\n2023-06-01,1:00,PM,1\n",
+          "--time Date --time Time --time Half", right="temperature 13:00 1.0"),
+    Shape("days and hours apart, and named", "date,hour,T_C\n2023-06-01,13,5\n2023-06-01,14,6\n",
+          "--time date --time hour", right="temperature 13:00 5.0; temperature 14:00 6.0"),
+    Shape("a unit beside the value, which a flag doesn't say",
+          "time,value,unit\n2023-06-01 10:00,41,°F\n",
+          "--time time --value value=temperature", right="temperature 10:00 5.0"),
+    Shape("a unit in a column, beside a temperature", "time,Unit,Temp\n2023-06-01 10:00,F,41\n",
+          right="temperature 10:00 5.0"),
+    Shape("letters that count", "time,Temp_A,Temp_F\n2023-06-01 10:00,1,2\n",
+          "--time time --value Temp_F=temperature", right="temperature 10:00 2.0"),
+    Shape("two files in one, each with its mark", 2 * "\ufefftime,temp_c\n2023-06-01 10:00,1\n",
+          says="already there 1"),
+    Shape("°F by a letter",
+          "time,temperatureF\n2023-06-01 10:00,14\n", right="temperature 10:00 -10.0"),
+    Shape("comments", "# x\n# time,temp (°C)\n2023-06-01 10:00,1\n# y\n// z\n2023-06-01 11:00,2\n",
+          right="temperature 10:00 1.0; temperature 11:00 2.0"),
+    Shape("blanks between cells", "Date       Time  T_C\n2023-06-01 10:00  21.5\n",
+          right="temperature 10:00 21.5"),
+    Shape("line ends of all kinds", "time,temp_c\r\n2023-06-01 10:00,1\r2023-06-01 11:00,2\n",
+          right="temperature 10:00 1.0; temperature 11:00 2.0"),
+    Shape("zeros of a card that lost its power", "time,temp_c\n\0\0\0\n2023-06-01 10:00,1\n\0",
+          right="temperature 10:00 1.0", says="invalid_row"),
+    Shape("MQTT", "time,topic,payload\n2023-06-01T12:00+0200,a/temperature,21\n"
+          "2023-06-01T12:00+0200,a/door,open\n",
+          right="a/temperature 10:00 21.0", says="payload 'open' is not a number"),
+    Shape("an InfluxDB annotated file, two tables",
+          "#group,false,false,true,false\n#datatype,string,long,dateTime:RFC3339,double,string\n"
+          "#default,_result,,,,\n,result,table,_time,_value,_field\n"
+          ",,0,2023-06-01T10:00:00Z,21.5,temperature\n\n#group,false,false,true,false\n"
+          ",result,table,_time,_value,_field\n,,1,2023-06-01T10:00:00Z,45,humidity\n",
+          right="humidity 10:00 45.0; temperature 10:00 21.5"),
+    Shape("-999 of a column nobody named",
+          "time,rain\n2023-06-01 10:00,-999\n2023-06-01 11:00,0.4\n",
+          right="rain 11:00 0.4", says="rain: -999 is taken as no value"),
+    Shape("another table in the middle",
+          "time,temp_c\n2023-06-01 10:00,21\ntime,hum\n2023-06-01 11:00,45\n",
+          right="temperature 10:00 21.0", says="line 3 begins another table: time, hum"),
+    Shape("the same header below a title",
+          "time,value\n2023-06-01 10:00,21\n\nHumidity\ntime,value\n2023-06-01 11:00,45\n",
+          right="value 10:00 21.0", says="line 5 begins another table"),
+    Shape("a row twice in the hour that comes twice",
+          "time,temp_c\n" + 2 * "2023-10-29 02:00,1\n" + "2023-10-29 02:00,2\n",
+          "--tz Europe/Berlin", says="stored 2 already there 1"),
+    Shape("nodes named anew",
+          "time,node,temp_c\n2023-06-01 10:00,Küche,1\n2023-06-01 10:00,Bad,2\n",
+          "--node-column node --node-map Bad=bath",
+          right="Kuche/temperature 10:00 1.0; bath/temperature 10:00 2.0"),
+    Shape("two nodes of one name",
+          "time,node,temp_c\n2023-06-01 10:00,a b,1\n2023-06-01 10:00,a/b,2\n",
+          "--node-column node",
+          right="a_b/temperature 10:00 1.0", says="'a/b' would be a_b as well"),
+    Shape("a unit of each row", "time,sensor,value,unit\n2023-06-01 10:00,x,68,°F\n",
+          right="x 10:00 20.0"),
+    Shape("a point among whole numbers, after the first rows",
+          "time;W\n" + "".join(f"{DAY} {n // 60:02}:{n % 60:02};980\n" for n in range(1100))
+          + "2023-06-01 20:00;1.250\n" + "".join(f"2023-06-02 {n // 60:02}:{n % 60:02};980\n"
+          * 9 for n in range(1400)),
+          says="'1.250' may have thousands; --decimal says it"),
+]  # fmt: skip
+
+REFUSED = [
+    Shape("dates", "time,temp_c\n01/02/23 10:00,1\n", says="say --time-format '%d/%m/%y %H:%M', "),
+    Shape("dates of two days, a month apart or one",
+          "time,temp_c\n" + "01/06/2023 10:00,1\n" * 3 + "01/07/2023 10:00,1\n" * 3,
+          says="say --time-format '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'"),
+    Shape("two digits of a year first", "time,temp_c\n23-06-01 10:00,1\n", says="'%y-%m-%d %H:%M'"),
+    Shape("Excel's days", "time,temp_c\n45123.5,21\n", says="Excel's day numbers"),
+    Shape("°F or °C", "time,Temperature\n2023-06-01 10:00,70.1\n", says="may be in °F"),
+    Shape("°F or °C of an entity", "entity_id,state,last_changed\nsensor.a_temperature,70.1,"
+          "2023-06-01T10:00:00Z\n", says="--sensor 'sensor.a_temperature=a_temperature:°F'"),
+    Shape("cells in two units", "time,t\n2023-06-01 10:00,70 °F\n2023-06-01 11:00,21 °C\n",
+          says="have several units"),
+    Shape("an offset before the header", "Zone: GMT-07:00\ntime,temp_c\n2023-06-01 10:00,21\n",
+          says="--tz 'UTC-07:00' if the times are in it"),
+    Shape("a zone of several meanings", "Date-Time (EDT),temp_c\n2023-06-13 10:00,21\n",
+          says="names EDT, which isn't one offset only"),
+    Shape("decimal commas between commas", "time,temp_c,\n2023-06-01 10:00,21,5\n",
+          says="may be numbers with decimal commas (21,5)"),
+    Shape("more cells than names", "time,temp_c\n2023-06-01 10:00,21,5\n",
+          says="line 2 has 3 cells, and the header names 2 columns"),
+    Shape("several columns of times", "start time,end time,temp_c\n2023-06-01,2023-06-02,1\n",
+          says="--time COL says which"),
+    Shape("days and hours apart", "date,hour,T_C\n2023-06-01,13,5\n2023-06-01,14,6\n",
+          says="say --time 'date' --time COL"),
+    Shape("units of several kinds beside the values",
+          "time,value,unit\n2023-06-01 10:00,40,°F\n2023-06-01 10:00,45,%\n",
+          says="'unit' names several units (%, °F)"),
+    Shape("AM and PM apart", "Date,Time,Half,T_C\n2023-06-01,1:00,PM,1\n",
+          says="say --time 'Date' --time 'Time' --time 'Half'"),
+    Shape("several nodes", "time,room,temp_c\n2023-06-01 10:00,a,1\n2023-06-01 10:00,b,2\n",
+          says="'room' says of what a row is (a, b): --node-column"),
+    Shape("no header", "2023-06-01 10:00,21.5\n2023-06-01 11:00,21.5\n", says="--no-header"),
+    Shape("gb18030", "时间,温度\n2023-06-01 10:00,21.5\n".encode("gbk"), says="such as gb18030"),
+    Shape("UTF-16 without a mark", "time,temp_c\n2023-06-01,1\n".encode("utf-16-le"),
+          says="--encoding utf-16-le"),
+    Shape("a workbook", b"PK\x03\x04...", says="save it as CSV"),
+    Shape("JSON", '[{"time": "2023-06-01"}]', says="is JSON"),
+    Shape("JSON lines", '{"time": "2023-06-01"}\n{"time": "2023-06-02"}\n', says="is JSON"),
+    Shape("an old workbook", b"\xd0\xcf\x11\xe0...", says="Excel workbook (xls)"),
+    Shape("a web page", "<!doctype html><p>Log in", says="is HTML"),
+    Shape("a damaged gzip file", b"\x1f\x8b\x08\x00\x00", says="is damaged"),
+    Shape("an empty file", "", says="the file is empty"),
+    Shape("blank lines", "\n \n", says="the file is empty"),
+    Shape("a header", "time,temp_c\n", says="the file has a header and no rows"),
+    Shape("a format without a year", "time,temp_c\n01.06. 10:00,1\n",
+          "--time time --time-format %d.%m.%H:%M", says="has no year"),
+    Shape("a format with half a day", "time,temp_c\n2023-06-01 10:00,1\n",
+          "--time time --time-format %Y-%m-%d%I:%M", says="so it needs %p"),
+    Shape("a format that passes PM over", "time,temp_c\n2023-06-01 10:00,1\n",
+          "--time time --time-format %Y-%m-%d%H:%M%p", says="goes with %I"),
+    Shape("no such encoding", "time,temp_c\n2023-06-01,1\n", "--encoding klingon", says="is none"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", READ, ids=lambda shape: shape.name)
+def test_a_shape_is_read_as_it_is_meant(tmp_path: Path, shape: Shape) -> None:
+    done = import_shape(tmp_path, shape)
+    assert done.exit_code == 0, done.output
+    stored = [
+        f"{sensor if node == 'n' else f'{node}/{sensor}'} {at[11:16]} {value}"
+        for node, sensor, at, value in readings(tmp_path / "t.db")
+        if at.startswith(DAY)
+    ]
+    if shape.right:
+        assert stored == [row.strip() for row in shape.right.split(";")], done.output
+    assert shape.says in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("shape", REFUSED, ids=lambda shape: shape.name)
+def test_a_shape_that_cannot_be_told_is_one_line_that_says_what_helps(
+    tmp_path: Path, shape: Shape
+) -> None:
+    done = import_shape(tmp_path, shape)
+    assert done.exit_code == 1, done.output
+    assert shape.says in done.output
+    assert len(done.output.splitlines()) == 1, done.output
+    assert not (tmp_path / "t.db").exists()
