@@ -1,5 +1,6 @@
 """`hourly` says what the readings say at every commit, whoever writes and whenever hours close."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from sqlite_utils import Database
 
 from ingest.hours import close_hours, close_hours_of
 from ingest.reading import Batch, Node, Reading
-from ingest.schema import open_database, transaction
+from ingest.schema import open_database, open_for_reading, transaction
 from ingest.store import Store
-from tests.station import hourly_equals_raw
+from tests.station import Station, hourly_equals_raw, wait_for
 from watch.prune import plan, prune
 from watch.rollup import differing, rebuild, remake
 
@@ -120,6 +121,18 @@ def test_an_hour_is_written_when_it_begins_and_when_it_is_over(db: Database) -> 
         assert hours(db) == [(0, closed)]
     insert(db, (NOW_HOUR_MS + 2, 3.0))
     assert hours(db) == [(0, 3)]
+
+
+def test_ingest_closes_the_hours_that_are_over(station: Station) -> None:
+    now_ms = int(time.time() * 1000)
+    readings = [
+        {"sensor": "t", "value": n, "measured_ms": now_ms - 3 * HOUR_MS + n * HOUR_MS // 2}
+        for n in range(7)
+    ]
+    assert station.post(readings).json()["accepted"] == 7
+    wait_for(lambda: station.query("select count(*) from hours where n is null") == [(1,)])
+    with open_for_reading(station.path) as db:
+        assert hourly_equals_raw(db)
 
 
 def test_an_hour_from_which_another_program_deleted_all_is_gone(db: Database) -> None:
