@@ -151,9 +151,13 @@ ROOMS: dict[str, set[str]] = {
         *("importer.columns", "importer.files", "importer.layout", "importer.numbers"),
         *("importer.times", "reading"),
     },
-    "importer.rows": {"importer.clock", "importer.plan", "importer.table", "reading"},
+    "importer.rows": {
+        *("errors", "importer.clock", "importer.plan", "importer.table", "importer.times"),
+        "reading",
+    },
     "importer.survey": {
-        *("importer.plan", "importer.rows", "importer.table", "importer.tally", "reading"),
+        *("errors", "importer.columns", "importer.numbers", "importer.plan", "importer.rows"),
+        *("importer.table", "importer.tally", "reading"),
     },
     "importer.report": {
         *("importer.columns", "importer.flags", "importer.layout", "importer.plan"),
@@ -164,9 +168,19 @@ ROOMS: dict[str, set[str]] = {
         *("errors", "importer.record", "importer.survey", "importer.tally", "nodes", "reading"),
         *("schema", "store", "turns"),
     },
+    "importer.doubts": {
+        *("errors", "importer.columns", "importer.numbers", "importer.times", "reading", "units"),
+    },
     "importer.values": {
-        *("errors", "importer.choice", "importer.columns", "importer.entities", "importer.flags"),
-        *("importer.layout", "importer.numbers", "importer.plan", "reading"),
+        *("errors", "importer.choice", "importer.columns", "importer.doubts"),
+        *(
+            "importer.entities",
+            "importer.flags",
+            "importer.layout",
+            "importer.numbers",
+            "importer.plan",
+            "reading",
+        ),
     },
     "importer.planning": {
         *("errors", "importer.choice", "importer.clock", "importer.columns", "importer.files"),

@@ -55,8 +55,7 @@ def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str 
             if len(named) > 1 or flags.time_format
             else _with_clock(layout, named[0], flags)
         )
-    dated = [column for column in layout.columns if _share(layout, column, is_dated) >= MOST]
-    dated = [column for column in dated if column.name not in {"_start", "_stop"}]
+    dated = dated_columns(layout)
     if not dated:
         raise CannotImport(_no_times(layout))
     ranks = {column: _rank(column) for column in dated}
@@ -69,6 +68,15 @@ def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str 
     return _with_clock(layout, best[0], flags)
 
 
+def dated_columns(layout: Layout) -> list[Column]:
+    """The columns of times."""
+    return [
+        column
+        for column in layout.columns
+        if column.name not in {"_start", "_stop"} and _share(layout, column, is_dated) >= MOST
+    ]
+
+
 def choose_values(layout: Layout, taken: Sequence[Column | None]) -> list[Column]:
     """The columns of numbers that a sensor may have measured."""
     numbers = [
@@ -77,6 +85,7 @@ def choose_values(layout: Layout, taken: Sequence[Column | None]) -> list[Column
         if column not in taken
         and column.name
         and not column.is_no_value
+        and not _is_key(layout, column)
         and _share(layout, column, is_number) >= 0.5
         and not (_share(layout, column, is_dated) >= MOST and _rank(column) < len(_TIME_NAMES))
     ]
@@ -107,7 +116,8 @@ def tells_apart(layout: Layout, columns: Sequence[Column], sensors: Column | Non
     """
     rows = [row.cells for row in layout.sample if layout.fits(row.cells)]
     for column in columns:
-        if column.name and _NODES.fullmatch(column.name.lower()):
+        is_model = column.name.lower() == "id" and _by_name(layout, ("model",)) is not None
+        if column.name and (is_model or _NODES.fullmatch(column.name.lower())):
             pairs = {
                 (cells[sensors.index] if sensors else "", cells[column.index]) for cells in rows
             }
@@ -196,6 +206,12 @@ def _counts_rows(layout: Layout, column: Column) -> bool:
     if column.index or len(cells) < 3 or not all(cell.isdigit() for cell in cells[:50]):
         return False
     return all(int(after) - int(before) == 1 for before, after in pairwise(cells[:50]))
+
+
+def _is_key(layout: Layout, column: Column) -> bool:
+    """Whether its numbers say of which sensor a row is: whole ones, in a column called channel."""
+    cells = layout.cells_of(column)
+    return bool(_NODES.fullmatch(column.name.lower())) and all(cell.isdigit() for cell in cells)
 
 
 def _by_name(layout: Layout, names: Sequence[str]) -> Column | None:

@@ -20,6 +20,10 @@ _OTHER_UNITS = frozenset(
         *("bq/m³", "bq/m3", "pci/l", "µm", "um", "pcs"),
     )
 )
+# Of brackets: °R, g/kg, dPa, torr; not (avg), (Bad), (2m).
+_UNKNOWN_UNIT = re.compile(
+    r"°[A-Za-z]{1,3}|[A-Za-zµ]{1,5}/[A-Za-z0-9²³]{1,5}|[a-zµ]{1,2}[A-Z][a-z]?|torr"
+)
 _RELATIVE = re.compile(r"%\s*(r\.?\s?[fh]\.?|rel\.?|hr|ur)", re.IGNORECASE)
 _WORDS_OF_UNITS = frozenset(("celsius", "fahrenheit", "kelvin", "percent", "lux", "volt", "volts"))
 _SENSORS = {
@@ -119,7 +123,15 @@ def same_unit(one: str, other: str) -> bool:
 
 def unit_in(header: str) -> str | None:
     """The unit that a header names: in brackets, behind a comma, or as its last word."""
-    return _unit_in_brackets(header) or _unit_at_end(header)
+    return _unit_in_brackets(header) or _unit_at_end(header) or _unknown_unit(header)
+
+
+def _unknown_unit(header: str) -> str | None:
+    """What looks like a unit that tmon doesn't know, such as g/kg, °R, dPa: kept as written."""
+    texts = [text.strip() for text in re.findall(r"[(\[]([^()\[\]]*)[)\]]", header)]
+    *_, last = header.split() or [""]
+    found = [text for text in texts if _UNKNOWN_UNIT.fullmatch(text)]
+    return next(iter(found), last if re.fullmatch(r"°[A-Za-z]{1,3}", last) else None)
 
 
 def _unit_in_brackets(header: str) -> str | None:

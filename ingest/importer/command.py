@@ -141,9 +141,13 @@ class _Job:
         first = sample.distinct()
         there = existing.conflicts(self.settings.db, first)
         conflicts = sample.conflicts + there, sample.readings
-        whole = self._looked_through(file, sample, conflicts) if self.shows else None
+        is_looked_at = self.shows or plan.is_assumed
+        whole = self._looked_through(file, sample, conflicts) if is_looked_at else None
+        if whole:
+            whole.check_assumed()
         if self.shows and whole:
             _print(report.plan_lines(whole, conflicts, is_whole=True))
+        whole = whole if self.shows else None
         if not stores or (whole and not whole.readings):
             return bool(whole and whole.readings)
         if self.asks and not self._agreed(path, plan, whole):
@@ -166,9 +170,9 @@ class _Job:
         self, file: InputFile, sample: Survey, conflicts: report.Conflicts
     ) -> Survey | None:
         """All of the file, summed up; None of a large one that is stored without a question."""
-        if not file.is_small:
+        if not file.is_small and self.shows:
             _print(report.plan_lines(sample, conflicts, is_whole=False))
-            if "--yes" in self.words:
+            if "--yes" in self.words and not sample.plan.is_assumed:
                 return None
         is_dry = "--dry-run" in self.words
         table = Table(file, sample.plan.layout)

@@ -146,6 +146,11 @@ class InputFile:
             )
         if _is_utf_8(head) and _is_utf_8(sample[len(head) :].lstrip(bytes(range(0x80, 0xC0)))):
             return "utf-8"
+        text = sample.decode(errors="replace")
+        bad = text.count("\N{REPLACEMENT CHARACTER}")
+        good = re.sub(r"[\x00-\x7f\N{REPLACEMENT CHARACTER}]", "", text)
+        if len(good) >= bad and (_WESTERN.fullmatch(good) or len(good) > 20 * bad):
+            return "utf-8"  # some bytes are damaged
         text = sample.decode("cp1252", errors="replace")
         if not _WESTERN.fullmatch(text) or re.search(r"[^\x00-\x7f]{3}", text):
             raise CannotImport(

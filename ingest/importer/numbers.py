@@ -25,6 +25,11 @@ _NUMBER = rf"[-+]?[0-9.,{_GROUPING}]*[0-9][.,]?(?:[eE][-+]?[0-9]+)?"
 _WITH_UNIT = re.compile(rf"({_NUMBER})\s*([^\s0-9.,+-]\S*(?: \S+)?)?")
 # NOAA's Integrated Surface Database: tenths, then a quality code.
 _ISD = re.compile(r"([-+]?[0-9]{4,5}),([0-9A-Z])")
+# What loggers write where there is no value; 85 is what a DS18B20 has after power-on.
+MARKS = frozenset(
+    (*(sign * mark for sign in (1, -1) for mark in (99.9, 999, 999.9, 9999, 99999, 6999, 32767)),
+     -99, -32768, 65535, 327.67, -3276.8, 85, -127)
+)  # fmt: skip
 _ISD_NOTHING = frozenset(("+9999", "99999", "9999"))
 _ISD_WRONG = frozenset("37")
 
@@ -35,12 +40,14 @@ class NumberFormat:
 
     ``decimal`` is the sign before the decimals, or empty where no cell has shown it; the other
     one of ``.`` and ``,`` then parts thousands, if ``groups``. Where it is not ``sure``, a
-    cell that can be read in two ways is refused. A number is multiplied by ``factor``.
+    cell that can be read in two ways is refused; so is ``1.250`` among decimal commas, unless
+    a flag told them (``is_told``). A number is multiplied by ``factor``.
     """
 
     decimal: str = "."
     groups: bool = False
     sure: bool = True
+    is_told: bool = False
     factor: float = 1.0
     missing: frozenset[str] = frozenset()
     is_isd: bool = False
@@ -57,7 +64,8 @@ class NumberFormat:
             Refusal: there is none.
         """
         unit = None
-        if not self.sure and _is_unsure(text):
+        is_other = self.decimal == "," and not self.is_told and "." in text
+        if (not self.sure or is_other) and _is_unsure(text):
             raise Refusal(
                 "invalid_value", f"{column} {clip(text)!r} may have thousands; --decimal says it"
             )
@@ -84,6 +92,8 @@ class NumberFormat:
         number = found and self._plain(found[1].strip())
         if not found or not number or (found[2] and not is_unit(found[2])):
             hint = "; --decimal , reads commas" if re.fullmatch(r"-?\d+,\d+", text) else ""
+            if _is_unsure(text):
+                hint = " by itself: with --decimal . it has thousands, with --decimal , decimals"
             raise Refusal("invalid_value", f"{column} {clip(text)!r} is not a number{hint}")
         return float(number), found[2]
 
@@ -96,6 +106,8 @@ class NumberFormat:
             if not re.fullmatch(rf"[-+]?[0-9]{{1,3}}(?:[{_GROUPING}{other}][0-9]{{3}})+", whole):
                 return None
             whole = re.sub(rf"[{_GROUPING}{other}]", "", whole)
+        if decimal == "," and "." in whole:
+            return None
         number = whole + ("." if mark else "") + decimals
         return number if _PLAIN.fullmatch(number) else None
 

@@ -6,18 +6,21 @@ from datetime import tzinfo
 
 from ingest.importer.columns import Column, same_unit, slug_of
 from ingest.importer.layout import Layout
-from ingest.importer.numbers import NumberFormat
+from ingest.importer.numbers import MARKS, NumberFormat
 from ingest.importer.times import TimeFormat
 from ingest.reading import Refusal, check_node_name, check_sensor_name, clip
 from ingest.units import canonical, check_value
+
+# Above this a room's temperature is one in °F, or no room's.
+WARMEST_C = 45
 
 
 @dataclass(frozen=True)
 class Value:
     """One sensor's values: in which column they are, in which unit, and how they are written.
 
-    ``unit_from`` tells who named the unit: ``flag``, ``header``, ``cells``, ``name`` of the
-    sensor, or nobody.
+    ``unit_from`` tells who named the unit: ``flag``, ``file``, ``cells``, ``name`` of the
+    sensor, or ``nobody``.
     """
 
     column: Column
@@ -33,12 +36,26 @@ class Value:
             Refusal: it is no value, or in another unit than the column's.
         """
         number, written = self.numbers.read(text, self.column.name)
+        if bool(written) != (self.unit_from == "cells") and self.unit_from in {"cells", "nobody"}:
+            raise Refusal(
+                "unit_mismatch",
+                f"{self.column.name} {clip(text)} {'names a unit' if written else 'has no unit'},"
+                f" and others {'have none' if written else 'name one'}; --value says which it is",
+            )
         written = written or unit
         if written and self.unit and written != self.unit and not same_unit(written, self.unit):
             raise Refusal("unit_mismatch", f"{self.column.name} {clip(text)} is not in {self.unit}")
         value, stored_unit = canonical(number, self.unit or written)
         check_value(value, stored_unit)
         return value, stored_unit
+
+    def check_room(self, number: float, text: str) -> None:
+        """Whether a temperature is one of a room, where nobody named the unit of ``text``."""
+        is_assumed = self.unit_from == "name" and self.unit == "°C"
+        if is_assumed and number > WARMEST_C and number not in MARKS:
+            raise Refusal(
+                "unit_mismatch", f"{clip(text)!r} {number:g} may be in °F; --sensor says which"
+            )
 
     def read_all(self, cells: Sequence[str]) -> list[float]:
         """The values of those cells that have one."""
@@ -107,6 +124,12 @@ class Plan:
     rows: Rows | None
     left_out: tuple[Column, ...]
     notes: tuple[str, ...]
+
+    @property
+    def is_assumed(self) -> bool:
+        """Whether a row in mid-file may show that what was made of the first ones is wrong."""
+        has_order = self.time_format.order is not None
+        return has_order or any(value.unit_from == "name" for value in self.values)
 
     def time_of(self, cells: Sequence[str]) -> str:
         """The text of a row's time."""

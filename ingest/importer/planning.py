@@ -50,7 +50,8 @@ def _several(
     if flags.node_column or column is None:
         return
     texts = clip(", ".join([*dict.fromkeys(layout.cells_of(column))][:3]))
-    said = f"{clip(column.name)!r} says of what a row is ({texts}): --node-column keeps them apart"
+    said = f"{clip(column.name)!r} says of what a row is ({texts}):"
+    said += " --node-column instead of --node keeps them apart"
     if not flags.are_whole:
         raise CannotImport(f"{said}, --time and --value say that they are one")
     yield said

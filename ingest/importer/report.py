@@ -10,7 +10,7 @@ from ingest.importer.flags import Flags
 from ingest.importer.layout import DELIMITERS
 from ingest.importer.plan import Plan
 from ingest.importer.survey import Survey, span
-from ingest.importer.times import unix_ms
+from ingest.importer.times import ORDERS, unix_ms
 from ingest.reading import clip
 
 WIDTH = 80
@@ -75,8 +75,8 @@ def command(file: str, plan: Plan, flags: Flags, words: Sequence[str]) -> str:
             unit = f":{value.unit}" if value.unit else ""
             name = reference(plan.layout.columns, value.column)
             said += ["--value", f"{name}={value.sensor}{unit}"]
-    if plan.zone_from == "nobody" and not flags.zone:
-        said += ["--tz", "UTC"]
+    if plan.zone_from == "nobody" or (flags.zone and "--tz" not in words):
+        said += ["--tz", str(flags.zone or "UTC")]  # as it was answered
     return shlex.join(["tmon", "import", file, *said, "--yes"])
 
 
@@ -115,8 +115,7 @@ def _times(survey: Survey) -> Iterator[str]:
     if row and unix_ms(plan.time_of(row.cells)) is not None and plan.zone_from is None:
         zone = "Unix time"
     if plan.time_format.order and not plan.time_format.pattern:
-        words = {"d": "day", "m": "month", "y": "year"}
-        written += f" ({'/'.join(words[letter] for letter in plan.time_format.order)})"
+        written += f" ({ORDERS[plan.time_format.order]})"
     yield f"{names}{written}, {zone}"
     if survey.sensors:
         first_ms, last_ms = span(survey.sensors.values())

@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ingest.errors import CannotImport
 from ingest.importer.clock import Clock
 from ingest.importer.plan import Plan
 from ingest.importer.table import Table
+from ingest.importer.times import ORDERS, numeric_date, orders_of
 from ingest.reading import EARLIEST_MS, Reading, Refusal, clip
 
 
@@ -38,7 +40,7 @@ class Reader:
         self._plan = plan
         self._received_ms = received_ms
         self._refuse = refuse
-        self._clocks: dict[str, Clock] = {}
+        self._clocks: dict[tuple[str, str], Clock] = {}
         self._names: dict[str, str] = {}  # nodes' names by the text in their column
         self._read_cells = self._read_long if plan.rows else self._read_wide
         self._column = " ".join(column.name for column in plan.times)
@@ -59,7 +61,7 @@ class Reader:
             try:
                 if row != previous:  # the same row again is of the same moment
                     name = self._node(row)
-                    measured_ms = self._measured_ms(name, row)
+                    measured_ms = self._measured_ms(line, name, row)
                     previous = row
             except Refusal as refusal:
                 previous = []
@@ -90,12 +92,35 @@ class Reader:
             self._names[text] = name
         return self._names[text]
 
-    def _measured_ms(self, name: str, row: Sequence[str]) -> int:
+    def _check_order(self, line: int, text: str) -> None:
+        """Whether a date can't be in the order that the first ones showed, but in another one."""
+        order, date = self._plan.time_format.order, numeric_date(text)
+        if order and date and (orders := orders_of(*date)):
+            others = " or ".join(ORDERS[one] for one in sorted(orders))
+            raise CannotImport(
+                f"line {line:,}: {self._column} {clip(text)} contradicts {ORDERS[order]}, as the"
+                f" first dates have it, and is {others}:"
+                " --time-format says which is right"
+            )
+
+    def _measured_ms(self, line: int, name: str, row: Sequence[str]) -> int:
         text = self._plan.time_of(row)
-        read = self._plan.time_format.read(text, self._column)
-        clock = self._clocks.get(name)
+        try:
+            read = self._plan.time_format.read(text, self._column)
+        except Refusal:
+            self._check_order(line, text)
+            raise
+        rows = self._plan.rows  # each sensor's own rows follow each other in time
+        key = (name, row[rows.sensor_column.index].strip() if rows else "")
+        if isinstance(read, int) and 0 <= read < EARLIEST_MS and not self._plan.time_format.is_sure:
+            raise Refusal(
+                "implausible_time",
+                f"{self._column} {clip(text)!r} is before 2000 as a Unix time; --time-format %s"
+                " says that it is one",
+            )
+        clock = self._clocks.get(key)
         if clock is None:
-            clock = self._clocks[name] = Clock(self._column, self._plan.zone, self._received_ms)
+            clock = self._clocks[key] = Clock(self._column, self._plan.zone, self._received_ms)
         return clock.measured_ms(read, text)
 
     def _read_wide(self, line: int, row: Sequence[str], measured_ms: int) -> Iterator[Reading]:
@@ -119,6 +144,7 @@ class Reader:
                 return
             sensor = value.sensor
             number, stored_unit = value.read(row[value.column.index].strip(), unit)
+            value.check_room(number, text)
             yield Reading(line, sensor, number, stored_unit, measured_ms)
         except Refusal as refusal:
             self._refuse_cell(line, refusal, sensor, row)

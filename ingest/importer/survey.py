@@ -6,18 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from ingest.importer.plan import Plan
+from ingest.errors import CannotImport
+from ingest.importer.columns import reference
+from ingest.importer.numbers import MARKS
+from ingest.importer.plan import WARMEST_C, Plan
 from ingest.importer.rows import Reader
 from ingest.importer.table import Refuse, Table
 from ingest.importer.tally import Tally
-from ingest.reading import Reading
+from ingest.reading import Reading, clip
 
 STEPS = 1_000  # of the first readings, from which the interval is told
-# What loggers write where there is no value; 85 is what a DS18B20 has after power-on.
-MARKS = frozenset(
-    (*(sign * mark for sign in (1, -1) for mark in (99.9, 999, 999.9, 9999, 99999, 6999, 32767)),
-     -99, -32768, 65535, 327.67, -3276.8, 85, -127)
-)  # fmt: skip
 
 
 class SampleTable(Table):
@@ -113,6 +111,22 @@ class Survey:
             for reading in readings:
                 self._summary(name, reading).add(reading)
             yield name, readings
+
+    def check_assumed(self) -> None:
+        """Whether temperatures in a unit that nobody named can be in °C, all in all.
+
+        Raises:
+            CannotImport: one is above what a room has.
+        """
+        for value in self.plan.values:
+            found = [one for (_, sensor), one in self.sensors.items() if sensor == value.sensor]
+            greatest = max((one.greatest for one in found), default=0)
+            if value.unit_from == "name" and value.unit == "°C" and greatest > WARMEST_C:
+                name = clip(reference(self.plan.layout.columns, value.column))
+                raise CannotImport(
+                    f"{name!r} names no unit, and may be in °F, as it goes up to {greatest:g}: say"
+                    f" --value '{name}={value.sensor}:°F' or '…:°C'"
+                )
 
     def distinct(self) -> dict[tuple[str, str, int], float]:
         """The first value of each node, sensor and time. It keeps them all: for a sample."""

@@ -56,6 +56,7 @@ _ASCTIME = re.compile(
     r" ?(?P<zone>[a-z]{3,4})? (?P<year>[0-9]{4})",
     re.IGNORECASE,
 )
+ORDERS = {"dmy": "day/month/year", "mdy": "month/day/year", "ymd": "year/month/day"}
 _CLOCK = re.compile(rf"{_TIME}", re.IGNORECASE)
 _OFFSETS = {"cet": 60, "mez": 60, "cest": 120, "mesz": 120}
 _BASIC = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
@@ -74,6 +75,11 @@ class TimeFormat:
     order: str | None = None
     digits: str | None = None
     in_ms: bool = False
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether a number is surely a Unix time: somebody said so, or tmon wrote it."""
+        return self.pattern == UNIX_FORMAT or self.in_ms
 
     def read(self, text: str, column: str = "time") -> datetime | int:
         """What a cell says: a moment, with or without an offset, or Unix milliseconds.
@@ -109,10 +115,23 @@ def parse(text: str, pattern: str) -> datetime | None:
     if "%p" in pattern:
         text = re.sub(r"(?<=\d)\s?([aApP])\.?\s?[mM]?\.?(?![a-zA-Z])", r" \1m", text)
         pattern = re.sub(r"\s*%p", " %p", pattern)
+    for number, width in zip(re.findall(r"\d+", text), _widths(pattern), strict=False):
+        if width and len(number) != width:  # strptime takes 100 for 10:00, and 123 for 12 and 3
+            return None
     try:
         return datetime.strptime(text, pattern)  # noqa: DTZ007 - the clock knows its zone
     except ValueError:
         return None
+
+
+@lru_cache
+def _widths(pattern: str) -> tuple[int, ...]:
+    """How many digits each number has, where several are written without a sign between them."""
+    runs = re.findall(r"(?:%[dmyYHIMSj])+", pattern)
+    widths = {"Y": 4, "j": 3}
+    return tuple(
+        sum(widths.get(mark, 2) for mark in run[1::2]) if len(run) > 2 else 0 for run in runs
+    )
 
 
 def unix_ms(text: str) -> int | None:

@@ -17,6 +17,18 @@ from ingest.importer.columns import (
     reference,
     same_unit,
 )
+from ingest.importer.doubts import (
+    NOTHING,
+    check_bare,
+    check_difference,
+    check_hours,
+    check_other_times,
+    check_scale,
+    is_difference,
+    is_nothing,
+    is_shifted,
+    likely_unit,
+)
 from ingest.importer.entities import Entities, quantity_of
 from ingest.importer.flags import Flags, Series
 from ingest.importer.layout import Layout
@@ -28,13 +40,9 @@ from ingest.importer.numbers import (
     is_number,
     unit_of_cells,
 )
-from ingest.importer.plan import Rows, Value, sensor_name
-from ingest.reading import clip
+from ingest.importer.plan import WARMEST_C, Rows, Value, sensor_name
+from ingest.reading import Refusal, clip
 
-# Above this a room's temperature is one in °F, or no room's.
-WARMEST_C = 45
-# What loggers write where there is no value, and no sensor ever measured.
-NOTHING = (-999.0, -9999.0, -99999.0, -999.9)
 # Temperatures of the Global Historical Climatology Network, which are tenths of a degree.
 _IN_TENTHS = frozenset(("TMAX", "TMIN", "TAVG", "TOBS"))
 # Of the Integrated Surface Database, whose format says the unit.
@@ -61,13 +69,18 @@ class Values:
         columns = [
             column
             for column in choice.choose_values(self._layout, taken)
-            if not all(_is_nothing(cell) for cell in self._cells(column))
+            if not all(is_nothing(cell) for cell in self._cells(column))
+            and not (is_shifted(column.unit) and is_difference(column.full_name))
         ]
         if not columns:
             names = clip(", ".join(column.name for column in self._layout.columns))
             raise CannotImport(
                 f"no column of values was found among {names}; --value 'COL=sensor:unit' says which"
             )
+        if self._layout.header_line:
+            check_hours(columns)
+        times = [one for one in taken if one]
+        check_other_times(times, choice.dated_columns(self._layout), columns)
         sensors = Counter(column.sensor for column in columns)
         return tuple(self._guessed(column, sensors[column.sensor] > 1) for column in columns)
 
@@ -112,7 +125,10 @@ class Values:
         self, by_text: Entities, text: str, sensor_column: Column, column: Column
     ) -> None:
         """Whether an entity's unit, which nobody named, can be what it is taken for."""
-        value = by_text(text)
+        try:
+            value = by_text(text)
+        except Refusal as refusal:
+            raise CannotImport(refusal.reason) from None
         if value is None or value.unit_from != "name" or not value.unit:
             return
         cells = [
@@ -142,7 +158,7 @@ class Values:
     def _guessed(self, column: Column, is_shared: bool) -> Value:
         sensor = f"{column.sensor}_{column.index + 1}" if is_shared else column.sensor
         value = self._value(column, Series(column.name, sensor_name(sensor), None), guess=True)
-        nothing = {cell for cell in self._cells(column) if _is_nothing(cell)}
+        nothing = {cell for cell in self._cells(column) if is_nothing(cell)}
         others = [number for number in value.read_all(self._cells(column)) if number not in NOTHING]
         if not nothing or min(others, default=0) < max(map(float, nothing)) / 2:
             return value
@@ -152,7 +168,7 @@ class Values:
 
     def _value(self, column: Column, series: Series, *, guess: bool = False) -> Value:
         """A sensor's values in a column of their own."""
-        cells = [cell for cell in self._cells(column) if not (guess and _is_nothing(cell))]
+        cells = [cell for cell in self._cells(column) if not (guess and is_nothing(cell))]
         self._check_cut(column, cells)
         numbers = self._numbers(column, cells, series.factor)
         written = self._written_unit(column, series, cells, is_isd=numbers.is_isd)
@@ -163,6 +179,9 @@ class Values:
                 f" unit out to take the file's, or say '{named}:1{series.unit}' to take yours"
             )
         unit = series.unit or written
+        if not series.factor:
+            check_scale(column.full_name, unit, named)
+            check_difference(column.full_name, unit, named)
         read = Value(column, series.sensor, unit, "", numbers).read_all(cells)
         if column.name in _IN_TENTHS and not series.factor and max(read, default=0) > 70:
             raise CannotImport(
@@ -171,7 +190,11 @@ class Values:
             )
         unit_from = "flag" if series.unit else "file"
         if not unit:
-            unit, unit_from = self._assumed(named, series.sensor, read, guess=guess), "name"
+            unit = self._assumed(named, series.sensor, read, guess=guess)
+            unit_from = "name" if unit else "nobody"
+        elif unit_from == "file" and column.unit is None and unit_of_cells(cells, column.name):
+            unit_from = "cells"
+            check_bare(column.name, named, unit, cells)
         if unit and not is_converted(unit) and unit_from == "file":
             self.notes.append(f"{series.sensor} is kept in {unit}, which tmon doesn't convert")
         return Value(column, series.sensor, unit, unit_from, numbers)
@@ -223,7 +246,7 @@ class Values:
     def _numbers(self, column: Column, cells: Sequence[str], factor: float | None) -> NumberFormat:
         flags = self._flags
         if flags.decimal:
-            found = NumberFormat(flags.decimal, groups=True, missing=flags.missing)
+            found = NumberFormat(flags.decimal, groups=True, is_told=True, missing=flags.missing)
         else:
             delimiter = self._layout.delimiter
             found = find_format(cells, column.name, delimiter, self._decimals(), flags.missing)
@@ -241,7 +264,7 @@ class Values:
         self, named: str, sensor: str, read: Sequence[float], *, guess: bool
     ) -> str | None:
         """The unit of values for which nobody named one."""
-        if sensor.startswith("temperature"):
+        if sensor.startswith("temperature") and not is_difference(sensor):
             if read and WARMEST_C < median(read) <= 120:
                 raise CannotImport(
                     f"{named.rpartition('=')[0]!r} names no unit, and may be in °F: say --value"
@@ -251,7 +274,7 @@ class Values:
             return "°C"
         if not guess:
             return None
-        unit = _likely_unit(sensor, min(read, default=0), max(read, default=0))
+        unit = likely_unit(sensor, min(read, default=0), max(read, default=0))
         self.notes.append(f"{sensor}: no unit is named" + (f"; taken as {unit}" if unit else ""))
         return unit
 
@@ -274,23 +297,3 @@ class Values:
             f" leave --value out, or say --sensor-column '{clip(sensor.name)}' --value-column"
             f" '{clip(value.name)}' --sensor '{clip(texts[0])}=sensor:unit'"
         )
-
-
-def _is_nothing(cell: str) -> bool:
-    try:
-        return float(cell) in NOTHING
-    except ValueError:
-        return False
-
-
-def _likely_unit(sensor: str, low: float, high: float) -> str | None:
-    """The unit in which values like these are, where there is one only."""
-    if sensor.endswith("humidity") and low >= 0 and 1 < high <= 100:
-        return "%"
-    if sensor == "co2" and low >= 200:
-        return "ppm"
-    if sensor.startswith("pressure") and 850 <= low <= high <= 1100:
-        return "hPa"
-    if sensor.startswith("pressure") and 50_000 <= low <= high <= 110_000:
-        return "Pa"
-    return None

@@ -1,0 +1,137 @@
+"""What a header, or cells, leave open: scales, differences, unknown units, hours as columns."""
+
+import re
+from collections.abc import Sequence
+
+from ingest.errors import CannotImport
+from ingest.importer.columns import Column
+from ingest.importer.numbers import unit_of_cells
+from ingest.importer.times import clock_of
+from ingest.reading import clip
+from ingest.units import canonical
+
+# What loggers write where there is no value, and no sensor ever measured.
+NOTHING = (-999.0, -9999.0, -99999.0, -999.9)
+
+_SCALE = re.compile(r"(?<![\w.])(?:0[.,]0*1|1/10+|[x\u00d7*]\s?10+|10+\s?[x\u00d7*])(?![\w.,]*\d)")
+_DIFFERENCES = frozenset(
+    (
+        *("change", "delta", "diff", "difference", "std", "stdev", "stddev", "deviation", "trend"),
+        *("anomaly", "amplitude", "differenz", "abweichung", "hdd", "cdd", "gdd"),
+    )
+)
+_HOUR_COLUMN = re.compile(r"(?:hour|stunde|heure|hr|h)?[ _]?(?:[01]?[0-9]|2[0-4])(?: ?h)?")
+
+
+def is_nothing(cell: str) -> bool:
+    """Whether a number stands for no value in most loggers, such as -999."""
+    try:
+        return float(cell) in NOTHING
+    except ValueError:
+        return False
+
+
+def is_difference(text: str) -> bool:
+    """Whether a header speaks of a difference: 1.8 °F more are 1 °C more, not -16.8 °C."""
+    words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", text)}
+    is_degree_days = bool(words & {"degree", "degrees"} and words & {"day", "days"})
+    return "Δ" in text or is_degree_days or not words.isdisjoint(_DIFFERENCES)
+
+
+def is_shifted(unit: str | None) -> bool:
+    """Whether a unit's zero is elsewhere than that of the unit tmon keeps: °F and K."""
+    return bool(unit) and canonical(0.0, unit)[0] != 0
+
+
+def check_difference(text: str, unit: str | None, named: str) -> None:
+    """Whether a column's values are differences in °F or K.
+
+    Raises:
+        CannotImport: they are.
+    """
+    if is_shifted(unit) and is_difference(text):
+        factor = f"{canonical(1.0, unit)[0] - canonical(0.0, unit)[0]:.4g}"
+        raise CannotImport(
+            f"{clip(text)!r} is a difference in {unit}, which isn't converted as a temperature is:"
+            f" say --value '{named}:{factor}°C'"
+        )
+
+
+def check_scale(text: str, unit: str | None, named: str) -> None:
+    """Whether a header names a scale, such as ``(0.1 °C)``, ``[1/10 °C]``, ``(x10)``.
+
+    Raises:
+        CannotImport: it does.
+    """
+    if found := _SCALE.search(text):
+        number = float(re.sub(r"1/|[^0-9.,]", "", found[0]).replace(",", "."))
+        factor, shown = number if number < 1 else 1 / number, unit or "X"
+        raise CannotImport(
+            f"{clip(text)!r} names a scale, {found[0]}: say --value '{named}:{factor:g}{shown}'"
+            f" to multiply by it, or '{named}:1{shown}' if the values are whole"
+            + ("" if unit else ", with the unit for X")
+        )
+
+
+def check_bare(name: str, named: str, unit: str, cells: Sequence[str]) -> None:
+    """Whether all cells name the unit, where some do and nobody else does.
+
+    Raises:
+        CannotImport: some have none.
+    """
+    bare = [cell for cell in cells if not unit_of_cells([cell], name)]
+    if bare:
+        raise CannotImport(
+            f"{clip(name)!r} has cells in {unit} and others without a unit, such as"
+            f" {clip(bare[0])!r}: say --value '{named}:{unit}' if all of them are in it"
+        )
+
+
+def check_hours(columns: Sequence[Column]) -> None:
+    """Whether each column is of another hour of the day.
+
+    Raises:
+        CannotImport: they are.
+    """
+    hours = [
+        column.name
+        for column in columns
+        if clock_of(column.name) or _HOUR_COLUMN.fullmatch(column.name.lower())
+    ]
+    if len(hours) > 1 and len(hours) * 2 > len(columns):
+        raise CannotImport(
+            f"the header has times of day ({clip(', '.join(hours[:3]))}): make a row of each"
+            " first, with its date and time"
+        )
+
+
+def check_other_times(
+    chosen: Sequence[Column], dated: Sequence[Column], values: Sequence[Column]
+) -> None:
+    """Whether values stand behind a second column of times, as they do behind the chosen one.
+
+    Raises:
+        CannotImport: they do.
+    """
+    places = {value.index for value in values}
+    if not any(one.index + 1 in places for one in chosen):
+        return
+    for other in dated:
+        if other not in chosen and other.index + 1 in places:
+            raise CannotImport(
+                f"{clip(other.name)!r} holds times as well, perhaps of the values behind it: say"
+                f" --value 'COL=sensor:unit' for those of {clip(chosen[0].name)!r}"
+            )
+
+
+def likely_unit(sensor: str, low: float, high: float) -> str | None:
+    """The unit in which values like these are, where there is one only."""
+    if sensor.endswith("humidity") and low >= 0 and 1 < high <= 100:
+        return "%"
+    if sensor == "co2" and low >= 200:
+        return "ppm"
+    if sensor.startswith("pressure") and 850 <= low <= high <= 1100:
+        return "hPa"
+    if sensor.startswith("pressure") and 50_000 <= low <= high <= 110_000:
+        return "Pa"
+    return None

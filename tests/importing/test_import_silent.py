@@ -1,0 +1,130 @@
+"""What was once stored wrongly without a word: each is refused, or read as it is meant."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.importing.importing import readings
+from tests.importing.test_import_shapes import Shape, import_shape
+
+DAY = "2023-07-04T"
+HOURS = 1_300  # rows before and after the one in mid-file that nobody looks at beforehand
+
+
+def rows(cell: str, middle: str, sign: str = ",") -> str:
+    """Readings a minute apart; one in the middle is another."""
+    cells = [cell] * HOURS + [middle] + [cell] * HOURS
+    return "".join(f"{1_688_472_000 + 60 * n}{sign}{one}\n" for n, one in enumerate(cells))
+
+
+def days(start: int, days: int, cell: str, pattern: str) -> str:
+    """Readings of each hour, by the day's number and the hour's."""
+    return "".join(
+        pattern.format(day=day, hour=hour) + f",{cell}\n"
+        for day in range(start, start + days)
+        for hour in range(24)
+    )
+
+
+REFUSED_ROWS = [
+    Shape("a Unix time of another epoch", "time,temp_c\n" + rows("1", "--\n710164800,2"),
+          says="'710164800' is before 2000 as a Unix time; --time-format %s says"),
+    Shape("fewer digits than the format has", "time,x (W)\n" + "".join(
+              f"202307{day:02}{hour:02}{minute:02},1\n" for day in (4, 5) for hour in range(24)
+              for minute in range(60))[: 2 * HOURS * 15] + "20230706930,2\n",
+          "--time time --time-format %Y%m%d%H%M",
+          says="time '20230706930' must be like %Y%m%d%H%M"),
+    Shape("a point among decimal commas", "time;power (W)\n" + rows("980,5", "1.250", ";"),
+          says="power (W) '1.250' may have thousands; --decimal says it"),
+    Shape("a comma among decimal points", "time,power (W)\n" + rows("980.5", '"1,250"'),
+          says="with --decimal . it has thousands, with --decimal , decimals"),
+    Shape("a unit in one cell alone", "time,x\n" + rows("980", "1 kW"),
+          says="x 1 kW names a unit, and others have none"),
+    Shape("a cell without a unit", "time,x\n" + rows("980 W", "12"),
+          says="x 12 has no unit, and others name one"),
+    Shape("an entity above what a room has", "time,sensor,value\n" + rows("a_temp,20", "a_temp,71")
+          .replace("a_temp", "a_temperature"), says="71 may be in °F"),
+]  # fmt: skip
+
+REFUSED = [
+    Shape("a year that begins in winter", "time,temp\n" + rows("31", "95"),
+          says="'temp' names no unit, and may be in °F, as it goes up to 95"),
+    Shape("a unit beside none", "time,temp\n2023-07-04 12:00,21\n2023-07-04 12:10,70.9F\n",
+          says="has cells in F and others without a unit, such as '21'"),
+    Shape("another order in mid-file",
+          "time,temp_c\n" + days(1, 28, "1", "{day:02}/01/2023 {hour:02}:00")
+          + days(1, 28, "1", "{day:02}/02/2023 {hour:02}:00")
+          + days(13, 15, "1", "03/{day:02}/2023 {hour:02}:00"),
+          says="03/13/2023 00:00 contradicts day/month/year"),
+    Shape("two texts of one sensor", "date,sensor,value\n2023-07-04 12:00,Temp,21\n"
+          "2023-07-04 12:00,temperature,55\n", says="would be temperature, as 'Temp' is"),
+    Shape("tenths in a header", "time,Temp (0.1 °C)\n2023-07-04 12:00,215\n",
+          says="say --value 'Temp (0.1 °C)=temperature:0.1C' to"),
+    Shape("tenths as a fraction", "time,Temp [1/10 °C]\n2023-07-04 12:00,215\n",
+          says="names a scale, 1/10"),
+    Shape("ten times", "time,rain (x10)\n2023-07-04 12:00,215\n", says="names a scale, x10"),
+    Shape("a difference", "time,Temp change (°F)\n2023-07-04 12:00,1.8\n",
+          says="no column of values was found"),
+    Shape("a difference that is named", "time,Delta_°F\n2023-07-04 12:00,1.8\n",
+          "--time time --value Delta_°F=x",
+          says="is a difference in °F, which isn't converted as a temperature is: say --value"
+          " 'Delta_°F=x:0.5556°C'"),
+    Shape("hours as columns", "Datum;0:00;1:00\n2023-07-04;21,5;21,0\n",
+          says="the header has times of day (0:00, 1:00)"),
+    Shape("hours as numbers", "Date,00,01,02\n2023-07-04,21.5,21.0,20\n",
+          says="the header has times of day (00, 01, 02)"),
+    Shape("two columns of times, each with its values",
+          "Time1,T1,Time2,T2\n2023-07-04 12:00,1,2023-07-05 18:00,2\n", "--time Time1",
+          says="'Time2' holds times as well"),
+    Shape("channels", "time,channel,temp_c\n2023-07-04 12:00,1,21\n2023-07-04 12:01,2,22\n",
+          says="'channel' says of what a row is (1, 2)"),
+    Shape("probes", "time,probe,temp_c\n2023-07-04 12:00,1,21\n2023-07-04 12:00,2,22\n",
+          says="'probe' says of what a row is (1, 2)"),
+    Shape("radio sensors", "time,model,id,temp_c\n2023-07-04 12:00,A,101,21\n"
+          "2023-07-04 12:00,A,202,22\n", says="'id' says of what a row is (101, 202)"),
+]  # fmt: skip
+
+READ = [
+    Shape("units that tmon doesn't know",
+          "time,Humidity (g/kg),Temp (°R),Pressure (dPa)\n1688472000,9.5,530,999\n",
+          right="humidity 12:00 9.5; pressure 12:00 999; temperature 12:00 530"),
+    Shape("one bad byte", "time,temp °C,note\n1688472000,21.5,".encode() + b"\xfc\n",
+          right="temperature 12:00 21.5"),
+    Shape("dates with dots", "time,temp_c\n04.07.2023 12:00,21.5\n",
+          right="temperature 12:00 21.5"),
+    Shape("the hour that comes twice, of two sensors",
+          "time,sensor,value\n" + "".join(
+              f"2023-10-29 {at},{one},{n}\n"
+              for n, at in enumerate(("02:00", "02:30", "02:00", "02:30", "03:00"))
+              for one in "ab"),
+          "--tz Europe/Berlin",
+          "a 00:00 0; a 00:30 1; a 01:00 2; a 01:30 3; a 02:00 4;"
+          "b 00:00 0; b 00:30 1; b 01:00 2; b 01:30 3; b 02:00 4"),
+    Shape("thousands that a flag tells", "time;x (W)\n1688472000;1.250\n1688472060;1.013,5\n",
+          "--decimal ,", "x 12:00 1250; x 12:01 1013.5"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", REFUSED_ROWS, ids=lambda shape: shape.name)
+def test_a_row_that_may_mean_two_things_is_refused(tmp_path: Path, shape: Shape) -> None:
+    done = import_shape(tmp_path, shape)
+    assert len(readings(tmp_path / "t.db")) == 2 * HOURS, done.output
+    assert shape.says in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("shape", REFUSED, ids=lambda shape: shape.name)
+def test_a_file_that_may_mean_two_things_is_refused(tmp_path: Path, shape: Shape) -> None:
+    done = import_shape(tmp_path, shape)
+    assert done.exit_code == 1, done.output
+    assert shape.says in done.output
+    assert len(done.output.splitlines()) == 1, done.output
+    assert not (tmp_path / "t.db").exists()
+
+
+@pytest.mark.parametrize("shape", READ, ids=lambda shape: shape.name)
+def test_a_file_is_read_as_it_is_meant(tmp_path: Path, shape: Shape) -> None:
+    done = import_shape(tmp_path, shape)
+    stored = [
+        f"{sensor} {at[11:16]} {value:g}" for _, sensor, at, value in readings(tmp_path / "t.db")
+    ]
+    assert stored == [row.strip() for row in shape.right.split(";")], done.output
