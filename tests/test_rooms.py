@@ -145,7 +145,14 @@ ROOMS: dict[str, set[str]] = {
         *("units",),
     },
     "importer.entities": {
-        *("importer.columns", "importer.flags", "importer.numbers", "importer.plan", "reading"),
+        *(
+            "importer.columns",
+            "importer.doubts",
+            "importer.flags",
+            "importer.numbers",
+            "importer.plan",
+            "reading",
+        ),
     },
     "importer.table": {
         *("importer.columns", "importer.files", "importer.layout", "importer.numbers"),

@@ -39,6 +39,7 @@ _NODES = re.compile(
     r"(device|sensor|station|stations|node|logger|probe|room|host|entity|location|channel|module)"
     r"([ _-]?(id|name|no|nr|number))?|name|topic|mac|serial|raum|ort|area|zone|tag|_measurement"
 )
+_ZONES = re.compile(r"(utc|gmt|tz|timezone|time_zone)_?offset|tz|time_?zone|zeitzone")
 _UNIT_COLUMNS = ("unit", "units", "unit_of_measurement", "einheit")
 
 
@@ -75,6 +76,14 @@ def dated_columns(layout: Layout) -> list[Column]:
         for column in layout.columns
         if column.name not in {"_start", "_stop"} and _share(layout, column, is_dated) >= MOST
     ]
+
+
+def zone_column(layout: Layout) -> Column | None:
+    """The column that says of which zone each time is, such as ``utc_offset``."""
+    for column in layout.columns:
+        if _ZONES.fullmatch(re.sub(r"\W+", "_", column.name.lower())) and layout.cells_of(column):
+            return column
+    return None
 
 
 def choose_values(layout: Layout, taken: Sequence[Column | None]) -> list[Column]:

@@ -19,6 +19,10 @@ _IN_HEADER = re.compile(
     r"(?:UTC|GMT)\s*[+-]\s*[0-9]{1,2}(?::?[0-9]{2})?|(?<![\w:])[+-][0-9]{2}:[0-9]{2}(?!\w)",
     re.IGNORECASE,
 )
+_SEVERAL = re.compile(
+    r"(?:UTC|GMT)\s*[+-]\s*[0-9:]+\s*/\s*(?:UTC|GMT)?\s*[+-]\s*[0-9]|(?:UTC|GMT)\s*/\s*local",
+    re.IGNORECASE,
+)
 _PLACE = re.compile(r"\b[A-Z][A-Za-z]+/[A-Z][A-Za-z_]+\b")
 # Abbreviations that mean one offset, and some that don't all the year or all over the world.
 _SURE = frozenset(("UTC", "GMT", "Z", "UT"))
@@ -56,6 +60,8 @@ def zone_in(header: str) -> tzinfo | None:
     Raises:
         CannotImport: it names one that may be several, such as EST.
     """
+    if _SEVERAL.search(header):
+        raise CannotImport(f"{clip(header)!r} names several zones: --tz says which")
     if found := _IN_HEADER.search(header):
         return read_zone(found[0].replace(" ", ""))
     for found in _PLACE.finditer(header):
@@ -81,7 +87,7 @@ class Clock:
     ``twice`` holds the days on which it showed an hour twice, with how many rows are in it.
     """
 
-    def __init__(self, column: str, zone: tzinfo, received_ms: int) -> None:
+    def __init__(self, column: str, zone: tzinfo | None, received_ms: int) -> None:
         self.twice: dict[str, int] = {}
         self._column = column
         self._zone = zone
@@ -100,6 +106,11 @@ class Clock:
             measured_ms = read
         elif read.tzinfo is not None:
             measured_ms = moment_ms(read)
+        elif self._zone is None:
+            raise Refusal(
+                "invalid_time",
+                f"{self._column} {clip(text)!r} has no offset, and others have; --tz says its zone",
+            )
         elif self._is_fixed:
             measured_ms = moment_ms(read.replace(tzinfo=self._zone))
         else:

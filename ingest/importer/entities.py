@@ -1,8 +1,10 @@
 """Tables in which each row says of which sensor its value is, as Home Assistant writes them."""
 
+import re
 from dataclasses import replace
 
-from ingest.importer.columns import Column, usual_name
+from ingest.importer.columns import Column, unit_in, usual_name
+from ingest.importer.doubts import is_difference, is_shifted
 from ingest.importer.flags import Series
 from ingest.importer.numbers import NumberFormat
 from ingest.importer.plan import Value, sensor_name
@@ -61,6 +63,10 @@ class Entities:
             )
         if self._column.unit or self._has_units:
             return Value(self._column, sensor, self._column.unit, "file", self._numbers)
+        if unit := unit_in(text) if re.search(r"[\s(\[]", text) else None:
+            if is_difference(text) and is_shifted(unit):
+                raise Refusal("invalid_unit", f"{clip(text)!r} is a difference in {unit}")
+            return Value(self._column, sensor, unit, "file", self._numbers)
         unit = _QUANTITIES.get(quantity_of(text) or "")
         return Value(self._column, sensor, unit, "name", self._numbers)
 

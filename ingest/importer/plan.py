@@ -110,14 +110,14 @@ class Plan:
     """What an import makes of a file.
 
     ``zone`` is that of times without an offset, and ``zone_from`` who named it: ``flag``,
-    ``file``, or ``nobody``; None where all times have an offset.
+    ``file``, or ``nobody``; both are None where all times that were looked at have an offset.
     """
 
     layout: Layout
     times: tuple[Column, ...]
     joins_hours: bool
     time_format: TimeFormat
-    zone: tzinfo
+    zone: tzinfo | None
     zone_from: str | None
     nodes: NodeNames
     values: tuple[Value, ...]

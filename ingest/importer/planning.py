@@ -1,5 +1,6 @@
 """How a plan is made: from a file's sample and the flags; what can't be told is refused."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
@@ -18,6 +19,9 @@ from ingest.importer.times import TimeFormat, numeric_date
 from ingest.importer.values import Values
 from ingest.reading import clip
 
+_OFFSET = re.compile(r"[+-][0-9]{1,2}(?::?[0-9]{2})?|UTC|GMT|Z")
+# A header that says whose time it is, and not which.
+_LOCAL = re.compile(r"(?<![a-z])(?:local(?![a-z]|e)|lokal|LST(?![a-z]))", re.IGNORECASE)
 LOOKED_AT_LINES = 200_000  # for dates whose order the sample leaves open: it takes a second
 
 
@@ -101,6 +105,15 @@ def _with_times(file: InputFile, layout: Layout, flags: Flags) -> Plan:
     time_format = flags.time_format or _time_format(file, plan, cells, header, in_header)
     read = [moment for cell in cells if (moment := reads(time_format, cell)) is not None]
     local = [one for one in read if isinstance(one, datetime) and one.tzinfo is None]
+    beside = choice.zone_column(layout)
+    if local and beside and beside not in times and not flags.zone:
+        texts = clip(", ".join([*dict.fromkeys(layout.cells_of(beside))][:3]))
+        named = " ".join(f"--time '{clip(one.name)}'" for one in (*times, beside))
+        is_offset = all(_OFFSET.fullmatch(text) for text in layout.cells_of(beside))
+        hint = f"say {named}" if is_offset else "--tz says which, such as Europe/Berlin or -05:00"
+        raise CannotImport(
+            f"{clip(beside.name)!r} says of which zone the times are ({texts}): {hint}"
+        )
     zone = _Zones(header, in_header, flags.zone).of(local, layout.titles)
     return replace(plan, time_format=time_format, zone=zone[0], zone_from=zone[1])
 
@@ -148,10 +161,12 @@ class _Zones:
     in_header: tzinfo | None
     told: tzinfo | None
 
-    def of(self, local: Sequence[datetime], titles: Sequence[str]) -> tuple[tzinfo, str | None]:
+    def of(
+        self, local: Sequence[datetime], titles: Sequence[str]
+    ) -> tuple[tzinfo | None, str | None]:
         """The zone, and who named it: nobody is asked where no time needs it."""
         if not local:
-            return self.told or UTC, None
+            return self.told, None
         if self.told and self.in_header and not same_offsets(self.told, self.in_header, local):
             raise CannotImport(
                 f"{clip(self.header)!r} says {self.in_header}, and --tz {self.told}: leave --tz out"
@@ -161,6 +176,10 @@ class _Zones:
             return self.told, "flag"
         if self.in_header:
             return self.in_header, "file"
+        if found := _LOCAL.search(self.header):
+            raise CannotImport(
+                f"{clip(self.header)!r} names local time, {found[0]}: --tz says of which zone"
+            )
         for title in filter(_names_zone, titles):
             raise CannotImport(
                 f"{clip(title)!r} stands before the header: --tz '{zone_in(title)}' if the times"

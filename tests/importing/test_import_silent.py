@@ -27,6 +27,8 @@ def days(start: int, days: int, cell: str, pattern: str) -> str:
 
 
 REFUSED_ROWS = [
+    Shape("a time without an offset among others", "time,x (W)\n"
+          + rows("1", "--\n2023-07-05 12:00,2"), says="has no offset, and others have"),
     Shape("a Unix time of another epoch", "time,temp_c\n" + rows("1", "--\n710164800,2"),
           says="'710164800' is before 2000 as a Unix time; --time-format %s says"),
     Shape("fewer digits than the format has", "time,x (W)\n" + "".join(
@@ -47,6 +49,16 @@ REFUSED_ROWS = [
 ]  # fmt: skip
 
 REFUSED = [
+    Shape("an offset beside the time", "time,utc_offset,temp_c\n2023-07-04 12:00,+02:00,21\n",
+          says="zone the times are (+02:00): say --time 'time' --time 'utc_offset'"),
+    Shape("a zone beside the time", "time,Time Zone,temp_c\n2023-07-04 12:00,CEST,21\n",
+          says="'Time Zone' says of which zone the times are (CEST): --tz says which"),
+    Shape("local time", "Time (local standard time),temp_c\n2023-07-04 12:00,21\n",
+          says="names local time, local: --tz says of which zone"),
+    Shape("UTC or local time", "Time (UTC/local),temp_c\n2023-07-04 12:00,21\n",
+          says="names several zones: --tz says which"),
+    Shape("two offsets", "Time (UTC+1/+2),temp_c\n2023-07-04 12:00,21\n",
+          says="names several zones: --tz says which"),
     Shape("a year that begins in winter", "time,temp\n" + rows("31", "95"),
           says="'temp' names no unit, and may be in °F, as it goes up to 95"),
     Shape("a unit beside none", "time,temp\n2023-07-04 12:00,21\n2023-07-04 12:10,70.9F\n",
@@ -85,6 +97,11 @@ REFUSED = [
 ]  # fmt: skip
 
 READ = [
+    Shape("offsets in a column of their own",
+          "d,t,utc_offset,temp_c\n2023-07-04,07:00,-0500,21.5\n",
+          "--time d --time t --time utc_offset", right="temperature 12:00 21.5"),
+    Shape("a unit in a sensor's name", "time,sensor,value\n1688472000,Attic (°F),212\n",
+          right="Attic_F 12:00 100"),
     Shape("units that tmon doesn't know",
           "time,Humidity (g/kg),Temp (°R),Pressure (dPa)\n1688472000,9.5,530,999\n",
           right="humidity 12:00 9.5; pressure 12:00 999; temperature 12:00 530"),
