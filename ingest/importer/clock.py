@@ -62,16 +62,16 @@ def zone_in(header: str) -> tzinfo | None:
     """
     if _SEVERAL.search(header):
         raise CannotImport(f"{clip(header)!r} names several zones: --tz says which")
-    if found := _IN_HEADER.search(header):
-        return read_zone(found[0].replace(" ", ""))
     for found in _PLACE.finditer(header):
         try:
             return read_zone(found[0])
         except CannotImport:
             continue
+    if found := _IN_HEADER.search(header):
+        return read_zone(found[0].replace(" ", ""))
     if {*re.findall(r"[A-Z]{2,4}", header)} & {"UTC", "GMT"}:
         return UTC
-    if re.search(r"(?:^|[_\W])utc(?:$|[_\W])|^dateutc$", header, re.IGNORECASE):
+    if re.search(r"(?:^|[_\W])utc(?:$|[_\W])(?!offset)|^dateutc$", header, re.IGNORECASE):
         return UTC
     if unsure := _UNSURE.search(header):
         raise CannotImport(

@@ -9,7 +9,7 @@ from itertools import islice
 from ingest.errors import CannotImport
 from ingest.importer import choice
 from ingest.importer.clock import same_offsets, zone_in
-from ingest.importer.columns import Column, find
+from ingest.importer.columns import Column, find, reference
 from ingest.importer.files import InputFile
 from ingest.importer.flags import Flags
 from ingest.importer.layout import Layout, find_layout, split
@@ -108,11 +108,13 @@ def _with_times(file: InputFile, layout: Layout, flags: Flags) -> Plan:
     beside = choice.zone_column(layout)
     if local and beside and beside not in times and not flags.zone:
         texts = clip(", ".join([*dict.fromkeys(layout.cells_of(beside))][:3]))
-        named = " ".join(f"--time '{clip(one.name)}'" for one in (*times, beside))
-        is_offset = all(_OFFSET.fullmatch(text) for text in layout.cells_of(beside))
-        hint = f"say {named}" if is_offset else "--tz says which, such as Europe/Berlin or -05:00"
+        if not flags.time_format and all(map(_OFFSET.fullmatch, layout.cells_of(beside))):
+            names = tuple(reference(layout.columns, one) for one in (*times, beside))
+            joined = _with_times(file, layout, replace(flags, times=names))
+            return replace(joined, notes=(*plan.notes, f"{clip(beside.name)!r} is joined to times"))
         raise CannotImport(
-            f"{clip(beside.name)!r} says of which zone the times are ({texts}): {hint}"
+            f"{clip(beside.name)!r} says of which zone the times are ({texts}): --tz says which,"
+            " such as Europe/Berlin or -05:00"
         )
     zone = _Zones(header, in_header, flags.zone).of(local, layout.titles)
     return replace(plan, time_format=time_format, zone=zone[0], zone_from=zone[1])

@@ -101,6 +101,7 @@ def test_a_terminal_is_asked_for_the_zone_of_local_times(tmp_path: Path) -> None
     asked.type("'Mars/Phobos' is no zone", "\n")
     asked.type("Store these 4 readings? [y/N]: ", "y\n")
     assert asked.end() == 0
+    assert "--tz America/New_York" in " ".join(asked.shown.split())
     assert {at for _, _, at, _ in readings(tmp_path / "tmon.db")} == {
         "2026-08-06T13:22:00.000Z",
         "2026-08-06T13:37:00.000Z",

@@ -49,8 +49,9 @@ REFUSED_ROWS = [
 ]  # fmt: skip
 
 REFUSED = [
-    Shape("an offset beside the time", "time,utc_offset,temp_c\n2023-07-04 12:00,+02:00,21\n",
-          says="zone the times are (+02:00): say --time 'time' --time 'utc_offset'"),
+    Shape("a place before the header", "latitude,utc_offset_seconds,timezone,abbreviation\n"
+          "52.5,7200,Europe/Berlin,GMT+2\n\ntime,temp_c\n2023-07-04T12:00,21\n",
+          says="--tz 'Europe/Berlin' if the times are in it"),
     Shape("a zone beside the time", "time,Time Zone,temp_c\n2023-07-04 12:00,CEST,21\n",
           says="'Time Zone' says of which zone the times are (CEST): --tz says which"),
     Shape("local time", "Time (local standard time),temp_c\n2023-07-04 12:00,21\n",
@@ -98,8 +99,8 @@ REFUSED = [
 
 READ = [
     Shape("offsets in a column of their own",
-          "d,t,utc_offset,temp_c\n2023-07-04,07:00,-0500,21.5\n",
-          "--time d --time t --time utc_offset", right="temperature 12:00 21.5"),
+          "date,time,utc_offset,temp_c\n2023-07-04,07:00,-0500,21.5\n",
+          right="temperature 12:00 21.5"),
     Shape("a unit in a sensor's name", "time,sensor,value\n1688472000,Attic (°F),212\n",
           right="Attic_F 12:00 100"),
     Shape("units that tmon doesn't know",
