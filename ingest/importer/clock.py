@@ -62,9 +62,9 @@ def zone_in(header: str) -> tzinfo | None:
     """
     if _SEVERAL.search(header):
         raise CannotImport(f"{clip(header)!r} names several zones: --tz says which")
-    for found in _PLACE.finditer(header):
+    for place in _PLACE.finditer(header):
         try:
-            return read_zone(found[0])
+            return read_zone(place[0])
         except CannotImport:
             continue
     if found := _IN_HEADER.search(header):
