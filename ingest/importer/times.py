@@ -105,7 +105,8 @@ class TimeFormat:
             return moment
         if text.isdigit() and len(text) in _BASIC and text.isascii():
             moment = parse(text, self.digits or _BASIC[len(text)])
-            if moment and (self.digits or 1700 <= moment.year < 2100):
+            earliest = 1850 if len(text) == 10 else 1700  # 1700010120 is of November 2023
+            if moment and (self.digits or earliest <= moment.year < 2100):
                 return moment
         return unix_ms(text) if _is_plain(text) else general(text, self.order)
 

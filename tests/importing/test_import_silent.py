@@ -98,6 +98,8 @@ REFUSED = [
 ]  # fmt: skip
 
 READ = [
+    Shape("Unix times that look like a year", "time,temp_c\n1699999980,1\n1700010120,2\n",
+          right="temperature 22:13 1; temperature 01:02 2"),
     Shape("offsets in a column of their own",
           "date,time,utc_offset,temp_c\n2023-07-04,07:00,-0500,21.5\n",
           right="temperature 12:00 21.5"),
