@@ -57,13 +57,17 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Union
 from zlib import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from requests import PreparedRequest
+
+    Index = tuple[int, int]  # the order of answers: ALL and so on, then by number
+    # A reading; or a sensor's name, and why there is none; or what is there and not sensed.
+    Outcome = Union["Reading", tuple[str, str], str]
 
 # Settings. A flag goes before the environment, and the environment before these.
 URL = ""  # TMON_URL, such as http://192.168.1.10:13117
@@ -84,6 +88,9 @@ ATTEMPTS = 4  # once, and three times again: 1-Wire and DHT22 fail now and then 
 ATTEMPT_PAUSE_S = 0.5
 RETRY_FOR_S = 4  # a chip that takes longer to fail has tried by itself
 GIVE_UP_S = 12  # without any good answer; the slowest good one takes a second
+THREADS = 64  # that are started at once, and again when for STALL_S none of them has come to an end
+STALL_S = 0.25
+UNLISTED_MAX = 20  # chips that are told one by one
 COMMAND_TIMEOUT_S = 10
 FILE_MAX_BYTES = 1 << 16  # the kernel's files have a page
 
@@ -265,8 +272,8 @@ class Probe:
     """A way to read one sensor: ``read`` returns the value in ``unit``, or raises.
 
     Probes of one ``lane`` share a chip or a port, and are read one after the other. ``place`` is
-    the device, where the name alone doesn't tell it from another; ``former`` is the name that
-    version 0.1 gave.
+    where the file is, by nothing that the kernel counts, and ``device`` what that place is called;
+    ``former`` is the name that version 0.1 gave.
     """
 
     sensor: str
@@ -277,7 +284,13 @@ class Probe:
     limits: tuple[float, float] = (-math.inf, math.inf)
     lane: str = ""
     place: str = ""
+    device: str = ""
     former: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells the sensor from all others, as far as anything does."""
+        return f"{self.sensor}@{self.place}" if self.place else self.sensor
 
     def sense(self, clock: Clock) -> Reading:
         """The value and its moment; the last attempt's error if none succeeds."""
@@ -297,8 +310,8 @@ class Probe:
         lowest, highest = self.limits
         if not math.isfinite(value):
             raise BadReading(f"{value} is no number")
-        if self.unit == "°C" and value < -273.15:
-            raise BadReading(f"{value} °C is below absolute zero")
+        if value < ABSOLUTE_ZERO.get(self.unit or "", -math.inf):
+            raise BadReading(f"{value} {self.unit} is below absolute zero")
         if not lowest <= value <= highest:
             raise BadReading(
                 f"{value} {self.unit} is outside {lowest:g} to {highest:g} {self.unit}"
@@ -306,21 +319,28 @@ class Probe:
         return value
 
 
-def probes(
-    sysfs: Path, commands: Iterable[Probe] = (), names: Mapping[str, str] | None = None
-) -> Iterator[Probe]:
-    """Every sensor found under ``sysfs``, then the commands, by names of their own or kept ones."""
-    found = [*chain(*(find(sysfs, *finder) for finder in FINDERS))]
-    twins = Counter(probe.sensor for probe in found)
+ABSOLUTE_ZERO = {"°C": -273.15, "°F": -459.67, "K": 0}
+
+
+def named(found: Sequence[Probe], kept: Mapping[str, str]) -> Iterator[Probe]:
+    """The sensors by names of their own: the kept ones, else the shortest that no other has.
+
+    What nothing tells apart, such as two thermal zones of a type, gets a number.
+    """
+    keys = Counter(probe.key for probe in found)
+    names = {key: kept[key] for key, count in keys.items() if count == 1 and key in kept}
+    forms: tuple[Callable[[Probe], str], ...] = (
+        lambda probe: probe.sensor,
+        lambda probe: f"{probe.sensor}:{sensor_name(probe.device)}"[:60].strip(":"),
+        lambda probe: f"{probe.sensor[:51]}:{crc32(probe.key.encode()):08x}",
+    )
+    for form in forms:
+        wanted = [(probe.key, form(probe)) for probe in found if probe.key not in names]
+        often = Counter(chain(names.values(), (name for _, name in wanted)))
+        names.update((key, name) for key, name in wanted if often[name] == 1)
     seen: Counter[str] = Counter()
-    formerly: Counter[str] = Counter()
-    for probe in chain(found, commands):
-        name = probe.sensor
-        if twins[name] > 1 and probe.place:
-            name = f"{name}:{sensor_name(probe.place)}"[:60]
-        name = numbered((names or {}).get(name, name), seen)
-        former = numbered(probe.former, formerly) if probe.former else name
-        yield replace(probe, sensor=name, former=former)
+    for probe in found:
+        yield replace(probe, sensor=numbered(names.get(probe.key, probe.sensor), seen))
 
 
 def numbered(name: str, seen: Counter[str]) -> str:
@@ -329,42 +349,63 @@ def numbered(name: str, seen: Counter[str]) -> str:
     return name if seen[name] == 1 else f"{name}:{seen[name]}"
 
 
-def find(sysfs: Path, pattern: str, finder: Callable[[Path], Iterable[Probe]]) -> Iterator[Probe]:
-    """The probes of all chips that match; a chip that can't be looked at is one that fails.
+@dataclass(frozen=True)
+class Names:
+    """The names that this station's sensors have, by their keys, in a file beside the spool.
 
-    They come in the order of the hardware, not of the numbers that the kernel gave at this boot.
+    A station on which version 0.1 has run keeps those that it gave. A name stays when a second
+    sensor comes that would be called the same.
     """
 
-    def fail(error: OSError) -> float:
-        raise error
+    spool: Path
+    kept: Mapping[str, str] | None = None  # None: there is no file yet
+    is_readable: bool = True
+    is_damaged: bool = False
 
-    try:
-        places = [(os.path.realpath(chip / "device"), chip) for chip in sysfs.glob(pattern)]
-    except OSError as error:
-        places = []
-        yield Probe(pattern, None, str(sysfs / pattern), partial(fail, error), attempts=1)
-    for _, chip in sorted(places):
+    @classmethod
+    def read(cls, spool: Path, now_ms: int | None = None) -> tuple[Names, str]:
+        """The names, and what is wrong with their file, which is put aside if there is a time."""
+        path = Path(f"{spool}.names")
         try:
-            yield from finder(chip)
+            with open_own(path, "r"):
+                text = path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return cls(spool), ""
         except OSError as error:
-            yield Probe(chip.name, None, str(chip), partial(fail, error), attempts=1)
+            return cls(spool, is_readable=False), f"{path} can't be read: {cause(error)}"
+        with contextlib.suppress(ValueError, AttributeError):
+            return cls(spool, {key: str(name) for key, name in json.loads(text).items()}), ""
+        # What is still whole in it is used; no name has a quote within.
+        pairs = dict(re.findall(r'"([^"\\]+)": "([^"\\]+)"', text))
+        line = f"{path} is damaged: {len(pairs)} sensors' names could be read in it"
+        if now_ms is not None:
+            with contextlib.suppress(OSError):
+                aside = path.rename(f"{path}.corrupt-{at(now_ms).replace(':', '')}")
+                line = f"{line}; it is now {aside}"
+        return cls(spool, pairs or None, is_damaged=True), line
 
+    def give(self, found: Sequence[Probe], whole: bool, keep: bool) -> list[Probe]:
+        """The sensors by their names. New ones are written down if they are to be kept.
 
-def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str]:
-    """The names that this station has had since version 0.1, by those that are given today.
+        Those of version 0.1 hang on their order: they are written down when all are found.
+        """
+        kept = dict(self.kept or {})
+        is_old = self.kept is None and os.access(self.spool, os.F_OK)
+        if is_old:
+            seen: Counter[str] = Counter()
+            kept = {probe.key: numbered(probe.former, seen) for probe in found if probe.former}
+        given = list(named(found, kept))
+        names = {old.key: new.sensor for old, new in zip(found, given) if old.place}
+        taken = set(names.values())  # such as by a disk that has been moved
+        names.update((key, name) for key, name in kept.items() if name not in taken)
+        is_news = self.is_damaged or names != self.kept
+        if keep and self.is_readable and is_news and (whole or not is_old):
+            self._write(names)
+        return given
 
-    They are written down at the first run, and never change. Without a spool, a station is new.
-    """
-    path, new = Path(f"{spool}.names"), Path(f"{spool}.names.new")
-    try:
-        with open_own(path, "r") as file:
-            return dict(json.load(file))
-    except (OSError, ValueError, TypeError) as error:
-        keep = keep and isinstance(error, FileNotFoundError)
-    old = found if os.access(spool, os.F_OK) else ()
-    names = {probe.sensor: probe.former for probe in old if probe.sensor != probe.former}
-    with contextlib.suppress(OSError):  # the spool can't be written either, and says so
-        if keep:
+    def _write(self, names: Mapping[str, str]) -> None:
+        path, new = Path(f"{self.spool}.names"), Path(f"{self.spool}.names.new")
+        with contextlib.suppress(OSError):  # the spool can't be written either, and says so
             make_folder(path.parent)
             new.unlink(missing_ok=True)
             with open_own(new, "x") as file:
@@ -372,7 +413,6 @@ def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(path)
-    return names
 
 
 def sensor_name(*parts: str) -> str:
@@ -403,19 +443,19 @@ def lock(file: int) -> None:
 
 
 def content(path: Path, default: str = "") -> str:
-    """A small file's text, or ``default`` where there is none."""
+    """A small file's text, or ``default`` where there is none.
+
+    Chips may have files without a text; any other error is no answer.
+    """
     try:
         return read_text(path) or default
-    except FileNotFoundError:
-        return default
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, *NO_TEXT}:
+            return default
+        raise
 
 
-def label(path: Path, default: str = "") -> str:
-    """The same, also where the file can't be read: chips may have labels without a text."""
-    try:
-        return content(path, default)
-    except OSError:
-        return default
+NO_TEXT = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENODATA, errno.EACCES, errno.EPERM}
 
 
 def parse_value(text: str) -> float:
@@ -431,29 +471,47 @@ def number(path: Path, factor: float = 1) -> float:
 
 
 WIRED = re.compile(r"\d+-[0-9a-f]{4}|spi\d+\.\d+")  # I2C and SPI
-# SCSI, PCI and USB; not HID (``0003:1B1C:0C10.0001``), whose last part is a mere number.
-BUS_ADDRESS = re.compile(r"(?![0-9A-F]{4}:[0-9A-F]{4}:)[0-9A-Fa-f]{1,4}([:.-][0-9A-Fa-f]{1,4})+")
+# PCI, USB and ATA; not HID (``0003:1B1C:0C10``), which is a product.
+BUS_ADDRESS = re.compile(
+    r"(?![0-9A-F]{4}:[0-9A-F]{4}:)[0-9A-Fa-f]{1,4}([:.-][0-9A-Fa-f]{1,4})+|usb3?-[\d.:]+|ata\d+"
+)
+# What the kernel counts as devices turn up, and what is left of it.
+COUNTED = (
+    (re.compile(r"(?:host|target|nvme|usb|hwmon|i2c-)[\d:]*"), ""),
+    (re.compile(r"\d+:(\d+:\d+:\d+)"), r"scsi-\1"),  # without its host
+    (re.compile(r"(port|end_device|expander)-\d+:(.*)"), r"\1-\2"),
+    (re.compile(r"(0003:[0-9A-F]{4}:[0-9A-F]{4})\.[0-9A-F]{4}"), r"\1"),  # HID
+)
+USB = re.compile(r"\d+-(\d{1,3}(?:\.\d{1,3})*(?::\d+\.\d+)?)")
 
 
-def address(chip: Path) -> str:
-    """An I2C or SPI address (``1-0076``, ``spi0.1``), a disk's serial number, else a bus address.
-
-    It tells a chip from others of its kind at each boot, unlike the kernel's numbers (``hwmon3``);
-    what is built in has none.
-    """
-    device = (chip / "device").resolve()
-    for path in (chip.resolve().parent, device):
-        if WIRED.fullmatch(path.name):
-            return path.name
-    for name in ("wwid", "serial"):
-        if words := label(device / name).split():
-            return words[-1][-20:]
-    for path in (device, *device.parents) if device.exists() else ():
-        if path.name == "devices":
-            break
-        if BUS_ADDRESS.fullmatch(path.name):
-            return path.name
-    return ""
+def place_of(device: Path) -> list[str]:
+    """The parts of a device's path that are the same at each boot, the outermost first."""
+    names = [*device.parts]
+    first = len(names) - names[::-1].index("devices") if "devices" in names else 1
+    parts: list[str] = []
+    usb = "usb"  # a controller has a bus for each speed, with the same ports
+    bus = ""  # the place of an I2C bus whose number is counted too: behind USB, or a multiplexer
+    for depth in range(first, len(names)):
+        path, name = Path(*names[: depth + 1]), names[depth]
+        mux = (path / "mux_device").resolve().name
+        if name.startswith("channel-") and parts:
+            bus = f"{parts[-1]}-{name[8:]}"
+        elif name.startswith("i2c-") and WIRED.fullmatch(mux):
+            channel = re.search(r"chan_id (\d+)", content(path / "name"))
+            chip = f"{bus}-{mux.split('-')[1]}" if bus else mux
+            bus = f"{chip}-{channel[1] if channel else name}"
+        if name.startswith("usb"):
+            usb = "usb3" if len(content(path / "speed")) > 3 else "usb"  # 5000 and more, not 480
+        if match := USB.fullmatch(name):
+            name = bus = f"{usb}-{match[1]}"
+        elif bus and WIRED.fullmatch(name) and "-" in name:
+            name = f"{bus}-{name.split('-')[1]}"
+        for pattern, rest in COUNTED:
+            if match := pattern.fullmatch(name):
+                name = match.expand(rest)
+        parts += [name] if name else []
+    return parts
 
 
 @dataclass(frozen=True)
@@ -461,54 +519,108 @@ class Kind:
     """What one kind of the kernel's files measures: ``unit`` is the kernel's times ``factor``.
 
     No value outside ``limits`` is a measurement: that is how a lost chip and a bad wire read.
+    ``convert`` takes the place of ``factor``.
     """
 
     quantity: str
     unit: str
     factor: float
     limits: tuple[float, float]
+    convert: Callable[[float], float] | None = None
 
-    def probe(
-        self, chip: Path, model: str, part: str, path: Path, read: Callable[[], float]
-    ) -> Probe:
-        """One input of a chip."""
-        where, device = address(chip), chip / "device"
-        wired = where if WIRED.fullmatch(where) else ""
+    def value(self, kernels: float) -> float:
+        """The kernel's number in our unit."""
+        return self.convert(kernels) if self.convert else kernels * self.factor
+
+
+class Chip:
+    """A chip under /sys: what it is called, and where it is.
+
+    Its address is the one on I2C or SPI (``1-0076``, ``spi0.1``), a disk's serial number, else the
+    nearest bus's. It tells a chip from others of its kind at each boot, unlike the kernel's numbers
+    (``hwmon3``); what is built in has none.
+    """
+
+    def __init__(self, path: Path, default: str) -> None:
+        self.path = path
+        self.model = content(path / "name", default)
+        real, link = path.resolve(), path / "device"
+        self.device = link.resolve() if link.exists() else real.parent
+        wired = [home for home in (real.parent, self.device) if WIRED.fullmatch(home.name)]
+        self.wired = wired[0].name if wired else ""
+        self.parts = place_of(wired[0] if wired else self.device)
+        self.address = self.parts[-1] if wired else self._serial() or self._bus_address()
+
+    def _serial(self) -> str:
+        for name in ("wwid", "serial"):
+            words = content(self.device / name).split()
+            if (
+                words and len(set(words[-1].rpartition(".")[2])) > 2
+            ):  # not all zeros, as of adapters
+                return words[-1][-20:]
+        return ""
+
+    def _bus_address(self) -> str:
+        return next(filter(BUS_ADDRESS.fullmatch, reversed(self.parts)), "")
+
+    def probe(self, kind: Kind, part: str, path: Path, read: Callable[[], float]) -> Probe:
+        """One input of the chip."""
+        named = (
+            limits
+            for models, unit, limits in LIMITS
+            if unit == kind.unit and models.match(self.model)
+        )
         return Probe(
-            sensor_name(self.quantity, model, where, part),
-            self.unit,
+            sensor_name(kind.quantity, self.model, self.address, part),
+            kind.unit,
             str(path),
             read,
-            limits=WIDE_LIMITS.get(self.unit, self.limits) if WIDE.match(model) else self.limits,
-            lane=str(chip),
-            place=device.resolve().name if device.exists() else "",
-            former=sensor_name(self.quantity, model, wired, part),
+            limits=next(named, kind.limits),
+            lane=str(self.path),
+            place="/".join((*self.parts, path.name)),
+            device=self.parts[-1] if self.parts else "",
+            former=sensor_name(kind.quantity, self.model, self.wired, part),
         )
 
 
-# Thermocouples and infrared, and pressure other than the air's.
-WIDE = re.compile("max318|max6675|mcp96|ltc298|mlx90|hsc|mprls|abp|sdp|ms58")
-WIDE_LIMITS = {"°C": (-270.0, 1800.0), "hPa": (-100_000.0, 100_000.0)}
+# By the chip's model: PT100, all zeros of an AHT, thermocouples and infrared, and pressure other
+# than the air's.
+WIDE = "max318|maxim_thermocouple|max6675|mcp96|ltc298|mlx90|hsc|mprls|abp|sdp|ms58|adp8|dlh"
+LIMITS = (
+    (re.compile("max31865"), "°C", (-200.0, 850.0)),
+    (re.compile("aht|dht20"), "°C", (-40.0, 125.0)),
+    (re.compile("aht|dht20"), "%", (0.001, 100.0)),
+    (re.compile(WIDE), "°C", (-270.0, 1800.0)),
+    (re.compile(WIDE), "hPa", (-100_000.0, 100_000.0)),
+)
+
+
+def relative_humidity(thousandths: float) -> float:
+    """Percent; a chip's formula goes a little below 0, and with dew on it up to 119."""
+    percent = thousandths / 1000
+    return min(max(percent, 0.0), 100.0) if -6 <= percent <= 120 else percent
+
+
 TEMPERATURE = Kind("temperature", "°C", 0.001, (-55, 125))
-HUMIDITY = Kind("humidity", "%", 0.001, (0, 100))
+HUMIDITY = Kind("humidity", "%", 0.001, (0, 100), relative_humidity)
 VOLTAGE = Kind("voltage", "V", 0.001, (-1_000, 1_000))
 CURRENT = Kind("current", "A", 0.001, (-1_000, 1_000))
 
 
-def onewire_probes(path: Path) -> Iterator[Probe]:
+def onewire_probes(device: Path) -> Iterator[Probe | str]:
     """DS18S20, DS1822, DS18B20, DS1825 or MAX31850, and DS28EA00, by their family codes.
 
     All are read at the same time: while one converts, the kernel lets the others use the bus.
     """
-    chip = path.parent.name
-    family = chip.split("-")[0]
-    if family in {"10", "22", "28", "3b", "42"}:
-        name = sensor_name("temperature", chip)
+    path, family = device / "w1_slave", device.name.split("-")[0]
 
-        def read() -> float:  # takes the chip up to 750 ms
-            return scratchpad_celsius(read_text(path, alone=True), family)
+    def read() -> float:  # takes the chip up to 750 ms
+        return scratchpad_celsius(read_text(path, alone=True), family)
 
-        yield Probe(name, "°C", str(path), read)
+    if family in {"10", "22", "28", "3b", "42"} and path.exists():
+        yield Probe(sensor_name("temperature", device.name), "°C", str(path), read)
+    else:
+        yield device.name
 
 
 def scratchpad_celsius(text: str, family: str = "28") -> float:
@@ -557,10 +669,11 @@ def converted(scratchpad: bytes, family: str) -> tuple[float, float, float]:
     return raw / 16, -55, 125
 
 
-def thermal_probes(zone: Path) -> Iterator[Probe]:
+def thermal_probes(zone: Path) -> Iterator[Probe | str]:
     """CPU and board, by the type of their thermal zone."""
-    path, model = zone / "temp", content(zone / "type", zone.name)
-    yield TEMPERATURE.probe(zone, model, "", path, partial(number, path, TEMPERATURE.factor))
+    path, chip = zone / "temp", Chip(zone, "")
+    chip.model = content(zone / "type", zone.name)
+    yield chip.probe(TEMPERATURE, "", path, partial(number, path, TEMPERATURE.factor))
 
 
 # Documentation/ABI/testing/sysfs-class-hwmon.
@@ -575,33 +688,38 @@ HWMON = {
 }
 
 
-def hwmon_probes(chip: Path) -> Iterator[Probe]:
-    """A chip of ``class/hwmon``, unless it mirrors a sensor that is found elsewhere.
+def hwmon_probes(path: Path) -> Iterator[Probe | str]:
+    """A chip of ``class/hwmon``, unless it mirrors what 1-Wire, IIO or a thermal zone show too.
 
-    Its inputs go by their labels; the first needs none.
+    Its inputs go by their labels, and by their number where the label tells nothing; the first
+    needs none.
     """
-    model = content(chip / "name", "hwmon")
-    if is_mirror(chip, model):
+    chip = Chip(path, "hwmon")
+    zone = chip.device.name.startswith("thermal_zone")
+    if zone or chip.model in {"w1_slave_temp", "iio_hwmon"}:
         return
+    known = set()
     for pattern, kind in HWMON.items():
         first = "in0" if pattern.startswith("in") else pattern.replace("*_input", "1")
-        for path in sorted(chip.glob(pattern)):
-            stem = path.name.split("_")[0]
-            name = label(chip / f"{stem}_label", "" if stem == first else stem)
-            yield kind.probe(chip, model, name, path, partial(hwmon_value, path, kind.factor))
+        inputs = sorted(path.glob(pattern))
+        stems = [file.name.split("_")[0] for file in inputs]
+        labels = [content(path / f"{stem}_label") for stem in stems]
+        often = Counter(map(sensor_name, labels))
+        for file, stem, label in zip(inputs, stems, labels):
+            part = label or ("" if stem == first else stem)
+            part = f"{label}:{stem}" if label and often[sensor_name(label)] > 1 else part
+            yield chip.probe(kind, part, file, partial(hwmon_value, file, kind))
+        known.update(stems)
+    for file in sorted(path.glob("*_input")):
+        if (stem := file.name.split("_")[0]) not in known:
+            yield f"{chip.model} {stem}"
 
 
-def is_mirror(chip: Path, model: str) -> bool:
-    """Whether a hwmon chip shows what 1-Wire, IIO or a thermal zone show too."""
-    zones = {label(path).replace("-", "_") for path in chip.parents[1].glob("thermal/*/type")}
-    return model.replace("-", "_") in {"w1_slave_temp", "iio_hwmon", *zones}
-
-
-def hwmon_value(path: Path, factor: float) -> float:
+def hwmon_value(path: Path, kind: Kind) -> float:
     """An input's value, unless the chip says that its sensor is broken."""
-    if label(path.with_name(f"{path.name.split('_')[0]}_fault")) == "1":
+    if content(path.with_name(f"{path.name.split('_')[0]}_fault")) == "1":
         raise BadReading("the chip says that this sensor is broken")
-    return number(path, factor)
+    return kind.value(number(path))
 
 
 # Documentation/ABI/testing/sysfs-bus-iio.
@@ -621,67 +739,129 @@ IIO = {
 IIO_CHANNEL = re.compile(
     rf"in_({'|'.join(sorted(IIO, reverse=True))})(?!\w*_(?:peak|trough|mean)_)(\w*)_(input|raw)"
 )
-# What a kernel's driver gives in another unit, depending on its version: up to which value
-# the first factor holds, and the one beyond.
+
+
+def bme680_humidity(value: float) -> float:
+    """Percent, or its thousandths, depending on the kernel's version."""
+    return value if value <= 100 else value / 1000
+
+
+def bme680_pressure(value: float) -> float:
+    """The hPa of kPa, or of hPa before Linux 6.10."""
+    return value * 10 if value <= 500 else value
+
+
+def max31865_celsius(thousandths: float) -> float:
+    """The datasheet's straight line: a 32nd of a degree a step, above -256."""
+    return thousandths / 1000 - 256
+
+
+def am2315_celsius(thousandths: float) -> float:
+    """Bit 15 is the sign; the driver takes it for two's complement."""
+    return thousandths / 1000 if thousandths >= 0 else -(thousandths / 1000 + 3276.8)
+
+
+# Drivers that give something else than the ABI says, by the beginning of the chip's model.
+CO2, CONCENTRATION = IIO["concentration_co2"], IIO["concentration"]
 IIO_UNUSUAL = {
-    ("bme680", "humidityrelative"): (100, 1, 0.001),
-    ("bme680", "pressure"): (500, 10, 1),  # hPa before Linux 6.10
+    ("bme680", "humidityrelative"): replace(HUMIDITY, convert=bme680_humidity),
+    ("bme680", "pressure"): replace(IIO["pressure"], convert=bme680_pressure),
+    ("max31865", "temp"): replace(TEMPERATURE, convert=max31865_celsius),
+    ("am2315", "temp"): replace(TEMPERATURE, convert=am2315_celsius),
+    ("sdp500", "pressure"): replace(IIO["pressure"], factor=0.01),  # Pa
+    ("mh-z19b", "concentration_co2"): replace(CO2, factor=1),  # ppm
+    # Fractions; of an ams-iaq-core the model is its address.
+    ("sgp30", "concentration_co2"): replace(CO2, factor=1e6),
+    ("sgp30", "concentration"): replace(CONCENTRATION, factor=1e6),
+    ("iaq-core", "concentration_co2"): replace(CO2, factor=1e6),
+    ("iaq-core", "concentration"): replace(CONCENTRATION, factor=1e6),
+    ("sgp40", "concentration"): Kind("concentration", "1", 1, (0, 500)),  # an index
 }
+UNSCALED = {("mh-z19b", "concentration_co2")}  # finished, though they are called raw
 
 
-def iio_probes(chip: Path) -> Iterator[Probe]:
-    """A chip such as DHT22, BME280 or BH1750; a channel's finished value goes before its raw."""
-    model = content(chip / "name", "iio")
-    files = {path.name: path for path in sorted(chip.glob("in_*"))}
-    for match in filter(None, map(IIO_CHANNEL.fullmatch, files)):
-        name, channel, form = match.groups()
-        if form == "input" or f"in_{name}{channel}_input" not in files:
-            kind, path = IIO[name], files[match[0]]
-            factors = IIO_UNUSUAL.get((model, name), (math.inf, kind.factor, kind.factor))
-            read = partial(iio_value, path, name, factors)
-            yield kind.probe(chip, model, channel.strip("_"), path, read)
+def iio_probes(path: Path) -> Iterator[Probe | str]:
+    """A chip such as DHT22, BME280 or BH1750; a channel's finished value goes before its raw.
 
-
-def iio_value(path: Path, kind: str, factors: tuple[float, float, float]) -> float:
-    """A channel's value in our unit.
-
-    A raw one gets the offset and scale of its channel, else those of its kind, or of all.
+    A raw one gets the offset and scale of its channel, else those of its kind, or of all. Without
+    a scale it has no unit.
     """
+    chip = Chip(path, "iio")
+    model = "iaq-core" if re.fullmatch(r"\d+-005a", chip.model) else chip.model
+    files = {file.name: file for file in sorted(path.iterdir())}
+    faults = [file for name, file in files.items() if name.startswith("fault_")]
+    for name, file in files.items():
+        stem, _, form = name.rpartition("_")
+        if not stem.startswith("in_") or form not in {"input", "raw"}:
+            continue
+        finished = f"{stem}_input" in files
+        if form == "raw" and finished:
+            continue
+        match = IIO_CHANNEL.fullmatch(name)
+        quantity, channel = match.groups()[:2] if match else ("", "")
+        shared = f"in_{quantity.split('_')[0]}"
+        offset, scale = (
+            next((files[each] for each in names if each in files), None)
+            for names in (
+                (f"{stem}_{what}", f"{shared}_{what}", f"in_{what}", what)
+                for what in ("offset", "scale")
+            )
+        )
+        if match and (finished or scale or (model, quantity) in UNSCALED):
+            kind = IIO_UNUSUAL.get((model, quantity), IIO[quantity])
+            corrections = (None, None) if finished else (offset, scale)
+            read = partial(iio_value, file, kind, *corrections, faults)
+            yield chip.probe(kind, channel.strip("_"), file, read)
+        else:
+            yield f"{chip.model} {stem}"
+
+
+def iio_value(
+    path: Path, kind: Kind, offset: Path | None, scale: Path | None, faults: Iterable[Path]
+) -> float:
+    """A channel's value in our unit."""
+    if any(content(fault) == "1" for fault in faults):
+        raise BadReading("the chip says that this sensor is broken")
     value = number(path)
-    channel, _, form = path.name.rpartition("_")
-
-    def beside(suffix: str, default: float) -> float:
-        names = (f"{channel}_{suffix}", f"in_{kind}_{suffix}", f"in_{suffix}")
-        texts = (content(path.with_name(name)) for name in names)
-        return next((parse_value(text) for text in texts if text), default)
-
-    if form == "raw":
-        value = (value + beside("offset", 0)) * beside("scale", 1)
-    most, factor, factor_beyond = factors
-    return value * (factor if value <= most else factor_beyond)
+    if offset:
+        value += parse_value(read_text(offset))
+    if scale:
+        value *= parse_value(read_text(scale))
+    return kind.value(value)
 
 
-FINDERS: tuple[tuple[str, Callable[[Path], Iterable[Probe]]], ...] = (
-    ("bus/w1/devices/*/w1_slave", onewire_probes),
+FINDERS: tuple[tuple[str, Callable[[Path], Iterator[Probe | str]]], ...] = (
+    ("bus/w1/devices/[0-9a-f][0-9a-f]-*", onewire_probes),
     ("class/thermal/thermal_zone*", thermal_probes),
     ("class/hwmon/hwmon*", hwmon_probes),
     ("bus/iio/devices/iio:device*", iio_probes),
 )
 
 
-def also_there(sysfs: Path) -> Iterator[str]:
-    """What can be seen under ``sysfs`` and isn't sensed, such as ``bmi160 in_accel_x``."""
-    sensed = {probe.source for probe in probes(sysfs)}
-    for path in sorted(sysfs.glob("bus/w1/devices/[0-9a-f][0-9a-f]-*")):
-        if str(path / "w1_slave") not in sensed:
-            yield path.name
-    iio = "bus/iio/devices/iio:device*/in_*"
-    for pattern in ("class/hwmon/hwmon*/*_input", f"{iio}_input", f"{iio}_raw"):
-        for path in sorted(sysfs.glob(pattern)):
-            stem, model = path.name.rpartition("_")[0], label(path.parent / "name")
-            either = {str(path.with_name(f"{stem}_{form}")) for form in ("input", "raw")}
-            if not either & sensed and not is_mirror(path.parent, model):
-                yield f"{model} {stem}"
+@dataclass(frozen=True)
+class Listing:
+    """What is left to list of a device: its sensors, or, as text, what is there and not sensed."""
+
+    path: Path
+    find: Callable[[Path], Iterable[Probe | str]]
+
+    def result(self) -> list[Probe | str] | str:
+        """What was found, or why it can't be."""
+        try:
+            return list(self.find(self.path))
+        except OSError as error:
+            return error.strerror or str(error)
+        except Exception as error:
+            return one_line(f"{type(error).__name__}: {error}")
+
+
+def listings(sysfs: Path) -> list[Listing]:
+    """All devices under ``sysfs``, in the order of the hardware, not of the kernel's numbers."""
+    found = []
+    for pattern, find in FINDERS:
+        places = [(os.path.realpath(path / "device"), path) for path in sysfs.glob(pattern)]
+        found += [Listing(path, find) for _, path in sorted(places)]
+    return found
 
 
 # What the server knows and what is found here; others are taken as they are.
@@ -765,7 +945,7 @@ def health_probes() -> Iterator[Probe]:
     for name, unit, source, read in HEALTH_SENSORS:
         yield Probe(f"health:{name}", unit, source, read, lane="health")
     wireless = Path("/proc/net/wireless")
-    for interface in wifi_levels(label(wireless)):
+    for interface in wifi_levels(content(wireless)):
         read = partial(lambda name: wifi_levels(read_text(wireless))[name], interface)
         name = sensor_name("health:wifi", interface)
         yield Probe(name, "dBm", str(wireless), read, limits=(-120, 0), lane="health")
@@ -801,18 +981,43 @@ HEALTH_SENSORS = (
 ALL_SENSORS = "sensors"  # the name for what is about all of them
 
 
-def answers_of(
-    find: Callable[[], Sequence[Probe]], clock: Clock, give_up_s: float = GIVE_UP_S
-) -> list[Reading | tuple[str, str]]:
-    """Of each sensor that ``find`` finds: a reading, or its name and why there is none.
+ALL, SENSORS, OTHERS, THERE = range(-1, 3)  # the order of answers
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be asked in a run.
+
+    ``others`` need no listing. ``named`` gives the sensors found their names; it is told whether
+    all devices could be listed. ``failing`` are those that failed last time, who are asked last:
+    one that is dead may hold the bus of the others.
+    """
+
+    listings: Callable[[], Sequence[Listing]]
+    others: Sequence[Probe] = ()
+    named: Callable[[Sequence[Probe], bool], Sequence[Probe]] = lambda found, _whole: found
+    failing: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What came of asking: readings, why a sensor has none, and what else is there."""
+
+    readings: list[Reading]
+    failures: list[tuple[str, str]]
+    also_there: list[str]
+
+
+def answers_of(question: Question, clock: Clock, give_up_s: float = GIVE_UP_S) -> Outcomes:
+    """Of each sensor: a reading, or its name and why there is none.
 
     Another process finds and asks them. A read that hangs in the kernel can't be killed, and a
     process doesn't end before its threads do; but it can be left alone.
     """
-    answers: dict[int, Reading | tuple[str, str] | None] = {}
+    answers: dict[Index, Outcome | None] = {}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
-    def send(index: int, answer: Reading | tuple[str, str] | None) -> None:
+    def send(index: Index, answer: Outcome | None) -> None:
         theirs.send(pickle.dumps((index, answer)))
 
     # It takes none of the locks that other threads may hold just now.
@@ -820,15 +1025,16 @@ def answers_of(
     try:
         process = os.fork()
     except OSError as error:
-        return [(ALL_SENSORS, f"no other process can be begun: {error.strerror}")]
+        reason = f"no other process can be begun: {error.strerror}"
+        return Outcomes([], [(ALL_SENSORS, reason)], [])
     if not process:
         try:
             leave_parent(theirs.fileno())
             with theirs:  # a thread that hangs would keep it open
                 try:
-                    ask_all(find, clock, send, give_up_s)
+                    ask_all(question, clock, send, give_up_s)
                 except Exception as error:
-                    send(-1, (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
+                    send((ALL, 0), (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
         finally:
             os._exit(0)
     theirs.close()
@@ -845,54 +1051,183 @@ def answers_of(
             end_s = time.monotonic() + 1
             while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < end_s:
                 time.sleep(0.001)
-    return [answer for _, answer in sorted(answers.items()) if answer]
+    given = [answer for _, answer in sorted(answers.items(), key=lambda item: item[0])]
+    return Outcomes(
+        [answer for answer in given if isinstance(answer, Reading)],
+        [answer for answer in given if isinstance(answer, tuple)],
+        [answer for answer in given if isinstance(answer, str)],
+    )
 
 
 def leave_parent(keep: int) -> None:
     """Share one file with the process that we were forked from, as an open one holds its lock."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: when it is killed, so are we
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else a command's exit status is lost
     os.closerange(3, keep)
     os.closerange(keep + 1, 1 << 16)
 
 
-def ask_all(
-    find: Callable[[], Sequence[Probe]],
-    clock: Clock,
-    send: Callable[[int, Reading | tuple[str, str] | None], None],
-    give_up_s: float,
-) -> None:
-    """Send answers as they come, each in place of the one before of its index.
+def start(jobs: deque[Callable[[], None]]) -> None:
+    """Do the jobs in some threads. Those that hang are made up for by starting it again."""
 
-    All lanes are asked at once. When nothing good has come for a while, what still waits in its
-    lane is asked too; when nothing has come for ``give_up_s``, the rest is given up. So any number
-    of bad sensors takes no longer than that, and any number of good ones is given its time.
-    """
-    send(-1, (ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
-    found = find()
-    send(-1, None)
-    lanes: defaultdict[str, deque[int]] = defaultdict(deque)
-    for index, probe in enumerate(found):
-        send(index, (probe.sensor, f"{probe.source}: no answer within {give_up_s:g} s"))
-        lanes[probe.lane or probe.source].append(index)
-    answers: SimpleQueue[tuple[int, Reading | tuple[str, str]]] = SimpleQueue()
+    def work() -> None:
+        with contextlib.suppress(IndexError):  # none is left
+            while True:
+                jobs.popleft()()
 
-    def ask(lane: deque[int]) -> None:
+    for _ in range(min(len(jobs), THREADS)):
+        try:
+            threading.Thread(target=work, daemon=True).start()
+        except RuntimeError:  # no more threads can be started
+            return
+
+
+def listed(
+    devices: Sequence[Listing], patience_s: float
+) -> list[tuple[Listing, list[Probe | str] | str]]:
+    """What each device has, or why it can't be told: they are waited for while they come."""
+    results: dict[int, list[Probe | str] | str] = {}
+    came = threading.Event()
+
+    def look(index: int) -> None:
+        results[index] = devices[index].result()
+        came.set()
+
+    jobs: deque[Callable[[], None]] = deque(partial(look, n) for n in range(len(devices)))
+    began_s = last_s = time.monotonic()
+    start(jobs)
+    while len(results) < len(devices):
+        if came.wait(min(STALL_S, patience_s)):
+            came.clear()
+            last_s = time.monotonic()
+        else:
+            start(jobs)
+        if time.monotonic() > min(last_s + patience_s, began_s + 2 * patience_s):
+            break
+    late = f"it can't be listed within {patience_s:g} s"
+    return [(device, results.get(index, late)) for index, device in enumerate(devices)]
+
+
+def list_all(
+    question: Question, send: Callable[[Index, Outcome | None], None], patience_s: float
+) -> Sequence[Probe]:
+    """The sensors of all devices, by their names. What else there is to tell is sent."""
+    devices = question.listings()
+    results = listed(devices, patience_s)
+    items = [item for _, result in results if not isinstance(result, str) for item in result]
+    out = [(device, result) for device, result in results if isinstance(result, str)]
+    for place, item in enumerate(item for item in items if isinstance(item, str)):
+        send((THERE, place), item)
+    for place, (device, reason) in enumerate(out[:UNLISTED_MAX]):
+        send((SENSORS, place - len(out)), (device.path.name, f"{device.path}: {reason}"))
+    if len(out) > UNLISTED_MAX:
+        line = f"{len(out)} of {len(devices)} devices are left out, as they can't be listed"
+        send((ALL, 1), (ALL_SENSORS, line))
+    return question.named([item for item in items if isinstance(item, Probe)], not out)
+
+
+class Asking:
+    """Asks sensors, all lanes at the same time, and sends the answers as they come."""
+
+    def __init__(
+        self, clock: Clock, send: Callable[[Index, Outcome | None], None], give_up_s: float
+    ) -> None:
+        self._clock = clock
+        self._send = send
+        self._give_up_s = give_up_s
+        self._asked: dict[Index, Probe] = {}
+        self._left: set[Index] = set()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._answers: SimpleQueue[tuple[Index, Outcome]] = SimpleQueue()
+        self._good_s = time.monotonic()  # when the last reading came
+
+    def lanes(self, rank: int, probes: Iterable[Probe]) -> list[deque[Index]]:
+        """The probes by their lanes, none of which has been begun."""
+        lanes: defaultdict[str, deque[Index]] = defaultdict(deque)
+        for place, probe in enumerate(probes):
+            index = rank, place
+            self._asked[index] = probe
+            line = f"{probe.source}: no answer within {self._give_up_s:g} s"
+            self.settle(index, (probe.sensor, line))
+            self._left.add(index)
+            lanes[probe.lane or probe.source].append(index)
+        return [*lanes.values()]
+
+    def settle(self, index: Index, outcome: Outcome) -> None:
+        """Send the outcome in place of the one before of its index; later ones don't count."""
+        self._send(index, outcome)
+        self._left.discard(index)
+
+    def begin(self, lanes: Iterable[deque[Index]]) -> None:
+        self._jobs.extend(partial(self._ask, lane) for lane in lanes)
+        start(self._jobs)
+
+    def _ask(self, lane: deque[Index]) -> None:
         with contextlib.suppress(IndexError):  # the lane is empty
             while True:
                 index = lane.popleft()
-                answers.put((index, answer_of(found[index], clock)))
+                self._answers.put((index, answer_of(self._asked[index], self._clock)))
 
-    waiting, left, good_s = [*lanes.values()], len(found), time.monotonic()
-    for patience_s in (give_up_s / 4, give_up_s):
-        for lane in waiting:
-            threading.Thread(target=ask, args=(lane,), daemon=True).start()
-        with contextlib.suppress(Empty):
-            while left:
-                index, answer = answers.get(timeout=max(0, good_s + patience_s - time.monotonic()))
-                send(index, answer)
-                left -= 1
-                good_s = time.monotonic() if isinstance(answer, Reading) else good_s
-        waiting = [lane for lane in lanes.values() for _ in tuple(lane)]
+    def gather(self, patience_s: float, but: Collection[Index] = ()) -> None:
+        """Wait for answers, until nothing good has come for so long."""
+        while self._left - set(but):
+            wait_s = self._good_s + patience_s - time.monotonic()
+            try:
+                index, outcome = self._answers.get(timeout=max(0, min(wait_s, STALL_S)))
+            except Empty:
+                if wait_s <= 0:
+                    return
+                start(self._jobs)
+                continue
+            if index in self._left:
+                self.settle(index, outcome)
+            if isinstance(outcome, Reading):
+                self._good_s = time.monotonic()
+
+
+def ask_all(
+    question: Question,
+    clock: Clock,
+    send: Callable[[Index, Outcome | None], None],
+    give_up_s: float,
+) -> None:
+    """Send what comes of a run, each in place of the one before of its index.
+
+    All lanes are asked at once, but those with a sensor that failed last time after the others.
+    When nothing good has come for a while, what still waits in its lane is asked too; when nothing
+    has come for ``give_up_s``, the rest is given up. So any number of bad sensors takes no longer
+    than that, and any number of good ones is given its time.
+    """
+    asking = Asking(clock, send, give_up_s)
+    others = asking.lanes(OTHERS, question.others)
+    asking.begin(others)
+    began_s = time.monotonic()
+    send((ALL, 0), (ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
+    sensors: Sequence[Probe] = ()
+    try:
+        sensors = list_all(question, send, give_up_s / 4)
+        send((ALL, 0), None)
+    except Exception as error:
+        send((ALL, 0), (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
+    listing_s = time.monotonic() - began_s
+    names = {probe.sensor for probe in sensors}
+    for place, probe in enumerate(question.others):
+        if probe.sensor in names:
+            line = f"a sensor and a command are called {probe.sensor!r}: give each its own name"
+            asking.settle((OTHERS, place), (probe.sensor, line))
+    early: list[deque[Index]] = []
+    late: list[deque[Index]] = []
+    for lane in asking.lanes(SENSORS, sensors):
+        failed = any(sensors[place].sensor in question.failing for _, place in lane)
+        (late if failed else early).append(lane)
+    random.shuffle(early)  # of many that share a bus, each is the last one at times
+    random.shuffle(late)
+    asking.begin(early)
+    asking.gather(give_up_s / 4, but=[*chain(*late)])
+    asking.begin(late)
+    asking.gather(give_up_s / 4)
+    asking.begin(lane for lane in (*others, *early, *late) for _ in tuple(lane))
+    asking.gather(give_up_s - listing_s)
     for group in tuple(RUNNING):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
@@ -1859,6 +2194,11 @@ class News:
                 # It is remembered, so that what comes and goes is told once a day.
                 self._troubles[name] = replace(old, rounds=0)
 
+    def failing(self) -> set[str]:
+        """The sensors that gave nothing in the run before."""
+        ongoing = (topic for topic, trouble in self._noted.items() if trouble.rounds)
+        return {topic[7:] for topic in ongoing if topic.startswith("sensor ")}
+
     def status(self) -> Iterator[str]:
         """What is wrong, and since when, a line each."""
         for trouble in sorted(self._troubles.values(), key=lambda trouble: trouble.since_ms):
@@ -1925,20 +2265,16 @@ def open_own(path: Path, mode: str) -> IO[str]:
 
 
 def sense(
-    settings: Settings, clock: Clock, keep_names: bool = True
-) -> tuple[list[Reading], dict[str, str]]:
-    """Ask every sensor once: readings, and what is wrong with the sensors that have none."""
-
-    def find() -> list[Probe]:
-        """All that there is to ask, by the names that this station has for it."""
-        others = [*(health_probes() if settings.health else ()), *settings.commands]
-        names = kept_names(probes(settings.sysfs), settings.spool, keep_names)
-        return list(probes(settings.sysfs, others, names))
-
-    answers = answers_of(find, clock)
-    readings = [answer for answer in answers if isinstance(answer, Reading)]
-    failures = [answer for answer in answers if not isinstance(answer, Reading)]
-    return readings, {sensor: f"{sensor}: {reason}" for sensor, reason in failures}
+    settings: Settings, clock: Clock, names: Names, failing: Collection[str], keep: bool = True
+) -> Outcomes:
+    """Ask every sensor once, by the names that this station has for them."""
+    question = Question(
+        partial(listings, settings.sysfs),
+        [*(health_probes() if settings.health else ()), *settings.commands],
+        partial(names.give, keep=keep),
+        failing,
+    )
+    return answers_of(question, clock)
 
 
 class Client:
@@ -1952,9 +2288,14 @@ class Client:
 
     def once(self) -> int:
         """Sense, keep and send; returns the exit status."""
-        readings, failures = sense(self._settings, self._clock)
-        for sensor, line in failures.items():
-            self._news.tell(f"sensor {sensor}", line)
+        now_ms = self._clock.now().wall_ms
+        names, damage = Names.read(self._settings.spool, now_ms)
+        if damage:
+            self._news.tell("names", damage, at_once=True)
+        answers = sense(self._settings, self._clock, names, self._news.failing())
+        readings, failures = answers.readings, answers.failures
+        for sensor, reason in failures:
+            self._news.tell(f"sensor {sensor}", f"{sensor}: {reason}")
         for reading in readings:
             self._news.is_over(f"sensor {reading.sensor}")
         if readings or failures:
@@ -2157,7 +2498,7 @@ def parse_number(text: str, name: str, least: float) -> float:
 
 def parse_switch(text: object, name: str) -> bool:
     """Yes or no, as people write it."""
-    if (word := str(text).lower()) in {"1", "yes", "true", "on", "0", "no", "false", "off"}:
+    if (word := str(text).strip().lower()) in {"1", "yes", "true", "on", "0", "no", "false", "off"}:
         return word in {"1", "yes", "true", "on"}
     raise ValueError(f"{name} {text!r} is neither yes nor no")
 
@@ -2242,17 +2583,18 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
 def print_readings(settings: Settings, clock: Clock, news: News) -> int:
     """Show what the sensors say, as a table; on stderr, what else there is to know."""
-    readings, failures = sense(settings, clock, keep_names=False)
+    names, damage = Names.read(settings.spool)
+    answers = sense(settings, clock, names, news.failing(), keep=False)
+    readings = answers.readings
     width = max((len(reading.sensor) for reading in readings), default=0)
     for reading in readings:
         print(f"{reading.sensor:<{width}}  {reading.value:>10} {reading.unit or ''}".rstrip())
-    for line in failures.values():
+    for line in filter(None, (damage, *map(": ".join, answers.failures))):
         news.say(line)
     for command in settings.commands:
         if command.unit and command.unit not in KNOWN_UNITS:
             news.say(f"{command.sensor}: {command.unit}: not a unit tmon knows")
-    listed = ALL_SENSORS not in failures
-    if there := ", ".join(also_there(settings.sysfs) if listed else ()):
+    if there := ", ".join(answers.also_there):
         news.say(f"also there: {there}")
     if not readings:
         news.say(f"no readings from {settings.sysfs}: see --command in --help")
