@@ -87,7 +87,7 @@ UNIT_MAX = 32  # characters
 ATTEMPTS = 4  # once, and three times again: 1-Wire and DHT22 fail now and then on long wires
 ATTEMPT_PAUSE_S = 0.5
 RETRY_FOR_S = 4  # a chip that takes longer to fail has tried by itself
-GIVE_UP_S = 12  # without any good answer; the slowest good one takes a second
+GIVE_UP_S = 12  # unless good answers go on coming; the slowest one takes a second
 THREADS = 64  # that are started at once, and again when for STALL_S none of them has come to an end
 STALL_S = 0.25
 UNLISTED_MAX = 20  # chips that are told one by one
@@ -395,7 +395,14 @@ class Names:
             seen: Counter[str] = Counter()
             kept = {probe.key: numbered(probe.former, seen) for probe in found if probe.former}
         given = list(named(found, kept))
-        names = {old.key: new.sensor for old, new in zip(found, given) if old.place}
+        # Those that nothing tells apart have names by their order, which aren't kept.
+        often = Counter(probe.key for probe in found)
+        kept = {key: name for key, name in kept.items() if often[key] < 2}
+        names = {
+            old.key: new.sensor
+            for old, new in zip(found, given)
+            if old.place and often[old.key] == 1
+        }
         taken = set(names.values())  # such as by a disk that has been moved
         names.update((key, name) for key, name in kept.items() if name not in taken)
         is_news = self.is_damaged or names != self.kept
@@ -553,11 +560,9 @@ class Chip:
 
     def _serial(self) -> str:
         for name in ("wwid", "serial"):
-            words = content(self.device / name).split()
-            if (
-                words and len(set(words[-1].rpartition(".")[2])) > 2
-            ):  # not all zeros, as of adapters
-                return words[-1][-20:]
+            _, _, word = content(self.device / name).rpartition(" ")
+            if len(set(word.rpartition(".")[2])) > 2:  # not all zeros, as an adapter's
+                return word[-20:]
         return ""
 
     def _bus_address(self) -> str:
@@ -565,7 +570,7 @@ class Chip:
 
     def probe(self, kind: Kind, part: str, path: Path, read: Callable[[], float]) -> Probe:
         """One input of the chip."""
-        named = (
+        matching = (
             limits
             for models, unit, limits in LIMITS
             if unit == kind.unit and models.match(self.model)
@@ -575,7 +580,7 @@ class Chip:
             kind.unit,
             str(path),
             read,
-            limits=next(named, kind.limits),
+            limits=next(matching, kind.limits),
             lane=str(self.path),
             place="/".join((*self.parts, path.name)),
             device=self.parts[-1] if self.parts else "",
@@ -695,8 +700,8 @@ def hwmon_probes(path: Path) -> Iterator[Probe | str]:
     needs none.
     """
     chip = Chip(path, "hwmon")
-    zone = chip.device.name.startswith("thermal_zone")
-    if zone or chip.model in {"w1_slave_temp", "iio_hwmon"}:
+    is_zone = chip.device.name.startswith("thermal_zone")
+    if is_zone or chip.model in {"w1_slave_temp", "iio_hwmon"}:
         return
     known = set()
     for pattern, kind in HWMON.items():
@@ -1139,7 +1144,7 @@ class Asking:
         self._left: set[Index] = set()
         self._jobs: deque[Callable[[], None]] = deque()
         self._answers: SimpleQueue[tuple[Index, Outcome]] = SimpleQueue()
-        self._good_s = time.monotonic()  # when the last reading came
+        self._began_s = self._good_s = time.monotonic()  # when the last reading came
 
     def lanes(self, rank: int, probes: Iterable[Probe]) -> list[deque[Index]]:
         """The probes by their lanes, none of which has been begun."""
@@ -1169,9 +1174,10 @@ class Asking:
                 self._answers.put((index, answer_of(self._asked[index], self._clock)))
 
     def gather(self, patience_s: float, but: Collection[Index] = ()) -> None:
-        """Wait for answers, until nothing good has come for so long."""
+        """Wait for answers, until nothing good has come for so long, at the end for less long."""
         while self._left - set(but):
-            wait_s = self._good_s + patience_s - time.monotonic()
+            end_s = min(self._good_s + patience_s, self._began_s + self._give_up_s)
+            wait_s = max(end_s, self._good_s + self._give_up_s / 4) - time.monotonic()
             try:
                 index, outcome = self._answers.get(timeout=max(0, min(wait_s, STALL_S)))
             except Empty:
@@ -1194,14 +1200,13 @@ def ask_all(
     """Send what comes of a run, each in place of the one before of its index.
 
     All lanes are asked at once, but those with a sensor that failed last time after the others.
-    When nothing good has come for a while, what still waits in its lane is asked too; when nothing
-    has come for ``give_up_s``, the rest is given up. So any number of bad sensors takes no longer
-    than that, and any number of good ones is given its time.
+    When nothing good has come for a while, what still waits in its lane is asked too; after
+    ``give_up_s`` the rest is given up as soon as nothing good comes for a while. So any number of
+    bad sensors takes no longer than that, and any number of good ones is given its time.
     """
     asking = Asking(clock, send, give_up_s)
     others = asking.lanes(OTHERS, question.others)
     asking.begin(others)
-    began_s = time.monotonic()
     send((ALL, 0), (ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
     sensors: Sequence[Probe] = ()
     try:
@@ -1209,7 +1214,6 @@ def ask_all(
         send((ALL, 0), None)
     except Exception as error:
         send((ALL, 0), (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
-    listing_s = time.monotonic() - began_s
     names = {probe.sensor for probe in sensors}
     for place, probe in enumerate(question.others):
         if probe.sensor in names:
@@ -1227,7 +1231,7 @@ def ask_all(
     asking.begin(late)
     asking.gather(give_up_s / 4)
     asking.begin(lane for lane in (*others, *early, *late) for _ in tuple(lane))
-    asking.gather(give_up_s - listing_s)
+    asking.gather(give_up_s)
     for group in tuple(RUNNING):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)

@@ -301,7 +301,7 @@ def test_many_good_thermometers_on_one_bus_are_all_given_their_time() -> None:
             return 23.125
 
     found = [client.Probe(f"t{n}", "°C", f"chip {n}", convert) for n in range(20)]
-    answered = answers(found, give_up_s=1)  # a third of what they take
+    answered = answers(found, give_up_s=2)  # two thirds of what they take
     assert set(answered.values()) == {23.125}
 
 
@@ -355,9 +355,9 @@ def test_sigterm_while_a_sensor_hangs_ends_the_run_and_its_reader(node: Node) ->
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(("file", "sent"), [("temp", 1), ("type", 0)])
+@pytest.mark.parametrize(("file", "limit"), [("temp", "within 12 s"), ("type", "within 3 s")])
 def test_a_run_with_a_wedged_driver_ends_within_15_s(
-    node: Node, badread: str, file: str, sent: int
+    node: Node, badread: str, file: str, limit: str
 ) -> None:
     node.sysfs.zone(0, "cpu-thermal", 45100)
     node.sysfs.zone(1, "wedged", 0)
@@ -366,8 +366,8 @@ def test_a_run_with_a_wedged_driver_ends_within_15_s(
         began = time.monotonic()
         ran = node.run(flag, LD_PRELOAD=badread, BADREAD=f"thermal_zone1/{file}=0:600")
         assert time.monotonic() - began < 15
-        assert "within 12 s" in ran.err
-        assert flag == "--print" or f"sent {3 + sent} readings" in ran.err
+        assert limit in ran.err
+        assert flag == "--print" or "sent 4 readings" in ran.err
 
 
 def test_a_lock_does_not_last_as_long_as_a_sensor_hangs(sysfs: SysfsTree, tmp_path: Path) -> None:

@@ -292,6 +292,16 @@ def test_a_second_twin_does_not_rename_the_first(node: Node, once: Once) -> None
     assert printed(once) == {"41.0": both["41.0"]}
 
 
+def test_what_nothing_tells_apart_is_numbered_and_not_remembered(node: Node, once: Once) -> None:
+    for number in (0, 1):
+        node.sysfs.zone(number, "acpitz", 27000 + 1000 * number)
+    once()
+    assert printed(once) == {"27.0": "temperature:acpitz", "28.0": "temperature:acpitz:2"}
+    (node.sysfs.root / "class/thermal/thermal_zone1/type").write_text("iwlwifi_1\n")
+    once()
+    assert printed(once) == {"27.0": "temperature:acpitz", "28.0": "temperature:iwlwifi_1"}
+
+
 def test_a_disk_keeps_its_name_in_another_port(node: Node, once: Once) -> None:
     for host in (0, 3):
         disk(node.sysfs, host, 31000, "naa.5002538e40b8a1c2")
