@@ -206,7 +206,7 @@ def test_those_that_failed_last_time_hold_up_no_others() -> None:
             raise client.BadReading("no chip answered")
         return 23.125
 
-    dead = [client.Probe(f"dead{n}", "°C", f"dead {n}", partial(read, 0.4)) for n in range(12)]
+    dead = [client.Probe(f"dead{n}", "°C", f"dead {n}", partial(read, 1)) for n in range(12)]
     good = [client.Probe(f"good{n}", "°C", f"good {n}", partial(read, 0.1)) for n in range(3)]
     question = client.Question(
         lambda: [client.Listing(Path("x"), lambda _: [*dead, *good])],

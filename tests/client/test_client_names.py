@@ -292,7 +292,12 @@ def test_a_second_twin_does_not_rename_the_first(node: Node, once: Once) -> None
     assert printed(once) == {"41.0": both["41.0"]}
 
 
-def test_what_nothing_tells_apart_is_numbered_and_not_remembered(node: Node, once: Once) -> None:
+@pytest.mark.parametrize("is_old", [False, True])
+def test_what_nothing_tells_apart_is_numbered_and_not_remembered(
+    node: Node, once: Once, is_old: bool
+) -> None:
+    if is_old:
+        old_station(node)
     for number in (0, 1):
         node.sysfs.zone(number, "acpitz", 27000 + 1000 * number)
     once()
