@@ -108,9 +108,13 @@ REFUSED_MAX = 1_000
 RESERVE_BYTES = 256 * 1024  # room for some 2,000 readings when the disk is full
 IDENTITY = ("id", "sensor", "boot", "monotonic_ms")  # what tells a reading from all others
 UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+UNWRITABLE |= {errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.ENOTCONN, errno.ESTALE}
+UNWRITABLE |= {errno.EREMOTEIO, errno.EUCLEAN, errno.ETIMEDOUT}  # the disk is gone, or dying
 MEMORY_MAX = 20_000  # readings kept in memory while the spool can't be written: about 3 MB
 BORROW_MAX = 1_000  # so many of them are copied at once from such a spool
 MEMORY = ("/dev/shm", "/tmp")  # noqa: S108 - only folders of our own in them are used
+THIS_RUN = Path(":memory:")  # a spool that ends with the run, where even those are full
+NOWHERE = Path(os.devnull, "none")  # where none of them can be written
 UNREADABLE_MAX = 10_000  # failing attempts to read a damaged table before it is given up
 APPLICATION_ID = 0x746D6F6E  # "tmon"
 SCHEMA = """
@@ -139,6 +143,22 @@ UPGRADE = """
 ALTER TABLE readings ADD COLUMN synchronised INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE refused ADD COLUMN told_ms INTEGER NOT NULL DEFAULT 4611686018427387904;
 PRAGMA user_version = 1
+"""
+
+
+# What waits in memory moves to the card, whose columns may stand in another order.
+COLUMNS = "sensor, value, unit, wall_ms, monotonic_ms, boot, told_ms, measured_ms, synchronised"
+MOVE = f"""
+INSERT OR IGNORE INTO main.readings ({COLUMNS}) SELECT {COLUMNS} FROM memory.readings ORDER BY id;
+INSERT OR IGNORE INTO main.boots SELECT * FROM memory.boots;
+INSERT INTO main.refused (sensor, value, unit, measured_ms, code, reason, told_ms)
+ SELECT sensor, value, unit, measured_ms, code, reason, told_ms FROM memory.refused;
+INSERT OR REPLACE INTO main.state SELECT key, max(value) FROM
+ (SELECT * FROM main.state UNION ALL SELECT * FROM memory.state)
+ WHERE key IN ('told_ms', 'sent_ms') GROUP BY key;
+DELETE FROM memory.readings;
+DELETE FROM memory.refused;
+DELETE FROM memory.state WHERE key = 'borrowed'
 """
 
 
@@ -1268,6 +1288,21 @@ class Spool:
             card._copy("refused", readable_rows(self._db, "refused"))
         self._db.execute("DELETE FROM refused")
 
+    def move_to(self, card: Spool, path: Path) -> None:
+        """Let all that waits here, in ``path``, wait on the card, in place of what was borrowed.
+
+        It is one transaction of both files: at no moment is a reading in none or in both.
+        """
+        last_id = self._borrowed_id(card._db)
+        card._db.execute("ATTACH ? AS memory", (str(path),))
+        try:
+            card._db.execute("PRAGMA memory.journal_mode = PERSIST")
+            with card._transaction():
+                card._db.execute("DELETE FROM main.readings WHERE id <= ?", (last_id,))
+                card._run(MOVE)
+        finally:
+            card._db.execute("DETACH memory")
+
     def _copy(self, table: str, rows: Iterable[sqlite3.Row]) -> int:
         """Insert rows of the same table in another spool, under new ids; returns how many."""
         ours = {name for _, name, *_ in self._db.execute(f"PRAGMA table_info({table})")} - {"id"}
@@ -1283,13 +1318,17 @@ class Spool:
 
     # -- for people
 
-    def status(self, now: Instant) -> Iterator[str]:
-        """What a person wants to know, a line each."""
+    def kept(self, memory: Spool | None = None) -> str:
+        """How many readings wait here, but for those that ``memory`` has borrowed."""
         count, oldest, newest = self._db.execute(
             "SELECT count(*), min(coalesce(measured_ms, wall_ms)),"
-            " max(coalesce(measured_ms, wall_ms)) FROM readings"
+            " max(coalesce(measured_ms, wall_ms)) FROM readings WHERE id > ?",
+            (memory._borrowed_id(self._db) if memory else 0,),
         ).fetchone()
-        yield f"kept      {count}" + (f", from {at(oldest)} to {at(newest)}" if count else "")
+        return f"{count}" + (f", from {at(oldest)} to {at(newest)}" if count else "")
+
+    def status(self, now: Instant) -> Iterator[str]:
+        """What a person wants to know, a line each."""
         unsettled = self._one("SELECT count(*) FROM readings WHERE measured_ms IS NULL")
         if unsettled:
             yield f"          {unsettled} of them get their time when the server has told it"
@@ -1311,24 +1350,43 @@ class Spool:
 def open_database(path: Path) -> sqlite3.Connection:
     """A connection that writes ``path``, made where there is none; else CantWrite or SetupError."""
     try:
-        make_folder(path.parent)
-        for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
-            refuse_planted(Path(f"{path}{suffix}"))
-        if not os.path.lexists(path):  # else closing it would drop the locks that SQLite has on it
-            os.close(make_file(path))
+        if path != THIS_RUN:
+            prepare_file(path)
     except OSError as error:
         if error.errno in UNWRITABLE:
             raise CantWrite(f"{error.filename}: {error.strerror}") from error
         raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
-    if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
-        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
-        raise CantWrite("its disk is read-only" if read_only else "it is another user's to write")
     try:
         db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
     except sqlite3.OperationalError as error:
-        raise SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL") from error
+        raise not_opened(path, error) from error
     db.row_factory = sqlite3.Row
     return db
+
+
+def not_opened(path: Path, error: sqlite3.OperationalError) -> Exception:
+    """What to raise: CantWrite with the system's reason, which SQLite keeps to itself."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as reason:
+        return CantWrite(f"{os.path.realpath(path)}: {reason.strerror}")
+    if "unable to open" not in str(error):
+        return CantWrite(str(error))
+    return SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL")
+
+
+def prepare_file(path: Path) -> None:
+    """Make a spool's file where there is none, which this user may write; else CantWrite."""
+    if path == NOWHERE:
+        raise CantWrite("no folder in memory can be written")
+    make_folder(path.parent)
+    for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
+        refuse_planted(Path(f"{path}{suffix}"))
+    if not os.path.lexists(path):  # else closing it would drop the locks that SQLite has on it
+        os.close(make_file(path))
+    if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
+        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+        raise CantWrite("its disk is read-only" if read_only else "it is another user's to write")
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -1342,9 +1400,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         try:  # it may be that a kill left a journal behind, which can't be played back here
             db = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)
         except sqlite3.OperationalError as error:
-            raise SetupError(
-                f"{path} can't be opened as a spool: {error}: set TMON_SPOOL"
-            ) from error
+            raise not_opened(path, error) from error
     db.row_factory = sqlite3.Row
     return db
 
@@ -1378,6 +1434,8 @@ def fits(column: str, value: object) -> bool:
 def make_folder(path: Path) -> None:
     """Make a folder, and those above it."""
     if not path.exists():
+        if path.is_symlink():  # to a stick that was pulled out
+            raise OSError(errno.ENODEV, "it is missing", os.path.realpath(path))
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
         share(path)
@@ -1388,7 +1446,8 @@ def make_file(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A lock may be a folder or a pipe too: nothing is read from it, nor waited for.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     share(path)
     return descriptor
 
@@ -1428,16 +1487,21 @@ def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
     try:
         descriptor = make_file(Path(f"{spool}.lock"))
     except OSError:  # a read-only disk, or a file that is root's
-        descriptor = make_file(Path(f"{in_memory(spool)}.lock"))
-    with os.fdopen(descriptor) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            with contextlib.suppress(OSError):
-                os.utime(file.fileno())  # so that others see since when
+            descriptor = make_file(Path(f"{in_memory(spool)}.lock"))
+        except OSError:  # all is full: then what is sent is in this process alone, see THIS_RUN
             yield True
+            return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        yield False
+    else:
+        with contextlib.suppress(OSError):
+            os.utime(descriptor)  # so that others see since when
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def in_memory(spool: Path) -> Path:
@@ -1450,19 +1514,19 @@ def in_memory(spool: Path) -> Path:
             ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
             if ours and os.access(folder, os.W_OK):
                 return folder / f"{crc32(str(spool).encode()):08x}.db"
-    return Path(os.devnull, "none")  # to use it is an error
+    return NOWHERE
 
 
 def sending_since_ms(spool: Path) -> int:
     """When the run that is sending from this spool began to; 0 if none is."""
-    try:
-        with Path(f"{spool}.lock").open() as file:
-            begun_ms = int(os.fstat(file.fileno()).st_mtime * 1000)
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return begun_ms
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        descriptor = os.open(f"{spool}.lock", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(os.fstat(descriptor).st_mtime * 1000)
+        finally:
+            os.close(descriptor)
     return 0
 
 
@@ -1513,7 +1577,7 @@ class Answer:
         """The JSON object that the body is; empty if it is none."""
         try:
             body = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):  # [[[[…
             body = None
         return body if isinstance(body, dict) else {}
 
@@ -1983,22 +2047,46 @@ class Client:
             waits = "readings wait in memory until they are sent"
             self._news.tell("spool", f"{line}; {waits}", at_once=True)
             return self._keep_in_memory(readings)
-        self._news.is_over("spool")
+        if not self._unsafe:
+            self._news.is_over("spool")
+            self._news.is_over("memory")
         return status
 
     def _keep_on_disk(self, readings: list[Reading]) -> int:
         with self._open() as spool:
             self._add(spool, readings)
             path = in_memory(self._settings.spool)
-            if path.exists():  # the spool can be written again
-                with Spool(path, MEMORY_MAX) as memory:
-                    self._send(memory)
-                    if memory.is_empty():
-                        memory.give_back(spool)
-                    self._unsafe |= not memory.is_empty()
-                    if memory.owes(spool):
-                        return KEPT
+            if path.exists() and self._is_owed(path, spool):
+                return KEPT
             return self._send(spool)
+
+    def _is_owed(self, path: Path, spool: Spool) -> bool:
+        """Move what waits in memory to the spool, which can be written again, or send it.
+
+        Returns whether readings are in both: sent from there too, they could be stored twice.
+        """
+        try:
+            memory = Spool(path, MEMORY_MAX)
+        except sqlite3.DatabaseError as error:
+            line = f"what waits in memory can't be read: {path}: {error}"
+            self._news.tell("memory", line, at_once=True)
+            return False
+        with memory:
+            self._move(memory, path, spool)
+            self._send(memory)
+            if memory.is_empty():
+                memory.give_back(spool)
+            self._unsafe |= not memory.is_empty()
+            return memory.owes(spool)
+
+    def _move(self, memory: Spool, path: Path, spool: Spool) -> None:
+        with sole_sender(self._settings.spool) as sole:
+            try:
+                if sole and not memory.is_empty():  # else another run is sending it
+                    memory.move_to(spool, path)
+            except sqlite3.OperationalError as error:
+                line = f"{self._settings.spool} has no room for what waits in memory: {error}"
+                self._news.tell("spool", line, at_once=True)
 
     def _keep_in_memory(self, readings: list[Reading]) -> int:
         try:
@@ -2008,15 +2096,25 @@ class Client:
                 while memory.is_empty() and memory.borrow(self._settings.spool):
                     status = max(status, self._send(memory))
                     if memory.is_empty():  # make room in a full spool; a read-only one stays
-                        with contextlib.suppress(sqlite3.OperationalError), self._open() as spool:
+                        with contextlib.suppress(sqlite3.DatabaseError), self._open() as spool:
                             memory.give_back(spool)
                 self._unsafe |= not memory.is_empty()
                 return status
-        except sqlite3.OperationalError as error:
-            line = f"{len(readings)} readings can't be kept in memory either: {error}"
-            self._news.tell("memory", line, at_once=True)
-            self._unsafe = True
-            return KEPT
+        except sqlite3.DatabaseError as error:
+            return self._send_from_here(readings, error)
+
+    def _send_from_here(self, readings: list[Reading], error: sqlite3.DatabaseError) -> int:
+        """Send what was sensed, the last that is left to do; what is elsewhere stays there."""
+        with Spool(THIS_RUN) as spool:
+            count = len(readings)
+            spool.add(readings)
+            status = self._send(spool)
+            if not count or not spool.is_empty():
+                line = f"{count} readings can't be kept in memory either: {error}"
+                self._news.tell("memory", line, at_once=True)
+                self._unsafe = True
+                return KEPT
+            return status
 
     def _add(self, spool: Spool, readings: list[Reading]) -> None:
         """Move the readings into a spool."""
@@ -2262,11 +2360,21 @@ def print_readings(settings: Settings, clock: Clock, news: News) -> int:
 def print_status(spool: Path, clock: Clock, news: News) -> int:
     """Show what waits in the spool, and why."""
     print(f"spool     {spool}")
-    if not os.path.exists(spool):  # noqa: PTH110 - pathlib's raises in a folder of others
-        print("kept      0: there is no such file yet")
-    else:
-        with Spool(spool, read_only=True) as opened:
-            print(*opened.status(clock.now()), sep="\n")
+    with contextlib.ExitStack() as opened:
+        memory = None
+        if (path := in_memory(spool)).exists():
+            with contextlib.suppress(sqlite3.DatabaseError, SetupError):
+                memory = opened.enter_context(Spool(path, read_only=True))
+        if not os.path.lexists(spool):
+            print("kept      0: there is no such file yet")
+        else:
+            try:
+                card = opened.enter_context(Spool(spool, read_only=True))
+                print(f"kept      {card.kept(memory)}", *card.status(clock.now()), sep="\n")
+            except sqlite3.DatabaseError as error:
+                print(f"kept      it can't be read: {error}")
+        if memory:
+            print(f"in memory {memory.kept()}")
     if since_ms := sending_since_ms(spool):
         print(f"sending   another run is at it, since {at(since_ms)}")
     for line in news.status():
