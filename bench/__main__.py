@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from bench import chart, figures, large, minutes, report, wide, writing, year
+from bench import chart, figures, home, large, minutes, report, wide, writing, year
 from bench.figures import Record
 from bench.load import THREADS
 from bench.machine import Machine, absent_peers, file_system, require
@@ -30,6 +30,7 @@ PARTS = (
     (writing.run, ("single", "many", "batch")),
     (year.run, ("memory", "year", "latest")),
     (minutes.run, ("bytes",)),
+    (home.run, ("home",)),
     (wide.run, ("latest-wide", "browsing")),
     (large.run, LARGE_ROWS),
 )
@@ -64,7 +65,7 @@ def main(  # noqa: PLR0913, PLR0917 - click hands over every option
     Rows that aren't measured keep what an earlier run found on this machine.
 
     \b
-    Rows: single many batch browsing year latest latest-wide bytes memory,
+    Rows: single many batch browsing year latest latest-wide bytes home memory,
     and with --large: pages growth start
 
     \b

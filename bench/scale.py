@@ -14,6 +14,7 @@ class Scale:
     year_readings: int = 50_000  # of each of them, spread evenly over a year
     minute_sensors: int = 100
     minutes: int = 14 * 24 * 60  # fourteen days of one-minute data
+    home_rounds: int = 500  # of each node at home
     wide_readings: int = 100  # of each node: with 10,000 nodes a million
     large_readings: int = 10_000  # of each node: with 10,000 nodes a hundred million
     questions: int = 60  # requests behind each median of the reading rows, a round
@@ -37,6 +38,7 @@ SMOKE = Scale(
     year_readings=400,
     minute_sensors=5,
     minutes=120,
+    home_rounds=5,
     wide_readings=100,
     large_readings=3000,  # page 1,000 of 50 rows exists
     questions=2,

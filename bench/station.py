@@ -84,10 +84,10 @@ def _later(work: Work, db: Database) -> Iterator[None]:
         db.execute(f"drop {kind} {name}")
     db.execute("delete from readings")  # those that made the sensors: now all are put at the end
     yield
-    db.execute("delete from hourly")
+    db.execute("delete from hours")
     work.say("  hourly")
     db.execute(
-        "insert into hourly (sensor, hour_ms, n, sum, min, max)"
+        "insert into hours (sensor, hour_ms, n, sum, min, max)"
         " select sensor, measured_ms - measured_ms % 3600000 as hour_ms,"
         " count(*), sum(value), min(value), max(value) from readings group by 1, 2"
     )

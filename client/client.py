@@ -1398,7 +1398,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         if "locked" in str(locked):
             raise
         try:  # it may be that a kill left a journal behind, which can't be played back here
-            db = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)
+            db = sqlite3.connect(f"{path.as_uri()}?mode=rw&immutable=1", uri=True)
         except sqlite3.OperationalError as error:
             raise not_opened(path, error) from error
     db.row_factory = sqlite3.Row

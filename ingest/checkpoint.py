@@ -10,7 +10,7 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from ingest import identity, log_contents
 
-CHECKPOINT_PAGES = 4_000  # 16 MB: pages that are written often go into the database once
+CHECKPOINT_BYTES = 32 * 1024 * 1024  # pages that are written often go into the database once
 
 
 class WritableDatabase(Database):
@@ -75,6 +75,6 @@ class WritableDatabase(Database):
     def _log_is_long(self) -> bool:
         log = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return log_contents.has_frame(log, CHECKPOINT_PAGES)
+            return log_contents.reaches(log, CHECKPOINT_BYTES)
         finally:
             os.close(log)

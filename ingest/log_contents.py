@@ -27,12 +27,13 @@ class LogContents(Struct, frozen=True):
         return self.database_pages > 0 and self.pages.issuperset(missing)
 
 
-def has_frame(log: int, number: int) -> bool:
-    """Whether an open log's present round has so many frames."""
+def reaches(log: int, size_bytes: int) -> bool:
+    """Whether an open log's present round has that many bytes."""
     header = identity.log_header(log)
     if not header:
         return False
-    at = identity.LOG_HEADER.size + (number - 1) * identity.frame_bytes(header)
+    frame_bytes = identity.frame_bytes(header)
+    at = identity.LOG_HEADER.size + (size_bytes // frame_bytes - 1) * frame_bytes
     head = os.pread(log, identity.FRAME_HEADER_BYTES, at)
     return head[FRAME_SALTS] == header[identity.LOG_SALTS]
 

@@ -21,6 +21,7 @@ from ingest.sqlite_errors import explained
 APPLICATION_ID = 0x746D6F6E  # "tmon" in ASCII, in the header of each of our files
 BUSY_TIMEOUT_S = 2.0  # longer than any transaction of ours (tmon import: 50 ms)
 SWITCH_PAUSE_S = 0.01
+PAGE_BYTES = 1024  # a reading on its own writes two of them (docs/decisions/0018)
 CACHED_STATEMENTS = 512  # the bulk inserts differ in length (see store.py)
 
 
@@ -214,6 +215,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _prepare(db: Database, path: Path) -> None:
     if _is_empty(db):
         # Neither can be changed once there are tables.
+        db.execute(f"pragma page_size = {PAGE_BYTES}")
         db.execute("pragma auto_vacuum = incremental")
     elif _pragma(db, "application_id") != APPLICATION_ID:
         raise RefusedDatabase(f"{path}: not a tmon database; set TMON_DB to another file")

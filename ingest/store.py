@@ -18,7 +18,6 @@ REJECTED_KEPT_PER_BATCH = 100
 REJECTED_KEPT = 100_000
 FRESH_MS = 86_400_000  # `tmon prune` keeps two days at least: so old a reading is never beyond it
 CROWD_MS = 60_000  # how far ahead a sensor without times may come by sending several a millisecond
-
 # One statement of many rows takes a tenth less than as many of one row. Sizes are
 # powers of two, so that few prepared statements do.
 LARGEST_INSERT = 1024

@@ -16,6 +16,8 @@ from sqlite_utils import Database
 from ingest.damage import ANSWER, Damage, is_damage
 from ingest.errors import ApiError, Damaged, DiskFull, Locked, Replaced, Unavailable
 from ingest.frames import COMMIT_READINGS, Failure, Reply, batches_in, frame
+from ingest.hours import close_some
+from ingest.nodes import now_ms
 from ingest.reading import Batch, Receipt
 from ingest.schema import sqlite3
 from ingest.sqlite_errors import primary_code
@@ -55,7 +57,7 @@ class Writer:
         self._damage = Damage(wal.files.path)
         self._replaced: Replaced | None = None  # seen while the disk was waited for
         self._others_wrote = False
-        self._noticed_s = self._flushed_s = monotonic()
+        self._noticed_s = self._flushed_s = self._close_at_s = monotonic()
 
     def run(self) -> None:
         """Until the other end of the line is closed.
@@ -201,13 +203,17 @@ class Writer:
             if (last or now - self._flushed_s > FLUSH_EVERY_S) and not self._trouble:
                 self._flushed_s = now
                 self._store.flush_heard()
+            if now > self._close_at_s and not self._trouble:
+                self._close_at_s = now + FLUSH_EVERY_S  # if it fails
+                close_some(self._db, now_ms())
+                self._close_at_s = now + TICK_S
         except sqlite3.Error as error:
             if is_damage(error):
                 if not self._damage.is_known:  # nobody need send anything to hear of it
                     self._reply(Reply([], trouble=_failure(Damaged, ANSWER)))
                 self._meet(error)
             elif not self._damage.is_known:
-                log.warning("when nodes were last heard is not written down yet: %s", error)
+                log.warning("hours and when nodes were last heard are written later: %s", error)
 
     def _commit(self, batches: Sequence[Batch]) -> list[Receipt | Failure]:
         if self._damage.is_known:

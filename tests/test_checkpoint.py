@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from ingest.checkpoint import CHECKPOINT_PAGES, WritableDatabase
+from ingest.checkpoint import CHECKPOINT_BYTES, WritableDatabase
 from ingest.identity import index_of, log_of
-from ingest.schema import open_database, sqlite3, transaction
+from ingest.schema import PAGE_BYTES, open_database, sqlite3, transaction
 from watch import prune
 from watch.checks.storage import log_index
 
 ROOT = Path(__file__).parent.parent
-PAGE_BYTES = 4096
+CHECKPOINT_PAGES = CHECKPOINT_BYTES // PAGE_BYTES
 INSERT = "insert into rejected (received_ms, node, code, reason) values (0, 'n', 'c', ?)"
+ROW_PAGES = 1000  # of one row
 
 
 @pytest.fixture
@@ -40,9 +41,14 @@ def log_header(log: Path) -> bytes:
     return log.read_bytes()[:32]
 
 
+def insert(db: WritableDatabase, pages: int) -> None:
+    for done in range(0, pages, ROW_PAGES):
+        db.execute(INSERT, ["x" * PAGE_BYTES * min(ROW_PAGES, pages - done)])
+
+
 def write(db: WritableDatabase, pages: int) -> None:
     with transaction(db):
-        db.execute(INSERT, ["x" * PAGE_BYTES * pages])
+        insert(db, pages)
 
 
 def give_back(db: WritableDatabase) -> None:
@@ -55,7 +61,9 @@ def write_a_little(db: WritableDatabase) -> None:
 
 def fill(db: WritableDatabase) -> None:
     """Make the log long, in a transaction that no checkpoint follows."""
-    db.execute(INSERT, ["x" * PAGE_BYTES * CHECKPOINT_PAGES])
+    db.execute("begin immediate")
+    insert(db, CHECKPOINT_PAGES)
+    db.execute("commit")
 
 
 ASKED_FOR = [WritableDatabase.checkpoint, WritableDatabase.valid_frames, give_back]
@@ -132,7 +140,7 @@ def test_a_commit_stands_whatever_becomes_of_the_checkpoint(
     for _ in range(10):
         write(db, CHECKPOINT_PAGES // 8)
     assert other.execute(count).fetchone() == (0,)
-    assert db.execute(count).fetchone() == (10,)
+    assert db.execute(count).fetchone() == (10 * 5,)  # five rows each
 
 
 def test_the_last_to_close_the_file_leaves_no_log(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
+from ingest.hours import close_hours
 from ingest.schema import open_database, transaction
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 EVER_MS = -62_135_596_800_000
-TABLES = ("readings", "hourly", "calibrations", "flags")
+TABLES = ("readings", "hours", "calibrations", "flags")
 SENSORS = (1, 2)
 
 # Three hours on either side of 1970, on whole hours more often than by chance.
@@ -77,7 +78,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         yield db
 
 
-def fill(db: Database, case: Case) -> None:
+def fill(db: Database, case: Case, hours_closed: int = 0) -> None:
     with transaction(db):
         for table in TABLES:
             db.execute(f"delete from {table}")
@@ -92,6 +93,7 @@ def fill(db: Database, case: Case) -> None:
                 "insert into flags (sensor, from_ms, to_ms, reason, created_ms) values (?,?,?,'',0)"
             )
             db.execute(sql, flag)
+        close_hours(db, 1 << 62, hours_closed)
 
 
 def rows(db: Database, sql: str, *given: Any) -> list[tuple[Any, ...]]:
@@ -101,9 +103,11 @@ def rows(db: Database, sql: str, *given: Any) -> list[tuple[Any, ...]]:
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(case=st.builds(Case, readings, calibrations, flags))
-def test_the_views_are_what_calibrations_and_flags_say(db: Database, case: Case) -> None:
-    fill(db, case)
+@given(case=st.builds(Case, readings, calibrations, flags), hours_closed=st.integers(0, 5))
+def test_the_views_are_what_calibrations_and_flags_say(
+    db: Database, case: Case, hours_closed: int
+) -> None:
+    fill(db, case, hours_closed)
     clean = case.clean()
     found = rows(
         db, "select sensor, measured_ms, value from readings_clean order by sensor, measured_ms"
@@ -171,11 +175,11 @@ def test_a_sensor_that_is_flagged_as_a_whole_has_no_latest(db: Database) -> None
         ),
         (
             "select * from hourly_clean where sensor = 1 and hour_ms >= 5 order by hour_ms",
-            "SEARCH hourly USING PRIMARY KEY (sensor=? AND hour_ms>?)",
+            "SEARCH hours USING PRIMARY KEY (sensor=? AND hour_ms>?)",
         ),
         (
             "select min(min) from hourly_clean where sensor = 1 and hour_ms >= 5",
-            "SEARCH hourly USING PRIMARY KEY (sensor=? AND hour_ms>?)",
+            "SEARCH hours USING PRIMARY KEY (sensor=? AND hour_ms>?)",
         ),
         (
             "select * from latest_clean where sensor = 1",
@@ -195,5 +199,5 @@ def test_a_sensors_days_are_found_in_its_index(db: Database) -> None:
     plan = [
         row[3] for row in rows(db, "explain query plan select * from daily_clean where sensor = 1")
     ]
-    assert any("hourly_day (sensor=?)" in step for step in plan)
+    assert any("hours_day (sensor=?)" in step for step in plan)
     assert not any("TEMP B-TREE" in step for step in plan)

@@ -87,7 +87,7 @@ def test_what_was_pruned_meanwhile_does_not_come_back(tmp_path: Path) -> None:
     store(other, "basement", "a", 3, at_ms=NOON_MS + 10)
     with open_database(path) as db:
         db.execute("delete from readings")
-        db.execute("delete from hourly")
+        db.execute("delete from hours")
         db.execute("update sensors set pruned_before_ms = ?", [NOON_MS + 5])
     keep(other, path)
     open_database(path).close()

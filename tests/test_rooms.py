@@ -18,6 +18,8 @@ ROOMS: dict[str, set[str]] = {
     "migrations.telling": {"migrations.registry"},
     "migrations.clean": {"migrations.registry"},
     "migrations.implausible": {"migrations.registry"},
+    "migrations.hours": {"migrations.registry"},
+    "hours": {"schema"},
     "migrations.imports": {"migrations.registry"},
     "database_file": set(),
     "identity": {"database_file"},
@@ -63,7 +65,18 @@ ROOMS: dict[str, set[str]] = {
     "frames": {"reading"},
     "damage": {"identity", "schema", "sqlite_errors"},
     "writer": {
-        *("damage", "errors", "frames", "reading", "schema", "sqlite_errors", "store", "wal"),
+        *(
+            "damage",
+            "errors",
+            "frames",
+            "hours",
+            "nodes",
+            "reading",
+            "schema",
+            "sqlite_errors",
+            "store",
+        ),
+        "wal",
     },
     "writer_process": {"errors", "rescue", "schema", "wal", "writer"},
     "body_parser": {"errors", "reading"},
@@ -177,9 +190,9 @@ ROOMS: dict[str, set[str]] = {
 }
 
 # What watch may import of ingest: across the process line the schema is the contract.
-# Units and names are pure; turns only wait; running asks the other process by HTTP.
+# Units and names are pure, turns only wait, hours is SQL; running asks the other process by HTTP.
 SHARED = {
-    *("errors", "identity", "names", "options", "restored_secret", "running", "schema"),
+    *("errors", "hours", "identity", "names", "options", "restored_secret", "running", "schema"),
     *("settings", "tokens", "turns", "units"),
 }
 
@@ -191,6 +204,7 @@ WATCH: dict[str, set[str]] = {
     "backup": {"copies", "shelf", "station", "vetting", "words"},
     "vetting": {"copies", "words"},
     "restore": {"bounded", "copies", "shelf", "vetting", "words"},
+    "compact": {"copies", "restore", "shelf"},
     "commands.params": {"subjects"},
     "bounded": set(),
     "messages": set(),
@@ -211,7 +225,15 @@ WATCH: dict[str, set[str]] = {
     "commands.imports": {"imports", "station", "words"},
     "stats": {"clocks", "station"},
     "commands.care": {"names", "replace", "sensors", "station"},
-    "commands.retention": {"commands.params", "prune", "rollup", "station", "stats", "words"},
+    "commands.retention": {
+        "compact",
+        "commands.params",
+        "prune",
+        "rollup",
+        "station",
+        "stats",
+        "words",
+    },
     "corrections": {"station", "subjects", "words"},
     "findings": set(),
     "words": set(),

@@ -68,7 +68,7 @@ def test_a_new_file_is_made_as_it_must_be_for_good(path: Path) -> None:
             "foreign_keys": 1,
         }
         assert db.execute("pragma synchronous").fetchone()[0] == 2
-        assert {"nodes", "sensors", "sensor_names", "readings", "hourly", "rejected"} <= set(
+        assert {"nodes", "sensors", "sensor_names", "readings", "hours", "rejected"} <= set(
             db.table_names()
         )
         assert {"latest", "daily"} <= set(db.view_names())

@@ -203,7 +203,7 @@ def _as_many(runs: Iterator[Run], readings: int) -> Iterator[Run]:
 def _take(db: Database, run: Run) -> None:
     within = {"sensor": run.sensor, "first_ms": run.first_ms, "last_ms": run.last_ms}
     hours = db.execute(
-        "select hour_ms from hourly where sensor = :sensor and hour_ms between :first_hour_ms"
+        "select hour_ms from hours where sensor = :sensor and hour_ms between :first_hour_ms"
         " and :last_ms",
         {**within, "first_hour_ms": hour_of(run.first_ms)},
     ).fetchall()

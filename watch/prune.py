@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from ingest.errors import TmonError
+from ingest.hours import close_hours_of
 from ingest.schema import WritableDatabase, transaction
 from ingest.turns import Turns
 from watch.clocks import check_server_clock, plausible_until_ms
@@ -218,7 +219,9 @@ def _prune_some(db: Database, stretch: Stretch, turns: Turns) -> int:
     horizon_ms = -(-stretch.to_ms // HOUR_MS) * HOUR_MS
     with transaction(db):
         turns.lock_taken()
-        _check(db, stretch._replace(from_ms=hour_of(stretch.from_ms), to_ms=horizon_ms))
+        whole = stretch._replace(from_ms=hour_of(stretch.from_ms), to_ms=horizon_ms)
+        close_hours_of(db, whole.sensor, whole.from_ms, whole.to_ms)
+        _check(db, whole)
         db.execute(
             "update sensors set pruned_before_ms = ?"
             " where id = ? and coalesce(pruned_before_ms, ?) < ?",

@@ -241,7 +241,7 @@ def _take_some(db: Database, kept: Sensor, gone: Sensor, stretch: Stretch, turns
             asked,
         ).rowcount
         hours = db.execute(
-            "select hour_ms from hourly"
+            "select hour_ms from hours"
             " where sensor = :sensor and hour_ms >= :from_ms and hour_ms < :to_ms",
             asked,
         ).fetchall()

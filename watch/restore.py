@@ -81,16 +81,16 @@ def _restore(
     if not force:
         _refuse_overwriting(settings, secret)
     with workshop(settings.db.parent, WORKSHOP) as work:
-        with _unused(settings.db):
+        with unused(settings.db):
             pass  # before a long look at the file
         need_room(work, file.stat().st_size)
         draft = work / "draft.db"
         with file.open("rb") as whole, draft.open("xb") as copy:  # x: over nothing that is there
             shutil.copyfileobj(whole, copy)
         owners = _look(draft, file, progress)
-        _resemble(settings.db, draft)
-        _fold_log(settings.db)
-        with _unused(settings.db):
+        resemble(settings.db, draft)
+        fold_log(settings.db)
+        with unused(settings.db):
             aside = _swap(draft, secret, settings, now_ms)
     return Restored(aside, owners, [*_warnings(file, secret, settings)])
 
@@ -181,7 +181,7 @@ def _check(draft: Path, file: Path, advance: copies.Advance) -> None:
             raise error
 
 
-def _resemble(db: Path, draft: Path) -> None:
+def resemble(db: Path, draft: Path) -> None:
     """Give the new file the old one's mode, and as root its owner, or its folder's."""
     descriptor = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW)
     try:
@@ -199,7 +199,7 @@ def _give(descriptor: int, path: Path) -> None:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def _fold_log(db: Path) -> None:
+def fold_log(db: Path) -> None:
     """Let the old database be whole without its log; a damaged one keeps it beside it."""
     set_foreign_log_aside(db)
     if db.exists():
@@ -208,7 +208,7 @@ def _fold_log(db: Path) -> None:
 
 
 @contextmanager
-def _unused(db: Path) -> Iterator[None]:
+def unused(db: Path) -> Iterator[None]:
     """Nobody has the database open, nor can open it meanwhile.
 
     Raises:

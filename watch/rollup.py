@@ -43,7 +43,7 @@ order by hour_ms
 """
 
 _REMADE = """
-insert into hourly (sensor, hour_ms, n, sum, min, max)
+insert into hours (sensor, hour_ms, n, sum, min, max)
 select sensor, :hour_ms, count(*), sum(value), min(value), max(value)
 from readings
 where sensor = :sensor and measured_ms >= :hour_ms and measured_ms < :hour_ms + 3600000
@@ -121,7 +121,7 @@ def remake(db: Database, sensor: int, hours: list[int]) -> None:
     """Make hours anew from raw; within a transaction of the caller's."""
     for hour_ms in hours:
         asked = {"sensor": sensor, "hour_ms": hour_ms}
-        db.execute("delete from hourly where sensor = :sensor and hour_ms = :hour_ms", asked)
+        db.execute("delete from hours where sensor = :sensor and hour_ms = :hour_ms", asked)
         db.execute(_REMADE, asked)
 
 
@@ -136,7 +136,7 @@ def stretches(db: Database, sensor: int, from_ms: int, to_ms: int, size: int) ->
         end_ms = min(
             to_ms,
             _after(db, "readings", "measured_ms", sensor, from_ms, size),
-            _after(db, "hourly", "hour_ms", sensor, from_ms, size),
+            _after(db, "hours", "hour_ms", sensor, from_ms, size),
         )
         yield Stretch(sensor, from_ms, end_ms, size)
         from_ms = end_ms

@@ -25,7 +25,7 @@ select
     (select count(*) from nodes) as nodes,
     min(
         (select coalesce(min(measured_ms), 9e18) from readings),
-        (select coalesce(min((select min(hour_ms) from hourly where sensor = sensors.id)), 9e18)
+        (select coalesce(min((select min(hour_ms) from hours where sensor = sensors.id)), 9e18)
          from sensors where pruned_before_ms is not null)
     ) as first_ms,
     (select max(measured_ms) from readings where measured_ms <= :until_ms) as last_ms,

@@ -12,4 +12,5 @@ from ingest.migrations import telling as telling
 from ingest.migrations import clean as clean
 from ingest.migrations import implausible as implausible
 from ingest.migrations import imports as imports
+from ingest.migrations import hours as hours
 from ingest.migrations.registry import migrations as migrations

@@ -21,8 +21,8 @@ from tmon_pages.station import NOT_AHEAD, PUBLISHED_AS, address, ask
 TABLES = ("readings", "hourly", "daily", "calibrations", "flags", "sensors", "nodes")
 
 # What a view can't tell as a table does.
-KEY_OF_VIEW = {"daily": ["sensor", "day_ms"]}
-MADE_OF = {"daily": "hourly"}
+KEY_OF_VIEW = {"hourly": ["sensor", "hour_ms"], "daily": ["sensor", "day_ms"]}
+MADE_OF = {"hourly": "hours", "daily": "hours"}
 
 TYPES = {"INTEGER": "integer", "REAL": "number", "TEXT": "string"}
 # Of what is computed; in a view SQLite knows no types.

@@ -28,6 +28,7 @@ PAGE_WAIT_S = 60.0  # of a stream that has begun, for its next page
 KEYS: dict[str, tuple[tuple[str, bool], ...]] = {
     "daily": (("sensor", False), ("day_ms", False)),
     "daily_clean": (("sensor", False), ("day_ms", False)),
+    "hourly": (("sensor", False), ("hour_ms", False)),
     "hourly_clean": (("sensor", False), ("hour_ms", False)),
     "readings_clean": (("measured_ms", True), ("sensor", False)),
     "latest": (("node", False), ("name", False)),

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from ingest.hours import close_hours_of
 from ingest.schema import open_database, open_for_reading, transaction
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
@@ -48,7 +49,10 @@ def add_sensor(
 def made(path: Path, *sensors: tuple[str, str, Rows]) -> list[int]:
     """A database with these sensors: their numbers."""
     with open_database(path, create=True) as db:
-        return [add_sensor(db, *sensor) for sensor in sensors]
+        numbers = [add_sensor(db, *sensor) for sensor in sensors]
+        for number in numbers:
+            close_hours_of(db, number, 0, NOW_MS)
+        return numbers
 
 
 def ask(path: Path, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:

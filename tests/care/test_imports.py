@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.hours import close_hours_of
 from ingest.importer.record import RUN_LIMIT, Recorder, Source
 from ingest.schema import open_database, open_for_reading
 from tests.care.ground import (
@@ -221,6 +222,7 @@ def test_an_hour_that_was_pruned_in_part_keeps_what_it_counted(path: Path) -> No
     number = imported(path, rows, (RUN_LIMIT,))
     before = all_hours(path)
     with open_database(path) as db:  # as a prune that was killed in the middle of an hour
+        close_hours_of(db, 1, START_MS, START_MS + HOUR_MS)
         db.execute("update sensors set pruned_before_ms = ?", [START_MS + HOUR_MS])
         db.execute("delete from readings where measured_ms < ?", [rows[RUN_LIMIT][0]])
     assert undone(path, number) == 0

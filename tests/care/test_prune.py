@@ -137,7 +137,7 @@ def test_times_before_1970_are_pruned_as_well(path: Path) -> None:
 def test_what_hourly_has_not_is_not_deleted(path: Path) -> None:
     made(path, ("n", "good", minutes(600)), ("n", "t", minutes(600)))
     with open_database(path) as db:
-        db.execute("update hourly set max = max + 1 where sensor = 2 and hour_ms = ?", [START_MS])
+        db.execute("update hours set max = max + 1 where sensor = 2 and hour_ms = ?", [START_MS])
     with pytest.raises(RollupDiffers, match=r"n t .*rollup --rebuild"):
         pruned(path)
     assert ask(path, "select count(*) from readings") == [(1200,)]

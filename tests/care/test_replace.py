@@ -187,7 +187,7 @@ def test_every_table_that_is_about_sensors_is_handed_over(path: Path) -> None:
         }
     handled = " ".join([*replace._HAND_OVER, *replace._CALIBRATIONS])
     rest = {table for table in about_sensors if f"{table} set" not in handled}
-    assert rest == {"readings", "hourly", "sensor_names"}
+    assert rest == {"readings", "hours", "sensor_names"}
 
 
 def kill_while_replacing(folder: Path) -> None:

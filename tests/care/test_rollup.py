@@ -30,11 +30,11 @@ from watch import prune, rollup
 BROKEN = {
     "a reading deleted": f"delete from readings where measured_ms = {START_MS + 60_000}",
     "a reading changed": f"update readings set value = 99 where measured_ms = {START_MS}",
-    "an hour lost": f"delete from hourly where hour_ms = {START_MS + HOUR_MS}",
-    "an hour of nothing": f"insert into hourly values (1, {START_MS - DAY_MS}, 1, 1, 1, 1)",
-    "a wrong count": f"update hourly set n = n + 1 where hour_ms = {START_MS}",
-    "a wrong sum": f"update hourly set sum = sum + 0.001 where hour_ms = {START_MS}",
-    "a wrong extreme": f"update hourly set min = min - 1 where hour_ms = {START_MS}",
+    "an hour lost": f"delete from hours where hour_ms = {START_MS + HOUR_MS}",
+    "an hour of nothing": f"insert into hours values (1, {START_MS - DAY_MS}, 1, 1, 1, 1)",
+    "a wrong count": f"update hours set n = n + 1 where hour_ms = {START_MS}",
+    "a wrong sum": f"update hours set sum = sum + 0.001 where hour_ms = {START_MS}",
+    "a wrong extreme": f"update hours set min = min - 1 where hour_ms = {START_MS}",
 }
 
 
@@ -70,7 +70,7 @@ def test_a_sum_may_differ_in_its_last_digits_however_much_cancels_out(path: Path
 def test_only_hours_since_then_are_looked_at(path: Path) -> None:
     made(path, ("n", "t", minutes(300)))
     with open_database(path) as db:
-        db.execute("update hourly set n = n + 1")
+        db.execute("update hours set n = n + 1")
         assert rollup.differences(db, None) == 5
         assert rollup.differences(db, START_MS + 3 * HOUR_MS + 1) == 2
         assert rollup.rebuild(db, START_MS + 3 * HOUR_MS) == 2
@@ -94,7 +94,7 @@ def test_many_readings_and_hours_are_done_in_stretches(path: Path) -> None:
     with open_database(path) as db:
         stretches = [*rollup.stretches(db, 1, rollup.EVER_MS, rollup.NEVER_MS, 10_000)]
         assert len(stretches) == 5
-        db.execute("update hourly set n = 0")
+        db.execute("update hours set n = 0")
         assert rollup.rebuild(db, None) == 22_500
     assert hours_of(path, 1) == counted(rows)
 
@@ -103,7 +103,7 @@ def test_the_command_tells_by_its_status(tmp_path: Path) -> None:
     made(tmp_path / "tmon.db", ("n", "t", minutes(3000)))
     assert tmon(tmp_path, "rollup", "--check").returncode == 0
     with open_database(tmp_path / "tmon.db") as db:
-        db.execute("update hourly set n = n + 1 where hour_ms < ?", [START_MS + 30 * HOUR_MS])
+        db.execute("update hours set n = n + 1 where hour_ms < ?", [START_MS + 30 * HOUR_MS])
     found = tmon(tmp_path, "rollup", "--check")
     assert found.returncode == 1
     assert found.stdout.splitlines()[0] == "n t 2024-11-02T12:00Z"
@@ -147,7 +147,7 @@ def test_rebuilding_beside_a_live_ingest_loses_no_reading(station: Station) -> N
     sender.start()
     with open_database(station.path) as db:
         for _ in range(10):
-            db.execute("update hourly set n = n + 1")
+            db.execute("update hours set n = n + 1")
             rollup.rebuild(db, None)
         done.set()
         sender.join()
@@ -199,7 +199,7 @@ def test_whatever_comes_in_any_order_hours_and_days_stay_exact(
                 assert isinstance(how, int)
                 horizon = db.execute("select coalesce(max(pruned_before_ms), 0) from sensors")
                 at = max(instant((how, 0)) // HOUR_MS * HOUR_MS, horizon.fetchone()[0])
-                db.execute("update hourly set n = n + 1, max = max + 1 where hour_ms = ?", [at])
+                db.execute("update hours set n = n + 1, max = max + 1 where hour_ms = ?", [at])
                 rollup.rebuild(db, None)
             assert hours_of(path, 1) == counted(stored.items())
             assert rollup.differences(db, None) == 0

@@ -50,10 +50,10 @@ ACTS = {
         create trigger t instead of insert on latest begin delete from nodes; end
     """,
     "trigger of ours, changed": """
-        drop trigger readings_into_hourly;
-        create trigger readings_into_hourly after insert on readings begin select 1; end
+        drop trigger readings_into_hours;
+        create trigger readings_into_hours after insert on readings begin select 1; end
     """,
-    "trigger of ours, gone": "drop trigger readings_into_hourly",
+    "trigger of ours, gone": "drop trigger readings_into_hours",
     "table of ours with a column more": "alter table nodes add column motto text default 'x'",
     "table of ours with a column less": "alter table nodes drop column latitude",
     "table of ours, gone": "drop table channels",
@@ -155,7 +155,7 @@ ACTS = {
     "time after the year 9999": """
         update readings set measured_ms = 253402300800000 where measured_ms = 60000
     """,
-    "infinite hour": "update hourly set sum = -9e999",
+    "infinite hour": "update hours set sum = -9e999",
     "infinite calibration": "insert into calibrations values (1, 0, 9e999, 0, null, 0)",
     "infinite limit": "insert into limits values (1, null, 9e999, 0, 0, 0)",
     "description that pages can't read": "update nodes set description = hex(zeroblob(16000))",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.hours import close_hours
 from ingest.schema import open_database
 from tests.watch.watched import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, NOWHERE, SECOND_MS, Watched
 from watch import check
@@ -96,13 +97,14 @@ def test_hours_that_arent_what_the_readings_say_are_found_until_all_are_right(
     sensor = watched.sensor("basement")
     watched.every_minute(sensor, *[20.0] * 120)
     assert watched.run(NOW_MS, whole_file=True) == []
-    watched.db.execute("update hourly set n = n + 1")
+    close_hours(watched.db, NOW_MS + DAY_MS, 10)
+    watched.db.execute("update hours set n = n + 1")
     assert watched.found(NOW_MS, "T12") == []  # it was looked at not long ago
     day_ms = NOW_MS + DAY_MS
     told = [line for _, line in watched.run(day_ms, whole_file=True) if "hourly" in line]
     [line] = told
     assert line.startswith("hourly: 3 hours not what the readings say (checked 2026-11-23 12:00")
-    watched.db.execute("update hourly set n = n - 1")
+    watched.db.execute("update hours set n = n - 1")
     assert len(watched.found(day_ms + HOUR_MS, "T12")) == 1
     again = watched.run(day_ms + HOUR_MS, whole_file=True, full=True)
     assert [what for what, line in again if "hourly" in line] == ["ended"]

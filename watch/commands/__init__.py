@@ -14,6 +14,7 @@ COMMANDS: tuple[click.Command, ...] = (
     imports.imports,
     correct.calibrate,
     correct.flag,
+    retention.compact,
     retention.prune,
     ahead.remove_ahead,
     retention.rollup,

@@ -1,4 +1,4 @@
-"""`tmon prune`, `tmon rollup` and `tmon stats`."""
+"""`tmon prune`, `tmon rollup`, `tmon compact` and `tmon stats`."""
 
 import json
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from tabulate import tabulate
 from ingest.options import as_json as as_json_option
 from ingest.options import progress_bar, show, station, takes
 from ingest.schema import WritableDatabase, open_database
+from watch import compact as compacting
 from watch import prune as pruning
 from watch import rollup as rolling
 from watch import stats as counting
@@ -160,6 +161,24 @@ def _tell(db: Database, differing: Sequence[tuple[int, int]], *, as_json: bool) 
         )
     else:
         click.echo("all hours are what their readings say", err=True)
+
+
+@click.command()
+@takes("db")
+def compact(**flags: str | None) -> None:
+    """Write the database anew: without gaps, and in small pages, which spare an SD card.
+
+    A file that tmon 0.1 made has pages of 4 kB, of which a reading alone writes two. Stop
+    `tmon serve` before; a station of 10 million readings takes half a minute. Until the end
+    the old file is in its place, so killed, nothing is lost.
+
+    \b
+    Examples:
+      tmon compact
+      tmon compact --db /var/lib/tmon/tmon.db
+    """
+    done = compacting.compact(station(flags).db, progress_bar)
+    click.echo(f"{_megabytes(done.before_bytes)} before, {_megabytes(done.after_bytes)} now")
 
 
 @click.command()
