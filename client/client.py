@@ -88,6 +88,7 @@ COMMAND_TIMEOUT_S = 10
 FILE_MAX_BYTES = 1 << 16  # the kernel's files have a page
 
 BATCH_READINGS = 500  # about 50 kB, far below the server's 1 MiB
+PORT_MAX = 65_535
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 30
 ANSWER_MAX_BYTES, ANSWER_MAX_S = 1 << 18, 60  # a batch that is all rejected takes 100 kB
 LASTS_ROUNDS, LASTS_MS = 3, 6 * 3_600_000  # trouble that ends sooner needs nobody
@@ -1068,15 +1069,23 @@ class Spool:
         return now.monotonic_ms + learned[0] if learned else None
 
     def knows_time(self, now: Instant) -> bool:
-        """Whether the time was learned in this boot, lately enough to go by it."""
+        """Whether the time was learned in this boot, lately enough to go by it.
+
+        Not if a clock that NTP sets has jumped since then: the machine may have been paused, and
+        its monotonic clock with it.
+        """
         learned = self._learned(now.boot)
-        return learned is not None and now.monotonic_ms - learned[1] < OFFSET_GOOD_FOR_MS
+        if learned is None or now.monotonic_ms - learned[1] >= OFFSET_GOOD_FOR_MS:
+            return False
+        apart_ms = now.wall_ms - now.monotonic_ms
+        jump_ms = apart_ms - self.recall("apart_ms", apart_ms)
+        return not now.synchronised or abs(jump_ms) <= TOLD_SLACK_MS
 
     def _corrected_ms(self, then: Instant) -> int | None:
         """By the wall clock, unless the monotonic clock says that it was plainly wrong."""
         learned = self._learned(then.boot)
         if learned is None:
-            return then.wall_ms if then.synchronised else None
+            return None
         true_ms = then.monotonic_ms + learned[0]
         differs_ms = OFFSET_IGNORED_MS
         if then.synchronised:
@@ -1101,6 +1110,7 @@ class Spool:
                 (now.boot, server_ms - now.monotonic_ms, now.monotonic_ms),
             )
             self.remember("told_ms", server_ms)
+            self.remember("apart_ms", now.wall_ms - now.monotonic_ms)  # the two clocks of this boot
             self._db.execute(
                 "UPDATE readings SET measured_ms = NULL WHERE boot = ? AND measured_ms > ?",
                 (now.boot, server_ms + AHEAD_MS),
@@ -1131,9 +1141,10 @@ class Spool:
         """Settle the times of up to a batch of readings, if it is known which time it is.
 
         Readings of a boot that never learned the time keep their wall clock. Where NTP hadn't
-        set it either, nobody has checked it. It can't be right before the last time that the
-        server had told by then, nor after the start of this boot: such a reading is set aside.
-        How many there were of both is returned.
+        set it either, nobody has checked it; nor is it sure that NTP had where it lies before the
+        last time that the server had told by then. After the start of this boot no clock can be
+        right, and before that time none that NTP hadn't set: such a reading is set aside. How
+        many there were of both is returned.
         """
         unchecked, lost = 0, []
         began_ms = self.true_ms(replace(now, monotonic_ms=0))
@@ -1147,13 +1158,15 @@ class Spool:
             ).fetchall()
             for id_, told_ms, *instant in rows:
                 then = Instant(*instant)
+                early = then.wall_ms < told_ms - TOLD_SLACK_MS
+                late = then.wall_ms > began_ms + TOLD_SLACK_MS
                 if (measured_ms := self._corrected_ms(then)) is not None:
                     self._settle(id_, measured_ms)
-                elif told_ms - TOLD_SLACK_MS <= then.wall_ms <= began_ms + TOLD_SLACK_MS:
-                    self._settle(id_, then.wall_ms)
-                    unchecked += 1
-                else:
+                elif late or (early and not then.synchronised):
                     lost.append(id_)
+                else:
+                    self._settle(id_, then.wall_ms)
+                    unchecked += early or not then.synchronised
             self._refuse([(id_, "unknown_time", "the clock was wrong then") for id_ in lost])
         return unchecked, len(lost)
 
@@ -1236,6 +1249,11 @@ class Spool:
                 ).rowcount
                 count += moved
                 self._db.executemany("DELETE FROM refused WHERE id = ?", [(id_,)] * moved)
+        return count
+
+    def count_unknown(self) -> int:
+        """How many of the refused readings have no known time."""
+        count: int = self._one("SELECT count(*) FROM refused WHERE code = 'unknown_time'")
         return count
 
     # -- readings come from another spool
@@ -1590,7 +1608,7 @@ class Answer:
         """The server's clock from the Date header, or 0."""
         try:
             return int(parsedate_to_datetime(self.headers.get("Date", "")).timestamp() * 1000)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, IndexError):
             return 0
 
     def kept(self) -> Kept:
@@ -1600,7 +1618,9 @@ class Answer:
             self.error() or HINTS.get(self.status),
         ]
         if 300 <= self.status < 400:
-            reasons += [f"it redirects to {self.headers.get('Location')}, which isn't followed"]
+            to = self.headers.get("Location")
+            where = f" to {to}, which isn't followed" if to else ", without saying where"
+            reasons += [f"it redirects{where}"]
         # What ends by itself is one trouble, whatever stands in for the server meanwhile.
         ends = self.status >= 500 or self.status == 429
         return Kept("; ".join(filter(None, reasons)), "server" if ends else f"server {self.status}")
@@ -1659,7 +1679,9 @@ class Server:
         self._answered = False  # so the next request goes over a connection that was left open
         self._session = requests.Session()
         self._session.auth = self._sign  # else requests would look into ~/.netrc
+        self._session.get_redirect_target = lambda _: None  # type: ignore[method-assign,assignment]
         self._session.headers["User-Agent"] = f"tmon-client/{VERSION}"
+        self._session.headers["Accept-Encoding"] = "identity"
 
     def close(self) -> None:
         self._session.close()
@@ -1734,8 +1756,14 @@ class Server:
             verify=self._settings.ca_file or True,
             **options,
         ) as response:
-            # Byte by byte: a larger read could hold more than the limit once it is decoded.
-            body = b"".join(islice(response.iter_content(1), ANSWER_MAX_BYTES))
+            # We asked for plain text. What is compressed all the same isn't decoded: a few bytes
+            # of it could be a gigabyte.
+            response.raw.headers.pop("Content-Encoding", None)
+            body = b""
+            for part in response.iter_content(1 << 12):
+                body += part
+                if len(body) >= ANSWER_MAX_BYTES:
+                    break
         self._answered = True
         return Answer(response.status_code, body, response.headers, self._via)
 
@@ -2223,9 +2251,11 @@ def parse_url(text: str) -> str:
         raise ValueError("no server: set TMON_URL, such as http://192.168.1.10:13117")
     if "@" in text:
         raise ValueError("TMON_URL holds a user name or password: tmon needs its token only")
-    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[^\s?#]*)?", text):
+    host = r"[\w-]{1,63}(\.[\w-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\]"
+    match = re.fullmatch(rf"(?i:(https?))://({host})(:(?P<port>\d{{1,5}}))?(/[^\s?#]*)?", text)
+    if not match or not 1 <= int(match["port"] or 1) <= PORT_MAX:
         raise ValueError(f"TMON_URL {text!r} isn't like http://192.168.1.10:13117")
-    return re.sub("(/+readings)?/*$", "", text)
+    return match[1].lower() + re.sub("(/+readings)?/*$", "", text[len(match[1]) :])
 
 
 def parse_token(text: str) -> str:
@@ -2272,6 +2302,13 @@ def parse_ca_file(text: str) -> str:
     """A file of certificates that can be read, or nothing."""
     if text and not os.access(text, os.R_OK):
         raise ValueError(f"TMON_CA_FILE {text!r} can't be read")
+    if os.path.isfile(text):  # noqa: PTH113 - it may be a folder, or nothing
+        import ssl  # noqa: PLC0415 - it takes its time
+
+        try:
+            ssl.create_default_context(cafile=text)
+        except (OSError, ValueError):
+            raise ValueError(f"TMON_CA_FILE {text!r} holds no certificate") from None
     return text
 
 
@@ -2425,8 +2462,16 @@ def run(args: argparse.Namespace, clock: Clock, news: News) -> int:
         news.tell("--node", line, at_once=True)
     if args.retry_refused:
         with Spool(settings.spool) as spool:
-            print(f"{spool.retry_refused()} refused readings are sent again")
+            again = spool.retry_refused()
+            unknown = spool.count_unknown()
     status = Client(settings, clock, news).once()
+    if args.retry_refused:
+        with Spool(settings.spool) as spool:
+            unknown = spool.count_unknown() - unknown
+            sent = "are" if spool.is_empty() else "wait to be"
+        print(f"{again - unknown} refused readings {sent} sent again")
+        if unknown:
+            print(f"{unknown} still have no known time, and stay refused")
     news.is_over("setup")
     news.is_over("failed")
     return status
