@@ -2139,6 +2139,8 @@ class Client:
             status = self._send(spool)
             if not count or not spool.is_empty():
                 line = f"{count} readings can't be kept in memory either: {error}"
+                if not count:
+                    line = f"what waits in memory can't be sent: {error}"
                 self._news.tell("memory", line, at_once=True)
                 self._unsafe = True
                 return KEPT
