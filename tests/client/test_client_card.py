@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import random
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -204,4 +206,28 @@ def test_while_another_run_sends_what_is_in_memory_it_stays_there(
         assert "in memory 1" in once("--status").out
     clock.pass_ms(60_000)
     assert [line for line in once(*DOOR).said if line.startswith("over: ")]
+    assert node.kept() == []
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.timeout(300)
+def test_kill_9_while_readings_move_loses_nothing_and_repeats_nothing(
+    node: Node, server: MoodyServer, bad_card: Callable[[bool], None], kills: int
+) -> None:
+    dice = random.Random(kills)
+    server.always = Reply(503)
+    node.run("--command", "door=echo -1")
+    for n in range(kills):
+        bad_card(True)
+        for m in range(2):
+            node.run("--command", f"door=echo {n * 10 + m}")
+        bad_card(False)
+        with node.start("--command", f"window=echo {n}") as process:
+            time.sleep(dice.uniform(0.1, 0.5))  # it is killed at any moment
+            process.kill()
+    server.always = None
+    assert node.run().status == 0
+    doors = [value for (sensor, _), value in server.stored.items() if sensor == "door"]
+    assert sorted(doors) == [-1, *(n * 10 + m for n in range(kills) for m in range(2))]
+    assert server.conflicts == []
     assert node.kept() == []
