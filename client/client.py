@@ -95,6 +95,7 @@ COMMAND_TIMEOUT_S = 10
 FILE_MAX_BYTES = 1 << 16  # the kernel's files have a page
 
 BATCH_READINGS = 500  # about 50 kB, far below the server's 1 MiB
+PORT_MAX = 65_535
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 30
 ANSWER_MAX_BYTES, ANSWER_MAX_S = 1 << 18, 60  # a batch that is all rejected takes 100 kB
 LASTS_ROUNDS, LASTS_MS = 3, 6 * 3_600_000  # trouble that ends sooner needs nobody
@@ -115,9 +116,13 @@ REFUSED_MAX = 1_000
 RESERVE_BYTES = 256 * 1024  # room for some 2,000 readings when the disk is full
 IDENTITY = ("id", "sensor", "boot", "monotonic_ms")  # what tells a reading from all others
 UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+UNWRITABLE |= {errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.ENOTCONN, errno.ESTALE}
+UNWRITABLE |= {errno.EREMOTEIO, errno.EUCLEAN, errno.ETIMEDOUT}  # the disk is gone, or dying
 MEMORY_MAX = 20_000  # readings kept in memory while the spool can't be written: about 3 MB
 BORROW_MAX = 1_000  # so many of them are copied at once from such a spool
 MEMORY = ("/dev/shm", "/tmp")  # noqa: S108 - only folders of our own in them are used
+THIS_RUN = Path(":memory:")  # a spool that ends with the run, where even those are full
+NOWHERE = Path(os.devnull, "none")  # where none of them can be written
 UNREADABLE_MAX = 10_000  # failing attempts to read a damaged table before it is given up
 APPLICATION_ID = 0x746D6F6E  # "tmon"
 SCHEMA = """
@@ -146,6 +151,22 @@ UPGRADE = """
 ALTER TABLE readings ADD COLUMN synchronised INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE refused ADD COLUMN told_ms INTEGER NOT NULL DEFAULT 4611686018427387904;
 PRAGMA user_version = 1
+"""
+
+
+# What waits in memory moves to the card, whose columns may stand in another order.
+COLUMNS = "sensor, value, unit, wall_ms, monotonic_ms, boot, told_ms, measured_ms, synchronised"
+MOVE = f"""
+INSERT OR IGNORE INTO main.readings ({COLUMNS}) SELECT {COLUMNS} FROM memory.readings ORDER BY id;
+INSERT OR IGNORE INTO main.boots SELECT * FROM memory.boots;
+INSERT INTO main.refused (sensor, value, unit, measured_ms, code, reason, told_ms)
+ SELECT sensor, value, unit, measured_ms, code, reason, told_ms FROM memory.refused;
+INSERT OR REPLACE INTO main.state SELECT key, max(value) FROM
+ (SELECT * FROM main.state UNION ALL SELECT * FROM memory.state)
+ WHERE key IN ('told_ms', 'sent_ms') GROUP BY key;
+DELETE FROM memory.readings;
+DELETE FROM memory.refused;
+DELETE FROM memory.state WHERE key = 'borrowed'
 """
 
 
@@ -1387,15 +1408,23 @@ class Spool:
         return now.monotonic_ms + learned[0] if learned else None
 
     def knows_time(self, now: Instant) -> bool:
-        """Whether the time was learned in this boot, lately enough to go by it."""
+        """Whether the time was learned in this boot, lately enough to go by it.
+
+        Not if a clock that NTP sets has jumped since then: the machine may have been paused, and
+        its monotonic clock with it.
+        """
         learned = self._learned(now.boot)
-        return learned is not None and now.monotonic_ms - learned[1] < OFFSET_GOOD_FOR_MS
+        if learned is None or now.monotonic_ms - learned[1] >= OFFSET_GOOD_FOR_MS:
+            return False
+        apart_ms = now.wall_ms - now.monotonic_ms
+        jump_ms = apart_ms - self.recall("apart_ms", apart_ms)
+        return not now.synchronised or abs(jump_ms) <= TOLD_SLACK_MS
 
     def _corrected_ms(self, then: Instant) -> int | None:
         """By the wall clock, unless the monotonic clock says that it was plainly wrong."""
         learned = self._learned(then.boot)
         if learned is None:
-            return then.wall_ms if then.synchronised else None
+            return None
         true_ms = then.monotonic_ms + learned[0]
         differs_ms = OFFSET_IGNORED_MS
         if then.synchronised:
@@ -1420,6 +1449,7 @@ class Spool:
                 (now.boot, server_ms - now.monotonic_ms, now.monotonic_ms),
             )
             self.remember("told_ms", server_ms)
+            self.remember("apart_ms", now.wall_ms - now.monotonic_ms)  # the two clocks of this boot
             self._db.execute(
                 "UPDATE readings SET measured_ms = NULL WHERE boot = ? AND measured_ms > ?",
                 (now.boot, server_ms + AHEAD_MS),
@@ -1450,9 +1480,10 @@ class Spool:
         """Settle the times of up to a batch of readings, if it is known which time it is.
 
         Readings of a boot that never learned the time keep their wall clock. Where NTP hadn't
-        set it either, nobody has checked it. It can't be right before the last time that the
-        server had told by then, nor after the start of this boot: such a reading is set aside.
-        How many there were of both is returned.
+        set it either, nobody has checked it; nor is it sure that NTP had where it lies before the
+        last time that the server had told by then. After the start of this boot no clock can be
+        right, and before that time none that NTP hadn't set: such a reading is set aside. How
+        many there were of both is returned.
         """
         unchecked, lost = 0, []
         began_ms = self.true_ms(replace(now, monotonic_ms=0))
@@ -1466,13 +1497,15 @@ class Spool:
             ).fetchall()
             for id_, told_ms, *instant in rows:
                 then = Instant(*instant)
+                early = then.wall_ms < told_ms - TOLD_SLACK_MS
+                late = then.wall_ms > began_ms + TOLD_SLACK_MS
                 if (measured_ms := self._corrected_ms(then)) is not None:
                     self._settle(id_, measured_ms)
-                elif told_ms - TOLD_SLACK_MS <= then.wall_ms <= began_ms + TOLD_SLACK_MS:
-                    self._settle(id_, then.wall_ms)
-                    unchecked += 1
-                else:
+                elif late or (early and not then.synchronised):
                     lost.append(id_)
+                else:
+                    self._settle(id_, then.wall_ms)
+                    unchecked += early or not then.synchronised
             self._refuse([(id_, "unknown_time", "the clock was wrong then") for id_ in lost])
         return unchecked, len(lost)
 
@@ -1557,6 +1590,11 @@ class Spool:
                 self._db.executemany("DELETE FROM refused WHERE id = ?", [(id_,)] * moved)
         return count
 
+    def count_unknown(self) -> int:
+        """How many of the refused readings have no known time."""
+        count: int = self._one("SELECT count(*) FROM refused WHERE code = 'unknown_time'")
+        return count
+
     # -- readings come from another spool
 
     def take_over(self, damaged: Path) -> int:
@@ -1607,6 +1645,21 @@ class Spool:
             card._copy("refused", readable_rows(self._db, "refused"))
         self._db.execute("DELETE FROM refused")
 
+    def move_to(self, card: Spool, path: Path) -> None:
+        """Let all that waits here, in ``path``, wait on the card, in place of what was borrowed.
+
+        It is one transaction of both files: at no moment is a reading in none or in both.
+        """
+        last_id = self._borrowed_id(card._db)
+        card._db.execute("ATTACH ? AS memory", (str(path),))
+        try:
+            card._db.execute("PRAGMA memory.journal_mode = PERSIST")
+            with card._transaction():
+                card._db.execute("DELETE FROM main.readings WHERE id <= ?", (last_id,))
+                card._run(MOVE)
+        finally:
+            card._db.execute("DETACH memory")
+
     def _copy(self, table: str, rows: Iterable[sqlite3.Row]) -> int:
         """Insert rows of the same table in another spool, under new ids; returns how many."""
         ours = {name for _, name, *_ in self._db.execute(f"PRAGMA table_info({table})")} - {"id"}
@@ -1622,13 +1675,17 @@ class Spool:
 
     # -- for people
 
-    def status(self, now: Instant) -> Iterator[str]:
-        """What a person wants to know, a line each."""
+    def kept(self, memory: Spool | None = None) -> str:
+        """How many readings wait here, but for those that ``memory`` has borrowed."""
         count, oldest, newest = self._db.execute(
             "SELECT count(*), min(coalesce(measured_ms, wall_ms)),"
-            " max(coalesce(measured_ms, wall_ms)) FROM readings"
+            " max(coalesce(measured_ms, wall_ms)) FROM readings WHERE id > ?",
+            (memory._borrowed_id(self._db) if memory else 0,),
         ).fetchone()
-        yield f"kept      {count}" + (f", from {at(oldest)} to {at(newest)}" if count else "")
+        return f"{count}" + (f", from {at(oldest)} to {at(newest)}" if count else "")
+
+    def status(self, now: Instant) -> Iterator[str]:
+        """What a person wants to know, a line each."""
         unsettled = self._one("SELECT count(*) FROM readings WHERE measured_ms IS NULL")
         if unsettled:
             yield f"          {unsettled} of them get their time when the server has told it"
@@ -1650,24 +1707,43 @@ class Spool:
 def open_database(path: Path) -> sqlite3.Connection:
     """A connection that writes ``path``, made where there is none; else CantWrite or SetupError."""
     try:
-        make_folder(path.parent)
-        for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
-            refuse_planted(Path(f"{path}{suffix}"))
-        if not os.path.lexists(path):  # else closing it would drop the locks that SQLite has on it
-            os.close(make_file(path))
+        if path != THIS_RUN:
+            prepare_file(path)
     except OSError as error:
         if error.errno in UNWRITABLE:
             raise CantWrite(f"{error.filename}: {error.strerror}") from error
         raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
-    if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
-        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
-        raise CantWrite("its disk is read-only" if read_only else "it is another user's to write")
     try:
         db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
     except sqlite3.OperationalError as error:
-        raise SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL") from error
+        raise not_opened(path, error) from error
     db.row_factory = sqlite3.Row
     return db
+
+
+def not_opened(path: Path, error: sqlite3.OperationalError) -> Exception:
+    """What to raise: CantWrite with the system's reason, which SQLite keeps to itself."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as reason:
+        return CantWrite(f"{os.path.realpath(path)}: {reason.strerror}")
+    if "unable to open" not in str(error):
+        return CantWrite(str(error))
+    return SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL")
+
+
+def prepare_file(path: Path) -> None:
+    """Make a spool's file where there is none, which this user may write; else CantWrite."""
+    if path == NOWHERE:
+        raise CantWrite("no folder in memory can be written")
+    make_folder(path.parent)
+    for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
+        refuse_planted(Path(f"{path}{suffix}"))
+    if not os.path.lexists(path):  # else closing it would drop the locks that SQLite has on it
+        os.close(make_file(path))
+    if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
+        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+        raise CantWrite("its disk is read-only" if read_only else "it is another user's to write")
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -1681,9 +1757,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         try:  # it may be that a kill left a journal behind, which can't be played back here
             db = sqlite3.connect(f"{path.as_uri()}?mode=rw&immutable=1", uri=True)
         except sqlite3.OperationalError as error:
-            raise SetupError(
-                f"{path} can't be opened as a spool: {error}: set TMON_SPOOL"
-            ) from error
+            raise not_opened(path, error) from error
     db.row_factory = sqlite3.Row
     return db
 
@@ -1717,6 +1791,8 @@ def fits(column: str, value: object) -> bool:
 def make_folder(path: Path) -> None:
     """Make a folder, and those above it."""
     if not path.exists():
+        if path.is_symlink():  # to a stick that was pulled out
+            raise OSError(errno.ENODEV, "it is missing", os.path.realpath(path))
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
         share(path)
@@ -1727,7 +1803,8 @@ def make_file(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A lock may be a folder or a pipe too: nothing is read from it, nor waited for.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     share(path)
     return descriptor
 
@@ -1767,16 +1844,21 @@ def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
     try:
         descriptor = make_file(Path(f"{spool}.lock"))
     except OSError:  # a read-only disk, or a file that is root's
-        descriptor = make_file(Path(f"{in_memory(spool)}.lock"))
-    with os.fdopen(descriptor) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            with contextlib.suppress(OSError):
-                os.utime(file.fileno())  # so that others see since when
+            descriptor = make_file(Path(f"{in_memory(spool)}.lock"))
+        except OSError:  # all is full: then what is sent is in this process alone, see THIS_RUN
             yield True
+            return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        yield False
+    else:
+        with contextlib.suppress(OSError):
+            os.utime(descriptor)  # so that others see since when
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def in_memory(spool: Path) -> Path:
@@ -1789,19 +1871,19 @@ def in_memory(spool: Path) -> Path:
             ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
             if ours and os.access(folder, os.W_OK):
                 return folder / f"{crc32(str(spool).encode()):08x}.db"
-    return Path(os.devnull, "none")  # to use it is an error
+    return NOWHERE
 
 
 def sending_since_ms(spool: Path) -> int:
     """When the run that is sending from this spool began to; 0 if none is."""
-    try:
-        with Path(f"{spool}.lock").open() as file:
-            begun_ms = int(os.fstat(file.fileno()).st_mtime * 1000)
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return begun_ms
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        descriptor = os.open(f"{spool}.lock", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(os.fstat(descriptor).st_mtime * 1000)
+        finally:
+            os.close(descriptor)
     return 0
 
 
@@ -1852,7 +1934,7 @@ class Answer:
         """The JSON object that the body is; empty if it is none."""
         try:
             body = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):  # [[[[…
             body = None
         return body if isinstance(body, dict) else {}
 
@@ -1865,7 +1947,7 @@ class Answer:
         """The server's clock from the Date header, or 0."""
         try:
             return int(parsedate_to_datetime(self.headers.get("Date", "")).timestamp() * 1000)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, IndexError):
             return 0
 
     def kept(self) -> Kept:
@@ -1875,7 +1957,9 @@ class Answer:
             self.error() or HINTS.get(self.status),
         ]
         if 300 <= self.status < 400:
-            reasons += [f"it redirects to {self.headers.get('Location')}, which isn't followed"]
+            to = self.headers.get("Location")
+            where = f" to {to}, which isn't followed" if to else ", without saying where"
+            reasons += [f"it redirects{where}"]
         # What ends by itself is one trouble, whatever stands in for the server meanwhile.
         ends = self.status >= 500 or self.status == 429
         return Kept("; ".join(filter(None, reasons)), "server" if ends else f"server {self.status}")
@@ -1934,7 +2018,9 @@ class Server:
         self._answered = False  # so the next request goes over a connection that was left open
         self._session = requests.Session()
         self._session.auth = self._sign  # else requests would look into ~/.netrc
+        self._session.get_redirect_target = lambda _: None  # type: ignore[method-assign,assignment]
         self._session.headers["User-Agent"] = f"tmon-client/{VERSION}"
+        self._session.headers["Accept-Encoding"] = "identity"
 
     def close(self) -> None:
         self._session.close()
@@ -2009,8 +2095,14 @@ class Server:
             verify=self._settings.ca_file or True,
             **options,
         ) as response:
-            # Byte by byte: a larger read could hold more than the limit once it is decoded.
-            body = b"".join(islice(response.iter_content(1), ANSWER_MAX_BYTES))
+            # We asked for plain text. What is compressed all the same isn't decoded: a few bytes
+            # of it could be a gigabyte.
+            response.raw.headers.pop("Content-Encoding", None)
+            body = b""
+            for part in response.iter_content(1 << 12):
+                body += part
+                if len(body) >= ANSWER_MAX_BYTES:
+                    break
         self._answered = True
         return Answer(response.status_code, body, response.headers, self._via)
 
@@ -2328,22 +2420,46 @@ class Client:
             waits = "readings wait in memory until they are sent"
             self._news.tell("spool", f"{line}; {waits}", at_once=True)
             return self._keep_in_memory(readings)
-        self._news.is_over("spool")
+        if not self._unsafe:
+            self._news.is_over("spool")
+            self._news.is_over("memory")
         return status
 
     def _keep_on_disk(self, readings: list[Reading]) -> int:
         with self._open() as spool:
             self._add(spool, readings)
             path = in_memory(self._settings.spool)
-            if path.exists():  # the spool can be written again
-                with Spool(path, MEMORY_MAX) as memory:
-                    self._send(memory)
-                    if memory.is_empty():
-                        memory.give_back(spool)
-                    self._unsafe |= not memory.is_empty()
-                    if memory.owes(spool):
-                        return KEPT
+            if path.exists() and self._is_owed(path, spool):
+                return KEPT
             return self._send(spool)
+
+    def _is_owed(self, path: Path, spool: Spool) -> bool:
+        """Move what waits in memory to the spool, which can be written again, or send it.
+
+        Returns whether readings are in both: sent from there too, they could be stored twice.
+        """
+        try:
+            memory = Spool(path, MEMORY_MAX)
+        except sqlite3.DatabaseError as error:
+            line = f"what waits in memory can't be read: {path}: {error}"
+            self._news.tell("memory", line, at_once=True)
+            return False
+        with memory:
+            self._move(memory, path, spool)
+            self._send(memory)
+            if memory.is_empty():
+                memory.give_back(spool)
+            self._unsafe |= not memory.is_empty()
+            return memory.owes(spool)
+
+    def _move(self, memory: Spool, path: Path, spool: Spool) -> None:
+        with sole_sender(self._settings.spool) as sole:
+            try:
+                if sole and not memory.is_empty():  # else another run is sending it
+                    memory.move_to(spool, path)
+            except sqlite3.OperationalError as error:
+                line = f"{self._settings.spool} has no room for what waits in memory: {error}"
+                self._news.tell("spool", line, at_once=True)
 
     def _keep_in_memory(self, readings: list[Reading]) -> int:
         try:
@@ -2353,15 +2469,27 @@ class Client:
                 while memory.is_empty() and memory.borrow(self._settings.spool):
                     status = max(status, self._send(memory))
                     if memory.is_empty():  # make room in a full spool; a read-only one stays
-                        with contextlib.suppress(sqlite3.OperationalError), self._open() as spool:
+                        with contextlib.suppress(sqlite3.DatabaseError), self._open() as spool:
                             memory.give_back(spool)
                 self._unsafe |= not memory.is_empty()
                 return status
-        except sqlite3.OperationalError as error:
-            line = f"{len(readings)} readings can't be kept in memory either: {error}"
-            self._news.tell("memory", line, at_once=True)
-            self._unsafe = True
-            return KEPT
+        except sqlite3.DatabaseError as error:
+            return self._send_from_here(readings, error)
+
+    def _send_from_here(self, readings: list[Reading], error: sqlite3.DatabaseError) -> int:
+        """Send what was sensed, the last that is left to do; what is elsewhere stays there."""
+        with Spool(THIS_RUN) as spool:
+            count = len(readings)
+            spool.add(readings)
+            status = self._send(spool)
+            if not count or not spool.is_empty():
+                line = f"{count} readings can't be kept in memory either: {error}"
+                if not count:
+                    line = f"what waits in memory can't be sent: {error}"
+                self._news.tell("memory", line, at_once=True)
+                self._unsafe = True
+                return KEPT
+            return status
 
     def _add(self, spool: Spool, readings: list[Reading]) -> None:
         """Move the readings into a spool."""
@@ -2470,9 +2598,11 @@ def parse_url(text: str) -> str:
         raise ValueError("no server: set TMON_URL, such as http://192.168.1.10:13117")
     if "@" in text:
         raise ValueError("TMON_URL holds a user name or password: tmon needs its token only")
-    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[^\s?#]*)?", text):
+    host = r"[\w-]{1,63}(\.[\w-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\]"
+    match = re.fullmatch(rf"(?i:(https?))://({host})(:(?P<port>\d{{1,5}}))?(/[^\s?#]*)?", text)
+    if not match or not 1 <= int(match["port"] or 1) <= PORT_MAX:
         raise ValueError(f"TMON_URL {text!r} isn't like http://192.168.1.10:13117")
-    return re.sub("(/+readings)?/*$", "", text)
+    return match[1].lower() + re.sub("(/+readings)?/*$", "", text[len(match[1]) :])
 
 
 def parse_token(text: str) -> str:
@@ -2519,6 +2649,13 @@ def parse_ca_file(text: str) -> str:
     """A file of certificates that can be read, or nothing."""
     if text and not os.access(text, os.R_OK):
         raise ValueError(f"TMON_CA_FILE {text!r} can't be read")
+    if os.path.isfile(text):  # noqa: PTH113 - it may be a folder, or nothing
+        import ssl  # noqa: PLC0415 - it takes its time
+
+        try:
+            ssl.create_default_context(cafile=text)
+        except (OSError, ValueError):
+            raise ValueError(f"TMON_CA_FILE {text!r} holds no certificate") from None
     return text
 
 
@@ -2608,11 +2745,21 @@ def print_readings(settings: Settings, clock: Clock, news: News) -> int:
 def print_status(spool: Path, clock: Clock, news: News) -> int:
     """Show what waits in the spool, and why."""
     print(f"spool     {spool}")
-    if not os.path.exists(spool):  # noqa: PTH110 - pathlib's raises in a folder of others
-        print("kept      0: there is no such file yet")
-    else:
-        with Spool(spool, read_only=True) as opened:
-            print(*opened.status(clock.now()), sep="\n")
+    with contextlib.ExitStack() as opened:
+        memory = None
+        if (path := in_memory(spool)).exists():
+            with contextlib.suppress(sqlite3.DatabaseError, SetupError):
+                memory = opened.enter_context(Spool(path, read_only=True))
+        if not os.path.lexists(spool):
+            print("kept      0: there is no such file yet")
+        else:
+            try:
+                card = opened.enter_context(Spool(spool, read_only=True))
+                print(f"kept      {card.kept(memory)}", *card.status(clock.now()), sep="\n")
+            except sqlite3.DatabaseError as error:
+                print(f"kept      it can't be read: {error}")
+        if memory:
+            print(f"in memory {memory.kept()}")
     if since_ms := sending_since_ms(spool):
         print(f"sending   another run is at it, since {at(since_ms)}")
     for line in news.status():
@@ -2663,8 +2810,16 @@ def run(args: argparse.Namespace, clock: Clock, news: News) -> int:
         news.tell("--node", line, at_once=True)
     if args.retry_refused:
         with Spool(settings.spool) as spool:
-            print(f"{spool.retry_refused()} refused readings are sent again")
+            again = spool.retry_refused()
+            unknown = spool.count_unknown()
     status = Client(settings, clock, news).once()
+    if args.retry_refused:
+        with Spool(settings.spool) as spool:
+            unknown = spool.count_unknown() - unknown
+            sent = "are" if spool.is_empty() else "wait to be"
+        print(f"{again - unknown} refused readings {sent} sent again")
+        if unknown:
+            print(f"{unknown} still have no known time, and stay refused")
     news.is_over("setup")
     news.is_over("failed")
     return status
