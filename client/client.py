@@ -57,13 +57,17 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Union
 from zlib import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from requests import PreparedRequest
+
+    Index = tuple[int, int]  # the order of answers: ALL and so on, then by number
+    # A reading; or a sensor's name, and why there is none; or what is there and not sensed.
+    Outcome = Union["Reading", tuple[str, str], str]
 
 # Settings. A flag goes before the environment, and the environment before these.
 URL = ""  # TMON_URL, such as http://192.168.1.10:13117
@@ -83,11 +87,15 @@ UNIT_MAX = 32  # characters
 ATTEMPTS = 4  # once, and three times again: 1-Wire and DHT22 fail now and then on long wires
 ATTEMPT_PAUSE_S = 0.5
 RETRY_FOR_S = 4  # a chip that takes longer to fail has tried by itself
-GIVE_UP_S = 12  # without any good answer; the slowest good one takes a second
+GIVE_UP_S = 12  # unless good answers go on coming; the slowest one takes a second
+THREADS = 64  # that are started at once, and again when for STALL_S none of them has come to an end
+STALL_S = 0.25
+UNLISTED_MAX = 20  # chips that are told one by one
 COMMAND_TIMEOUT_S = 10
 FILE_MAX_BYTES = 1 << 16  # the kernel's files have a page
 
 BATCH_READINGS = 500  # about 50 kB, far below the server's 1 MiB
+PORT_MAX = 65_535
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 30
 ANSWER_MAX_BYTES, ANSWER_MAX_S = 1 << 18, 60  # a batch that is all rejected takes 100 kB
 LASTS_ROUNDS, LASTS_MS = 3, 6 * 3_600_000  # trouble that ends sooner needs nobody
@@ -108,9 +116,13 @@ REFUSED_MAX = 1_000
 RESERVE_BYTES = 256 * 1024  # room for some 2,000 readings when the disk is full
 IDENTITY = ("id", "sensor", "boot", "monotonic_ms")  # what tells a reading from all others
 UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+UNWRITABLE |= {errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.ENOTCONN, errno.ESTALE}
+UNWRITABLE |= {errno.EREMOTEIO, errno.EUCLEAN, errno.ETIMEDOUT}  # the disk is gone, or dying
 MEMORY_MAX = 20_000  # readings kept in memory while the spool can't be written: about 3 MB
 BORROW_MAX = 1_000  # so many of them are copied at once from such a spool
 MEMORY = ("/dev/shm", "/tmp")  # noqa: S108 - only folders of our own in them are used
+THIS_RUN = Path(":memory:")  # a spool that ends with the run, where even those are full
+NOWHERE = Path(os.devnull, "none")  # where none of them can be written
 UNREADABLE_MAX = 10_000  # failing attempts to read a damaged table before it is given up
 APPLICATION_ID = 0x746D6F6E  # "tmon"
 SCHEMA = """
@@ -139,6 +151,22 @@ UPGRADE = """
 ALTER TABLE readings ADD COLUMN synchronised INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE refused ADD COLUMN told_ms INTEGER NOT NULL DEFAULT 4611686018427387904;
 PRAGMA user_version = 1
+"""
+
+
+# What waits in memory moves to the card, whose columns may stand in another order.
+COLUMNS = "sensor, value, unit, wall_ms, monotonic_ms, boot, told_ms, measured_ms, synchronised"
+MOVE = f"""
+INSERT OR IGNORE INTO main.readings ({COLUMNS}) SELECT {COLUMNS} FROM memory.readings ORDER BY id;
+INSERT OR IGNORE INTO main.boots SELECT * FROM memory.boots;
+INSERT INTO main.refused (sensor, value, unit, measured_ms, code, reason, told_ms)
+ SELECT sensor, value, unit, measured_ms, code, reason, told_ms FROM memory.refused;
+INSERT OR REPLACE INTO main.state SELECT key, max(value) FROM
+ (SELECT * FROM main.state UNION ALL SELECT * FROM memory.state)
+ WHERE key IN ('told_ms', 'sent_ms') GROUP BY key;
+DELETE FROM memory.readings;
+DELETE FROM memory.refused;
+DELETE FROM memory.state WHERE key = 'borrowed'
 """
 
 
@@ -265,8 +293,8 @@ class Probe:
     """A way to read one sensor: ``read`` returns the value in ``unit``, or raises.
 
     Probes of one ``lane`` share a chip or a port, and are read one after the other. ``place`` is
-    the device, where the name alone doesn't tell it from another; ``former`` is the name that
-    version 0.1 gave.
+    where the file is, by nothing that the kernel counts, and ``device`` what that place is called;
+    ``former`` is the name that version 0.1 gave.
     """
 
     sensor: str
@@ -277,7 +305,13 @@ class Probe:
     limits: tuple[float, float] = (-math.inf, math.inf)
     lane: str = ""
     place: str = ""
+    device: str = ""
     former: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells the sensor from all others, as far as anything does."""
+        return f"{self.sensor}@{self.place}" if self.place else self.sensor
 
     def sense(self, clock: Clock) -> Reading:
         """The value and its moment; the last attempt's error if none succeeds."""
@@ -297,8 +331,8 @@ class Probe:
         lowest, highest = self.limits
         if not math.isfinite(value):
             raise BadReading(f"{value} is no number")
-        if self.unit == "°C" and value < -273.15:
-            raise BadReading(f"{value} °C is below absolute zero")
+        if value < ABSOLUTE_ZERO.get(self.unit or "", -math.inf):
+            raise BadReading(f"{value} {self.unit} is below absolute zero")
         if not lowest <= value <= highest:
             raise BadReading(
                 f"{value} {self.unit} is outside {lowest:g} to {highest:g} {self.unit}"
@@ -306,21 +340,28 @@ class Probe:
         return value
 
 
-def probes(
-    sysfs: Path, commands: Iterable[Probe] = (), names: Mapping[str, str] | None = None
-) -> Iterator[Probe]:
-    """Every sensor found under ``sysfs``, then the commands, by names of their own or kept ones."""
-    found = [*chain(*(find(sysfs, *finder) for finder in FINDERS))]
-    twins = Counter(probe.sensor for probe in found)
+ABSOLUTE_ZERO = {"°C": -273.15, "°F": -459.67, "K": 0}
+
+
+def named(found: Sequence[Probe], kept: Mapping[str, str]) -> Iterator[Probe]:
+    """The sensors by names of their own: the kept ones, else the shortest that no other has.
+
+    What nothing tells apart, such as two thermal zones of a type, gets a number.
+    """
+    keys = Counter(probe.key for probe in found)
+    names = {key: kept[key] for key, count in keys.items() if count == 1 and key in kept}
+    forms: tuple[Callable[[Probe], str], ...] = (
+        lambda probe: probe.sensor,
+        lambda probe: f"{probe.sensor}:{sensor_name(probe.device)}"[:60].strip(":"),
+        lambda probe: f"{probe.sensor[:51]}:{crc32(probe.key.encode()):08x}",
+    )
+    for form in forms:
+        wanted = [(probe.key, form(probe)) for probe in found if probe.key not in names]
+        often = Counter(chain(names.values(), (name for _, name in wanted)))
+        names.update((key, name) for key, name in wanted if often[name] == 1)
     seen: Counter[str] = Counter()
-    formerly: Counter[str] = Counter()
-    for probe in chain(found, commands):
-        name = probe.sensor
-        if twins[name] > 1 and probe.place:
-            name = f"{name}:{sensor_name(probe.place)}"[:60]
-        name = numbered((names or {}).get(name, name), seen)
-        former = numbered(probe.former, formerly) if probe.former else name
-        yield replace(probe, sensor=name, former=former)
+    for probe in found:
+        yield replace(probe, sensor=numbered(names.get(probe.key, probe.sensor), seen))
 
 
 def numbered(name: str, seen: Counter[str]) -> str:
@@ -329,42 +370,70 @@ def numbered(name: str, seen: Counter[str]) -> str:
     return name if seen[name] == 1 else f"{name}:{seen[name]}"
 
 
-def find(sysfs: Path, pattern: str, finder: Callable[[Path], Iterable[Probe]]) -> Iterator[Probe]:
-    """The probes of all chips that match; a chip that can't be looked at is one that fails.
+@dataclass(frozen=True)
+class Names:
+    """The names that this station's sensors have, by their keys, in a file beside the spool.
 
-    They come in the order of the hardware, not of the numbers that the kernel gave at this boot.
+    A station on which version 0.1 has run keeps those that it gave. A name stays when a second
+    sensor comes that would be called the same.
     """
 
-    def fail(error: OSError) -> float:
-        raise error
+    spool: Path
+    kept: Mapping[str, str] | None = None  # None: there is no file yet
+    is_readable: bool = True
+    is_damaged: bool = False
 
-    try:
-        places = [(os.path.realpath(chip / "device"), chip) for chip in sysfs.glob(pattern)]
-    except OSError as error:
-        places = []
-        yield Probe(pattern, None, str(sysfs / pattern), partial(fail, error), attempts=1)
-    for _, chip in sorted(places):
+    @classmethod
+    def read(cls, spool: Path, now_ms: int | None = None) -> tuple[Names, str]:
+        """The names, and what is wrong with their file, which is put aside if there is a time."""
+        path = Path(f"{spool}.names")
         try:
-            yield from finder(chip)
+            with open_own(path, "r"):
+                text = path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return cls(spool), ""
         except OSError as error:
-            yield Probe(chip.name, None, str(chip), partial(fail, error), attempts=1)
+            return cls(spool, is_readable=False), f"{path} can't be read: {cause(error)}"
+        with contextlib.suppress(ValueError, AttributeError):
+            return cls(spool, {key: str(name) for key, name in json.loads(text).items()}), ""
+        # What is still whole in it is used; no name has a quote within.
+        pairs = dict(re.findall(r'"([^"\\]+)": "([^"\\]+)"', text))
+        line = f"{path} is damaged: {len(pairs)} sensors' names could be read in it"
+        if now_ms is not None:
+            with contextlib.suppress(OSError):
+                aside = path.rename(f"{path}.corrupt-{at(now_ms).replace(':', '')}")
+                line = f"{line}; it is now {aside}"
+        return cls(spool, pairs or None, is_damaged=True), line
 
+    def give(self, found: Sequence[Probe], whole: bool, keep: bool) -> list[Probe]:
+        """The sensors by their names. New ones are written down if they are to be kept.
 
-def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str]:
-    """The names that this station has had since version 0.1, by those that are given today.
+        Those of version 0.1 hang on their order: they are written down when all are found.
+        """
+        kept = dict(self.kept or {})
+        is_old = self.kept is None and os.access(self.spool, os.F_OK)
+        if is_old:
+            seen: Counter[str] = Counter()
+            kept = {probe.key: numbered(probe.former, seen) for probe in found if probe.former}
+        given = list(named(found, kept))
+        # Those that nothing tells apart have names by their order, which aren't kept.
+        often = Counter(probe.key for probe in found)
+        kept = {key: name for key, name in kept.items() if often[key] < 2}
+        names = {
+            old.key: new.sensor
+            for old, new in zip(found, given)
+            if old.place and often[old.key] == 1
+        }
+        taken = set(names.values())  # such as by a disk that has been moved
+        names.update((key, name) for key, name in kept.items() if name not in taken)
+        is_news = self.is_damaged or names != self.kept
+        if keep and self.is_readable and is_news and (whole or not is_old):
+            self._write(names)
+        return given
 
-    They are written down at the first run, and never change. Without a spool, a station is new.
-    """
-    path, new = Path(f"{spool}.names"), Path(f"{spool}.names.new")
-    try:
-        with open_own(path, "r") as file:
-            return dict(json.load(file))
-    except (OSError, ValueError, TypeError) as error:
-        keep = keep and isinstance(error, FileNotFoundError)
-    old = found if os.access(spool, os.F_OK) else ()
-    names = {probe.sensor: probe.former for probe in old if probe.sensor != probe.former}
-    with contextlib.suppress(OSError):  # the spool can't be written either, and says so
-        if keep:
+    def _write(self, names: Mapping[str, str]) -> None:
+        path, new = Path(f"{self.spool}.names"), Path(f"{self.spool}.names.new")
+        with contextlib.suppress(OSError):  # the spool can't be written either, and says so
             make_folder(path.parent)
             new.unlink(missing_ok=True)
             with open_own(new, "x") as file:
@@ -372,7 +441,6 @@ def kept_names(found: Iterable[Probe], spool: Path, keep: bool) -> dict[str, str
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(path)
-    return names
 
 
 def sensor_name(*parts: str) -> str:
@@ -403,19 +471,19 @@ def lock(file: int) -> None:
 
 
 def content(path: Path, default: str = "") -> str:
-    """A small file's text, or ``default`` where there is none."""
+    """A small file's text, or ``default`` where there is none.
+
+    Chips may have files without a text; any other error is no answer.
+    """
     try:
         return read_text(path) or default
-    except FileNotFoundError:
-        return default
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, *NO_TEXT}:
+            return default
+        raise
 
 
-def label(path: Path, default: str = "") -> str:
-    """The same, also where the file can't be read: chips may have labels without a text."""
-    try:
-        return content(path, default)
-    except OSError:
-        return default
+NO_TEXT = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENODATA, errno.EACCES, errno.EPERM}
 
 
 def parse_value(text: str) -> float:
@@ -431,29 +499,47 @@ def number(path: Path, factor: float = 1) -> float:
 
 
 WIRED = re.compile(r"\d+-[0-9a-f]{4}|spi\d+\.\d+")  # I2C and SPI
-# SCSI, PCI and USB; not HID (``0003:1B1C:0C10.0001``), whose last part is a mere number.
-BUS_ADDRESS = re.compile(r"(?![0-9A-F]{4}:[0-9A-F]{4}:)[0-9A-Fa-f]{1,4}([:.-][0-9A-Fa-f]{1,4})+")
+# PCI, USB and ATA; not HID (``0003:1B1C:0C10``), which is a product.
+BUS_ADDRESS = re.compile(
+    r"(?![0-9A-F]{4}:[0-9A-F]{4}:)[0-9A-Fa-f]{1,4}([:.-][0-9A-Fa-f]{1,4})+|usb3?-[\d.:]+|ata\d+"
+)
+# What the kernel counts as devices turn up, and what is left of it.
+COUNTED = (
+    (re.compile(r"(?:host|target|nvme|usb|hwmon|i2c-)[\d:]*"), ""),
+    (re.compile(r"\d+:(\d+:\d+:\d+)"), r"scsi-\1"),  # without its host
+    (re.compile(r"(port|end_device|expander)-\d+:(.*)"), r"\1-\2"),
+    (re.compile(r"(0003:[0-9A-F]{4}:[0-9A-F]{4})\.[0-9A-F]{4}"), r"\1"),  # HID
+)
+USB = re.compile(r"\d+-(\d{1,3}(?:\.\d{1,3})*(?::\d+\.\d+)?)")
 
 
-def address(chip: Path) -> str:
-    """An I2C or SPI address (``1-0076``, ``spi0.1``), a disk's serial number, else a bus address.
-
-    It tells a chip from others of its kind at each boot, unlike the kernel's numbers (``hwmon3``);
-    what is built in has none.
-    """
-    device = (chip / "device").resolve()
-    for path in (chip.resolve().parent, device):
-        if WIRED.fullmatch(path.name):
-            return path.name
-    for name in ("wwid", "serial"):
-        if words := label(device / name).split():
-            return words[-1][-20:]
-    for path in (device, *device.parents) if device.exists() else ():
-        if path.name == "devices":
-            break
-        if BUS_ADDRESS.fullmatch(path.name):
-            return path.name
-    return ""
+def place_of(device: Path) -> list[str]:
+    """The parts of a device's path that are the same at each boot, the outermost first."""
+    names = [*device.parts]
+    first = len(names) - names[::-1].index("devices") if "devices" in names else 1
+    parts: list[str] = []
+    usb = "usb"  # a controller has a bus for each speed, with the same ports
+    bus = ""  # the place of an I2C bus whose number is counted too: behind USB, or a multiplexer
+    for depth in range(first, len(names)):
+        path, name = Path(*names[: depth + 1]), names[depth]
+        mux = (path / "mux_device").resolve().name
+        if name.startswith("channel-") and parts:
+            bus = f"{parts[-1]}-{name[8:]}"
+        elif name.startswith("i2c-") and WIRED.fullmatch(mux):
+            channel = re.search(r"chan_id (\d+)", content(path / "name"))
+            chip = f"{bus}-{mux.split('-')[1]}" if bus else mux
+            bus = f"{chip}-{channel[1] if channel else name}"
+        if name.startswith("usb"):
+            usb = "usb3" if len(content(path / "speed")) > 3 else "usb"  # 5000 and more, not 480
+        if match := USB.fullmatch(name):
+            name = bus = f"{usb}-{match[1]}"
+        elif bus and WIRED.fullmatch(name) and "-" in name:
+            name = f"{bus}-{name.split('-')[1]}"
+        for pattern, rest in COUNTED:
+            if match := pattern.fullmatch(name):
+                name = match.expand(rest)
+        parts += [name] if name else []
+    return parts
 
 
 @dataclass(frozen=True)
@@ -461,54 +547,106 @@ class Kind:
     """What one kind of the kernel's files measures: ``unit`` is the kernel's times ``factor``.
 
     No value outside ``limits`` is a measurement: that is how a lost chip and a bad wire read.
+    ``convert`` takes the place of ``factor``.
     """
 
     quantity: str
     unit: str
     factor: float
     limits: tuple[float, float]
+    convert: Callable[[float], float] | None = None
 
-    def probe(
-        self, chip: Path, model: str, part: str, path: Path, read: Callable[[], float]
-    ) -> Probe:
-        """One input of a chip."""
-        where, device = address(chip), chip / "device"
-        wired = where if WIRED.fullmatch(where) else ""
+    def value(self, kernels: float) -> float:
+        """The kernel's number in our unit."""
+        return self.convert(kernels) if self.convert else kernels * self.factor
+
+
+class Chip:
+    """A chip under /sys: what it is called, and where it is.
+
+    Its address is the one on I2C or SPI (``1-0076``, ``spi0.1``), a disk's serial number, else the
+    nearest bus's. It tells a chip from others of its kind at each boot, unlike the kernel's numbers
+    (``hwmon3``); what is built in has none.
+    """
+
+    def __init__(self, path: Path, default: str) -> None:
+        self.path = path
+        self.model = content(path / "name", default)
+        real, link = path.resolve(), path / "device"
+        self.device = link.resolve() if link.exists() else real.parent
+        wired = [home for home in (real.parent, self.device) if WIRED.fullmatch(home.name)]
+        self.wired = wired[0].name if wired else ""
+        self.parts = place_of(wired[0] if wired else self.device)
+        self.address = self.parts[-1] if wired else self._serial() or self._bus_address()
+
+    def _serial(self) -> str:
+        for name in ("wwid", "serial"):
+            _, _, word = content(self.device / name).rpartition(" ")
+            if len(set(word.rpartition(".")[2])) > 2:  # not all zeros, as an adapter's
+                return word[-20:]
+        return ""
+
+    def _bus_address(self) -> str:
+        return next(filter(BUS_ADDRESS.fullmatch, reversed(self.parts)), "")
+
+    def probe(self, kind: Kind, part: str, path: Path, read: Callable[[], float]) -> Probe:
+        """One input of the chip."""
+        matching = (
+            limits
+            for models, unit, limits in LIMITS
+            if unit == kind.unit and models.match(self.model)
+        )
         return Probe(
-            sensor_name(self.quantity, model, where, part),
-            self.unit,
+            sensor_name(kind.quantity, self.model, self.address, part),
+            kind.unit,
             str(path),
             read,
-            limits=WIDE_LIMITS.get(self.unit, self.limits) if WIDE.match(model) else self.limits,
-            lane=str(chip),
-            place=device.resolve().name if device.exists() else "",
-            former=sensor_name(self.quantity, model, wired, part),
+            limits=next(matching, kind.limits),
+            lane=str(self.path),
+            place="/".join((*self.parts, path.name)),
+            device=self.parts[-1] if self.parts else "",
+            former=sensor_name(kind.quantity, self.model, self.wired, part),
         )
 
 
-# Thermocouples and infrared, and pressure other than the air's.
-WIDE = re.compile("max318|max6675|mcp96|ltc298|mlx90|hsc|mprls|abp|sdp|ms58")
-WIDE_LIMITS = {"°C": (-270.0, 1800.0), "hPa": (-100_000.0, 100_000.0)}
+# By the chip's model: PT100, all zeros of an AHT, thermocouples and infrared, and pressure other
+# than the air's.
+WIDE = "max318|maxim_thermocouple|max6675|mcp96|ltc298|mlx90|hsc|mprls|abp|sdp|ms58|adp8|dlh"
+LIMITS = (
+    (re.compile("max31865"), "°C", (-200.0, 850.0)),
+    (re.compile("aht|dht20"), "°C", (-40.0, 125.0)),
+    (re.compile("aht|dht20"), "%", (0.001, 100.0)),
+    (re.compile(WIDE), "°C", (-270.0, 1800.0)),
+    (re.compile(WIDE), "hPa", (-100_000.0, 100_000.0)),
+)
+
+
+def relative_humidity(thousandths: float) -> float:
+    """Percent; a chip's formula goes a little below 0, and with dew on it up to 119."""
+    percent = thousandths / 1000
+    return min(max(percent, 0.0), 100.0) if -6 <= percent <= 120 else percent
+
+
 TEMPERATURE = Kind("temperature", "°C", 0.001, (-55, 125))
-HUMIDITY = Kind("humidity", "%", 0.001, (0, 100))
+HUMIDITY = Kind("humidity", "%", 0.001, (0, 100), relative_humidity)
 VOLTAGE = Kind("voltage", "V", 0.001, (-1_000, 1_000))
 CURRENT = Kind("current", "A", 0.001, (-1_000, 1_000))
 
 
-def onewire_probes(path: Path) -> Iterator[Probe]:
+def onewire_probes(device: Path) -> Iterator[Probe | str]:
     """DS18S20, DS1822, DS18B20, DS1825 or MAX31850, and DS28EA00, by their family codes.
 
     All are read at the same time: while one converts, the kernel lets the others use the bus.
     """
-    chip = path.parent.name
-    family = chip.split("-")[0]
-    if family in {"10", "22", "28", "3b", "42"}:
-        name = sensor_name("temperature", chip)
+    path, family = device / "w1_slave", device.name.split("-")[0]
 
-        def read() -> float:  # takes the chip up to 750 ms
-            return scratchpad_celsius(read_text(path, alone=True), family)
+    def read() -> float:  # takes the chip up to 750 ms
+        return scratchpad_celsius(read_text(path, alone=True), family)
 
-        yield Probe(name, "°C", str(path), read)
+    if family in {"10", "22", "28", "3b", "42"} and path.exists():
+        yield Probe(sensor_name("temperature", device.name), "°C", str(path), read)
+    else:
+        yield device.name
 
 
 def scratchpad_celsius(text: str, family: str = "28") -> float:
@@ -557,10 +695,11 @@ def converted(scratchpad: bytes, family: str) -> tuple[float, float, float]:
     return raw / 16, -55, 125
 
 
-def thermal_probes(zone: Path) -> Iterator[Probe]:
+def thermal_probes(zone: Path) -> Iterator[Probe | str]:
     """CPU and board, by the type of their thermal zone."""
-    path, model = zone / "temp", content(zone / "type", zone.name)
-    yield TEMPERATURE.probe(zone, model, "", path, partial(number, path, TEMPERATURE.factor))
+    path, chip = zone / "temp", Chip(zone, "")
+    chip.model = content(zone / "type", zone.name)
+    yield chip.probe(TEMPERATURE, "", path, partial(number, path, TEMPERATURE.factor))
 
 
 # Documentation/ABI/testing/sysfs-class-hwmon.
@@ -575,33 +714,38 @@ HWMON = {
 }
 
 
-def hwmon_probes(chip: Path) -> Iterator[Probe]:
-    """A chip of ``class/hwmon``, unless it mirrors a sensor that is found elsewhere.
+def hwmon_probes(path: Path) -> Iterator[Probe | str]:
+    """A chip of ``class/hwmon``, unless it mirrors what 1-Wire, IIO or a thermal zone show too.
 
-    Its inputs go by their labels; the first needs none.
+    Its inputs go by their labels, and by their number where the label tells nothing; the first
+    needs none.
     """
-    model = content(chip / "name", "hwmon")
-    if is_mirror(chip, model):
+    chip = Chip(path, "hwmon")
+    is_zone = chip.device.name.startswith("thermal_zone")
+    if is_zone or chip.model in {"w1_slave_temp", "iio_hwmon"}:
         return
+    known = set()
     for pattern, kind in HWMON.items():
         first = "in0" if pattern.startswith("in") else pattern.replace("*_input", "1")
-        for path in sorted(chip.glob(pattern)):
-            stem = path.name.split("_")[0]
-            name = label(chip / f"{stem}_label", "" if stem == first else stem)
-            yield kind.probe(chip, model, name, path, partial(hwmon_value, path, kind.factor))
+        inputs = sorted(path.glob(pattern))
+        stems = [file.name.split("_")[0] for file in inputs]
+        labels = [content(path / f"{stem}_label") for stem in stems]
+        often = Counter(map(sensor_name, labels))
+        for file, stem, label in zip(inputs, stems, labels):
+            part = label or ("" if stem == first else stem)
+            part = f"{label}:{stem}" if label and often[sensor_name(label)] > 1 else part
+            yield chip.probe(kind, part, file, partial(hwmon_value, file, kind))
+        known.update(stems)
+    for file in sorted(path.glob("*_input")):
+        if (stem := file.name.split("_")[0]) not in known:
+            yield f"{chip.model} {stem}"
 
 
-def is_mirror(chip: Path, model: str) -> bool:
-    """Whether a hwmon chip shows what 1-Wire, IIO or a thermal zone show too."""
-    zones = {label(path).replace("-", "_") for path in chip.parents[1].glob("thermal/*/type")}
-    return model.replace("-", "_") in {"w1_slave_temp", "iio_hwmon", *zones}
-
-
-def hwmon_value(path: Path, factor: float) -> float:
+def hwmon_value(path: Path, kind: Kind) -> float:
     """An input's value, unless the chip says that its sensor is broken."""
-    if label(path.with_name(f"{path.name.split('_')[0]}_fault")) == "1":
+    if content(path.with_name(f"{path.name.split('_')[0]}_fault")) == "1":
         raise BadReading("the chip says that this sensor is broken")
-    return number(path, factor)
+    return kind.value(number(path))
 
 
 # Documentation/ABI/testing/sysfs-bus-iio.
@@ -621,67 +765,129 @@ IIO = {
 IIO_CHANNEL = re.compile(
     rf"in_({'|'.join(sorted(IIO, reverse=True))})(?!\w*_(?:peak|trough|mean)_)(\w*)_(input|raw)"
 )
-# What a kernel's driver gives in another unit, depending on its version: up to which value
-# the first factor holds, and the one beyond.
+
+
+def bme680_humidity(value: float) -> float:
+    """Percent, or its thousandths, depending on the kernel's version."""
+    return value if value <= 100 else value / 1000
+
+
+def bme680_pressure(value: float) -> float:
+    """The hPa of kPa, or of hPa before Linux 6.10."""
+    return value * 10 if value <= 500 else value
+
+
+def max31865_celsius(thousandths: float) -> float:
+    """The datasheet's straight line: a 32nd of a degree a step, above -256."""
+    return thousandths / 1000 - 256
+
+
+def am2315_celsius(thousandths: float) -> float:
+    """Bit 15 is the sign; the driver takes it for two's complement."""
+    return thousandths / 1000 if thousandths >= 0 else -(thousandths / 1000 + 3276.8)
+
+
+# Drivers that give something else than the ABI says, by the beginning of the chip's model.
+CO2, CONCENTRATION = IIO["concentration_co2"], IIO["concentration"]
 IIO_UNUSUAL = {
-    ("bme680", "humidityrelative"): (100, 1, 0.001),
-    ("bme680", "pressure"): (500, 10, 1),  # hPa before Linux 6.10
+    ("bme680", "humidityrelative"): replace(HUMIDITY, convert=bme680_humidity),
+    ("bme680", "pressure"): replace(IIO["pressure"], convert=bme680_pressure),
+    ("max31865", "temp"): replace(TEMPERATURE, convert=max31865_celsius),
+    ("am2315", "temp"): replace(TEMPERATURE, convert=am2315_celsius),
+    ("sdp500", "pressure"): replace(IIO["pressure"], factor=0.01),  # Pa
+    ("mh-z19b", "concentration_co2"): replace(CO2, factor=1),  # ppm
+    # Fractions; of an ams-iaq-core the model is its address.
+    ("sgp30", "concentration_co2"): replace(CO2, factor=1e6),
+    ("sgp30", "concentration"): replace(CONCENTRATION, factor=1e6),
+    ("iaq-core", "concentration_co2"): replace(CO2, factor=1e6),
+    ("iaq-core", "concentration"): replace(CONCENTRATION, factor=1e6),
+    ("sgp40", "concentration"): Kind("concentration", "1", 1, (0, 500)),  # an index
 }
+UNSCALED = {("mh-z19b", "concentration_co2")}  # finished, though they are called raw
 
 
-def iio_probes(chip: Path) -> Iterator[Probe]:
-    """A chip such as DHT22, BME280 or BH1750; a channel's finished value goes before its raw."""
-    model = content(chip / "name", "iio")
-    files = {path.name: path for path in sorted(chip.glob("in_*"))}
-    for match in filter(None, map(IIO_CHANNEL.fullmatch, files)):
-        name, channel, form = match.groups()
-        if form == "input" or f"in_{name}{channel}_input" not in files:
-            kind, path = IIO[name], files[match[0]]
-            factors = IIO_UNUSUAL.get((model, name), (math.inf, kind.factor, kind.factor))
-            read = partial(iio_value, path, name, factors)
-            yield kind.probe(chip, model, channel.strip("_"), path, read)
+def iio_probes(path: Path) -> Iterator[Probe | str]:
+    """A chip such as DHT22, BME280 or BH1750; a channel's finished value goes before its raw.
 
-
-def iio_value(path: Path, kind: str, factors: tuple[float, float, float]) -> float:
-    """A channel's value in our unit.
-
-    A raw one gets the offset and scale of its channel, else those of its kind, or of all.
+    A raw one gets the offset and scale of its channel, else those of its kind, or of all. Without
+    a scale it has no unit.
     """
+    chip = Chip(path, "iio")
+    model = "iaq-core" if re.fullmatch(r"\d+-005a", chip.model) else chip.model
+    files = {file.name: file for file in sorted(path.iterdir())}
+    faults = [file for name, file in files.items() if name.startswith("fault_")]
+    for name, file in files.items():
+        stem, _, form = name.rpartition("_")
+        if not stem.startswith("in_") or form not in {"input", "raw"}:
+            continue
+        finished = f"{stem}_input" in files
+        if form == "raw" and finished:
+            continue
+        match = IIO_CHANNEL.fullmatch(name)
+        quantity, channel = match.groups()[:2] if match else ("", "")
+        shared = f"in_{quantity.split('_')[0]}"
+        offset, scale = (
+            next((files[each] for each in names if each in files), None)
+            for names in (
+                (f"{stem}_{what}", f"{shared}_{what}", f"in_{what}", what)
+                for what in ("offset", "scale")
+            )
+        )
+        if match and (finished or scale or (model, quantity) in UNSCALED):
+            kind = IIO_UNUSUAL.get((model, quantity), IIO[quantity])
+            corrections = (None, None) if finished else (offset, scale)
+            read = partial(iio_value, file, kind, *corrections, faults)
+            yield chip.probe(kind, channel.strip("_"), file, read)
+        else:
+            yield f"{chip.model} {stem}"
+
+
+def iio_value(
+    path: Path, kind: Kind, offset: Path | None, scale: Path | None, faults: Iterable[Path]
+) -> float:
+    """A channel's value in our unit."""
+    if any(content(fault) == "1" for fault in faults):
+        raise BadReading("the chip says that this sensor is broken")
     value = number(path)
-    channel, _, form = path.name.rpartition("_")
-
-    def beside(suffix: str, default: float) -> float:
-        names = (f"{channel}_{suffix}", f"in_{kind}_{suffix}", f"in_{suffix}")
-        texts = (content(path.with_name(name)) for name in names)
-        return next((parse_value(text) for text in texts if text), default)
-
-    if form == "raw":
-        value = (value + beside("offset", 0)) * beside("scale", 1)
-    most, factor, factor_beyond = factors
-    return value * (factor if value <= most else factor_beyond)
+    if offset:
+        value += parse_value(read_text(offset))
+    if scale:
+        value *= parse_value(read_text(scale))
+    return kind.value(value)
 
 
-FINDERS: tuple[tuple[str, Callable[[Path], Iterable[Probe]]], ...] = (
-    ("bus/w1/devices/*/w1_slave", onewire_probes),
+FINDERS: tuple[tuple[str, Callable[[Path], Iterator[Probe | str]]], ...] = (
+    ("bus/w1/devices/[0-9a-f][0-9a-f]-*", onewire_probes),
     ("class/thermal/thermal_zone*", thermal_probes),
     ("class/hwmon/hwmon*", hwmon_probes),
     ("bus/iio/devices/iio:device*", iio_probes),
 )
 
 
-def also_there(sysfs: Path) -> Iterator[str]:
-    """What can be seen under ``sysfs`` and isn't sensed, such as ``bmi160 in_accel_x``."""
-    sensed = {probe.source for probe in probes(sysfs)}
-    for path in sorted(sysfs.glob("bus/w1/devices/[0-9a-f][0-9a-f]-*")):
-        if str(path / "w1_slave") not in sensed:
-            yield path.name
-    iio = "bus/iio/devices/iio:device*/in_*"
-    for pattern in ("class/hwmon/hwmon*/*_input", f"{iio}_input", f"{iio}_raw"):
-        for path in sorted(sysfs.glob(pattern)):
-            stem, model = path.name.rpartition("_")[0], label(path.parent / "name")
-            either = {str(path.with_name(f"{stem}_{form}")) for form in ("input", "raw")}
-            if not either & sensed and not is_mirror(path.parent, model):
-                yield f"{model} {stem}"
+@dataclass(frozen=True)
+class Listing:
+    """What is left to list of a device: its sensors, or, as text, what is there and not sensed."""
+
+    path: Path
+    find: Callable[[Path], Iterable[Probe | str]]
+
+    def result(self) -> list[Probe | str] | str:
+        """What was found, or why it can't be."""
+        try:
+            return list(self.find(self.path))
+        except OSError as error:
+            return error.strerror or str(error)
+        except Exception as error:
+            return one_line(f"{type(error).__name__}: {error}")
+
+
+def listings(sysfs: Path) -> list[Listing]:
+    """All devices under ``sysfs``, in the order of the hardware, not of the kernel's numbers."""
+    found = []
+    for pattern, find in FINDERS:
+        places = [(os.path.realpath(path / "device"), path) for path in sysfs.glob(pattern)]
+        found += [Listing(path, find) for _, path in sorted(places)]
+    return found
 
 
 # What the server knows and what is found here; others are taken as they are.
@@ -765,7 +971,7 @@ def health_probes() -> Iterator[Probe]:
     for name, unit, source, read in HEALTH_SENSORS:
         yield Probe(f"health:{name}", unit, source, read, lane="health")
     wireless = Path("/proc/net/wireless")
-    for interface in wifi_levels(label(wireless)):
+    for interface in wifi_levels(content(wireless)):
         read = partial(lambda name: wifi_levels(read_text(wireless))[name], interface)
         name = sensor_name("health:wifi", interface)
         yield Probe(name, "dBm", str(wireless), read, limits=(-120, 0), lane="health")
@@ -801,18 +1007,43 @@ HEALTH_SENSORS = (
 ALL_SENSORS = "sensors"  # the name for what is about all of them
 
 
-def answers_of(
-    find: Callable[[], Sequence[Probe]], clock: Clock, give_up_s: float = GIVE_UP_S
-) -> list[Reading | tuple[str, str]]:
-    """Of each sensor that ``find`` finds: a reading, or its name and why there is none.
+ALL, SENSORS, OTHERS, THERE = range(-1, 3)  # the order of answers
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be asked in a run.
+
+    ``others`` need no listing. ``named`` gives the sensors found their names; it is told whether
+    all devices could be listed. ``failing`` are those that failed last time, who are asked last:
+    one that is dead may hold the bus of the others.
+    """
+
+    listings: Callable[[], Sequence[Listing]]
+    others: Sequence[Probe] = ()
+    named: Callable[[Sequence[Probe], bool], Sequence[Probe]] = lambda found, _whole: found
+    failing: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What came of asking: readings, why a sensor has none, and what else is there."""
+
+    readings: list[Reading]
+    failures: list[tuple[str, str]]
+    also_there: list[str]
+
+
+def answers_of(question: Question, clock: Clock, give_up_s: float = GIVE_UP_S) -> Outcomes:
+    """Of each sensor: a reading, or its name and why there is none.
 
     Another process finds and asks them. A read that hangs in the kernel can't be killed, and a
     process doesn't end before its threads do; but it can be left alone.
     """
-    answers: dict[int, Reading | tuple[str, str] | None] = {}
+    answers: dict[Index, Outcome | None] = {}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
-    def send(index: int, answer: Reading | tuple[str, str] | None) -> None:
+    def send(index: Index, answer: Outcome | None) -> None:
         theirs.send(pickle.dumps((index, answer)))
 
     # It takes none of the locks that other threads may hold just now.
@@ -820,15 +1051,16 @@ def answers_of(
     try:
         process = os.fork()
     except OSError as error:
-        return [(ALL_SENSORS, f"no other process can be begun: {error.strerror}")]
+        reason = f"no other process can be begun: {error.strerror}"
+        return Outcomes([], [(ALL_SENSORS, reason)], [])
     if not process:
         try:
             leave_parent(theirs.fileno())
             with theirs:  # a thread that hangs would keep it open
                 try:
-                    ask_all(find, clock, send, give_up_s)
+                    ask_all(question, clock, send, give_up_s)
                 except Exception as error:
-                    send(-1, (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
+                    send((ALL, 0), (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
         finally:
             os._exit(0)
     theirs.close()
@@ -845,54 +1077,182 @@ def answers_of(
             end_s = time.monotonic() + 1
             while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < end_s:
                 time.sleep(0.001)
-    return [answer for _, answer in sorted(answers.items()) if answer]
+    given = [answer for _, answer in sorted(answers.items(), key=lambda item: item[0])]
+    return Outcomes(
+        [answer for answer in given if isinstance(answer, Reading)],
+        [answer for answer in given if isinstance(answer, tuple)],
+        [answer for answer in given if isinstance(answer, str)],
+    )
 
 
 def leave_parent(keep: int) -> None:
     """Share one file with the process that we were forked from, as an open one holds its lock."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: when it is killed, so are we
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else a command's exit status is lost
     os.closerange(3, keep)
     os.closerange(keep + 1, 1 << 16)
 
 
-def ask_all(
-    find: Callable[[], Sequence[Probe]],
-    clock: Clock,
-    send: Callable[[int, Reading | tuple[str, str] | None], None],
-    give_up_s: float,
-) -> None:
-    """Send answers as they come, each in place of the one before of its index.
+def start(jobs: deque[Callable[[], None]]) -> None:
+    """Do the jobs in some threads. Those that hang are made up for by starting it again."""
 
-    All lanes are asked at once. When nothing good has come for a while, what still waits in its
-    lane is asked too; when nothing has come for ``give_up_s``, the rest is given up. So any number
-    of bad sensors takes no longer than that, and any number of good ones is given its time.
-    """
-    send(-1, (ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
-    found = find()
-    send(-1, None)
-    lanes: defaultdict[str, deque[int]] = defaultdict(deque)
-    for index, probe in enumerate(found):
-        send(index, (probe.sensor, f"{probe.source}: no answer within {give_up_s:g} s"))
-        lanes[probe.lane or probe.source].append(index)
-    answers: SimpleQueue[tuple[int, Reading | tuple[str, str]]] = SimpleQueue()
+    def work() -> None:
+        with contextlib.suppress(IndexError):  # none is left
+            while True:
+                jobs.popleft()()
 
-    def ask(lane: deque[int]) -> None:
+    for _ in range(min(len(jobs), THREADS)):
+        try:
+            threading.Thread(target=work, daemon=True).start()
+        except RuntimeError:  # no more threads can be started
+            return
+
+
+def listed(
+    devices: Sequence[Listing], patience_s: float
+) -> list[tuple[Listing, list[Probe | str] | str]]:
+    """What each device has, or why it can't be told: they are waited for while they come."""
+    results: dict[int, list[Probe | str] | str] = {}
+    came = threading.Event()
+
+    def look(index: int) -> None:
+        results[index] = devices[index].result()
+        came.set()
+
+    jobs: deque[Callable[[], None]] = deque(partial(look, n) for n in range(len(devices)))
+    began_s = last_s = time.monotonic()
+    start(jobs)
+    while len(results) < len(devices):
+        if came.wait(min(STALL_S, patience_s)):
+            came.clear()
+            last_s = time.monotonic()
+        else:
+            start(jobs)
+        if time.monotonic() > min(last_s + patience_s, began_s + 2 * patience_s):
+            break
+    late = f"it can't be listed within {patience_s:g} s"
+    return [(device, results.get(index, late)) for index, device in enumerate(devices)]
+
+
+def list_all(
+    question: Question, send: Callable[[Index, Outcome | None], None], patience_s: float
+) -> Sequence[Probe]:
+    """The sensors of all devices, by their names. What else there is to tell is sent."""
+    devices = question.listings()
+    results = listed(devices, patience_s)
+    items = [item for _, result in results if not isinstance(result, str) for item in result]
+    out = [(device, result) for device, result in results if isinstance(result, str)]
+    for place, item in enumerate(item for item in items if isinstance(item, str)):
+        send((THERE, place), item)
+    for place, (device, reason) in enumerate(out[:UNLISTED_MAX]):
+        send((SENSORS, place - len(out)), (device.path.name, f"{device.path}: {reason}"))
+    if len(out) > UNLISTED_MAX:
+        line = f"{len(out)} of {len(devices)} devices are left out, as they can't be listed"
+        send((ALL, 1), (ALL_SENSORS, line))
+    return question.named([item for item in items if isinstance(item, Probe)], not out)
+
+
+class Asking:
+    """Asks sensors, all lanes at the same time, and sends the answers as they come."""
+
+    def __init__(
+        self, clock: Clock, send: Callable[[Index, Outcome | None], None], give_up_s: float
+    ) -> None:
+        self._clock = clock
+        self._send = send
+        self._give_up_s = give_up_s
+        self._asked: dict[Index, Probe] = {}
+        self._left: set[Index] = set()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._answers: SimpleQueue[tuple[Index, Outcome]] = SimpleQueue()
+        self._began_s = self._good_s = time.monotonic()  # when the last reading came
+
+    def lanes(self, rank: int, probes: Iterable[Probe]) -> list[deque[Index]]:
+        """The probes by their lanes, none of which has been begun."""
+        lanes: defaultdict[str, deque[Index]] = defaultdict(deque)
+        for place, probe in enumerate(probes):
+            index = rank, place
+            self._asked[index] = probe
+            line = f"{probe.source}: no answer within {self._give_up_s:g} s"
+            self.settle(index, (probe.sensor, line))
+            self._left.add(index)
+            lanes[probe.lane or probe.source].append(index)
+        return [*lanes.values()]
+
+    def settle(self, index: Index, outcome: Outcome) -> None:
+        """Send the outcome in place of the one before of its index; later ones don't count."""
+        self._send(index, outcome)
+        self._left.discard(index)
+
+    def begin(self, lanes: Iterable[deque[Index]]) -> None:
+        self._jobs.extend(partial(self._ask, lane) for lane in lanes)
+        start(self._jobs)
+
+    def _ask(self, lane: deque[Index]) -> None:
         with contextlib.suppress(IndexError):  # the lane is empty
             while True:
                 index = lane.popleft()
-                answers.put((index, answer_of(found[index], clock)))
+                self._answers.put((index, answer_of(self._asked[index], self._clock)))
 
-    waiting, left, good_s = [*lanes.values()], len(found), time.monotonic()
-    for patience_s in (give_up_s / 4, give_up_s):
-        for lane in waiting:
-            threading.Thread(target=ask, args=(lane,), daemon=True).start()
-        with contextlib.suppress(Empty):
-            while left:
-                index, answer = answers.get(timeout=max(0, good_s + patience_s - time.monotonic()))
-                send(index, answer)
-                left -= 1
-                good_s = time.monotonic() if isinstance(answer, Reading) else good_s
-        waiting = [lane for lane in lanes.values() for _ in tuple(lane)]
+    def gather(self, patience_s: float, but: Collection[Index] = ()) -> None:
+        """Wait for answers, until nothing good has come for so long, at the end for less long."""
+        while self._left - set(but):
+            end_s = min(self._good_s + patience_s, self._began_s + self._give_up_s)
+            wait_s = max(end_s, self._good_s + self._give_up_s / 4) - time.monotonic()
+            try:
+                index, outcome = self._answers.get(timeout=max(0, min(wait_s, STALL_S)))
+            except Empty:
+                if wait_s <= 0:
+                    return
+                start(self._jobs)
+                continue
+            if index in self._left:
+                self.settle(index, outcome)
+            if isinstance(outcome, Reading):
+                self._good_s = time.monotonic()
+
+
+def ask_all(
+    question: Question,
+    clock: Clock,
+    send: Callable[[Index, Outcome | None], None],
+    give_up_s: float,
+) -> None:
+    """Send what comes of a run, each in place of the one before of its index.
+
+    All lanes are asked at once, but those with a sensor that failed last time after the others.
+    When nothing good has come for a while, what still waits in its lane is asked too; after
+    ``give_up_s`` the rest is given up as soon as nothing good comes for a while. So any number of
+    bad sensors takes no longer than that, and any number of good ones is given its time.
+    """
+    asking = Asking(clock, send, give_up_s)
+    others = asking.lanes(OTHERS, question.others)
+    asking.begin(others)
+    send((ALL, 0), (ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
+    sensors: Sequence[Probe] = ()
+    try:
+        sensors = list_all(question, send, give_up_s / 4)
+        send((ALL, 0), None)
+    except Exception as error:
+        send((ALL, 0), (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
+    names = {probe.sensor for probe in sensors}
+    for place, probe in enumerate(question.others):
+        if probe.sensor in names:
+            line = f"a sensor and a command are called {probe.sensor!r}: give each its own name"
+            asking.settle((OTHERS, place), (probe.sensor, line))
+    early: list[deque[Index]] = []
+    late: list[deque[Index]] = []
+    for lane in asking.lanes(SENSORS, sensors):
+        failed = any(sensors[place].sensor in question.failing for _, place in lane)
+        (late if failed else early).append(lane)
+    random.shuffle(early)  # of many that share a bus, each is the last one at times
+    random.shuffle(late)
+    asking.begin(early)
+    asking.gather(give_up_s / 4, but=[*chain(*late)])
+    asking.begin(late)
+    asking.gather(give_up_s / 4)
+    asking.begin(lane for lane in (*others, *early, *late) for _ in tuple(lane))
+    asking.gather(give_up_s)
     for group in tuple(RUNNING):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
@@ -1048,15 +1408,23 @@ class Spool:
         return now.monotonic_ms + learned[0] if learned else None
 
     def knows_time(self, now: Instant) -> bool:
-        """Whether the time was learned in this boot, lately enough to go by it."""
+        """Whether the time was learned in this boot, lately enough to go by it.
+
+        Not if a clock that NTP sets has jumped since then: the machine may have been paused, and
+        its monotonic clock with it.
+        """
         learned = self._learned(now.boot)
-        return learned is not None and now.monotonic_ms - learned[1] < OFFSET_GOOD_FOR_MS
+        if learned is None or now.monotonic_ms - learned[1] >= OFFSET_GOOD_FOR_MS:
+            return False
+        apart_ms = now.wall_ms - now.monotonic_ms
+        jump_ms = apart_ms - self.recall("apart_ms", apart_ms)
+        return not now.synchronised or abs(jump_ms) <= TOLD_SLACK_MS
 
     def _corrected_ms(self, then: Instant) -> int | None:
         """By the wall clock, unless the monotonic clock says that it was plainly wrong."""
         learned = self._learned(then.boot)
         if learned is None:
-            return then.wall_ms if then.synchronised else None
+            return None
         true_ms = then.monotonic_ms + learned[0]
         differs_ms = OFFSET_IGNORED_MS
         if then.synchronised:
@@ -1081,6 +1449,7 @@ class Spool:
                 (now.boot, server_ms - now.monotonic_ms, now.monotonic_ms),
             )
             self.remember("told_ms", server_ms)
+            self.remember("apart_ms", now.wall_ms - now.monotonic_ms)  # the two clocks of this boot
             self._db.execute(
                 "UPDATE readings SET measured_ms = NULL WHERE boot = ? AND measured_ms > ?",
                 (now.boot, server_ms + AHEAD_MS),
@@ -1111,9 +1480,10 @@ class Spool:
         """Settle the times of up to a batch of readings, if it is known which time it is.
 
         Readings of a boot that never learned the time keep their wall clock. Where NTP hadn't
-        set it either, nobody has checked it. It can't be right before the last time that the
-        server had told by then, nor after the start of this boot: such a reading is set aside.
-        How many there were of both is returned.
+        set it either, nobody has checked it; nor is it sure that NTP had where it lies before the
+        last time that the server had told by then. After the start of this boot no clock can be
+        right, and before that time none that NTP hadn't set: such a reading is set aside. How
+        many there were of both is returned.
         """
         unchecked, lost = 0, []
         began_ms = self.true_ms(replace(now, monotonic_ms=0))
@@ -1127,13 +1497,15 @@ class Spool:
             ).fetchall()
             for id_, told_ms, *instant in rows:
                 then = Instant(*instant)
+                early = then.wall_ms < told_ms - TOLD_SLACK_MS
+                late = then.wall_ms > began_ms + TOLD_SLACK_MS
                 if (measured_ms := self._corrected_ms(then)) is not None:
                     self._settle(id_, measured_ms)
-                elif told_ms - TOLD_SLACK_MS <= then.wall_ms <= began_ms + TOLD_SLACK_MS:
-                    self._settle(id_, then.wall_ms)
-                    unchecked += 1
-                else:
+                elif late or (early and not then.synchronised):
                     lost.append(id_)
+                else:
+                    self._settle(id_, then.wall_ms)
+                    unchecked += early or not then.synchronised
             self._refuse([(id_, "unknown_time", "the clock was wrong then") for id_ in lost])
         return unchecked, len(lost)
 
@@ -1218,6 +1590,11 @@ class Spool:
                 self._db.executemany("DELETE FROM refused WHERE id = ?", [(id_,)] * moved)
         return count
 
+    def count_unknown(self) -> int:
+        """How many of the refused readings have no known time."""
+        count: int = self._one("SELECT count(*) FROM refused WHERE code = 'unknown_time'")
+        return count
+
     # -- readings come from another spool
 
     def take_over(self, damaged: Path) -> int:
@@ -1268,6 +1645,21 @@ class Spool:
             card._copy("refused", readable_rows(self._db, "refused"))
         self._db.execute("DELETE FROM refused")
 
+    def move_to(self, card: Spool, path: Path) -> None:
+        """Let all that waits here, in ``path``, wait on the card, in place of what was borrowed.
+
+        It is one transaction of both files: at no moment is a reading in none or in both.
+        """
+        last_id = self._borrowed_id(card._db)
+        card._db.execute("ATTACH ? AS memory", (str(path),))
+        try:
+            card._db.execute("PRAGMA memory.journal_mode = PERSIST")
+            with card._transaction():
+                card._db.execute("DELETE FROM main.readings WHERE id <= ?", (last_id,))
+                card._run(MOVE)
+        finally:
+            card._db.execute("DETACH memory")
+
     def _copy(self, table: str, rows: Iterable[sqlite3.Row]) -> int:
         """Insert rows of the same table in another spool, under new ids; returns how many."""
         ours = {name for _, name, *_ in self._db.execute(f"PRAGMA table_info({table})")} - {"id"}
@@ -1283,13 +1675,17 @@ class Spool:
 
     # -- for people
 
-    def status(self, now: Instant) -> Iterator[str]:
-        """What a person wants to know, a line each."""
+    def kept(self, memory: Spool | None = None) -> str:
+        """How many readings wait here, but for those that ``memory`` has borrowed."""
         count, oldest, newest = self._db.execute(
             "SELECT count(*), min(coalesce(measured_ms, wall_ms)),"
-            " max(coalesce(measured_ms, wall_ms)) FROM readings"
+            " max(coalesce(measured_ms, wall_ms)) FROM readings WHERE id > ?",
+            (memory._borrowed_id(self._db) if memory else 0,),
         ).fetchone()
-        yield f"kept      {count}" + (f", from {at(oldest)} to {at(newest)}" if count else "")
+        return f"{count}" + (f", from {at(oldest)} to {at(newest)}" if count else "")
+
+    def status(self, now: Instant) -> Iterator[str]:
+        """What a person wants to know, a line each."""
         unsettled = self._one("SELECT count(*) FROM readings WHERE measured_ms IS NULL")
         if unsettled:
             yield f"          {unsettled} of them get their time when the server has told it"
@@ -1311,24 +1707,43 @@ class Spool:
 def open_database(path: Path) -> sqlite3.Connection:
     """A connection that writes ``path``, made where there is none; else CantWrite or SetupError."""
     try:
-        make_folder(path.parent)
-        for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
-            refuse_planted(Path(f"{path}{suffix}"))
-        if not os.path.lexists(path):  # else closing it would drop the locks that SQLite has on it
-            os.close(make_file(path))
+        if path != THIS_RUN:
+            prepare_file(path)
     except OSError as error:
         if error.errno in UNWRITABLE:
             raise CantWrite(f"{error.filename}: {error.strerror}") from error
         raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
-    if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
-        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
-        raise CantWrite("its disk is read-only" if read_only else "it is another user's to write")
     try:
         db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
     except sqlite3.OperationalError as error:
-        raise SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL") from error
+        raise not_opened(path, error) from error
     db.row_factory = sqlite3.Row
     return db
+
+
+def not_opened(path: Path, error: sqlite3.OperationalError) -> Exception:
+    """What to raise: CantWrite with the system's reason, which SQLite keeps to itself."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as reason:
+        return CantWrite(f"{os.path.realpath(path)}: {reason.strerror}")
+    if "unable to open" not in str(error):
+        return CantWrite(str(error))
+    return SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL")
+
+
+def prepare_file(path: Path) -> None:
+    """Make a spool's file where there is none, which this user may write; else CantWrite."""
+    if path == NOWHERE:
+        raise CantWrite("no folder in memory can be written")
+    make_folder(path.parent)
+    for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
+        refuse_planted(Path(f"{path}{suffix}"))
+    if not os.path.lexists(path):  # else closing it would drop the locks that SQLite has on it
+        os.close(make_file(path))
+    if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
+        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+        raise CantWrite("its disk is read-only" if read_only else "it is another user's to write")
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -1342,9 +1757,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         try:  # it may be that a kill left a journal behind, which can't be played back here
             db = sqlite3.connect(f"{path.as_uri()}?mode=rw&immutable=1", uri=True)
         except sqlite3.OperationalError as error:
-            raise SetupError(
-                f"{path} can't be opened as a spool: {error}: set TMON_SPOOL"
-            ) from error
+            raise not_opened(path, error) from error
     db.row_factory = sqlite3.Row
     return db
 
@@ -1378,6 +1791,8 @@ def fits(column: str, value: object) -> bool:
 def make_folder(path: Path) -> None:
     """Make a folder, and those above it."""
     if not path.exists():
+        if path.is_symlink():  # to a stick that was pulled out
+            raise OSError(errno.ENODEV, "it is missing", os.path.realpath(path))
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
         share(path)
@@ -1388,7 +1803,8 @@ def make_file(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A lock may be a folder or a pipe too: nothing is read from it, nor waited for.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     share(path)
     return descriptor
 
@@ -1428,16 +1844,21 @@ def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
     try:
         descriptor = make_file(Path(f"{spool}.lock"))
     except OSError:  # a read-only disk, or a file that is root's
-        descriptor = make_file(Path(f"{in_memory(spool)}.lock"))
-    with os.fdopen(descriptor) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            with contextlib.suppress(OSError):
-                os.utime(file.fileno())  # so that others see since when
+            descriptor = make_file(Path(f"{in_memory(spool)}.lock"))
+        except OSError:  # all is full: then what is sent is in this process alone, see THIS_RUN
             yield True
+            return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        yield False
+    else:
+        with contextlib.suppress(OSError):
+            os.utime(descriptor)  # so that others see since when
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def in_memory(spool: Path) -> Path:
@@ -1450,19 +1871,19 @@ def in_memory(spool: Path) -> Path:
             ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
             if ours and os.access(folder, os.W_OK):
                 return folder / f"{crc32(str(spool).encode()):08x}.db"
-    return Path(os.devnull, "none")  # to use it is an error
+    return NOWHERE
 
 
 def sending_since_ms(spool: Path) -> int:
     """When the run that is sending from this spool began to; 0 if none is."""
-    try:
-        with Path(f"{spool}.lock").open() as file:
-            begun_ms = int(os.fstat(file.fileno()).st_mtime * 1000)
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return begun_ms
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        descriptor = os.open(f"{spool}.lock", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(os.fstat(descriptor).st_mtime * 1000)
+        finally:
+            os.close(descriptor)
     return 0
 
 
@@ -1513,7 +1934,7 @@ class Answer:
         """The JSON object that the body is; empty if it is none."""
         try:
             body = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):  # [[[[…
             body = None
         return body if isinstance(body, dict) else {}
 
@@ -1526,7 +1947,7 @@ class Answer:
         """The server's clock from the Date header, or 0."""
         try:
             return int(parsedate_to_datetime(self.headers.get("Date", "")).timestamp() * 1000)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, IndexError):
             return 0
 
     def kept(self) -> Kept:
@@ -1536,7 +1957,9 @@ class Answer:
             self.error() or HINTS.get(self.status),
         ]
         if 300 <= self.status < 400:
-            reasons += [f"it redirects to {self.headers.get('Location')}, which isn't followed"]
+            to = self.headers.get("Location")
+            where = f" to {to}, which isn't followed" if to else ", without saying where"
+            reasons += [f"it redirects{where}"]
         # What ends by itself is one trouble, whatever stands in for the server meanwhile.
         ends = self.status >= 500 or self.status == 429
         return Kept("; ".join(filter(None, reasons)), "server" if ends else f"server {self.status}")
@@ -1595,7 +2018,9 @@ class Server:
         self._answered = False  # so the next request goes over a connection that was left open
         self._session = requests.Session()
         self._session.auth = self._sign  # else requests would look into ~/.netrc
+        self._session.get_redirect_target = lambda _: None  # type: ignore[method-assign,assignment]
         self._session.headers["User-Agent"] = f"tmon-client/{VERSION}"
+        self._session.headers["Accept-Encoding"] = "identity"
 
     def close(self) -> None:
         self._session.close()
@@ -1670,8 +2095,14 @@ class Server:
             verify=self._settings.ca_file or True,
             **options,
         ) as response:
-            # Byte by byte: a larger read could hold more than the limit once it is decoded.
-            body = b"".join(islice(response.iter_content(1), ANSWER_MAX_BYTES))
+            # We asked for plain text. What is compressed all the same isn't decoded: a few bytes
+            # of it could be a gigabyte.
+            response.raw.headers.pop("Content-Encoding", None)
+            body = b""
+            for part in response.iter_content(1 << 12):
+                body += part
+                if len(body) >= ANSWER_MAX_BYTES:
+                    break
         self._answered = True
         return Answer(response.status_code, body, response.headers, self._via)
 
@@ -1859,6 +2290,11 @@ class News:
                 # It is remembered, so that what comes and goes is told once a day.
                 self._troubles[name] = replace(old, rounds=0)
 
+    def failing(self) -> set[str]:
+        """The sensors that gave nothing in the run before."""
+        ongoing = (topic for topic, trouble in self._noted.items() if trouble.rounds)
+        return {topic[7:] for topic in ongoing if topic.startswith("sensor ")}
+
     def status(self) -> Iterator[str]:
         """What is wrong, and since when, a line each."""
         for trouble in sorted(self._troubles.values(), key=lambda trouble: trouble.since_ms):
@@ -1925,20 +2361,16 @@ def open_own(path: Path, mode: str) -> IO[str]:
 
 
 def sense(
-    settings: Settings, clock: Clock, keep_names: bool = True
-) -> tuple[list[Reading], dict[str, str]]:
-    """Ask every sensor once: readings, and what is wrong with the sensors that have none."""
-
-    def find() -> list[Probe]:
-        """All that there is to ask, by the names that this station has for it."""
-        others = [*(health_probes() if settings.health else ()), *settings.commands]
-        names = kept_names(probes(settings.sysfs), settings.spool, keep_names)
-        return list(probes(settings.sysfs, others, names))
-
-    answers = answers_of(find, clock)
-    readings = [answer for answer in answers if isinstance(answer, Reading)]
-    failures = [answer for answer in answers if not isinstance(answer, Reading)]
-    return readings, {sensor: f"{sensor}: {reason}" for sensor, reason in failures}
+    settings: Settings, clock: Clock, names: Names, failing: Collection[str], keep: bool = True
+) -> Outcomes:
+    """Ask every sensor once, by the names that this station has for them."""
+    question = Question(
+        partial(listings, settings.sysfs),
+        [*(health_probes() if settings.health else ()), *settings.commands],
+        partial(names.give, keep=keep),
+        failing,
+    )
+    return answers_of(question, clock)
 
 
 class Client:
@@ -1952,9 +2384,14 @@ class Client:
 
     def once(self) -> int:
         """Sense, keep and send; returns the exit status."""
-        readings, failures = sense(self._settings, self._clock)
-        for sensor, line in failures.items():
-            self._news.tell(f"sensor {sensor}", line)
+        now_ms = self._clock.now().wall_ms
+        names, damage = Names.read(self._settings.spool, now_ms)
+        if damage:
+            self._news.tell("names", damage, at_once=True)
+        answers = sense(self._settings, self._clock, names, self._news.failing())
+        readings, failures = answers.readings, answers.failures
+        for sensor, reason in failures:
+            self._news.tell(f"sensor {sensor}", f"{sensor}: {reason}")
         for reading in readings:
             self._news.is_over(f"sensor {reading.sensor}")
         if readings or failures:
@@ -1983,22 +2420,46 @@ class Client:
             waits = "readings wait in memory until they are sent"
             self._news.tell("spool", f"{line}; {waits}", at_once=True)
             return self._keep_in_memory(readings)
-        self._news.is_over("spool")
+        if not self._unsafe:
+            self._news.is_over("spool")
+            self._news.is_over("memory")
         return status
 
     def _keep_on_disk(self, readings: list[Reading]) -> int:
         with self._open() as spool:
             self._add(spool, readings)
             path = in_memory(self._settings.spool)
-            if path.exists():  # the spool can be written again
-                with Spool(path, MEMORY_MAX) as memory:
-                    self._send(memory)
-                    if memory.is_empty():
-                        memory.give_back(spool)
-                    self._unsafe |= not memory.is_empty()
-                    if memory.owes(spool):
-                        return KEPT
+            if path.exists() and self._is_owed(path, spool):
+                return KEPT
             return self._send(spool)
+
+    def _is_owed(self, path: Path, spool: Spool) -> bool:
+        """Move what waits in memory to the spool, which can be written again, or send it.
+
+        Returns whether readings are in both: sent from there too, they could be stored twice.
+        """
+        try:
+            memory = Spool(path, MEMORY_MAX)
+        except sqlite3.DatabaseError as error:
+            line = f"what waits in memory can't be read: {path}: {error}"
+            self._news.tell("memory", line, at_once=True)
+            return False
+        with memory:
+            self._move(memory, path, spool)
+            self._send(memory)
+            if memory.is_empty():
+                memory.give_back(spool)
+            self._unsafe |= not memory.is_empty()
+            return memory.owes(spool)
+
+    def _move(self, memory: Spool, path: Path, spool: Spool) -> None:
+        with sole_sender(self._settings.spool) as sole:
+            try:
+                if sole and not memory.is_empty():  # else another run is sending it
+                    memory.move_to(spool, path)
+            except sqlite3.OperationalError as error:
+                line = f"{self._settings.spool} has no room for what waits in memory: {error}"
+                self._news.tell("spool", line, at_once=True)
 
     def _keep_in_memory(self, readings: list[Reading]) -> int:
         try:
@@ -2008,15 +2469,27 @@ class Client:
                 while memory.is_empty() and memory.borrow(self._settings.spool):
                     status = max(status, self._send(memory))
                     if memory.is_empty():  # make room in a full spool; a read-only one stays
-                        with contextlib.suppress(sqlite3.OperationalError), self._open() as spool:
+                        with contextlib.suppress(sqlite3.DatabaseError), self._open() as spool:
                             memory.give_back(spool)
                 self._unsafe |= not memory.is_empty()
                 return status
-        except sqlite3.OperationalError as error:
-            line = f"{len(readings)} readings can't be kept in memory either: {error}"
-            self._news.tell("memory", line, at_once=True)
-            self._unsafe = True
-            return KEPT
+        except sqlite3.DatabaseError as error:
+            return self._send_from_here(readings, error)
+
+    def _send_from_here(self, readings: list[Reading], error: sqlite3.DatabaseError) -> int:
+        """Send what was sensed, the last that is left to do; what is elsewhere stays there."""
+        with Spool(THIS_RUN) as spool:
+            count = len(readings)
+            spool.add(readings)
+            status = self._send(spool)
+            if not count or not spool.is_empty():
+                line = f"{count} readings can't be kept in memory either: {error}"
+                if not count:
+                    line = f"what waits in memory can't be sent: {error}"
+                self._news.tell("memory", line, at_once=True)
+                self._unsafe = True
+                return KEPT
+            return status
 
     def _add(self, spool: Spool, readings: list[Reading]) -> None:
         """Move the readings into a spool."""
@@ -2125,9 +2598,11 @@ def parse_url(text: str) -> str:
         raise ValueError("no server: set TMON_URL, such as http://192.168.1.10:13117")
     if "@" in text:
         raise ValueError("TMON_URL holds a user name or password: tmon needs its token only")
-    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[^\s?#]*)?", text):
+    host = r"[\w-]{1,63}(\.[\w-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\]"
+    match = re.fullmatch(rf"(?i:(https?))://({host})(:(?P<port>\d{{1,5}}))?(/[^\s?#]*)?", text)
+    if not match or not 1 <= int(match["port"] or 1) <= PORT_MAX:
         raise ValueError(f"TMON_URL {text!r} isn't like http://192.168.1.10:13117")
-    return re.sub("(/+readings)?/*$", "", text)
+    return match[1].lower() + re.sub("(/+readings)?/*$", "", text[len(match[1]) :])
 
 
 def parse_token(text: str) -> str:
@@ -2157,7 +2632,7 @@ def parse_number(text: str, name: str, least: float) -> float:
 
 def parse_switch(text: object, name: str) -> bool:
     """Yes or no, as people write it."""
-    if (word := str(text).lower()) in {"1", "yes", "true", "on", "0", "no", "false", "off"}:
+    if (word := str(text).strip().lower()) in {"1", "yes", "true", "on", "0", "no", "false", "off"}:
         return word in {"1", "yes", "true", "on"}
     raise ValueError(f"{name} {text!r} is neither yes nor no")
 
@@ -2174,6 +2649,13 @@ def parse_ca_file(text: str) -> str:
     """A file of certificates that can be read, or nothing."""
     if text and not os.access(text, os.R_OK):
         raise ValueError(f"TMON_CA_FILE {text!r} can't be read")
+    if os.path.isfile(text):  # noqa: PTH113 - it may be a folder, or nothing
+        import ssl  # noqa: PLC0415 - it takes its time
+
+        try:
+            ssl.create_default_context(cafile=text)
+        except (OSError, ValueError):
+            raise ValueError(f"TMON_CA_FILE {text!r} holds no certificate") from None
     return text
 
 
@@ -2242,17 +2724,18 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
 def print_readings(settings: Settings, clock: Clock, news: News) -> int:
     """Show what the sensors say, as a table; on stderr, what else there is to know."""
-    readings, failures = sense(settings, clock, keep_names=False)
+    names, damage = Names.read(settings.spool)
+    answers = sense(settings, clock, names, news.failing(), keep=False)
+    readings = answers.readings
     width = max((len(reading.sensor) for reading in readings), default=0)
     for reading in readings:
         print(f"{reading.sensor:<{width}}  {reading.value:>10} {reading.unit or ''}".rstrip())
-    for line in failures.values():
+    for line in filter(None, (damage, *map(": ".join, answers.failures))):
         news.say(line)
     for command in settings.commands:
         if command.unit and command.unit not in KNOWN_UNITS:
             news.say(f"{command.sensor}: {command.unit}: not a unit tmon knows")
-    listed = ALL_SENSORS not in failures
-    if there := ", ".join(also_there(settings.sysfs) if listed else ()):
+    if there := ", ".join(answers.also_there):
         news.say(f"also there: {there}")
     if not readings:
         news.say(f"no readings from {settings.sysfs}: see --command in --help")
@@ -2262,11 +2745,21 @@ def print_readings(settings: Settings, clock: Clock, news: News) -> int:
 def print_status(spool: Path, clock: Clock, news: News) -> int:
     """Show what waits in the spool, and why."""
     print(f"spool     {spool}")
-    if not os.path.exists(spool):  # noqa: PTH110 - pathlib's raises in a folder of others
-        print("kept      0: there is no such file yet")
-    else:
-        with Spool(spool, read_only=True) as opened:
-            print(*opened.status(clock.now()), sep="\n")
+    with contextlib.ExitStack() as opened:
+        memory = None
+        if (path := in_memory(spool)).exists():
+            with contextlib.suppress(sqlite3.DatabaseError, SetupError):
+                memory = opened.enter_context(Spool(path, read_only=True))
+        if not os.path.lexists(spool):
+            print("kept      0: there is no such file yet")
+        else:
+            try:
+                card = opened.enter_context(Spool(spool, read_only=True))
+                print(f"kept      {card.kept(memory)}", *card.status(clock.now()), sep="\n")
+            except sqlite3.DatabaseError as error:
+                print(f"kept      it can't be read: {error}")
+        if memory:
+            print(f"in memory {memory.kept()}")
     if since_ms := sending_since_ms(spool):
         print(f"sending   another run is at it, since {at(since_ms)}")
     for line in news.status():
@@ -2317,8 +2810,16 @@ def run(args: argparse.Namespace, clock: Clock, news: News) -> int:
         news.tell("--node", line, at_once=True)
     if args.retry_refused:
         with Spool(settings.spool) as spool:
-            print(f"{spool.retry_refused()} refused readings are sent again")
+            again = spool.retry_refused()
+            unknown = spool.count_unknown()
     status = Client(settings, clock, news).once()
+    if args.retry_refused:
+        with Spool(settings.spool) as spool:
+            unknown = spool.count_unknown() - unknown
+            sent = "are" if spool.is_empty() else "wait to be"
+        print(f"{again - unknown} refused readings {sent} sent again")
+        if unknown:
+            print(f"{unknown} still have no known time, and stay refused")
     news.is_over("setup")
     news.is_over("failed")
     return status

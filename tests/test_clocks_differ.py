@@ -151,10 +151,12 @@ class NodeWithClient:
         }
 
     def keep(self, *wall_ms: int) -> None:
-        """Readings that it settled at these times, in this order."""
+        """Readings that it settled at these times, in this order, in a boot that knew no better."""
         with client.Spool(self.spool) as spool:
             instants = [client.Instant(at, at, "boot", synchronised=True) for at in wall_ms]
+            spool.learn_time(instants[0], wall_ms[0])
             spool.add([client.Reading("door", 1.0, None, instant) for instant in instants])
+            spool.learn_time(self.clock.now(), self.clock.wall_ms)
 
     def send(self, *flags: str) -> int:
         flags = ("--strict", "--verbose", "--command", "load=echo 1", *flags)

@@ -54,6 +54,18 @@ def scratchpad(raw: str, thousandths: int, crc: str = "YES") -> str:
     return f"{raw} : crc={raw[-2:]} {crc}\n{raw} t={thousandths}\n"
 
 
+def listed(root: Path) -> list[client.Probe | str]:
+    """All that is found under a tree, as far as it can be listed."""
+    results = (device.result() for device in client.listings(root))
+    return [item for result in results if not isinstance(result, str) for item in result]
+
+
+def probes(root: Path) -> list[client.Probe]:
+    """The sensors found under a tree, by the names that a new station gives them."""
+    found = [item for item in listed(root) if isinstance(item, client.Probe)]
+    return list(client.named(found, {}))
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 40
     while not condition():

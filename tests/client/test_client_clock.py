@@ -275,11 +275,12 @@ def test_of_a_clock_that_was_synchronised_nothing_is_said(
     assert times(server)[0] == NOON_MS - HOUR_MS + 1000
 
 
+@pytest.mark.parametrize("synchronised", [False, True])
 def test_a_wall_clock_after_the_start_of_the_next_boot_is_surely_wrong(
-    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+    sense: Once, clock: FakeClock, node: Node, server: MoodyServer, synchronised: bool
 ) -> None:
     server.health = Reply(500)
-    clock.wall_ms = NOON_MS + HOUR_MS
+    clock.wall_ms, clock.synchronised = NOON_MS + HOUR_MS, synchronised
     sense()
     clock.reboot("boot-2", LONG_AGO_MS)
     server.health = None
@@ -304,6 +305,43 @@ def test_a_wall_clock_before_the_last_time_told_is_surely_wrong(
     assert "1 readings of an earlier boot have no known time: set aside as refused" in ran.said
     assert times(server) == [NOON_MS + 1000, NOON_MS + 2 * HOUR_MS + 1000]
     assert [code for _, code, _ in node.refused()] == ["unknown_time"]
+
+
+def test_a_clock_that_ntp_had_set_before_the_last_time_told_is_no_sure_one(
+    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+) -> None:
+    sense()  # the server tells that it is noon
+    server.health = Reply(500)
+    clock.reboot("boot-2", NOON_MS - HOUR_MS)
+    clock.synchronised = True
+    sense()
+    clock.reboot("boot-3", NOON_MS + 2 * HOUR_MS)
+    server.health = None
+    server.time_ms = lambda: NOON_MS + 2 * HOUR_MS + 1000
+    ran = sense()
+    assert "1 readings were sent with the time of a clock that nobody had checked" in ran.said
+    assert NOON_MS - HOUR_MS + 1000 in times(server)
+    assert node.refused() == []
+
+
+@pytest.mark.parametrize("paused_ms", [3 * HOUR_MS, 48 * HOUR_MS])
+@pytest.mark.parametrize("away", [False, True])
+def test_a_machine_that_was_paused_asks_for_the_time_again(
+    sense: Once, clock: FakeClock, server: MoodyServer, paused_ms: int, away: bool
+) -> None:
+    """Its monotonic clock stood still meanwhile, and NTP has set the other one."""
+    clock.wall_ms, clock.synchronised = NOON_MS, True
+    sense()
+    clock.wall_ms += paused_ms
+    right = server.time_ms
+    server.time_ms = lambda: right() + paused_ms
+    server.health = Reply(500) if away else None
+    sense()
+    server.health = None
+    sense()
+    sense()
+    assert times(server) == [NOON_MS + 1000, *(NOON_MS + paused_ms + n * 1000 for n in (2, 3, 4))]
+    assert asked(server) == 2 + away
 
 
 def test_what_was_told_later_does_not_count_against_an_earlier_reading(
@@ -397,11 +435,13 @@ def test_a_time_before_2000_is_refused_for_good(
 def test_readings_from_a_time_to_come_wait_until_then(
     sense: Once, clock: FakeClock, node: Node, server: MoodyServer
 ) -> None:
-    """Their clock was years ahead, in a boot that nobody told the time."""
+    """The server's clock was ahead too, in a boot that it told the time."""
     ahead_ms = NOON_MS + HOUR_MS
     wrong = client.Instant(ahead_ms, 50_000, "boot-0", synchronised=True)
     with client.Spool(node.spool) as spool:
+        spool.learn_time(wrong, ahead_ms)
         spool.add([client.Reading("door", 1.0, None, wrong)])
+        spool.learn_time(clock.now(), NOON_MS)
     said = "1 readings are from a clock that was wrong: their time is to come"
     assert said in sense("--verbose").err
     assert times(server) == [NOON_MS + 1000]
@@ -423,6 +463,31 @@ def test_what_was_refused_can_be_sent_again(
     assert node.refused() == node.kept() == []
     assert len(server.stored) == 3
     assert sense("--retry-refused").out == "0 refused readings are sent again\n"
+
+
+def test_of_what_was_refused_it_is_said_what_still_has_no_known_time(
+    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+) -> None:
+    server.health = Reply(500)
+    clock.wall_ms = NOON_MS + HOUR_MS
+    sense()
+    clock.reboot("boot-2", NOON_MS)
+    server.health = None
+    rejected = [{"index": 0, "code": "conflict", "error": "no"}]
+    server.next.append(Reply(201, {"accepted": 0, "duplicates": 0, "rejected": rejected}))
+    sense()
+    assert [code for _, code, _ in node.refused()] == ["unknown_time", "conflict"]
+    server.always = Reply(503)
+    ran = sense("--retry-refused")
+    assert ran.out.splitlines() == [
+        "1 refused readings wait to be sent again",
+        "1 still have no known time, and stay refused",
+    ]
+    server.always = None
+    assert sense("--retry-refused").out.splitlines() == [
+        "0 refused readings are sent again",
+        "1 still have no known time, and stay refused",
+    ]
 
 
 def test_what_was_refused_for_an_unknown_time_is_judged_anew(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import ssl
+import subprocess
+import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from client import client
-from tests.client.harness import MoodyServer, Node, Reply
+from tests.client.harness import CLIENT, MoodyServer, Node, Reply
+from tests.client.test_client_spool import MEASURE
 
 # Keys of these tests alone, with certificates of 127.0.0.1 that sign themselves.
 VALID_FROM_2100 = """\
@@ -150,6 +155,68 @@ def test_a_proxy_that_opens_no_tunnel_is_named(node: Node) -> None:
             https_proxy=proxy,
         )
     assert f"through the proxy {proxy}: OSError: Tunnel connection failed: 403" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (b"", "it redirects, without saying where"),
+        (b"Location:\r\n", "it redirects, without saying where"),
+        (b"Location: http://[\r\n", "it redirects to http://[, which isn't followed"),
+        (b"Location: \xff//:x\r\n", "it redirects to ÿ//:x, which isn't followed"),
+    ],
+)
+def test_a_redirection_is_told_wherever_it_leads(node: Node, head: bytes, said: str) -> None:
+    answer = b"HTTP/1.0 302 Found\r\n" + head + b"Content-Length: 0\r\n\r\n"
+    with answering(lambda peer: peer.recv(65536) and peer.sendall(answer)) as port:
+        flags = ("--verbose", "--command", "door=echo 1")
+        ran = node.run(*flags, TMON_URL=f"http://127.0.0.1:{port}")
+    assert f"the server answered 302; {said}" in ran.err
+    assert "can't be reached" not in ran.err
+
+
+def bomb(depth: int) -> bytes:
+    """A gigabyte, compressed once or more often."""
+    compressing = zlib.compressobj(wbits=31)
+    body = b"".join(compressing.compress(bytes(1 << 20)) for _ in range(1024))
+    body += compressing.flush()
+    for _ in range(depth - 1):
+        body = gzip.compress(body)
+    return body
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_what_is_compressed_is_not_decoded(node: Node, depth: int) -> None:
+    body = bomb(depth)
+    encoding = ", ".join(["gzip"] * depth)
+    head = f"HTTP/1.0 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode()
+
+    with answering(lambda peer: peer.recv(65536) and peer.sendall(head + body)) as port:
+        ran = subprocess.run(
+            [sys.executable, "-c", MEASURE, sys.executable, str(CLIENT), "--verbose"],
+            env={
+                **node.environ,
+                "TMON_URL": f"http://127.0.0.1:{port}",
+                "TMON_COMMANDS": "door=echo 1",
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    _, cpu_s, memory_mb = map(float, ran.stdout.split())
+    assert "it wasn't tmon that answered" in ran.stderr
+    assert cpu_s < 1
+    assert memory_mb < 42
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 40_000])
+def test_an_answer_that_is_nested_deeply_is_none_of_tmons(node: Node, text: str) -> None:
+    content = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text.encode())
+    with answering(lambda peer: peer.recv(65536) and peer.sendall(content)) as port:
+        flags = ("--verbose", "--command", "door=echo 1")
+        ran = node.run(*flags, TMON_URL=f"http://127.0.0.1:{port}")
+    assert (ran.status, "it wasn't tmon that answered" in ran.err) == (1, True)
+    assert "Traceback" not in ran.err
 
 
 def test_a_time_out_reads_like_one_with_the_urllib3_of_debian_11_and_12() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import resource
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -151,6 +154,49 @@ def clock_is_behind_and_the_server_away(month: Month) -> None:
     month.set_clock_off(0)
 
 
+@contextmanager
+def full(card: Path) -> Iterator[None]:
+    """No file may grow beyond the spool, and that has no free page left; nor may its journal."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(sqlite3.connect(card, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = PERSIST")
+        db.execute("INSERT INTO state VALUES ('ballast', ?)", (bytes(600_000),))
+        db.execute("PRAGMA page_size = 512")  # of which the last ones don't take a day to fill
+        db.execute("VACUUM")
+        db.execute("UPDATE state SET key = key WHERE key = 'ballast'")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (card.stat().st_size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        with closing(sqlite3.connect(card, isolation_level=None)) as db:
+            db.execute("DELETE FROM state WHERE key = 'ballast'")
+
+
+def card_is_full(month: Month) -> None:
+    """Its last pages take some hours more; then readings wait in memory, until they are sent."""
+    with full(month.node.spool):
+        month.hours(16, TMON_URL=AWAY)
+        assert waits_in_memory(month)
+        month.hours(4)
+        assert not waits_in_memory(month)
+
+
+def card_is_full_for_a_while(month: Month) -> None:
+    """They move to the card as soon as it has room, though the server is still away."""
+    with full(month.node.spool):
+        month.hours(16, TMON_URL=AWAY)
+        assert waits_in_memory(month)
+    month.hours(1, TMON_URL=AWAY)
+    assert not waits_in_memory(month)
+    month.hours(3)
+
+
+def waits_in_memory(month: Month) -> bool:
+    with client.Spool(client.in_memory(month.node.spool)) as memory:
+        return not memory.is_empty()
+
+
 # How many lines each may mail, its end included, which is told in the first hour of the next day.
 NIGHTS: dict[Night, int] = {
     quiet: 0,
@@ -164,6 +210,8 @@ NIGHTS: dict[Night, int] = {
     token_revoked: 2,
     clock_is_behind: 0,
     clock_is_behind_and_the_server_away: 0,
+    card_is_full: 4,
+    card_is_full_for_a_while: 4,
 }
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client import client
-from tests.client.harness import GOOD, FakeClock, Once, SysfsTree, scratchpad
+from tests.client.harness import GOOD, FakeClock, Once, SysfsTree, probes, scratchpad
 
 POWER_ON = "50 05 4b 46 7f ff 0c 10 1c"
 TRUE_85 = "50 05 4b 46 7f ff 10 10 9b"
@@ -30,14 +30,14 @@ def test_a_thermometer_on_the_1wire_bus_is_read(
     sysfs: SysfsTree, family: str, raw: str, celsius: float
 ) -> None:
     sysfs.thermometer(f"{family}-0316a2f2c3ff", scratchpad(raw, 1))
-    (probe,) = client.probes(sysfs.root)
+    (probe,) = probes(sysfs.root)
     assert probe.sensor == f"temperature:{family}-0316a2f2c3ff"
     assert probe.sense(FakeClock(0)).value == celsius
 
 
 def test_another_1wire_chip_is_no_thermometer(sysfs: SysfsTree) -> None:
     sysfs.thermometer("01-0316a2f2c3ff")
-    assert list(client.probes(sysfs.root)) == []
+    assert list(probes(sysfs.root)) == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client import client
-from tests.client.harness import FakeClock, Once, SysfsTree
+from tests.client.harness import FakeClock, Once, SysfsTree, listed, probes
 
 
 def sensed(sysfs: SysfsTree) -> dict[str, tuple[float, str | None]]:
     clock = FakeClock(0)
-    readings = [probe.sense(clock) for probe in client.probes(sysfs.root)]
+    readings = [probe.sense(clock) for probe in probes(sysfs.root)]
     assert all(re.fullmatch(client.SENSOR_NAME, reading.sensor) for reading in readings)
     return {reading.sensor: (reading.value, reading.unit) for reading in readings}
 
@@ -149,7 +150,7 @@ def test_a_finished_value_goes_before_its_raw(sysfs: SysfsTree) -> None:
 
 def test_nothing_below_absolute_zero_passes(sysfs: SysfsTree) -> None:
     sysfs.zone(0, "soc", -274000)
-    (probe,) = client.probes(sysfs.root)
+    (probe,) = probes(sysfs.root)
     with pytest.raises(client.BadReading, match="absolute zero"):
         probe.sense(FakeClock(0))
 
@@ -163,7 +164,7 @@ def test_any_chip_and_label_make_a_name_that_the_server_takes(parts: list[str]) 
 def failures(sysfs: SysfsTree) -> dict[str, str]:
     """Why each sensor that gives nothing doesn't."""
     told = {}
-    for probe in client.probes(sysfs.root):
+    for probe in probes(sysfs.root):
         try:
             probe.sense(FakeClock(0))
         except client.BadReading as error:
@@ -222,9 +223,9 @@ def test_iio_chips_tell_voltage_current_gas_and_dust(sysfs: SysfsTree) -> None:
         in_concentration_co2_raw="812",
         in_concentration_co2_scale="0.0001",
     )
-    sysfs.iio(3, "i2c-1/1-0058", name="sgp30", in_concentration_voc_input="0.0000225")
+    sysfs.iio(3, "i2c-1/1-0058", name="sgp30", in_concentration_voc_input="0.000000225")
     sysfs.iio(4, "i2c-1/1-0069", name="sps30", in_massconcentration_pm2p5_input="7.5")
-    sysfs.iio(5, "i2c-1/1-0040", name="pac1934", in_power1_raw="1500")
+    sysfs.iio(5, "i2c-1/1-0040", name="pac1934", in_power1_raw="1500", in_power1_scale="1")
     assert sensed(sysfs) == {
         "voltage:ads1115:1-0048:0": (2.4375, "V"),
         "voltage:ads1115:1-0048:1": (0.024, "V"),
@@ -328,7 +329,7 @@ def test_a_file_without_a_number_says_what_it_has(sysfs: SysfsTree, text: str, r
 def test_a_scale_that_cannot_be_read_is_not_taken_for_one(sysfs: SysfsTree) -> None:
     chip = sysfs.iio(0, "i2c-1/1-005f", name="hts221", in_temp_raw="120")
     (chip / "in_temp_scale").mkdir()
-    (probe,) = client.probes(sysfs.root)
+    (probe,) = probes(sysfs.root)
     with pytest.raises(IsADirectoryError):
         probe.sense(FakeClock(0))
 
@@ -365,7 +366,9 @@ def test_health_tells_of_disk_memory_load_and_uptime(once: Once) -> None:
     assert abs(float(told["health:uptime"]) - uptime_s) < 30
 
 
-@pytest.mark.parametrize(("text", "count"), [("no", 0), ("0", 0), ("False", 0), ("TRUE", 1)])
+@pytest.mark.parametrize(
+    ("text", "count"), [("no", 0), ("0", 0), ("False", 0), ("TRUE", 1), (" yes ", 1)]
+)
 def test_health_is_told_on_request(once: Once, text: str, count: int) -> None:
     assert once("--print", TMON_HEALTH=text).out.count("health:load") == count
 
@@ -383,3 +386,130 @@ wlp2s0: 0000   70   202.  0           0      0      0      0     31        0
 """
     assert client.wifi_levels(text) == {"wlan0": -54.0, "wlp2s0": -54.0}
     assert client.wifi_levels("") == {}
+
+
+def outcomes(sysfs: SysfsTree) -> dict[str, float | str]:
+    """The value of each sensor, or why it has none."""
+    told: dict[str, float | str] = dict(failures(sysfs))
+    for probe in probes(sysfs.root):
+        with suppress(client.BadReading):
+            told[probe.sensor] = probe.sense(FakeClock(0)).value
+    return told
+
+
+DRIVERS: list[tuple[str, dict[str, str], dict[str, float | str]]] = [
+    (
+        "maxim_thermocouple",
+        {"in_temp_raw": "3600", "in_temp_scale": "250"},
+        {"temperature:maxim_thermocouple:1-0040": 900.0},
+    ),
+    (
+        "max31865",
+        {"in_temp_raw": "8827", "in_temp_scale": "31.25", "fault_ovuv": "0"},
+        {"temperature:max31865:1-0040": 19.84375},
+    ),
+    (
+        "max31865",
+        {"in_temp_raw": "8827", "in_temp_scale": "31.25", "fault_ovuv": "1"},
+        {"temperature:max31865:1-0040": "the chip says that this sensor is broken"},
+    ),
+    (
+        "max31865",
+        {"in_temp_raw": "0", "in_temp_scale": "31.25"},
+        {"temperature:max31865:1-0040": "-256.0 °C is outside -200 to 850 °C"},
+    ),
+    (
+        "sgp40",
+        {"in_concentration_input": "92.3", "in_resistance_raw": "30123"},
+        {"concentration:sgp40:1-0040": 92.3},
+    ),
+    (
+        "sgp30",
+        {"in_concentration_co2_input": "0.000412", "in_concentration_voc_input": "0.00000025"},
+        {"co2:sgp30:1-0040": 412.0, "concentration:sgp30:1-0040:voc": 0.25},
+    ),
+    ("1-005a", {"in_concentration_co2_input": "0.000812"}, {"co2:1-005a:1-0040": 812.0}),
+    (
+        "sdp500",
+        {"in_pressure_raw": "-1200", "in_pressure_scale": "0.5"},
+        {"pressure:sdp500:1-0040": -6.0},
+    ),
+    (
+        "adp810",
+        {"in_pressure_raw": "100", "in_pressure_scale": "0.0001"},
+        {"pressure:adp810:1-0040": 0.1},
+    ),
+    (
+        "dlhl60d",
+        {"in_pressure_raw": "-100", "in_pressure_scale": "0.001"},
+        {"pressure:dlhl60d:1-0040": -1.0},
+    ),
+    ("mh-z19b", {"in_concentration_co2_raw": "812"}, {"co2:mh-z19b:1-0040": 812.0}),
+    (
+        "am2315",
+        {"in_temp_raw": "-32718", "in_temp_scale": "100"},
+        {"temperature:am2315:1-0040": -5.0},
+    ),
+    (
+        "aht10",
+        {"in_temp_input": "-50000", "in_humidityrelative_input": "0"},
+        {
+            "temperature:aht10:1-0040": "-50.0 °C is outside -40 to 125 °C",
+            "humidity:aht10:1-0040": "0.0 % is outside 0.001 to 100 %",
+        },
+    ),
+    ("hts221", {"in_humidityrelative_input": "119000"}, {"humidity:hts221:1-0040": 100.0}),
+    ("hts221", {"in_humidityrelative_input": "-5900"}, {"humidity:hts221:1-0040": 0.0}),
+    (
+        "hts221",
+        {"in_humidityrelative_input": "121000"},
+        {"humidity:hts221:1-0040": "121.0 % is outside 0 to 100 %"},
+    ),
+    (
+        "scd30",
+        {
+            "in_concentration_co2_raw": "812",
+            "in_concentration_scale": "0.0001",
+            "in_temp_raw": "2150",
+            "scale": "10",
+        },
+        {"co2:scd30:1-0040": 812.0, "temperature:scd30:1-0040": 21.5},
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "files", "expected"), DRIVERS)
+def test_what_a_driver_gives_is_taken_for_what_it_is(
+    sysfs: SysfsTree, model: str, files: dict[str, str], expected: dict[str, float | str]
+) -> None:
+    sysfs.iio(0, "i2c-1/1-0040", **{"name": model, **files})
+    assert outcomes(sysfs) == expected
+
+
+@pytest.mark.parametrize("kind", client.IIO)
+def test_a_raw_value_without_a_scale_has_no_unit(sysfs: SysfsTree, kind: str) -> None:
+    sysfs.iio(0, "i2c-1/1-0040", **{"name": "x", f"in_{kind}0_raw": "7", f"in_{kind}_offset": "1"})
+    assert listed(sysfs.root) == [f"x in_{kind}0"]
+
+
+def test_dew_on_a_chip_of_hwmon_is_all_of_the_humidity(sysfs: SysfsTree) -> None:
+    sysfs.hwmon(0, "i2c-1/1-0040", name="sht21", humidity1_input="100700")
+    assert outcomes(sysfs) == {"humidity:sht21:1-0040": 100.0}
+
+
+@pytest.mark.parametrize("name", ["in_temp_scale", "in_temp_offset"])
+def test_a_correction_that_has_gone_since_the_listing_is_not_left_out(
+    sysfs: SysfsTree, name: str
+) -> None:
+    files = {"in_temp_raw": "120", "in_temp_scale": "50", "in_temp_offset": "300"}
+    chip = sysfs.iio(0, "i2c-1/1-0040", **{"name": "hts221", **files})
+    (probe,) = probes(sysfs.root)
+    (chip / name).unlink()
+    with pytest.raises(FileNotFoundError):
+        probe.sense(FakeClock(0))
+
+
+@pytest.mark.parametrize(("unit", "value"), [("K", -0.1), ("°F", -459.7), ("°C", -273.2)])
+def test_no_command_measures_below_absolute_zero(unit: str, value: float) -> None:
+    with pytest.raises(client.BadReading, match="below absolute zero"):
+        client.command_probe(f"x:{unit}=echo {value}").sense(FakeClock(0))

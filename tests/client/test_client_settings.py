@@ -49,6 +49,11 @@ def test_all_problems_are_told_at_once_in_words(once: Once) -> None:
         ({"TMON_URL": "ftp://host"}, "isn't like http"),
         ({"TMON_URL": "http://"}, "isn't like http"),
         ({"TMON_URL": "http://host:port"}, "isn't like http"),
+        ({"TMON_URL": "http://host:65536"}, "isn't like http"),
+        ({"TMON_URL": "http://host:0"}, "isn't like http"),
+        ({"TMON_URL": "http://a..b"}, "isn't like http"),
+        ({"TMON_URL": f"http://{'a' * 64}.b"}, "isn't like http"),
+        ({"TMON_CA_FILE": __file__}, "holds no certificate"),
         ({"TMON_URL": "http://me:secret@host"}, "user name or password"),
         ({"TMON_TOKEN": ""}, "no token: set TMON_TOKEN to what `tmon token get NAME` prints"),
         ({"TMON_TOKEN": "tmon_cellar.u1d"}, "isn't a whole token"),
@@ -88,6 +93,11 @@ def test_commands_may_be_a_list_at_the_top_of_the_file(
     environ = {**node.environ, "PATH": os.environ["PATH"], "TMON_JITTER_S": ""}
     assert subprocess.run([sys.executable, str(copy)], env=environ, check=True).returncode == 0
     assert [r["sensor"] for post in server.posts for r in post.readings] == ["a", "b"]
+
+
+def test_a_scheme_in_capitals_is_one(once: Once, server: MoodyServer) -> None:
+    assert once("--command", "door=echo 1", TMON_URL=server.url.replace("http", "HTTP")).status == 0
+    assert len(server.stored) == 1
 
 
 @pytest.mark.parametrize(

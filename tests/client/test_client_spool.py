@@ -504,6 +504,26 @@ def test_a_damaged_page_costs_its_own_readings_only(
     assert len(loads) >= (300 if page != root else 0)
 
 
+def test_a_damaged_spool_that_there_is_no_room_to_copy_is_sent(
+    node: Node, server: MoodyServer
+) -> None:
+    node.fill(8000)
+    [(page,)] = node.query("SELECT rootpage FROM sqlite_master WHERE name = 'one_at_a_time'")
+    damage(node.spool, page)
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+
+    for n in range(2):
+        ran = node.run("--verbose", "--command", f"door=echo {n}", before=limited)
+        assert "failed" not in ran.err
+        assert "spool is corrupt" not in ran.err  # it was not copied
+        assert ran.status == 0
+    assert sum(sensor == "load" for sensor, _ in server.stored) == 8000
+    assert sum(sensor == "door" for sensor, _ in server.stored) == 2
+    assert server.conflicts == []
+
+
 def test_what_is_left_of_a_damaged_spool_keeps_its_time_and_what_was_refused(
     node: Node, once: Once, server: MoodyServer
 ) -> None:
