@@ -39,13 +39,14 @@ def test_what_is_sensed_is_sent_where_the_card_cannot_be_read(
     node.fill(3)
     dying: dict[str, Any] = {"LD_PRELOAD": badread, fault: f"spool.db={error}"}
     ran = node.run(*DOOR, **dying)
-    assert (ran.status, len(ran.said)) == (0, 1)
-    assert "can't be written: " in ran.said[0]
-    assert ("disk I/O error" if fault == "BADREAD" else os.strerror(error)) in ran.said[0]
-    assert "TMON_SPOOL" not in ran.said[0]
+    [line] = [line for line in ran.said if "spool.db.names can't be read" not in line]
+    assert ran.status == 0
+    assert "can't be written: " in line
+    assert ("disk I/O error" if fault == "BADREAD" else os.strerror(error)) in line
+    assert "TMON_SPOOL" not in line
     assert list(server.stored.values()) == [1.0]
     assert node.run("--status", **dying).status == 0
-    assert node.run(*DOOR).said[0].startswith("over: ")
+    assert any(line.startswith("over: ") for line in node.run(*DOOR).said)
     assert len(server.stored) == 3 + 2
 
 
