@@ -110,8 +110,6 @@ def _order(cells: Sequence[str], header: str, zone: tzinfo | None, *, in_a_row: 
     fitting = {"dmy", "mdy", "ymd"}
     for cell in dict.fromkeys(written):
         fitting &= orders_of(*(numeric_date(cell) or ("", "", ""))).keys()
-    if len(fitting) > 1 and all("." in cell[:3] for cell in written):
-        fitting -= {"mdy"}  # nobody writes 6.13.2023
     named = {order for order, sign in _HEADER_ORDERS.items() if sign.search(header)}
     if len(named & fitting) == 1:
         return (named & fitting).pop()

@@ -110,8 +110,6 @@ READ = [
           right="humidity 12:00 9.5; pressure 12:00 999; temperature 12:00 530"),
     Shape("one bad byte", "time,temp °C,note\n1688472000,21.5,".encode() + b"\xfc\n",
           right="temperature 12:00 21.5"),
-    Shape("dates with dots", "time,temp_c\n04.07.2023 12:00,21.5\n",
-          right="temperature 12:00 21.5"),
     Shape("the hour that comes twice, of two sensors",
           "time,sensor,value\n" + "".join(
               f"2023-10-29 {at},{one},{n}\n"
