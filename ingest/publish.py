@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from time import sleep
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import yaml
 from datasette.app import Datasette
 from datasette.cli import check_databases
-from datasette.database import Database, Results
+from datasette.database import Database, QueryInterrupted, Results
 from datasette.utils import StartupError
 from datasette.utils.asgi import BadRequest
 from datasette.utils.sqlite import sqlite3
@@ -83,7 +84,7 @@ def datasette_for(
     shipped = _shipped()
     config = _beside(database, shipped / "datasette.yml")
     try:
-        datasette = Datasette(
+        datasette = Published(
             metadata=_mapping(_beside(database, shipped / "metadata.yml")),
             config=_mapping(config),
             plugins_dir=str(shipped / "plugins"),
@@ -122,6 +123,15 @@ async def start(datasette: Datasette) -> None:
     datasette.sql_time_limit_ms = visitors_limit_ms
     database = datasette.get_database(PUBLISHED_AS)
     threading.Thread(target=database.watch, name="time limit", daemon=True).start()
+
+
+class Published(Datasette):  # type: ignore[misc]  # Datasette ships no types
+    """A Datasette that goes on with the schema it knows while it can't look for a newer one."""
+
+    async def refresh_schemas(self, *, force: bool = False) -> None:
+        """Look, at most once a second; Datasette's own would answer 500 if that takes too long."""
+        with suppress(QueryInterrupted):
+            await super().refresh_schemas(force=force)
 
 
 class BadStatement(sqlite3.OperationalError, BadRequest):  # type: ignore[misc]

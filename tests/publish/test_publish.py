@@ -132,6 +132,18 @@ def test_visitors_time_limit_does_not_bind_the_start(database: Path) -> None:
     assert datasette.sql_time_limit_ms == 0
 
 
+def test_a_machine_too_busy_to_look_at_the_schema_answers_all_the_same(site: Site) -> None:
+    async def looked() -> None:
+        await site.datasette.refresh_schemas(force=True)
+
+    limit_ms = site.datasette.sql_time_limit_ms
+    site.datasette.sql_time_limit_ms = 0
+    try:
+        asyncio.run(looked())
+    finally:
+        site.datasette.sql_time_limit_ms = limit_ms
+
+
 def test_a_query_without_sql_is_told(database: Path) -> None:
     queries = "databases: {tmon: {queries: {mine: {title: Mine}}}}"
     (database.parent / "datasette.yml").write_text(queries)
