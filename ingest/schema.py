@@ -179,6 +179,11 @@ def transaction(db: Database) -> Iterator[None]:
         db.execute("commit")
     finally:
         db.rollback()
+    after_commit(db)
+
+
+def after_commit(db: Database) -> None:
+    """Write the log back if it is long; ``transaction`` does so by itself."""
     if isinstance(db, WritableDatabase):
         db.checkpoint_if_long()
 

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 from ingest.open_files import OpenFiles
 from ingest.reading import Batch, Reading, Receipt, Refusal, Rejection, rejection
 from ingest.refusals import check_power_on, check_unit, conflict, pruned
-from ingest.schema import sqlite3, transaction
+from ingest.schema import after_commit, sqlite3, transaction
 from ingest.sensors import Sensor, Sensors
 from ingest.units import POWER_ON_C
 
@@ -129,6 +129,7 @@ class Store:
             fresh = min(map(_MEASURED_MS, rows), default=fresh_from_ms) >= fresh_from_ms
             if fresh and self._on_stored is None:
                 self._insert_new(rows)
+                after_commit(self._db)
             elif not self._insert_unless_others_wrote(rows):
                 return None
         except (KeyError, Refusal, sqlite3.IntegrityError):

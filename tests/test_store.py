@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from ingest import nodes
+from ingest import checkpoint, nodes
+from ingest.identity import log_of
 from ingest.reading import Batch, Node, Reading
 from ingest.schema import open_database
 from ingest.store import FRESH_MS, Store
@@ -98,6 +99,16 @@ def test_each_reading_is_counted_as_what_became_of_it(db: Database, node: Node) 
     assert (first.accepted, first.duplicates, first.rejected) == (3, 2, [])
     assert (second.accepted, second.duplicates) == (0, 0)
     assert [told.code for told in second.rejected] == ["conflict"]
+
+
+def test_the_usual_inserts_write_a_long_log_back(
+    path: Path, db: Database, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_BYTES", 100_000)
+    store = Store(db)
+    for i in range(300):
+        assert codes(store, batch(node, NOW_MS - i)) == (1, [])
+    assert log_of(path).stat().st_size < 150_000
 
 
 def test_nothing_to_store_is_no_error(db: Database) -> None:
