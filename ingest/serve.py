@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from threading import Thread
 
@@ -179,8 +179,9 @@ class Companion:
             raise CannotServe(f"datasette {how}; so ingest was stopped too")
 
     def _stop_with_it(self) -> None:
-        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-        os.kill(os.getpid(), signal.SIGTERM)
+        with suppress(ChildProcessError):  # `end` has waited for it already
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _prepare(settings: Settings) -> None:

@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from ingest.schema import open_database, open_for_reading
+from ingest.serve import Companion
 from tests.station import Process, answers, free, tmon, wait_for
 
 
@@ -81,6 +82,14 @@ def test_if_datasette_dies_ingest_stops_and_says_why(served: Process) -> None:
     assert status == 1
     assert "datasette was killed by SIGKILL" in stderr
     assert all(map(free, urls.values()))
+
+
+def test_a_datasette_that_was_waited_for_already_is_no_error() -> None:
+    """At a Ctrl-C two threads wait for it, and only one of them finds it."""
+    companion = Companion.__new__(Companion)
+    companion._process = subprocess.Popen(["true"])
+    companion._process.wait()
+    companion._stop_with_it()
 
 
 def test_kill_9_of_ingest_leaves_no_orphan(served: Process) -> None:
