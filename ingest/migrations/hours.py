@@ -13,6 +13,15 @@ _OF_CLEAN_HOUR = f"""from readings_clean as own
                     and own.measured_ms >= hours.hour_ms
                     and own.measured_ms < hours.hour_ms + {HOUR_MS}"""
 
+_DAYS_OF = f"""select
+            sensor,
+            {floor("hour_ms", DAY_MS)} as day_ms,
+            date(hour_ms / 1000, 'unixepoch') as day,
+            sum(n) as n, sum(sum) / sum(n) as mean, min(min) as min, max(max) as max,
+            sum(sum) as sum
+        from {{}}
+        group by sensor, day_ms;"""
+
 
 @migrations(name="0013_hours")
 def _hours(db: Database) -> None:
@@ -69,14 +78,7 @@ def _hours(db: Database) -> None:
         where n is not null or exists (select 1 {_OF_HOUR});
 
         create view daily as
-        select
-            sensor,
-            {floor("hour_ms", DAY_MS)} as day_ms,
-            date(hour_ms / 1000, 'unixepoch') as day,
-            sum(n) as n, sum(sum) / sum(n) as mean, min(min) as min, max(max) as max,
-            sum(sum) as sum
-        from hourly
-        group by sensor, day_ms;
+        {_DAYS_OF.format("hourly")}
 
         -- An hour is whole when it is closed, no flag touches it and no calibration begins
         -- within it: then what hours knows of it is enough. The others are computed from raw.
@@ -126,13 +128,6 @@ def _hours(db: Database) -> None:
         );
 
         create view daily_clean as
-        select
-            sensor,
-            {floor("hour_ms", DAY_MS)} as day_ms,
-            date(hour_ms / 1000, 'unixepoch') as day,
-            sum(n) as n, sum(sum) / sum(n) as mean, min(min) as min, max(max) as max,
-            sum(sum) as sum
-        from hourly_clean
-        group by sensor, day_ms;
+        {_DAYS_OF.format("hourly_clean")}
     """,
     )
