@@ -192,8 +192,8 @@ class Exchange:
                 lines.append(b"transfer-encoding: chunked")
             else:
                 self.keep_alive = False
-        if self._wants_continue:
-            self.keep_alive = False  # whether the body still comes is its sender's choice
+        if not self._all_here:
+            self.keep_alive = False  # how much still comes, if it does, is its sender's choice
         if not self.keep_alive:
             lines.append(b"connection: close")
 

@@ -15,11 +15,9 @@ from uvicorn.server import ServerState
 
 from ingest.deadline import LOOK_S, NEVER_S, UNBODIED, Awaits, Deadline
 from ingest.exchange import Exchange, last_answer
-from ingest.limits import BODY_BYTES, BODY_S, HEADER_BYTES, HEADER_S, LINGER_S
+from ingest.limits import BODY_S, DRAIN_BYTES, HEADER_BYTES, HEADER_S, LINGER_S, UNREAD_BYTES
 from ingest.request import RequestHead, end_of_few_requests
 from ingest.sending import SendingProtocol
-
-UNREAD_BYTES = 64 * 1024  # of a body, before its sender is made to wait
 
 log = logging.getLogger("tmon.http")
 
@@ -145,7 +143,7 @@ class HttpConnection(SendingProtocol):
             self.read_on()
             return
         self._unread_bytes += len(body)
-        if self._unread_bytes > BODY_BYTES:
+        if self._unread_bytes > DRAIN_BYTES:
             self._close()
 
     def on_message_complete(self) -> None:

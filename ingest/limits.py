@@ -10,6 +10,8 @@ from ingest.errors import InvalidBody, TooLarge, UnknownEncoding
 BODY_BYTES = 1024 * 1024  # as sent
 DECOMPRESSED_BYTES = 8 * 1024 * 1024
 BODY_S = 30.0
+UNREAD_BYTES = 64 * 1024  # of a body, before its sender is made to wait
+DRAIN_BYTES = 16 * BODY_BYTES  # read behind an early answer, which a reset would take away
 GZIP_MEMBERS = 100  # each is looked for in a copy of what follows the one before
 HEADER_BYTES = 16 * 1024
 HEADER_S = 10.0

@@ -741,11 +741,25 @@ def test_a_large_body_doesnt_count_as_the_next_requests_headers(url: str) -> Non
     assert json.loads(found[0][1])["body"] == 900_000
 
 
-@pytest.mark.parametrize("size", [100, 70_000, 900_000])
-def test_who_is_answered_early_may_send_the_rest_and_ask_again(url: str, size: int) -> None:
-    found = answers(url, post("/early", bytes(size)) + CLOSE)
+def test_who_sent_everything_may_ask_again_though_nobody_read_it(url: str) -> None:
+    found = answers(url, post("/early", bytes(100)) + CLOSE)
     assert found[0] == (200, b"early")
     assert paths(found[1:]) == ["/last"]
+
+
+@pytest.mark.parametrize("size", [100, 70_000, 900_000, 4_000_000])
+def test_who_is_answered_early_may_send_the_rest_and_is_told_that_it_is_over(
+    url: str, size: int
+) -> None:
+    """Else the next request could go out just as the connection is closed."""
+    head, body = post("/early", bytes(size)).split(b"\r\n\r\n")
+    with connected(url) as sock:
+        sock.sendall(head + b"\r\n\r\n" + body[:50])
+        sock.recv(1, socket.MSG_PEEK)
+        sock.sendall(body[50:])
+        answer = to_the_end(sock)
+    assert Answers(answer).all() == [(200, b"early")]
+    assert b"\r\nconnection: close\r\n" in answer
 
 
 def test_who_is_answered_early_and_will_close_still_reads_the_answer(url: str) -> None:

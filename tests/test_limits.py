@@ -63,6 +63,19 @@ def test_a_body_over_1_mib_as_sent_is_413(shared: Station) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
+@pytest.mark.parametrize("size_mib", [2, 3])
+def test_who_sends_too_much_sees_why_and_that_it_is_over(shared: Station, size_mib: int) -> None:
+    """Else a sender reuses the connection just as it closes, or loses the answer to a reset."""
+    size = size_mib * 1024 * 1024
+    head = (
+        f"POST /readings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {shared.token()}\r\n"
+        f"Content-Length: {size}\r\n\r\n"
+    )
+    answer = raw(shared.url, head.encode(), b" " * size)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer.split(b"\r\n\r\n")[0].lower().split(b"\r\n")
+
+
 def test_a_chunked_body_is_counted_as_it_arrives(shared: Station) -> None:
     answer = shared.http.post(
         f"{shared.url}/readings",
