@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "migrations.hours": {"migrations.registry"},
     "hours": {"schema"},
     "migrations.imports": {"migrations.registry"},
+    "migrations.import_times": {"migrations.registry"},
     "database_file": set(),
     "identity": {"database_file"},
     "sqlite_errors": set(),
@@ -170,8 +171,9 @@ ROOMS: dict[str, set[str]] = {
         *("importer.columns", "importer.flags", "importer.layout", "importer.plan"),
         *("importer.survey", "importer.times", "reading"),
     },
-    "importer.existing": {"schema"},
+    "importer.conflicts": {"reading", "schema"},
     "importer.run": {
+        "importer.conflicts",
         *("errors", "importer.record", "importer.survey", "importer.tally", "nodes", "reading"),
         *("schema", "store", "turns"),
     },
@@ -195,7 +197,7 @@ ROOMS: dict[str, set[str]] = {
         *("importer.times", "importer.values", "reading"),
     },
     "importer.command": {
-        *("errors", "importer.clock", "importer.existing", "importer.files", "importer.flags"),
+        *("errors", "importer.clock", "importer.files", "importer.flags"),
         *("importer.plan", "importer.planning", "importer.record", "importer.report"),
         *("importer.run",),
         *("importer.survey", "importer.table", "importer.tally", "nodes", "options", "settings"),

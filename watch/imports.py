@@ -1,7 +1,10 @@
 """``tmon imports``: what was imported, and an import undone while ingest goes on."""
 
+import json
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import accumulate
 from time import sleep
 from typing import Any, NamedTuple
 
@@ -17,33 +20,11 @@ READINGS_AT_FIRST = 500
 READINGS_AT_LEAST = 100
 READINGS_AT_MOST = 10_000
 
-# Readings of a run that are counted: far more than an import's runs have. Only others among
-# its readings keep a run that long.
-COUNTED = 20_000
-
-# An import's runs, and why one can't be taken back: a key of REASONS, or null where it can.
-_RUNS = f"""
+_RUNS = """
 select import_runs.id, sensor, node, name, first_ms, last_ms, count,
-    case
-        when count = 0 then 'mixed'
-        when first_ms < pruned_before_ms then 'pruned'
-        when count > {COUNTED} then 'others'
-        else case
-            min(1, (
-                select count(*) from (
-                    select 1 from readings
-                    where readings.sensor = import_runs.sensor
-                        and measured_ms between first_ms and last_ms
-                    limit {COUNTED + 1}
-                )
-            ) - count)
-            when 0 then null
-            when 1 then 'others'
-            else 'gone'
-        end
-    end
+    coalesce(first_ms < pruned_before_ms, 0), times
 from import_runs cross join sensors on sensors.id = import_runs.sensor
-where {{which}}
+where {which}
 order by sensor, first_ms, import_runs.id
 """
 _ALL = _RUNS.format(which="import = :number")
@@ -51,12 +32,13 @@ _NEXT = _RUNS.format(
     which="sensor = :sensor and import = :number and (first_ms, import_runs.id) > (:first_ms, :id)"
 )
 
-REASONS = {
-    "mixed": "two sensors were made one, so which readings are the import's can't be told",
-    "pruned": "pruned since: only their hours are left",
-    "gone": "some of them are gone",
-    "others": "other readings came among them since",
-}
+_OF_RUN = "sensor = ? and measured_ms in (select value from json_each(?))"
+
+# Why readings have to stay.
+MIXED = "two sensors were made one, so which readings are the import's can't be told"
+PRUNED = "pruned since: only their hours are left"
+GONE = "some of them are gone"
+REASONS = (MIXED, PRUNED, GONE)
 
 # Sensors that no reading is left of, and that nothing is known of but their names.
 _EMPTY = """
@@ -70,7 +52,7 @@ class UnknownImport(TmonError):
 
 
 class Run(NamedTuple):
-    """Readings that an import stored; ``why`` is a key of ``REASONS`` if they have to stay."""
+    """Readings that an import stored, at these times; ``why`` they have to stay, if they have."""
 
     id: int
     sensor: int
@@ -79,13 +61,14 @@ class Run(NamedTuple):
     first_ms: int
     last_ms: int
     readings: int
-    why: str | None
+    why: str
+    times: list[int]
 
 
 class Part(NamedTuple):
     """What becomes of a sensor's readings when an import is undone.
 
-    ``why`` is empty for those that are taken back, or says why these stay.
+    ``why`` is empty for those that are taken back, or one of ``REASONS`` for those that stay.
     """
 
     node: str
@@ -114,16 +97,9 @@ def find(db: Database, number: int) -> dict[str, Any]:
 
 def plan(db: Database, number: int) -> list[Part]:
     """What can be taken back of an import, and what has to stay; nothing is changed."""
-    parts: dict[tuple[int, str | None], Part] = {}
-    for run in map(Run._make, db.execute(_ALL, {"number": number})):
-        part = Part(
-            run.node,
-            run.name,
-            run.readings,
-            run.first_ms,
-            run.last_ms,
-            REASONS[run.why] if run.why else "",
-        )
+    parts: dict[tuple[int, str], Part] = {}
+    for run in _runs(db, _ALL, {"number": number}):
+        part = Part(run.node, run.name, run.readings, run.first_ms, run.last_ms, run.why)
         before = parts.get((run.sensor, run.why), part._replace(readings=0))
         parts[run.sensor, run.why] = part._replace(
             readings=before.readings + part.readings,
@@ -140,7 +116,7 @@ def undo(
     progress: Callable[[int], object] = lambda _: None,
     pause: Callable[[float], object] = sleep,
 ) -> int:
-    """Take an import's readings back, as far as they are still all there and no others among them.
+    """Take an import's readings back, as far as they are still there, and no others.
 
     It goes in short transactions, each of which leaves all consistent: their hours are put
     right, and what is taken back is written down. Killed, the same again goes on. Sensors that
@@ -169,7 +145,7 @@ def _take_all(db: Database, number: int, now_ms: int, turns: Turns) -> Iterator[
         asked |= {"first_ms": -(1 << 63), "id": 0}  # before any run
         while runs := turns.take(partial(_take_some, db, asked, turns)):
             turns.did(sum(run.readings for run in runs))
-            yield sum(run.readings for run in runs if run.why is None)
+            yield sum(run.readings for run in runs if not run.why)
             asked |= {"first_ms": runs[-1].first_ms, "id": runs[-1].id}
 
 
@@ -177,8 +153,8 @@ def _take_some(db: Database, asked: dict[str, int], turns: Turns) -> list[Run]:
     """One transaction: the next runs of a sensor, of which those are taken back that can be."""
     with transaction(db):
         turns.lock_taken()
-        runs = list(_as_many(map(Run._make, db.execute(_NEXT, asked)), turns.size))
-        good = [run for run in runs if run.why is None]
+        runs = list(_as_many(_runs(db, _NEXT, asked), turns.size))
+        good = [run for run in runs if not run.why]
         for run in good:
             _take(db, run)
         if good:
@@ -191,6 +167,24 @@ def _take_some(db: Database, asked: dict[str, int], turns: Turns) -> list[Run]:
     return runs
 
 
+def _runs(db: Database, query: str, asked: dict[str, int]) -> Iterator[Run]:
+    for *row, is_pruned, times in db.execute(query, asked):
+        steps = json.loads(zlib.decompress(times)) if times else []
+        run = Run(*row, "", [*accumulate(steps)])
+        if not run.readings:
+            yield run._replace(why=MIXED)
+        elif is_pruned:
+            yield run._replace(why=PRUNED)
+        else:
+            yield run if _count(db, run) == run.readings else run._replace(why=GONE)
+
+
+def _count(db: Database, run: Run) -> int:
+    """How many of a run's readings are still there."""
+    query = f"select count(*) from readings where {_OF_RUN}"
+    return int(db.execute(query, [run.sensor, json.dumps(run.times)]).fetchone()[0])
+
+
 def _as_many(runs: Iterator[Run], readings: int) -> Iterator[Run]:
     """The first of them, up to so many readings; one at least."""
     for run in runs:
@@ -201,17 +195,11 @@ def _as_many(runs: Iterator[Run], readings: int) -> Iterator[Run]:
 
 
 def _take(db: Database, run: Run) -> None:
-    within = {"sensor": run.sensor, "first_ms": run.first_ms, "last_ms": run.last_ms}
     hours = db.execute(
-        "select hour_ms from hours where sensor = :sensor and hour_ms between :first_hour_ms"
-        " and :last_ms",
-        {**within, "first_hour_ms": hour_of(run.first_ms)},
+        "select hour_ms from hours where sensor = ? and hour_ms in (select value from json_each(?))",
+        [run.sensor, json.dumps([*{hour_of(at) for at in run.times}])],
     ).fetchall()
-    db.execute(
-        "delete from readings"
-        " where sensor = :sensor and measured_ms between :first_ms and :last_ms",
-        within,
-    )
+    db.execute(f"delete from readings where {_OF_RUN}", [run.sensor, json.dumps(run.times)])
     remake(db, run.sensor, [hour_ms for (hour_ms,) in hours])
     db.execute("delete from import_runs where id = ?", [run.id])
 

@@ -12,7 +12,7 @@ import click
 
 from ingest import nodes, tokens
 from ingest.errors import CannotImport
-from ingest.importer import existing, report, run
+from ingest.importer import report, run
 from ingest.importer.clock import read_zone, this_machines_zone
 from ingest.importer.files import InputFile, open_file
 from ingest.importer.flags import Flags
@@ -137,55 +137,41 @@ class _Job:
         """
         if self.is_one_of_several:
             click.echo(file.name)
-        sample = self._survey(SampleTable(file, plan.layout), plan)
-        first = sample.distinct()
-        there = existing.conflicts(self.settings.db, first)
-        conflicts = sample.conflicts + there, sample.readings
-        is_looked_at = self.shows or plan.is_assumed
-        whole = self._looked_through(file, sample, conflicts) if is_looked_at else None
-        if whole:
-            whole.check_assumed()
-        if self.shows and whole:
-            _print(report.plan_lines(whole, conflicts, is_whole=True))
-        whole = whole if self.shows else None
-        if not stores or (whole and not whole.readings):
-            return bool(whole and whole.readings)
-        if self.asks and not self._agreed(path, plan, whole):
-            return False
-        survey = self._survey(Table(file, plan.layout), plan, rejects=self.rejects)
+        whole = self._look_through(file, plan) if self.shows or plan.is_assumed else None
+        if whole and self.shows:
+            if not stores or whole.readings == 0:
+                return whole.readings > whole.conflicts
+            if self.asks and not self._agreed(path, whole):
+                return False
+        survey = self._survey(Table(file, plan.layout), plan, self.rejects)
         self._store(path, survey)
         _print(survey.tally.lines())
-        if not whole:
-            _print(
-                f"look at        {line}"
-                for line in report.looked_at(survey, conflicts, is_whole=False)
-            )
+        if not self.shows:
+            _print(f"look at        {line}" for line in report.looked_at(survey, is_whole=False))
         return survey.tally.is_good
+
+    def _look_through(self, file: InputFile, plan: Plan) -> Survey:
+        """Show what the file holds, and what is looked at; of a large one, its ends first."""
+        if self.shows and not file.is_small:
+            sample = self._survey(SampleTable(file, plan.layout), plan)
+            run.look_through(sample, self.settings.db, lambda _: None)
+            _print(report.plan_lines(sample, is_whole=False))
+        is_dry = "--dry-run" in self.words
+        whole = self._survey(Table(file, plan.layout), plan, self.rejects if is_dry else None)
+        with _progress(file) as update:
+            run.look_through(whole, self.settings.db, update)
+        whole.check_assumed()
+        if self.shows:
+            _print(report.plan_lines(whole, is_whole=True))
+        return whole
 
     def _survey(self, table: Table, plan: Plan, rejects: TextIO | None = None) -> Survey:
         tally = Tally(Rejects(rejects, table.file.name) if rejects else None)
         return Survey(table, plan, nodes.now_ms(), tally)
 
-    def _looked_through(
-        self, file: InputFile, sample: Survey, conflicts: report.Conflicts
-    ) -> Survey | None:
-        """All of the file, summed up; None of a large one that is stored without a question."""
-        if not file.is_small and self.shows:
-            _print(report.plan_lines(sample, conflicts, is_whole=False))
-            if "--yes" in self.words and not sample.plan.is_assumed:
-                return None
-        is_dry = "--dry-run" in self.words
-        table = Table(file, sample.plan.layout)
-        whole = self._survey(table, sample.plan, rejects=self.rejects if is_dry else None)
-        with _progress(file) as update:
-            run.look_through(whole, update)
-        return whole
-
-    def _agreed(self, path: str, plan: Plan, whole: Survey | None) -> bool:
-        again = report.command(path, plan, self.flags, self.words)
-        click.echo(f"  again     {again}")
-        readings = whole.readings if whole else 0
-        return click.confirm(f"Store these {readings:,} readings?", default=False)
+    def _agreed(self, path: str, whole: Survey) -> bool:
+        click.echo(f"  again     {report.command(path, whole.plan, self.flags, self.words)}")
+        return click.confirm(f"Store these {whole.readings:,} readings?", default=False)
 
     def _store(self, path: str, survey: Survey) -> None:
         file = survey.table.file

@@ -1,12 +1,14 @@
 """Which readings an import stored, written down so that it can be undone."""
 
-from collections.abc import Iterator, Sequence
+import json
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from sqlite_utils import Database
 
@@ -14,11 +16,7 @@ from ingest.reading import clip
 from ingest.schema import transaction
 from ingest.store import Row
 
-# An undo looks at a whole run, and deletes it, within one transaction.
-RUN_LIMIT = 256
-
-_WITHIN = """from readings where sensor = ? and measured_ms between ? and ?
-    order by measured_ms limit ?"""
+RUN_LIMIT = 256  # readings; an undo looks at a whole run, and deletes it, in one transaction
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,13 @@ def sha256_of(path: str) -> str | None:
         return file_digest(file, "sha256").hexdigest()
 
 
-class Run(NamedTuple):
-    """Readings of one sensor, with no other reading of it among them."""
+def pack(instants: Sequence[int]) -> bytes:
+    """Times in ms for ``import_runs.times``: the first, then the steps, as JSON by zlib.
 
-    first_ms: int
-    last_ms: int
-    readings: int
+    Steps are mostly alike, so it takes a byte or less for most readings.
+    """
+    steps = (after - before for before, after in pairwise(instants))
+    return zlib.compress(json.dumps([instants[0], *steps], separators=(",", ":")).encode())
 
 
 class Recorder:
@@ -63,8 +62,7 @@ class Recorder:
         self.number = number
         self._db = db
         self._node = node
-        self._newest: dict[int, tuple[int, Run]] = {}  # by sensor: the run written last, its id
-        self._span: dict[int, tuple[int, int]] = {}  # by sensor: of all of this import's runs
+        self._newest: dict[int, tuple[int, list[int]]] = {}  # by sensor: a run's id, its times
 
     @classmethod
     def begin(cls, db: Database, source: Source, now_ms: int) -> Self:
@@ -108,104 +106,17 @@ class Recorder:
             )
 
     def _add(self, sensor: int, instants: list[int]) -> None:
-        """Runs for one sensor's new readings, in the order of time."""
-        if self._extend(sensor, instants):
-            return
-        low, high = self._span.get(sensor, (instants[0], instants[0] - 1))
-        if instants[0] <= high and instants[-1] >= low:
-            instants = self._outside(sensor, instants)
-        for run in self._runs(sensor, instants):
-            self._insert(sensor, run)
-
-    def _extend(self, sensor: int, instants: list[int]) -> bool:
-        """Let the run written last hold these as well, if nothing else is among them."""
-        if sensor not in self._newest:
-            return False
-        number, run = self._newest[sensor]
-        longer = Run(
-            min(run.first_ms, instants[0]),
-            max(run.last_ms, instants[-1]),
-            run.readings + len(instants),
-        )
-        if longer.readings > RUN_LIMIT or not self._is_alone(sensor, longer):
-            return False
-        self._db.execute(
-            "update import_runs set first_ms = ?, last_ms = ?, count = ? where id = ?",
-            [*longer, number],
-        )
-        self._remember(sensor, number, longer)
-        return True
-
-    def _outside(self, sensor: int, instants: list[int]) -> list[int]:
-        """Count those that lie within runs of this import; the others are returned.
-
-        Files that aren't in the order of time have such.
-        """
-        outside, large = [], set()
-        for measured_ms in instants:
-            row = self._db.execute(
-                "update import_runs set count = count + 1 where last_ms >= :ms and id = ("
-                " select id from import_runs"
-                " where sensor = :sensor and import = :number and first_ms <= :ms"
-                " order by first_ms desc limit 1) returning id, count",
-                {"ms": measured_ms, "sensor": sensor, "number": self.number},
-            ).fetchone()
-            if row is None:
-                outside.append(measured_ms)
-            elif row[1] > 2 * RUN_LIMIT:
-                large.add(row[0])
-        for number in sorted(large):
-            self._split(sensor, number)
-        return outside
-
-    def _split(self, sensor: int, number: int) -> None:
-        """Cut a run into several, unless others' readings are in it by now."""
-        run = Run._make(
-            self._db.execute(
-                "select first_ms, last_ms, count from import_runs where id = ?", [number]
-            ).fetchone()
-        )
-        rows = self._db.execute(
-            f"select measured_ms {_WITHIN}", [sensor, run.first_ms, run.last_ms, run.readings + 1]
-        )
-        instants = [measured_ms for (measured_ms,) in rows.fetchall()]
-        if len(instants) == run.readings:
-            self._db.execute("delete from import_runs where id = ?", [number])
-            for part in self._runs(sensor, instants):
-                self._insert(sensor, part)
-
-    def _runs(self, sensor: int, instants: list[int]) -> Iterator[Run]:
+        """Let the run written last hold as many as it can, and new runs the others."""
+        run, times = self._newest.get(sensor, (None, []))
+        if len(times) + len(instants) > RUN_LIMIT:
+            run, times = None, []
         for start in range(0, len(instants), RUN_LIMIT):
-            yield from self._unbroken(sensor, instants[start : start + RUN_LIMIT])
-
-    def _unbroken(self, sensor: int, instants: list[int]) -> Iterator[Run]:
-        """One run, or several where other readings are among them."""
-        run = Run(instants[0], instants[-1], len(instants))
-        if self._is_alone(sensor, run):
-            yield run
-        else:
-            middle = len(instants) // 2
-            yield from self._unbroken(sensor, instants[:middle])
-            yield from self._unbroken(sensor, instants[middle:])
-
-    def _is_alone(self, sensor: int, run: Run) -> bool:
-        """Whether the run's readings are all that the sensor has from its first to its last."""
-        [count] = self._db.execute(
-            f"select count(*) from (select 1 {_WITHIN})",
-            [sensor, run.first_ms, run.last_ms, run.readings + 1],
-        ).fetchone()
-        return bool(count == run.readings)
-
-    def _insert(self, sensor: int, run: Run) -> None:
-        [number] = self._db.execute(
-            "insert into import_runs (import, sensor, first_ms, last_ms, count)"
-            " values (?, ?, ?, ?, ?) returning id",
-            [self.number, sensor, *run],
-        ).fetchone()
-        self._remember(sensor, number, run)
-
-    def _remember(self, sensor: int, number: int, run: Run) -> None:
-        """A hint only: what is remembered is compared with the readings before it is used."""
-        low, high = self._span.get(sensor, (run.first_ms, run.last_ms))
-        self._newest[sensor] = number, run
-        self._span[sensor] = min(low, run.first_ms), max(high, run.last_ms)
+            times = times + instants[start : start + RUN_LIMIT]
+            [run] = self._db.execute(
+                "insert or replace into import_runs"
+                " (id, import, sensor, first_ms, last_ms, count, times)"
+                " values (?, ?, ?, ?, ?, ?, ?) returning id",
+                [run, self.number, sensor, min(times), max(times), len(times), pack(times)],
+            ).fetchone()
+            self._newest[sensor] = run, times
+            run, times = None, []

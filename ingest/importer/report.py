@@ -17,11 +17,10 @@ WIDTH = 80
 LABEL = 12
 SENSORS_SHOWN = 20
 NAMES_SHOWN = 60  # characters of a column's name
-Conflicts = tuple[int, int]  # how many there are in the sample, and among how many readings
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def plan_lines(survey: Survey, conflicts: Conflicts, *, is_whole: bool) -> Iterator[str]:
+def plan_lines(survey: Survey, *, is_whole: bool) -> Iterator[str]:
     """The plan: how the file is read, its times, its sensors, what is left out, what to look at."""
     plan, table = survey.plan, survey.table
     so_far = "" if is_whole else " so far"
@@ -32,14 +31,12 @@ def plan_lines(survey: Survey, conflicts: Conflicts, *, is_whole: bool) -> Itera
         _named(column) for column in plan.left_out if plan.layout.cells_of(column) or column.name
     ]:
         yield from _field("left out", [", ".join(names)])
-    yield from _field("look at", [*looked_at(survey, conflicts, is_whole=is_whole)])
+    yield from _field("look at", [*looked_at(survey, is_whole=is_whole)])
     if table.file.has_grown:
         yield from _field("", ["the file grows; what is added now is left out"])
 
 
-def looked_at(
-    survey: Survey, conflicts: Conflicts = (0, 0), *, is_whole: bool = True
-) -> Iterator[str]:
+def looked_at(survey: Survey, *, is_whole: bool) -> Iterator[str]:
     """What may be wrong, in a line each."""
     plan, seen = survey.plan, survey.reader.seen
     yield from plan.notes
@@ -54,8 +51,8 @@ def looked_at(
     yield from _marks(survey)
     if seen.before_2000:
         yield f"{_count(seen.before_2000, 'row')} from before 2000"
-    if conflicts[0]:
-        yield _conflicts(survey, *conflicts)
+    if survey.conflicts:
+        yield _conflicts(survey)
     for text, count in seen.unlisted.most_common(5):
         yield f"{_count(count, 'row')} of {text!r}, which no --sensor names: passed over"
     if survey.table.stopped:
@@ -166,14 +163,14 @@ def _marks(survey: Survey) -> Iterator[str]:
             )
 
 
-def _conflicts(survey: Survey, conflicts: int, sampled: int) -> str:
+def _conflicts(survey: Survey) -> str:
     texts = {}
     for column in survey.plan.left_out:
         texts[column.name] = {*survey.plan.layout.cells_of(column)}
     several = [repr(_short(name)) for name, cells in texts.items() if 1 < len(cells) <= 50]
     hint = f"; do {', '.join(several[:3])} say of which node or sensor a row is?" if several else ""
     return (
-        f"{conflicts:,} of {_count(sampled, 'reading')} have another value than one before them,"
+        f"{survey.conflicts:,} of {_count(survey.readings, 'reading')} have another value than one before them,"
         f" or in the database, at that time{hint}"
     )
 

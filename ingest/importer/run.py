@@ -1,12 +1,14 @@
 """Storing a file's readings, through the same checks and the same insert as any others."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from sqlite_utils import Database
 
 from ingest import nodes
 from ingest.errors import CannotImport
+from ingest.importer.conflicts import Conflicts
 from ingest.importer.record import Recorder, Source
 from ingest.importer.survey import Survey
 from ingest.importer.tally import Tally
@@ -81,11 +83,14 @@ class Importer:
             ) from error
 
 
-def look_through(survey: Survey, progress: Callable[[int], object]) -> None:
-    """Read all of a file, and store nothing."""
-    for number, _ in enumerate(survey.portions(), 1):
-        if number % READINGS_AT_MOST == 0:
-            progress(survey.table.file.progress_bytes())
+def look_through(survey: Survey, database: Path, progress: Callable[[int], object]) -> None:
+    """Read all of a file, compare it with what the database has, and store nothing."""
+    with Conflicts(database) as conflicts:
+        for number, (name, readings) in enumerate(survey.portions(), 1):
+            conflicts.add(name, readings)
+            if number % READINGS_AT_MOST == 0:
+                progress(survey.table.file.progress_bytes())
+        survey.conflicts = conflicts.count()
     progress(survey.table.file.progress_bytes())
 
 
@@ -106,6 +111,7 @@ def store(db: Database, survey: Survey, source: Source, progress: Callable[[int]
         for portion in _portions(survey, importer):
             for receipt in importer.store(portion, nodes.now_ms()):
                 tally.add(receipt)
+            survey.conflicts = tally.conflicts
             progress(survey.table.file.progress_bytes())
         importer.end(tally)
     except KeyboardInterrupt:

@@ -97,7 +97,7 @@ class Survey:
         self.table = table
         self.tally = tally or Tally()
         self.sensors: dict[tuple[str, str], Summary] = {}
-        self.conflicts = 0  # readings with another value than one before them, at the same time
+        self.conflicts = 0  # readings for whose time there is another value already
         self.reader = Reader(table, plan, received_ms, self.tally.reject)
 
     @property
@@ -127,15 +127,6 @@ class Survey:
                     f"{name!r} names no unit, and may be in °F, as it goes up to {greatest:g}: say"
                     f" --value '{name}={value.sensor}:°F' or '…:°C'"
                 )
-
-    def distinct(self) -> dict[tuple[str, str, int], float]:
-        """The first value of each node, sensor and time. It keeps them all: for a sample."""
-        seen: dict[tuple[str, str, int], float] = {}
-        for name, readings in self.portions():
-            for reading in readings:
-                key = name, reading.sensor, reading.measured_ms
-                self.conflicts += seen.setdefault(key, reading.value) != reading.value
-        return seen
 
     def _summary(self, name: str, reading: Reading) -> Summary:
         summary = self.sensors.get((name, reading.sensor))

@@ -43,6 +43,11 @@ class Tally:
         """Whether something was stored, or all that could be was there already."""
         return self.stored > 0 or (self.already_there > 0 and not self.refused_by_store)
 
+    @property
+    def conflicts(self) -> int:
+        """How many have another value than the one that is stored for their time."""
+        return sum(count for (code, _), count in self.rejected.items() if code == "conflict")
+
     def reject(
         self, line: int, refusal: Refusal, sensor: str, readings: int, row: Sequence[str]
     ) -> None:

@@ -13,4 +13,5 @@ from ingest.migrations import clean as clean
 from ingest.migrations import implausible as implausible
 from ingest.migrations import imports as imports
 from ingest.migrations import hours as hours
+from ingest.migrations import import_times as import_times
 from ingest.migrations.registry import migrations as migrations

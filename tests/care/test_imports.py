@@ -35,7 +35,7 @@ from tests.care.ground import (
 from tests.care.importing import Import, imported, runs, stored, undone, whys
 from tests.station import Process, hourly_equals_raw, station_in_thread, tmon, wait_for
 from watch import corrections, imports, names, prune, replace, sensors
-from watch.imports import REASONS, UnknownImport
+from watch.imports import GONE, MIXED, PRUNED, REASONS, UnknownImport
 from watch.subjects import find_sensor
 
 OWN = minutes(600)
@@ -101,26 +101,48 @@ def test_what_was_there_before_stays(path: Path) -> None:
     assert hours_of(path, 1) == counted(before)
 
 
-def test_what_came_since_stays_and_what_it_came_among_is_named(path: Path) -> None:
+def test_what_came_since_stays_also_among_its_own(path: Path) -> None:
     number = imported(path, OWN)
     late = [(START_MS + 30 * MINUTE_MS + 1, 7.0), (OWN[-1][0] + MINUTE_MS, 8.0)]
     other = imported(path, late)
-    assert whys(path, number) == {REASONS["others"]}
-    assert undone(path, number) == 600 - RUN_LIMIT
-    assert stored(path) == sorted(OWN[:RUN_LIMIT] + late)
-    assert ask(path, "select taken_back, undone_ms from imports where id = 1") == [
-        (600 - RUN_LIMIT, None)
-    ]
+    assert whys(path, number) == set()
+    assert undone(path, number) == 600
+    assert stored(path) == late
+    assert hours_of(path, 1) == counted(late)
+    assert ask(path, "select taken_back, undone_ms from imports") == [(600, NOW_MS), (0, None)]
     assert undone(path, other) == 2
-    assert undone(path, number) == RUN_LIMIT
-    assert (stored(path), row(path, number)["undone_ms"]) == ([], NOW_MS)
+    assert stored(path) == []
+
+
+def test_a_live_node_goes_on_among_an_import(tmp_path: Path) -> None:
+    with station_in_thread(tmp_path) as station:
+        number = imported(station.path, OWN)
+        for at, value in BETWEEN:
+            sent = {"sensor": "t", "value": value, "unit": "°C", "measured_ms": at}
+            assert station.post(sent, node="n").json()["accepted"] == 1
+    done = tmon(tmp_path, "imports", "undo", str(number), "--yes")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "took back 600 readings")
+    assert stored(station.path) == BETWEEN
+    assert consistent(station.path)
+
+
+def test_runs_of_before_their_times_were_written_down(path: Path) -> None:
+    """As the migration finds them: what was all of its sensor's can still be taken back."""
+    first, second = imported(path, OWN[:200]), imported(path, OWN[200:400], sensor="u")
+    imported(path, BETWEEN, sensor="u")
+    with open_database(path) as db:
+        db.execute("alter table import_runs drop column times")
+        db.execute("delete from _sqlite_migrations where name = '0014_import_times'")
+    assert (undone(path, first), undone(path, second)) == (200, 0)
+    assert whys(path, second) == {MIXED}
+    assert {*OWN[200:400], *BETWEEN} == {*stored(path)}
 
 
 def test_readings_that_are_gone_keep_the_others_of_their_run(path: Path) -> None:
     number = imported(path, OWN)
     with open_database(path) as db:
         db.execute("delete from readings where measured_ms = ?", [OWN[3][0]])
-    assert whys(path, number) == {REASONS["gone"]}
+    assert whys(path, number) == {GONE}
     assert undone(path, number) == 600 - RUN_LIMIT
 
 
@@ -149,10 +171,9 @@ def test_few_runs_hold_a_file_in_whatever_order(
     }
     rows.sort(key=keys[order])
     number = imported(path, rows, portions)
-    in_order = order in {"ascending", "descending"}
-    assert len(runs(path)) <= (2 * 1800 // RUN_LIMIT if in_order else 800)
+    assert len(runs(path)) <= 2 * 1800 // RUN_LIMIT
     assert sum(count for *_, count in runs(path)) == 1800
-    assert max(count for *_, count in runs(path)) <= 2 * RUN_LIMIT
+    assert max(count for *_, count in runs(path)) <= RUN_LIMIT
     assert undone(path, number) == 1800
     assert stored(path) == []
 
@@ -169,13 +190,10 @@ def test_whatever_the_order_only_its_own_go(path: Path, seed: int) -> None:
     portions = [chance.randrange(1, 900) for _ in range(5)]
     number = imported(path, before[:30] + own, portions)
     other = imported(path, since)
-    taken = undone(path, number)
-    left = {*stored(path)}
-    assert {*before, *since} <= left <= {*grid}
-    assert taken == len(grid[:2940]) - len(left)
+    assert undone(path, number) == len(own)
+    assert stored(path) == sorted(before + since)
     assert consistent(path)
     assert undone(path, other) == len(since)
-    assert undone(path, number) == len(own) - taken
     assert stored(path) == sorted(before)
     assert consistent(path)
 
@@ -206,7 +224,7 @@ def test_what_was_pruned_stays_in_its_hours(path: Path) -> None:
     with open_database(path) as db:
         prune.prune(db, prune.plan(db, 40 * 86_400, NOW_MS))
         [horizon_ms] = db.execute("select pruned_before_ms from sensors").fetchone()
-    assert whys(path, number) == {REASONS["pruned"]}
+    assert whys(path, number) == {PRUNED}
     before = [hour for hour in all_hours(path) if hour[1] < horizon_ms]
     taken = undone(path, number)
     assert 1000 - RUN_LIMIT < taken <= 1080
@@ -214,7 +232,7 @@ def test_what_was_pruned_stays_in_its_hours(path: Path) -> None:
     left = stored(path)
     assert all(at >= horizon_ms for at, _ in left)
     assert len(left) == 1080 - taken
-    assert whys(path, number) == {REASONS["pruned"]}
+    assert whys(path, number) == {PRUNED}
 
 
 def test_an_hour_that_was_pruned_in_part_keeps_what_it_counted(path: Path) -> None:
@@ -263,30 +281,30 @@ def test_what_two_sensors_both_had_is_not_taken_from_the_other(path: Path, first
     second = imported(path, OWN[50:100], sensor="28-b" if first == "t" else "t")
     with open_database(path) as db:
         replace.replace(db, "n", "t", "28-b", NOW_MS)
-    assert whys(path, number) == {REASONS["mixed"]} == whys(path, second)
+    assert whys(path, number) == {MIXED} == whys(path, second)
     assert (undone(path, number), undone(path, second)) == (0, 0)
     assert stored(path) == OWN[:200]
 
 
-def test_a_live_reading_and_an_import_in_one_run_are_told_apart_later(path: Path) -> None:
+def test_a_live_reading_between_two_portions_stays(path: Path) -> None:
     with open_database(path, create=True) as db:
         one = Import(db)
         one.store(OWN[:50])
         Import(db).store([(OWN[50][0] - 1, 5.0)])  # somebody else's, between two portions
         one.store(OWN[50:100])
-    assert [run[3] for run in runs(path)] == [50, 50, 1]
+    assert [run[3] for run in runs(path)] == [100, 1]
     assert undone(path, one.number) == 100
     assert stored(path) == [(OWN[50][0] - 1, 5.0)]
 
 
-def test_a_run_that_others_came_into_is_not_cut_into_runs_that_hold_them(path: Path) -> None:
+def test_readings_that_come_between_two_portions_of_a_file_in_no_order_stay(path: Path) -> None:
     with open_database(path, create=True) as db:
         one = Import(db)
         one.store(OWN[:512:2])
         Import(db).store([(OWN[100][0] + 1, 5.0)])
         one.store(OWN[1:512:2] + BETWEEN)
-    undone(path, one.number)
-    assert (OWN[100][0] + 1, 5.0) in stored(path)
+    assert undone(path, one.number) == 512 + len(BETWEEN)
+    assert stored(path) == [(OWN[100][0] + 1, 5.0)]
     assert consistent(path)
 
 
@@ -358,7 +376,7 @@ def test_of_a_file_only_the_last_part_of_its_name_is_public(path: Path) -> None:
 def test_the_docs_say_what_to_do_about_each_reason() -> None:
     docs = (Path(__file__).parents[2] / "docs" / "import.md").read_text()
     table = re.findall(r"^\| (.+?) \|", docs, re.MULTILINE)
-    assert {"reason", *REASONS.values()} <= {*table}
+    assert {"reason", *REASONS} <= {*table}
 
 
 def test_an_unknown_number_is_said(path: Path) -> None:

@@ -177,6 +177,41 @@ def test_what_another_value_is_there_for_is_told_before_it_is_stored(tmp_path: P
     assert "1 of 3 readings have another value than one before them, or in the" in told
 
 
+def test_conflicts_are_counted_in_all_of_a_large_file_before_it_is_stored(tmp_path: Path) -> None:
+    rows = [f"{1_700_000_000 + 60 * row},{row % 7}.5\n" for row in range(30_000)]
+    for name, middle in (("a.csv", "8.5"), ("b.csv", "9.5")):
+        cells = [*rows]
+        cells[15_000:15_040] = [
+            row.partition(",")[0] + f",{middle}\n" for row in rows[15_000:15_040]
+        ]
+        (tmp_path / name).write_text("time,value\n" + "".join(cells))
+    tmon(tmp_path, "import", "a.csv", *FLAGS)
+    told = tmon(tmp_path, "import", "b.csv", *FLAGS, "--yes").stdout
+    so_far, _, whole = told.partition("30,000 rows")
+    assert "another value" not in so_far
+    assert "40 of 30,000 readings have another value than one before them" in whole
+    assert whole.index("another value") < whole.index("stored")
+    assert "conflict temperature: 40," in whole
+
+
+def test_two_nodes_one_after_the_other_in_a_file_conflict(tmp_path: Path) -> None:
+    """Neither the head nor the tail of the file shows it."""
+    times = [1_700_000_000 + 60 * row for row in range(20_000)]
+    lines = [f"{node},{at},{node}1.5\n" for node in (1, 2) for at in times]
+    (tmp_path / "a.csv").write_text("station,time,value\n" + "".join(lines))
+    told = tmon(tmp_path, "import", "a.csv", *FLAGS, "--dry-run").stdout
+    assert "20,000 of 40,000 readings have another value than one before them" in told
+    assert "do 'station' say of which node or sensor a row is?" in " ".join(told.split())
+
+
+def test_a_dry_run_of_what_would_all_be_refused_ends_as_the_import_would(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,value\n2020-01-01,1\n")
+    (tmp_path / "b.csv").write_text("time,value\n2020-01-01,2\n")
+    tmon(tmp_path, "import", "a.csv", *FLAGS)
+    for flag in ("--dry-run", "--yes"):
+        assert tmon(tmp_path, "import", "b.csv", *FLAGS, flag).returncode == 1
+
+
 def test_three_examples_of_each_kind_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("time,value\n2020-01-01,1\n" + "never,1\n" * 5)
     told = tmon(tmp_path, "import", "a.csv", *FLAGS).stdout
