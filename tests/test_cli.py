@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,30 @@ def test_manage_lists_and_runs_through_the_same_code(tmp_path: Path) -> None:
     manage = [sys.executable, str(ROOT / "manage.py")]
     assert run(tmp_path, *manage, "list").stdout == tmon(tmp_path, "token", "list").stdout
     assert "--datasette-port" in run(tmp_path, *manage, "run", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "program", [["-m", "ingest"], [str(Path(sys.executable).with_name("tmon"))], ["manage.py"]]
+)
+def test_a_ctrl_c_while_modules_are_loaded_leaves_no_traceback(
+    tmp_path: Path, program: list[str]
+) -> None:
+    slow = "import time\nprint('loading', flush=True)\ntime.sleep(60)\n"
+    (tmp_path / "click.py").write_text(slow)
+    process = subprocess.Popen(
+        [sys.executable, *program, "imports"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr) == (-signal.SIGINT, "")
 
 
 def test_tokens_are_listed_but_not_shown(tmp_path: Path) -> None:

@@ -205,6 +205,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "options": {"errors", "logs", "schema", "settings", "sqlite_errors"},
     "running": {"settings", "tokens"},
+    "__main__": {"cli"},
     "cli": {
         *("importer.command", "nodes", "options", "running", "schema", "serve", "settings"),
         *("tokens",),

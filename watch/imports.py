@@ -196,7 +196,8 @@ def _as_many(runs: Iterator[Run], readings: int) -> Iterator[Run]:
 
 def _take(db: Database, run: Run) -> None:
     hours = db.execute(
-        "select hour_ms from hours where sensor = ? and hour_ms in (select value from json_each(?))",
+        "select hour_ms from hours"
+        " where sensor = ? and hour_ms in (select value from json_each(?))",
         [run.sensor, json.dumps([*{hour_of(at) for at in run.times}])],
     ).fetchall()
     db.execute(f"delete from readings where {_OF_RUN}", [run.sensor, json.dumps(run.times)])

@@ -170,8 +170,8 @@ def _conflicts(survey: Survey) -> str:
     several = [repr(_short(name)) for name, cells in texts.items() if 1 < len(cells) <= 50]
     hint = f"; do {', '.join(several[:3])} say of which node or sensor a row is?" if several else ""
     return (
-        f"{survey.conflicts:,} of {_count(survey.readings, 'reading')} have another value than one before them,"
-        f" or in the database, at that time{hint}"
+        f"{survey.conflicts:,} of {_count(survey.readings, 'reading')} have another value than"
+        f" one before them, or in the database, at that time{hint}"
     )
 
 
