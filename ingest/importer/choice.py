@@ -123,7 +123,7 @@ def tells_apart(layout: Layout, columns: Sequence[Column], sensors: Column | Non
 
     Where the column ``sensors`` says of which sensor a row is, several for one sensor.
     """
-    rows = [row.cells for row in layout.sample if layout.fits(row.cells)]
+    rows = [*layout.rows()]
     for column in columns:
         is_model = column.name.lower() == "id" and _by_name(layout, ("model",)) is not None
         if column.name and (is_model or _NODES.fullmatch(column.name.lower())):
@@ -212,7 +212,7 @@ def _share(layout: Layout, column: Column, holds: Callable[[str], bool]) -> floa
 def _counts_rows(layout: Layout, column: Column) -> bool:
     """Whether it just counts: 1, 2, 3."""
     cells = layout.cells_of(column)
-    if column.index or len(cells) < 3 or not all(cell.isdigit() for cell in cells[:50]):
+    if column.index or len(cells) < 2 or not all(cell.isdigit() for cell in cells[:50]):
         return False
     return all(int(after) - int(before) == 1 for before, after in pairwise(cells[:50]))
 

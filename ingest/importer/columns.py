@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ingest.errors import CannotImport
@@ -106,11 +106,10 @@ def is_temperature(unit: str) -> bool:
         return False
 
 
-def is_lettered(columns: Sequence[Column], column: Column) -> bool:
-    """Whether its last letter just counts, as in ``Temp A``, ``Temp B``, ``Temp C``."""
-    alike = [other.name for other in columns if other.name[:-1] == column.name[:-1]]
-    letters = {name[-1].upper() for name in alike if name[-1:].isalpha()}
-    return column.name[-1:].upper() in {"C", "F"} and bool(letters - {"C", "F"})
+def is_lettered(names: Iterable[str], name: str) -> bool:
+    """Whether a name's last letter just counts, as in ``Temp A``, ``Temp B``, ``Temp C``."""
+    letters = {other[-1:].upper() for other in names if other[:-1] == name[:-1]}
+    return name[-1:].upper() in {"C", "F"} and any(map(str.isalpha, letters - {"C", "F"}))
 
 
 def same_unit(one: str, other: str) -> bool:

@@ -1,9 +1,9 @@
 """Tables in which each row says of which sensor its value is, as Home Assistant writes them."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import replace
 
-from ingest.importer.columns import Column, unit_in, usual_name
+from ingest.importer.columns import Column, is_lettered, same_unit, unit_in, usual_name
 from ingest.importer.doubts import is_difference, is_shifted
 from ingest.importer.flags import Series
 from ingest.importer.numbers import NumberFormat
@@ -18,22 +18,23 @@ _OTHERS = dict.fromkeys(("pressure", "voltage", "battery", "power", "energy", "i
 class Entities:
     """The value that a row holds, by the text that says of which sensor it is."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that a row's meaning hangs on
         self,
         column: Column,
         numbers: NumberFormat,
         listed: dict[str, Series],
+        texts: Sequence[str],
         node: str | None,
-        *,
         has_units: bool,
     ) -> None:
         self._column = column
         self._numbers = numbers
         self._listed = listed
+        self._texts = texts  # those of the sample
         self._node = node
         self._has_units = has_units
         self._values: dict[str, Value | None] = {}
-        self._texts: dict[str, str] = {}  # by sensor
+        self._text_of: dict[str, str] = {}  # by sensor
 
     def __call__(self, text: str) -> Value | None:
         """Of ``text``; None where flags list sensors, and this isn't one of them.
@@ -46,29 +47,44 @@ class Entities:
         return self._values[text]
 
     def _make(self, text: str) -> Value | None:
-        if self._listed:
-            series = self._listed.get(text)
-            if series is None:
-                return None
-            numbers = replace(self._numbers, factor=series.factor or 1.0)
-            unit = series.unit or self._column.unit
-            return Value(
-                self._column, series.sensor, unit, "flag" if series.unit else "file", numbers
+        series = self._listed.get(text)
+        if series:
+            sensor, told, factor = series.sensor, series.unit, series.factor
+        elif self._listed:
+            return None
+        else:
+            sensor, told, factor = self._sensor(text), None, None
+        written = self._column.unit or self._unit_in(text)
+        if told and written and not factor and not same_unit(told, written):
+            raise Refusal(
+                "invalid_unit",
+                f"{clip(text)!r} is in {written}, and --sensor says {told}: leave the unit out to"
+                f" take the file's, or say '{clip(text)}={sensor}:1{told}' to take yours",
             )
+        unit, unit_from = told or written, "flag" if told else "file"
+        if is_difference(text) and is_shifted(unit) and not factor:
+            raise Refusal("invalid_unit", f"{clip(text)!r} is a difference in {unit}")
+        if not unit and not self._has_units:
+            quantity = quantity_of(text) or quantity_of(sensor)
+            unit, unit_from = _QUANTITIES.get(quantity or ""), "name"
+        numbers = replace(self._numbers, factor=factor or 1.0, unit=told)
+        return Value(self._column, sensor, unit, unit_from, numbers)
+
+    def _sensor(self, text: str) -> str:
+        """A sensor's name made of ``text``, which no other text is to have."""
         sensor = entity_name(text, self._node)
-        if self._texts.setdefault(sensor, text) != text:
-            other = clip(self._texts[sensor])
+        if self._text_of.setdefault(sensor, text) != text:
+            other = clip(self._text_of[sensor])
             raise Refusal(
                 "invalid_sensor", f"{clip(text)!r} would be {sensor}, as {other!r} is; use --sensor"
             )
-        if self._column.unit or self._has_units:
-            return Value(self._column, sensor, self._column.unit, "file", self._numbers)
-        if unit := unit_in(text) if re.search(r"[\s(\[]", text) else None:
-            if is_difference(text) and is_shifted(unit):
-                raise Refusal("invalid_unit", f"{clip(text)!r} is a difference in {unit}")
-            return Value(self._column, sensor, unit, "file", self._numbers)
-        unit = _QUANTITIES.get(quantity_of(text) or "")
-        return Value(self._column, sensor, unit, "name", self._numbers)
+        return sensor
+
+    def _unit_in(self, text: str) -> str | None:
+        """The unit that the text names, such as °F of ``temp_outdoor_f``."""
+        if self._has_units or is_lettered(self._texts, text):
+            return None
+        return unit_in(text)
 
 
 def quantity_of(text: str) -> str | None:

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -44,6 +44,9 @@ class Layout:
     """Where things are. ``header_line`` is 0 where there is no header.
 
     ``start`` is how many lines stand before the readings; ``titles`` are those before the header.
+    A row must have ``width`` cells. The columns behind them are left out, and some rows end before
+    them, such as those of a serial number that only the first row tells; ``beyond`` is what stands
+    there. A row that lacks a cell elsewhere has too few cells, or one of those texts too early.
     """
 
     delimiter: str
@@ -52,26 +55,54 @@ class Layout:
     start: int
     titles: tuple[str, ...]
     sample: tuple[Row, ...]  # of the head, then of the tail
-
-    @property
-    def width(self) -> int:
-        """How many cells a row must have: those without a name at its end may be missing."""
-        named = [column.index + 1 for column in self.columns if column.name]
-        return max(named, default=0)
+    width: int
+    beyond: frozenset[str] = frozenset()
 
     def fits(self, cells: Sequence[str]) -> bool:
-        """Whether a row has a cell for each column, and nothing beyond."""
-        beyond = cells[len(self.columns) :]
-        return len(cells) >= self.width and not any(cell.strip() for cell in beyond)
+        """Whether a row has a cell for each column that counts, and nothing beyond the others."""
+        if len(cells) < self.width or any(cell.strip() for cell in cells[len(self.columns) :]):
+            return False
+        if len(cells) >= _named(self.columns):
+            return True
+        last = cells[self.width - 1].strip()
+        return last not in self.beyond and _kind(last) != "text"
+
+    def rows(self) -> Iterator[list[str]]:
+        """The sample's rows that fit, each with a cell for each column."""
+        for row in self.sample:
+            if self.fits(row.cells):
+                yield row.cells + [""] * (len(self.columns) - len(row.cells))
 
     def cells_of(self, column: Column) -> list[str]:
         """A column's cells in the sample, those that hold something."""
-        cells = (
-            row.cells[column.index].strip()
-            for row in self.sample
-            if self.fits(row.cells) and len(row.cells) > column.index
-        )
+        cells = (row[column.index] for row in self.rows())
         return [cell for cell in cells if not is_missing(cell)]
+
+
+def _named(columns: Sequence[Column]) -> int:
+    """How many columns there are up to the last that has a name."""
+    return max((column.index + 1 for column in columns if column.name), default=0)
+
+
+def _needed(
+    columns: Sequence[Column], sample: Sequence[Row], wanted: Container[str]
+) -> tuple[int, frozenset[str]]:
+    """How many cells a row must have, and what stands in the named columns behind them.
+
+    Those are columns at the end that nobody wants and that hold no readings: words, or one and
+    the same number, called such as a serial number.
+    """
+    width = _named(columns)
+    full = [row.cells for row in sample if len(row.cells) >= width]
+    beyond: set[str] = set()
+    while full and width > 1 and columns[width - 1].name not in wanted:
+        texts = {cells[width - 1] for cells in full} - {""}
+        is_number = any(_kind(text) != "text" for text in texts)
+        if not texts or (is_number and not (columns[width - 1].is_no_value and len(texts) == 1)):
+            break
+        beyond |= texts
+        width -= 1
+    return width, frozenset(beyond)
 
 
 def split(lines: Iterable[str], delimiter: str, start: int = 0) -> Iterator[Row]:
@@ -163,7 +194,7 @@ class _Candidate:
         if not self._flags.has_header:
             width = Counter(len(row.cells) for row in self.rows).most_common(1)[0][0]
             columns = tuple(Column(index, str(index + 1)) for index in range(width))
-            return Layout(self.delimiter, columns, 0, self._skip, (), (*self.rows, *tail))
+            return Layout(self.delimiter, columns, 0, self._skip, (), (*self.rows, *tail), width)
         place = self._header()
         header = self.rows[place]
         start = place + 1
@@ -178,7 +209,9 @@ class _Candidate:
             for row in (*self.rows[start:], *tail)
             if row.cells != header.cells and not _is_comment(row.cells)
         )
-        return Layout(self.delimiter, self._columns(place, below), header.line, end, titles, sample)
+        columns = self._columns(place, below)
+        width, beyond = _needed(columns, sample, self._wanted)
+        return Layout(self.delimiter, columns, header.line, end, titles, sample, width, beyond)
 
     def _first_body_row(self) -> int | None:
         """The first row with a time where most rows have one."""

@@ -41,7 +41,8 @@ class NumberFormat:
     ``decimal`` is the sign before the decimals, or empty where no cell has shown it; the other
     one of ``.`` and ``,`` then parts thousands, if ``groups``. Where it is not ``sure``, a
     cell that can be read in two ways is refused; so is ``1.250`` among decimal commas, unless
-    a flag told them (``is_told``). A number is multiplied by ``factor``.
+    a flag told them (``is_told``). A number is multiplied by ``factor``. ``unit`` is what a flag
+    says; it may stand behind numbers, though tmon doesn't know it.
     """
 
     decimal: str = "."
@@ -49,6 +50,7 @@ class NumberFormat:
     sure: bool = True
     is_told: bool = False
     factor: float = 1.0
+    unit: str | None = None
     missing: frozenset[str] = frozenset()
     is_isd: bool = False
     _missing_numbers: frozenset[float] = field(init=False, repr=False)
@@ -90,7 +92,10 @@ class NumberFormat:
             return float(isd[1]) / 10, None
         found = _WITH_UNIT.fullmatch(text.translate(_MINUS))
         number = found and self._plain(found[1].strip())
-        if not found or not number or (found[2] and not is_unit(found[2])):
+        other = found[2] if found and number and found[2] != self.unit else None
+        if other and not is_unit(other) and other[0].isalpha():
+            raise Refusal("invalid_value", f"{column} {clip(text)!r} {_unknown(other)}")
+        if not found or not number or (other and not is_unit(other)):
             hint = "; --decimal , reads commas" if re.fullmatch(r"-?\d+,\d+", text) else ""
             if _is_unsure(text):
                 hint = " by itself: with --decimal . it has thousands, with --decimal , decimals"
@@ -112,10 +117,27 @@ class NumberFormat:
         return number if _PLAIN.fullmatch(number) else None
 
 
-def is_number(text: str) -> bool:
-    """Whether a cell is a number in some format, perhaps with a unit behind it."""
+def is_number(text: str, unit: str | None = None) -> bool:
+    """Whether a cell is a number in some format, perhaps with a unit behind it: a known one, or
+    ``unit``.
+    """
     found = _WITH_UNIT.fullmatch(text.translate(_MINUS)) if text else None
-    return bool(found and (not found[2] or is_unit(found[2]))) or is_isd(text)
+    return bool(found and (found[2] in {None, unit} or is_unit(found[2]))) or is_isd(text)
+
+
+def unknown_unit(cells: Sequence[str]) -> str | None:
+    """What stands behind the numbers of all cells, and is no unit that tmon knows."""
+    found = [_WITH_UNIT.fullmatch(cell.translate(_MINUS)) for cell in cells]
+    units = {one[2] if one else None for one in found}
+    unit = units.pop() if len(units) == 1 else None
+    return unit if unit and unit[0].isalpha() and not is_unit(unit) else None
+
+
+def _unknown(unit: str) -> str:
+    return (
+        f"is in {clip(unit)}, a unit that tmon doesn't know: --value 'COL=sensor:{clip(unit)}'"
+        " (or --sensor) keeps it"
+    )
 
 
 def is_isd(text: str) -> bool:

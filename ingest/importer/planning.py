@@ -42,7 +42,11 @@ def make_plan(file: InputFile, flags: Flags) -> Plan:
     used |= {rows.sensor_column, rows.value_column, rows.unit_column} if rows else set()
     left_out = tuple(column for column in layout.columns if column not in used)
     notes = [*plan.notes, *values.notes, *_several(layout, flags, left_out, rows)]
-    return replace(plan, values=columns, rows=rows, left_out=left_out, notes=tuple(notes))
+    places = [column.index + 1 for column in used if column]
+    layout = replace(layout, width=max(layout.width, *places))
+    return replace(
+        plan, layout=layout, values=columns, rows=rows, left_out=left_out, notes=tuple(notes)
+    )
 
 
 def _several(
@@ -98,7 +102,7 @@ def _with_times(file: InputFile, layout: Layout, flags: Flags) -> Plan:
         left_out=(),
         notes=(note,) if note else (),
     )
-    cells = [plan.time_of(row.cells) for row in layout.sample if layout.fits(row.cells)]
+    cells = [plan.time_of(row) for row in layout.rows()]
     _check_halves(layout, times)
     header = " ".join(f"{column.full_name} {column.below}".strip() for column in times)
     in_header = None if flags.zone and not _names_zone(header) else zone_in(header)

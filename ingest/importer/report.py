@@ -107,9 +107,9 @@ def _times(survey: Survey) -> Iterator[str]:
     plan = survey.plan
     names = " and ".join(repr(_short(column.name)) for column in plan.times)
     zone = {None: "with an offset", "nobody": "taken as UTC"}.get(plan.zone_from, str(plan.zone))
-    row = next((row for row in plan.layout.sample if plan.layout.fits(row.cells)), None)
-    written = f" as {clip(plan.time_of(row.cells))}" if row else ""
-    if row and unix_ms(plan.time_of(row.cells)) is not None and plan.zone_from is None:
+    row = next(plan.layout.rows(), None)
+    written = f" as {clip(plan.time_of(row))}" if row else ""
+    if row and unix_ms(plan.time_of(row)) is not None and plan.zone_from is None:
         zone = "Unix time"
     if plan.time_format.order and not plan.time_format.pattern:
         written += f" ({ORDERS[plan.time_format.order]})"

@@ -34,7 +34,7 @@ class Table:
         for _ in range(start):
             next(lines, None)
         reader = csv_reader(lines, self.layout.delimiter)
-        columns, width = len(self.layout.columns), self.layout.width
+        columns = len(self.layout.columns)
         while self.stopped is None:
             line = start + reader.line_num + 1
             try:
@@ -48,7 +48,7 @@ class Table:
                     (),
                 )
                 continue
-            if not width <= len(row) <= columns and not self._fits(line, row, refuse):
+            if len(row) != columns and not self._fits(line, row, refuse):
                 continue
             self.row_count += 1
             yield line, row

@@ -1,7 +1,7 @@
 """Which values a plan takes: their sensors, how their numbers are written, and in which unit."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from statistics import median
@@ -39,6 +39,7 @@ from ingest.importer.numbers import (
     is_isd,
     is_number,
     unit_of_cells,
+    unknown_unit,
 )
 from ingest.importer.plan import WARMEST_C, Rows, Value, sensor_name
 from ingest.reading import Refusal, clip
@@ -72,6 +73,10 @@ class Values:
             if not all(is_nothing(cell) for cell in self._cells(column))
             and not (is_shifted(column.unit) and is_difference(column.full_name))
         ]
+        unknown = [*self._in_unknown_units(taken)]
+        if not columns and unknown:
+            raise CannotImport("; ".join(unknown))
+        self.notes += unknown
         if not columns:
             names = clip(", ".join(column.name for column in self._layout.columns))
             raise CannotImport(
@@ -83,6 +88,17 @@ class Values:
         check_other_times(times, choice.dated_columns(self._layout), columns)
         sensors = Counter(column.sensor for column in columns)
         return tuple(self._guessed(column, sensors[column.sensor] > 1) for column in columns)
+
+    def _in_unknown_units(self, taken: Sequence[Column | None]) -> Iterator[str]:
+        """What to say of columns of numbers in units that tmon doesn't know."""
+        for column in self._layout.columns:
+            unit = unknown_unit(self._layout.cells_of(column))
+            if unit and column not in taken and not column.is_no_value:
+                named = f"{reference(self._layout.columns, column)}={sensor_name(column.sensor)}"
+                yield (
+                    f"{clip(column.name)!r} is in {clip(unit)}, a unit that tmon doesn't know:"
+                    f" --value '{named}:{clip(unit)}' keeps it"
+                )
 
     def of_rows(self) -> Rows | None:
         """The values of a table in which each row says of which sensor it is; None: it is none.
@@ -115,7 +131,7 @@ class Values:
         for text in listed:
             if text not in texts and self._layout.sample:
                 self.notes.append(f"{clip(text)!r} of --sensor isn't among the first rows")
-        by_text = Entities(column, numbers, listed, self._flags.node, has_units=units is not None)
+        by_text = Entities(column, numbers, listed, [*texts], self._flags.node, bool(units))
         if not units and not column.unit:
             for text in texts:
                 self._check_text(by_text, text, sensor_column, column)
@@ -132,9 +148,7 @@ class Values:
         if value is None or value.unit_from != "name" or not value.unit:
             return
         cells = [
-            row.cells[column.index]
-            for row in self._layout.sample
-            if self._layout.fits(row.cells) and row.cells[sensor_column.index] == text
+            row[column.index] for row in self._layout.rows() if row[sensor_column.index] == text
         ]
         read = value.read_all(cells)
         if value.unit == "°C" and read and WARMEST_C < median(read) <= 120:
@@ -147,12 +161,12 @@ class Values:
     def _find(self, name: str) -> Column:
         return find(self._layout.columns, name, self._layout.header_line)
 
-    def _cells(self, column: Column) -> list[str]:
-        """A column's numbers in the sample, as they are written."""
+    def _cells(self, column: Column, unit: str | None = None) -> list[str]:
+        """A column's numbers in the sample, as they are written; ``unit`` may be behind them."""
         return [
             cell
             for cell in self._layout.cells_of(column)
-            if is_number(cell) and cell not in self._flags.missing
+            if is_number(cell, unit) and cell not in self._flags.missing
         ]
 
     def _guessed(self, column: Column, is_shared: bool) -> Value:
@@ -168,9 +182,11 @@ class Values:
 
     def _value(self, column: Column, series: Series, *, guess: bool = False) -> Value:
         """A sensor's values in a column of their own."""
-        cells = [cell for cell in self._cells(column) if not (guess and is_nothing(cell))]
+        cells = [
+            cell for cell in self._cells(column, series.unit) if not (guess and is_nothing(cell))
+        ]
         self._check_cut(column, cells)
-        numbers = self._numbers(column, cells, series.factor)
+        numbers = replace(self._numbers(column, cells, series.factor), unit=series.unit)
         written = self._written_unit(column, series, cells, is_isd=numbers.is_isd)
         named = f"{reference(self._layout.columns, column)}={series.sensor}"
         if series.unit and written and not series.factor and not same_unit(series.unit, written):
@@ -205,7 +221,8 @@ class Values:
         """The unit that the header or the cells name."""
         if is_isd:
             return _ISD_UNITS.get(column.name)
-        in_header = None if is_lettered(self._layout.columns, column) else column.unit
+        names = [other.name for other in self._layout.columns]
+        in_header = None if is_lettered(names, column.name) else column.unit
         in_cells = unit_of_cells(cells, column.name)
         if in_cells and in_header and not series.factor and not same_unit(in_cells, in_header):
             raise CannotImport(

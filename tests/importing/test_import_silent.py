@@ -93,6 +93,17 @@ REFUSED = [
           says="'channel' says of what a row is (1, 2)"),
     Shape("probes", "time,probe,temp_c\n2023-07-04 12:00,1,21\n2023-07-04 12:00,2,22\n",
           says="'probe' says of what a row is (1, 2)"),
+    Shape("a unit that nobody knows", "time,x\n1688472000,21.5 frob\n",
+          says="'x' is in frob, a unit that tmon doesn't know: --value 'x=x:frob' keeps it"),
+    Shape("°F in an entity's name, and a flag that says °C",
+          "time,sensor,value\n1688472000,temp_out_f,71.6\n",
+          "--sensor-column sensor --value-column value --sensor temp_out_f=out:°C",
+          says="'temp_out_f' is in F, and --sensor says °C: leave the unit out"),
+    Shape("a difference in an entity's name",
+          "time,sensor,value\n1688472000,temp_change_f,1.8\n", says="is a difference in F"),
+    Shape("a listed temperature that may be in °F", "time,sensor,value\n1688472000,x,71.6\n",
+          "--sensor-column sensor --value-column value --sensor x=temperature",
+          says="'x' names no unit, and may be in °F: say --sensor 'x=temperature:°F'"),
     Shape("radio sensors", "time,model,id,temp_c\n2023-07-04 12:00,A,101,21\n"
           "2023-07-04 12:00,A,202,22\n", says="'id' says of what a row is (101, 202)"),
 ]  # fmt: skip
@@ -103,6 +114,34 @@ READ = [
     Shape("offsets in a column of their own",
           "date,time,utc_offset,temp_c\n2023-07-04,07:00,-0500,21.5\n",
           right="temperature 12:00 21.5"),
+    Shape("°F in an entity's name", "time,sensor,value\n1688472000,temp_out_f,71.6\n"
+          "1688472000,temp_in_c,20\n", right="temp_in_c 12:00 20; temp_out_f 12:00 22"),
+    Shape("°F in the name of an entity that is listed",
+          "time,sensor,value\n1688472000,temp_out_f,71.6\n",
+          "--sensor-column sensor --value-column value --sensor temp_out_f=out",
+          "out 12:00 22"),
+    Shape("letters that count entities", "time,sensor,value\n"
+          "1688472000,temp_a,1\n1688472000,temp_b,2\n1688472000,temp_f,3\n",
+          right="temp_a 12:00 1; temp_b 12:00 2; temp_f 12:00 3"),
+    Shape("a unit that nobody knows, and a flag names", "time,x\n1688472000,21.5 frob\n",
+          "--time time --value x=x:frob", "x 12:00 21.5"),
+    Shape("a serial number in the first row alone; a row that lacks a cell",
+          "a,Time,Celsius(°C),Humidity(%rh),Serial Number\n1,2023-07-04 12:00,21.5,45,010012345\n"
+          "2,2023-07-04 12:10,21.6,46\n3,2023-07-04 12:20,47\n4,2023-07-04 12:30,48,010012345\n",
+          right="celsius 12:00 21.5; celsius 12:10 21.6; humidity 12:00 45; humidity 12:10 46"),
+    Shape("notes in some rows; rows that lack a cell before them",
+          "time,temp_c,hum (%),note\n1688472000,1,45,\n1688472060,2,46\n1688472120,3,47,open\n"
+          "1688472180,48,open\n1688472240,49\n",
+          right="humidity 12:00 45; humidity 12:01 46; humidity 12:02 47;"
+          "temperature 12:00 1; temperature 12:01 2; temperature 12:02 3"),
+    Shape("a short row that may lack a value which nobody wanted",
+          "time,temp_c,hum,pressure\n1688472000,1,45,1000\n1688472060,46,1000\n"
+          "1688472120,3,47\n", "--time time --value temp_c=t", "t 12:00 1"),
+    Shape("a short row without the text that says of which sensor it is",
+          "time,value,sensor\n1688472000,1,a\n1688472060,2\n", right="a 12:00 1"),
+    Shape("a short row without a column that a flag names",
+          "time,temp_c,serial\n1688472000,1,7\n1688472060,2\n",
+          "--time time --value temp_c=t --value serial=serial", "serial 12:00 7; t 12:00 1"),
     Shape("a unit in a sensor's name", "time,sensor,value\n1688472000,Attic (°F),212\n",
           right="Attic_F 12:00 100"),
     Shape("units that tmon doesn't know",
