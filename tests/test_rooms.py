@@ -133,13 +133,14 @@ ROOMS: dict[str, set[str]] = {
     "importer.flags": {
         *("errors", "importer.clock", "importer.time_format", "importer.times", "reading", "units"),
     },
+    "importer.joined": {"errors", "importer.time_format", "importer.times", "reading"},
     "importer.layout": {
         *("errors", "importer.columns", "importer.files", "importer.flags", "importer.numbers"),
         *("importer.times", "reading"),
     },
     "importer.choice": {
         *("errors", "importer.columns", "importer.flags", "importer.layout", "importer.numbers"),
-        *("importer.times", "reading"),
+        *("importer.time_format", "importer.times", "reading"),
     },
     "importer.plan": {
         *("importer.columns", "importer.layout", "importer.numbers", "importer.times", "reading"),
@@ -193,8 +194,8 @@ ROOMS: dict[str, set[str]] = {
     },
     "importer.planning": {
         *("errors", "importer.choice", "importer.clock", "importer.columns", "importer.files"),
-        *("importer.flags", "importer.layout", "importer.plan", "importer.time_format"),
-        *("importer.times", "importer.values", "reading"),
+        *("importer.flags", "importer.joined", "importer.layout", "importer.plan"),
+        *("importer.time_format", "importer.times", "importer.values", "reading"),
     },
     "importer.command": {
         *("errors", "importer.clock", "importer.files", "importer.flags"),

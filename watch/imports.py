@@ -168,9 +168,9 @@ def _take_some(db: Database, asked: dict[str, int], turns: Turns) -> list[Run]:
 
 
 def _runs(db: Database, query: str, asked: dict[str, int]) -> Iterator[Run]:
-    for *row, is_pruned, times in db.execute(query, asked):
+    for *told, is_pruned, times in db.execute(query, asked):
         steps = json.loads(zlib.decompress(times)) if times else []
-        run = Run(*row, "", [*accumulate(steps)])
+        run = Run._make([*told, "", [*accumulate(steps)]])
         if not run.readings:
             yield run._replace(why=MIXED)
         elif is_pruned:

@@ -9,6 +9,7 @@ from ingest.importer.columns import Column, find, plain
 from ingest.importer.flags import Flags
 from ingest.importer.layout import Layout, is_dated
 from ingest.importer.numbers import is_number
+from ingest.importer.time_format import has_time_of_day, is_excel_day
 from ingest.importer.times import clock_of
 from ingest.reading import clip
 
@@ -21,6 +22,9 @@ _TIME_NAMES = (
     re.compile(r"(.*_)?(date|datum|fecha|data|dato|day|dt|ts|epoch|unix)(_.*)?"),
 )  # fmt: skip
 _CLOCK_NAMES = re.compile(r".*(time|zeit|hour|heure|hora|ora|tijd|tid|stunde).*", re.IGNORECASE)
+_CLOCK = re.compile(
+    r"(.*_)?(time|zeit|uhrzeit|hours?|stunden?|heures?|horas?|ora|tijd|tid|hhmm|hh|hr)(_.*)?"
+)
 _SENSOR_COLUMNS = (
     *("entity_id", "_field", "sensor", "sensor_name", "metric", "field", "topic", "parameter"),
     *(
@@ -58,6 +62,8 @@ def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str 
         )
     dated = dated_columns(layout)
     if not dated:
+        dated = [one for one in layout.columns if _is_excel(layout, one)]
+    if not dated:
         raise CannotImport(_no_times(layout))
     ranks = {column: _rank(column) for column in dated}
     best = [column for column in dated if ranks[column] == min(ranks.values())]
@@ -76,6 +82,13 @@ def dated_columns(layout: Layout) -> list[Column]:
         for column in layout.columns
         if column.name not in {"_start", "_stop"} and _share(layout, column, is_dated) >= MOST
     ]
+
+
+def _is_excel(layout: Layout, column: Column) -> bool:
+    """Whether a column called such as ``Time`` has a spreadsheet's numbers for times."""
+    cells = layout.cells_of(column)
+    is_named = _rank(column) < len(_TIME_NAMES)
+    return is_named and any(map(has_time_of_day, cells)) and all(map(is_excel_day, cells))
 
 
 def zone_column(layout: Layout) -> Column | None:
@@ -149,6 +162,9 @@ def _with_clock(
     cells = layout.cells_of(column)
     if not cells or not all(map(is_date_alone, cells)):
         return (column,), None
+    numbers = [one for one in layout.columns if one != column and _may_be_clock(layout, one)]
+    if numbers and not flags.are_whole:
+        raise CannotImport(_ask_clock(column, numbers))
     clocks = [
         other
         for other in layout.columns
@@ -159,11 +175,7 @@ def _with_clock(
     if len(named) == 1 and (repeats or len(cells) == 1 or named[0].index == column.index + 1):
         return (column, named[0]), f"{column.name!r} holds days: {named[0].name!r} is joined to it"
     if repeats and clocks:
-        names = " or ".join(repr(clip(other.name)) for other in clocks)
-        raise CannotImport(
-            f"{clip(column.name)!r} holds days, and the time of day may be in {names}:"
-            f" say --time '{clip(column.name)}' --time COL"
-        )
+        raise CannotImport(_ask_clock(column, clocks))
     if repeats and not (flags.times or flags.node_column or choose_rows(layout)):
         raise CannotImport(
             f"{clip(column.name)!r} holds days, and several rows have the same: say"
@@ -173,19 +185,31 @@ def _with_clock(
     return (column,), f"{column.name!r} holds dates without a time of day; {what}"
 
 
+def _may_be_clock(layout: Layout, column: Column) -> bool:
+    """Whether numbers such as 930 or 0.395833 are times of day, as the column is called one."""
+    cells = layout.cells_of(column)
+    is_named = _CLOCK.fullmatch(re.sub(r"\W+", "_", column.name.lower()).strip("_")) is not None
+    return is_named and bool(cells) and all(map(is_number, cells))
+
+
+def _ask_clock(days: Column, clocks: Sequence[Column]) -> str:
+    names = " or ".join(repr(clip(other.name)) for other in clocks)
+    return (
+        f"{clip(days.name)!r} holds days, and the time of day may be in {names}:"
+        f" say --time '{clip(days.name)}' --time COL"
+    )
+
+
 def _no_times(layout: Layout) -> str:
     names = clip(", ".join(column.name for column in layout.columns))
     where = f"line {layout.header_line} names" if layout.header_line else "its columns are"
-    if any(_share(layout, column, _is_excel_day) >= MOST for column in layout.columns):
-        return (
-            "its times look like Excel's day numbers, such as 45123.5: give that column the format"
-            " yyyy-mm-dd hh:mm, and save it again"
-        )
+    for column in layout.columns:
+        if _share(layout, column, is_excel_day) >= MOST:
+            return (
+                f"no column of times was found; {clip(column.name)!r} may have Excel's day numbers:"
+                f" --time '{clip(column.name)}' --time-format excel says so"
+            )
     return f"no column of times was found; --time COL and --time-format say which; {where}: {names}"
-
-
-def _is_excel_day(cell: str) -> bool:
-    return re.fullmatch(r"[2-6][0-9]{4}([.,][0-9]+)", cell) is not None
 
 
 def _rank(column: Column) -> int:

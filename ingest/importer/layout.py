@@ -175,18 +175,17 @@ class _Candidate:
     def fitness(self) -> tuple[int, int, int, int]:
         """How well the delimiter parts it: by columns that were named, by times, by numbers."""
         named = max((self._named(row) for row in self._looked_at), default=0)
-        body = self.rows[self._body] if self._body is not None else None
-        kinds = [_kind(cell) for cell in body.cells] if body else []
+        body = self._looked_at[-1:] if self._body is None else self.rows[self._body :][:1]
+        cells = [cell for row in body for cell in row.cells]
+        kinds = [*map(_kind, cells)]
         values = kinds.count("number") + kinds.count("missing")
-        odd = kinds.count("text") + 3 * sum(
-            ";" in cell or "\t" in cell for cell in (body.cells if body else [])
-        )
+        odd = kinds.count("text") + 3 * sum(";" in cell or "\t" in cell for cell in cells)
         width = max((len(row.cells) for row in self._looked_at), default=0)
         is_whole = "time" in kinds and "number" in kinds
         return (
             named if self._flags.has_header else 0,
             is_whole,
-            values - odd if is_whole else 0,
+            values - odd if is_whole or self._body is None else 0,
             min(width, 2),
         )
 

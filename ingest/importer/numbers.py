@@ -118,9 +118,7 @@ class NumberFormat:
 
 
 def is_number(text: str, unit: str | None = None) -> bool:
-    """Whether a cell is a number in some format, perhaps with a unit behind it: a known one, or
-    ``unit``.
-    """
+    """Whether a cell is a number in some format; a known unit, or ``unit``, may be behind it."""
     found = _WITH_UNIT.fullmatch(text.translate(_MINUS)) if text else None
     return bool(found and (found[2] in {None, unit} or is_unit(found[2]))) or is_isd(text)
 

@@ -115,7 +115,7 @@ class Plan:
 
     layout: Layout
     times: tuple[Column, ...]
-    joins_hours: bool
+    written: tuple[Callable[[str], str], ...]  # how a cell of each is joined, if there are several
     time_format: TimeFormat
     zone: tzinfo | None
     zone_from: str | None
@@ -135,10 +135,8 @@ class Plan:
         """The text of a row's time."""
         if len(self.times) == 1:
             return cells[self.times[0].index].strip()
-        texts = [cells[column.index].strip() for column in self.times]
-        if self.joins_hours and texts[-1].isdigit():
-            texts[-1] += ":00"
-        return " ".join(texts)
+        columns = zip(self.times, self.written, strict=True)
+        return " ".join(write(cells[column.index].strip()) for column, write in columns)
 
 
 def sensor_name(text: str) -> str:

@@ -12,10 +12,11 @@ from ingest.importer.clock import same_offsets, zone_in
 from ingest.importer.columns import Column, find, reference
 from ingest.importer.files import InputFile
 from ingest.importer.flags import Flags
+from ingest.importer.joined import as_it_is, find_writers
 from ingest.importer.layout import Layout, find_layout, split
 from ingest.importer.plan import NodeNames, Plan, Rows
 from ingest.importer.time_format import SeveralWays, find_time_format, reads
-from ingest.importer.times import TimeFormat, numeric_date
+from ingest.importer.times import EXCEL_FORMAT, TimeFormat, numeric_date
 from ingest.importer.values import Values
 from ingest.reading import clip
 
@@ -88,12 +89,16 @@ def _with_times(file: InputFile, layout: Layout, flags: Flags) -> Plan:
     if flags.node_column:
         node = find(layout.columns, flags.node_column, layout.header_line)
     times, note = choice.choose_times(layout, flags)
-    hours = layout.cells_of(times[-1]) if len(times) > 1 and not flags.time_format else []
+    is_joined = len(times) > 1
+    cells_of = [(column.name, layout.cells_of(column)) for column in times]
+    told = (
+        None if is_joined and flags.time_format == TimeFormat(EXCEL_FORMAT) else flags.time_format
+    )
     plan = Plan(
         layout=layout,
         times=times,
-        joins_hours=_are_hours(hours),
-        time_format=flags.time_format or TimeFormat(),
+        written=find_writers(cells_of, flags.time_format) if is_joined else (as_it_is,),
+        time_format=told or TimeFormat(),
         zone=flags.zone or UTC,
         zone_from=None,
         nodes=NodeNames(flags.node, node, dict(flags.node_map)),
@@ -106,7 +111,7 @@ def _with_times(file: InputFile, layout: Layout, flags: Flags) -> Plan:
     _check_halves(layout, times)
     header = " ".join(f"{column.full_name} {column.below}".strip() for column in times)
     in_header = None if flags.zone and not _names_zone(header) else zone_in(header)
-    time_format = flags.time_format or _time_format(file, plan, cells, header, in_header)
+    time_format = told or _time_format(file, plan, cells, header, in_header)
     read = [moment for cell in cells if (moment := reads(time_format, cell)) is not None]
     local = [one for one in read if isinstance(one, datetime) and one.tzinfo is None]
     beside = choice.zone_column(layout)
@@ -200,10 +205,3 @@ def _names_zone(text: str) -> bool:
         return zone_in(text) is not None
     except CannotImport:
         return False
-
-
-def _are_hours(cells: Sequence[str]) -> bool:
-    """Whether numbers are hours; 5, 10, 15 would be minutes of the first hour as well."""
-    if not cells or not all(cell.isdigit() and int(cell) <= 24 for cell in cells):
-        return False
-    return len(cells) == 1 or any(int(cell) % 5 for cell in cells)

@@ -7,9 +7,11 @@ from itertools import pairwise
 
 from ingest.errors import CannotImport
 from ingest.importer.times import (
+    EXCEL_FORMAT,
     UNIX_FORMAT,
     TimeFormat,
     digit_formats,
+    excel_moment,
     general,
     has_half_days,
     numeric_date,
@@ -40,6 +42,8 @@ def check_pattern(pattern: str) -> TimeFormat:
     Raises:
         CannotImport: times in it would lack their year, or which half of the day it is.
     """
+    if pattern.lower() == EXCEL_FORMAT:
+        return TimeFormat(EXCEL_FORMAT)
     told = {mark[1] for mark in re.findall(r"%[a-zA-Z]", pattern.replace("%%", ""))}
     problem = None
     if not told & set("yYcsxG"):
@@ -77,8 +81,39 @@ def find_time_format(
     """
     if header == "measured_ms":  # tmon's own
         return TimeFormat(in_ms=True)
+    if cells and all(map(is_excel_day, cells)):
+        if not _is_surely_excel(cells, header):
+            raise SeveralWays(
+                f"{clip(header)!r} {cells[0]} may be Excel's day number: --time-format excel says so"
+            )
+        return TimeFormat(EXCEL_FORMAT)
     return TimeFormat(
         order=_order(cells, header, zone, in_a_row=in_a_row), digits=_digits(cells, header)
+    )
+
+
+def is_excel_day(cell: str) -> bool:
+    """Whether a cell may be a day of Excel's, from 1990 to tomorrow."""
+    day = excel_moment(cell)
+    return (
+        re.match(r"[1-9][0-9]{4}(?![0-9])", cell) is not None
+        and day is not None
+        and day.year >= 1990
+        and day < datetime.now() + timedelta(days=2)  # noqa: DTZ005
+    )
+
+
+def has_time_of_day(cell: str) -> bool:
+    """Whether a day of Excel's has a fraction."""
+    return re.search(r"[.,][0-9]*[1-9]", cell) is not None
+
+
+def _is_surely_excel(cells: Sequence[str], header: str) -> bool:
+    """Seconds since a logger's start look alike, or have a header that says so."""
+    return any(map(has_time_of_day, cells)) and not re.search(
+        r"(?<![a-z])(m?s|secs?|min|h|seconds?|minutes?|hours?|elapsed|uptime|mjd)(?![a-z])",
+        header,
+        re.IGNORECASE,
     )
 
 

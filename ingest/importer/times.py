@@ -15,6 +15,8 @@ UNIX_MS = (2.1e11, 1e14)  # August 1976 on
 UNIX_US = (1e14, 1e17)
 UNIX_NS = (1e17, math.inf)
 UNIX_FORMAT = "%s"  # as strftime of most systems has it; takes all four
+EXCEL_FORMAT = "excel"  # days since the end of 1899, as a spreadsheet keeps a time
+EXCEL_DAY_0 = datetime(1899, 12, 30)  # noqa: DTZ001 - there was no 29 February 1900; Excel has one
 
 _MONTHS = {
     word: number
@@ -96,6 +98,8 @@ class TimeFormat:
     def _by_pattern(self, text: str) -> datetime | int | None:
         if self.pattern == UNIX_FORMAT:
             return unix_ms(text)
+        if self.pattern == EXCEL_FORMAT:
+            return excel_moment(text)
         return parse(text, str(self.pattern))
 
     def _by_shape(self, text: str) -> datetime | int | None:
@@ -149,6 +153,20 @@ def unix_ms(text: str) -> int | None:
         if least <= size < most:
             return round(number) // over
     return None
+
+
+def excel_moment(text: str) -> datetime | None:
+    """The moment that a spreadsheet keeps as a number of days, such as 45078.395833; or None.
+
+    With less than 8 decimals it can't tell milliseconds: it is the nearest second then.
+    """
+    found = re.fullmatch(r"([0-9]{1,6})(?:[.,]([0-9]*))?", text)
+    if found is None or not 1 <= int(found[1]) < 1_000_000:
+        return None
+    decimals = found[2] or "0"
+    per_day = 86_400 if len(decimals) < 8 else 86_400_000
+    count = round(float(f"0.{decimals}") * per_day)
+    return EXCEL_DAY_0 + timedelta(days=int(found[1]), milliseconds=count * 86_400_000 // per_day)
 
 
 def general(text: str, order: str | None) -> datetime | None:
