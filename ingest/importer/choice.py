@@ -19,7 +19,7 @@ MOST = 0.5  # of a column's cells must be times at least, for it to be one of ti
 _TIME_NAMES = (
     re.compile(r"_time|time|timestamp|date_?time|date_time_.*|measured_(at|ms)|zeitstempel|zeitpunkt"),
     re.compile(r"(.*_)?(time|timestamp|date_?time|zeit|uhrzeit)(_.*)?|created_at|last_changed|mess_datum|dateutc"),
-    re.compile(r"(.*_)?(date|datum|fecha|data|dato|day|dt|ts|epoch|unix)(_.*)?"),
+    re.compile(r"(.*_)?(date|datum|fecha|data|dato|day|dt|ts|epoch|unix|clock)(_.*)?"),
 )  # fmt: skip
 _CLOCK_NAMES = re.compile(r".*(time|zeit|hour|heure|hora|ora|tijd|tid|stunde).*", re.IGNORECASE)
 _CLOCK = re.compile(
@@ -40,7 +40,8 @@ _SENSOR_COLUMNS = (
 )
 VALUE_COLUMNS = ("state", "_value", "value", "reading", "payload", "messwert", "wert", "val")
 _NODES = re.compile(
-    r"(device|sensor|station|stations|node|logger|probe|room|host|entity|location|channel|module)"
+    r"(device|sensor|station|stations|node|logger|probe|room|host|entity|location|channel|module"
+    r"|instance|item|resource|subject|object|asset|meter|point|signal)"
     r"([ _-]?(id|name|no|nr|number))?|name|topic|mac|serial|raum|ort|area|zone|tag|_measurement"
 )
 _ZONES = re.compile(r"(utc|gmt|tz|timezone|time_zone)_?offset|tz|time_?zone|zeitzone")
@@ -72,6 +73,12 @@ def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str 
     if len(best) > 1:
         names = ", ".join(repr(clip(column.name)) for column in best)
         raise CannotImport(f"several columns hold times ({names}): --time COL says which")
+    surer = [one for one in dated if _is_sure(layout, one) and one not in best]
+    if surer and not flags.zone and not _is_sure(layout, best[0]):
+        raise CannotImport(
+            f"{clip(best[0].name)!r} holds times without an offset, and {clip(surer[0].name)!r} some"
+            " that need none: --time COL says which"
+        )
     return _with_clock(layout, best[0], flags)
 
 
@@ -80,7 +87,9 @@ def dated_columns(layout: Layout) -> list[Column]:
     return [
         column
         for column in layout.columns
-        if column.name not in {"_start", "_stop"} and _share(layout, column, is_dated) >= MOST
+        if column.name not in {"_start", "_stop"}
+        and _share(layout, column, is_dated) >= MOST
+        and (column.unit is None or _rank(column) < len(_TIME_NAMES))
     ]
 
 
@@ -189,7 +198,8 @@ def _may_be_clock(layout: Layout, column: Column) -> bool:
     """Whether numbers such as 930 or 0.395833 are times of day, as the column is called one."""
     cells = layout.cells_of(column)
     is_named = _CLOCK.fullmatch(re.sub(r"\W+", "_", column.name.lower()).strip("_")) is not None
-    return is_named and bool(cells) and all(map(is_number, cells))
+    are_clocks = all(map(clock_of, cells))
+    return is_named and bool(cells) and all(map(is_number, cells)) and not are_clocks
 
 
 def _ask_clock(days: Column, clocks: Sequence[Column]) -> str:
@@ -209,6 +219,11 @@ def _no_times(layout: Layout) -> str:
                 f"no column of times was found; {clip(column.name)!r} may have Excel's day numbers:"
                 f" --time '{clip(column.name)}' --time-format excel says so"
             )
+    parts = [one for one in layout.columns if one.name.lower() in {"year", "month", "day"}]
+    if len(parts) == 3:
+        said = " ".join(f"--time '{one.name}'" for one in parts)
+        marks = " ".join({"y": "%Y", "m": "%m", "d": "%d"}[one.name[0].lower()] for one in parts)
+        return f"the date is in several columns: {said} --time-format '{marks}' joins them"
     return f"no column of times was found; --time COL and --time-format say which; {where}: {names}"
 
 
@@ -223,9 +238,11 @@ def _rank(column: Column) -> int:
 
 
 def _is_sure(layout: Layout, column: Column) -> bool:
-    """Whether its times need no zone: they are Unix times, or have an offset."""
+    """Whether its times need no zone: they are Unix times, have an offset, or it is called UTC."""
     cells = layout.cells_of(column)
-    return all(re.fullmatch(r"[0-9.]{9,}|.*(Z|[+-]\d\d:?\d\d|UTC|GMT)", cell) for cell in cells)
+    return re.search(r"utc|gmt", column.name, re.IGNORECASE) is not None or all(
+        re.fullmatch(r"[0-9.]{9,}|.*(Z|[+-]\d\d:?\d\d|UTC|GMT)", cell) for cell in cells
+    )
 
 
 def _share(layout: Layout, column: Column, holds: Callable[[str], bool]) -> float:

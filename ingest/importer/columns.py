@@ -12,7 +12,23 @@ from ingest.units import canonical, kept_as
 # Units that tmon keeps as they are written; what it converts, it knows from `units`.
 _OTHER_UNITS = frozenset(
     (
-        *("mmhg", "inhg", "psi", "m/s", "km/h", "kmh", "mph", "kn", "knots", "mm", "cm", "m", "km"),
+        *(
+            "mmhg",
+            "inhg",
+            "psi",
+            "m/s",
+            "km/h",
+            "kmh",
+            "mph",
+            "kn",
+            "kt",
+            "kts",
+            "knots",
+            "mm",
+            "cm",
+            "m",
+            "km",
+        ),
         *("inch", "mm/h", "w", "kw", "mw", "wh", "kwh", "va", "var", "a", "ma", "ah", "mah"),
         *("db", "dba", "dbm", "hz", "khz", "µg/m³", "ug/m3", "µg/m3", "mg/m³", "mg/m3", "g/m³"),
         *("g/m3", "ppb", "µs/cm", "us/cm", "ms/cm", "w/m²", "w/m2", "klux", "uv", "°", "deg"),
@@ -26,6 +42,7 @@ _UNKNOWN_UNIT = re.compile(
 )
 _RELATIVE = re.compile(r"%\s*(r\.?\s?[fh]\.?|rel\.?|hr|ur)", re.IGNORECASE)
 _WORDS_OF_UNITS = frozenset(("celsius", "fahrenheit", "kelvin", "percent", "lux", "volt", "volts"))
+_SURE_WORDS = frozenset(("mmhg", "inhg", "ppb", "psi", "kmh", "mph", "wh", "kwh"))
 _SENSORS = {
     "temperature": "temp temperature temperatur temperatura temperatuur tempc tempf t degc degf",
     "humidity": "humidity rh hum humi relative_humidity luftfeuchte luftfeuchtigkeit feuchte"
@@ -38,7 +55,7 @@ _NEVER_VALUES = re.compile(
     r"#|no|nr|number|index|idx|id|.*[_ ]id|rn|rec|record|row|line|lat|lon|lng|long|latitude"
     r"|longitude|elev|elevation|location|version|.*[_ ]version|qn(_\d+)?|unnamed:_\d+|table|uuid"
     r"|serial.*|mac|eor|stations?(_id)?|stations_id|coupler.*|end_of_file.*|host_connected.*"
-    r"|stopped.*|started.*|usunits|_start|_stop|result|year|month|day|hour|jahr|monat|tag"
+    r"|stopped.*|started.*|stn|staid|souid|itemid|usunits|_start|_stop|result|year|month|day|hour|jahr|monat|tag"
 )
 
 
@@ -139,17 +156,21 @@ def _unit_in_brackets(header: str) -> str | None:
             return str(text).strip()
         if _RELATIVE.fullmatch(text.strip()):
             return "%"
-    for text in re.findall(r",([^,(\[]+)", header):
+    for text in re.findall(r"(?:,|\s-\s)([^,(\[]+)", header):
         if is_unit(text):
             return str(text).strip()
     return None
 
 
 def _unit_at_end(header: str) -> str | None:
-    *before, last = re.split(r"[\s_]+", re.sub(r"[(\[].*?[)\]]", "", header).strip()) or [""]
+    *before, last = re.split(r"[\s_]+|-(?=[°%])", re.sub(r"[(\[].*?[)\]]", "", header).strip()) or [
+        ""
+    ]
     if last.casefold() in _WORDS_OF_UNITS or (last and not last[0].isalnum() and is_unit(last)):
         return last
-    is_sure = "/" in last or last.lower() in {"mmhg", "inhg", "ppb", "psi", "kmh", "mph"}
+    if _RELATIVE.fullmatch(last):
+        return "%"
+    is_sure = "/" in last or last.lower() in _SURE_WORDS
     if before and len(last) > 1 and (is_converted(last) or (is_sure and is_unit(last))):
         return last
     return _degrees_in(header)

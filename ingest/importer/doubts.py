@@ -14,6 +14,11 @@ from ingest.units import canonical
 NOTHING = (-999.0, -9999.0, -99999.0, -999.9)
 
 _SCALE = re.compile(r"(?<![\w.])(?:0[.,]0*1|1/10+|[x\u00d7*]\s?10+|10+\s?[x\u00d7*])(?![\w.,]*\d)")
+# As KNMI and ECA&D write it in the lines above the header.
+_SCALE_IN_TITLE = re.compile(
+    r"(?:\bin|[(\[])\s*(0[.,]0*1|1/10+)(?![\w.,]*\d)|\b(tenths|zehntel|tienden|dixièmes)\b",
+    re.IGNORECASE,
+)
 _DIFFERENCES = frozenset(
     (
         *("change", "delta", "diff", "difference", "std", "stdev", "stddev", "deviation", "trend"),
@@ -71,6 +76,24 @@ def check_scale(text: str, unit: str | None, named: str) -> None:
             f" to multiply by it, or '{named}:1{shown}' if the values are whole"
             + ("" if unit else ", with the unit for X")
         )
+
+
+def check_scale_above(titles: Sequence[str], columns: Sequence[Column]) -> None:
+    """Whether a line above the header names a scale of these columns, or of none by name.
+
+    Raises:
+        CannotImport: one does.
+    """
+    for title in titles:
+        found = _SCALE_IN_TITLE.search(title)
+        words = {*re.findall(r"\w+", title)}
+        named = [column for column in columns if column.name in words]
+        if found and named:
+            raise CannotImport(
+                f"{clip(title)!r} names a scale, {found[1] or found[2]}: say --value"
+                f" '{named[0].name}=sensor:0.1°C' (or another unit) to multiply by it, or"
+                f" '{named[0].name}=sensor:1°C' if the values are whole"
+            )
 
 
 def check_bare(name: str, named: str, unit: str, cells: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from ingest.errors import CannotImport
 from ingest.importer.time_format import SeveralWays, find_time_format
-from ingest.importer.times import EXCEL_FORMAT, TimeFormat, excel_moment
+from ingest.importer.times import EXCEL_FORMAT, TimeFormat, clock_of, excel_moment
 from ingest.reading import Refusal, clip
 
 Write = Callable[[str], str]
@@ -75,11 +75,11 @@ def _iso_date(format_: TimeFormat, cell: str) -> str:
 def _clock(name: str, cells: Sequence[str], *, is_excel: bool) -> Write:
     if is_excel or _are_fractions(name, cells):
         return _of_day
-    if not cells or not all(map(_NUMBER.fullmatch, cells)):
+    if not cells or not all(map(_NUMBER.fullmatch, cells)) or all(map(clock_of, cells)):
         return as_it_is
     numbers = [int(cell) if cell.isdigit() else -1 for cell in cells]
     widest = max(map(len, cells))
-    if 0 <= min(numbers) and max(numbers) <= 24 and widest <= 2 and _tell_hours(name, numbers):
+    if min(numbers) >= 0 and max(numbers) <= 24 and widest <= 2 and _tell_hours(name, numbers):
         return lambda cell: f"{cell}:00" if cell.isdigit() else cell
     if all(map(_digits_of_clock, cells)) and _tell_minutes(name, cells):
         return lambda cell: _digits_of_clock(cell) or cell

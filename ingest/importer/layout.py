@@ -251,10 +251,12 @@ class _Candidate:
         return len(self._wanted & {plain(cell) for cell in _uncommented(row.cells)})
 
     def _check_header(self, name: str, header: Row) -> None:
-        if not self._wanted and any(is_dated(cell) for cell in header.cells):
-            example = ", ".join(f"{n}: {clip(cell)}" for n, cell in enumerate(header.cells[:4], 1))
+        body = header if self._body is None else self.rows[self._body]
+        is_title = len(header.cells) == 1 < len(body.cells)
+        if not self._wanted and (is_title or any(is_dated(cell) for cell in header.cells)):
+            example = ", ".join(f"{n}: {clip(cell)}" for n, cell in enumerate(body.cells[:4], 1))
             raise CannotImport(
-                f"{name} has no header: line {header.line} holds a time ({example});"
+                f"{name} has no header: line {body.line} holds a time ({example});"
                 " --no-header names columns by number, as in --time 1 --value 2=temperature:°C"
             )
         if any("\N{REPLACEMENT CHARACTER}" in cell for cell in header.cells):

@@ -21,7 +21,10 @@ _GROUPING = (
 )
 _MINUS = str.maketrans({"\N{MINUS SIGN}": "-"})
 _PLAIN = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
-_NUMBER = rf"[-+]?[0-9.,{_GROUPING}]*[0-9][.,]?(?:[eE][-+]?[0-9]+)?"
+_NUMBER = (
+    rf"[-+]?(?:[0-9]*[.,]?[0-9]+[.,]?|[0-9]{{1,3}}(?:[.,{_GROUPING}][0-9]{{3}})+(?:[.,][0-9]*)?)"
+    r"(?:[eE][-+]?[0-9]+)?"
+)
 _WITH_UNIT = re.compile(rf"({_NUMBER})\s*([^\s0-9.,+-]\S*(?: \S+)?)?")
 # NOAA's Integrated Surface Database: tenths, then a quality code.
 _ISD = re.compile(r"([-+]?[0-9]{4,5}),([0-9A-Z])")
@@ -128,7 +131,8 @@ def unknown_unit(cells: Sequence[str]) -> str | None:
     found = [_WITH_UNIT.fullmatch(cell.translate(_MINUS)) for cell in cells]
     units = {one[2] if one else None for one in found}
     unit = units.pop() if len(units) == 1 else None
-    return unit if unit and unit[0].isalpha() and not is_unit(unit) else None
+    is_hex = any(cell[:2].lower() == "0x" for cell in cells)
+    return unit if unit and unit[0].isalpha() and not is_unit(unit) and not is_hex else None
 
 
 def _unknown(unit: str) -> str:
@@ -186,7 +190,10 @@ def find_format(
     if cells and all(map(is_isd, cells)):
         return NumberFormat(missing=missing, is_isd=True)
     if delimiter == ",":  # a comma there is none of a number's; such a cell is refused by itself
-        cells = [cell for cell in cells if "," not in cell or "." in cell]
+        pointed = [cell for cell in cells if "," not in cell or "." in cell]
+        if cells and not pointed:
+            raise CannotImport(_ask(column, cells, "has commas in all cells"))
+        cells = pointed
     signs = decimals_in(cells)
     unsure = [cell for cell in cells if _is_unsure(cell)]
     if signs == {".", ","}:
@@ -212,11 +219,13 @@ def _are_decimals(
 
 
 def decimals_in(cells: Iterable[str]) -> set[str]:
-    """The decimal signs that are sure: ``,`` of ``21,5`` and of ``1.013,2``; none of ``1.250``."""
+    """The decimal signs that are sure: ``,`` of ``21,5`` and ``1.013.250``; none of ``1.250``."""
     signs = set()
     for cell in cells:
         marks = re.sub(r"[^.,]", "", cell)
-        if marks and not _is_unsure(cell) and not (len(marks) > 1 and len(set(marks)) == 1):
+        if len(marks) > 1 and len(set(marks)) == 1:
+            signs.add("," if marks[0] == "." else ".")
+        elif marks and not _is_unsure(cell):
             signs.add(marks[-1])
     return signs
 
@@ -227,7 +236,7 @@ def _is_unsure(cell: str) -> bool:
 
 
 def _has_groups(cells: Iterable[str]) -> bool:
-    return any(len(set(re.sub(r"[^.,]", "", cell))) > 1 for cell in cells)
+    return any(len(re.sub(r"[^.,]", "", cell)) > 1 for cell in cells)
 
 
 def _ask(column: str, cells: Sequence[str], what: str) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
-from itertools import islice
+from itertools import islice, pairwise
 
 from ingest.errors import CannotImport
 from ingest.importer import choice
@@ -79,7 +79,7 @@ def _check_shape(layout: Layout, flags: Flags) -> None:
     raise CannotImport(
         f"line {sample[0].line} has {len(sample[0].cells)} cells, and the header names"
         f" {len(layout.columns)} columns: are there decimal commas between commas, or does"
-        " --delimiter help?"
+        " --delimiter, --skip or --no-header help?"
     )
 
 
@@ -113,6 +113,8 @@ def _with_times(file: InputFile, layout: Layout, flags: Flags) -> Plan:
     in_header = None if flags.zone and not _names_zone(header) else zone_in(header)
     time_format = told or _time_format(file, plan, cells, header, in_header)
     read = [moment for cell in cells if (moment := reads(time_format, cell)) is not None]
+    if not told:
+        _check_half_days(header, read)
     local = [one for one in read if isinstance(one, datetime) and one.tzinfo is None]
     beside = choice.zone_column(layout)
     if local and beside and beside not in times and not flags.zone:
@@ -155,6 +157,19 @@ def _days(file: InputFile, plan: Plan) -> Iterator[str]:
     yield last
 
 
+def _check_half_days(header: str, read: Sequence[datetime | int]) -> None:
+    """Whether a clock goes from 12 to 1 in the middle of a day: it lacks AM and PM."""
+    moments = [one for one in read if isinstance(one, datetime)]
+    if any(one.hour == 0 or one.hour > 12 for one in moments):
+        return
+    for before, after in pairwise(moments):
+        if before.date() == after.date() and (before.hour, after.hour) == (12, 1):
+            raise CannotImport(
+                f"{clip(header)!r} goes from {before:%H:%M} to {after:%H:%M} on {after:%Y-%m-%d}: do"
+                " AM and PM lack? Save it with them; --time-format says that none do"
+            )
+
+
 def _check_halves(layout: Layout, times: Sequence[Column]) -> None:
     """Whether AM and PM stand in a column that nobody named."""
     for column in layout.columns:
@@ -194,7 +209,7 @@ class _Zones:
         for title in filter(_names_zone, titles):
             raise CannotImport(
                 f"{clip(title)!r} stands before the header: --tz '{zone_in(title)}' if the times"
-                " are in it, --tz UTC if they are not"
+                " are in it, or else --tz with the zone that they are in"
             )
         return UTC, "nobody"
 

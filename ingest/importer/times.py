@@ -208,7 +208,7 @@ def has_half_days(text: str) -> bool:
 def clock_of(text: str) -> str | None:
     """A time of day alone, such as 13:00, 1:00 PM or 24:00; None if it is none."""
     found = _CLOCK.fullmatch(text)
-    return text if found and found["m"] and (int(found["h"]) <= 24) else None
+    return text if found and int(found["h"]) <= 24 and 0 <= int(found["m"] or -1) < 60 else None
 
 
 def is_time(text: str) -> bool:

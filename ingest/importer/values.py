@@ -24,6 +24,7 @@ from ingest.importer.doubts import (
     check_hours,
     check_other_times,
     check_scale,
+    check_scale_above,
     is_difference,
     is_nothing,
     is_shifted,
@@ -66,6 +67,8 @@ class Values:
         """
         if self._flags.series:
             self._check_not_long()
+            unscaled = [self._find(one.column) for one in self._flags.series if not one.factor]
+            check_scale_above(self._layout.titles, unscaled)
             return tuple(self._value(self._find(one.column), one) for one in self._flags.series)
         columns = [
             column
@@ -84,6 +87,7 @@ class Values:
             )
         if self._layout.header_line:
             check_hours(columns)
+            check_scale_above(self._layout.titles, columns)
         times = [one for one in taken if one]
         check_other_times(times, choice.dated_columns(self._layout), columns)
         sensors = Counter(column.sensor for column in columns)
