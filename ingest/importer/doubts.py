@@ -13,12 +13,24 @@ from ingest.units import canonical
 # What loggers write where there is no value, and no sensor ever measured.
 NOTHING = (-999.0, -9999.0, -99999.0, -999.9)
 
-_SCALE = re.compile(r"(?<![\w.])(?:0[.,]0*1|1/10+|[x\u00d7*]\s?10+|10+\s?[x\u00d7*])(?![\w.,]*\d)")
+_SCALE = re.compile(
+    r"(?<![A-Za-z0-9.])(?:0[.,]0*1|1/10+|x\s?10+|10+\s?[x\u00d7*])(?![\w.,]*\d)"
+    r"|[\u00d7*]\s?10+(?![\w.,]*\d)"
+)
+_PREFIX = re.compile(
+    r"(?<![A-Za-z])(?:(?P<sign>[dcm])(?:°\s?[CFcf]|C(?![A-Za-z]))"
+    r"|(?P<word>deci|centi|milli)[ _-]?(?:deg|cels|fahr)|(?P<part>tenth|hundredth|zehntel))",
+)
+_PREFIXES = {
+    **{"d": 0.1, "c": 0.01, "m": 0.001, "deci": 0.1, "centi": 0.01, "milli": 0.001},
+    **{"tenth": 0.1, "zehntel": 0.1, "hundredth": 0.01},
+}
 # As KNMI and ECA&D write it in the lines above the header.
 _SCALE_IN_TITLE = re.compile(
     r"(?:\bin|[(\[])\s*(0[.,]0*1|1/10+)(?![\w.,]*\d)|\b(tenths|zehntel|tienden|dixièmes)\b",
     re.IGNORECASE,
 )
+_UNIT_ABOVE = re.compile(r"fahrenheit|kelvin|°\s?F\b|℉|(?<=unit)\W+[FK]\b", re.IGNORECASE)
 _DIFFERENCES = frozenset(
     (
         *("change", "delta", "diff", "difference", "std", "stdev", "stddev", "deviation", "trend"),
@@ -63,19 +75,36 @@ def check_difference(text: str, unit: str | None, named: str) -> None:
 
 
 def check_scale(text: str, unit: str | None, named: str) -> None:
-    """Whether a header names a scale, such as ``(0.1 °C)``, ``[1/10 °C]``, ``(x10)``.
+    """Whether a header names a scale, such as ``(0.1 °C)``, ``[1/10 °C]``, ``(x10)``, ``m°C``.
 
     Raises:
         CannotImport: it does.
     """
-    if found := _SCALE.search(text):
-        number = float(re.sub(r"1/|[^0-9.,]", "", found[0]).replace(",", "."))
+    if found := _SCALE.search(text) or _PREFIX.search(text):
+        if prefix := found.groupdict() and found.lastgroup:
+            number = _PREFIXES[found[prefix]]
+        else:
+            number = float(re.sub(r"1/|[^0-9.,]", "", found[0]).replace(",", "."))
         factor, shown = number if number < 1 else 1 / number, unit or "X"
         raise CannotImport(
             f"{clip(text)!r} names a scale, {found[0]}: say --value '{named}:{factor:g}{shown}'"
             f" to multiply by it, or '{named}:1{shown}' if the values are whole"
             + ("" if unit else ", with the unit for X")
         )
+
+
+def check_unit_above(titles: Sequence[str], named: str) -> None:
+    """Whether a line above the header names °F or K, where nobody else names a unit.
+
+    Raises:
+        CannotImport: one does.
+    """
+    for title in titles:
+        if found := _UNIT_ABOVE.search(title):
+            raise CannotImport(
+                f"{clip(title)!r} names {found[0].strip(' :=')}, and {named.rpartition('=')[0]!r} no unit: say"
+                f" --value '{named}:°F', or the unit that it is in"
+            )
 
 
 def check_scale_above(titles: Sequence[str], columns: Sequence[Column]) -> None:

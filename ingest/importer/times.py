@@ -141,7 +141,7 @@ def _widths(pattern: str) -> tuple[int, ...]:
 
 def unix_ms(text: str) -> int | None:
     """Milliseconds of a Unix time in s, ms, µs or ns, as its size tells; None if it is none."""
-    if not _is_plain(text):
+    if not _is_plain(text) or _is_rounded(text):
         return None
     number = int(text) if text.lstrip("+-").isdigit() else float(text)
     size = abs(number)
@@ -249,6 +249,12 @@ def _is_likely(format_: TimeFormat, text: str) -> bool:
     if isinstance(read, int):
         return 0 < read < moment_ms(datetime.now(UTC) + timedelta(days=1))
     return read.year >= 1700 and read < datetime.now() + timedelta(days=2)  # noqa: DTZ005
+
+
+def _is_rounded(text: str) -> bool:
+    """Whether digits are left out, as spreadsheets write 1.68847E+12, and C 1.688472e+12."""
+    found = re.fullmatch(r"[-+]?[0-9]\.?([0-9]*)[eE]\+?([0-9]{1,2})", text)
+    return bool(found and len(found[1]) <= 6 < int(found[2]))
 
 
 def _is_plain(text: str) -> bool:

@@ -25,6 +25,7 @@ from ingest.importer.doubts import (
     check_other_times,
     check_scale,
     check_scale_above,
+    check_unit_above,
     is_difference,
     is_nothing,
     is_shifted,
@@ -291,6 +292,7 @@ class Values:
                     f"{named.rpartition('=')[0]!r} names no unit, and may be in °F: say --value"
                     f" '{named}:°F' or '{named}:°C'"
                 )
+            check_unit_above(self._layout.titles, named)
             self.notes.append(f"{sensor}: no unit is named; taken as °C")
             return "°C"
         if not guess:
