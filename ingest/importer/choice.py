@@ -76,8 +76,8 @@ def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str 
     surer = [one for one in dated if _is_sure(layout, one) and one not in best]
     if surer and not flags.zone and not _is_sure(layout, best[0]):
         raise CannotImport(
-            f"{clip(best[0].name)!r} holds times without an offset, and {clip(surer[0].name)!r} some"
-            " that need none: --time COL says which"
+            f"{clip(best[0].name)!r} holds times without an offset, and"
+            f" {clip(surer[0].name)!r} some that need none: --time COL says which"
         )
     return _with_clock(layout, best[0], flags)
 

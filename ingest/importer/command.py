@@ -19,9 +19,8 @@ from ingest.importer.flags import Flags
 from ingest.importer.plan import Plan
 from ingest.importer.planning import make_plan
 from ingest.importer.record import Source, sha256_of
-from ingest.importer.survey import SampleTable, Survey
-from ingest.importer.table import Table
-from ingest.importer.tally import Rejects, Tally
+from ingest.importer.rows import Table
+from ingest.importer.survey import Rejects, SampleTable, Survey, Tally
 from ingest.options import progress_bar, station, takes
 from ingest.settings import Settings
 

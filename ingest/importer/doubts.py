@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ingest.errors import CannotImport
 from ingest.importer.columns import Column
+from ingest.importer.layout import Layout
 from ingest.importer.numbers import unit_of_cells
 from ingest.importer.times import clock_of
 from ingest.reading import clip
@@ -21,16 +22,17 @@ _PREFIX = re.compile(
     r"(?<![A-Za-z])(?:(?P<sign>[dcm])(?:°\s?[CFcf]|C(?![A-Za-z]))"
     r"|(?P<word>deci|centi|milli)[ _-]?(?:deg|cels|fahr)|(?P<part>tenth|hundredth|zehntel))",
 )
-_PREFIXES = {
-    **{"d": 0.1, "c": 0.01, "m": 0.001, "deci": 0.1, "centi": 0.01, "milli": 0.001},
-    **{"tenth": 0.1, "zehntel": 0.1, "hundredth": 0.01},
-}
+_PREFIXES = dict.fromkeys(("d", "deci", "tenth", "zehntel"), 0.1)
+_PREFIXES |= dict.fromkeys(("c", "centi", "hundredth"), 0.01)
+_PREFIXES |= dict.fromkeys(("m", "milli"), 0.001)
 # As KNMI and ECA&D write it in the lines above the header.
 _SCALE_IN_TITLE = re.compile(
     r"(?:\bin|[(\[])\s*(0[.,]0*1|1/10+)(?![\w.,]*\d)|\b(tenths|zehntel|tienden|dixièmes)\b",
     re.IGNORECASE,
 )
 _UNIT_ABOVE = re.compile(r"fahrenheit|kelvin|°\s?F\b|℉|(?<=unit)\W+[FK]\b", re.IGNORECASE)
+# Temperatures of the Global Historical Climatology Network, which are tenths of a degree.
+_IN_TENTHS = frozenset(("TMAX", "TMIN", "TAVG", "TOBS"))
 _DIFFERENCES = frozenset(
     (
         *("change", "delta", "diff", "difference", "std", "stdev", "stddev", "deviation", "trend"),
@@ -102,8 +104,8 @@ def check_unit_above(titles: Sequence[str], named: str) -> None:
     for title in titles:
         if found := _UNIT_ABOVE.search(title):
             raise CannotImport(
-                f"{clip(title)!r} names {found[0].strip(' :=')}, and {named.rpartition('=')[0]!r} no unit: say"
-                f" --value '{named}:°F', or the unit that it is in"
+                f"{clip(title)!r} names {found[0].strip(' :=')}, and {named.rpartition('=')[0]!r}"
+                f" no unit: say --value '{named}:°F', or the unit that it is in"
             )
 
 
@@ -123,6 +125,36 @@ def check_scale_above(titles: Sequence[str], columns: Sequence[Column]) -> None:
                 f" '{named[0].name}=sensor:0.1°C' (or another unit) to multiply by it, or"
                 f" '{named[0].name}=sensor:1°C' if the values are whole"
             )
+
+
+def check_cut(layout: Layout, column: Column, cells: Sequence[str]) -> None:
+    """Whether commas between cells may be decimal commas: ``21,5`` beside no name.
+
+    Raises:
+        CannotImport: they may.
+    """
+    [beside] = layout.columns[column.index + 1 : column.index + 2] or [column]
+    if beside.name or layout.delimiter != ",":
+        return
+    decimals = layout.cells_of(beside)
+    if decimals and all(cell.lstrip("-").isdigit() for cell in (*decimals, *cells)):
+        raise CannotImport(
+            f"{clip(column.name)!r} and the column beside it, which has no name, may be numbers"
+            f" with decimal commas ({cells[0]},{decimals[0]}); save it with another delimiter"
+        )
+
+
+def check_tenths(name: str, unit: str | None, named: str, values: Sequence[float]) -> None:
+    """Whether NOAA's temperatures are tenths of a degree, though no header says so.
+
+    Raises:
+        CannotImport: they are.
+    """
+    if name in _IN_TENTHS and max(values, default=0) > 70:
+        raise CannotImport(
+            f"{name!r} is in tenths of a degree, as NOAA writes it: say --value '{named}:0.1°C',"
+            f" or '{named}:1{unit or '°C'}' if it is not"
+        )
 
 
 def check_bare(name: str, named: str, unit: str, cells: Sequence[str]) -> None:

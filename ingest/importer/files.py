@@ -1,5 +1,6 @@
-"""The file an import reads: opened, its kind and encoding found out, its lines one by one."""
+"""The file an import reads: opened, its kind and encoding found out; its lines and rows."""
 
+import csv
 import gzip
 import io
 import os
@@ -8,14 +9,17 @@ import stat
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import copyfileobj
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from ingest.errors import CannotImport
 from ingest.reading import clip
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 SAMPLE_BYTES = 256 * 1024  # of the head, and of the tail: a thousand rows of most loggers
 LINE_LIMIT = 1024 * 1024  # characters; what is no text at all may have no end of line
@@ -220,3 +224,33 @@ def open_file(path: str, encoding: str | None) -> Iterator[InputFile]:
         except OSError as error:
             raise CannotImport(f"{name}: {error.strerror or error}") from None
         yield opened
+
+
+class Row(NamedTuple):
+    """A row of cells, and in which lines of the file it begins and ends."""
+
+    line: int
+    end: int
+    cells: list[str]
+
+
+def split(lines: Iterable[str], delimiter: str, start: int = 0) -> Iterator[Row]:
+    """Rows of cells, those with an unfit quote left out; ``start`` lines come before."""
+    reader = csv_reader(lines, delimiter)
+    while True:
+        line = start + reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            continue
+        if any(cell.strip() for cell in cells):
+            yield Row(line, start + reader.line_num, [cell.strip() for cell in cells])
+
+
+def csv_reader(lines: Iterable[str], delimiter: str) -> "Reader":
+    """A reader of cells; where blanks part them, any number of blanks does."""
+    if delimiter == " ":
+        lines = (line.expandtabs().strip() for line in lines)
+    return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)

@@ -1,24 +1,20 @@
 """How a file is laid out: what parts its cells, and in which line its header and readings begin."""
 
-import csv
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.errors import CannotImport
 from ingest.importer.columns import Column, is_unit, plain
-from ingest.importer.files import SAMPLE_BYTES, InputFile
+from ingest.importer.files import SAMPLE_BYTES, InputFile, Row, split
 from ingest.importer.flags import Flags
 from ingest.importer.numbers import is_missing, is_number
-from ingest.importer.times import clock_of, is_time
+from ingest.importer.time_format import is_time
+from ingest.importer.times import clock_of
 from ingest.reading import clip
-
-if TYPE_CHECKING:
-    from _csv import Reader
 
 SAMPLE_ROWS = 1_000  # of the head, and of the tail
 LOOKED_AT_ROWS = 100  # for the header: loggers write some twenty lines before it
@@ -29,14 +25,6 @@ _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _KINDS = frozenset(["ts", "rn", "smp", "avg", "min", "max", "tot", "std"])
 
 is_dated = lru_cache(maxsize=16_384)(is_time)
-
-
-class Row(NamedTuple):
-    """A row of cells, and in which lines of the file it begins and ends."""
-
-    line: int
-    end: int
-    cells: list[str]
 
 
 @dataclass(frozen=True)
@@ -103,28 +91,6 @@ def _needed(
         beyond |= texts
         width -= 1
     return width, frozenset(beyond)
-
-
-def split(lines: Iterable[str], delimiter: str, start: int = 0) -> Iterator[Row]:
-    """Rows of cells, those with an unfit quote left out; ``start`` lines come before."""
-    reader = csv_reader(lines, delimiter)
-    while True:
-        line = start + reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            continue
-        if any(cell.strip() for cell in cells):
-            yield Row(line, start + reader.line_num, [cell.strip() for cell in cells])
-
-
-def csv_reader(lines: Iterable[str], delimiter: str) -> "Reader":
-    """A reader of cells; where blanks part them, any number of blanks does."""
-    if delimiter == " ":
-        lines = (line.expandtabs().strip() for line in lines)
-    return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
 
 
 def find_layout(file: InputFile, flags: Flags) -> Layout:

@@ -10,10 +10,10 @@ from ingest.errors import CannotImport
 from ingest.importer import choice
 from ingest.importer.clock import same_offsets, zone_in
 from ingest.importer.columns import Column, find, reference
-from ingest.importer.files import InputFile
+from ingest.importer.files import InputFile, split
 from ingest.importer.flags import Flags
 from ingest.importer.joined import as_it_is, find_writers
-from ingest.importer.layout import Layout, find_layout, split
+from ingest.importer.layout import Layout, find_layout
 from ingest.importer.plan import NodeNames, Plan, Rows
 from ingest.importer.time_format import SeveralWays, find_time_format, reads
 from ingest.importer.times import EXCEL_FORMAT, TimeFormat, numeric_date
@@ -165,8 +165,8 @@ def _check_half_days(header: str, read: Sequence[datetime | int]) -> None:
     for before, after in pairwise(moments):
         if before.date() == after.date() and (before.hour, after.hour) == (12, 1):
             raise CannotImport(
-                f"{clip(header)!r} goes from {before:%H:%M} to {after:%H:%M} on {after:%Y-%m-%d}: do"
-                " AM and PM lack? Save it with them; --time-format says that none do"
+                f"{clip(header)!r} goes from {before:%H:%M} to {after:%H:%M} on {after:%Y-%m-%d}:"
+                " are AM and PM missing? Save it with them; --time-format says that none are"
             )
 
 

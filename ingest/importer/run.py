@@ -10,8 +10,7 @@ from ingest import nodes
 from ingest.errors import CannotImport
 from ingest.importer.conflicts import Conflicts
 from ingest.importer.record import Recorder, Source
-from ingest.importer.survey import Survey
-from ingest.importer.tally import Tally
+from ingest.importer.survey import Survey, Tally
 from ingest.reading import Batch, Node, Reading, Receipt
 from ingest.schema import sqlite3
 from ingest.store import Store

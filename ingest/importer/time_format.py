@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
 
 from ingest.errors import CannotImport
@@ -10,14 +10,14 @@ from ingest.importer.times import (
     EXCEL_FORMAT,
     UNIX_FORMAT,
     TimeFormat,
-    digit_formats,
     excel_moment,
     general,
     has_half_days,
+    is_plain,
     numeric_date,
     orders_of,
 )
-from ingest.reading import Refusal, clip
+from ingest.reading import Refusal, clip, iso_moment, moment_ms
 
 # Two orders are told apart where by one of them the clock just goes on at midnight, and by
 # the other it leaps to another month.
@@ -84,7 +84,8 @@ def find_time_format(
     if cells and all(map(is_excel_day, cells)):
         if not _is_surely_excel(cells, header):
             raise SeveralWays(
-                f"{clip(header)!r} {cells[0]} may be Excel's day number: --time-format excel says so"
+                f"{clip(header)!r} {cells[0]} may be Excel's day number:"
+                " --time-format excel says so"
             )
         return TimeFormat(EXCEL_FORMAT)
     return TimeFormat(
@@ -213,3 +214,43 @@ def reads(format_: TimeFormat, cell: str) -> datetime | int | None:
 
 def _either(ways: Sequence[str]) -> str:
     return ", ".join(ways[:-1]) + f" or {ways[-1]}" if len(ways) > 1 else ways[0]
+
+
+def is_time(text: str) -> bool:
+    """Whether a cell has a date in it, or is a number of digits that may be a time."""
+    if iso_moment(text) is not None and not text.isdigit():
+        return True
+    if is_plain(text):
+        return bool(digit_formats(text))
+    return general(text, None) is not None or any(
+        general(text, order) is not None for order in ("dmy", "mdy", "ymd")
+    )
+
+
+# What all digits can mean; the second of each is said in words.
+_DIGIT_FORMATS = {
+    6: ("%y%m%d", "%d%m%y", "%m%d%y"),
+    8: ("%Y%m%d", "%d%m%Y", "%m%d%Y"),
+    10: ("%Y%m%d%H", "%y%m%d%H%M", "%d%m%y%H%M", "%m%d%y%H%M", UNIX_FORMAT),
+    12: ("%Y%m%d%H%M", "%d%m%Y%H%M", "%m%d%Y%H%M", "%y%m%d%H%M%S", UNIX_FORMAT),
+    14: ("%Y%m%d%H%M%S", "%d%m%Y%H%M%S", "%m%d%Y%H%M%S", UNIX_FORMAT),
+}
+
+
+def digit_formats(text: str) -> set[str]:
+    """The patterns by which a number is a time of a logger, between 1700 and ten minutes ahead."""
+    whole = text.split(".", maxsplit=1)[0] if re.fullmatch(r"[0-9]+\.[0-9]+", text) else text
+    patterns: tuple[str, ...] = (UNIX_FORMAT,)
+    if whole == text and text.isdigit():
+        patterns = _DIGIT_FORMATS.get(len(text), patterns)
+    return {pattern for pattern in patterns if _is_likely(TimeFormat(pattern), text)}
+
+
+def _is_likely(format_: TimeFormat, text: str) -> bool:
+    try:
+        read = format_.read(text)
+    except Refusal:
+        return False
+    if isinstance(read, int):
+        return 0 < read < moment_ms(datetime.now(UTC) + timedelta(days=1))
+    return read.year >= 1700 and read < datetime.now() + timedelta(days=2)  # noqa: DTZ005

@@ -3,10 +3,10 @@
 import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 
-from ingest.reading import Refusal, clip, iso_moment, moment_ms
+from ingest.reading import Refusal, clip, iso_moment
 
 # Numbers that are surely Unix times: less would be a year, a day like 20130704, or
 # seconds since the logger's start; between them lie minutes like 201307041200.
@@ -103,7 +103,7 @@ class TimeFormat:
         return parse(text, str(self.pattern))
 
     def _by_shape(self, text: str) -> datetime | int | None:
-        if self.in_ms and _is_plain(text):
+        if self.in_ms and is_plain(text):
             return round(float(text))
         if (moment := iso_moment(text)) is not None and not self.digits:
             return moment
@@ -112,7 +112,7 @@ class TimeFormat:
             earliest = 1850 if len(text) == 10 else 1700  # 1700010120 is of November 2023
             if moment and (self.digits or earliest <= moment.year < 2100):
                 return moment
-        return unix_ms(text) if _is_plain(text) else general(text, self.order)
+        return unix_ms(text) if is_plain(text) else general(text, self.order)
 
 
 def parse(text: str, pattern: str) -> datetime | None:
@@ -141,7 +141,7 @@ def _widths(pattern: str) -> tuple[int, ...]:
 
 def unix_ms(text: str) -> int | None:
     """Milliseconds of a Unix time in s, ms, µs or ns, as its size tells; None if it is none."""
-    if not _is_plain(text) or _is_rounded(text):
+    if not is_plain(text) or _is_rounded(text):
         return None
     number = int(text) if text.lstrip("+-").isdigit() else float(text)
     size = abs(number)
@@ -211,53 +211,13 @@ def clock_of(text: str) -> str | None:
     return text if found and int(found["h"]) <= 24 and 0 <= int(found["m"] or -1) < 60 else None
 
 
-def is_time(text: str) -> bool:
-    """Whether a cell has a date in it, or is a number of digits that may be a time."""
-    if iso_moment(text) is not None and not text.isdigit():
-        return True
-    if _is_plain(text):
-        return bool(digit_formats(text))
-    return general(text, None) is not None or any(
-        general(text, order) is not None for order in ("dmy", "mdy", "ymd")
-    )
-
-
-# What all digits can mean; the second of each is said in words.
-_DIGIT_FORMATS = {
-    6: ("%y%m%d", "%d%m%y", "%m%d%y"),
-    8: ("%Y%m%d", "%d%m%Y", "%m%d%Y"),
-    10: ("%Y%m%d%H", "%y%m%d%H%M", "%d%m%y%H%M", "%m%d%y%H%M", UNIX_FORMAT),
-    12: ("%Y%m%d%H%M", "%d%m%Y%H%M", "%m%d%Y%H%M", "%y%m%d%H%M%S", UNIX_FORMAT),
-    14: ("%Y%m%d%H%M%S", "%d%m%Y%H%M%S", "%m%d%Y%H%M%S", UNIX_FORMAT),
-}
-
-
-def digit_formats(text: str) -> set[str]:
-    """The patterns by which a number is a time of a logger, between 1700 and ten minutes ahead."""
-    whole = text.split(".", maxsplit=1)[0] if re.fullmatch(r"[0-9]+\.[0-9]+", text) else text
-    patterns: tuple[str, ...] = (UNIX_FORMAT,)
-    if whole == text and text.isdigit():
-        patterns = _DIGIT_FORMATS.get(len(text), patterns)
-    return {pattern for pattern in patterns if _is_likely(TimeFormat(pattern), text)}
-
-
-def _is_likely(format_: TimeFormat, text: str) -> bool:
-    try:
-        read = format_.read(text)
-    except Refusal:
-        return False
-    if isinstance(read, int):
-        return 0 < read < moment_ms(datetime.now(UTC) + timedelta(days=1))
-    return read.year >= 1700 and read < datetime.now() + timedelta(days=2)  # noqa: DTZ005
-
-
 def _is_rounded(text: str) -> bool:
     """Whether digits are left out, as spreadsheets write 1.68847E+12, and C 1.688472e+12."""
     found = re.fullmatch(r"[-+]?[0-9]\.?([0-9]*)[eE]\+?([0-9]{1,2})", text)
     return bool(found and len(found[1]) <= 6 < int(found[2]))
 
 
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
     """Whether it is a number without an underscore or digits of other scripts."""
     return re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?", text) is not None
 

@@ -7,7 +7,7 @@ from functools import cache
 from statistics import median
 
 from ingest.errors import CannotImport
-from ingest.importer import choice
+from ingest.importer import choice, doubts
 from ingest.importer.columns import (
     Column,
     find,
@@ -17,20 +17,7 @@ from ingest.importer.columns import (
     reference,
     same_unit,
 )
-from ingest.importer.doubts import (
-    NOTHING,
-    check_bare,
-    check_difference,
-    check_hours,
-    check_other_times,
-    check_scale,
-    check_scale_above,
-    check_unit_above,
-    is_difference,
-    is_nothing,
-    is_shifted,
-    likely_unit,
-)
+from ingest.importer.doubts import NOTHING, is_difference, is_nothing, is_shifted, likely_unit
 from ingest.importer.entities import Entities, quantity_of
 from ingest.importer.flags import Flags, Series
 from ingest.importer.layout import Layout
@@ -46,8 +33,6 @@ from ingest.importer.numbers import (
 from ingest.importer.plan import WARMEST_C, Rows, Value, sensor_name
 from ingest.reading import Refusal, clip
 
-# Temperatures of the Global Historical Climatology Network, which are tenths of a degree.
-_IN_TENTHS = frozenset(("TMAX", "TMIN", "TAVG", "TOBS"))
 # Of the Integrated Surface Database, whose format says the unit.
 _ISD_UNITS = {"TMP": "°C", "DEW": "°C", "SLP": "hPa"}
 
@@ -69,7 +54,7 @@ class Values:
         if self._flags.series:
             self._check_not_long()
             unscaled = [self._find(one.column) for one in self._flags.series if not one.factor]
-            check_scale_above(self._layout.titles, unscaled)
+            doubts.check_scale_above(self._layout.titles, unscaled)
             return tuple(self._value(self._find(one.column), one) for one in self._flags.series)
         columns = [
             column
@@ -87,10 +72,10 @@ class Values:
                 f"no column of values was found among {names}; --value 'COL=sensor:unit' says which"
             )
         if self._layout.header_line:
-            check_hours(columns)
-            check_scale_above(self._layout.titles, columns)
+            doubts.check_hours(columns)
+            doubts.check_scale_above(self._layout.titles, columns)
         times = [one for one in taken if one]
-        check_other_times(times, choice.dated_columns(self._layout), columns)
+        doubts.check_other_times(times, choice.dated_columns(self._layout), columns)
         sensors = Counter(column.sensor for column in columns)
         return tuple(self._guessed(column, sensors[column.sensor] > 1) for column in columns)
 
@@ -190,7 +175,7 @@ class Values:
         cells = [
             cell for cell in self._cells(column, series.unit) if not (guess and is_nothing(cell))
         ]
-        self._check_cut(column, cells)
+        doubts.check_cut(self._layout, column, cells)
         numbers = replace(self._numbers(column, cells, series.factor), unit=series.unit)
         written = self._written_unit(column, series, cells, is_isd=numbers.is_isd)
         named = f"{reference(self._layout.columns, column)}={series.sensor}"
@@ -201,21 +186,18 @@ class Values:
             )
         unit = series.unit or written
         if not series.factor:
-            check_scale(column.full_name, unit, named)
-            check_difference(column.full_name, unit, named)
+            doubts.check_scale(column.full_name, unit, named)
+            doubts.check_difference(column.full_name, unit, named)
         read = Value(column, series.sensor, unit, "", numbers).read_all(cells)
-        if column.name in _IN_TENTHS and not series.factor and max(read, default=0) > 70:
-            raise CannotImport(
-                f"{column.name!r} is in tenths of a degree, as NOAA writes it: say --value"
-                f" '{named}:0.1°C', or '{named}:1{unit or '°C'}' if it is not"
-            )
+        if not series.factor:
+            doubts.check_tenths(column.name, unit, named, read)
         unit_from = "flag" if series.unit else "file"
         if not unit:
             unit = self._assumed(named, series.sensor, read, guess=guess)
             unit_from = "name" if unit else "nobody"
         elif unit_from == "file" and column.unit is None and unit_of_cells(cells, column.name):
             unit_from = "cells"
-            check_bare(column.name, named, unit, cells)
+            doubts.check_bare(column.name, named, unit, cells)
         if unit and not is_converted(unit) and unit_from == "file":
             self.notes.append(f"{series.sensor} is kept in {unit}, which tmon doesn't convert")
         return Value(column, series.sensor, unit, unit_from, numbers)
@@ -251,20 +233,6 @@ class Values:
             )
         return texts.pop() if texts else None
 
-    def _check_cut(self, column: Column, cells: Sequence[str]) -> None:
-        """Whether commas between cells may be decimal commas: ``21,5`` beside no name."""
-        beside = [one for one in self._layout.columns if one.index == column.index + 1]
-        if not beside or beside[0].name or self._layout.delimiter != ",":
-            return
-        decimals = self._layout.cells_of(beside[0])
-        if decimals and all(
-            cell.isdigit() for cell in (*decimals, *(c.lstrip("-") for c in cells))
-        ):
-            raise CannotImport(
-                f"{clip(column.name)!r} and the column beside it, which has no name, may be numbers"
-                f" with decimal commas ({cells[0]},{decimals[0]}); save it with another delimiter"
-            )
-
     def _numbers(self, column: Column, cells: Sequence[str], factor: float | None) -> NumberFormat:
         flags = self._flags
         if flags.decimal:
@@ -292,7 +260,7 @@ class Values:
                     f"{named.rpartition('=')[0]!r} names no unit, and may be in °F: say --value"
                     f" '{named}:°F' or '{named}:°C'"
                 )
-            check_unit_above(self._layout.titles, named)
+            doubts.check_unit_above(self._layout.titles, named)
             self.notes.append(f"{sensor}: no unit is named; taken as °C")
             return "°C"
         if not guess:

@@ -13,9 +13,8 @@ from ingest.importer.flags import Flags
 from ingest.importer.planning import make_plan
 from ingest.importer.record import Source
 from ingest.importer.report import looked_at
-from ingest.importer.survey import Survey
-from ingest.importer.table import Table
-from ingest.importer.tally import Tally
+from ingest.importer.rows import Table
+from ingest.importer.survey import Survey, Tally
 from ingest.schema import open_for_reading
 
 SOURCE = Source("a.csv", None, None)

@@ -80,7 +80,7 @@ REFUSED = [
           says="--time 'Year' --time 'Month' --time 'Day' --time-format '%Y %m %d' joins them"),
     Shape("12 hours without AM and PM", table("2023-06-13 11:50", "2023-06-13 12:10",
           "2023-06-13 01:10", header="time"), "",
-          says="goes from 12:10 to 01:10 on 2023-06-13: do AM and PM lack?"),
+          says="goes from 12:10 to 01:10 on 2023-06-13: are AM and PM missing?"),
     Shape("local times beside those with an offset", table("2023-07-04 14:00,2023-07-04T12:00Z",
           header="Date,ISO8601"), "", says="'ISO8601' some that need none: --time COL says which"),
     Shape("local times beside Unix times", table("1688472000,2023-07-04 14:00",
