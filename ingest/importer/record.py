@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
@@ -17,6 +18,9 @@ from ingest.schema import transaction
 from ingest.store import Row
 
 RUN_LIMIT = 256  # readings; an undo looks at a whole run, and deletes it, in one transaction
+# A run is written anew when readings are added to it. Where few come at a time, as of one of a
+# thousand sensors, that would soon cost more than the readings themselves.
+WRITTEN_ANEW = 16
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Recorder:
         self.number = number
         self._db = db
         self._node = node
-        self._newest: dict[int, tuple[int, list[int]]] = {}  # by sensor: a run's id, its times
+        self._newest: dict[int, tuple[int, array[int]]] = {}  # by sensor: a run's id, its times
 
     @classmethod
     def begin(cls, db: Database, source: Source, now_ms: int) -> Self:
@@ -106,12 +110,13 @@ class Recorder:
             )
 
     def _add(self, sensor: int, instants: list[int]) -> None:
-        """Let the run written last hold as many as it can, and new runs the others."""
-        run, times = self._newest.get(sensor, (None, []))
-        if len(times) + len(instants) > RUN_LIMIT:
-            run, times = None, []
+        """Let the run written last hold these as well if it has room, or else new runs."""
+        run, times = self._newest.get(sensor, (None, array("q")))
+        has_room = len(times) + len(instants) <= RUN_LIMIT
+        if not has_room or len(times) > WRITTEN_ANEW * len(instants):
+            run, times = None, array("q")
         for start in range(0, len(instants), RUN_LIMIT):
-            times = times + instants[start : start + RUN_LIMIT]
+            times = times + array("q", instants[start : start + RUN_LIMIT])
             [run] = self._db.execute(
                 "insert or replace into import_runs"
                 " (id, import, sensor, first_ms, last_ms, count, times)"
@@ -119,4 +124,4 @@ class Recorder:
                 [run, self.number, sensor, min(times), max(times), len(times), pack(times)],
             ).fetchone()
             self._newest[sensor] = run, times
-            run, times = None, []
+            run, times = None, array("q")

@@ -1,12 +1,16 @@
 """Import a file as the command does, in this process: plan it, store it, see what is there."""
 
+import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner, Result
 from sqlite_utils import Database
 
 from ingest import nodes
+from ingest.cli import main
 from ingest.importer import run
 from ingest.importer.files import open_file
 from ingest.importer.flags import Flags
@@ -44,3 +48,39 @@ def readings(path: Path) -> list[Row]:
 def told(survey: Survey) -> str:
     """All that is said of an import."""
     return "\n".join([*survey.tally.lines(), *looked_at(survey, is_whole=False)])
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A file's text, what is said of it, and the readings: sensor, time, value."""
+
+    name: str
+    text: str | bytes
+    said: str = ""
+    right: str = ""
+    says: str = ""
+
+
+def import_shape(folder: Path, shape: Shape) -> Result:
+    text = shape.text if isinstance(shape.text, bytes) else shape.text.encode()
+    (folder / "a.csv").write_bytes(text)
+    command = [
+        "import",
+        f"{folder}/a.csv",
+        "--yes",
+        *shlex.split(shape.said),
+        "--db",
+        f"{folder}/t.db",
+    ]
+    if "--node-column" not in shape.said:
+        command += ["--node", "n"]
+    return CliRunner().invoke(main, command)
+
+
+def assert_refused(folder: Path, shape: Shape) -> None:
+    """Whether a file is refused in one line that says what helps, and nothing is made."""
+    done = import_shape(folder, shape)
+    assert done.exit_code == 1, done.output
+    assert shape.says in done.output
+    assert len(done.output.splitlines()) == 1, done.output
+    assert not (folder / "t.db").exists()

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.importing.importing import readings
-from tests.importing.test_import_shapes import Shape, import_shape
+from tests.importing.importing import Shape, assert_refused, import_shape, readings
 
 BOTH = "--time date --time time"
 PATTERN = "--time-format '%Y-%m-%d %H%M'"
@@ -103,8 +102,4 @@ def test_dates_and_times_of_day_are_joined(tmp_path: Path, shape: Shape) -> None
 
 @pytest.mark.parametrize("shape", REFUSED, ids=lambda shape: shape.name)
 def test_what_may_be_two_times_is_refused_with_the_flag(tmp_path: Path, shape: Shape) -> None:
-    done = import_shape(tmp_path, shape)
-    assert done.exit_code == 1, done.output
-    assert shape.says in done.output
-    assert len(done.output.splitlines()) == 1, done.output
-    assert not (tmp_path / "t.db").exists()
+    assert_refused(tmp_path, shape)

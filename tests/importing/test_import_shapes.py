@@ -1,42 +1,10 @@
 """Shapes of other loggers, and what is odd about them: read as they are meant, or refused."""
 
-import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from ingest.cli import main
-from tests.importing.importing import readings
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A file's text, what is said of it, and the readings: sensor, time, value."""
-
-    name: str
-    text: str | bytes
-    said: str = ""
-    right: str = ""
-    says: str = ""
-
-
-def import_shape(folder: Path, shape: Shape) -> Result:
-    text = shape.text if isinstance(shape.text, bytes) else shape.text.encode()
-    (folder / "a.csv").write_bytes(text)
-    command = [
-        "import",
-        f"{folder}/a.csv",
-        "--yes",
-        *shlex.split(shape.said),
-        "--db",
-        f"{folder}/t.db",
-    ]
-    if "--node-column" not in shape.said:
-        command += ["--node", "n"]
-    return CliRunner().invoke(main, command)
-
+from tests.importing.importing import Shape, assert_refused, import_shape, readings
 
 DAY = "2023-06-01"
 READ = [
@@ -213,8 +181,4 @@ def test_a_shape_is_read_as_it_is_meant(tmp_path: Path, shape: Shape) -> None:
 def test_a_shape_that_cannot_be_told_is_one_line_that_says_what_helps(
     tmp_path: Path, shape: Shape
 ) -> None:
-    done = import_shape(tmp_path, shape)
-    assert done.exit_code == 1, done.output
-    assert shape.says in done.output
-    assert len(done.output.splitlines()) == 1, done.output
-    assert not (tmp_path / "t.db").exists()
+    assert_refused(tmp_path, shape)
