@@ -23,7 +23,8 @@ _TIME_NAMES = (
 )  # fmt: skip
 _CLOCK_NAMES = re.compile(r".*(time|zeit|hour|heure|hora|ora|tijd|tid|stunde).*", re.IGNORECASE)
 _CLOCK = re.compile(
-    r"(.*_)?(time|zeit|uhrzeit|hours?|stunden?|heures?|horas?|ora|tijd|tid|hhmm|hh|hr)(_.*)?"
+    r"((utc|gmt|lst|local|start|obs)_)?(time|zeit|uhrzeit|hour|stunde|heure|hora|ora|tijd|tid|hhmm"
+    r"|hh|hr)(_(utc|gmt|local|[a-z]{2,3}t))?"
 )
 _SENSOR_COLUMNS = (
     *("entity_id", "_field", "sensor", "sensor_name", "metric", "field", "topic", "parameter"),
@@ -40,9 +41,12 @@ _SENSOR_COLUMNS = (
 )
 VALUE_COLUMNS = ("state", "_value", "value", "reading", "payload", "messwert", "wert", "val")
 _NODES = re.compile(
-    r"(device|sensor|station|stations|node|logger|probe|room|host|entity|location|channel|module"
-    r"|instance|item|resource|subject|object|asset|meter|point|signal)"
+    r"(device|sensor|station|stations|node|logger|probe|room|host|entity|location|channel|module)"
     r"([ _-]?(id|name|no|nr|number))?|name|topic|mac|serial|raum|ort|area|zone|tag|_measurement"
+)
+# Numbers in such a column may just count.
+_THINGS = re.compile(
+    r"(instance|item|resource|subject|object|asset|meter|point|signal)([ _-]?(id|name))?"
 )
 _ZONES = re.compile(r"(utc|gmt|tz|timezone|time_zone)_?offset|tz|time_?zone|zeitzone")
 _UNIT_COLUMNS = ("unit", "units", "unit_of_measurement", "einheit")
@@ -73,7 +77,7 @@ def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str 
     if len(best) > 1:
         names = ", ".join(repr(clip(column.name)) for column in best)
         raise CannotImport(f"several columns hold times ({names}): --time COL says which")
-    surer = [one for one in dated if _is_sure(layout, one) and one not in best]
+    surer = [one for one in other_times(layout, best) if _is_sure(layout, one)]
     if surer and not flags.zone and not _is_sure(layout, best[0]):
         raise CannotImport(
             f"{clip(best[0].name)!r} holds times without an offset, and"
@@ -90,6 +94,16 @@ def dated_columns(layout: Layout) -> list[Column]:
         if column.name not in {"_start", "_stop"}
         and _share(layout, column, is_dated) >= MOST
         and (column.unit is None or _rank(column) < len(_TIME_NAMES))
+    ]
+
+
+def other_times(layout: Layout, chosen: Sequence[Column]) -> list[Column]:
+    """The columns of times beside the chosen ones; numbers are some where they are called so."""
+    return [
+        column
+        for column in dated_columns(layout)
+        if column not in chosen
+        and (_rank(column) < len(_TIME_NAMES) or not _share(layout, column, is_number))
     ]
 
 
@@ -148,7 +162,8 @@ def tells_apart(layout: Layout, columns: Sequence[Column], sensors: Column | Non
     rows = [*layout.rows()]
     for column in columns:
         is_model = column.name.lower() == "id" and _by_name(layout, ("model",)) is not None
-        if column.name and (is_model or _NODES.fullmatch(column.name.lower())):
+        is_thing = _THINGS.fullmatch(column.name.lower()) and not _are_digits(layout, column)
+        if column.name and (is_model or is_thing or _NODES.fullmatch(column.name.lower())):
             pairs = {
                 (cells[sensors.index] if sensors else "", cells[column.index]) for cells in rows
             }
@@ -206,7 +221,7 @@ def _ask_clock(days: Column, clocks: Sequence[Column]) -> str:
     names = " or ".join(repr(clip(other.name)) for other in clocks)
     return (
         f"{clip(days.name)!r} holds days, and the time of day may be in {names}:"
-        f" say --time '{clip(days.name)}' --time COL"
+        f" say --time '{clip(days.name)}' --time COL, or what else it is by --time and --value"
     )
 
 
@@ -253,15 +268,18 @@ def _share(layout: Layout, column: Column, holds: Callable[[str], bool]) -> floa
 def _counts_rows(layout: Layout, column: Column) -> bool:
     """Whether it just counts: 1, 2, 3."""
     cells = layout.cells_of(column)
-    if column.index or len(cells) < 2 or not all(cell.isdigit() for cell in cells[:50]):
+    if column.index or len(cells) < 2 or not _are_digits(layout, column):
         return False
     return all(int(after) - int(before) == 1 for before, after in pairwise(cells[:50]))
 
 
 def _is_key(layout: Layout, column: Column) -> bool:
     """Whether its numbers say of which sensor a row is: whole ones, in a column called channel."""
-    cells = layout.cells_of(column)
-    return bool(_NODES.fullmatch(column.name.lower())) and all(cell.isdigit() for cell in cells)
+    return bool(_NODES.fullmatch(column.name.lower())) and _are_digits(layout, column)
+
+
+def _are_digits(layout: Layout, column: Column) -> bool:
+    return all(cell.isdigit() for cell in layout.cells_of(column))
 
 
 def _by_name(layout: Layout, names: Sequence[str]) -> Column | None:

@@ -190,7 +190,7 @@ def check_hours(columns: Sequence[Column]) -> None:
 
 
 def check_other_times(
-    chosen: Sequence[Column], dated: Sequence[Column], values: Sequence[Column]
+    chosen: Sequence[Column], others: Sequence[Column], values: Sequence[Column]
 ) -> None:
     """Whether values stand behind a second column of times, as they do behind the chosen one.
 
@@ -200,8 +200,8 @@ def check_other_times(
     places = {value.index for value in values}
     if not any(one.index + 1 in places for one in chosen):
         return
-    for other in dated:
-        if other not in chosen and other.index + 1 in places:
+    for other in others:
+        if other.index + 1 in places:
             raise CannotImport(
                 f"{clip(other.name)!r} holds times as well, perhaps of the values behind it: say"
                 f" --value 'COL=sensor:unit' for those of {clip(chosen[0].name)!r}"

@@ -113,9 +113,9 @@ def _with_times(file: InputFile, layout: Layout, flags: Flags) -> Plan:
     in_header = None if flags.zone and not _names_zone(header) else zone_in(header)
     time_format = told or _time_format(file, plan, cells, header, in_header)
     read = [moment for cell in cells if (moment := reads(time_format, cell)) is not None]
-    if not told:
-        _check_half_days(header, read)
     local = [one for one in read if isinstance(one, datetime) and one.tzinfo is None]
+    if not told:
+        _check_half_days(header, local)
     beside = choice.zone_column(layout)
     if local and beside and beside not in times and not flags.zone:
         texts = clip(", ".join([*dict.fromkeys(layout.cells_of(beside))][:3]))
@@ -157,12 +157,12 @@ def _days(file: InputFile, plan: Plan) -> Iterator[str]:
     yield last
 
 
-def _check_half_days(header: str, read: Sequence[datetime | int]) -> None:
+def _check_half_days(header: str, local: Sequence[datetime]) -> None:
     """Whether a clock goes from 12 to 1 in the middle of a day: it lacks AM and PM."""
-    moments = [one for one in read if isinstance(one, datetime)]
-    if any(one.hour == 0 or one.hour > 12 for one in moments):
+    rises = [before < after for before, after in pairwise(local)]
+    if any(one.hour == 0 or one.hour > 12 for one in local) or 2 * sum(rises) < len(rises):
         return
-    for before, after in pairwise(moments):
+    for before, after in pairwise(local):
         if before.date() == after.date() and (before.hour, after.hour) == (12, 1):
             raise CannotImport(
                 f"{clip(header)!r} goes from {before:%H:%M} to {after:%H:%M} on {after:%Y-%m-%d}:"

@@ -75,7 +75,7 @@ class Values:
             doubts.check_hours(columns)
             doubts.check_scale_above(self._layout.titles, columns)
         times = [one for one in taken if one]
-        doubts.check_other_times(times, choice.dated_columns(self._layout), columns)
+        doubts.check_other_times(times, choice.other_times(self._layout, times), columns)
         sensors = Counter(column.sensor for column in columns)
         return tuple(self._guessed(column, sensors[column.sensor] > 1) for column in columns)
 

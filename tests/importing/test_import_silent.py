@@ -176,6 +176,13 @@ READ = [
           right="x 12:00 1.23457e+06"),
     Shape("units behind a dash", "time;1-°C;2-%rF;Temp - °F\n1688472000;21,5;45;68\n",
           right="1 12:00 21.5; 2_rf 12:00 45; temperature 12:00 20"),
+    Shape("hours of the sun, and days", "date,sunshine_hours (h),t_c\n2023-07-04,3.5,21\n",
+          right="sunshine_hours 00:00 3.5; temperature 00:00 21"),
+    Shape("points that count", "Point,time,t_c\n1,1688472000,21\n2,1688472060,22\n",
+          right="temperature 12:00 21; temperature 12:01 22"),
+    Shape("a meter that may be a Unix time", "time,meter reading,t_c\n"
+          "2023-07-04 12:00,1234567890,21\n", right="meter_reading 12:00 1.23457e+09;"
+          "temperature 12:00 21"),
     Shape("a unit in a sensor's name", "time,sensor,value\n1688472000,Attic (°F),212\n",
           right="Attic_F 12:00 100"),
     Shape("units that tmon doesn't know",
