@@ -20,7 +20,7 @@ FRESH_MS = 86_400_000  # `tmon prune` keeps two days at least: so old a reading 
 CROWD_MS = 60_000  # how far ahead a sensor without times may come by sending several a millisecond
 # One statement of many rows takes a tenth less than as many of one row. Sizes are
 # powers of two, so that few prepared statements do.
-LARGEST_INSERT = 1024
+LARGEST_INSERT = 2048
 
 
 Row = tuple[int, int, float]  # sensor, measured_ms, value
@@ -154,12 +154,14 @@ class Store:
                 receipts = self._insert_all(sorted_) or [*map(self._insert_each, sorted_)]
                 if any(each.doubtful for each in sorted_):
                     receipts = [*map(self._insert_doubtful, sorted_, receipts)]
-                self._tell_stored([row for each in sorted_ for row in each.stored])
+                stored = [row for each in sorted_ for row in each.stored]
+                self._tell_stored(stored)
                 if self._keep_rejected:
                     self._keep(zip(batches, receipts, strict=True))
         except BaseException:
             self._sensors.forget()  # those made in this transaction are gone
             raise
+        self._sensors.have_readings({row[0] for row in stored})
         return receipts
 
     def _sort(self, batch: Batch) -> Sorted:
@@ -202,7 +204,7 @@ class Store:
             part = rows[start : start + LARGEST_INSERT]
             size = 1 << (len(part) - 1).bit_length()
             values = [field for row in part for field in row]
-            self._db.execute(_insert_sql(size), values + [None] * (3 * size - len(values)))
+            self._db.execute(_insert_sql(size), values + [0] * (3 * size - len(values)))
 
     def _insert_each(self, batch: Sorted) -> Receipt:
         accepted = duplicates = 0
@@ -280,11 +282,11 @@ class Store:
 
 @cache
 def _insert_sql(size: int) -> str:
-    """Insert up to ``size`` rows at once; rows of NULL fill it up."""
+    """Insert up to ``size`` rows at once; rows of zeros fill it up, as no sensor has that id."""
     return (
         "insert into readings (sensor, measured_ms, value)"
         " select column1, column2, column3"
-        f" from (values {','.join(['(?,?,?)'] * size)}) where column1 is not null"
+        f" from (values {','.join(['(?,?,?)'] * size)}) where column1"
     )
 
 

@@ -24,7 +24,7 @@ class Unit(Struct, frozen=True):
     highest: float
 
 
-UNITS = {
+UNITS: dict[str | None, Unit] = {
     "°C": Unit("temperature", -273.15, 2000.0),  # absolute zero; a type B thermocouple's end
     "%": Unit("fraction", 0.0, 100.0),
     "hPa": Unit("pressure", 0.0, 100_000.0),  # vacuum; 100 bar
@@ -64,6 +64,8 @@ def canonical(value: float, unit: str | None) -> tuple[float, str | None]:
         Refusal: the unit is longer than 32 characters or not printable.
 
     """
+    if unit in UNITS:
+        return value, unit
     if not unit:
         return value, None
     symbol, offset, times, over = _conversion(unit)
@@ -115,7 +117,7 @@ def check_value(value: float, unit: str | None) -> None:
         Refusal: not finite, outside what the unit can be, or a lost chip's -127 °C.
 
     """
-    known = UNITS.get(unit, ANY_UNIT) if unit else ANY_UNIT
+    known = UNITS.get(unit, ANY_UNIT)
     if known.lowest <= value <= known.highest:
         if value == LOST_CHIP_C and unit == "°C":
             raise Refusal("implausible_value", "value -127 °C means that no chip answered")
