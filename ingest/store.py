@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from operator import itemgetter
 
 from msgspec import Struct
@@ -203,7 +204,7 @@ class Store:
         for start in range(0, len(rows), LARGEST_INSERT):
             part = rows[start : start + LARGEST_INSERT]
             size = 1 << (len(part) - 1).bit_length()
-            values = [field for row in part for field in row]
+            values = [*chain.from_iterable(part)]
             self._db.execute(_insert_sql(size), values + [0] * (3 * size - len(values)))
 
     def _insert_each(self, batch: Sorted) -> Receipt:

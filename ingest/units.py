@@ -64,8 +64,6 @@ def canonical(value: float, unit: str | None) -> tuple[float, str | None]:
         Refusal: the unit is longer than 32 characters or not printable.
 
     """
-    if unit in UNITS:
-        return value, unit
     if not unit:
         return value, None
     symbol, offset, times, over = _conversion(unit)
@@ -108,6 +106,20 @@ def kept_as(unit: str) -> str | None:
     except Refusal:
         return None
     return symbol if value == 1.0 else None
+
+
+def stored(value: float, unit: str | None) -> tuple[float, str | None]:
+    """``value`` as ``canonical`` has it, if it can be at all.
+
+    Raises:
+        Refusal: as ``canonical`` and ``check_value``.
+    """
+    known = UNITS.get(unit)
+    if known and known.lowest <= value <= known.highest and value != LOST_CHIP_C:
+        return value, unit
+    value, unit = canonical(value, unit)
+    check_value(value, unit)
+    return value, unit
 
 
 def check_value(value: float, unit: str | None) -> None:
