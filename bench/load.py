@@ -86,9 +86,7 @@ def drive(server: Server, load: Load, clock: Clock, seconds: float, folder: Path
     if server.makes_sensors:
         warm_up(server, start_ms, load.sensors)
     shape, nodes = folder / "shape.lua", folder / "nodes.tsv"
-    server.shape.write_lua(
-        shape, load.count, load.sensors, start_ms=start_ms, step_ms=load.step_ms
-    )
+    server.shape.write_lua(shape, load.count, load.sensors, start_ms=start_ms, step_ms=load.step_ms)
     write_nodes(nodes, server.nodes)
     before_s = cpu_s(server.pid)
     wrk = start_wrk("load.lua", server.port, load.connections, seconds, [shape, nodes])

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import chain
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from msgspec import Struct
 from sqlite_utils import Database
@@ -26,6 +26,7 @@ LARGEST_INSERT = 2048
 
 Row = tuple[int, int, float]  # sensor, measured_ms, value
 _MEASURED_MS, _VALUE = itemgetter(1), itemgetter(2)  # of a row; faster than a loop
+_COLUMNS = attrgetter("sensor", "measured", "value", "code", "error")  # of a Rejection
 
 
 class Sorted(Struct, frozen=True):
@@ -124,11 +125,11 @@ class Store:
                 for batch in batches
                 for reading in batch.readings
             ]
-            if len(rows) > LARGEST_INSERT or POWER_ON_C in map(_VALUE, rows):
+            if POWER_ON_C in map(_VALUE, rows):
                 return None
             fresh_from_ms = min((batch.received_ms for batch in batches), default=0) - FRESH_MS
             fresh = min(map(_MEASURED_MS, rows), default=fresh_from_ms) >= fresh_from_ms
-            if fresh and self._on_stored is None:
+            if fresh and len(rows) <= LARGEST_INSERT and self._on_stored is None:
                 self._insert_new(rows)
                 after_commit(self._db)
             elif not self._insert_unless_others_wrote(rows):
@@ -265,7 +266,7 @@ class Store:
 
     def _keep(self, told: Iterator[tuple[Batch, Receipt]]) -> None:
         rows = [
-            (batch.received_ms, batch.node.name, *_told(one))
+            (batch.received_ms, batch.node.name, *_COLUMNS(one))
             for batch, receipt in told
             for one in receipt.rejected[:REJECTED_KEPT_PER_BATCH]
         ]
@@ -293,10 +294,6 @@ def _insert_sql(size: int) -> str:
 
 def _rejection(reading: Reading, refusal: Refusal) -> Rejection:
     return rejection(reading.index, reading.sent or reading, refusal)
-
-
-def _told(rejection: Rejection) -> tuple[str | None, ...]:
-    return (rejection.sensor, rejection.measured, rejection.value, rejection.code, rejection.error)
 
 
 def _receipt(accepted: int, duplicates: int, rejected: list[Rejection]) -> Receipt:
