@@ -31,7 +31,7 @@ PARTS = (
     (year.run, ("memory", "year", "latest")),
     (minutes.run, ("bytes",)),
     (home.run, ("home",)),
-    (wide.run, ("latest-wide", "browsing")),
+    (wide.run, ("latest-wide", "browsing", "rollup")),
     (large.run, LARGE_ROWS),
 )
 
@@ -65,7 +65,7 @@ def main(  # noqa: PLR0913, PLR0917 - click hands over every option
     Rows that aren't measured keep what an earlier run found on this machine.
 
     \b
-    Rows: single many batch browsing year latest latest-wide bytes home memory,
+    Rows: single many batch browsing rollup year latest latest-wide bytes home memory,
     and with --large: pages growth start
 
     \b

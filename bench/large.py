@@ -87,7 +87,7 @@ def _start(work: Work, station: Station, number: int) -> None:
     node, measured_ms = station.nodes[0], station.clock.next(SINGLE.window_ms)
     began_s = time.monotonic()
     with peers.tmon_serve(station.folder) as (_, ports):
-        send(ports[0], [TMON.request(node, [Point("temperature", measured_ms, "20")])])
+        send(ports[0], [TMON.request(node, [Point("temperature1", measured_ms, "20")])])
         took_s = time.monotonic() - began_s
     name = "cold" if cold else "warm"
     work.record.add("start.s", name, took_s)

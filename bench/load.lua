@@ -11,11 +11,11 @@ end
 local function body_of(pass)
   local points = {}
   for i = 1, shape.count do
-    local place = pass * shape.count + i
+    local place = math.floor((pass * shape.count + i - 1) / shape.sensors) + 1
     local point = fill(shape.point, "time",
       string.format("%d", shape.start_ms + place * shape.step_ms))
     point = fill(point, "value", string.format("%.2f", 15 + (pass * 31 + i * 7) % 1000 / 100))
-    points[i] = fill(point, "sensor", "temperature")
+    points[i] = fill(point, "sensor", "temperature" .. (i - 1) % shape.sensors + 1)
   end
   return shape.first .. table.concat(points, shape.between) .. shape.last
 end

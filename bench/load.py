@@ -25,15 +25,15 @@ class Load:
     name: str
     connections: int
     count: int  # readings a request
+    sensors: int  # of each node, with equally many of them
     step_ms: int  # from one reading of a sensor to its next
     window_ms: int  # more than a run gets through
 
 
 _HOUR_MS = 3_600_000
-_SINGLES_MS = 6 * _HOUR_MS  # of twenty nodes, at 400,000 readings a second
-SINGLE = Load("single", connections=64, count=1, step_ms=1000, window_ms=_SINGLES_MS)
-MANY = Load("many", connections=256, count=1, step_ms=1000, window_ms=_SINGLES_MS)
-BATCH = Load("batch", connections=16, count=100, step_ms=60_000, window_ms=14 * 24 * _HOUR_MS)
+SINGLE = Load("single", 64, count=1, sensors=1, step_ms=100, window_ms=_HOUR_MS // 2)
+MANY = Load("many", 256, count=1, sensors=1, step_ms=100, window_ms=_HOUR_MS // 2)
+BATCH = Load("batch", 16, count=100, sensors=10, step_ms=10_000, window_ms=5 * _HOUR_MS)
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ def drive(server: Server, load: Load, clock: Clock, seconds: float, folder: Path
     """
     start_ms = clock.next(load.window_ms)
     if server.makes_sensors:
-        warm_up(server, start_ms)
+        warm_up(server, start_ms, load.sensors)
     shape, nodes = folder / "shape.lua", folder / "nodes.tsv"
-    server.shape.write_lua(shape, count=load.count, start_ms=start_ms, step_ms=load.step_ms)
+    server.shape.write_lua(shape, load.count, load.sensors, start_ms=start_ms, step_ms=load.step_ms)
     write_nodes(nodes, server.nodes)
     before_s = cpu_s(server.pid)
     wrk = start_wrk("load.lua", server.port, load.connections, seconds, [shape, nodes])
@@ -109,10 +109,11 @@ def drive(server: Server, load: Load, clock: Clock, seconds: float, folder: Path
     )
 
 
-def warm_up(server: Server, measured_ms: int) -> None:
-    """One reading of each node at one instant: then all sensors are there."""
-    point = Point("temperature", measured_ms, "20.00")
-    send(server.port, (server.shape.request(node, [point]) for node in server.nodes))
+def warm_up(server: Server, measured_ms: int, sensors: int = 1) -> None:
+    """One reading of each sensor at one instant: then all are there."""
+    names = [f"temperature{number}" for number in range(1, sensors + 1)]
+    points = [Point(name, measured_ms, "20.00") for name in names]
+    send(server.port, (server.shape.request(node, points) for node in server.nodes))
 
 
 def write_nodes(path: Path, nodes: Sequence[Node]) -> None:

@@ -54,8 +54,10 @@ class Shape:
         head = self._head().replace("@token@", node.token)
         return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
-    def write_lua(self, path: Path, *, count: int, start_ms: int, step_ms: int) -> None:
-        """The same for load.lua: requests of ``count`` readings, ``step_ms`` apart."""
+    def write_lua(
+        self, path: Path, count: int, sensors: int, *, start_ms: int, step_ms: int
+    ) -> None:
+        """The same for load.lua: ``count`` readings a request, a sensor's ``step_ms`` apart."""
         bare = self.bare and count == 1
         fields = {
             "head": self._head(),
@@ -64,6 +66,7 @@ class Shape:
             "between": self.between,
             "last": "" if bare else self.last,
             "count": count,
+            "sensors": sensors,
             "start_ms": start_ms,
             "step_ms": step_ms,
         }

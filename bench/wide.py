@@ -1,19 +1,21 @@
-"""Rows browsing and latest-wide: a million readings of ten thousand sensors, and visitors."""
+"""Rows browsing, rollup and latest-wide: a million readings of ten thousand sensors."""
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from bench import peers
-from bench.load import SINGLE, drive, finish_wrk, start_wrk
+from bench.load import SINGLE, Outcome, drive, finish_wrk, start_wrk
 from bench.peers import Server
 from bench.station import Station, build
 from bench.timing import cycle, http, median_ms, sql
 from bench.work import Work
 from bench.year import HTTP_NAME, LATEST_PAGE, LATEST_SQL, SQL_NAME, rows_of
+from ingest.schema import open_database, transaction
 
 VISITORS = 8
 FIRST_PAGES_S = 3  # beyond the load: even on a busy machine some pages have come by then
 LONGEST_S = 300  # they are told to stop before that, when the load is over
-IDLE, BROWSED = "idle", "browsed"
+IDLE, BROWSED, ROLLED_UP = "idle", "browsed", "rolled up"
 
 
 def run(work: Work) -> None:
@@ -21,9 +23,15 @@ def run(work: Work) -> None:
     with peers.tmon(station.folder, station.nodes, pages=True) as server:
         if work.has("latest-wide"):
             _latest(work, station, server)
-        if work.has("browsing"):
-            for number in range(work.scale.rounds):
-                _round(work, station, server, number)
+        for number in range(work.scale.rounds):
+            idle = None
+            for row, name in (("browsing", BROWSED), ("rollup", ROLLED_UP)):
+                if work.has(row):
+                    idle = idle or _load(work, station, server)
+                    _note(work, row, IDLE, idle, number)
+                    with _BESIDE[row](work, station, server, number):
+                        busy = _load(work, station, server)
+                    _note(work, row, name, busy, number)
 
 
 def _latest(work: Work, station: Station, server: Server) -> None:
@@ -38,19 +46,23 @@ def _latest(work: Work, station: Station, server: Server) -> None:
             work.say(f"latest of all, round {number + 1}: {name} {took_ms:.1f} ms")
 
 
-def _round(work: Work, station: Station, server: Server, number: int) -> None:
-    """Row single without visitors, then with them."""
-    for name in (IDLE, BROWSED):
-        with ExitStack() as browsing:
-            if name == BROWSED:
-                browsing.enter_context(_Visitors(work, server, number))
-            outcome = drive(server, SINGLE, station.clock, work.scale.seconds, work.folder)
-        work.record.add("browsing.p99_ms", name, outcome.p99_ms)
-        work.record.add("browsing.rate", name, outcome.rate)
-        work.say(
-            f"browsing, round {number + 1}: {name} p99 {outcome.p99_ms:.1f} ms, "
-            f"{outcome.rate:,.0f}/s"
-        )
+def _load(work: Work, station: Station, server: Server) -> Outcome:
+    return drive(server, SINGLE, station.clock, work.scale.seconds, work.folder)
+
+
+def _note(work: Work, row: str, name: str, outcome: Outcome, number: int) -> None:
+    work.record.add(f"{row}.p99_ms", name, outcome.p99_ms)
+    work.record.add(f"{row}.rate", name, outcome.rate)
+    told = f"p99 {outcome.p99_ms:.1f} ms, {outcome.rate:,.0f}/s"
+    work.say(f"{row}, round {number + 1}: {name} {told}")
+
+
+@contextmanager
+def _hours_open(_: Work, station: Station, __: Server, ___: int) -> Iterator[None]:
+    """Twenty thousand hours to roll up, which takes over a minute beside a load."""
+    with open_database(station.path) as db, transaction(db):
+        db.execute("update hours set (n, sum, min, max) = (null, null, null, null)")
+    yield
 
 
 class _Visitors:
@@ -59,7 +71,7 @@ class _Visitors:
     At its end all of their answers must have been pages.
     """
 
-    def __init__(self, work: Work, server: Server, number: int) -> None:
+    def __init__(self, work: Work, _: Station, server: Server, number: int) -> None:
         self._work, self._server, self._number = work, server, number
         self._paths = work.folder / "paths.txt"
         self._paths.write_text("\n".join(_paths(server)) + "\n")
@@ -77,6 +89,12 @@ class _Visitors:
         rate = said["requests"] / (said["duration_us"] / 1e6)
         self._work.record.add("browsing.pages", "tmon", rate)
         self._work.say(f"browsing, round {self._number + 1}: {rate:.1f} pages/s")
+
+
+_BESIDE: dict[str, Callable[[Work, Station, Server, int], AbstractContextManager[object]]] = {
+    "browsing": _Visitors,
+    "rollup": _hours_open,
+}
 
 
 def _paths(server: Server) -> list[str]:

@@ -10,20 +10,20 @@ from sqlite_utils import Database
 
 from bench import peers
 from bench.load import BATCH, MANY, SINGLE, Clock, Load, Outcome, drive
-from bench.work import DAY_MS, SEED, WRITERS, Work, now_ms
+from bench.work import SEED, WRITERS, Work, now_ms
 from ingest.schema import open_database, transaction
 
 LOADS = {load.name: load for load in (SINGLE, MANY, BATCH)}
 # What says nothing new there is left out: a limit is a limit at one number of connections.
 ONLY = {peers.DATASETTE_NAME: (SINGLE, BATCH), peers.NULL_NAME: (SINGLE,)}
-START_DAYS = 90  # before now: all rounds' windows lie between
+START_MS = 22 * 3_600_000  # before now: three rounds' windows, and as fresh as nodes send them
 
 
 def run(work: Work) -> None:
     loads = [load for name, load in LOADS.items() if name in work.rows]
     names = work.names()
     nodes = work.shuffled(peers.tokens(work.folder / peers.TMON_NAME, names))
-    clocks = {name: Clock(now_ms() - START_DAYS * DAY_MS) for name in WRITERS}
+    clocks = {name: Clock(now_ms() - START_MS) for name in WRITERS}
     limit = _Limit(work.folder / "limit.db", work.scale.nodes)
     for number in range(work.scale.rounds):
         for name, start in WRITERS.items():
@@ -60,7 +60,7 @@ class _Limit:
 
     def __init__(self, path: Path, nodes: int) -> None:
         self._db: Database = open_database(path, create=True)
-        self._clock = Clock(now_ms() - START_DAYS * DAY_MS)
+        self._clock = Clock(now_ms() - START_MS)
         self._sensors = list(range(1, nodes + 1))
         with transaction(self._db):
             self._db.conn.executemany(

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import partial
-from typing import Any, TypedDict
+from functools import lru_cache
+from typing import TypedDict
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -16,7 +16,7 @@ from ingest.damage import ANSWER, Damage
 from ingest.errors import ClockDiffers, Damaged
 from ingest.limits import decompress, is_compressed, limited_body
 from ingest.metrics import Metrics
-from ingest.reading import SET_FROM_MS, Batch, Receipt
+from ingest.reading import SET_FROM_MS, Batch, Node, Receipt
 from ingest.tokens import Door
 from ingest.wire import json as json_wire
 
@@ -61,28 +61,40 @@ async def post_readings(request: Request[State]) -> Json:
     received_ms = state["now_ms"]()
     clock_skew_s = _clock_skew_s(headers, received_ms)
     sender = scope["extensions"]["tmon.sender"]
+    known = body, headers, node, received_ms, clock_skew_s
     packed = is_compressed(headers)
-    parse = partial(
-        _parse,
-        body,
-        packed=packed,
-        ndjson=_media_type(headers) in NDJSON,
-        node=node,
-        received_ms=received_ms,
-        clock_skew_s=clock_skew_s,
-    )
     try:
-        batch = await state["parser"].parse(len(body), parse, is_compressed=packed)
+        batch = await state["parser"].parse(len(body), _parse, *known, is_compressed=packed)
     except ClockDiffers:
         # A batch of nothing is not written; the store notes the node's clock, as of each batch.
         await state["store"](Batch(node, received_ms, (), (), clock_skew_s), lambda: sender.closed)
         raise
     receipt = await state["store"](batch, lambda: sender.closed)
-    return Json(receipt.as_json(), status_code=201)
+    if receipt.rejected:
+        return Json(receipt.as_json(), status_code=201)
+    return _all_stored(receipt.accepted, receipt.duplicates)
 
 
-def _parse(body: bytes, *, packed: bool, **known: Any) -> Batch:
-    return json_wire.parse(decompress(body) if body and packed else body, **known)
+def _parse(
+    body: bytes,
+    headers: Mapping[bytes, bytes],
+    node: Node,
+    received_ms: int,
+    clock_skew_s: float | None,
+) -> Batch:
+    return json_wire.parse(
+        decompress(body) if body and is_compressed(headers) else body,
+        ndjson=_is_ndjson(headers.get(b"content-type", b"")),
+        node=node,
+        received_ms=received_ms,
+        clock_skew_s=clock_skew_s,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _all_stored(accepted: int, duplicates: int) -> Json:
+    """The usual answer, which is rendered once."""
+    return Json(Receipt(accepted, duplicates, ()).as_json(), status_code=201)
 
 
 async def get_healthz(request: Request[State]) -> Json:
@@ -127,8 +139,9 @@ def _check_own_clock(now_ms: int) -> None:
         )
 
 
-def _media_type(headers: Mapping[bytes, bytes]) -> bytes:
-    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+@lru_cache(maxsize=64)
+def _is_ndjson(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() in NDJSON
 
 
 def _clock_skew_s(headers: Mapping[bytes, bytes], received_ms: int) -> float | None:

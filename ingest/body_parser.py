@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVarTuple
 
 from ingest.errors import Overloaded
 from ingest.reading import Batch
 
 AT_ONCE_BYTES = 16 * 1024  # at worst 20 ms of one bad reading after the other; 100 take 10 kB
 WAITING_BYTES = 64 * 1024 * 1024
+
+Ts = TypeVarTuple("Ts")
 
 
 class BodyParser:
@@ -19,7 +22,11 @@ class BodyParser:
         self._waiting_bytes = 0
 
     async def parse(
-        self, size_bytes: int, parse: Callable[[], Batch], *, is_compressed: bool = False
+        self,
+        size_bytes: int,
+        parse: Callable[[*Ts], Batch],
+        *known: *Ts,
+        is_compressed: bool = False,
     ) -> Batch:
         """What ``parse`` makes of a body of ``size_bytes``; a compressed one may hold far more.
 
@@ -27,12 +34,12 @@ class BodyParser:
             Overloaded: over 64 MiB of other bodies wait already.
         """
         if size_bytes <= AT_ONCE_BYTES and not is_compressed:
-            return parse()
+            return parse(*known)
         if self._waiting_bytes and self._waiting_bytes + size_bytes > WAITING_BYTES:
             raise Overloaded("too many large requests wait to be read; try again later")
         self._waiting_bytes += size_bytes
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, parse)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, parse, *known)
         finally:
             self._waiting_bytes -= size_bytes
 

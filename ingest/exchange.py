@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 
@@ -12,12 +13,10 @@ from starlette.types import ASGIApp, Message, Scope
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 _STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
-# A status line, then names with their values, and no other character than these may hold.
-_HEAD = re.compile(
-    rb"HTTP/1\.1 [^\0-\x1f\x7f]*\r\n(?:[!#$%&'*+.^_`|~\w-]+: [^\0-\x08\n-\x1f\x7f]*\r\n)*\r\n"
-)
+# A header's name with its value, and no other character than these may hold.
+_HEADER = re.compile(rb"[!#$%&'*+.^_`|~\w-]+: [^\0-\x08\n-\x1f\x7f]*")
 
 log = logging.getLogger("tmon.http")
 
@@ -51,6 +50,16 @@ class Exchange:
         wants_continue: the sender waits to be told that its body is wanted.
     """
 
+    status = 0
+    started = False  # the answer
+    complete = False
+    _all_here = _all_read = False
+    _disconnected = False
+    _news: asyncio.Event | None = None
+    _head = b""  # goes out with the first of the body
+    _bodiless = _chunked = False
+    _remaining: int | None = None  # bytes of the body, where it was told how many
+
     def __init__(
         self,
         line: Line,
@@ -64,20 +73,10 @@ class Exchange:
         self._sender = Sender()
         scope["extensions"] = {"tmon.sender": self._sender}
         self.keep_alive = keep_alive
-        self.status = 0
-        self.started = False  # the answer
-        self.complete = False
         self._line = line
         self._default_headers = default_headers
         self._wants_continue = wants_continue
         self._body = bytearray()  # arrived, and not read yet
-        self._all_here = False
-        self._all_read = False
-        self._disconnected = False
-        self._news: asyncio.Event | None = None
-        self._head = b""  # goes out with the first of the body
-        self._bodiless = self._chunked = False
-        self._remaining: int | None = None  # bytes of the body, where it was told how many
 
     @property
     def unread_bytes(self) -> int:
@@ -85,7 +84,8 @@ class Exchange:
 
     async def run(self, app: ASGIApp) -> None:
         """Let the app answer, when the answers before are read; where it can't, we do."""
-        await self._line.drained()
+        if self._line.is_full:
+            await self._line.drained()
         if self._disconnected:
             return
         try:
@@ -118,7 +118,7 @@ class Exchange:
         if self._wants_continue and not (self.started or self._disconnected):
             self._wants_continue = False
             self._line.write(CONTINUE)
-        while not (self._disconnected or self.complete or self._has_something()):
+        while not (self._body or self._disconnected or self.complete or self._is_at_end()):
             await self._wait()
         if self._disconnected or self.complete:
             return {"type": "http.disconnect"}
@@ -146,8 +146,9 @@ class Exchange:
         else:
             raise RuntimeError(f"{message['type']} is out of turn")
 
-    def _has_something(self) -> bool:
-        return bool(self._body) or (self._all_here and not self._all_read)
+    def _is_at_end(self) -> bool:
+        """Whether only the end of the body is left to be told."""
+        return self._all_here and not self._all_read
 
     def _takes_body(self) -> bool:
         return not self.complete and bool(self._head or self.started)
@@ -165,37 +166,24 @@ class Exchange:
 
     def _start(self, message: Message) -> bytes:
         status = self.status = message["status"]
-        self._remaining, self._chunked = None, False
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status]
-        for name, value in (*self._default_headers, *message.get("headers", ())):
-            match name.lower():
-                case b"content-length":
-                    self._remaining = int(value)
-                case b"connection" if b"close" in value.lower():
-                    self.keep_alive = False
-                    continue
-                case b"connection" | b"transfer-encoding":
-                    continue  # how the body is framed is decided here
-            lines.append(name + b": " + value)
-        self._frame(status, lines)
-        head = b"\r\n".join(lines) + b"\r\n\r\n"
-        if head.count(b"\n") != len(lines) + 1 or not _HEAD.fullmatch(head):
-            raise RuntimeError("a header holds a line's end, or another character it can't")
-        return head
-
-    def _frame(self, status: int, lines: list[bytes]) -> None:
-        """Where the body ends: by its length, its last chunk, or the connection's end."""
+        written, self._remaining, closes = _written_headers(
+            (*self._default_headers, *map(tuple, message.get("headers", ())))
+        )
         self._bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
-        if self._remaining is None and not self._bodiless:
-            if self.scope["http_version"] == "1.1":
-                self._chunked = True
-                lines.append(b"transfer-encoding: chunked")
-            else:
-                self.keep_alive = False
-        if not self._all_here:
-            self.keep_alive = False  # how much still comes, if it does, is its sender's choice
-        if not self.keep_alive:
-            lines.append(b"connection: close")
+        self._chunked = is_endless = self._remaining is None and not self._bodiless
+        if is_endless and self.scope["http_version"] != "1.1":
+            self._chunked = False
+            closes = True  # which is how the body ends
+        if closes or not self._all_here:  # how much still comes is its sender's choice
+            self.keep_alive = False
+        return b"".join(
+            (
+                _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status,
+                written,
+                b"transfer-encoding: chunked\r\n" if self._chunked else b"",
+                b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n",
+            )
+        )
 
     def _write(self, body: bytes, *, more: bool) -> None:
         self._line.write(self._head + self._framed(body, more=more))
@@ -220,8 +208,34 @@ class Exchange:
         return body
 
 
+@lru_cache(maxsize=1024)
+def _written_headers(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, int | None, bool]:
+    """Headers as they are sent, the body's length if they tell it, and whether they say close.
+
+    How the body is framed is not theirs to say.
+
+    Raises:
+        RuntimeError: a name or a value has characters that it can't have.
+    """
+    lines, length, closes = [], None, False
+    for name, value in headers:
+        match name.lower():
+            case b"content-length":
+                length = int(value)
+            case b"connection":
+                closes = closes or b"close" in value.lower()
+                continue
+            case b"transfer-encoding":
+                continue
+        line = name + b": " + value
+        if not _HEADER.fullmatch(line):
+            raise RuntimeError("a header holds a line's end, or another character it can't")
+        lines.append(line + b"\r\n")
+    return b"".join(lines), length, closes
+
+
 def last_answer(status: int, code: str, error: str) -> bytes:
     """A connection's own answer, in the shape that all errors have; then it closes."""
     body = json.dumps({"error": error, "code": code}).encode()
-    headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close"
-    return b"\r\n".join([_STATUS_LINES[status], headers % len(body), b"", body])
+    headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    return _STATUS_LINES[status] + headers % len(body) + body

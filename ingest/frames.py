@@ -30,15 +30,13 @@ class Reply(Struct, array_like=True):
     """What became of some batches, each by the number under which it was handed over.
 
     ``others_wrote``: another program has changed the database. ``readings``
-    were in one transaction, which began at ``began_s`` of the monotonic clock
-    and was on the disk after ``took_s``. ``trouble``: nothing can be stored now, so
-    what is not handed over yet needn't be.
+    were in one transaction, which was on the disk after ``took_s``. ``trouble``:
+    nothing can be stored now, so what is not handed over yet needn't be.
     """
 
     results: list[tuple[int, Receipt | Failure]]
     others_wrote: bool = False
     readings: int = 0
-    began_s: float = 0.0
     took_s: float = 0.0
     trouble: Failure | None = None
 

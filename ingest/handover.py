@@ -19,7 +19,7 @@ from ingest.reading import Batch, Receipt
 
 PATIENCE_S = 10.0  # senders wait so long for an answer; many give up soon after
 BACKLOG_READINGS = 100_000  # 20 MB
-HANDOVER_BATCHES = 8  # the writer begins while the rest of a busy round is parsed
+HANDOVER_BATCHES = 32  # the writer begins while the rest of a busy round is parsed
 END_S = 0.5  # to learn how the writing process ended
 CLOSE_S = 3.0  # after the six seconds in which requests may end (process.py)
 
@@ -39,19 +39,18 @@ log = logging.getLogger("tmon.handover")
 
 
 class Waiting(Struct):
-    """A batch that waits for its receipt; ``encoded`` until it is handed over."""
+    """A batch that waits for its receipt; ``encoded`` until it is handed over.
+
+    ``readings``: what it counts for in the backlog, where an empty batch is work too.
+    """
 
     encoded: msgspec.Raw | None
     size: int
+    readings: int
     since_s: float
     receipt: "asyncio.Future[Receipt]"
     may_be_gone: Callable[[], bool]
     queued: bool  # the writer had enough to do when it came
-
-    @property
-    def readings(self) -> int:
-        """What it counts for in the backlog; an empty batch is work too."""
-        return max(1, self.size)
 
 
 class CommitRate:
@@ -147,9 +146,11 @@ class Handover(asyncio.Protocol):
         """
         encoded = encode(batch)  # first of all: a batch that can't be encoded fails alone
         self.check_room()
+        size = batch.size
         waiting = Waiting(
             encoded,
-            batch.size,
+            size,
+            size or 1,
             self._clock(),
             self._loop.create_future(),
             may_be_gone,

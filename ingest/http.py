@@ -216,7 +216,7 @@ class HttpConnection(SendingProtocol):
 
     def _begin(self, scope: dict[str, Any], *, may_keep_alive: bool) -> None:
         scope["server"], scope["client"] = self._server_address, self._client_address
-        scope["state"] = self._app_state.copy()
+        scope["state"] = self._app_state
         is_1_1 = scope["http_version"] == "1.1"
         exchange = self.exchange_type(
             self,

@@ -20,6 +20,7 @@ SEND_BYTES_PER_S = 2048  # slower than GPRS: who reads no faster on average is c
 SEND_AHEAD_S = 900.0  # a proxy takes megabytes ahead of such a reader, then nothing for minutes
 PIPELINED = 16  # requests that are parsed ahead; the rest waits as bytes
 LINGER_S = 2.0  # for a sender to see why it was refused, before the connection is closed
+ENCODINGS = (b"gzip", b"x-gzip", b"identity", b"")
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: with gzip's header
 
 
@@ -31,7 +32,7 @@ async def limited_body(headers: Mapping[bytes, bytes], receive: Receive) -> byte
         UnknownEncoding: compressed in another way than gzip.
         InvalidBody: it was cut off.
     """
-    if _encoding(headers) not in (b"gzip", b"x-gzip", b"identity", b""):
+    if b"content-encoding" in headers and _encoding(headers) not in ENCODINGS:
         raise UnknownEncoding("send the body as it is, or with Content-Encoding: gzip")
     if int(headers.get(b"content-length", 0)) > BODY_BYTES:
         raise _too_large()
@@ -39,24 +40,27 @@ async def limited_body(headers: Mapping[bytes, bytes], receive: Receive) -> byte
 
 
 def is_compressed(headers: Mapping[bytes, bytes]) -> bool:
-    return _encoding(headers).endswith(b"gzip")
+    return b"content-encoding" in headers and _encoding(headers).endswith(b"gzip")
 
 
 def _encoding(headers: Mapping[bytes, bytes]) -> bytes:
-    return headers.get(b"content-encoding", b"identity").strip().lower()
+    return headers[b"content-encoding"].strip().lower()
 
 
 async def _whole(receive: Receive) -> bytes:
-    body, more = bytearray(), True
+    whole, more = bytearray(), True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise InvalidBody("the sender went away before the body's end")
-        body += message.get("body", b"")
+        part: bytes = message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > BODY_BYTES:
+        if len(whole) + len(part) > BODY_BYTES:
             raise _too_large()
-    return bytes(body)
+        if not (whole or more):
+            return part  # as usual
+        whole += part
+    return bytes(whole)
 
 
 def _too_large() -> TooLarge:

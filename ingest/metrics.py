@@ -67,13 +67,12 @@ class Metrics(Collector):
 
     def committed(self, reply: Reply) -> None:
         """Count what the writer says of one transaction."""
-        for _, receipt in reply.results:
-            if isinstance(receipt, Failure):
-                continue
-            self._readings["accepted"] += receipt.accepted
-            self._readings["duplicate"] += receipt.duplicates
-            self._readings["rejected"] += len(receipt.rejected)
-            self._reasons.update(told.code for told in receipt.rejected)
+        receipts = [one for _, one in reply.results if not isinstance(one, Failure)]
+        rejected = [told.code for one in receipts if one.rejected for told in one.rejected]
+        self._readings["accepted"] += sum([one.accepted for one in receipts])
+        self._readings["duplicate"] += sum([one.duplicates for one in receipts])
+        self._readings["rejected"] += len(rejected)
+        self._reasons.update(rejected)
         if reply.readings:
             self._commit_seconds.observe(reply.took_s)
             self._commit_readings.observe(reply.readings)

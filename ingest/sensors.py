@@ -1,6 +1,9 @@
 """What a node's own name for a sensor stands for."""
 
+from collections.abc import Set
+
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlite_utils import Database
 
 from ingest.reading import Node, Reading, Refusal
@@ -65,6 +68,12 @@ class Sensors:
         for key in self._empty:
             del self._known[key]
         self._empty.clear()
+
+    def have_readings(self, ids: Set[int]) -> None:
+        """Remember that these have a reading now, which fixes their units."""
+        for key in [key for key in self._empty if self._known[key].id in ids]:
+            self._known[key] = replace(self._known[key], empty=False)
+            self._empty.remove(key)
 
     def _find(self, node: Node, wire_name: str) -> Sensor | None:
         row = self._db.execute(

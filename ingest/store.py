@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from operator import itemgetter
+from itertools import chain
+from operator import attrgetter, itemgetter
 
 from msgspec import Struct
 from sqlite_utils import Database
@@ -20,11 +21,12 @@ FRESH_MS = 86_400_000  # `tmon prune` keeps two days at least: so old a reading 
 CROWD_MS = 60_000  # how far ahead a sensor without times may come by sending several a millisecond
 # One statement of many rows takes a tenth less than as many of one row. Sizes are
 # powers of two, so that few prepared statements do.
-LARGEST_INSERT = 1024
+LARGEST_INSERT = 2048
 
 
 Row = tuple[int, int, float]  # sensor, measured_ms, value
 _MEASURED_MS, _VALUE = itemgetter(1), itemgetter(2)  # of a row; faster than a loop
+_COLUMNS = attrgetter("sensor", "measured", "value", "code", "error")  # of a Rejection
 
 
 class Sorted(Struct, frozen=True):
@@ -123,11 +125,11 @@ class Store:
                 for batch in batches
                 for reading in batch.readings
             ]
-            if len(rows) > LARGEST_INSERT or POWER_ON_C in map(_VALUE, rows):
+            if POWER_ON_C in map(_VALUE, rows):
                 return None
             fresh_from_ms = min((batch.received_ms for batch in batches), default=0) - FRESH_MS
             fresh = min(map(_MEASURED_MS, rows), default=fresh_from_ms) >= fresh_from_ms
-            if fresh and self._on_stored is None:
+            if fresh and len(rows) <= LARGEST_INSERT and self._on_stored is None:
                 self._insert_new(rows)
                 after_commit(self._db)
             elif not self._insert_unless_others_wrote(rows):
@@ -154,12 +156,14 @@ class Store:
                 receipts = self._insert_all(sorted_) or [*map(self._insert_each, sorted_)]
                 if any(each.doubtful for each in sorted_):
                     receipts = [*map(self._insert_doubtful, sorted_, receipts)]
-                self._tell_stored([row for each in sorted_ for row in each.stored])
+                stored = [row for each in sorted_ for row in each.stored]
+                self._tell_stored(stored)
                 if self._keep_rejected:
                     self._keep(zip(batches, receipts, strict=True))
         except BaseException:
             self._sensors.forget()  # those made in this transaction are gone
             raise
+        self._sensors.have_readings({row[0] for row in stored})
         return receipts
 
     def _sort(self, batch: Batch) -> Sorted:
@@ -201,8 +205,8 @@ class Store:
         for start in range(0, len(rows), LARGEST_INSERT):
             part = rows[start : start + LARGEST_INSERT]
             size = 1 << (len(part) - 1).bit_length()
-            values = [field for row in part for field in row]
-            self._db.execute(_insert_sql(size), values + [None] * (3 * size - len(values)))
+            values = [*chain.from_iterable(part)]
+            self._db.execute(_insert_sql(size), values + [0] * (3 * size - len(values)))
 
     def _insert_each(self, batch: Sorted) -> Receipt:
         accepted = duplicates = 0
@@ -262,7 +266,7 @@ class Store:
 
     def _keep(self, told: Iterator[tuple[Batch, Receipt]]) -> None:
         rows = [
-            (batch.received_ms, batch.node.name, *_told(one))
+            (batch.received_ms, batch.node.name, *_COLUMNS(one))
             for batch, receipt in told
             for one in receipt.rejected[:REJECTED_KEPT_PER_BATCH]
         ]
@@ -280,20 +284,16 @@ class Store:
 
 @cache
 def _insert_sql(size: int) -> str:
-    """Insert up to ``size`` rows at once; rows of NULL fill it up."""
+    """Insert up to ``size`` rows at once; rows of zeros fill it up, as no sensor has that id."""
     return (
         "insert into readings (sensor, measured_ms, value)"
         " select column1, column2, column3"
-        f" from (values {','.join(['(?,?,?)'] * size)}) where column1 is not null"
+        f" from (values {','.join(['(?,?,?)'] * size)}) where column1"
     )
 
 
 def _rejection(reading: Reading, refusal: Refusal) -> Rejection:
     return rejection(reading.index, reading.sent or reading, refusal)
-
-
-def _told(rejection: Rejection) -> tuple[str | None, ...]:
-    return (rejection.sensor, rejection.measured, rejection.value, rejection.code, rejection.error)
 
 
 def _receipt(accepted: int, duplicates: int, rejected: list[Rejection]) -> Receipt:

@@ -24,7 +24,7 @@ class Unit(Struct, frozen=True):
     highest: float
 
 
-UNITS = {
+UNITS: dict[str | None, Unit] = {
     "°C": Unit("temperature", -273.15, 2000.0),  # absolute zero; a type B thermocouple's end
     "%": Unit("fraction", 0.0, 100.0),
     "hPa": Unit("pressure", 0.0, 100_000.0),  # vacuum; 100 bar
@@ -108,6 +108,20 @@ def kept_as(unit: str) -> str | None:
     return symbol if value == 1.0 else None
 
 
+def stored(value: float, unit: str | None) -> tuple[float, str | None]:
+    """``value`` as ``canonical`` has it, if it can be at all.
+
+    Raises:
+        Refusal: as ``canonical`` and ``check_value``.
+    """
+    known = UNITS.get(unit)
+    if known and known.lowest <= value <= known.highest and value != LOST_CHIP_C:
+        return value, unit
+    value, unit = canonical(value, unit)
+    check_value(value, unit)
+    return value, unit
+
+
 def check_value(value: float, unit: str | None) -> None:
     """Whether a value in a canonical unit can be at all.
 
@@ -115,7 +129,7 @@ def check_value(value: float, unit: str | None) -> None:
         Refusal: not finite, outside what the unit can be, or a lost chip's -127 °C.
 
     """
-    known = UNITS.get(unit, ANY_UNIT) if unit else ANY_UNIT
+    known = UNITS.get(unit, ANY_UNIT)
     if known.lowest <= value <= known.highest:
         if value == LOST_CHIP_C and unit == "°C":
             raise Refusal("implausible_value", "value -127 °C means that no chip answered")

@@ -1,14 +1,12 @@
 """Group commit: the one process that writes."""
 
 import logging
-import os
 import socket
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain
-from queue import SimpleQueue
 from select import select
-from threading import Thread
 from time import monotonic
 
 from sqlite_utils import Database
@@ -38,8 +36,8 @@ log = logging.getLogger("tmon.writer")
 class Writer:
     """Owns the store; commits what its line brings, and answers when that is on the disk.
 
-    While one thread waits for the disk the other commits what has come since,
-    so both the commits and the waits grow with the load.
+    What comes while the disk is waited for makes the next transaction, so
+    transactions grow with the load.
     """
 
     def __init__(self, db: Database, wal: Wal, line: socket.socket) -> None:
@@ -47,15 +45,12 @@ class Writer:
         self._store = Store(db, wal.files, on_foreign_change=self._note_others)
         self._wal = wal
         self._line = line
-        self._committed: SimpleQueue[Reply | None] = SimpleQueue()
-        self._answers = Thread(target=self._answer, name="answers")
         self._frames = batches_in()
         self._waiting: deque[tuple[int, Batch]] = deque()
         self._last_number = 0
         self._unanswered: set[int] = set()
         self._trouble: str | None = None
         self._damage = Damage(wal.files.path)
-        self._replaced: Replaced | None = None  # seen while the disk was waited for
         self._others_wrote = False
         self._noticed_s = self._flushed_s = self._close_at_s = monotonic()
 
@@ -65,23 +60,15 @@ class Writer:
         Raises:
             Replaced: the database's files aren't in their place any more.
         """
-        self._answers.start()
         self._damage.look(self._db)
         if self._damage.is_known:
             self._trouble = "damaged"
-        try:
-            while self._listen(0 if self._waiting else TICK_S):
-                self._commit_some()
-                self._now_and_then()
-            while self._waiting:
-                self._commit_some()
-            self._now_and_then(last=True)
-        except Replaced as error:
-            self._replaced = error  # the other thread acknowledges nothing more
-        self._committed.put(None)
-        self._answers.join()
-        if self._replaced:
-            raise self._replaced
+        while self._listen(0 if self._waiting else TICK_S):
+            self._commit_some()
+            self._now_and_then()
+        while self._waiting:
+            self._commit_some()
+        self._now_and_then(last=True)
 
     @property
     def has_damage(self) -> bool:
@@ -128,11 +115,11 @@ class Writer:
         group = self._next_group()
         if not group:
             return
-        if self._replaced:
-            raise self._replaced
         began_s = monotonic()
         results = self._commit([batch for _, batch in group])
-        reply = Reply([], readings=sum(batch.size for _, batch in group), began_s=began_s)
+        self._wal.sync()
+        reply = Reply([], readings=sum([batch.size for _, batch in group]))
+        reply.took_s = monotonic() - began_s
         if isinstance(results[-1], Failure) and results[-1].lasting:
             # Who waits already would wait for the same thing, and longer.
             reply = Reply([], trouble=results[-1])
@@ -152,47 +139,15 @@ class Writer:
 
     def _reply(self, reply: Reply) -> None:
         reply.others_wrote, self._others_wrote = self._others_wrote, False
-        self._committed.put(reply)
-
-    def _answer(self) -> None:
-        """The other thread: what can't be made durable is never acknowledged."""
-        try:
-            while replies := self._all_committed():
-                self._wal.sync()
-                if self._replaced:
-                    return
-                for reply in replies:
-                    reply.took_s = monotonic() - reply.began_s
-                self._line.sendall(b"".join(map(frame, replies)))
-                self._unanswered.difference_update(
-                    number for reply in replies for number, _ in reply.results
-                )
-        except ConnectionError:
-            pass  # nobody is there to be told
-        except Replaced as error:
-            self._replaced = error  # for the other thread
-        except Exception as error:
-            log.critical("readings can't be made durable: %r", error)
-            os._exit(1)
-
-    def _all_committed(self) -> list[Reply]:
-        """What waits for the disk; nothing at the end."""
-        replies = []
-        while (reply := self._committed.get()) is not None:
-            replies.append(reply)
-            if self._committed.empty():
-                return replies
-        if replies:
-            self._committed.put(None)  # to be met again, by itself
-        return replies
+        with suppress(ConnectionError):  # nobody is there to be told
+            self._line.sendall(frame(reply))
+        self._unanswered.difference_update([number for number, _ in reply.results])
 
     def _note_others(self) -> None:
         self._others_wrote = True
 
     def _now_and_then(self, *, last: bool = False) -> None:
         now = monotonic()
-        if self._replaced:
-            raise self._replaced
         try:
             if last or now - self._noticed_s > TICK_S:
                 self._noticed_s = now

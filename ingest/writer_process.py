@@ -58,7 +58,7 @@ def start(path: Path) -> socket.socket:
     try:
         open_still = write_what_comes(theirs, path)  # noqa: F841 - until the process is gone
         status = 0
-    except TmonError as error:
+    except (TmonError, OSError) as error:  # OSError: the disk can't make them durable
         log.critical("readings can't be stored any more: %s", error)
     except BaseException:
         log.critical("readings can't be stored any more", exc_info=True)

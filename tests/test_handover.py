@@ -179,13 +179,14 @@ def test_receipts_reach_their_senders_in_order() -> None:
 def test_what_comes_together_is_handed_over_together() -> None:
     async def run() -> list[int]:
         async with line() as (handover, clerk):
-            sent = [asyncio.create_task(handover.store(batch(i))) for i in range(20)]
-            await clerk.take(20)
-            await clerk.answer(*[Receipt(1, 0, ())] * 20)
+            count = 2 * HANDOVER_BATCHES + 4
+            sent = [asyncio.create_task(handover.store(batch(i))) for i in range(count)]
+            await clerk.take(count)
+            await clerk.answer(*[Receipt(1, 0, ())] * count)
             await asyncio.gather(*sent)
             return [len(batches) for batches in clerk.rounds]
 
-    assert asyncio.run(run()) == [HANDOVER_BATCHES, HANDOVER_BATCHES, 20 - 2 * HANDOVER_BATCHES]
+    assert asyncio.run(run()) == [HANDOVER_BATCHES, HANDOVER_BATCHES, 4]
 
 
 def test_a_sender_that_is_cancelled_doesnt_disturb_the_others() -> None:

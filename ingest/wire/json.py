@@ -19,7 +19,7 @@ from ingest.reading import (
     instant_ms,
     rejection,
 )
-from ingest.units import canonical, check_value
+from ingest.units import stored
 from ingest.wire.items import Broken, Item, WireReading, check_values, document_in, lines_in
 
 
@@ -104,9 +104,10 @@ def _check_clocks(wire: WireReading, received_ms: int, clock_skew_s: float) -> N
 
 def _reading(index: int, wire: WireReading, received_ms: int) -> Reading:
     sensor = check_sensor_name(DEFAULT_SENSOR if wire.sensor is UNSET else wire.sensor)
-    value, unit = canonical(wire.value, wire.unit)
-    check_value(value, unit)
-    measured_ms = _measured_ms(wire, received_ms)
+    value, unit = stored(wire.value, wire.unit)
+    measured_ms = wire.measured_ms
+    if type(measured_ms) is not int or wire.measured_at is not None or wire.age_s is not None:
+        measured_ms = _measured_ms(wire, received_ms)
     if measured_ms is None:
         return Reading(index, sensor, value, unit, received_ms, timed=False, sent=wire)
     check_measured(measured_ms, received_ms)
