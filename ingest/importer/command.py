@@ -31,7 +31,7 @@ from ingest.settings import Settings
 @click.option("--node-column", metavar="COL", help="or the column that says whose")
 @click.option("--node-map", multiple=True, metavar="TEXT=NAME", help="a node's name in that column")
 @click.option("--time", "times", multiple=True, metavar="COL", help="the column of times, or two")
-@click.option("--time-format", metavar="FORMAT", help="as strptime has it, or %s for Unix times")
+@click.option("--time-format", metavar="FORMAT", help="of strptime; %s: Unix times; excel: days")
 @click.option("--tz", metavar="ZONE", help="of times without offset, like Europe/Berlin or -07:00")
 @click.option(
     "--value", "values", multiple=True, metavar="COL=SENSOR:UNIT", help="a column of values"

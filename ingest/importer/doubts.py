@@ -19,8 +19,8 @@ _SCALE = re.compile(
     r"|[\u00d7*]\s?10+(?![\w.,]*\d)"
 )
 _PREFIX = re.compile(
-    r"(?<![A-Za-z])(?:(?P<sign>[dcm])(?:°\s?[CFcf]|C(?![A-Za-z]))"
-    r"|(?P<word>deci|centi|milli)[ _-]?(?:deg|cels|fahr)|(?P<part>tenth|hundredth|zehntel))",
+    r"(?<![A-Za-z])(?:([dcm])(?:°\s?[CF]|C(?![A-Za-z]))"
+    r"|(deci|centi|milli)[ _-]?(?:deg|cels|fahr)|(tenth|hundredth|zehntel))"
 )
 _PREFIXES = dict.fromkeys(("d", "deci", "tenth", "zehntel"), 0.1)
 _PREFIXES |= dict.fromkeys(("c", "centi", "hundredth"), 0.01)
@@ -83,10 +83,9 @@ def check_scale(text: str, unit: str | None, named: str) -> None:
         CannotImport: it does.
     """
     if found := _SCALE.search(text) or _PREFIX.search(text):
-        if prefix := found.groupdict() and found.lastgroup:
-            number = _PREFIXES[found[prefix]]
-        else:
-            number = float(re.sub(r"1/|[^0-9.,]", "", found[0]).replace(",", "."))
+        prefix = "".join(filter(None, found.groups()))
+        written = re.sub(r"1/|[^0-9.,]", "", found[0]).replace(",", ".")
+        number = _PREFIXES[prefix] if prefix else float(written)
         factor, shown = number if number < 1 else 1 / number, unit or "X"
         raise CannotImport(
             f"{clip(text)!r} names a scale, {found[0]}: say --value '{named}:{factor:g}{shown}'"
@@ -110,7 +109,7 @@ def check_unit_above(titles: Sequence[str], named: str) -> None:
 
 
 def check_scale_above(titles: Sequence[str], columns: Sequence[Column]) -> None:
-    """Whether a line above the header names a scale of these columns, or of none by name.
+    """Whether a line above the header names a scale of one of these columns.
 
     Raises:
         CannotImport: one does.

@@ -20,30 +20,29 @@ _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+")
 def find_writers(
     columns: Sequence[tuple[str, Sequence[str]]], told: TimeFormat | None
 ) -> tuple[Write, ...]:
-    """How each of several columns of times is written, that joined by blanks they can be read.
+    """For each of several columns, a function that makes of a cell what is joined by blanks.
 
     Args:
-        columns: the name of each, and its cells in the sample.
+        columns: the name of each, and its cells in the sample: a date, a time of day, and more.
         told: the format that --time-format says, for the joined text.
 
     Raises:
         CannotImport: it can be read in several ways; says which flag settles it.
     """
-    (date, dates), *_ = columns
-    clock, clocks = columns[-1]
-    same = [as_it_is] * (len(columns) - 1)
+    (date, dates), (clock, clocks), *others = columns
     if told and told.pattern != EXCEL_FORMAT:
-        return (*same, _padded(str(told.pattern)))
-    return (_date(date, dates), *same[1:], _clock(clock, clocks, is_excel=told is not None))
-
-
-def _named(pattern: "re.Pattern[str]", name: str) -> bool:
-    return pattern.search(name) is not None
+        return (*[as_it_is] * (len(columns) - 1), _padded(str(told.pattern)))
+    clock_writer = _clock(clock, clocks, is_excel=told is not None)
+    return (_date(date, dates), clock_writer, *[as_it_is] * len(others))
 
 
 def as_it_is(cell: str) -> str:
     """A cell that can be joined as it is."""
     return cell
+
+
+def _named(pattern: "re.Pattern[str]", name: str) -> bool:
+    return pattern.search(name) is not None
 
 
 def _padded(pattern: str) -> Write:
