@@ -2,14 +2,13 @@
 
 import json
 import zlib
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from sqlite_utils import Database
 
@@ -55,6 +54,19 @@ def pack(instants: Sequence[int]) -> bytes:
     return zlib.compress(json.dumps([instants[0], *steps], separators=(",", ":")).encode())
 
 
+def unpack(times: bytes) -> list[int]:
+    """The times in ms that ``pack`` was given."""
+    return [*accumulate(json.loads(zlib.decompress(times)))]
+
+
+class Newest(NamedTuple):
+    """The run of a sensor that was written last."""
+
+    id: int
+    count: int
+    times: bytes
+
+
 class Recorder:
     """One import's row in ``imports``, and the runs of readings that it stored.
 
@@ -66,7 +78,7 @@ class Recorder:
         self.number = number
         self._db = db
         self._node = node
-        self._newest: dict[int, tuple[int, array[int]]] = {}  # by sensor: a run's id, its times
+        self._newest: dict[int, Newest] = {}  # by sensor
 
     @classmethod
     def begin(cls, db: Database, source: Source, now_ms: int) -> Self:
@@ -111,17 +123,38 @@ class Recorder:
 
     def _add(self, sensor: int, instants: list[int]) -> None:
         """Let the run written last hold these as well if it has room, or else new runs."""
-        run, times = self._newest.get(sensor, (None, array("q")))
-        has_room = len(times) + len(instants) <= RUN_LIMIT
-        if not has_room or len(times) > WRITTEN_ANEW * len(instants):
-            run, times = None, array("q")
+        if self._extend(sensor, instants):
+            return
         for start in range(0, len(instants), RUN_LIMIT):
-            times = times + array("q", instants[start : start + RUN_LIMIT])
+            part = instants[start : start + RUN_LIMIT]
+            times = pack(part)
             [run] = self._db.execute(
-                "insert or replace into import_runs"
-                " (id, import, sensor, first_ms, last_ms, count, times)"
-                " values (?, ?, ?, ?, ?, ?, ?) returning id",
-                [run, self.number, sensor, min(times), max(times), len(times), pack(times)],
+                "insert into import_runs (import, sensor, first_ms, last_ms, count, times)"
+                " values (?, ?, ?, ?, ?, ?) returning id",
+                [self.number, sensor, min(part), max(part), len(part), times],
             ).fetchone()
-            self._newest[sensor] = run, times
-            run, times = None, array("q")
+            self._newest[sensor] = Newest(run, len(part), times)
+
+    def _extend(self, sensor: int, instants: list[int]) -> bool:
+        """Whether the run written last took them.
+
+        It takes none where it is another by now: a transaction was rolled back, the run was
+        undone, or its sensor became another's.
+        """
+        run = self._newest.get(sensor)
+        if run is None or run.count + len(instants) > RUN_LIMIT:
+            return False
+        if run.count > WRITTEN_ANEW * len(instants):
+            return False
+        longer = unpack(run.times) + instants
+        times = pack(longer)
+        changed = self._db.execute(
+            "update import_runs set first_ms = ?, last_ms = ?, count = ?, times = ?"
+            " where id = ? and import = ? and sensor = ? and count = ? and times = ?",
+            [
+                *(min(longer), max(longer), len(longer), times),
+                *(run.id, self.number, sensor, run.count, run.times),
+            ],
+        )
+        self._newest[sensor] = Newest(run.id, len(longer), times)
+        return changed.rowcount == 1

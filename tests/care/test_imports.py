@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 
 from ingest.hours import close_hours_of
 from ingest.importer.record import RUN_LIMIT, Recorder, Source
-from ingest.schema import open_database, open_for_reading
+from ingest.schema import open_database, open_for_reading, transaction
 from tests.care.ground import (
     HOUR_MS,
     MINUTE_MS,
@@ -136,6 +137,35 @@ def test_runs_of_before_their_times_were_written_down(path: Path) -> None:
     assert (undone(path, first), undone(path, second)) == (200, 0)
     assert whys(path, second) == {MIXED}
     assert {*OWN[200:400], *BETWEEN} == {*stored(path)}
+
+
+def test_what_is_undone_while_it_is_imported_is_not_written_down_again(path: Path) -> None:
+    with open_database(path, create=True) as db:
+        one = Import(db)
+        one.store(OWN[:50])
+        assert imports.undo(db, one.number, NOW_MS, pause=lambda _: None) == 50
+        other = Import(db)
+        other.store(OWN[300:350])  # its run may get the number of the one that is gone
+        one.store(OWN[50:100])
+    assert sorted(run[3] for run in runs(path)) == [50, 50]
+    assert undone(path, other.number) == 50
+    assert stored(path) == OWN[50:100]
+    assert undone(path, one.number) == 50
+    assert stored(path) == []
+
+
+def test_a_portion_that_was_rolled_back_is_written_down_once(path: Path) -> None:
+    with open_database(path, create=True) as db:
+        one = Import(db)
+        one.store(OWN[:50])
+        for _ in range(2):
+            with suppress(InterruptedError), transaction(db):
+                one.recorder.stored([(1, *row) for row in OWN[50:100]])
+                raise InterruptedError
+        one.store(OWN[50:100])
+    assert sum(run[3] for run in runs(path)) == 100
+    assert undone(path, one.number) == 100
+    assert stored(path) == []
 
 
 def test_readings_that_are_gone_keep_the_others_of_their_run(path: Path) -> None:
