@@ -63,7 +63,7 @@ class Newest(NamedTuple):
     """The run of a sensor that was written last."""
 
     id: int
-    count: int
+    readings: int
     times: bytes
 
 
@@ -142,9 +142,9 @@ class Recorder:
         undone, or its sensor became another's.
         """
         run = self._newest.get(sensor)
-        if run is None or run.count + len(instants) > RUN_LIMIT:
+        if run is None or run.readings + len(instants) > RUN_LIMIT:
             return False
-        if run.count > WRITTEN_ANEW * len(instants):
+        if run.readings > WRITTEN_ANEW * len(instants):
             return False
         longer = unpack(run.times) + instants
         times = pack(longer)
@@ -153,7 +153,7 @@ class Recorder:
             " where id = ? and import = ? and sensor = ? and count = ? and times = ?",
             [
                 *(min(longer), max(longer), len(longer), times),
-                *(run.id, self.number, sensor, run.count, run.times),
+                *(run.id, self.number, sensor, run.readings, run.times),
             ],
         )
         self._newest[sensor] = Newest(run.id, len(longer), times)
