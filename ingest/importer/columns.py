@@ -125,8 +125,10 @@ def is_temperature(unit: str) -> bool:
 
 def is_lettered(names: Iterable[str], name: str) -> bool:
     """Whether a name's last letter just counts, as in ``Temp A``, ``Temp B``, ``Temp C``."""
+    if name[-1:].upper() not in {"C", "F"}:
+        return False
     letters = {other[-1:].upper() for other in names if other[:-1] == name[:-1]}
-    return name[-1:].upper() in {"C", "F"} and any(map(str.isalpha, letters - {"C", "F"}))
+    return any(map(str.isalpha, letters - {"C", "F"}))
 
 
 def same_unit(one: str, other: str) -> bool:
