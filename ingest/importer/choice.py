@@ -10,7 +10,7 @@ from ingest.importer.flags import Flags
 from ingest.importer.layout import Layout, is_dated
 from ingest.importer.numbers import is_number
 from ingest.importer.time_format import has_time_of_day, is_excel_day
-from ingest.importer.times import clock_of
+from ingest.importer.times import clock_of, day_of
 from ingest.reading import clip
 
 MOST = 0.5  # of a column's cells must be times at least, for it to be one of times
@@ -93,6 +93,7 @@ def dated_columns(layout: Layout) -> list[Column]:
         for column in layout.columns
         if column.name not in {"_start", "_stop"}
         and _share(layout, column, is_dated) >= MOST
+        and _share(layout, column, _is_clock) < MOST
         and (column.unit is None or _rank(column) < len(_TIME_NAMES))
     ]
 
@@ -183,8 +184,12 @@ def _with_clock(
     layout: Layout, column: Column, flags: Flags
 ) -> tuple[tuple[Column, ...], str | None]:
     """Days, joined by the times of day that stand in a column of their own."""
-    cells = layout.cells_of(column)
+    written = layout.cells_of(column)
+    cells = [*map(day_of, written)]
     if not cells or not all(map(is_date_alone, cells)):
+        return (column,), None
+    others = [one.name.lower() for one in layout.columns if one != column]
+    if cells != written and not any(map(_CLOCK.fullmatch, others)):
         return (column,), None
     numbers = [one for one in layout.columns if one != column and _may_be_clock(layout, one)]
     if numbers and not flags.are_whole:
@@ -192,7 +197,7 @@ def _with_clock(
     clocks = [
         other
         for other in layout.columns
-        if other != column and _share(layout, other, lambda cell: bool(clock_of(cell))) >= MOST
+        if other != column and _share(layout, other, _is_clock) >= MOST
     ]
     repeats = any(before == after for before, after in pairwise(cells))
     named = [other for other in clocks if _CLOCK_NAMES.fullmatch(other.name)]
@@ -207,6 +212,10 @@ def _with_clock(
         )
     what = "several rows have the same day" if repeats else "taken as 0:00"
     return (column,), f"{column.name!r} holds dates without a time of day; {what}"
+
+
+def _is_clock(cell: str) -> bool:
+    return clock_of(cell) is not None
 
 
 def _may_be_clock(layout: Layout, column: Column) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from ingest.errors import CannotImport
 from ingest.importer.time_format import SeveralWays, find_time_format
-from ingest.importer.times import EXCEL_FORMAT, TimeFormat, clock_of, excel_moment
+from ingest.importer.times import EXCEL_FORMAT, TimeFormat, clock_of, day_of, excel_moment
 from ingest.reading import Refusal, clip
 
 Write = Callable[[str], str]
@@ -56,7 +56,7 @@ def _date(name: str, cells: Sequence[str]) -> Write:
     if cells and all(map(_EXCEL_DATE.fullmatch, cells)):
         return lambda cell: _iso_date(TimeFormat(EXCEL_FORMAT), cell)
     if not cells or not all(cell.isdigit() and len(cell) in {6, 8} for cell in cells):
-        return as_it_is
+        return day_of
     try:
         found = find_time_format(cells, name, None, in_a_row=False)
     except SeveralWays as error:
@@ -74,7 +74,9 @@ def _iso_date(format_: TimeFormat, cell: str) -> str:
 def _clock(name: str, cells: Sequence[str], *, is_excel: bool) -> Write:
     if is_excel or _are_fractions(name, cells):
         return _of_day
-    if not cells or not all(map(_NUMBER.fullmatch, cells)) or all(map(clock_of, cells)):
+    if not cells or all(map(clock_of, cells)):
+        return lambda cell: clock_of(cell) or cell
+    if not all(map(_NUMBER.fullmatch, cells)):
         return as_it_is
     numbers = [int(cell) if cell.isdigit() else -1 for cell in cells]
     widest = max(map(len, cells))

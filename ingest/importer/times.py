@@ -60,6 +60,8 @@ _ASCTIME = re.compile(
 )
 ORDERS = {"dmy": "day/month/year", "mdy": "month/day/year", "ymd": "year/month/day"}
 _CLOCK = re.compile(rf"{_TIME}", re.IGNORECASE)
+_DAY_0 = re.compile(r"^(?:1899-12-3[01]|12/3[01]/1899|3[01][./]12[./]1899|1900-01-0[01])[ T]")
+_MIDNIGHT = re.compile(r"[ T](?:0?0:00(?::00(?:\.0+)?)?|12:00(?::00)? ?AM)$", re.IGNORECASE)
 _OFFSETS = {"cet": 60, "mez": 60, "cest": 120, "mesz": 120}
 _BASIC = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
@@ -205,8 +207,17 @@ def has_half_days(text: str) -> bool:
     return bool(found and found["p"])
 
 
+def day_of(text: str) -> str:
+    """A date without a midnight behind it, as spreadsheets write one."""
+    return _MIDNIGHT.sub("", text)
+
+
 def clock_of(text: str) -> str | None:
-    """A time of day alone, such as 13:00, 1:00 PM or 24:00; None if it is none."""
+    """A time of day alone, such as 13:00, 1:00 PM or 24:00; None if it is none.
+
+    Spreadsheets and Access may write it with the day on which they begin to count.
+    """
+    text = _DAY_0.sub("", text)
     found = _CLOCK.fullmatch(text)
     return text if found and int(found["h"]) <= 24 and 0 <= int(found["m"] or -1) < 60 else None
 
