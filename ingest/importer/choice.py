@@ -200,8 +200,9 @@ def _with_clock(
         if other != column and _share(layout, other, _is_clock) >= MOST
     ]
     repeats = any(before == after for before, after in pairwise(cells))
-    named = [other for other in clocks if _CLOCK_NAMES.fullmatch(other.name)]
-    if len(named) == 1 and (repeats or len(cells) == 1 or named[0].index == column.index + 1):
+    named = [one for one in clocks if _CLOCK.fullmatch(one.name.lower())]
+    named = named or [one for one in clocks if _is_clock_of(column, one, repeats=repeats)]
+    if len(named) == 1:
         return (column, named[0]), f"{column.name!r} holds days: {named[0].name!r} is joined to it"
     if repeats and clocks:
         raise CannotImport(_ask_clock(column, clocks))
@@ -212,6 +213,14 @@ def _with_clock(
         )
     what = "several rows have the same day" if repeats else "taken as 0:00"
     return (column,), f"{column.name!r} holds dates without a time of day; {what}"
+
+
+def _is_clock_of(days: Column, clock: Column, *, repeats: bool) -> bool:
+    """Whether times of day are those of the days, rather than of some event on each."""
+    is_next = clock.index == days.index + 1
+    return (is_next and not clock.name) or (
+        (is_next or repeats) and _CLOCK_NAMES.fullmatch(clock.name) is not None
+    )
 
 
 def _is_clock(cell: str) -> bool:

@@ -206,7 +206,9 @@ class _Zones:
             raise CannotImport(
                 f"{clip(self.header)!r} names local time, {found[0]}: --tz says of which zone"
             )
-        for title in filter(_names_zone, titles):
+        for title in titles:
+            if zone_in(title) is None:  # one that may be several is refused there
+                continue
             raise CannotImport(
                 f"{clip(title)!r} stands before the header: --tz '{zone_in(title)}' if the times"
                 " are in it, or else --tz with the zone that they are in"
