@@ -134,22 +134,25 @@ ROOMS: dict[str, set[str]] = {
         *("errors", "importer.clock", "importer.time_format", "importer.times", "reading"),
         *("units",),
     },
-    "importer.joined": {"errors", "importer.time_format", "importer.times", "reading"},
     "importer.layout": {
         *("errors", "importer.columns", "importer.files", "importer.flags", "importer.numbers"),
-        *("importer.time_format", "importer.times", "reading"),
-    },
-    "importer.choice": {
-        *("errors", "importer.columns", "importer.flags", "importer.layout", "importer.numbers"),
         *("importer.time_format", "importer.times", "reading"),
     },
     "importer.doubts": {
         *("errors", "importer.columns", "importer.layout", "importer.numbers", "importer.times"),
         *("reading", "units"),
     },
+    "importer.joined": {
+        *("errors", "importer.columns", "importer.flags", "importer.layout", "importer.numbers"),
+        *("importer.time_format", "importer.times", "reading"),
+    },
     "importer.plan": {
         *("importer.columns", "importer.layout", "importer.numbers", "importer.times", "reading"),
         *("units",),
+    },
+    "importer.choice": {
+        *("errors", "importer.columns", "importer.flags", "importer.joined", "importer.layout"),
+        *("importer.numbers", "importer.time_format", "reading"),
     },
     "importer.entities": {
         *("importer.columns", "importer.doubts", "importer.flags", "importer.numbers"),

@@ -1,19 +1,17 @@
 """Which columns hold the times and the values, where no flag says it."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from ingest.errors import CannotImport
 from ingest.importer.columns import Column, find, plain
 from ingest.importer.flags import Flags
+from ingest.importer.joined import is_clock, with_clock
 from ingest.importer.layout import Layout, is_dated
 from ingest.importer.numbers import is_number
 from ingest.importer.time_format import has_time_of_day, is_excel_day
-from ingest.importer.times import clock_of, day_of
 from ingest.reading import clip
-
-MOST = 0.5  # of a column's cells must be times at least, for it to be one of times
 
 # By how surely a column of that name is the time of the reading.
 _TIME_NAMES = (
@@ -21,11 +19,6 @@ _TIME_NAMES = (
     re.compile(r"(.*_)?(time|timestamp|date_?time|zeit|uhrzeit)(_.*)?|created_at|last_changed|mess_datum|dateutc"),
     re.compile(r"(.*_)?(date|datum|fecha|data|dato|day|dt|ts|epoch|unix|clock)(_.*)?"),
 )  # fmt: skip
-_CLOCK_NAMES = re.compile(r".*(time|zeit|hour|heure|hora|ora|tijd|tid|stunde).*", re.IGNORECASE)
-_CLOCK = re.compile(
-    r"((utc|gmt|lst|local|start|obs)_)?(time|zeit|uhrzeit|hour|stunde|heure|hora|ora|tijd|tid|hhmm"
-    r"|hh|hr)(_(utc|gmt|local|[a-z]{2,3}t))?"
-)
 _SENSOR_COLUMNS = (
     *("entity_id", "_field", "sensor", "sensor_name", "metric", "field", "topic", "parameter"),
     *(
@@ -63,7 +56,7 @@ def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str 
         return (
             (named, None)
             if len(named) > 1 or flags.time_format
-            else _with_clock(layout, named[0], flags)
+            else _joined(layout, named[0], flags)
         )
     dated = dated_columns(layout)
     if not dated:
@@ -83,7 +76,13 @@ def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str 
             f"{clip(best[0].name)!r} holds times without an offset, and"
             f" {clip(surer[0].name)!r} some that need none: --time COL says which"
         )
-    return _with_clock(layout, best[0], flags)
+    return _joined(layout, best[0], flags)
+
+
+def _joined(layout: Layout, column: Column, flags: Flags) -> tuple[tuple[Column, ...], str | None]:
+    """Days, joined by their times of day; several nodes, or sensors, may have the same day."""
+    may_repeat = bool(flags.times or flags.node_column or choose_rows(layout))
+    return with_clock(layout, column, flags, may_repeat=may_repeat)
 
 
 def dated_columns(layout: Layout) -> list[Column]:
@@ -92,8 +91,8 @@ def dated_columns(layout: Layout) -> list[Column]:
         column
         for column in layout.columns
         if column.name not in {"_start", "_stop"}
-        and _share(layout, column, is_dated) >= MOST
-        and _share(layout, column, _is_clock) < MOST
+        and layout.mostly(column, is_dated)
+        and not layout.mostly(column, is_clock)
         and (column.unit is None or _rank(column) < len(_TIME_NAMES))
     ]
 
@@ -104,7 +103,7 @@ def other_times(layout: Layout, chosen: Sequence[Column]) -> list[Column]:
         column
         for column in dated_columns(layout)
         if column not in chosen
-        and (_rank(column) < len(_TIME_NAMES) or not _share(layout, column, is_number))
+        and (_rank(column) < len(_TIME_NAMES) or not layout.mostly(column, is_number))
     ]
 
 
@@ -132,8 +131,8 @@ def choose_values(layout: Layout, taken: Sequence[Column | None]) -> list[Column
         and column.name
         and not column.is_no_value
         and not _is_key(layout, column)
-        and _share(layout, column, is_number) >= 0.5
-        and not (_share(layout, column, is_dated) >= MOST and _rank(column) < len(_TIME_NAMES))
+        and layout.mostly(column, is_number)
+        and not (layout.mostly(column, is_dated) and _rank(column) < len(_TIME_NAMES))
     ]
     return [column for column in numbers if not _counts_rows(layout, column)] or numbers
 
@@ -173,81 +172,11 @@ def tells_apart(layout: Layout, columns: Sequence[Column], sensors: Column | Non
     return None
 
 
-def is_date_alone(text: str) -> bool:
-    """Whether a time is a day, without a time of it."""
-    return (
-        ":" not in text and not re.search(r"\d[ T]\d", text) and len(re.findall(r"\d", text)) <= 8
-    )
-
-
-def _with_clock(
-    layout: Layout, column: Column, flags: Flags
-) -> tuple[tuple[Column, ...], str | None]:
-    """Days, joined by the times of day that stand in a column of their own."""
-    written = layout.cells_of(column)
-    cells = [*map(day_of, written)]
-    if not cells or not all(map(is_date_alone, cells)):
-        return (column,), None
-    others = [one.name.lower() for one in layout.columns if one != column]
-    if cells != written and not any(map(_CLOCK.fullmatch, others)):
-        return (column,), None
-    numbers = [one for one in layout.columns if one != column and _may_be_clock(layout, one)]
-    if numbers and not flags.are_whole:
-        raise CannotImport(_ask_clock(column, numbers))
-    clocks = [
-        other
-        for other in layout.columns
-        if other != column and _share(layout, other, _is_clock) >= MOST
-    ]
-    repeats = any(before == after for before, after in pairwise(cells))
-    named = [one for one in clocks if _CLOCK.fullmatch(one.name.lower())]
-    named = named or [one for one in clocks if _is_clock_of(column, one, repeats=repeats)]
-    if len(named) == 1:
-        return (column, named[0]), f"{column.name!r} holds days: {named[0].name!r} is joined to it"
-    if repeats and clocks:
-        raise CannotImport(_ask_clock(column, clocks))
-    if repeats and not (flags.times or flags.node_column or choose_rows(layout)):
-        raise CannotImport(
-            f"{clip(column.name)!r} holds days, and several rows have the same: say"
-            f" --time '{clip(column.name)}' --time COL, where the time of day is in COL"
-        )
-    what = "several rows have the same day" if repeats else "taken as 0:00"
-    return (column,), f"{column.name!r} holds dates without a time of day; {what}"
-
-
-def _is_clock_of(days: Column, clock: Column, *, repeats: bool) -> bool:
-    """Whether times of day are those of the days, rather than of some event on each."""
-    is_next = clock.index == days.index + 1
-    return (is_next and not clock.name) or (
-        (is_next or repeats) and _CLOCK_NAMES.fullmatch(clock.name) is not None
-    )
-
-
-def _is_clock(cell: str) -> bool:
-    return clock_of(cell) is not None
-
-
-def _may_be_clock(layout: Layout, column: Column) -> bool:
-    """Whether numbers such as 930 or 0.395833 are times of day, as the column is called one."""
-    cells = layout.cells_of(column)
-    is_named = _CLOCK.fullmatch(re.sub(r"\W+", "_", column.name.lower()).strip("_")) is not None
-    are_clocks = all(map(clock_of, cells))
-    return is_named and bool(cells) and all(map(is_number, cells)) and not are_clocks
-
-
-def _ask_clock(days: Column, clocks: Sequence[Column]) -> str:
-    names = " or ".join(repr(clip(other.name)) for other in clocks)
-    return (
-        f"{clip(days.name)!r} holds days, and the time of day may be in {names}:"
-        f" say --time '{clip(days.name)}' --time COL, or what else it is by --time and --value"
-    )
-
-
 def _no_times(layout: Layout) -> str:
     names = clip(", ".join(column.name for column in layout.columns))
     where = f"line {layout.header_line} names" if layout.header_line else "its columns are"
     for column in layout.columns:
-        if _share(layout, column, is_excel_day) >= MOST:
+        if layout.mostly(column, is_excel_day):
             return (
                 f"no column of times was found; {clip(column.name)!r} may have Excel's day numbers:"
                 f" --time '{clip(column.name)}' --time-format excel says so"
@@ -276,11 +205,6 @@ def _is_sure(layout: Layout, column: Column) -> bool:
     return re.search(r"utc|gmt", column.name, re.IGNORECASE) is not None or all(
         re.fullmatch(r"[0-9.]{9,}|.*(Z|[+-]\d\d:?\d\d|UTC|GMT)", cell) for cell in cells
     )
-
-
-def _share(layout: Layout, column: Column, holds: Callable[[str], bool]) -> float:
-    cells = layout.cells_of(column)[:200]
-    return sum(map(holds, cells)) / len(cells) if cells else 0.0
 
 
 def _counts_rows(layout: Layout, column: Column) -> bool:

@@ -1,9 +1,14 @@
-"""A date and a time of day in columns of their own: what is joined of each cell of them."""
+"""A date and a time of day in columns of their own: which they are, and how they are joined."""
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from ingest.errors import CannotImport
+from ingest.importer.columns import Column
+from ingest.importer.flags import Flags
+from ingest.importer.layout import Layout
+from ingest.importer.numbers import is_number
 from ingest.importer.time_format import SeveralWays, find_time_format
 from ingest.importer.times import EXCEL_FORMAT, TimeFormat, clock_of, day_of, excel_moment
 from ingest.reading import Refusal, clip
@@ -13,8 +18,84 @@ Write = Callable[[str], str]
 _FRACTION = re.compile(r"0?[.,][0-9]+|[01](?:[.,]0*)?")
 _EXCEL_DATE = re.compile(r"[1-9][0-9]{4}(?:[.,]0*)?")
 _HOURS = re.compile(r"(?<![a-z])(h|hr|hh|hours?|stunden?|heures?|horas?)(?![a-z])", re.IGNORECASE)
-_CLOCKS = re.compile(r"(?<![a-z])(time|uhrzeit|zeit|heure|hora|ora|tijd|tid|hh:?mm)", re.IGNORECASE)
+_HOURS_AND_MINUTES = re.compile(
+    r"(?<![a-z])(time|uhrzeit|zeit|heure|hora|ora|tijd|tid|hh:?mm)", re.IGNORECASE
+)
+_LIKE_A_CLOCK = re.compile(r".*(time|zeit|hour|heure|hora|ora|tijd|tid|stunde).*", re.IGNORECASE)
+_A_CLOCK = re.compile(
+    r"((utc|gmt|lst|local|start|obs)_)?(time|zeit|uhrzeit|hour|stunde|heure|hora|ora|tijd|tid|hhmm"
+    r"|hh|hr)(_(utc|gmt|local|[a-z]{2,3}t))?"
+)
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+")
+
+
+def with_clock(
+    layout: Layout, column: Column, flags: Flags, *, may_repeat: bool
+) -> tuple[tuple[Column, ...], str | None]:
+    """Days, joined by the times of day that stand in a column of their own."""
+    written = layout.cells_of(column)
+    cells = [*map(day_of, written)]
+    if not cells or not all(map(_is_date_alone, cells)):
+        return (column,), None
+    others = [one.name.lower() for one in layout.columns if one != column]
+    if cells != written and not any(map(_A_CLOCK.fullmatch, others)):
+        return (column,), None
+    numbers = [one for one in layout.columns if one != column and _may_be_clock(layout, one)]
+    if numbers and not flags.are_whole:
+        raise CannotImport(_ask_clock(column, numbers))
+    clocks = [
+        other for other in layout.columns if other != column and layout.mostly(other, is_clock)
+    ]
+    repeats = any(before == after for before, after in pairwise(cells))
+    named = [one for one in clocks if _A_CLOCK.fullmatch(one.name.lower())]
+    named = named or [one for one in clocks if _is_clock_of(column, one, repeats=repeats)]
+    if len(named) == 1:
+        return (column, named[0]), f"{column.name!r} holds days: {named[0].name!r} is joined to it"
+    if repeats and clocks:
+        raise CannotImport(_ask_clock(column, clocks))
+    if repeats and not may_repeat:
+        raise CannotImport(
+            f"{clip(column.name)!r} holds days, and several rows have the same: say"
+            f" --time '{clip(column.name)}' --time COL, where the time of day is in COL"
+        )
+    what = "several rows have the same day" if repeats else "taken as 0:00"
+    return (column,), f"{column.name!r} holds dates without a time of day; {what}"
+
+
+def _is_clock_of(days: Column, clock: Column, *, repeats: bool) -> bool:
+    """Whether times of day are those of the days, rather than of some event on each."""
+    is_next = clock.index == days.index + 1
+    return (is_next and not clock.name) or (
+        (is_next or repeats) and _LIKE_A_CLOCK.fullmatch(clock.name) is not None
+    )
+
+
+def is_clock(cell: str) -> bool:
+    """Whether a cell is a time of day alone, with a sign in it."""
+    return clock_of(cell) is not None
+
+
+def _may_be_clock(layout: Layout, column: Column) -> bool:
+    """Whether numbers such as 930 or 0.395833 are times of day, as the column is called one."""
+    cells = layout.cells_of(column)
+    is_named = _A_CLOCK.fullmatch(re.sub(r"\W+", "_", column.name.lower()).strip("_")) is not None
+    are_clocks = all(map(clock_of, cells))
+    return is_named and bool(cells) and all(map(is_number, cells)) and not are_clocks
+
+
+def _ask_clock(days: Column, clocks: Sequence[Column]) -> str:
+    names = " or ".join(repr(clip(other.name)) for other in clocks)
+    return (
+        f"{clip(days.name)!r} holds days, and the time of day may be in {names}:"
+        f" say --time '{clip(days.name)}' --time COL, or what else it is by --time and --value"
+    )
+
+
+def _is_date_alone(text: str) -> bool:
+    """Whether a time is a day, without a time of it."""
+    return (
+        ":" not in text and not re.search(r"\d[ T]\d", text) and len(re.findall(r"\d", text)) <= 8
+    )
 
 
 def find_writers(
@@ -101,7 +182,7 @@ def _tell_minutes(name: str, cells: Sequence[str]) -> bool:
     widest = max(map(len, cells))
     most = 1_439 if widest <= 4 else 86_399
     is_padded = widest in {4, 6} and any(len(cell) == widest and cell[0] == "0" for cell in cells)
-    has_hours = widest > 2 and _named(_CLOCKS, name)
+    has_hours = widest > 2 and _named(_HOURS_AND_MINUTES, name)
     return is_padded or has_hours or max(map(int, cells)) > most
 
 

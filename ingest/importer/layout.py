@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -65,6 +65,11 @@ class Layout:
         """A column's cells in the sample, those that hold something."""
         cells = (row[column.index] for row in self.rows())
         return [cell for cell in cells if not is_missing(cell)]
+
+    def mostly(self, column: Column, holds: Callable[[str], bool]) -> bool:
+        """Whether it holds for half of a column's first cells at least."""
+        cells = self.cells_of(column)[:200]
+        return bool(cells) and 2 * sum(map(holds, cells)) >= len(cells)
 
 
 def _named(columns: Sequence[Column]) -> int:
