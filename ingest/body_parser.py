@@ -3,15 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVarTuple
 
 from ingest.errors import Overloaded
 from ingest.reading import Batch
 
 AT_ONCE_BYTES = 16 * 1024  # at worst 20 ms of one bad reading after the other; 100 take 10 kB
 WAITING_BYTES = 64 * 1024 * 1024
-
-Ts = TypeVarTuple("Ts")
 
 
 class BodyParser:
@@ -22,11 +19,7 @@ class BodyParser:
         self._waiting_bytes = 0
 
     async def parse(
-        self,
-        size_bytes: int,
-        parse: Callable[[*Ts], Batch],
-        *known: *Ts,
-        is_compressed: bool = False,
+        self, size_bytes: int, parse: Callable[..., Batch], *known: object, is_compressed: bool
     ) -> Batch:
         """What ``parse`` makes of a body of ``size_bytes``; a compressed one may hold far more.
 

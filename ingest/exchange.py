@@ -170,20 +170,15 @@ class Exchange:
             (*self._default_headers, *map(tuple, message.get("headers", ())))
         )
         self._bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
-        self._chunked = is_endless = self._remaining is None and not self._bodiless
-        if is_endless and self.scope["http_version"] != "1.1":
-            self._chunked = False
-            closes = True  # which is how the body ends
-        if closes or not self._all_here:  # how much still comes is its sender's choice
+        is_endless = self._remaining is None and not self._bodiless
+        self._chunked = is_endless and self.scope["http_version"] == "1.1"
+        # Else the body ends with the connection; so it may where its sender has more to send.
+        if closes or is_endless > self._chunked or not self._all_here:
             self.keep_alive = False
-        return b"".join(
-            (
-                _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status,
-                written,
-                b"transfer-encoding: chunked\r\n" if self._chunked else b"",
-                b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n",
-            )
-        )
+        status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        chunked = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        last = b"" if self.keep_alive else b"connection: close\r\n"
+        return status_line + written + chunked + last + b"\r\n"
 
     def _write(self, body: bytes, *, more: bool) -> None:
         self._line.write(self._head + self._framed(body, more=more))

@@ -68,11 +68,6 @@ def batches_in() -> Frames[list[tuple[int, Batch]]]:
     return Frames(list[tuple[int, Batch]])
 
 
-def replies_in() -> Frames[Reply]:
-    """What it answers."""
-    return Frames(Reply)
-
-
 def encode(batch: Batch) -> msgspec.Raw:
     """A batch's bytes within a message.
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from ingest.errors import ApiError, Damaged, DiskFull, Locked, Overloaded, Unavailable
-from ingest.frames import COMMIT_READINGS, Failure, Reply, encode, frame, replies_in
+from ingest.frames import COMMIT_READINGS, Failure, Frames, Reply, encode, frame
 from ingest.reading import Batch, Receipt
 
 PATIENCE_S = 10.0  # senders wait so long for an answer; many give up soon after
@@ -39,14 +39,11 @@ log = logging.getLogger("tmon.handover")
 
 
 class Waiting(Struct):
-    """A batch that waits for its receipt; ``encoded`` until it is handed over.
-
-    ``readings``: what it counts for in the backlog, where an empty batch is work too.
-    """
+    """A batch that waits for its receipt; ``encoded`` until it is handed over."""
 
     encoded: msgspec.Raw | None
     size: int
-    readings: int
+    readings: int  # in the backlog, where an empty batch is work too
     since_s: float
     receipt: "asyncio.Future[Receipt]"
     may_be_gone: Callable[[], bool]
@@ -85,7 +82,7 @@ class Handover(asyncio.Protocol):
         self._on_reply = on_reply
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._replies = replies_in()
+        self._replies = Frames(Reply)
         self._queue: deque[Waiting] = deque()
         self._handed: dict[int, Waiting] = {}  # over to the writer, by number
         self._handed_readings = 0

@@ -19,8 +19,7 @@ class Wal:
     """Owns handles on the files of an open database, to wait for the disk with.
 
     COMMIT then hands its pages to the system, and ``sync`` makes durable all
-    that was committed before: SQLite's ``synchronous=FULL`` in two steps, of which
-    the second needs neither the connection nor its thread.
+    that was committed before: SQLite's ``synchronous=FULL`` in two steps.
     """
 
     def __init__(self, db: Database, name: Path | None = None) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.errors import ApiError, DiskFull, Locked, Overloaded, Unavailable
-from ingest.frames import LENGTH_BYTES, Failure, Reply, batches_in, encode, frame, replies_in
+from ingest.frames import LENGTH_BYTES, Failure, Frames, Reply, batches_in, encode, frame
 from ingest.handover import (
     HANDOVER_BATCHES,
     PATIENCE_S,
@@ -80,7 +80,7 @@ def test_batches_that_are_cut_anywhere_come_out_whole(
 
 @given(st.lists(REPLIES, max_size=5), CUTS)
 def test_replies_that_are_cut_anywhere_come_out_whole(sent: list[Reply], at: list[int]) -> None:
-    frames = replies_in()
+    frames = Frames(Reply)
     pieces = cut(b"".join(map(frame, sent)), at)
     received = [message for piece in pieces for message in frames.feed(piece)]
     assert [*map(frame, received)] == [*map(frame, sent)]
@@ -93,7 +93,7 @@ def plain(batch: Batch) -> tuple[object, ...]:
 
 
 def test_a_message_byte_by_byte_comes_with_its_last_byte() -> None:
-    frames = replies_in()
+    frames = Frames(Reply)
     sent = frame(Reply([(1, Receipt(1, 0, ()))]))
     assert len(sent) == LENGTH_BYTES + int.from_bytes(sent[:LENGTH_BYTES], "big")
     for i in range(len(sent) - 1):

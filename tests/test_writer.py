@@ -19,7 +19,7 @@ from sqlite_utils import Database
 
 from ingest import nodes
 from ingest.errors import DiskFull, Locked, Overloaded, Replaced, Unavailable
-from ingest.frames import COMMIT_READINGS, encode, frame, replies_in
+from ingest.frames import COMMIT_READINGS, Frames, Reply, encode, frame
 from ingest.handover import BACKLOG_READINGS, Handover
 from ingest.reading import Batch, Node, Reading, Receipt, Rejection
 from ingest.schema import BUSY_TIMEOUT_S, open_database, open_for_reading
@@ -152,7 +152,7 @@ def test_what_waits_for_the_next_transaction_waits_for_nothing_else(tmp_path: Pa
         full = encode(Batch(node, NOON_MS, (), refused))  # a transaction's size
         pool.submit(ours.sendall, frame([(number, full) for number in range(1, 21)]))
         began_s = time.monotonic()
-        replies, answered = replies_in(), 0
+        replies, answered = Frames(Reply), 0
         while answered < 20:
             answered += sum(len(reply.results) for reply in replies.feed(ours.recv(1 << 20)))
         assert time.monotonic() - began_s < 10

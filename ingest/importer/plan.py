@@ -9,7 +9,7 @@ from ingest.importer.layout import Layout
 from ingest.importer.numbers import MARKS, NumberFormat
 from ingest.importer.times import TimeFormat
 from ingest.reading import Refusal, check_node_name, check_sensor_name, clip
-from ingest.units import canonical, check_value
+from ingest.units import stored
 
 # Above this a room's temperature is one in °F, or no room's.
 WARMEST_C = 45
@@ -45,9 +45,7 @@ class Value:
         written = written or unit
         if written and self.unit and written != self.unit and not same_unit(written, self.unit):
             raise Refusal("unit_mismatch", f"{self.column.name} {clip(text)} is not in {self.unit}")
-        value, stored_unit = canonical(number, self.unit or written)
-        check_value(value, stored_unit)
-        return value, stored_unit
+        return stored(number, self.unit or written)
 
     def check_room(self, number: float, text: str) -> None:
         """Whether a temperature is one of a room, where nobody named the unit of ``text``."""
