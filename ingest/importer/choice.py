@@ -154,22 +154,40 @@ def choose_units(layout: Layout) -> Column | None:
     return _by_name(layout, _UNIT_COLUMNS)
 
 
-def tells_apart(layout: Layout, columns: Sequence[Column], sensors: Column | None) -> Column | None:
+def tells_apart(
+    layout: Layout, columns: Sequence[Column], times: Sequence[Column], sensors: Column | None
+) -> Column | None:
     """A column whose texts may say of which node or sensor a row is, where there are several.
 
-    Where the column ``sensors`` says of which sensor a row is, several for one sensor.
+    It is called so, or has another text in each row of one time. Where the column ``sensors``
+    says of which sensor a row is, there are several texts for one sensor.
     """
-    rows = [*layout.rows()]
     for column in columns:
+        rows = [cells for cells in layout.rows() if column.name and cells[column.index]]
+        sensor_of = [cells[sensors.index] if sensors else "" for cells in rows]
+        texts = [cells[column.index] for cells in rows]
+        are_digits = all(map(str.isdigit, texts))
         is_model = column.name.lower() == "id" and _by_name(layout, ("model",)) is not None
-        is_thing = _THINGS.fullmatch(column.name.lower()) and not _are_digits(layout, column)
-        if column.name and (is_model or is_thing or _NODES.fullmatch(column.name.lower())):
-            pairs = {
-                (cells[sensors.index] if sensors else "", cells[column.index]) for cells in rows
-            }
-            if len(pairs) > len({sensor for sensor, _ in pairs}):
+        is_thing = _THINGS.fullmatch(column.name.lower()) and not are_digits
+        if is_model or is_thing or _NODES.fullmatch(column.name.lower()):
+            if len({*zip(sensor_of, texts, strict=True)}) > len({*sensor_of}):
+                return column
+        elif not are_digits:
+            moments = [" ".join(cells[time.index] for time in times) for cells in rows]
+            if _parts(texts, [*zip(moments, sensor_of, strict=True)]):
                 return column
     return None
+
+
+def _parts(texts: Sequence[str], keys: Sequence[tuple[str, str]]) -> bool:
+    """Whether most rows share their key with others, each of which has another text."""
+    of_key: dict[tuple[str, str], list[str]] = {}
+    for text, key in zip(texts, keys, strict=True):
+        of_key.setdefault(key, []).append(text)
+    shared = [alike for alike in of_key.values() if len(alike) > 1]
+    return 2 * sum(map(len, shared)) > len(texts) and all(
+        len({*alike}) == len(alike) for alike in shared
+    )
 
 
 def _no_times(layout: Layout) -> str:

@@ -124,11 +124,18 @@ def is_temperature(unit: str) -> bool:
 
 
 def is_lettered(names: Iterable[str], name: str) -> bool:
-    """Whether a name's last letter just counts, as in ``Temp A``, ``Temp B``, ``Temp C``."""
-    if name[-1:].upper() not in {"C", "F"}:
-        return False
-    letters = {other[-1:].upper() for other in names if other[:-1] == name[:-1]}
-    return any(map(str.isalpha, letters - {"C", "F"}))
+    """Whether a C or F in a name just counts, as in ``Temp A``, ``Temp B``, ``Temp C``."""
+    for other in names:
+        places = [
+            place for place, pair in enumerate(zip(name, other, strict=False)) if len({*pair}) > 1
+        ]
+        if len(places) != 1 or len(other) != len(name):
+            continue
+        [place] = places
+        letter, before = other[place].upper(), name[:place].rstrip()[-1:]
+        if letter.isalpha() and letter not in "CF" and before not in {"(", "[", ",", "°"}:
+            return True
+    return False
 
 
 def same_unit(one: str, other: str) -> bool:

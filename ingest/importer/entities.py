@@ -82,9 +82,8 @@ class Entities:
 
     def _unit_in(self, text: str) -> str | None:
         """The unit that the text names, such as °F of ``temp_outdoor_f``."""
-        if self._has_units or is_lettered(self._texts, text):
-            return None
-        return unit_in(text)
+        unit = None if self._has_units else unit_in(text)
+        return None if unit in {"C", "F"} and is_lettered(self._texts, text) else unit
 
 
 def quantity_of(text: str) -> str | None:

@@ -42,7 +42,7 @@ def make_plan(file: InputFile, flags: Flags) -> Plan:
     used = taken | {value.column for value in columns}
     used |= {rows.sensor_column, rows.value_column, rows.unit_column} if rows else set()
     left_out = tuple(column for column in layout.columns if column not in used)
-    notes = [*plan.notes, *values.notes, *_several(layout, flags, left_out, rows)]
+    notes = [*plan.notes, *values.notes, *_several(plan, flags, left_out, rows)]
     places = [column.index + 1 for column in used if column]
     layout = replace(layout, width=max(layout.width, *places))
     return replace(
@@ -51,11 +51,11 @@ def make_plan(file: InputFile, flags: Flags) -> Plan:
 
 
 def _several(
-    layout: Layout, flags: Flags, left_out: Sequence[Column], rows: Rows | None
+    plan: Plan, flags: Flags, left_out: Sequence[Column], rows: Rows | None
 ) -> Iterator[str]:
     """What to say of rows of several nodes, or sensors, that would be one's."""
-    sensors = rows.sensor_column if rows else None
-    column = choice.tells_apart(layout, left_out, sensors)
+    layout, sensors = plan.layout, rows.sensor_column if rows else None
+    column = choice.tells_apart(layout, left_out, plan.times, sensors)
     if flags.node_column or column is None:
         return
     texts = clip(", ".join([*dict.fromkeys(layout.cells_of(column))][:3]))

@@ -209,7 +209,9 @@ class Values:
         if is_isd:
             return _ISD_UNITS.get(column.name)
         names = [other.name for other in self._layout.columns]
-        in_header = None if is_lettered(names, column.name) else column.unit
+        in_header = column.unit
+        if in_header in {"C", "F"} and is_lettered(names, column.name):
+            in_header = None
         in_cells = unit_of_cells(cells, column.name)
         if in_cells and in_header and not series.factor and not same_unit(in_cells, in_header):
             raise CannotImport(

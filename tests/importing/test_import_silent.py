@@ -128,6 +128,9 @@ REFUSED = [
           says="names a scale, millicels"),
     Shape("Unix times that a spreadsheet has rounded", "time,temp_c\n1.68847E+12,21\n",
           says="no column of times was found"),
+    Shape("two things at each time", "statistic_id,start,mean\na_temp,2023-06-13 10:00,21\n"
+          "b_temp,2023-06-13 10:00,31\na_temp,2023-06-13 11:00,21\nb_temp,2023-06-13 11:00,31\n",
+          says="'statistic_id' says of what a row is (a_temp, b_temp): --node-column"),
     Shape("radio sensors", "time,model,id,temp_c\n2023-07-04 12:00,A,101,21\n"
           "2023-07-04 12:00,A,202,22\n", says="'id' says of what a row is (101, 202)"),
 ]  # fmt: skip
@@ -144,6 +147,13 @@ READ = [
           "time,sensor,value\n1688472000,temp_out_f,71.6\n",
           "--sensor-column sensor --value-column value --sensor temp_out_f=out",
           "out 12:00 22"),
+    Shape("letters that count zones", "time,zone_a_temp,zone_f_temp\n1688472000,20,21\n",
+          right="zone_a_temp 12:00 20; zone_f_temp 12:00 21"),
+    Shape("units that look like letters that count", "time,Ch1 (C),Ch1 (V)\n1688472000,20,21\n",
+          right="ch1_2 12:00 20; ch1_3 12:00 21"),
+    Shape("a serial number that only the second row has", "time,temp_c,serial\n1688472000,1\n"
+          "1688472060,2,123\n1688472120,3\n",
+          right="temperature 12:00 1; temperature 12:01 2; temperature 12:02 3"),
     Shape("letters that count entities", "time,sensor,value\n"
           "1688472000,temp_a,1\n1688472000,temp_b,2\n1688472000,temp_f,3\n",
           right="temp_a 12:00 1; temp_b 12:00 2; temp_f 12:00 3"),
