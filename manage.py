@@ -17,10 +17,11 @@ VENV_PYTHON = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
 
 if __name__ == "__main__":
     try:
-        from ingest.__main__ import ended_by_ctrl_c
+        from tmon.__main__ import ended_by_ctrl_c
 
         with ended_by_ctrl_c():
-            from ingest import cli, options
+            from tmon.cli import main as cli
+            from tmon.cli import options
     except ModuleNotFoundError:
         if not VENV_PYTHON.exists() or sys.prefix == str(VENV_PYTHON.parent.parent):
             sys.exit("tmon isn't installed here yet: run `make install`")

@@ -27,7 +27,7 @@ from bench import peers
 from bench.peers import Server
 from bench.process import Failed, tree
 from bench.shape import Node, Point
-from ingest.schema import open_database
+from tmon.db.connect import open_database
 
 SENSORS_EACH = 10  # of a node
 READINGS_EACH = 300  # of a sensor

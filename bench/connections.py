@@ -105,7 +105,7 @@ class Station:
         command = [
             sys.executable,
             "-m",
-            "ingest.cli",
+            "tmon",
             "token",
             "get",
             "n",
@@ -143,7 +143,7 @@ def main(seconds: float) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder, port, pages_port = Path(temporary), free_port(), free_port()
         ports = ["--port", str(port), "--datasette-port", str(pages_port)]
-        command = [sys.executable, "-m", "ingest.cli", "serve", *ports]
+        command = [sys.executable, "-m", "tmon", "serve", *ports]
         with running(command, folder) as process:
             station = Station(process, folder, port, pages_port)
             print(tabulate(rows(station, seconds), headers="keys", floatfmt=".1f"))

@@ -13,7 +13,7 @@ from bench.station import Station, build
 from bench.timing import cycle, http, median_ms
 from bench.work import Work
 from bench.year import rows_of
-from ingest.schema import open_for_reading
+from tmon.db.connect import open_for_reading
 
 PAGE = 50  # readings; default_page_size of datasette.yml
 EARLIER = 1000

@@ -14,7 +14,7 @@ from statistics import median
 
 from bench.peers import INFLUX_NAME, PACKAGES, PROGRAMS, VICTORIA_NAME
 from bench.process import Failed
-from ingest.schema import sqlite3
+from tmon.db.connect import sqlite3
 
 SYNCS = 50
 PYTHON_PACKAGES = ("tmon", "starlette", "uvicorn", "httptools", "uvloop", "msgspec", "datasette")

@@ -13,7 +13,7 @@ from bench.peers import Server
 from bench.process import settle
 from bench.shape import Node, Point
 from bench.work import DAY_MS, SEED, Work, now_ms
-from ingest.schema import open_database
+from tmon.db.connect import open_database
 
 MINUTE_MS = 60_000
 EMPTY_LOG_BYTES = 64 * 1024  # files of a log that holds nothing

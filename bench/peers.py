@@ -15,7 +15,7 @@ from sqlite_utils import Database
 
 from bench.process import Failed, answers, free_port, running
 from bench.shape import DATASETTE, LINES, TMON, Node, Shape
-from ingest.schema import open_for_reading
+from tmon.db.connect import open_for_reading
 
 HERE = Path(__file__).parent
 TMON_NAME, INFLUX_NAME, VICTORIA_NAME = "tmon", "InfluxDB", "VictoriaMetrics"
@@ -72,7 +72,7 @@ def tokens(folder: Path, names: Sequence[str]) -> list[Node]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     ran = subprocess.run(
-        [sys.executable, "-m", "ingest.cli", "token", "get", "--db", "tmon.db", *names],
+        [sys.executable, "-m", "tmon", "token", "get", "--db", "tmon.db", *names],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -86,7 +86,7 @@ def tokens(folder: Path, names: Sequence[str]) -> list[Node]:
 @contextmanager
 def tmon_serve(folder: Path, *parts: str) -> Iterator[tuple[int, list[int]]]:
     """`tmon serve`, as soon as it has told its addresses: its process, and the ports."""
-    command = [sys.executable, "-m", "ingest.cli", "serve", *parts, "--db", "tmon.db"]
+    command = [sys.executable, "-m", "tmon", "serve", *parts, "--db", "tmon.db"]
     command += ["--port", "0", "--datasette-port", "0"]
     with running(command, folder) as process:
         process.wait_until(lambda: process.output().count("\n") >= (len(parts) or 2))

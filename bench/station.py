@@ -13,7 +13,7 @@ from bench.load import Clock, warm_up
 from bench.process import Failed
 from bench.shape import Node
 from bench.work import DAY_MS, Work, now_ms
-from ingest.schema import open_database
+from tmon.db.connect import open_database
 
 STEP_MS = 60_000  # one-minute data
 BYTES_A_READING = 50  # on disk, as row bytes finds

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.process import Failed
-from ingest.schema import open_for_reading
+from tmon.db.connect import open_for_reading
 
 Ask = Callable[[str], int]  # asks one thing, and returns how much came back (bytes, or rows)
 

@@ -10,7 +10,7 @@ from bench.station import Station, build
 from bench.timing import cycle, http, median_ms, sql
 from bench.work import Work
 from bench.year import HTTP_NAME, LATEST_PAGE, LATEST_SQL, SQL_NAME, rows_of
-from ingest.schema import open_database, transaction
+from tmon.db.connect import open_database, transaction
 
 VISITORS = 8
 FIRST_PAGES_S = 3  # beyond the load: even on a busy machine some pages have come by then

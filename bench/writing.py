@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from bench import peers
 from bench.load import BATCH, MANY, SINGLE, Clock, Load, Outcome, drive
 from bench.work import SEED, WRITERS, Work, now_ms
-from ingest.schema import open_database, transaction
+from tmon.db.connect import open_database, transaction
 
 LOADS = {load.name: load for load in (SINGLE, MANY, BATCH)}
 # What says nothing new there is left out: a limit is a limit at one number of connections.

@@ -1,1 +1,1 @@
-"""The writing process, and the commands that write."""
+"""The app that takes readings in by HTTP."""

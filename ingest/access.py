@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from ingest.exchange import Exchange
 from ingest.http import HttpConnection
-from ingest.logs import redacted
+from tmon.core.logs import redacted
 
 ASKED_CHARACTERS = 400  # of path and query
 GONE = 499  # nginx's number for who didn't wait for the answer

@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.body_parser import BodyParser
-from ingest.damage import ANSWER, Damage
-from ingest.errors import ClockDiffers, Damaged
 from ingest.limits import decompress, is_compressed, limited_body
 from ingest.metrics import Metrics
-from ingest.reading import SET_FROM_MS, Batch, Node, Receipt
-from ingest.tokens import Door
 from ingest.wire import json as json_wire
+from tmon.core.errors import ClockDiffers, Damaged
+from tmon.core.reading import SET_FROM_MS, Batch, Node, Receipt
+from tmon.db.damage import ANSWER, Damage
+from tmon.db.tokens import Door
 
 STUCK_S = 10.0  # then something is wrong: a commit takes milliseconds
 NDJSON = {b"application/x-ndjson", b"application/ndjson", b"application/jsonl"}

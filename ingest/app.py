@@ -16,16 +16,16 @@ from starlette.types import Receive, Scope, Send
 
 from ingest.api import Json, State, get_healthz, get_metrics, post_readings
 from ingest.body_parser import BodyParser
-from ingest.damage import ANSWER, Damage, is_damage
-from ingest.errors import ApiError, Damaged, Unavailable
-from ingest.frames import Reply
 from ingest.handover import Handover
 from ingest.metrics import Metrics
-from ingest.nodes import now_ms
 from ingest.rate import RateLimit
-from ingest.schema import open_for_reading, sqlite3
-from ingest.settings import Settings
-from ingest.tokens import Door, Tokens, station_secret
+from tmon.core.errors import ApiError, Damaged, Unavailable
+from tmon.core.settings import Settings
+from tmon.db.connect import open_for_reading, sqlite3
+from tmon.db.damage import ANSWER, Damage, is_damage
+from tmon.db.nodes import now_ms
+from tmon.db.tokens import Door, Tokens, station_secret
+from tmon.store.frames import Reply
 
 log = logging.getLogger("tmon.app")
 

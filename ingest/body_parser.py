@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from ingest.errors import Overloaded
-from ingest.reading import Batch
+from tmon.core.errors import Overloaded
+from tmon.core.reading import Batch
 
 AT_ONCE_BYTES = 16 * 1024  # at worst 20 ms of one bad reading after the other; 100 take 10 kB
 WAITING_BYTES = 64 * 1024 * 1024

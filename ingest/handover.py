@@ -13,15 +13,15 @@ from time import monotonic, sleep
 import msgspec
 from msgspec import Struct
 
-from ingest.errors import ApiError, Damaged, DiskFull, Locked, Overloaded, Unavailable
-from ingest.frames import COMMIT_READINGS, Failure, Frames, Reply, encode, frame
-from ingest.reading import Batch, Receipt
+from tmon.core.errors import ApiError, Damaged, DiskFull, Locked, Overloaded, Unavailable
+from tmon.core.reading import Batch, Receipt
+from tmon.store.frames import COMMIT_READINGS, Failure, Frames, Reply, encode, frame
 
 PATIENCE_S = 10.0  # senders wait so long for an answer; many give up soon after
 BACKLOG_READINGS = 100_000  # 20 MB
 HANDOVER_BATCHES = 32  # the writer begins while the rest of a busy round is parsed
 END_S = 0.5  # to learn how the writing process ended
-CLOSE_S = 3.0  # after the six seconds in which requests may end (process.py)
+CLOSE_S = 3.0  # after the six seconds in which requests may end (tmon/serve/server.py)
 
 # What the writer holds is stored, even if its senders have gone meanwhile. So it gets what
 # keeps it busy, and on a slow disk less: a transaction that is written, and the next.

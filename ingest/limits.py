@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from starlette.types import Receive
 
-from ingest.errors import InvalidBody, TooLarge, UnknownEncoding
+from tmon.core.errors import InvalidBody, TooLarge, UnknownEncoding
 
 BODY_BYTES = 1024 * 1024  # as sent
 DECOMPRESSED_BYTES = 8 * 1024 * 1024

@@ -4,8 +4,8 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 
-from ingest.errors import ApiError, TooFast
-from ingest.reading import Batch, Receipt
+from tmon.core.errors import ApiError, TooFast
+from tmon.core.reading import Batch, Receipt
 
 BURST_S = 10  # a node that posts its sensors one by one may do so at once
 

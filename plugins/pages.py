@@ -1,36 +1,52 @@
-"""The pages for people: home, nodes and sensors, and what tells machines of them; CSV; turns.
+"""Makes tmon's pages known to Datasette; what they are made of is the package tmon.pages.
 
-Datasette loads single files; what these pages are made of is the package beside
-this one, whose modules each have hooks of their own.
+Datasette loads single files, and this is the one: the modules it registers have the hooks.
 """
-
-import sys
-from pathlib import Path
 
 from datasette.plugins import pm
 
-HERE = str(Path(__file__).parent)
-if HERE not in sys.path:
-    sys.path.append(HERE)
-
-from tmon_pages import (  # noqa: E402
+from tmon.pages import (
     admission,
+    bad_requests,
+    cells,
+    compress,
+    contents,
     dataset,
     download,
     export,
     facets,
     feed,
+    guard,
     home,
     limited,
+    mended,
     methods,
     node,
+    paging,
     selection,
     station,
 )
 
 for _module in (
-    *(admission, dataset, download, export, facets, feed, home),
-    *(limited, methods, node, selection, station),
+    admission,
+    bad_requests,
+    cells,
+    compress,
+    contents,
+    dataset,
+    download,
+    export,
+    facets,
+    feed,
+    guard,
+    home,
+    limited,
+    mended,
+    methods,
+    node,
+    paging,
+    selection,
+    station,
 ):
     if not pm.is_registered(_module):
         pm.register(_module)

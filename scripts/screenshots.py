@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data" / "ambient_temperature.csv"
 NODES = ("attic", "office", "workshop")
-TMON = [sys.executable, "-m", "ingest.cli"]
+TMON = [sys.executable, "-m", "tmon"]
 CHROMIUM = "/usr/bin/chromium"
 ARGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
 

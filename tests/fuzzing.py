@@ -23,14 +23,15 @@ from hypothesis import Phase, given, seed, settings
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message
 
-from ingest import tokens, writer_process
 from ingest.app import create_app
 from ingest.exchange import Sender
-from ingest.nodes import now_ms
-from ingest.schema import open_database, open_for_reading
-from ingest.settings import Settings
 from tests.station import hourly_equals_raw
 from tests.test_hostile_input import BODIES, POISON
+from tmon.core.settings import Settings
+from tmon.db import tokens
+from tmon.db.connect import open_database, open_for_reading
+from tmon.db.nodes import now_ms
+from tmon.store import writer_process
 
 IN_FLIGHT = 64
 BODIES_A_NODE = 5_000  # a node can have 1,000 sensors

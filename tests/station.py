@@ -15,12 +15,12 @@ import requests
 import uvicorn
 from sqlite_utils import Database
 
-from ingest import tokens
 from ingest.app import create_app
 from ingest.http import HttpConnection
-from ingest.schema import open_database, open_for_reading
-from ingest.settings import Settings
-from ingest.writer_process import write_what_comes
+from tmon.core.settings import Settings
+from tmon.db import tokens
+from tmon.db.connect import open_database, open_for_reading
+from tmon.store.writer_process import write_what_comes
 
 
 class Station:
@@ -96,7 +96,7 @@ class Process:
         *arguments: str,
         environ: Mapping[str, str] | None = None,
         stderr: Any = subprocess.PIPE,
-        command: Sequence[str] = (sys.executable, "-m", "ingest.cli"),
+        command: Sequence[str] = (sys.executable, "-m", "tmon"),
     ):
         self.popen = subprocess.Popen(
             [*command, *arguments],
@@ -128,7 +128,7 @@ class Process:
 def tmon(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Any:
     """Run ``tmon`` to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "ingest.cli", *arguments],
+        [sys.executable, "-m", "tmon", *arguments],
         cwd=folder,
         env={**os.environ, **(environ or {})},
         capture_output=True,

@@ -21,13 +21,13 @@ from ingest.api import STUCK_S
 from ingest.app import Endpoint, create_app
 from ingest.handover import WINDOW_READINGS
 from ingest.http import HttpConnection
-from ingest.schema import open_database
-from ingest.settings import Settings
-from ingest.writer import Writer
 from tests.station import Station, free, running, wait_for
 from tests.test_handover import Clock
 from tests.test_metrics import samples
 from tests.test_writer import Held, Ingest, runs
+from tmon.core.settings import Settings
+from tmon.db.connect import open_database
+from tmon.store.writer import Writer
 
 NOON_MS = 1_795_176_000_000
 HALF_A_WINDOW = [

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest.checkpoint import CHECKPOINT_BYTES, WritableDatabase
-from ingest.identity import index_of, log_of
-from ingest.schema import PAGE_BYTES, open_database, sqlite3, transaction
-from watch import prune
-from watch.checks.storage import log_index
+from tmon.db.checkpoint import CHECKPOINT_BYTES, WritableDatabase
+from tmon.db.connect import PAGE_BYTES, open_database, sqlite3, transaction
+from tmon.db.identity import index_of, log_of
+from tmon.maintenance import prune
+from tmon.watch.checks.storage import log_index
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT_PAGES = CHECKPOINT_BYTES // PAGE_BYTES
@@ -155,13 +155,13 @@ def test_no_other_checkpoint_is_made() -> None:
     """TRUNCATE holds the write lock from before it looks at the log; see docs/decisions/0017."""
     found = {
         str(path.relative_to(ROOT)): line.strip()
-        for folder in ("ingest", "watch", "plugins")
+        for folder in ("ingest", "tmon", "plugins")
         for path in (ROOT / folder).rglob("*.py")
         for line in path.read_text().splitlines()
         if "wal_checkpoint" in line or "wal_autocheckpoint" in line
     }
-    del found["ingest/checkpoint.py"]
-    assert set(found) == {"ingest/wal.py", "watch/restore.py"}
+    del found["tmon/db/checkpoint.py"]
+    assert set(found) == {"tmon/db/wal.py", "tmon/maintenance/restore.py"}
     assert all("wal_checkpoint(truncate)" in line for line in found.values())
 
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from ingest.hours import close_hours
-from ingest.schema import open_database, transaction
+from tmon.db.connect import open_database, transaction
+from tmon.store.hours import close_hours
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

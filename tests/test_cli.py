@@ -13,8 +13,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ingest.cli import main
 from tests.station import tmon
+from tmon.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,7 +50,7 @@ def test_manage_lists_and_runs_through_the_same_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "program", [["-m", "ingest"], [str(Path(sys.executable).with_name("tmon"))], ["manage.py"]]
+    "program", [["-m", "tmon"], [str(Path(sys.executable).with_name("tmon"))], ["manage.py"]]
 )
 def test_a_ctrl_c_while_modules_are_loaded_leaves_no_traceback(
     tmp_path: Path, program: list[str]
@@ -168,6 +168,6 @@ def test_a_missing_installation_is_told(tmp_path: Path) -> None:
 
 
 def test_serving_does_not_load_what_only_checks_need() -> None:
-    script = "import sys, ingest.cli; print({'apprise', 'requests'} & set(sys.modules))"
+    script = "import sys, tmon.cli.main; print({'apprise', 'requests'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout == "set()\n"

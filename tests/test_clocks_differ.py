@@ -9,9 +9,9 @@ import pytest
 import requests
 
 from client import client
-from ingest.schema import open_for_reading
 from tests.client.harness import FakeClock
 from tests.station import Station, station_in_thread, tmon
+from tmon.db.connect import open_for_reading
 
 MINUTE_MS = 60_000
 AHEAD_MS = 10 * MINUTE_MS

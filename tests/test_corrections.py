@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ingest.cli import main
-from ingest.schema import open_database, open_for_reading
+from tmon.cli.main import main
+from tmon.db.connect import open_database, open_for_reading
 
 HOUR_MS = 3_600_000
 JUNE_MS = 1_780_272_000_000  # 2026-06-01T00:00:00Z

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from ingest.identity import damage_of, note_damage
-from ingest.schema import RefusedDatabase, open_database, open_for_reading
-from ingest.settings import Settings
 from tests.care.keeping import station, token
 from tests.station import Process, answers, tmon, wait_for
 from tests.watch.watched import NOW_MS, NOWHERE
-from watch.check import Report, Task, look
+from tmon.core.settings import Settings
+from tmon.db.connect import RefusedDatabase, open_database, open_for_reading
+from tmon.db.identity import damage_of, note_damage
+from tmon.watch.check import Report, Task, look
 
 PAGE_BYTES = 4096
 

@@ -9,11 +9,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ingest import errors, tokens
-from ingest.cli import main
-from ingest.schema import open_database
-from ingest.settings import SETTINGS
 from tests.station import Station, station_in_thread, tmon
+from tmon.cli.main import main
+from tmon.core import errors
+from tmon.core.settings import SETTINGS
+from tmon.db import tokens
+from tmon.db.connect import open_database
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -56,20 +57,9 @@ def test_every_table_and_view_is_in_the_readme(tmp_path: Path) -> None:
 
 
 def test_every_code_is_in_the_api_reference() -> None:
-    source = "\n".join(
-        (ROOT / "ingest" / name).read_text()
-        for name in (
-            *(
-                "reading.py",
-                "units.py",
-                "refusals.py",
-                "sensors.py",
-                "wire/items.py",
-                "wire/json.py",
-            ),
-            *("app.py", "http.py"),
-        )
-    )
+    rooms = ("ingest", "tmon/core", "tmon/store")
+    files = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
+    source = "\n".join(path.read_text() for path in files)
     codes = set(
         re.findall(
             r'(?:Refusal|_Broken|_answer|_refuse|_say)\((?:\{[^}]*\}|[^"()])*"([a-z_]+)"', source

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from ingest.reading import instant_ms
-from ingest.schema import open_for_reading
 from tests.station import Process, Station, answers, hourly_equals_raw, tmon, wait_for
+from tmon.core.reading import instant_ms
+from tmon.db.connect import open_for_reading
 
 ROOT = Path(__file__).parent.parent
 CLIENT = ROOT / "client" / "client.py"

@@ -21,17 +21,17 @@ import pytest
 import requests
 from sqlite_utils import Database
 
-from ingest import identity
-from ingest.schema import (
+from tests.care.keeping import add, station, token
+from tests.station import Process, answers, wait_for
+from tmon.db import identity
+from tmon.db.connect import (
     RefusedDatabase,
     open_database,
     open_for_reading,
     sqlite3,
     transaction,
 )
-from tests.care.keeping import add, station, token
-from tests.station import Process, answers, wait_for
-from watch import copies
+from tmon.maintenance import copies
 
 ROOT = Path(__file__).parent.parent
 NOON_MS = 1_795_176_000_000
@@ -40,10 +40,10 @@ EARLIER = 1000  # readings that are there before
 SENDING = """
 import asyncio, sys
 from pathlib import Path
-from ingest import writer_process
-from ingest.errors import ApiError
+from tmon.store import writer_process
+from tmon.core.errors import ApiError
 from ingest.handover import Handover
-from ingest.reading import Batch, Node, Reading
+from tmon.core.reading import Batch, Node, Reading
 
 async def stored(handover, batch):
     try:
@@ -229,7 +229,7 @@ def test_what_was_acknowledged_is_kept_beside_what_took_its_place(path: Path, ho
 
 OPENING = """
 import sys
-from ingest.schema import sqlite3
+from tmon.db.connect import sqlite3
 
 conn = sqlite3.connect(sys.argv[1])
 conn.execute("select count(*) from readings").fetchone()

@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.errors import ApiError, DiskFull, Locked, Overloaded, Unavailable
-from ingest.frames import LENGTH_BYTES, Failure, Frames, Reply, batches_in, encode, frame
 from ingest.handover import (
     HANDOVER_BATCHES,
     PATIENCE_S,
@@ -22,7 +20,9 @@ from ingest.handover import (
     CommitRate,
     Handover,
 )
-from ingest.reading import Batch, Node, Reading, Receipt, Rejection
+from tmon.core.errors import ApiError, DiskFull, Locked, Overloaded, Unavailable
+from tmon.core.reading import Batch, Node, Reading, Receipt, Rejection
+from tmon.store.frames import LENGTH_BYTES, Failure, Frames, Reply, batches_in, encode, frame
 
 NODE = Node("uid", "basement", "cellar")
 NOON_MS = 1_795_176_000_000
@@ -281,9 +281,9 @@ def test_a_batch_that_cant_be_encoded_fails_alone() -> None:
 
 SPEAKING = """
 import asyncio, socket, sys
-from ingest.frames import Failure, Reply, frame
+from tmon.store.frames import Failure, Reply, frame
 from ingest.handover import Handover
-from ingest.reading import Batch, Node, Reading, Receipt
+from tmon.core.reading import Batch, Node, Reading, Receipt
 
 GOOD = (1, Receipt(1, 0, ()))
 

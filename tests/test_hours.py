@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from ingest.hours import close_hours, close_hours_of
-from ingest.reading import Batch, Node, Reading
-from ingest.schema import open_database, open_for_reading, transaction
-from ingest.store import Store
 from tests.station import Station, hourly_equals_raw, wait_for
-from watch.prune import plan, prune
-from watch.rollup import differing, rebuild, remake
+from tmon.core.reading import Batch, Node, Reading
+from tmon.db.connect import open_database, open_for_reading, transaction
+from tmon.maintenance.prune import plan, prune
+from tmon.maintenance.rollup import differing, rebuild, remake
+from tmon.store.commit import Store
+from tmon.store.hours import close_hours, close_hours_of
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_790_000_000_000

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from ingest import nodes
-from ingest.reading import Batch, Node, Reading, Receipt
-from ingest.schema import open_database
-from ingest.store import Store
 from tests.station import Station, tmon
+from tmon.core.reading import Batch, Node, Reading, Receipt
+from tmon.db import nodes
+from tmon.db.connect import open_database
+from tmon.store.commit import Store
 
 NOON_MS = 1_795_176_000_000
 MINUTE_MS = 60_000

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 import requests
 
-from ingest.schema import open_for_reading
 from tests.station import Process, hourly_equals_raw, tmon
+from tmon.db.connect import open_for_reading
 
 # Checkpoints are made at a hundredth of their size, so that there are many; told to be hurried,
 # it doesn't wait for the disk.
 SERVER = """
 import sys
-from ingest import checkpoint, cli, wal
+from tmon.db import checkpoint, wal
+from tmon.cli import main as cli
 checkpoint.CHECKPOINT_BYTES = 300_000
 if sys.argv.pop(1) == "hurried":
     wal.Wal.sync = lambda self: None

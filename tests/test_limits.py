@@ -18,12 +18,12 @@ from starlette.routing import Route
 
 from ingest.api import State
 from ingest.app import Endpoint
-from ingest.errors import TooFast
 from ingest.http import HttpConnection
 from ingest.limits import BODY_S, HEADER_S, limited_body
 from ingest.rate import RateLimit
-from ingest.schema import open_database
 from tests.station import Station, running, station_in_thread
+from tmon.core.errors import TooFast
+from tmon.db.connect import open_database
 
 
 def raw(url: str, *parts: bytes, pause_s: float = 0.0) -> bytes:

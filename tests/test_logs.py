@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import requests
 
-from ingest import logs
 from tests.station import Process, answers, tmon, wait_for
+from tmon.core import logs
 
 SIGNATURE = "Zk3x_9-QpLr7Vw2YtB1nMc8sDf4gHj6k"
 TOKEN = f"tmon_basement.k3x9qp.1.{SIGNATURE}"
@@ -85,7 +85,7 @@ def test_a_token_cut_short_is_taken_out(dots: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "tmon_pages.home failed",
+        "tmon_old.db failed",
         "tmon_http_requests_total 7",
         "/tmon/readings?_sort=measured_ms&sensor=1",
         "this token of basement is outdated",
@@ -258,7 +258,7 @@ def test_who_is_refused_or_goes_away_is_logged_too(folder: Path) -> None:
 
 def test_a_level_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "ingest.cli", "token", "list", "--db", "x"],
+        [sys.executable, "-m", "tmon", "token", "list", "--db", "x"],
         cwd=tmp_path,
         env={"TMON_LOG_LEVEL": "loud", "PATH": "/usr/bin"},
         capture_output=True,

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest import nodes
-from ingest.reading import Batch, Node, Reading
-from ingest.schema import open_database, open_for_reading
-from ingest.store import Store
 from tests.care.keeping import damage
 from tests.station import hourly_equals_raw
+from tmon.core.reading import Batch, Node, Reading
+from tmon.db import nodes
+from tmon.db.connect import open_database, open_for_reading
+from tmon.store.commit import Store
 
 NOON_MS = 1_795_176_000_000
 UNMERGED = "tmon.db.unmerged-2026-11-26T030000Z"

@@ -10,9 +10,9 @@ from functools import partial
 import pytest
 
 from ingest.body_parser import WAITING_BYTES, BodyParser
-from ingest.errors import Overloaded
-from ingest.reading import Batch, Node
 from tests.station import Station
+from tmon.core.errors import Overloaded
+from tmon.core.reading import Batch, Node
 
 MS = 1_795_176_000_000
 TWICE = [

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from ingest.errors import LogCut
-from ingest.open_files import OpenFiles
-from ingest.schema import open_database, sqlite3
 from tests.care.keeping import add, station
+from tmon.core.errors import LogCut
+from tmon.db.connect import open_database, sqlite3
+from tmon.db.open_files import OpenFiles
 
 
 @pytest.fixture

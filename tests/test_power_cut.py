@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.schema import open_database
 from tests.station import Process, hourly_equals_raw, tmon
 from tests.test_kill import SERVER, WRITERS, Sender, free_port
+from tmon.db.connect import open_database
 
 
 @contextmanager

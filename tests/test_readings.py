@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from ingest import nodes
-from ingest.reading import Batch, Node, Reading
-from ingest.schema import open_database, open_for_reading
-from ingest.store import Store
 from tests.station import Station, hourly_equals_raw, station_in_thread
+from tmon.core.reading import Batch, Node, Reading
+from tmon.db import nodes
+from tmon.db.connect import open_database, open_for_reading
+from tmon.store.commit import Store
 
 NOON = {"sensor": "temperature", "value": 21.5, "unit": "°C", "measured_at": "2026-11-20T12:00:00Z"}
 NOON_MS = 1_795_176_000_000

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import requests
 
-from ingest import tokens
-from ingest.running import difference, refusal
-from ingest.schema import open_database
-from ingest.settings import Settings
 from tests.station import Process, Station, station_in_thread, tmon, wait_for
+from tmon.core.settings import Settings
+from tmon.db import tokens
+from tmon.db.connect import open_database
+from tmon.maintenance.running import difference, refusal
 
 SECRET = "a secret that is long enough"
 OTHER = {"TMON_SECRET": "another secret, also long enough"}

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from ingest.migrations import migrations
-from ingest.schema import (
+from tmon.db.connect import (
     APPLICATION_ID,
     RefusedDatabase,
     open_database,
@@ -22,6 +21,7 @@ from ingest.schema import (
     sqlite3,
     transaction,
 )
+from tmon.db.migrations import migrations
 
 MINUTE_MS = 60_000
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from ingest.schema import open_database, open_for_reading
-from ingest.serve import Companion
 from tests.station import Process, answers, free, tmon, wait_for
+from tmon.db.connect import open_database, open_for_reading
+from tmon.serve.processes import Companion
 
 
 @pytest.fixture

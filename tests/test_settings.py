@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ingest.cli import main
-from ingest.settings import SERVED, SETTINGS, InvalidSettings, Settings
+from tmon.cli.main import main
+from tmon.core.settings import SERVED, SETTINGS, InvalidSettings, Settings
 
 
 def test_the_defaults() -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from ingest import checkpoint, nodes
-from ingest.identity import log_of
-from ingest.reading import Batch, Node, Reading
-from ingest.schema import open_database
-from ingest.store import FRESH_MS, Store
 from tests.station import Station
+from tmon.core.reading import Batch, Node, Reading
+from tmon.db import checkpoint, nodes
+from tmon.db.connect import open_database
+from tmon.db.identity import log_of
+from tmon.store.commit import FRESH_MS, Store
 
 NOW_MS = 1_795_176_000_000
 HOUR_MS = 3_600_000

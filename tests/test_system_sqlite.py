@@ -25,7 +25,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 def test_it_is_the_one_that_serves(environ: dict[str, str]) -> None:
-    which = "from ingest.schema import sqlite3; print(sqlite3.__name__)"
+    which = "from tmon.db.connect import sqlite3; print(sqlite3.__name__)"
     told = subprocess.run(
         [sys.executable, "-c", which],
         env={**os.environ, **environ},

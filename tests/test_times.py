@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.reading import Refusal, instant_ms, iso_moment
+from tmon.core.reading import Refusal, instant_ms, iso_moment
 
 NOON_MS = 1_795_176_000_000  # 2026-11-20T12:00:00Z
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest import nodes, tokens
-from ingest.errors import CannotServe, InvalidName, Revoked, UnknownNode
-from ingest.nodes import KnownNode
-from ingest.schema import open_database
-from ingest.settings import Settings
 from tests.station import Station, holds_within_a_second, wait_for
+from tmon.core.errors import CannotServe, InvalidName, Revoked, UnknownNode
+from tmon.core.settings import Settings
+from tmon.db import nodes, tokens
+from tmon.db.connect import open_database
+from tmon.db.nodes import KnownNode
 
 
 def settings_in(folder: Path, **environ: str) -> Settings:

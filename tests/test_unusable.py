@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest.schema import open_database, open_for_reading, sqlite3
-from ingest.sqlite_errors import explained
 from tests.care.keeping import station
 from tests.station import tmon
+from tmon.db.connect import open_database, open_for_reading, sqlite3
+from tmon.db.sqlite_errors import explained
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "token get": ("token", "get", "attic"),

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from ingest.errors import Forbidden, InvalidBody, TooLarge
-from ingest.reading import DEFAULT_SENSOR, Batch, Node, Refusal, rejection
 from ingest.wire import items
 from ingest.wire import json as wire
 from ingest.wire.items import READINGS_LIMIT, WireReading
+from tmon.core.errors import Forbidden, InvalidBody, TooLarge
+from tmon.core.reading import DEFAULT_SENSOR, Batch, Node, Refusal, rejection
 
 NODE = Node("u", "basement", "basement")
 NOW_MS = 1_795_176_000_000

@@ -14,7 +14,7 @@ BIN = Path(sys.executable).parent
 # Modules of the standard library, of what tmon needs, of tmon, and what Python runs at its start.
 NAMES = (
     *("queue", "sqlite3", "json", "pathlib", "sitecustomize", "usercustomize", "readline"),
-    *("click", "yaml", "pysqlite3", "datasette", "uvicorn", "ingest", "watch", "plugins"),
+    *("click", "yaml", "pysqlite3", "datasette", "uvicorn", "ingest", "tmon", "plugins"),
 )
 
 
@@ -85,7 +85,7 @@ def test_the_other_ways_to_a_token_execute_nothing_of_it(folder: Path) -> None:
 
 def test_manage_takes_no_file_beside_it_for_the_standard_library(folder: Path) -> None:
     """A checkout may hold anything: backups, downloads, the database."""
-    for name in ("ingest", "watch"):
+    for name in ("ingest", "tmon"):
         shutil.rmtree(folder / name)
         (folder / f"{name}.py").unlink()
         (folder / name).symlink_to(ROOT / name)

@@ -17,17 +17,17 @@ import pytest
 import requests
 from sqlite_utils import Database
 
-from ingest import nodes
-from ingest.errors import DiskFull, Locked, Overloaded, Replaced, Unavailable
-from ingest.frames import COMMIT_READINGS, Frames, Reply, encode, frame
 from ingest.handover import BACKLOG_READINGS, Handover
-from ingest.reading import Batch, Node, Reading, Receipt, Rejection
-from ingest.schema import BUSY_TIMEOUT_S, open_database, open_for_reading
-from ingest.store import Store
-from ingest.wal import Wal
-from ingest.writer import Writer
-from ingest.writer_process import write_what_comes
 from tests.station import Process, Station, answers, free, holds_within_a_second, tmon, wait_for
+from tmon.core.errors import DiskFull, Locked, Overloaded, Replaced, Unavailable
+from tmon.core.reading import Batch, Node, Reading, Receipt, Rejection
+from tmon.db import nodes
+from tmon.db.connect import BUSY_TIMEOUT_S, open_database, open_for_reading
+from tmon.db.wal import Wal
+from tmon.store.commit import Store
+from tmon.store.frames import COMMIT_READINGS, Frames, Reply, encode, frame
+from tmon.store.writer import Writer
+from tmon.store.writer_process import write_what_comes
 
 NOON_MS = 1_795_176_000_000
 
@@ -388,10 +388,10 @@ def test_an_answer_that_nobody_read_is_an_end_like_any_other(tmp_path: Path) -> 
 FAILING_DISK = """
 import os, sys
 from pathlib import Path
-from ingest import writer_process
-from ingest.frames import encode, frame
-from ingest.reading import Batch, Node, Reading
-from ingest.wal import Wal
+from tmon.store import writer_process
+from tmon.store.frames import encode, frame
+from tmon.core.reading import Batch, Node, Reading
+from tmon.db.wal import Wal
 
 def fail(wal):
     raise OSError(5, "Input/output error")
@@ -416,10 +416,10 @@ def test_a_disk_that_fails_ends_the_writer_before_it_acknowledges(tmp_path: Path
 SPEAKING = """
 import os, sys
 from pathlib import Path
-from ingest import writer_process
-from ingest.frames import encode, frame
-from ingest.reading import Batch, Node, Reading, Receipt
-from ingest.store import Store
+from tmon.store import writer_process
+from tmon.store.frames import encode, frame
+from tmon.core.reading import Batch, Node, Reading, Receipt
+from tmon.store.commit import Store
 
 def odd(size):
     Store.commit = lambda self, batches: [Receipt(size, 0, ()) for _ in batches]

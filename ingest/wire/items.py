@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from ingest.errors import InvalidBody, TooLarge
-from ingest.reading import Refusal, clip
+from tmon.core.errors import InvalidBody, TooLarge
+from tmon.core.reading import Refusal, clip
 
 READINGS_LIMIT = 10_000
 VALUES_LIMIT = 10 * READINGS_LIMIT  # commas: a reading has seven fields

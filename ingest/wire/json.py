@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from msgspec import UNSET
 
-from ingest.errors import ClockDiffers, Forbidden, InvalidBody
-from ingest.reading import (
+from ingest.wire.items import Broken, Item, WireReading, check_values, document_in, lines_in
+from tmon.core.errors import ClockDiffers, Forbidden, InvalidBody
+from tmon.core.reading import (
     AHEAD_MS,
     DEFAULT_SENSOR,
     Batch,
@@ -19,8 +20,7 @@ from ingest.reading import (
     instant_ms,
     rejection,
 )
-from ingest.units import stored
-from ingest.wire.items import Broken, Item, WireReading, check_values, document_in, lines_in
+from tmon.core.units import stored
 
 
 def parse(

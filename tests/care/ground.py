@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from ingest.hours import close_hours_of
-from ingest.schema import open_database, open_for_reading, transaction
+from tmon.db.connect import open_database, open_for_reading, transaction
+from tmon.store.hours import close_hours_of
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 NOW_MS = 1_735_732_800_000  # 2025-01-01T12:00Z: no clock of today is before it

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from ingest import nodes
-from ingest.importer.record import Recorder, Source
-from ingest.reading import Batch, Node, Reading, Receipt
-from ingest.schema import open_database
-from ingest.store import Store
 from tests.care.ground import NOW_MS, Rows, ask
-from watch import imports
+from tmon.core.reading import Batch, Node, Reading, Receipt
+from tmon.db import nodes
+from tmon.db.connect import open_database
+from tmon.importer.record import Recorder, Source
+from tmon.maintenance import imports
+from tmon.store.commit import Store
 
 SOURCE = Source("a.csv", "ab" * 32, "n")
 

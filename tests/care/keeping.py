@@ -4,9 +4,9 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from ingest import tokens
-from ingest.schema import open_database
-from ingest.settings import Settings
+from tmon.core.settings import Settings
+from tmon.db import tokens
+from tmon.db.connect import open_database
 
 MINUTE_MS = 60_000
 

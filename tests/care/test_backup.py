@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from ingest.schema import open_database, open_for_reading, sqlite3
-from ingest.settings import Settings
 from tests.care.keeping import add, damage, listed, one_line, station, token
 from tests.care.load import load
 from tests.station import Process, hourly_equals_raw, tmon, wait_for
-from watch.backup import Wanted, backup
-from watch.copies import Unsound, check
-from watch.copies import snapshot as snapshot_of
-from watch.shelf import Unfit, need_room, workshop
+from tmon.core.settings import Settings
+from tmon.db.connect import open_database, open_for_reading, sqlite3
+from tmon.maintenance.backup import Wanted, backup
+from tmon.maintenance.copies import Unsound, check
+from tmon.maintenance.copies import snapshot as snapshot_of
+from tmon.maintenance.shelf import Unfit, need_room, workshop
 
 NAME = re.compile(r"tmon-\d{4}-\d\d-\d\dT\d{6}Z\.db")
 AT_MS = 1_795_575_600_000  # 2026-11-25T03:00:00Z
@@ -185,7 +185,7 @@ def test_a_public_copy_is_everybodys_to_read_and_a_secret_its_owners(
     station(tmp_path)
     for arguments in (["kept"], ["--publish", "public"]):
         subprocess.run(
-            [sys.executable, "-m", "ingest.cli", "backup", *arguments],
+            [sys.executable, "-m", "tmon", "backup", *arguments],
             cwd=tmp_path,
             umask=umask,
             capture_output=True,
@@ -261,7 +261,7 @@ def test_a_copy_with_other_rows_is_found_out(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     station(tmp_path, readings=20_000)
     ran = subprocess.run(
-        [sys.executable, "-m", "ingest.cli", "backup", "kept"],
+        [sys.executable, "-m", "tmon", "backup", "kept"],
         cwd=tmp_path,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
         capture_output=True,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.schema import open_database, schema_objects
 from tests.station import Process, tmon
+from tmon.db.connect import open_database, schema_objects
 
 START_MS = 1_790_000_000_000
 

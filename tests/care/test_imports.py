@@ -16,9 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from ingest.hours import close_hours_of
-from ingest.importer.record import RUN_LIMIT, Recorder, Source
-from ingest.schema import open_database, open_for_reading, transaction
 from tests.care.ground import (
     HOUR_MS,
     MINUTE_MS,
@@ -35,9 +32,12 @@ from tests.care.ground import (
 )
 from tests.care.importing import Import, imported, runs, stored, undone, whys
 from tests.station import Process, hourly_equals_raw, station_in_thread, tmon, wait_for
-from watch import corrections, imports, names, prune, replace, sensors
-from watch.imports import GONE, MIXED, PRUNED, REASONS, UnknownImport
-from watch.subjects import find_sensor
+from tmon.db.connect import open_database, open_for_reading, transaction
+from tmon.db.lookup import find_sensor
+from tmon.importer.record import RUN_LIMIT, Recorder, Source
+from tmon.maintenance import corrections, imports, names, prune, replace, sensors
+from tmon.maintenance.imports import GONE, MIXED, PRUNED, REASONS, UnknownImport
+from tmon.store.hours import close_hours_of
 
 OWN = minutes(600)
 BETWEEN = minutes(40, START_MS + MINUTE_MS // 2, 10 * MINUTE_MS)  # at other instants than these
@@ -568,7 +568,7 @@ def test_a_terminal_is_asked(path: Path, answer: bytes, left: int) -> None:
     imported(path, OWN)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "ingest.cli", "imports", "undo", "1"],
+        [sys.executable, "-m", "tmon", "imports", "undo", "1"],
         cwd=path.parent,
         stdin=theirs,
         stdout=subprocess.PIPE,

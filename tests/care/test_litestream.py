@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.schema import open_database, open_for_reading, sqlite3
 from tests.care.load import load
 from tests.station import hourly_equals_raw, wait_for
+from tmon.db.connect import open_database, open_for_reading, sqlite3
 
 LITESTREAM = Path(sys.executable).parent / "litestream"
 CONFIG = Path(__file__).parents[2] / "deploy" / "litestream.yml"

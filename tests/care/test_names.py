@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ingest.schema import open_database
 from tests.care.ground import ask, made, minutes
 from tests.station import Station, tmon, wait_for
+from tmon.db.connect import open_database
 
 NOTICED_S = 1.0  # how soon a running ingest has to know
 

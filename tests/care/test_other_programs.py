@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest.schema import open_database
 from tests.care.ground import ask
 from tests.care.keeping import station
 from tests.station import tmon
+from tmon.db.connect import open_database
 
 LATEST_MS, EARLIEST_MS = 2**63 - 1, -(2**63)
 

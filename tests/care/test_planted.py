@@ -10,8 +10,8 @@ import pytest
 from tests.care.keeping import listed, one_line, station
 from tests.care.test_backup import make
 from tests.station import tmon
-from watch.backup import Wanted
-from watch.shelf import Unfit, read_small
+from tmon.maintenance.backup import Wanted
+from tmon.maintenance.shelf import Unfit, read_small
 
 STRANGER = 54_321  # nobody has that number
 VICTIM = b"what belongs to somebody else\n" * 100

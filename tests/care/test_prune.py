@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from ingest.reading import Batch, Node, Reading
-from ingest.schema import open_database, transaction
-from ingest.store import Store
 from tests.care.ground import (
     DAY_MS,
     HOUR_MS,
@@ -29,9 +26,12 @@ from tests.care.ground import (
     minutes,
 )
 from tests.station import Process, Station, station_in_thread, tmon, wait_for
-from watch import prune
-from watch.prune import TooYoung
-from watch.rollup import RollupDiffers
+from tmon.core.reading import Batch, Node, Reading
+from tmon.db.connect import open_database, transaction
+from tmon.maintenance import prune
+from tmon.maintenance.prune import TooYoung
+from tmon.maintenance.rollup import RollupDiffers
+from tmon.store.commit import Store
 
 TWO_DAYS_S, MONTH_S = 2 * 86_400, 30 * 86_400
 HORIZON_MS = NOW_MS - 30 * DAY_MS

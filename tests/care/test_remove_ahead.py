@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest.schema import open_database
 from tests.care.ground import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, ask, made, minutes
 from tests.station import Process, hourly_equals_raw, station_in_thread, tmon, wait_for
-from watch import ahead
-from watch.clocks import ServerClockOff
+from tmon.db.connect import open_database
+from tmon.maintenance import ahead
+from tmon.maintenance.clocks import ServerClockOff
 
 AHEAD_MS = 10 * MINUTE_MS
 YEAR_2093_MS = 3_900_000_000_000

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from ingest.schema import open_database
 from tests.care.ground import HOUR_MS, NOW_MS, START_MS, Rows, ask, counted, hours_of, made, minutes
 from tests.station import Process, Station, tmon, wait_for
-from watch import prune, replace, rollup
-from watch.replace import CannotReplace, Merged
+from tmon.db.connect import open_database
+from tmon.maintenance import prune, replace, rollup
+from tmon.maintenance.replace import CannotReplace, Merged
 
 OLD, NEW = minutes(300), minutes(200, START_MS + 290 * 60_000 + 1)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest.schema import open_database, open_for_reading, sqlite3
 from tests.care.keeping import add, damage, listed, one_line, station, token
 from tests.care.load import load
 from tests.station import tmon, wait_for
+from tmon.db.connect import open_database, open_for_reading, sqlite3
 
 
 def count(path: Path) -> int:
@@ -225,7 +225,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path, kept: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from ingest.cli import main
+from tmon.cli.main import main
 
 left = int(sys.argv.pop(1))
 

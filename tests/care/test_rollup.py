@@ -9,9 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest.reading import Batch, Node, Reading
-from ingest.schema import open_database
-from ingest.store import Store
 from tests.care.ground import (
     DAY_MS,
     HOUR_MS,
@@ -25,7 +22,10 @@ from tests.care.ground import (
     minutes,
 )
 from tests.station import Station, hourly_equals_raw, tmon
-from watch import prune, rollup
+from tmon.core.reading import Batch, Node, Reading
+from tmon.db.connect import open_database
+from tmon.maintenance import prune, rollup
+from tmon.store.commit import Store
 
 BROKEN = {
     "a reading deleted": f"delete from readings where measured_ms = {START_MS + 60_000}",

@@ -4,9 +4,9 @@ import json
 import time
 from pathlib import Path
 
-from ingest.schema import open_database
 from tests.care.ground import HOUR_MS, made, minutes
 from tests.station import tmon
+from tmon.db.connect import open_database
 
 
 def stats(folder: Path) -> dict[str, object]:

@@ -12,12 +12,12 @@ from time import monotonic
 import pytest
 from sqlite_utils import Database
 
-from ingest.migrations import migrations
-from ingest.schema import APPLICATION_ID, RefusedDatabase, open_database, sqlite3
 from tests.care.keeping import listed, one_line, station
 from tests.station import tmon
-from watch.copies import Unsound, check
-from watch.vetting import Untrusted, vet
+from tmon.db.connect import APPLICATION_ID, RefusedDatabase, open_database, sqlite3
+from tmon.db.migrations import migrations
+from tmon.maintenance.copies import Unsound, check
+from tmon.maintenance.vetting import Untrusted, vet
 
 ORDER = [migration.name for migration in migrations.pending(Database(memory=True))]
 
@@ -350,7 +350,7 @@ def test_a_file_that_computes_without_end_is_given_up(tmp_path: Path, file: Path
     new = tmp_path / "new"
     new.mkdir()
     ran = subprocess.run(
-        [sys.executable, "-m", "ingest.cli", "restore", str(file)],
+        [sys.executable, "-m", "tmon", "restore", str(file)],
         cwd=new, capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
     assert "was not over after 6" in one_line(ran.stderr)

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from client import client
-from ingest import units
 from tests.client.harness import FakeClock, Once
+from tmon.core import units
 
 
 def test_a_command_prints_a_number() -> None:

@@ -56,7 +56,7 @@ class Station:
     def start(self, unit: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
         """``tmon`` as a unit would start it."""
         started = subprocess.Popen(
-            [python(), "-m", "ingest.cli", *arguments],
+            [python(), "-m", "tmon", *arguments],
             user=IDS[of_unit(unit, "User")],
             group=IDS[of_unit(unit, "Group")],
             extra_groups=[],
@@ -123,7 +123,7 @@ def code() -> tuple[Path, Path]:
     copy = Path(tempfile.mkdtemp(prefix="tmon-code-"))
     atexit.register(shutil.rmtree, copy)
     copy.chmod(0o755)
-    for part in ("ingest", "watch", "plugins", "metadata.yml", "datasette.yml"):
+    for part in ("ingest", "tmon", "plugins", "metadata.yml", "datasette.yml"):
         _link(folders[0] / part, copy / "tmon" / part)
     _link(folders[1], copy / "libraries")
     return copy / "tmon", copy / "libraries"

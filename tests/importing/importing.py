@@ -9,17 +9,17 @@ from typing import Any
 from click.testing import CliRunner, Result
 from sqlite_utils import Database
 
-from ingest import nodes
-from ingest.cli import main
-from ingest.importer import run
-from ingest.importer.files import open_file
-from ingest.importer.flags import Flags
-from ingest.importer.planning import make_plan
-from ingest.importer.record import Source
-from ingest.importer.report import looked_at
-from ingest.importer.rows import Table
-from ingest.importer.survey import Survey, Tally
-from ingest.schema import open_for_reading
+from tmon.cli.main import main
+from tmon.db import nodes
+from tmon.db.connect import open_for_reading
+from tmon.importer import run
+from tmon.importer.files import open_file
+from tmon.importer.flags import Flags
+from tmon.importer.planning import make_plan
+from tmon.importer.record import Source
+from tmon.importer.report import looked_at
+from tmon.importer.rows import Table
+from tmon.importer.survey import Survey, Tally
 
 SOURCE = Source("a.csv", None, None)
 Row = tuple[str, str, str, float]

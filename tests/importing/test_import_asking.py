@@ -30,7 +30,7 @@ class Terminal:
         self._deadline_s = time.monotonic() + TIMEOUT_S
         self.shown = ""
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "ingest.cli", *arguments],
+            [sys.executable, "-m", "tmon", *arguments],
             cwd=folder,
             stdin=theirs,
             stdout=theirs,
@@ -85,7 +85,7 @@ def test_the_command_that_is_shown_does_the_same_again(tmp_path: Path) -> None:
     [command] = re.findall(r"^  again +tmon (.*)$", asked.shown, re.MULTILINE)
     assert "--time 'Date Time, GMT-07:00'" in command
     again = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m ingest.cli {command}"],
+        ["sh", "-c", f"{sys.executable} -m tmon {command}"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

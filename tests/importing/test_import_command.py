@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from ingest import nodes, tokens
-from ingest.errors import CannotImport
-from ingest.schema import open_database, open_for_reading, transaction
 from tests.importing.importing import import_file, readings
 from tests.station import hourly_equals_raw, tmon, wait_for
+from tmon.core.errors import CannotImport
+from tmon.db import nodes, tokens
+from tmon.db.connect import open_database, open_for_reading, transaction
 
 AMBIENT = Path(__file__).parents[2] / "data" / "ambient_temperature.csv"
 AMBIENT_FLAGS = ("--node", "demo", "--time", "timestamp", "--value", "value=temperature:°F")
@@ -69,7 +69,7 @@ SAID: dict[str, Any] = {"node": "shed", "times": ["time"], "values": ["value=tem
 
 def start(folder: Path, path: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "ingest.cli", "import", str(path), *FLAGS],
+        [sys.executable, "-m", "tmon", "import", str(path), *FLAGS],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -124,7 +124,7 @@ def test_a_column_of_nodes_makes_them_and_na_is_told(tmp_path: Path) -> None:
 
 
 def test_standard_input_is_read(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ingest.cli", "import", "-", *FLAGS]
+    command = [sys.executable, "-m", "tmon", "import", "-", *FLAGS]
     done = subprocess.run(
         command,
         cwd=tmp_path,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ingest.cli import main
 from tests.importing.importing import readings
+from tmon.cli.main import main
 
 FILES = Path(__file__).parents[1] / "import_files"
 

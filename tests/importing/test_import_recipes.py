@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ingest.cli import main
 from tests.importing.importing import readings
+from tmon.cli.main import main
 
 RECIPES = Path(__file__).parents[1] / "import_recipes"
 DOCS = (Path(__file__).parents[2] / "docs" / "import.md").read_text()

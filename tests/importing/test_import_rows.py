@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ingest.importer.survey import Survey
-from ingest.schema import open_database
 from tests.importing.importing import Row, import_file, told
+from tmon.db.connect import open_database
+from tmon.importer.survey import Survey
 
 Run = Callable[..., "Done"]
 

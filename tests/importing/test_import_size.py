@@ -27,7 +27,7 @@ def test_an_import_takes_no_more_memory_for_a_large_file(tmp_path: Path, rows: i
     with (tmp_path / "a.csv").open("w") as file:
         file.write("time,temperature (°C)\n")
         file.writelines(lines)
-    command = [sys.executable, "-m", "ingest.cli", "import", "a.csv", "--node", "n", "--yes"]
+    command = [sys.executable, "-m", "tmon", "import", "a.csv", "--node", "n", "--yes"]
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *command],
         cwd=tmp_path,
@@ -48,7 +48,7 @@ def test_the_plan_of_a_gigabyte_needs_only_its_ends(tmp_path: Path) -> None:
         file.write(head.encode())
         file.seek(1_000_000_000)
         file.write(b"\n" + b"2023-06-02 00:00,22.5\n" * 20_000)
-    command = [sys.executable, "-m", "ingest.cli", "import", "a.csv", "--node", "n", "--yes"]
+    command = [sys.executable, "-m", "tmon", "import", "a.csv", "--node", "n", "--yes"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "1,999 rows so far" in done.stdout
     assert "2023-06-01T00:00Z … 2023-06-02T00:00Z" in done.stdout

@@ -4,9 +4,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ingest.importer.clock import YEAR_1_MS, Clock
-from ingest.importer.times import TimeFormat
-from ingest.reading import AHEAD_MS, Refusal
+from tmon.core.reading import AHEAD_MS, Refusal
+from tmon.importer.clock import YEAR_1_MS, Clock
+from tmon.importer.times import TimeFormat
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW_MS = 1_795_176_000_000  # 2026-11-20T12:00:00Z

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from ingest.schema import open_database
 from tests.publish.browsing import chromium
 from tests.publish.published import Serve, Site, fill, served
 from tests.station import tmon
+from tmon.db.connect import open_database
 
 
 @pytest.fixture(scope="session")

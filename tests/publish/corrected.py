@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-from ingest.schema import open_database
 from tests.publish.published import HOSTILE, HOUR_MS
+from tmon.db.connect import open_database
 
 EVER_MS = -62_135_596_800_000
 MINUTE_MS = 60_000

@@ -11,11 +11,11 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from datasette.app import Datasette
-from tmon_pages import admission
-from tmon_pages.admission import Admission, Room
-from tmon_pages.sending import PIECE_BYTES, Message, Send, Unread, send_in_pieces
 
 from tests.publish.published import Site
+from tmon.pages import admission
+from tmon.pages.admission import Admission, Room
+from tmon.pages.sending import PIECE_BYTES, Message, Send, Unread, send_in_pieces
 
 ENDLESS = "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
 OTHERS = ("/", "/node/basement", "/node/basement.json", "/tmon/nodes.json", "/incidents.atom")
@@ -167,7 +167,7 @@ def test_a_long_answer_goes_out_in_pieces_as_long_as_somebody_reads_them(
 ) -> None:
     """And gives its room back when nobody does."""
     long = random.randbytes(300_000)
-    monkeypatch.setattr("tmon_pages.sending.STALLED_S", 0.05)
+    monkeypatch.setattr("tmon.pages.sending.STALLED_S", 0.05)
     monkeypatch.setattr(admission, "UNREAD_BYTES", len(long))
     sent: list[Message] = []
 
@@ -238,7 +238,7 @@ def test_room_is_taken_and_given_back() -> None:
 
 
 def test_a_piece_that_nobody_reads_ends_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tmon_pages.sending.STALLED_S", 0.01)
+    monkeypatch.setattr("tmon.pages.sending.STALLED_S", 0.01)
     sent = []
 
     async def send(message: dict[str, object]) -> None:

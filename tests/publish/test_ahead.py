@@ -7,8 +7,8 @@ from html import unescape
 
 import pytest
 
-from ingest.schema import open_database
 from tests.publish.published import MARCH_MS, Site, fill, served
+from tmon.db.connect import open_database
 
 YEAR_2093_MS = 3_900_000_000_000
 MINUTE_MS = 60_000

@@ -12,9 +12,9 @@ from urllib.parse import quote, urlencode
 import pytest
 import requests
 
-from ingest.schema import open_database
 from tests.publish.published import fill
 from tests.station import Process
+from tmon.db.connect import open_database
 
 MOST_ANSWER_BYTES = 32 * 2**20
 # Over idle, with what earlier answers took and the allocator still keeps; one alone takes 120.

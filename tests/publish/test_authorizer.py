@@ -8,12 +8,12 @@ from typing import ClassVar
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import pytest
-from tmon_pages import limited
-from tmon_pages.limited import LimitedConnection
 
-from ingest import publish
-from ingest.schema import open_database
 from tests.publish.published import MARCH_MS, Site, fill, served
+from tmon.db.connect import open_database
+from tmon.pages import limited
+from tmon.pages.limited import LimitedConnection
+from tmon.serve import publish
 
 # A page of each kind, or two; `make soak` walks all that these lead to.
 PAGES = (

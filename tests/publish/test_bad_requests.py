@@ -14,10 +14,10 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.publish import datasette_for
-from ingest.schema import open_database
 from tests.publish.published import Serve, Site, fill
 from tests.station import Process
+from tmon.db.connect import open_database
+from tmon.serve.publish import datasette_for
 
 SENTENCES = {
     "/tmon/-/query.json?sql=select+1;select+2": "one statement at a time",

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from ingest.schema import open_database
 from tests.publish.browsing import DESK, PHONE, visit
 from tests.publish.published import Serve, Site
 from tests.publish.test_queries import QUERIES
+from tmon.db.connect import open_database
 
 
 def test_readings_show_what_sql_gives_newest_first(browser: Browser, site: Site) -> None:

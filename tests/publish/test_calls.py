@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import pytest
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]  # or pysqlite3
-from tmon_pages.limited import DENIED_FUNCTIONS, LIMITS, LimitedConnection
 
-from ingest.schema import open_database
+from tmon.db.connect import open_database
+from tmon.pages.limited import DENIED_FUNCTIONS, LIMITS, LimitedConnection
 
 N = LIMITS[names.SQLITE_LIMIT_LENGTH] * 9 // 10
 LONGEST_S = 0.05  # they take 10 ms at most; other tests may run beside this one

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.schema import open_database
 from tests.publish.published import HOSTILE, MARCH_MS, Serve, Site, fill
+from tmon.db.connect import open_database
 
 REJECTED = "select+sensor,value+from+rejected"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import requests
-from compress import LEAST_BYTES, asgi_wrapper
 
 from tests.publish.published import Serve, Site, two_sensors
+from tmon.pages.compress import LEAST_BYTES, asgi_wrapper
 
 GZIP = {"Accept-Encoding": "br, gzip"}
 PLAIN = {"Accept-Encoding": "identity"}

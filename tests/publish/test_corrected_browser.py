@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from ingest.schema import open_database
 from tests.publish.browsing import looks, scrolls_sideways, violations, visit
 from tests.publish.corrected import BAD_FROM_MS, BAD_TO_MS, build
 from tests.publish.published import HOSTILE, Serve, Site
+from tmon.db.connect import open_database
 
 PAGES = (
     "/",

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from ingest.schema import open_database
 from tests.publish.published import Serve, Site
+from tmon.db.connect import open_database
 
 SITEMAP = {"map": "http://www.sitemaps.org/schemas/sitemap/0.9"}
 

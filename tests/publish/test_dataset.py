@@ -12,10 +12,10 @@ import pytest
 import requests
 import yaml
 
-from ingest.publish import datasette_for, start
-from ingest.schema import open_database
 from tests.publish.published import HOSTILE, Serve, Site
 from tests.station import Process, answers, wait_for
+from tmon.db.connect import open_database
+from tmon.serve.publish import datasette_for, start
 
 PUBLIC = "https://air.example.org/cellar"
 FILES = ("/robots.txt", "/sitemap.xml", "/datapackage.json")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ingest.schema import open_database
+from tmon.db.connect import open_database
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import requests
 from playwright.sync_api import Browser
-from tmon_pages.download import part_of
-from tmon_pages.offered import Offered
 
-from ingest.schema import sqlite3
 from tests.publish.browsing import looks, scrolls_sideways, violations, visit
 from tests.publish.published import Serve, Site
 from tests.station import Process, answers, tmon, wait_for
+from tmon.db.connect import sqlite3
+from tmon.pages.download import part_of
+from tmon.pages.offered import Offered
 
 FILE = "/download/tmon.db"
 SHA = "a" * 64
@@ -304,7 +304,7 @@ def test_many_downloads_at_once_are_each_whole(offering: Site) -> None:
 
 
 def test_what_is_published_next_is_offered_at_once(serve: Serve, tmp_path: Path) -> None:
-    from ingest.schema import open_database  # noqa: PLC0415
+    from tmon.db.connect import open_database  # noqa: PLC0415
 
     open_database(tmp_path / "tmon.db", create=True).close()
     site = serve(tmp_path / "tmon.db", tmp_path / "offered")

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from tmon_pages import sending
-from tmon_pages.export import STREAMS
 
-from ingest.hours import close_hours
-from ingest.schema import open_database
 from tests.publish.published import Serve, Site, two_sensors
 from tests.station import wait_for
+from tmon.db.connect import open_database
+from tmon.pages import sending
+from tmon.pages.export import STREAMS
+from tmon.store.hours import close_hours
 
 NEWEST_FIRST = [f"{sensor},{n}" for n in range(12_000, 0, -1) for sensor in (1, 2)]
 

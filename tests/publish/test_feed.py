@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 import pytest
 import requests
 
-from ingest.schema import open_database
 from tests.publish.published import HOSTILE, MARCH_MS, Serve, Site
+from tmon.db.connect import open_database
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 

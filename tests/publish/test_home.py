@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from sqlite_utils import Database
-from tmon_pages.station import readers
 
-from ingest.schema import open_database
 from tests.publish.published import HOSTILE, HOUR_MS, Serve, Site, served
 from tests.station import Station, station_in_thread
+from tmon.db.connect import open_database
+from tmon.pages.station import readers
 
 MOST = 1000
 MOST_BYTES = 150_000  # of the page and all that belongs to it, compressed
@@ -329,7 +329,7 @@ def test_a_first_visit_says_what_to_do_and_that_works(
     )
     assert "python manage.py get_token basement" in page
     assert f"TMON_URL={station.url} TMON_TOKEN=$TOKEN" in client
-    token = token.replace("tmon", f"{sys.executable} -m ingest.cli", 1)
+    token = token.replace("tmon", f"{sys.executable} -m tmon", 1)
     root = Path(__file__).parents[2]
     script = f"cd {root} && export TMON_DB={tmp_path}/tmon.db && {token} && {curl}"
     done = subprocess.run(

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from ingest.schema import open_database
 from tests.publish.browsing import (
     DESK,
     PHONE,
@@ -18,6 +17,7 @@ from tests.publish.browsing import (
     visit,
 )
 from tests.publish.published import HOSTILE, HOUR_MS, Serve, Site
+from tmon.db.connect import open_database
 
 FRESH_MS, ANEW_MS = 16_000, 330_000  # by then the page has asked for what is new, or for all
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ingest.schema import open_database
 from tests.publish.published import MARCH_MS, Site, fill, served
+from tmon.db.connect import open_database
 
 LATEST_MS, EARLIEST_MS = 2**63 - 1, -(2**63)
 YEAR_10000_MS, YEAR_0_MS = 253_402_300_800_000, -62_135_596_800_001

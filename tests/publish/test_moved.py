@@ -3,10 +3,10 @@
 import pytest
 import requests
 
-from ingest.schema import open_database
 from tests.care.ground import NOW_MS, START_MS, made, minutes
 from tests.publish.published import Serve, Site
-from watch import names, prune, replace
+from tmon.db.connect import open_database
+from tmon.maintenance import names, prune, replace
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from tmon_pages.station import readers
 
-from ingest.schema import open_database
 from tests.publish.published import HOSTILE, HOUR_MS, MARCH_MS, Serve, Site
+from tmon.db.connect import open_database
+from tmon.pages.station import readers
 
 MARCH = {"from": "2024-03-01", "to": "2024-03-31"}
 

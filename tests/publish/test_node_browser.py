@@ -9,7 +9,6 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
-from ingest.schema import open_database
 from tests.publish.browsing import (
     PHONE,
     TABLET,
@@ -20,6 +19,7 @@ from tests.publish.browsing import (
 )
 from tests.publish.published import HOSTILE, HOUR_MS, MARCH_MS, Serve, Site
 from tests.station import Process, answers, tmon, wait_for
+from tmon.db.connect import open_database
 
 DATA = Path(__file__).parents[2] / "data" / "ambient_temperature.csv"
 FRESH_MS = 11_000  # by then the page has asked for what is new

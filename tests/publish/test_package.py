@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ingest.schema import open_database
 from tests.publish.published import Serve, Site
+from tmon.db.connect import open_database
 
 TYPES: dict[str, Callable[[str, dict[str, Any]], object]] = {
     "integer": lambda text, _: int(text),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.schema import open_database
 from tests.publish.published import Serve, Site, two_sensors
+from tmon.db.connect import open_database
 
 READINGS = "select measured_ms || ' ' || sensor from readings order by measured_ms desc, sensor"
 

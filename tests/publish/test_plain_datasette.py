@@ -10,9 +10,9 @@ import pytest
 import requests
 from sqlite_utils import Database
 
-from ingest.schema import open_database
 from tests.publish.published import fill
 from tests.station import wait_for
+from tmon.db.connect import open_database
 
 ROOT = Path(__file__).parent.parent.parent
 THREADS = 4

@@ -5,7 +5,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tmon_pages.points import (
+
+from tmon.db.connect import open_database
+from tmon.pages.points import (
     HOURLY,
     MOST_POINTS,
     RAW,
@@ -17,9 +19,7 @@ from tmon_pages.points import (
     resolution_for,
     summary,
 )
-from tmon_pages.spans import DAY_MS, HOUR_MS, Span
-
-from ingest.schema import open_database
+from tmon.pages.spans import DAY_MS, HOUR_MS, Span
 
 MINUTE_MS = 60_000
 START_MS = 1_709_251_200_000  # 2024-03-01T00:00:00Z

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from ingest.publish import Unpublishable, datasette_for, start
-from ingest.schema import open_database
 from tests.publish.published import Serve, Site
+from tmon.db.connect import open_database
+from tmon.serve.publish import Unpublishable, datasette_for, start
 
 INSIDE = ("/-/versions", "/-/plugins", "/-/settings", "/-/config", "/-/databases", "/-/schema")
 

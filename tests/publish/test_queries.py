@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ingest.schema import open_database
 from tests.publish.published import HOUR_MS, MARCH_MS, Serve, Site
+from tmon.db.connect import open_database
 
 CONFIG = yaml.safe_load((Path(__file__).parents[2] / "datasette.yml").read_text(encoding="utf-8"))
 QUERIES = CONFIG["databases"]["tmon"]["queries"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from ingest.schema import open_database
 from tests.publish.published import Serve, Site, fill
+from tmon.db.connect import open_database
 
 ROOT = Path(__file__).parent.parent.parent
 WIDE = "with recursive t (x, n) as (select 'a', 0 union all select x || x, n + 1 from t)"

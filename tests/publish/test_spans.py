@@ -1,7 +1,8 @@
 """What an address says of time becomes a span, or an error that says what it may say."""
 
 import pytest
-from tmon_pages.spans import DAY_MS, FIRST_MS, LAST_MS, NoSuchSpan, Past, Span, iso, moved, span_of
+
+from tmon.pages.spans import DAY_MS, FIRST_MS, LAST_MS, NoSuchSpan, Past, Span, iso, moved, span_of
 
 NOW_MS = 1_763_812_800_000  # 2025-11-22T12:00:00Z
 LIVE = Past(NOW_MS - 900 * DAY_MS, NOW_MS - 60_000)

@@ -1,9 +1,10 @@
 """What a chart's axis says of values."""
 
 import pytest
-from tmon_pages import svg
-from tmon_pages.points import Line, Sensor
-from tmon_pages.spans import Span
+
+from tmon.pages import svg
+from tmon.pages.points import Line, Sensor
+from tmon.pages.spans import Span
 
 
 @pytest.mark.parametrize(

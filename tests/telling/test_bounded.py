@@ -3,7 +3,7 @@
 import threading
 import time
 
-from watch.bounded import side_by_side
+from tmon.core.bounded import side_by_side
 
 
 def test_each_call_ends_for_itself_and_what_takes_too_long_is_left() -> None:

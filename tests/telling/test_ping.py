@@ -2,9 +2,9 @@
 
 import pytest
 
-from ingest.settings import Settings
 from tests.telling.receivers import Listener
-from watch.ping import ping
+from tmon.core.settings import Settings
+from tmon.watch.ping import ping
 
 
 def settings(url: str) -> Settings:

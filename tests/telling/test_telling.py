@@ -18,8 +18,8 @@ from tests.telling.receivers import (
     text_of,
 )
 from tests.telling.told import HOUR_MS, NOW_MS, Told
-from watch.channels import InvalidChannels, NoSecret
-from watch.telling import enlist, tell, tell_without_memory, undelivered
+from tmon.watch.channels import InvalidChannels, NoSecret
+from tmon.watch.telling import enlist, tell, tell_without_memory, undelivered
 
 SECRETS = "hunter2"
 
@@ -363,7 +363,7 @@ def test_no_sendmail_of_the_folder_that_it_is_started_in_is_run(
     (tmp_path / "bin").mkdir()
     for folder in (tmp_path, tmp_path / "bin"):
         stand_in_sendmail(folder)
-    monkeypatch.setattr("watch.mail.WHERE_SENDMAIL_IS", "/nowhere")
+    monkeypatch.setattr("tmon.watch.mail.WHERE_SENDMAIL_IS", "/nowhere")
     monkeypatch.setenv("PATH", path)
     monkeypatch.chdir(tmp_path)
     told = Told(tmp_path)
@@ -383,7 +383,7 @@ def test_no_sendmail_of_the_folder_that_it_is_started_in_is_run(
 def test_a_sendmail_that_fails_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None, to: str, why: str
 ) -> None:
-    monkeypatch.setattr("watch.mail.WHERE_SENDMAIL_IS", str(tmp_path))
+    monkeypatch.setattr("tmon.watch.mail.WHERE_SENDMAIL_IS", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     (tmp_path / "bin").mkdir()
     if status is not None:
@@ -411,6 +411,9 @@ def test_without_a_database_that_can_be_written_everybody_is_told_all_the_same(
 
 
 def test_only_who_tells_by_apprise_waits_for_it_to_be_loaded() -> None:
-    loaded = "import sys, ingest.cli, watch.telling, watch.ping; print('apprise' in sys.modules)"
+    loaded = (
+        "import sys, tmon.cli.main, tmon.watch.telling, tmon.watch.ping;"
+        " print('apprise' in sys.modules)"
+    )
     ran = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert ran.stdout == "False\n"

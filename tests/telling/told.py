@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from ingest.schema import open_database
-from ingest.settings import Settings
+from tmon.core.settings import Settings
+from tmon.db.connect import open_database
 
 NOW_MS = 1_795_348_800_000  # 2026-11-22T12:00:00Z
 HOUR_MS = 3_600_000
@@ -18,9 +18,9 @@ SECRET = "a secret of at least sixteen bytes"
 TELLER = """
 import logging, os, sys
 logging.basicConfig(level=logging.WARNING)  # as `tmon` has it
-from ingest.schema import open_database
-from ingest.settings import Settings
-from watch.telling import tell
+from tmon.db.connect import open_database
+from tmon.core.settings import Settings
+from tmon.watch.telling import tell
 settings = Settings.load(os.environ)
 with open_database(settings.db) as db:
     print(*tell(db, settings, int(sys.argv[1])), sep="\\n", end="")

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from ingest.settings import Settings
 from tests.watch.watched import NOW_MS, answering, tmon_says
-from watch.checks import answers
-from watch.checks.answers import Addresses
-from watch.findings import Finding
+from tmon.core.settings import Settings
+from tmon.watch.checks import answers
+from tmon.watch.checks.answers import Addresses
+from tmon.watch.findings import Finding
 
 AT_ONCE = (0.0, 0.0, 0.0)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.watch.watched import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, Watched
-from watch import ahead, prune
-from watch.clocks import ServerClockOff
+from tmon.maintenance import ahead, prune
+from tmon.maintenance.clocks import ServerClockOff
 
 AHEAD_MS = 10 * MINUTE_MS
 YEARS_MS = 10 * 365 * DAY_MS

@@ -13,20 +13,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ingest.cli import main
-from ingest.schema import open_database, open_for_reading
 from tests.station import Process, tmon
 from tests.telling.receivers import Listener, http_listener
 from tests.watch.watched import Answering, answering, tmon_says
-from watch.findings import CATALOGUE
-from watch.station import now_ms
+from tmon.cli.main import main
+from tmon.db.connect import open_database, open_for_reading
+from tmon.db.station import now_ms
+from tmon.watch.findings import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
 
 # Modes don't hold root back.
 AS_NOBODY = """
 import os, sys
-from ingest.cli import main
+from tmon.cli.main import main
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

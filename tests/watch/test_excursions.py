@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.watch.watched import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, Watched
-from watch.subjects import Sensor
+from tmon.db.lookup import Sensor
 
 
 @pytest.fixture

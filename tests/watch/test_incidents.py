@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from ingest.schema import open_database, sqlite3
 from tests.watch.watched import DAY_MS, HOUR_MS, NOW_MS, Watched
-from watch import incidents
-from watch.findings import Finding, Severity
+from tmon.db.connect import open_database, sqlite3
+from tmon.watch import incidents
+from tmon.watch.findings import Finding, Severity
 
 DISK = Finding("T08", Severity.WARNING, "4.2 GiB free", subject="disk")
 

@@ -8,13 +8,13 @@ import pytest
 
 from tests.publish.published import served
 from tests.watch.watched import MINUTE_MS, NOW_MS, StationReport, Watched, answering
-from watch import check
-from watch.check import Task
-from watch.checks import published
-from watch.checks.answers import Addresses
-from watch.checks.asking import NoAnswer
-from watch.findings import Finding
-from watch.station import Station
+from tmon.db.station import Station
+from tmon.watch import check
+from tmon.watch.check import Task
+from tmon.watch.checks import published
+from tmon.watch.checks.answers import Addresses
+from tmon.watch.checks.asking import NoAnswer
+from tmon.watch.findings import Finding
 
 
 def look(watched: Watched, url: str, *, remote: bool = False) -> list[Finding]:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest.hours import close_hours
-from ingest.schema import open_database
 from tests.watch.watched import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, NOWHERE, SECOND_MS, Watched
-from watch import check
-from watch.check import Report
-from watch.findings import Finding, Severity
+from tmon.db.connect import open_database
+from tmon.store.hours import close_hours
+from tmon.watch import check
+from tmon.watch.check import Report
+from tmon.watch.findings import Finding, Severity
 
 
 def reject(watched: Watched, count: int, at_ms: int, code: str = "conflict") -> None:

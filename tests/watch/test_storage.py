@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest.schema import open_database, open_for_reading, transaction
-from ingest.settings import Settings
-from watch.checks import storage
-from watch.checks.storage import GIB, MIB, Space
-from watch.findings import Finding
+from tmon.core.settings import Settings
+from tmon.db.connect import open_database, open_for_reading, transaction
+from tmon.watch.checks import storage
+from tmon.watch.checks.storage import GIB, MIB, Space
+from tmon.watch.findings import Finding
 
 
 def summary(findings: Iterator[Finding]) -> list[tuple[str, bool]]:

@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 import pytest
 
-from ingest.settings import Settings
 from tests.telling.receivers import Mailbox, mail_server, text_of
 from tests.watch.watched import DAY_MS, MINUTE_MS, NOW_MS, NOWHERE, Watched
-from watch.check import Task
-from watch.notify import check_and_tell
+from tmon.core.settings import Settings
+from tmon.watch.check import Task
+from tmon.watch.notify import check_and_tell
 
 ROUND_MS = 10 * MINUTE_MS
 FOR_MS = 30 * MINUTE_MS

@@ -9,15 +9,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ingest.schema import open_database, transaction
-from ingest.settings import Settings
-from watch import incidents, limits, mutes
-from watch.check import Report, Task, look
-from watch.checks.answers import Addresses
-from watch.findings import Finding
-from watch.limits import Given
-from watch.station import Chore
-from watch.subjects import Sensor, find_sensor
+from tmon.core.settings import Settings
+from tmon.db.connect import open_database, transaction
+from tmon.db.lookup import Sensor, find_sensor
+from tmon.db.station import Chore
+from tmon.watch import incidents, limits, mutes
+from tmon.watch.check import Report, Task, look
+from tmon.watch.checks.answers import Addresses
+from tmon.watch.findings import Finding
+from tmon.watch.limits import Given
 
 NOW_MS = 1_795_348_800_000  # 2026-11-22T12:00:00Z
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1000, 60_000, 3_600_000, 86_400_000

@@ -1,0 +1,1 @@
+"""What tmon's processes and commands share, and the commands."""

@@ -1,0 +1,1 @@
+"""The commands, a file for each group: they print, and decide nothing."""

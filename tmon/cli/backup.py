@@ -1,0 +1,73 @@
+"""`tmon backup` and `tmon restore`."""
+
+from pathlib import Path
+
+import click
+
+from tmon.cli.options import progress_bar, station, takes, takes_station
+from tmon.db.station import now_ms
+from tmon.maintenance.backup import Wanted
+from tmon.maintenance.backup import backup as make_backup
+from tmon.maintenance.restore import restore as put_back
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=7,
+    metavar="N",
+    show_default=True,
+    help="how many stay; older ones are removed",
+)
+@click.option("--publish", is_flag=True, help="for everybody to download: without the secret")
+@takes("db", "secret", "secret_file", "download_dir")
+def backup(folder: Path, keep: int, publish: bool, **flags: str | None) -> None:
+    """Copy the database and its secret into DIR while readings come in; print the copy's name.
+
+    The copy is read whole and checked before it has its name. Beside it are the
+    secret, which its owner alone can read, and its SHA-256 for `sha256sum -c`. With
+    --publish the secret is left out, and so is whatever was deleted; DIR must be
+    another folder then, such as TMON_DOWNLOAD_DIR.
+
+    \b
+    Examples:
+      tmon backup /var/backups/tmon
+      tmon backup /media/usb/tmon --keep 30
+      tmon backup --publish /var/lib/tmon/download --keep 2
+    """
+    wanted = Wanted(folder, publish, keep)
+    made = make_backup(station(flags), wanted, now_ms(), progress_bar)
+    click.echo(made.path)
+    for warning in made.warnings:
+        click.echo(warning, err=True)
+    if not (publish or made.with_secret):
+        click.echo("there is no secret yet, as no node has a token; so none is beside it", err=True)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="where there is a database: keep it under another name")
+@takes_station
+def restore(file: Path, force: bool, **flags: str | None) -> None:
+    """Put the backup FILE, and the secret beside it, in the database's place.
+
+    FILE is checked first, against its SHA-256 and by SQLite, and nothing is touched
+    unless it is sound and no trigger or changed table of its own could act by itself.
+    Stop `tmon serve` before. All tokens are valid afterwards.
+
+    \b
+    Examples:
+      tmon restore /var/backups/tmon/tmon-2026-11-25T030000Z.db
+      tmon restore /media/usb/tmon/tmon-2026-11-25T030000Z.db --force --db /var/lib/tmon/tmon.db
+    """
+    settings = station(flags)
+    done = put_back(file, settings, force=force, now_ms=now_ms(), progress=progress_bar)
+    click.echo(settings.db)
+    for aside in done.aside:
+        click.echo(f"what was there is now {aside}", err=True)
+    if done.owners:
+        click.echo(f"not tmon's own, and kept: {', '.join(done.owners)}", err=True)
+    for warning in done.warnings:
+        click.echo(warning, err=True)

@@ -1,0 +1,161 @@
+"""`tmon node rename`, and `tmon sensor list|set|rename|move|replace`."""
+
+import click
+
+from tmon.cli.options import as_json as as_json_option
+from tmon.cli.options import progress_bar, show, station, takes
+from tmon.db.connect import open_database
+from tmon.db.station import now_ms
+from tmon.maintenance import names, replace, sensors
+
+
+@click.command("rename")
+@click.argument("old")
+@click.argument("new")
+@takes("db")
+def rename_node(old: str, new: str, **flags: str | None) -> None:
+    """Call the node OLD by the name NEW.
+
+    Its history and its token stay, and it may go on telling the old name. Links
+    to its old page lead to the new one, unless another node takes the old name.
+
+    \b
+    Example:
+      tmon node rename basement cellar
+    """
+    with open_database(station(flags).db) as db:
+        names.rename_node(db, old, new, now_ms())
+    click.echo(f"{old} is called {new} now; its token stays as it is", err=True)
+
+
+@click.group()
+def sensor() -> None:
+    """Sensors: what is known of each; renamed, moved, replaced with their history."""
+
+
+@sensor.command("list")
+@click.option("--node", metavar="NAME", help="of this node alone")
+@as_json_option
+@takes("db")
+def list_(node: str | None, as_json: bool, **flags: str | None) -> None:
+    """List the sensors and what is known of them.
+
+    \b
+    Examples:
+      tmon sensor list
+      tmon sensor list --node basement --json
+    """
+    with open_database(station(flags).db) as db:
+        show(sensors.described(db, node), as_json=as_json)
+
+
+@sensor.command("set")
+@click.argument("node")
+@click.argument("name", metavar="SENSOR")
+@click.option("--description", metavar="TEXT", help="where it is, what it is for")
+@click.option("--quantity", metavar="TEXT", help="what it measures, such as temperature")
+@click.option("--unit", metavar="UNIT", help="where it has none yet")
+@click.option(
+    "--allow-85/--refuse-85", default=None, help="store a sudden 85.0 °C; or refuse it, as usual"
+)
+@takes("db")
+def set_(  # noqa: PLR0913, PLR0917 - all that can be said
+    node: str,
+    name: str,
+    description: str | None,
+    quantity: str | None,
+    unit: str | None,
+    allow_85: bool | None,
+    **flags: str | None,
+) -> None:
+    """Say of a sensor what it is for; everybody can read it.
+
+    Its unit can be given once, where it has none: values that are stored don't change.
+    A sudden 85.0 °C is what a DS18B20 answers after its power failed, so it is refused:
+    unless --allow-85 says that this sensor does measure such jumps.
+
+    \b
+    Examples:
+      tmon sensor set basement temperature --description "on the return pipe"
+      tmon sensor set basement load1 --quantity "load average" --unit 1
+      tmon sensor set kitchen oven --allow-85
+    """
+    said = {
+        "description": description,
+        "quantity": quantity,
+        "unit": unit,
+        "allow_85": None if allow_85 is None else int(allow_85),
+    }
+    given = {column: value for column, value in said.items() if value is not None}
+    if not given:
+        raise click.UsageError("say --description, --quantity, --unit or --allow-85")
+    with open_database(station(flags).db) as db:
+        sensors.describe(db, node, name, given)
+
+
+@sensor.command("rename")
+@click.argument("node")
+@click.argument("old")
+@click.argument("new")
+@takes("db")
+def rename(node: str, old: str, new: str, **flags: str | None) -> None:
+    """Call the sensor OLD of NODE by the name NEW.
+
+    Its history stays, and the node may go on calling it as it does.
+
+    \b
+    Example:
+      tmon sensor rename basement 28-00000a1b2c3d return-pipe
+    """
+    with open_database(station(flags).db) as db:
+        names.rename_sensor(db, node, old, new, now_ms())
+    click.echo(f"{node} {old} is called {new} now; {node} may go on sending {old}", err=True)
+
+
+@sensor.command("move")
+@click.argument("node")
+@click.argument("name", metavar="SENSOR")
+@click.option("--to", required=True, metavar="NODE", help="whose it is to be")
+@click.option("--name", "new_name", metavar="NAME", help="what it is called there")
+@takes("db")
+def move(node: str, name: str, to: str, new_name: str | None, **flags: str | None) -> None:
+    """Let SENSOR of NODE belong to another node, with its history.
+
+    What the other node sends under its name goes on in that history, and so does
+    what NODE has not sent yet.
+
+    \b
+    Examples:
+      tmon sensor move attic 28-00000a1b2c3d --to cellar
+      tmon sensor move attic temperature --to cellar --name freezer
+    """
+    with open_database(station(flags).db) as db:
+        names.move_sensor(db, node, name, to, new_name, now_ms())
+    click.echo(f"{node} {name} is {to} {new_name or name} now, with its history", err=True)
+
+
+@sensor.command("replace")
+@click.argument("node")
+@click.argument("name", metavar="SENSOR")
+@click.option("--by", "wire_name", required=True, metavar="NAME", help="as NODE sends the new one")
+@takes("db")
+def replace_(node: str, name: str, wire_name: str, **flags: str | None) -> None:
+    """Let a new probe of NODE go on with SENSOR's history.
+
+    If it has reported already, as a sensor of its own, its readings come into that
+    history too. Limits stay SENSOR's; a calibration was the old probe's, and ends.
+
+    \b
+    Example:
+      tmon sensor replace basement return-pipe --by 28-00000d4e5f60
+    """
+    with open_database(station(flags).db) as db:
+        waiting = replace.readings_to_take(db, node, wire_name)
+        with progress_bar(waiting) as bar:
+            merged = replace.replace(db, node, name, wire_name, now_ms(), bar.update)
+    click.echo(f"{node} {name} goes on as {wire_name}; {merged.taken:,} readings taken over")
+    if merged.left:
+        raise click.ClickException(
+            f"{merged.left:,} readings stay where they were: others of the same instants "
+            f"came meanwhile; `tmon sensor list --node {node}` shows their sensor"
+        )

@@ -1,0 +1,166 @@
+"""``tmon check``."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tmon.cli.options import as_json, in_one_line, station, takes
+from tmon.core.settings import InvalidSettings, Settings
+from tmon.core.words import some
+from tmon.db.station import now_ms
+from tmon.watch import notify as telling_all
+from tmon.watch.check import Report, Task, look
+from tmon.watch.checks.answers import Addresses, local
+from tmon.watch.findings import CATALOGUE
+from tmon.watch.notify import STATUS, Told
+
+UNKNOWN = 3
+FLAGS = (
+    *("db", "secret", "secret_file", "host", "port", "datasette_host", "datasette_port"),
+    *("public_url", "ingest_url", "mail_to", "ping_url"),
+)
+
+
+class Plugin(click.Command):
+    """A command whose own failure is status 3, as monitoring expects; 2 would be critical."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            raise _unknown(error) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with in_one_line():
+                return super().invoke(ctx)
+        except click.ClickException as error:
+            raise _unknown(error) from error.__cause__
+
+
+def _unknown(error: click.ClickException) -> click.ClickException:
+    error.exit_code = UNKNOWN  # type: ignore[misc]  # click's own way, but for its types
+    return error
+
+
+@click.command(cls=Plugin)
+@click.option("--notify", "telling", is_flag=True, help="remember what is found, and tell it")
+@click.option("--full", is_flag=True, help="check the whole file, due or not")
+@click.option("--datasette-url", metavar="", help="of a distant station: Datasette's address")
+@click.option("--state", type=Path, metavar="FILE", help="what is remembered of a distant station")
+@as_json
+@takes(*FLAGS)
+def check(
+    *,
+    telling: bool,
+    full: bool,
+    datasette_url: str | None,
+    state: Path | None,
+    as_json: bool,
+    **flags: str | None,
+) -> None:
+    """Say what is wrong, each thing by its number, and what to do about it.
+
+    The exit status is 0 when all is well, 1 for warnings, 2 where something is critical,
+    and 3 where it can't be told. Nothing is written, unless --notify is given: then what
+    began, goes on and ended since the last time is told by the addresses of TMON_NOTIFY.
+
+    Given --ingest-url or --datasette-url, it only sees whether a distant station answers there.
+
+    \b
+    Examples:
+      tmon check
+      tmon check --notify            hourly, by cron or systemd
+      tmon check --ingest-url https://tmon.example.org/ingest \\
+          --datasette-url https://tmon.example.org
+    """
+    task = _task(flags, datasette_url, state, full=full)
+    say = _say if sys.stderr.isatty() else _hush
+    told = _done(task, say, telling=telling)
+    for failure in told.failures:
+        click.echo(failure, err=True)
+    _print(told.report, task.now_ms, as_json=as_json)
+    sys.exit(told.report.status or (1 if told.failures else 0))
+
+
+def _done(task: Task, say: Callable[[str], None], *, telling: bool) -> Told:
+    if telling:
+        return telling_all.check_and_tell(task, say)
+    report = Report()
+    look(task, report, say)
+    return Told(report, [])
+
+
+def _task(
+    flags: dict[str, str | None], datasette_url: str | None, state: Path | None, *, full: bool
+) -> Task:
+    given = flags.pop("ingest_url"), datasette_url
+    settings = station(flags)
+    if given == (None, None):
+        if state:
+            raise click.UsageError("--state is for distant stations: say --ingest-url too")
+        return Task(settings, local(settings), settings.db, now_ms(), full, full)
+    memory = state or _default_state()
+    ingest, datasette = (_address(url or "") for url in given)
+    addresses = Addresses(ingest, datasette, remote=True)
+    own = {**flags, "db": str(memory), "secret_file": flags["secret_file"] or f"{memory}.secret"}
+    return Task(station(own), addresses, memory, now_ms())
+
+
+def _address(url: str) -> str:
+    try:
+        return Settings.load({"TMON_INGEST_URL": url}).ingest_url
+    except InvalidSettings as invalid:
+        raise click.UsageError(f"{url!r} must be an address like https://host") from invalid
+
+
+def _default_state() -> Path:
+    states = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(states) / "tmon" / "check.db"
+
+
+def _say(what: str) -> None:
+    click.echo(f"{what} …", err=True)
+
+
+def _hush(what: str) -> None:
+    pass
+
+
+def _print(report: Report, at_ms: int, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(_as_json(report, at_ms), ensure_ascii=False))
+        return
+    for line in report.lines():
+        click.echo(line)
+    for sentence in report.unknown:
+        click.echo(f"UNKNOWN: {sentence}")
+    if not report.status:
+        sensors = some(sum(report.sensors.values()), "sensor")
+        nodes = some(len(report.sensors), "node")
+        click.echo(f"OK: {sensors} of {nodes}" if report.sensors else "OK")
+
+
+def _as_json(report: Report, at_ms: int) -> dict[str, Any]:
+    findings = [
+        {
+            "number": one.matter.number,
+            "severity": one.matter.severity,
+            "title": CATALOGUE[one.matter.number].title,
+            "node": one.matter.node,
+            "sensor": one.matter.sensor,
+            "subject": one.matter.subject,
+            "reason": one.matter.reason,
+            "since_ms": one.matter.from_ms,
+            "muted_until_ms": one.muted_until_ms,
+            "hint": CATALOGUE[one.matter.number].remedy,
+        }
+        for one in report.current
+    ]
+    status = {"status": STATUS[report.status], "exit": report.status, "checked_ms": at_ms}
+    return {**status, "findings": findings, "unknown": report.unknown}

@@ -1,0 +1,244 @@
+"""The command ``tmon import``: it prints and asks; what a file means is decided elsewhere."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any, TextIO
+
+import click
+
+from tmon.cli.options import progress_bar, station, takes
+from tmon.core.errors import CannotImport
+from tmon.core.settings import Settings
+from tmon.db import nodes, tokens
+from tmon.importer import report, run
+from tmon.importer.clock import read_zone, this_machines_zone
+from tmon.importer.files import InputFile, open_file
+from tmon.importer.flags import Flags
+from tmon.importer.plan import Plan
+from tmon.importer.planning import make_plan
+from tmon.importer.record import Source, sha256_of
+from tmon.importer.rows import Table
+from tmon.importer.survey import Rejects, SampleTable, Survey, Tally
+
+
+@click.command("import")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--node", metavar="NAME", help="whose readings they are")
+@click.option("--node-column", metavar="COL", help="or the column that says whose")
+@click.option("--node-map", multiple=True, metavar="TEXT=NAME", help="a node's name in that column")
+@click.option("--time", "times", multiple=True, metavar="COL", help="the column of times, or two")
+@click.option("--time-format", metavar="FORMAT", help="of strptime; %s: Unix times; excel: days")
+@click.option("--tz", metavar="ZONE", help="of times without offset, like Europe/Berlin or -07:00")
+@click.option(
+    "--value", "values", multiple=True, metavar="COL=SENSOR:UNIT", help="a column of values"
+)
+@click.option(
+    "--sensor-column", metavar="COL", help="the column that says of which sensor a row is"
+)
+@click.option("--value-column", metavar="COL", help="and the column of its value")
+@click.option("--sensor", "sensors", multiple=True, metavar="TEXT=SENSOR:UNIT", help="one of them")
+@click.option("--missing", multiple=True, metavar="VALUE", help="what means no value, like -999")
+@click.option("--decimal", type=click.Choice([".", ","]), help="the sign before decimals")
+@click.option("--delimiter", metavar="SIGN", help="what parts the cells: a sign, tab or blanks")
+@click.option("--encoding", metavar="NAME", help="of the text, like cp850")
+@click.option("--no-header", is_flag=True, help="there is none; columns are numbers, from 1")
+@click.option(
+    "--skip", type=click.IntRange(min=0), default=0, metavar="N", help="lines at the start"
+)
+@click.option(
+    "--rejects", type=click.File("w", encoding="utf-8", lazy=True), help="a file for refused rows"
+)
+@click.option("--yes", is_flag=True, help="store without asking")
+@click.option("--dry-run", is_flag=True, help="show the plan, and store nothing")
+@takes("db")
+@click.pass_context
+def import_(  # noqa: PLR0913, PLR0917 - one for each option
+    context: click.Context,
+    /,
+    files: tuple[str, ...],
+    rejects: TextIO | None,
+    yes: bool,
+    dry_run: bool,
+    db: str | None,
+    **said: Any,
+) -> None:
+    """Bring in another logger's history: CSV files of any usual kind, or - for stdin.
+
+    It finds out how a FILE is written, shows that, and asks; elsewhere than on a
+    terminal it stores with --yes, or where the columns of times and values were
+    named. What can't be told, such as 01/02/23, is refused, with the flag that
+    settles it. Stopped or told again it goes on where it was: what is there
+    already stays, once. `tmon imports undo` takes an import back.
+
+    Write 'COL#2' for the second of two columns with one name, 'COL=sensor:0.1°C'
+    for tenths of a degree, 'COL=my:sensor:' where a sensor's own name has a colon.
+
+    \b
+    Examples:
+      tmon import hobo.csv --node cellar
+      tmon import nyc_weather.csv --node-column origin --time time_hour \\
+          --value 'temp=temperature:°F' --value 'humid=humidity:%'
+      tmon import history.csv --node house --sensor-column entity_id --value-column state \\
+          --sensor 'sensor.cellar_temperature=cellar:°C'
+    """
+    if (said["node"] is None) == (said["node_column"] is None):
+        raise click.UsageError("say whose readings they are: either --node or --node-column")
+    flags = Flags.read(**said)
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    may_store = yes or dry_run or is_terminal or flags.are_whole
+    if rejects:
+        Rejects.begin(rejects)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_file(path, flags.encoding)) for path in files]
+        if is_terminal and not flags.zone:
+            flags = _with_zone(opened, flags)
+        plans = [_plan(file, flags, names=len(files) > 1) for file in opened]
+        job = _Job(
+            flags=flags,
+            settings=station({"db": db}),
+            words=_words(context),
+            shows=not may_store or yes or dry_run or is_terminal or not flags.are_whole,
+            asks=is_terminal and not (yes or dry_run),
+            is_one_of_several=len(files) > 1,
+            rejects=rejects,
+        )
+        works = [
+            job.look(path, file, plan, stores=may_store and not dry_run)
+            for path, file, plan in zip(files, opened, plans, strict=True)
+        ]
+    if not may_store:
+        raise CannotImport("nothing is stored without --yes")
+    if not all(works):
+        context.exit(1)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is the same for all files of one command."""
+
+    flags: Flags
+    settings: Settings
+    words: Sequence[str]
+    shows: bool
+    asks: bool
+    is_one_of_several: bool
+    rejects: TextIO | None
+
+    def look(self, path: str, file: InputFile, plan: Plan, *, stores: bool) -> bool:
+        """Show one file's plan, and store it.
+
+        Returns:
+            Whether something was stored, or would be, or all of it is there already.
+        """
+        if self.is_one_of_several:
+            click.echo(file.name)
+        whole = self._look_through(file, plan) if self.shows or plan.is_assumed else None
+        if whole and self.shows:
+            if not stores or whole.readings == 0:
+                return whole.readings > whole.conflicts
+            if self.asks and not self._agreed(path, whole):
+                return False
+        survey = self._survey(Table(file, plan.layout), plan, self.rejects)
+        self._store(path, survey)
+        _print(survey.tally.lines())
+        if not self.shows:
+            _print(f"look at        {line}" for line in report.looked_at(survey, is_whole=False))
+        return survey.tally.is_good
+
+    def _look_through(self, file: InputFile, plan: Plan) -> Survey:
+        """Show what the file holds, and what is looked at; of a large one, its ends first."""
+        if self.shows and not file.is_small:
+            sample = self._survey(SampleTable(file, plan.layout), plan)
+            run.look_through(sample, self.settings.db, lambda _: None)
+            _print(report.plan_lines(sample, is_whole=False))
+        is_dry = "--dry-run" in self.words
+        whole = self._survey(Table(file, plan.layout), plan, self.rejects if is_dry else None)
+        with _progress(file) as update:
+            run.look_through(whole, self.settings.db, update)
+        whole.check_assumed()
+        if self.shows:
+            _print(report.plan_lines(whole, is_whole=True))
+        return whole
+
+    def _survey(self, table: Table, plan: Plan, rejects: TextIO | None = None) -> Survey:
+        tally = Tally(Rejects(rejects, table.file.name) if rejects else None)
+        return Survey(table, plan, nodes.now_ms(), tally)
+
+    def _agreed(self, path: str, whole: Survey) -> bool:
+        click.echo(f"  again     {report.command(path, whole.plan, self.flags, self.words)}")
+        return click.confirm(f"Store these {whole.readings:,} readings?", default=False)
+
+    def _store(self, path: str, survey: Survey) -> None:
+        file = survey.table.file
+        is_new = not self.settings.db.exists()
+        note = "times taken as UTC" if survey.plan.zone_from == "nobody" else None
+        source = Source(path, sha256_of(path), self.flags.node, note)
+        with tokens.open_station(self.settings) as db, _progress(file) as update:
+            if is_new:  # a station with nodes and no secret has lost it
+                tokens.station_secret(self.settings, made_level=logging.INFO)
+            run.store(db, survey, source, update)
+
+
+@contextmanager
+def _progress(file: InputFile) -> Iterator[Callable[[int], object]]:
+    """A bar on a terminal's stderr, with the rate and the time left."""
+    began_s, done = monotonic(), 0
+    with progress_bar(0 if file.is_small else file.size_bytes) as bar:
+
+        def update(count: int) -> None:
+            nonlocal done
+            done += count
+            rate = done / max(monotonic() - began_s, 0.001)
+            bar.label = f"{rate / 1e6:.1f} MB/s"
+            bar.update(count)
+
+        yield update
+
+
+def _with_zone(files: Sequence[InputFile], flags: Flags) -> Flags:
+    """Ask for the zone of times that have none, and of which no file says it."""
+    if all(make_plan(file, flags).zone_from != "nobody" for file in files):
+        return flags
+    while True:
+        told = click.prompt(
+            "The times have no offset; which zone are they of", this_machines_zone()
+        )
+        try:
+            return replace(flags, zone=read_zone(told))
+        except CannotImport as error:
+            click.echo(str(error), err=True)
+
+
+def _plan(file: InputFile, flags: Flags, *, names: bool) -> Plan:
+    """A file's plan; of several files an error names its own."""
+    try:
+        return make_plan(file, flags)
+    except CannotImport as error:
+        if names and not str(error).startswith(file.name):
+            raise CannotImport(f"{file.name}: {error}") from error
+        raise
+
+
+def _words(context: click.Context) -> list[str]:
+    """The flags as they were given."""
+    words = []
+    for option in context.command.params:
+        given = context.params.get(str(option.name))
+        if not isinstance(option, click.Option) or given in {None, (), False}:
+            continue
+        if option.is_flag:
+            words.append(option.opts[0])
+        elif isinstance(given, tuple):
+            words += [word for one in given for word in (option.opts[0], one)]
+        else:
+            words += [option.opts[0], str(getattr(given, "name", given))]
+    return words
+
+
+def _print(lines: "Iterator[str]") -> None:
+    for line in lines:
+        click.echo(line)

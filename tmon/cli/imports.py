@@ -1,0 +1,120 @@
+"""`tmon imports`, and `tmon imports undo`."""
+
+import sys
+from typing import Any
+
+import click
+
+from tmon.cli.options import as_json as as_json_option
+from tmon.cli.options import progress_bar, show, station, takes
+from tmon.core import words
+from tmon.db.connect import open_database
+from tmon.db.station import now_ms
+from tmon.maintenance import imports as of_imports
+from tmon.maintenance.imports import Part
+
+
+@click.group(invoke_without_command=True)
+@as_json_option
+@takes("db")
+@click.pass_context
+def imports(ctx: click.Context, /, *, as_json: bool, **flags: str | None) -> None:
+    """List what was imported, the newest first; or undo an import.
+
+    \b
+    Examples:
+      tmon imports
+      tmon imports --json
+      tmon imports undo 3
+    """
+    if ctx.invoked_subcommand is None:
+        with open_database(station(flags).db) as db:
+            rows = of_imports.listed(db)
+        show(rows if as_json else [*map(_shown, rows)], as_json=as_json)
+
+
+@imports.command()
+@click.argument("number", type=int)
+@click.option("--yes", is_flag=True, help="take them back without asking")
+@takes("db")
+def undo(number: int, *, yes: bool, **flags: str | None) -> None:
+    """Take the readings of import NUMBER back, and put their hours right.
+
+    It takes what that import stored, and nothing that was there before or came since.
+    Where that can't be told apart any more, the readings stay, and are named. Ingest goes on
+    meanwhile. Stopped or killed, all is well, and the same again goes on.
+
+    \b
+    Examples:
+      tmon imports undo 3
+      tmon imports undo 3 --yes      elsewhere than on a terminal
+    """
+    with open_database(station(flags).db) as db:
+        click.echo(_headline(of_imports.find(db, number)), err=True)
+        parts = of_imports.plan(db, number)
+        waiting = sum(part.readings for part in parts if not part.why)
+        if parts:
+            show([*map(_part, parts)], as_json=False)
+        if waiting and not yes:
+            _ask(waiting)
+        with progress_bar(waiting) as bar:
+            taken = of_imports.undo(db, number, now_ms(), bar.update)
+        left = of_imports.plan(db, number)
+    click.echo(f"took back {words.some(taken, 'reading')}")
+    if left:
+        raise click.ClickException(
+            f"readings of {words.some(len(left), 'sensor')} had to stay, for the reasons above; "
+            f"`tmon imports undo {number}` can be tried again"
+        )
+
+
+def _ask(waiting: int) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("nothing was changed; say --yes to take them back")
+    click.confirm(f"Take {words.some(waiting, 'reading')} back?", abort=True, err=True)
+
+
+def _headline(row: dict[str, Any]) -> str:
+    told = f"import {row['id']}, {words.plain(row['file'])}: {_counted(row)}"
+    return told if row["ended_ms"] else f"{told}; it was stopped, or still goes on"
+
+
+def _counted(row: dict[str, Any]) -> str:
+    stored = f"{words.some(row['stored'], 'reading')} stored"
+    return f"{stored}, {row['taken_back']:,} taken back" if row["taken_back"] else stored
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "import": row["id"],
+        "file": words.plain(row["file"]),
+        "at": words.instant(row["started_ms"]),
+        "node": row["node"],
+        "stored": row["stored"],
+        "already there": row["already_there"],
+        "rejected": row["rejected"],
+        "first": _day(row["first_ms"]),
+        "last": _day(row["last_ms"]),
+        "": _state(row),
+    }
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["taken_back"]:
+        return "undone" if row["taken_back"] == row["stored"] else "partly undone"
+    return words.plain(row["note"] or "") if row["ended_ms"] else "stopped, or still going on"
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {
+        "node": part.node,
+        "sensor": part.sensor,
+        "readings": part.readings or None,  # where it can't be told
+        "first": words.instant(part.first_ms),
+        "last": words.instant(part.last_ms),
+        "": f"stay: {part.why}" if part.why else "are taken back",
+    }
+
+
+def _day(instant_ms: int | None) -> str | None:
+    return None if instant_ms is None else f"{words.moment(instant_ms):%Y-%m-%d}"

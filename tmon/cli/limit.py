@@ -1,0 +1,63 @@
+"""``tmon limit``."""
+
+import click
+
+from tmon.cli.options import as_json, show, station, takes
+from tmon.cli.params import LENGTH
+from tmon.db.connect import open_database
+from tmon.db.lookup import find_sensor
+from tmon.db.station import now_ms
+from tmon.watch import limits
+from tmon.watch.limits import Given
+
+
+@click.command()
+@click.argument("node", required=False)
+@click.argument("sensor", required=False)
+@click.option("--above", type=float, metavar="VALUE", help="values above it are too high")
+@click.option("--below", type=float, metavar="VALUE", help="values below it are too low")
+@click.option("--for", "for_s", type=LENGTH, metavar="LENGTH", help="so long they may be")
+@click.option("--hysteresis", type=float, metavar="VALUE", help="how far they must come back")
+@click.option("--remove", is_flag=True, help="take the sensor's limit away")
+@click.option("--list", "listed", is_flag=True, help="show all limits")
+@as_json
+@takes("db")
+def limit(  # noqa: PLR0913, PLR0917 - one for each option
+    node: str | None,
+    sensor: str | None,
+    above: float | None,
+    below: float | None,
+    for_s: int | None,
+    hysteresis: float | None,
+    remove: bool,
+    listed: bool,
+    as_json: bool,
+    **flags: str | None,
+) -> None:
+    """Say what SENSOR of NODE should stay within; `tmon check` tells when it doesn't.
+
+    It is told once a value was beyond its limit for LENGTH, and is over once one is back
+    within by the hysteresis. Only what is given changes.
+
+    \b
+    Examples:
+      tmon limit basement temperature --above 30 --below 2 --for 10m --hysteresis 0.5
+      tmon limit basement temperature --above 28
+      tmon limit basement temperature --remove
+      tmon limit --list
+    """
+    given = Given(below, above, for_s, hysteresis)
+    changes = any(one is not None for one in given)
+    if [listed, remove, changes].count(True) != 1:
+        raise click.UsageError("say what the limit is, or else --remove or --list")
+    if listed is (node is not None) or (node is not None and sensor is None):
+        raise click.UsageError("say a node and its sensor, or only --list")
+    with open_database(station(flags).db) as db:
+        if listed:
+            show(limits.listed(db), as_json=as_json)
+            return
+        found = find_sensor(db, str(node), str(sensor))
+        if remove:
+            limits.remove(db, found)
+        else:
+            limits.set_limit(db, found, given, now_ms())

@@ -1,0 +1,48 @@
+"""``tmon mute``."""
+
+import click
+
+from tmon.cli.options import as_json, show, station, takes
+from tmon.cli.params import LENGTH
+from tmon.db.connect import open_database
+from tmon.db.station import now_ms
+from tmon.watch import mutes
+
+
+@click.command()
+@click.argument("what", required=False)
+@click.argument("length", type=LENGTH, required=False)
+@click.option("--end", is_flag=True, help="let WHAT be told again")
+@click.option("--list", "listed", is_flag=True, help="show what is muted")
+@as_json
+@takes("db")
+def mute(
+    what: str | None,
+    length: int | None,
+    *,
+    end: bool,
+    listed: bool,
+    as_json: bool,
+    **flags: str | None,
+) -> None:
+    """Have nobody told about WHAT for LENGTH: a node, NODE/SENSOR, or a finding's number.
+
+    `tmon check` goes on to show it, as muted. What still goes on then is told then.
+
+    \b
+    Examples:
+      tmon mute basement 2h
+      tmon mute basement/temperature 30d
+      tmon mute T13 10y
+      tmon mute --end basement
+      tmon mute --list
+    """
+    if (listed, end, length is not None).count(True) != 1 or listed is (what is not None):
+        raise click.UsageError("say what and for how long, or what to --end, or only --list")
+    with open_database(station(flags).db) as db:
+        if listed:
+            show(mutes.listed(db, now_ms()), as_json=as_json)
+        elif end:
+            mutes.end(db, str(what), now_ms())
+        else:
+            mutes.mute(db, str(what), now_ms() + (length or 0) * 1000, now_ms())

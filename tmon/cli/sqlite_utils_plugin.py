@@ -1,0 +1,39 @@
+"""``sqlite-utils token insert tmon.db basement``: a node's token, by another road."""
+
+import os
+
+import click
+from sqlite_utils import hookimpl
+
+from tmon.cli.options import Commands
+from tmon.core.settings import Settings
+from tmon.db import tokens
+from tmon.maintenance import running
+
+
+@hookimpl
+def register_commands(cli: click.Group) -> None:
+    """Add the group ``token`` to sqlite-utils' commands."""
+    cli.add_command(token)
+
+
+@click.group(cls=Commands)
+def token() -> None:
+    """Tokens of tmon's nodes."""
+
+
+@token.command()
+@click.argument("path")
+@click.argument("node", nargs=-1, required=True)
+def insert(path: str, node: tuple[str, ...]) -> None:
+    """Make each NODE in the tmon database PATH, and print its token.
+
+    \b
+    Example:
+        sqlite-utils token insert tmon.db basement
+    """
+    settings = Settings.load({**os.environ, "TMON_DB": path})
+    for one in tokens.get_all(settings, node):
+        click.echo(one)
+    if told := running.refusal(settings, one):
+        click.echo(told, err=True)

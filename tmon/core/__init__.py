@@ -1,0 +1,1 @@
+"""What everything may import, plugins too: it opens no file and no database."""

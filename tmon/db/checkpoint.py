@@ -1,0 +1,80 @@
+"""Checkpoints: the pages in the log are written back into the database file."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
+
+from tmon.db import identity, log_contents
+
+CHECKPOINT_BYTES = 32 * 1024 * 1024  # pages that are written often go into the database once
+
+
+class WritableDatabase(Database):
+    """A database open for writing, which makes a checkpoint only while a reader holds the log.
+
+    SQLite 3.7.0 to 3.51.2 can damage the file when another connection begins the log anew
+    between two steps of a checkpoint (the WAL-reset bug, docs/decisions/0017). Nobody can begin
+    a log anew that a reader needs. Where a reader doesn't need it, as all of it was written back
+    already, that reader holds the lock without which a checkpoint does nothing. So SQLite's
+    automatic checkpoints are off, and ``checkpoint`` takes their place.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        super().__init__(connection, execute_plugins=False)
+        self.execute("pragma wal_autocheckpoint = 0")
+        self._log_path = identity.log_of(path)
+        self._reader = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+
+    def checkpoint(self) -> None:
+        """Write back what no older reader holds up.
+
+        Raises:
+            sqlite3.Error: it can't be written; it stays in the log.
+        """
+        with self._log_held():
+            self.execute("pragma wal_checkpoint(passive)").fetchone()
+
+    def checkpoint_if_long(self) -> None:
+        """Do as SQLite's automatic checkpoint does, after a commit."""
+        with suppress(OSError, sqlite3.Error):  # the commit stands; the next one tries again
+            if self._log_is_long():
+                self.checkpoint()
+
+    def valid_frames(self) -> int:
+        """How many frames of the log SQLite takes for sound; before 3.51 it writes them back too.
+
+        Raises:
+            sqlite3.Error: the database can't be read.
+        """
+        with self._log_held():
+            return int(self.execute("pragma wal_checkpoint(noop)").fetchone()[1])
+
+    @contextmanager
+    def _log_held(self) -> Iterator[None]:
+        self._reader.execute("begin")
+        try:
+            self._reader.execute("select 1 from sqlite_master limit 1").fetchone()
+            yield
+        finally:
+            self._reader.rollback()
+
+    def close(self) -> None:
+        """Close both connections; the last one to close the file writes the log back."""
+        self._reader.close()
+        super().close()
+
+    def _log_is_long(self) -> bool:
+        log = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return log_contents.reaches(log, CHECKPOINT_BYTES)
+        finally:
+            os.close(log)

@@ -1,0 +1,57 @@
+"""The node or sensor that somebody names, found."""
+
+from typing import NamedTuple
+
+from sqlite_utils import Database
+
+from tmon.core.errors import UnknownNode, UnknownSensor
+
+
+class Sensor(NamedTuple):
+    """A sensor by its number, and what people call it."""
+
+    id: int
+    node: str
+    name: str
+    unit: str | None
+
+
+def find_node(db: Database, name: str) -> str:
+    """The uid of the node called ``name``.
+
+    Raises:
+        UnknownNode: there is none.
+    """
+    row = db.execute("select uid from nodes where name = ?", [name]).fetchone()
+    if row is None:
+        raise UnknownNode(f"no node is called {name!r}; `tmon node list` shows them")
+    return str(row[0])
+
+
+def find_sent(db: Database, node_uid: str, wire_name: str) -> Sensor | None:
+    """The sensor that a node's own name stands for, if there is one."""
+    row = db.execute(
+        "select id, node, name, unit from sensor_names"
+        " join sensors on sensors.id = sensor_names.sensor where node_uid = ? and wire_name = ?",
+        [node_uid, wire_name],
+    ).fetchone()
+    return None if row is None else Sensor(*row)
+
+
+def find_sensor(db: Database, node: str, name: str) -> Sensor:
+    """The sensor called ``name`` of the node called ``node``.
+
+    Raises:
+        UnknownNode: there is no such node.
+        UnknownSensor: the node has none of that name.
+    """
+    find_node(db, node)
+    query = "select id, node, name, unit from sensors where node = ? and name = ?"
+    row = db.execute(query, [node, name]).fetchone()
+    if row is None:
+        query = "select name from sensors where node = ? order by name limit 20"
+        names = [known for (known,) in db.execute(query, [node])]
+        raise UnknownSensor(
+            f"{node} has no sensor called {name!r}; it has {', '.join(names) or 'none yet'}"
+        )
+    return Sensor(*row)

@@ -1,0 +1,35 @@
+"""Which readings each run of an import holds, also where others came among them since."""
+
+import json
+import zlib
+from itertools import pairwise
+
+from sqlite_utils import Database
+
+from tmon.db.migrations.registry import migrations, run
+
+
+@migrations(name="0014_import_times")
+def _import_times(db: Database) -> None:
+    """A run's times: the first in ms, then the steps between them, as JSON by zlib.
+
+    Runs of before were all that their sensor had in that time. Where there is more, or less, by
+    now, nobody can tell any more which those were: their count becomes 0, as it is documented.
+    """
+    run(db, "alter table import_runs add column times blob;\n")
+    runs = db.execute(
+        "select id, sensor, first_ms, last_ms, count from import_runs where count > 0"
+    ).fetchall()
+    for number, sensor, first_ms, last_ms, count in runs:
+        rows = db.execute(
+            "select measured_ms from readings where sensor = ? and measured_ms between ? and ?"
+            " order by measured_ms limit ?",
+            [sensor, first_ms, last_ms, count + 1],
+        ).fetchall()
+        instants = [measured_ms for (measured_ms,) in rows]
+        if len(instants) == count:
+            steps = [instants[0], *(after - before for before, after in pairwise(instants))]
+            times = zlib.compress(json.dumps(steps).encode())
+            db.execute("update import_runs set times = ? where id = ?", [times, number])
+        else:
+            db.execute("update import_runs set count = 0 where id = ?", [number])

@@ -1,0 +1,13 @@
+"""The tables, triggers and views: a migration each file, applied in the order of their numbers.
+
+They are the contract between tmon's processes, and the API for whoever
+writes SQL: what a name means here, it means on every page.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from tmon.db.migrations.registry import migrations as migrations
+
+for _name in sorted(module.name for module in iter_modules(__path__)):
+    import_module(f"{__name__}.{_name}")

@@ -1,0 +1,122 @@
+"""Nodes: found, made, described, listed."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+from sqlite_utils import Database
+
+from tmon.core.errors import InvalidName, OutOfRange, UnknownNode
+from tmon.core.reading import Refusal, check_node_name, clip
+
+
+class KnownNode(Struct, frozen=True):
+    """What the database says of a node and its token."""
+
+    uid: str
+    name: str
+    token_generation: int
+    revoked_ms: int | None
+
+
+def find(db: Database, name: str) -> KnownNode:
+    """The node called ``name``.
+
+    Raises:
+        UnknownNode: there is none.
+    """
+    node = _find(db, "name", name)
+    if node is None:
+        raise UnknownNode(f"no node is called {clip(name)!r}; `tmon node list` shows them")
+    return node
+
+
+def find_by_uid(db: Database, uid: str) -> KnownNode | None:
+    """The node whose tokens carry ``uid``, if there is one."""
+    return _find(db, "uid", uid)
+
+
+def former_names(db: Database, uid: str) -> tuple[str, ...]:
+    """What a node was called before it was renamed."""
+    query = "select distinct before from changes where node_uid = ? and what = 'rename node'"
+    return tuple(name for (name,) in db.execute(query, [uid]))
+
+
+def find_or_make(db: Database, name: str) -> KnownNode:
+    """The node called ``name``, made if there is none.
+
+    Raises:
+        InvalidName: no node can be called that.
+    """
+    try:
+        check_node_name(name)
+    except Refusal as refusal:
+        raise InvalidName(refusal.reason) from None
+    return _find(db, "name", name) or _make(db, name)
+
+
+# What each number about a node can be: degrees, and seconds up to ten years.
+_RANGES = {"latitude": (-90, 90), "longitude": (-180, 180), "silent_after_s": (1, 315_360_000)}
+
+
+def describe(db: Database, name: str, columns: Mapping[str, str | float]) -> None:
+    """Set some of a node's description, latitude, longitude and silent_after_s.
+
+    Raises:
+        UnknownNode: no node is called that.
+        OutOfRange: a number that can't be.
+    """
+    find(db, name)
+    for column, (lowest, highest) in _RANGES.items():
+        if column in columns and not lowest <= float(columns[column]) <= highest:
+            raise OutOfRange(f"{column} must be {lowest} to {highest}, not {columns[column]}")
+    if columns:
+        db.table("nodes").update(name, dict(columns))
+
+
+def with_tokens(db: Database) -> list[dict[str, Any]]:
+    """Each node's token: its generation, whether it was revoked, when it last wrote."""
+    return list(
+        db.query(f"""
+            select name as node, token_generation as generation,
+                {_at("revoked_ms")} as revoked_at, {_at("last_received_ms")} as last_received_at
+            from nodes order by name
+        """)
+    )
+
+
+def described(db: Database) -> list[dict[str, Any]]:
+    """What is known of each node."""
+    return list(
+        db.query(f"""
+            select name, description, latitude, longitude, silent_after_s, clock_skew_s,
+                {_at("created_ms")} as created_at, {_at("last_received_ms")} as last_received_at
+            from nodes order by name
+        """)
+    )
+
+
+def now_ms() -> int:
+    """The server's clock, Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def _at(column: str) -> str:
+    return f"strftime('%Y-%m-%dT%H:%M:%SZ', {column} / 1000, 'unixepoch')"
+
+
+def _make(db: Database, name: str) -> KnownNode:
+    db.execute(
+        "insert into nodes (name, uid, created_ms) values (?, ?, ?) on conflict (name) do nothing",
+        [name, secrets.token_hex(8), now_ms()],
+    )
+    return find(db, name)
+
+
+def _find(db: Database, column: str, value: str) -> KnownNode | None:
+    row = db.execute(
+        f"select uid, name, token_generation, revoked_ms from nodes where {column} = ?", [value]
+    ).fetchone()
+    return None if row is None else KnownNode(*row)

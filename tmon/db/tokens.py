@@ -1,0 +1,281 @@
+"""Tokens: made, checked, rotated, revoked.
+
+A token is ``tmon_<name>.<uid>.<generation>.<signature>``. Nothing of it is
+stored but the node's uid and generation, which are no secret.
+"""
+
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hmac import compare_digest
+from pathlib import Path
+
+from itsdangerous import Signer
+from msgspec import Struct
+from sqlite_utils import Database
+
+from tmon.core.errors import CannotServe, Revoked, Unauthorized
+from tmon.core.reading import Node
+from tmon.core.settings import LEAST_SECRET_BYTES, Settings
+from tmon.db import nodes
+from tmon.db.connect import give_to_folders_owner, open_database, open_for_reading
+from tmon.db.identity import beside, log_of
+from tmon.db.nodes import KnownNode
+from tmon.db.restored_secret import complete_restore
+
+PREFIX = "tmon_"
+
+log = logging.getLogger("tmon.tokens")
+
+
+def station_secret(settings: Settings, *, made_level: int = logging.WARNING) -> bytes:
+    """``TMON_SECRET``, or what is in the secret file, which is made on first use.
+
+    Args:
+        settings: the station's.
+        made_level: at which its making is logged.
+
+    Raises:
+        OSError: the file can't be read or made.
+        CannotServe: it holds no secret; or it is gone, and there are nodes whose tokens need it.
+    """
+    file = settings.secret_file
+    complete_restore(settings)
+    if settings.secret is None and not file.exists():
+        if not settings.begin_anew and _has_nodes(settings.db):
+            raise CannotServe(
+                f"{file}: no such file, and the nodes' tokens need it: bring it back from the "
+                "backup (its .secret file), or make a new one by TMON_BEGIN_ANEW=yes and give "
+                "all nodes new tokens"
+            )
+        _make_secret(file, made_level=made_level)
+    return read_secret(settings)
+
+
+def read_secret(settings: Settings) -> bytes:
+    """``TMON_SECRET``, or what is in the secret file.
+
+    Raises:
+        OSError: there is no such file, or it can't be read.
+        CannotServe: it holds no secret, or one that can be guessed.
+    """
+    if settings.secret is not None:
+        return settings.secret
+    complete_restore(settings)
+    file = settings.secret_file
+    secret = file.read_bytes().strip()
+    if len(secret) < LEAST_SECRET_BYTES:
+        raise CannotServe(
+            f"{file} holds no secret of {LEAST_SECRET_BYTES} bytes at least; bring it back from "
+            "the backup, or remove it and give all nodes new tokens: docs/watching.md, T14"
+        )
+    return secret
+
+
+def open_station(settings: Settings) -> Database:
+    """Open the station's database, which is made where there never was one.
+
+    Raises:
+        CannotServe: it is gone or empty, and what belonged to it is still there.
+        RefusedDatabase: it is no tmon database, or one from a newer tmon.
+    """
+    db = settings.db
+    # A database is made before what belongs to it, so what belongs to it is looked for first.
+    left = [path for path in (beside(db, ".secret"), log_of(db)) if path.exists()]
+    if left and not settings.begin_anew and not (db.exists() and db.stat().st_size):
+        raise CannotServe(
+            f"{db} is missing or empty, and {', '.join(path.name for path in left)} beside it "
+            "belonged to it: bring it back from the backup (`tmon restore FILE`), or begin with "
+            "an empty database by TMON_BEGIN_ANEW=yes"
+        )
+    return open_database(db, create=True)
+
+
+def _has_nodes(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with open_for_reading(path) as db:
+        made = db.execute("select 1 from sqlite_master where name = 'nodes'").fetchone()
+        return bool(made and db.execute("select 1 from nodes limit 1").fetchone())
+
+
+def _make_secret(
+    path: Path, sync: Callable[[int], object] = os.fsync, *, made_level: int = logging.WARNING
+) -> None:
+    """Complete before it has its name, so that two processes never see two secrets."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            give_to_folders_owner(descriptor, path)
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            sync(file.fileno())
+        path.hardlink_to(draft)
+        log.log(
+            made_level,
+            "made %s, which signs the tokens: keep a copy where the backups are",
+            path,
+        )
+    except FileExistsError:
+        pass  # another process was first; its secret is the one
+    finally:
+        draft.unlink()
+
+
+class Tokens:
+    """Makes and checks tokens with the one secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._signer = Signer(
+            secret,
+            salt=b"tmon.token",
+            sep=".",
+            key_derivation="hmac",
+            digest_method=hashlib.sha256,
+        )
+
+    def make(self, node: KnownNode) -> str:
+        """The node's token: the same one each time, until it is rotated."""
+        claim = f"{PREFIX}{node.name}.{node.uid}.{node.token_generation}"
+        return self._signer.sign(claim).decode()
+
+    def make_probe(self, uid: str) -> str:
+        """A token that is never valid, as generations begin at 1, yet has a signature to check."""
+        return self.make(KnownNode(uid, "probe", 0, None))
+
+    def read(self, claim: bytes, signature: bytes) -> tuple[str, str, int]:
+        """The label, uid and generation that a token claims, if it is genuine.
+
+        A signature has one spelling, the one it was made with.
+
+        Raises:
+            Unauthorized: it isn't genuine.
+        """
+        if not compare_digest(signature, self._signer.get_signature(claim)):
+            raise Unauthorized(
+                "this token is not one of this server's; `tmon token get NODE` makes one"
+            )
+        label, uid, generation = claim.decode().removeprefix(PREFIX).split(".")
+        return label, uid, int(generation)
+
+
+class Admitted(Struct, frozen=True):
+    """Whom a claim lets in, together with this signature."""
+
+    signature: bytes
+    node: Node
+
+
+class Door:
+    """Lets in who holds a valid token.
+
+    Who was let in once is remembered by the claim, until ``forget``.
+    """
+
+    def __init__(self, tokens: Tokens, db: Database) -> None:
+        self._tokens = tokens
+        self._db = db
+        self._admitted: dict[bytes, Admitted] = {}
+
+    def identify(self, headers: Mapping[bytes, bytes]) -> Node:
+        """The node whose token the ``Authorization: Bearer`` header carries.
+
+        Raises:
+            Unauthorized: no token, a forged or an outdated one.
+            Revoked: one that may write no more.
+        """
+        claim, signature = _bearer(headers)
+        admitted = self._admitted.get(claim)
+        if admitted is None or not compare_digest(signature, admitted.signature):
+            admitted = Admitted(signature, self._admit(claim, signature))
+            self._admitted[claim] = admitted
+        return admitted.node
+
+    def recognize(self, headers: Mapping[bytes, bytes]) -> str:
+        """What is known of a token, valid or not: for who makes tokens, and wonders whether here.
+
+        ``other_secret``, ``unknown_node`` or ``known``. What has no signature of ours is told
+        no more than a 401 tells.
+        """
+        try:
+            _, uid, _ = self._tokens.read(*_bearer(headers))
+        except Unauthorized:
+            return "other_secret"
+        return "known" if nodes.find_by_uid(self._db, uid) else "unknown_node"
+
+    def forget(self) -> None:
+        """Look nodes up anew: another process has changed the database."""
+        self._admitted.clear()
+
+    def _admit(self, claim: bytes, signature: bytes) -> Node:
+        label, uid, generation = self._tokens.read(claim, signature)
+        known = nodes.find_by_uid(self._db, uid)
+        if known is None or generation != known.token_generation:
+            raise Unauthorized(
+                f"this token of {label} is outdated; `tmon token get` has the new one"
+            )
+        if known.revoked_ms is not None:
+            raise Revoked(
+                f"the token of {known.name} was revoked; "
+                f"on the server, `tmon token rotate {known.name}` makes a new one"
+            )
+        return Node(uid, known.name, label, nodes.former_names(self._db, uid))
+
+
+def _bearer(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+    """The claim and the signature of a request's token."""
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not token:
+        raise Unauthorized("send the node's token: `Authorization: Bearer tmon_...`")
+    claim, _, signature = token.strip().rpartition(b".")
+    return claim, signature
+
+
+def get_all(settings: Settings, names: Iterable[str]) -> Iterator[str]:
+    """The tokens of nodes, in order; database, secret and nodes are made where there are none.
+
+    Raises:
+        InvalidName: no node can be called that.
+        Revoked: the node's token was revoked; rotating makes a new one.
+    """
+    with open_station(settings) as db:
+        tokens = Tokens(station_secret(settings))
+        for name in names:
+            yield _get(db, tokens, name)
+
+
+def _get(db: Database, tokens: Tokens, name: str) -> str:
+    node = nodes.find_or_make(db, name)
+    if node.revoked_ms is not None:
+        raise Revoked(f"{name}'s token was revoked; `tmon token rotate {name}` makes a new one")
+    return tokens.make(node)
+
+
+def rotate(db: Database, tokens: Tokens, name: str) -> str:
+    """A new token for a node; the one it had is outdated from now on.
+
+    Raises:
+        UnknownNode: no node is called that.
+    """
+    db.execute(
+        "update nodes set token_generation = token_generation + 1, revoked_ms = null"
+        " where name = ?",
+        [name],
+    )
+    return tokens.make(nodes.find(db, name))
+
+
+def revoke(db: Database, name: str) -> None:
+    """Let a node's token write no more.
+
+    Raises:
+        UnknownNode: no node is called that.
+    """
+    nodes.find(db, name)
+    db.execute(
+        "update nodes set revoked_ms = ? where name = ? and revoked_ms is null",
+        [nodes.now_ms(), name],
+    )

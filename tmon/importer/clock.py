@@ -1,0 +1,162 @@
+"""Zones and clocks: what instant a time is that was read off a clock on the wall."""
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from tmon.core.errors import CannotImport
+from tmon.core.reading import AHEAD_MS, Refusal, clip, moment_ms
+
+YEAR_1_MS = -62_135_596_800_000  # no calendar of Python's or SQLite's goes further
+
+_OFFSET = re.compile(r"(?:UTC|GMT)?\s*([+-])([0-9]{1,2})(?::?([0-5][0-9]))?", re.IGNORECASE)
+_IN_HEADER = re.compile(
+    r"(?:UTC|GMT)\s*[+-]\s*[0-9]{1,2}(?::?[0-9]{2})?|(?<![\w:])[+-][0-9]{2}:[0-9]{2}(?!\w)",
+    re.IGNORECASE,
+)
+_SEVERAL = re.compile(
+    r"(?:UTC|GMT)\s*[+-]\s*[0-9:]+\s*/\s*(?:UTC|GMT)?\s*[+-]\s*[0-9]|(?:UTC|GMT)\s*/\s*local",
+    re.IGNORECASE,
+)
+_PLACE = re.compile(r"\b[A-Z][A-Za-z]+/[A-Z][A-Za-z_]+\b")
+# Abbreviations that mean one offset, and some that don't all the year or all over the world.
+_SURE = frozenset(("UTC", "GMT", "Z", "UT"))
+_UNSURE = re.compile(
+    r"(?<![A-Za-z])(?:[ECMP][SD]T|AK[SD]T|HST|BST|IST|JST|A[ECW][SD]T|NZ[SD]T|MSK|[CEW]ES?T|MES?Z"
+    r"|SAST)(?![A-Za-z])"
+)
+
+
+def read_zone(text: str) -> tzinfo:
+    """A zone as people write it: ``Europe/Berlin``, ``-07:00``, ``UTC-7``, ``GMT+1``.
+
+    Offsets have their everyday sign, east of Greenwich +; only ``Etc/GMT-1`` has the other.
+
+    Raises:
+        CannotImport: it is no zone.
+    """
+    if text.upper() in _SURE:
+        return UTC
+    found = _OFFSET.fullmatch(text.strip())
+    if found and int(found[2]) <= 14:
+        minutes = 60 * int(found[2]) + int(found[3] or 0)
+        return _fixed(-minutes if found[1] == "-" else minutes)
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise CannotImport(
+            f"--tz {clip(text)!r} is no zone; say it like Europe/Berlin or -07:00"
+        ) from None
+
+
+def zone_in(header: str) -> tzinfo | None:
+    """The zone that a header or a title names, such as ``Date Time, GMT-07:00``.
+
+    Raises:
+        CannotImport: it names one that may be several, such as EST.
+    """
+    if _SEVERAL.search(header):
+        raise CannotImport(f"{clip(header)!r} names several zones: --tz says which")
+    for place in _PLACE.finditer(header):
+        try:
+            return read_zone(place[0])
+        except CannotImport:
+            continue
+    if found := _IN_HEADER.search(header):
+        return read_zone(found[0].replace(" ", ""))
+    if {*re.findall(r"[A-Z]{2,4}", header)} & {"UTC", "GMT"}:
+        return UTC
+    if re.search(r"(?:^|[_\W])utc(?:$|[_\W])(?!offset)|^dateutc$", header, re.IGNORECASE):
+        return UTC
+    if unsure := _UNSURE.search(header):
+        raise CannotImport(
+            f"{clip(header)!r} names {unsure[0]}, which isn't one offset only: --tz says which,"
+            " such as America/New_York or -04:00"
+        )
+    return None
+
+
+class Clock:
+    """The times of one node, as its clock on the wall had them, in the order of the file.
+
+    ``twice`` holds the days on which it showed an hour twice, with how many rows are in it.
+    """
+
+    def __init__(self, column: str, zone: tzinfo | None, received_ms: int) -> None:
+        self.twice: dict[str, int] = {}
+        self._column = column
+        self._zone = zone
+        self._is_fixed = zone is UTC or isinstance(zone, timezone)
+        self._received_ms = received_ms
+        self._previous_ms = -math.inf
+        self._backwards = False
+
+    def measured_ms(self, read: datetime | int, text: str) -> int:
+        """Unix milliseconds of a time that was read, which ``text`` is.
+
+        Raises:
+            Refusal: it is more than ten minutes ahead, or the clocks skipped it.
+        """
+        if isinstance(read, int):
+            measured_ms = read
+        elif read.tzinfo is not None:
+            measured_ms = moment_ms(read)
+        elif self._zone is None:
+            raise Refusal(
+                "invalid_time",
+                f"{self._column} {clip(text)!r} has no offset, and others have; --tz says its zone",
+            )
+        elif self._is_fixed:
+            measured_ms = moment_ms(read.replace(tzinfo=self._zone))
+        else:
+            measured_ms = self._local_ms(read)
+        if not YEAR_1_MS <= measured_ms <= self._received_ms + AHEAD_MS:
+            when = "before the year 1" if measured_ms < YEAR_1_MS else "in the future"
+            raise Refusal("implausible_time", f"{self._column} {clip(text)!r} is {when}")
+        return measured_ms
+
+    def _local_ms(self, moment: datetime) -> int:
+        """Where the clocks went back: the one that goes on from the row before it."""
+        early_ms, late_ms = (
+            moment_ms(moment.replace(tzinfo=self._zone, fold=fold)) for fold in (0, 1)
+        )
+        if early_ms > late_ms:
+            raise Refusal(
+                "skipped_time",
+                f"the clocks of {self._zone} skipped {moment}; a logger that knows no summer time "
+                "needs a --tz without it, like +01:00 or Etc/GMT-1",
+            )
+        if early_ms != late_ms:
+            day = moment.strftime("%Y-%m-%d")
+            self.twice[day] = self.twice.get(day, 0) + 1
+        if self._backwards:
+            measured_ms = late_ms if late_ms < self._previous_ms else early_ms
+        else:
+            measured_ms = early_ms if early_ms > self._previous_ms else late_ms
+        if measured_ms != self._previous_ms:
+            self._backwards = measured_ms < self._previous_ms
+        self._previous_ms = measured_ms
+        return measured_ms
+
+
+def this_machines_zone() -> str:
+    """The name of the zone that this machine's clock shows, as Debian and macOS keep it."""
+    if named := os.environ.get("TZ", "").lstrip(":"):
+        return named
+    _, found, name = str(Path("/etc/localtime").resolve()).partition("zoneinfo/")
+    return name if found else "UTC"
+
+
+def same_offsets(one: tzinfo, other: tzinfo, moments: Sequence[datetime]) -> bool:
+    """Whether two zones' clocks agree at all of some times."""
+    return all(one.utcoffset(moment) == other.utcoffset(moment) for moment in moments)
+
+
+@lru_cache
+def _fixed(minutes: int) -> tzinfo:
+    return timezone(timedelta(minutes=minutes)) if minutes else UTC

@@ -1,0 +1,86 @@
+"""Readings for whose time the file, or the database, has another value already."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Self
+
+from tmon.core.reading import Reading
+from tmon.db.connect import open_for_reading, sqlite3
+
+PORTION = 1_000  # readings that are compared in one transaction
+
+# What was seen is in a file, as it may be a hundred million readings; who dies leaves no harm.
+_BEGIN = """
+pragma journal_mode = off;
+pragma synchronous = off;
+create table seen (sensor, measured_ms, value, conflicts, primary key (sensor, measured_ms))
+    without rowid;
+"""
+_NO_STATION = """
+create table readings (sensor, measured_ms, value);
+create table nodes (uid, name);
+create table sensor_names (sensor, node_uid, wire_name);
+"""
+_ADD = """insert into seen
+    select ?1, ?3, coalesce(there.value, ?4), coalesce(there.value <> ?4, 0)
+    from (select 1) left join readings as there on there.sensor = ?2 and there.measured_ms = ?3
+    where true
+    on conflict do update set conflicts = conflicts + (value <> ?4)"""
+_STORED_AS = """select sensor from sensor_names join nodes on nodes.uid = node_uid
+    where nodes.name = ? and wire_name = ?"""
+
+
+class Conflicts:
+    """Counts the conflicting readings of one file, however long it is; close it by ``with``."""
+
+    def __init__(self, database: Path) -> None:
+        self._sensors: dict[tuple[str, str], tuple[int, int | None]] = {}
+        self._waiting: list[tuple[int, int | None, int, float]] = []
+        with ExitStack() as stack:
+            file = stack.enter_context(NamedTemporaryFile(prefix="tmon-import-"))
+            self._db = sqlite3.connect(Path(file.name).as_uri(), uri=True)
+            stack.callback(self._db.close)
+            self._db.executescript(_BEGIN)
+            if _is_station(database):
+                self._db.execute("attach ? as station", [f"{database.absolute().as_uri()}?mode=ro"])
+            else:  # it is made when readings are stored
+                self._db.executescript(_NO_STATION)
+            self._close = stack.pop_all().close
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def add(self, node: str, readings: list[Reading]) -> None:
+        """Compare readings with those before them, and with those in the database."""
+        for reading in readings:
+            sensor = self._sensors.get((node, reading.sensor)) or self._find(node, reading.sensor)
+            self._waiting.append((*sensor, reading.measured_ms, reading.value))
+        if len(self._waiting) >= PORTION:
+            self._compare()
+
+    def count(self) -> int:
+        """How many conflict, of all that were added."""
+        self._compare()
+        return int(self._db.execute("select total(conflicts) from seen").fetchone()[0])
+
+    def _find(self, node: str, wire_name: str) -> tuple[int, int | None]:
+        """A sensor's number here, and in the database if that has it."""
+        row = self._db.execute(_STORED_AS, [node, wire_name]).fetchone()
+        self._sensors[node, wire_name] = len(self._sensors), row[0] if row else None
+        return self._sensors[node, wire_name]
+
+    def _compare(self) -> None:
+        with self._db:  # a transaction
+            self._db.executemany(_ADD, self._waiting)
+        self._waiting.clear()
+
+
+def _is_station(database: Path) -> bool:
+    if not database.exists():
+        return False
+    with open_for_reading(database) as db:
+        return "sensor_names" in db.table_names()

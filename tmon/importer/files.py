@@ -1,0 +1,256 @@
+"""The file an import reads: opened, its kind and encoding found out; its lines and rows."""
+
+import csv
+import gzip
+import io
+import os
+import re
+import stat
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from shutil import copyfileobj
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from tmon.core.errors import CannotImport
+from tmon.core.reading import clip
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+SAMPLE_BYTES = 256 * 1024  # of the head, and of the tail: a thousand rows of most loggers
+LINE_LIMIT = 1024 * 1024  # characters; what is no text at all may have no end of line
+
+_BYTE_ORDER_MARKS = {
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+_NOT_CSV = {
+    b"PK\x03\x04": "a spreadsheet (xlsx, ods) or a zip; save it as CSV, or unpack it",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook (xls); save it as CSV",
+    b"SQLite format 3": "an SQLite database; `sqlite3 -header -csv FILE 'select …'` writes CSV",
+    b"%PDF": "a PDF; export CSV from the program that made it",
+}
+# A degree or a micro sign and the letters of Western Europe: what cp1252 text of a logger holds.
+_WESTERN = re.compile(r"[\x00-\x7f°µ²³·±€‰\u2013-\u201d…ª«»À-ÖØ-öù-ÿ\xa0]*")
+
+
+class InputFile:
+    """A file that can be read as often as needed; what is added meanwhile is left out."""
+
+    def __init__(self, name: str, file: BinaryIO, encoding: str | None) -> None:
+        self.name = name
+        self.size_bytes = os.fstat(file.fileno()).st_size
+        self._file = file
+        self._told_bytes = 0
+        self.is_gzip = self._bytes_at(0, 2) == b"\x1f\x8b"
+        head = self._head()
+        self.is_small = len(head) < SAMPLE_BYTES  # all of it is in the head's sample
+        self._check_kind(head)
+        self.encoding = encoding or self._encoding(head)
+        self._check_encoding(head)
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether somebody has added to the file since it was opened."""
+        return os.fstat(self._file.fileno()).st_size > self.size_bytes
+
+    def lines(self) -> Iterator[str]:
+        """All lines, with their ends.
+
+        Raises:
+            CannotImport: a line has no end, or a compressed file is damaged.
+        """
+        self._file.seek(0)
+        self._told_bytes = 0
+        raw: BinaryIO = io.BufferedReader(_UpTo(self._file, self.size_bytes), 128 * 1024)
+        plain = gzip.GzipFile(fileobj=raw) if self.is_gzip else raw
+        text = io.TextIOWrapper(plain, self.encoding, errors="replace", newline="")
+        number = 0
+        try:
+            while line := text.readline(LINE_LIMIT):
+                number += 1
+                if line[-1] not in "\r\n" and not self._ends_well(line, number):
+                    return
+                yield line
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise CannotImport(f"{self.name} is damaged after line {number:,}: {error}") from None
+
+    def tail(self) -> list[str]:
+        """Some whole lines from its end; none of a compressed file, which has no way there."""
+        if self.is_gzip or self.is_small:
+            return []
+        start = (self.size_bytes - SAMPLE_BYTES) & ~3  # no character of UTF-16 is cut in two
+        encoding = {"utf-16": self._utf_16()}.get(self.encoding, self.encoding)
+        text = self._bytes_at(start, SAMPLE_BYTES).decode(encoding, errors="replace")
+        lines = io.StringIO(text, newline="").readlines()
+        return lines[1 : None if lines[-1].endswith(("\r", "\n")) else -1]
+
+    def progress_bytes(self) -> int:
+        """How much of the file was read since this was last asked."""
+        before, self._told_bytes = self._told_bytes, min(self._file.tell(), self.size_bytes)
+        return self._told_bytes - before
+
+    def _ends_well(self, line: str, number: int) -> bool:
+        """Whether a line without an end is the last one, and whole."""
+        if len(line) >= LINE_LIMIT:
+            raise CannotImport(
+                f"line {number:,} of {self.name} has over {LINE_LIMIT:,} characters; is it CSV?"
+            )
+        return not self.has_grown
+
+    def _bytes_at(self, start: int, count: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(count)
+
+    def _head(self) -> bytes:
+        if not self.is_gzip:
+            return self._bytes_at(0, SAMPLE_BYTES)
+        self._file.seek(0)
+        try:
+            return gzip.GzipFile(fileobj=self._file).read(SAMPLE_BYTES)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise CannotImport(f"{self.name} is damaged: {error}") from None
+
+    def _check_kind(self, head: bytes) -> None:
+        if not head.strip():
+            raise CannotImport(f"{self.name}: the file is empty")
+        for magic, what in _NOT_CSV.items():
+            if head.startswith(magic):
+                raise CannotImport(f"{self.name} is {what}")
+        start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        if start.startswith(b"{") or re.match(rb"\[\s*[{\[\]]", start):
+            raise CannotImport(
+                f"{self.name} is JSON; `jq -r '.[] | [.time, .value] | @csv'` makes CSV of a list"
+            )
+        if start[:1] == b"<":
+            raise CannotImport(f"{self.name} is HTML or XML; export CSV instead")
+
+    def _encoding(self, head: bytes) -> str:
+        for mark, encoding in _BYTE_ORDER_MARKS.items():
+            if head.startswith(mark):
+                return encoding
+        sample = (
+            head
+            + b"\n"
+            + (
+                b""
+                if self.is_gzip
+                else self._bytes_at(max(self.size_bytes - SAMPLE_BYTES, 0), SAMPLE_BYTES)
+            )
+        )
+        if sample.count(0) > len(sample) // 4:
+            order = "le" if head[1:2] == b"\0" else "be"
+            raise CannotImport(
+                f"{self.name} looks like UTF-16 without a mark: --encoding utf-16-{order}"
+            )
+        if _is_utf_8(head) and _is_utf_8(sample[len(head) :].lstrip(bytes(range(0x80, 0xC0)))):
+            return "utf-8"
+        text = sample.decode(errors="replace")
+        bad = text.count("\N{REPLACEMENT CHARACTER}")
+        good = re.sub(r"[\x00-\x7f\N{REPLACEMENT CHARACTER}]", "", text)
+        if len(good) >= bad and (_WESTERN.fullmatch(good) or len(good) > 20 * bad):
+            return "utf-8"  # some bytes are damaged
+        text = sample.decode("cp1252", errors="replace")
+        if not _WESTERN.fullmatch(text) or re.search(r"[^\x00-\x7f]{3}", text):
+            raise CannotImport(
+                f"{self.name} isn't UTF-8; --encoding says what it is, such as gb18030 or cp850"
+            )
+        return "cp1252"
+
+    def _check_encoding(self, head: bytes) -> None:
+        try:
+            head.decode(self.encoding, errors="replace")
+        except LookupError:
+            raise CannotImport(
+                f"--encoding {clip(self.encoding)!r} is none; say it like cp1252"
+            ) from None
+        except UnicodeError as error:
+            raise CannotImport(f"--encoding {clip(self.encoding)!r}: {error}") from None
+
+    def _utf_16(self) -> str:
+        return "utf-16-le" if self._bytes_at(0, 2) == b"\xff\xfe" else "utf-16-be"
+
+
+def _is_utf_8(sample: bytes) -> bool:
+    """Whether it is UTF-8, the character that the sample may cut in two aside."""
+    try:
+        sample.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data" and error.start >= len(sample) - 3
+    return True
+
+
+class _UpTo(io.RawIOBase):
+    """The first bytes of a file, as many as it had when it was opened."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        got = self._file.read(min(len(buffer), self._left))
+        buffer[: len(got)] = got
+        self._left -= len(got)
+        return len(got)
+
+
+@contextmanager
+def open_file(path: str, encoding: str | None) -> Iterator[InputFile]:
+    """The file at ``path``; of ``-``, what standard input holds.
+
+    What can be read only once, such as a pipe, is copied to a temporary file first.
+
+    Raises:
+        CannotImport: it can't be read, or is no text.
+    """
+    name = "standard input" if path == "-" else path
+    with ExitStack() as stack:
+        try:
+            file = sys.stdin.buffer if path == "-" else stack.enter_context(Path(path).open("rb"))
+            if path == "-" or not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                copy = stack.enter_context(tempfile.TemporaryFile())
+                copyfileobj(file, copy)
+                copy.flush()
+                file = copy
+            opened = InputFile(name, file, encoding)
+        except OSError as error:
+            raise CannotImport(f"{name}: {error.strerror or error}") from None
+        yield opened
+
+
+class Row(NamedTuple):
+    """A row of cells, and in which lines of the file it begins and ends."""
+
+    line: int
+    end: int
+    cells: list[str]
+
+
+def split(lines: Iterable[str], delimiter: str, start: int = 0) -> Iterator[Row]:
+    """Rows of cells, those with an unfit quote left out; ``start`` lines come before."""
+    reader = csv_reader(lines, delimiter)
+    while True:
+        line = start + reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            continue
+        if any(cell.strip() for cell in cells):
+            yield Row(line, start + reader.line_num, [cell.strip() for cell in cells])
+
+
+def csv_reader(lines: Iterable[str], delimiter: str) -> "Reader":
+    """A reader of cells; where blanks part them, any number of blanks does."""
+    if delimiter == " ":
+        lines = (line.expandtabs().strip() for line in lines)
+    return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)

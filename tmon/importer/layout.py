@@ -1,0 +1,279 @@
+"""How a file is laid out: what parts its cells, and in which line its header and readings begin."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+
+from tmon.core.errors import CannotImport
+from tmon.core.reading import clip
+from tmon.importer.columns import Column, is_unit, plain
+from tmon.importer.files import SAMPLE_BYTES, InputFile, Row, split
+from tmon.importer.flags import Flags
+from tmon.importer.numbers import is_missing, is_number
+from tmon.importer.time_format import is_time
+from tmon.importer.times import clock_of
+
+SAMPLE_ROWS = 1_000  # of the head, and of the tail
+LOOKED_AT_ROWS = 100  # for the header: loggers write some twenty lines before it
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|", " ": "blanks"}
+
+_SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+# What Campbell's loggers write in the lines below the names.
+_KINDS = frozenset(["ts", "rn", "smp", "avg", "min", "max", "tot", "std"])
+
+is_dated = lru_cache(maxsize=16_384)(is_time)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are. ``header_line`` is 0 where there is no header.
+
+    ``start`` is how many lines stand before the readings; ``titles`` are those before the header.
+    A row must have ``width`` cells. The columns behind them are left out, and some rows end before
+    them, such as those of a serial number that only the first row tells; ``beyond`` is what stands
+    there. A row that lacks a cell elsewhere has too few cells, or one of those texts too early.
+    """
+
+    delimiter: str
+    columns: tuple[Column, ...]
+    header_line: int
+    start: int
+    titles: tuple[str, ...]
+    sample: tuple[Row, ...]  # of the head, then of the tail
+    width: int
+    beyond: frozenset[str] = frozenset()
+
+    def fits(self, cells: Sequence[str]) -> bool:
+        """Whether a row has a cell for each column that counts, and nothing beyond the others."""
+        if len(cells) < self.width or any(cell.strip() for cell in cells[len(self.columns) :]):
+            return False
+        if len(cells) >= _named(self.columns):
+            return True
+        last = cells[self.width - 1].strip()
+        return last not in self.beyond and _kind(last) != "text"
+
+    def rows(self) -> Iterator[list[str]]:
+        """The sample's rows that fit, each with a cell for each column."""
+        for row in self.sample:
+            if self.fits(row.cells):
+                yield row.cells + [""] * (len(self.columns) - len(row.cells))
+
+    def cells_of(self, column: Column) -> list[str]:
+        """A column's cells in the sample, those that hold something."""
+        cells = (row[column.index] for row in self.rows())
+        return [cell for cell in cells if not is_missing(cell)]
+
+    def mostly(self, column: Column, holds: Callable[[str], bool]) -> bool:
+        """Whether it holds for half of a column's first cells at least."""
+        cells = self.cells_of(column)[:200]
+        return bool(cells) and 2 * sum(map(holds, cells)) >= len(cells)
+
+
+def _named(columns: Sequence[Column]) -> int:
+    """How many columns there are up to the last that has a name."""
+    return max((column.index + 1 for column in columns if column.name), default=0)
+
+
+def _needed(
+    columns: Sequence[Column], sample: Sequence[Row], wanted: Container[str]
+) -> tuple[int, frozenset[str]]:
+    """How many cells a row must have, and what stands in the named columns behind them.
+
+    Those are columns at the end that nobody wants and that hold no readings: words, or one and
+    the same number, called such as a serial number.
+    """
+    width = _named(columns)
+    full = [row.cells for row in sample if len(row.cells) >= width]
+    beyond: set[str] = set()
+    while full and width > 1 and columns[width - 1].name not in wanted:
+        texts = {cells[width - 1] for cells in full} - {""}
+        is_number = any(_kind(text) != "text" for text in texts)
+        if not texts or (is_number and not (columns[width - 1].is_no_value and len(texts) == 1)):
+            break
+        beyond |= texts
+        width -= 1
+    return width, frozenset(beyond)
+
+
+def find_layout(file: InputFile, flags: Flags) -> Layout:
+    """A file's layout, as its first rows show it.
+
+    Raises:
+        CannotImport: it has no rows, or no header and nobody said so.
+    """
+    lines = list(_head(file))
+    skip, delimiter = flags.skip, flags.delimiter
+    if len(lines) > skip and (sep := _SEP.fullmatch(lines[skip])):
+        skip, delimiter = skip + 1, delimiter or sep[1]
+    candidates = [
+        _Candidate(lines[skip:], sign, skip, flags)
+        for sign in ([delimiter] if delimiter else DELIMITERS)
+    ]
+    best = max(candidates, key=lambda candidate: candidate.fitness)
+    if not best.rows:
+        raise CannotImport(f"{file.name}: the file is empty, or all of it is skipped")
+    tail = islice(reversed([*split(file.tail(), best.delimiter)]), SAMPLE_ROWS)
+    return best.layout(file.name, [*tail][::-1])
+
+
+def _head(file: InputFile) -> Iterator[str]:
+    read = 0
+    for line in islice(file.lines(), 4 * SAMPLE_ROWS):
+        read += len(line)
+        if read > SAMPLE_BYTES:
+            return
+        yield line
+
+
+class _Candidate:
+    """The head of a file, as one delimiter parts it."""
+
+    def __init__(self, lines: Sequence[str], delimiter: str, skip: int, flags: Flags) -> None:
+        self.delimiter = delimiter
+        self.rows = [*islice(split(lines, delimiter, skip), SAMPLE_ROWS)]
+        self._skip = skip
+        self._flags = flags
+        self._looked_at = self.rows[:LOOKED_AT_ROWS]
+        self._wanted = {
+            plain(name).split("#")[0] if "#" in name[1:] else plain(name) for name in flags.columns
+        }
+        self._body = self._first_body_row()
+
+    @property
+    def fitness(self) -> tuple[int, int, int, int]:
+        """How well the delimiter parts it: by columns that were named, by times, by numbers."""
+        named = max((self._named(row) for row in self._looked_at), default=0)
+        body = self._looked_at[-1:] if self._body is None else self.rows[self._body :][:1]
+        cells = [cell for row in body for cell in row.cells]
+        kinds = [*map(_kind, cells)]
+        values = kinds.count("number") + kinds.count("missing")
+        odd = kinds.count("text") + 3 * sum(";" in cell or "\t" in cell for cell in cells)
+        width = max((len(row.cells) for row in self._looked_at), default=0)
+        is_whole = "time" in kinds and "number" in kinds
+        return (
+            named if self._flags.has_header else 0,
+            is_whole,
+            values - odd if is_whole or self._body is None else 0,
+            min(width, 2),
+        )
+
+    def layout(self, name: str, tail: Sequence[Row]) -> Layout:
+        if not self._flags.has_header:
+            width = Counter(len(row.cells) for row in self.rows).most_common(1)[0][0]
+            columns = tuple(Column(index, str(index + 1)) for index in range(width))
+            return Layout(self.delimiter, columns, 0, self._skip, (), (*self.rows, *tail), width)
+        place = self._header()
+        header = self.rows[place]
+        start = place + 1
+        while start < len(self.rows) and _is_below(self.rows[start].cells):
+            start += 1
+        below = self.rows[place + 1].cells if start > place + 1 else []
+        end = self.rows[start - 1].end
+        titles = tuple(" ".join(row.cells) for row in self.rows[:place])
+        self._check_header(name, header)
+        sample = tuple(
+            row
+            for row in (*self.rows[start:], *tail)
+            if row.cells != header.cells and not _is_comment(row.cells)
+        )
+        columns = self._columns(place, below)
+        width, beyond = _needed(columns, sample, self._wanted)
+        return Layout(self.delimiter, columns, header.line, end, titles, sample, width, beyond)
+
+    def _first_body_row(self) -> int | None:
+        """The first row with a time where most rows have one."""
+        places = Counter(
+            place
+            for row in self._looked_at
+            for place, cell in enumerate(row.cells)
+            if len(row.cells) > 1 and is_dated(cell)
+        )
+        if not places:
+            return None
+        most = max(places.values())
+        place = min(place for place, count in places.items() if count == most)
+        rows = [
+            number
+            for number, row in enumerate(self._looked_at)
+            if len(row.cells) > max(place, 1) and is_dated(row.cells[place])
+        ]
+        widths = [len(row.cells) for row in self._looked_at]
+        width = Counter(widths[number] for number in rows).most_common(1)[0][0]
+        below_names = (n for n in rows if n and n - 1 not in rows and widths[n - 1] >= width - 1)
+        usual = next(number for number in rows if widths[number] == width)
+        return min(next(below_names, usual), usual)
+
+    def _header(self) -> int:
+        named = [self._named(row) for row in self._looked_at]
+        if self._wanted and max(named) > 0 and max(named) >= min(2, len(self._wanted)):
+            return named.index(max(named))
+        if self._body is None:
+            wide = [number for number, row in enumerate(self._looked_at) if len(row.cells) > 1]
+            return wide[0] if wide else 0
+        place = max(self._body - 1, 0)
+        while place and (_is_below(self.rows[place].cells) or len(self.rows[place].cells) < 2):
+            place -= 1
+        return place
+
+    def _named(self, row: Row) -> int:
+        return len(self._wanted & {plain(cell) for cell in _uncommented(row.cells)})
+
+    def _check_header(self, name: str, header: Row) -> None:
+        body = header if self._body is None else self.rows[self._body]
+        is_title = len(header.cells) == 1 < len(body.cells)
+        if not self._wanted and (is_title or any(is_dated(cell) for cell in header.cells)):
+            example = ", ".join(f"{n}: {clip(cell)}" for n, cell in enumerate(body.cells[:4], 1))
+            raise CannotImport(
+                f"{name} has no header: line {body.line} holds a time ({example});"
+                " --no-header names columns by number, as in --time 1 --value 2=temperature:°C"
+            )
+        if any("\N{REPLACEMENT CHARACTER}" in cell for cell in header.cells):
+            shown = clip(", ".join(header.cells))
+            raise CannotImport(
+                f"{name}: the header isn't in this encoding ({shown}); --encoding says which"
+            )
+
+    def _columns(self, place: int, below: Sequence[str]) -> tuple[Column, ...]:
+        cells = _uncommented(self.rows[place].cells)
+        above = self.rows[place - 1].cells if place else []
+        if len(above) != len(cells) or above[0] or not any(above):
+            above = []
+        return tuple(
+            Column(
+                index,
+                plain(cell),
+                above[index] if above else "",
+                below[index].strip("[]()") if index < len(below) else "",
+            )
+            for index, cell in enumerate(cells)
+        )
+
+
+def _uncommented(cells: Sequence[str]) -> list[str]:
+    """A header's cells; ``# time`` is the name of a column of times."""
+    first = cells[0].lstrip("#/ ") if len(cells) > 1 else cells[0]
+    return [first or cells[0], *cells[1:]]
+
+
+def _is_comment(cells: Sequence[str]) -> bool:
+    return cells[0].startswith(("#", "//")) and not any(map(is_dated, cells))
+
+
+def _is_below(cells: Sequence[str]) -> bool:
+    """Whether it is a line of units, or of what Campbell's loggers write below them."""
+    filled = [cell.strip("[]()") for cell in cells if cell]
+    if not filled or any(is_number(cell) and not is_unit(cell) for cell in filled):
+        return False
+    fitting = sum(is_unit(cell) or cell.lower() in _KINDS for cell in filled)
+    return fitting * 2 >= len(filled) and (len(filled) > 1 or len(cells) > 1)
+
+
+def _kind(cell: str) -> str:
+    if is_missing(cell):
+        return "missing"
+    if is_dated(cell) or clock_of(cell):
+        return "time"
+    return "number" if is_number(cell) else "text"

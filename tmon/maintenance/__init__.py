@@ -1,0 +1,1 @@
+"""What is done to a database now and then: backup, prune, rename, rollup."""

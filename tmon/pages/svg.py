@@ -1,0 +1,241 @@
+"""Charts as SVG, for places without scripts. Pure."""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from tmon.pages.marks import Level, Marks, extent
+from tmon.pages.points import Line
+from tmon.pages.spans import DAY_MS, HOUR_MS, Span
+
+SIDE = 10_000  # of the square that lines are drawn in; the browser stretches it
+MOST_TIMES, MOST_VALUES = 7, 6  # what the axes say, at a phone's width and a chart's height
+THINNEST = 20  # of a flagged period: two pixels
+LARGEST_TICK, MOST_DECIMALS = 1e6, 5  # beyond, an axis has no room for the digits
+DOT_POINTS = 60  # so few of them are also shown one by one
+
+NOTHING = Marks()
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_STEPS_MS = (
+    *(minutes * 60_000 for minutes in (1, 2, 5, 10, 15, 30)),
+    *(hours * HOUR_MS for hours in (1, 2, 3, 6, 12)),
+    *(days * DAY_MS for days in (1, 2, 5, 10, 15)),
+)
+_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
+
+
+_PICTURE = Markup(
+    """<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" \
+viewBox="0 0 {width} {height}" role="img" aria-label="{title}, {span}">
+<style>
+  svg {{ font: 12px system-ui, sans-serif; color-scheme: light dark; overflow: visible }}
+  path {{ fill: none; vector-effect: non-scaling-stroke }}
+  .paper {{ fill: #fff }} text {{ fill: #1c2228 }} .tick {{ fill: #59636e }}
+  .grid {{ stroke: #e3e7ea }} .line {{ stroke: #0969b3; stroke-width: 1.6 }}
+  .dot {{ stroke: #0969b3; stroke-width: 4; stroke-linecap: round }}
+  .band {{ fill: #0969b3; fill-opacity: .18 }} .flag {{ fill: #59636e; fill-opacity: .2 }}
+  .level {{ stroke: #a8001c; stroke-dasharray: 6 4 }}
+  @media (prefers-color-scheme: dark) {{
+    .paper {{ fill: #14181c }} text {{ fill: #e4e8ec }} .tick {{ fill: #9aa5b0 }}
+    .grid {{ stroke: #2b3239 }} .line, .dot {{ stroke: #5db0f0 }} .band {{ fill: #5db0f0 }}
+    .flag {{ fill: #9aa5b0 }} .level {{ stroke: #ff8a80 }}
+  }}
+</style>
+<rect class="paper" width="100%" height="100%"/>
+<text x="48" y="20"><tspan font-weight="600">{title}</tspan> {unit} \
+<tspan class="tick">{values}</tspan></text>
+<text class="tick" x="{width}" dx="-16" y="20" text-anchor="end">{span}</text>
+<svg x="48" y="40" width="{inner_width}" height="{inner_height}">{drawing}</svg>
+</svg>
+"""
+)
+
+
+class Frame(NamedTuple):
+    """What lies within a picture: a span of time, and values from low to high."""
+
+    span: Span
+    low: float
+    high: float
+    step: float  # between two values of the axis
+
+    def x(self, instant_ms: float) -> float:
+        """How far to the right an instant is, of 1."""
+        return (instant_ms - self.span.start_ms) / self.span.length_ms
+
+    def y(self, value: float) -> float:
+        """How far down a value is, of 1."""
+        return (self.high - value) / (self.high - self.low)
+
+
+def frame(lines: Sequence[Line], span: Span, levels: Sequence[Level] = ()) -> Frame:
+    """One that holds all points and levels, with round numbers at its edges."""
+    edges = [*(extent(lines) or (0.0, 1.0)), *(level.value for level in levels)]
+    low, high = min(edges), max(edges)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    step = _nice_step((high - low) / (MOST_VALUES - 1))
+    return Frame(span, math.floor(low / step) * step, math.ceil(high / step) * step, step)
+
+
+def drawing(lines: Sequence[Line], within: Frame, marks: Marks = NOTHING) -> Markup:
+    """What belongs inside an ``<svg>`` of any size, which has room around it for the axes."""
+    return Markup(
+        '<svg viewBox="0 0 {0} {0}" width="100%" height="100%" preserveAspectRatio="none">{1}</svg>'
+        "{2}"
+    ).format(
+        SIDE,
+        Markup("").join(
+            [
+                *_marks(marks, within),
+                *_grid(within),
+                *(part for place, line in enumerate(lines) for part in _line(line, within, place)),
+            ]
+        ),
+        Markup("").join(_words(within)),
+    )
+
+
+def _marks(marks: Marks, within: Frame) -> Iterator[Markup]:
+    """Shades that tell why on hover, and dashed lines from side to side."""
+    for _, flag in marks.flags:
+        left, right = (min(max(within.x(at), 0), 1) * SIDE for at in (flag.from_ms, flag.to_ms))
+        if left < right:
+            yield Markup(
+                '<rect class="flag" x="{:.0f}" width="{:.0f}" height="{}"><title>{}</title></rect>'
+            ).format(left, max(right - left, THINNEST), SIDE, flag.reason)
+    for level in marks.levels:
+        yield Markup('<path class="level" d="M0,{:.0f}H{}"/>').format(
+            within.y(level.value) * SIDE, SIDE
+        )
+
+
+def _line(line: Line, within: Frame, place: int) -> Iterator[Markup]:
+    """The band from low to high, and the line; the place among others gives the colour."""
+
+    def path(name: str, points: Sequence[tuple[float, float]], end: str = "") -> Markup:
+        corners = "L".join(
+            f"{within.x(at + line.half_step_ms) * SIDE:.0f},{within.y(value) * SIDE:.0f}"
+            for at, value in points
+        )
+        return Markup('<path class="{} c{}" d="M{}{}"/>').format(name, place, corners, end)
+
+    for run in _runs(line.points, line.gap_ms):
+        middle = [(point[0], point[1]) for point in run]
+        if len(run[0]) > 2:
+            low = [(point[0], point[2]) for point in run]
+            high = [(point[0], point[3]) for point in reversed(run)]
+            yield path("band", [*low, *high], "Z")
+        yield path("line", middle)
+        if len(run) == 1 or len(line.points) <= DOT_POINTS:
+            yield from (path("dot", [point], "h0") for point in middle)
+
+
+def _runs(points: Iterable[tuple[float, ...]], gap: float) -> Iterator[list[tuple[float, ...]]]:
+    """The points between gaps."""
+    run: list[tuple[float, ...]] = []
+    for point in points:
+        if run and point[0] - run[-1][0] > gap:
+            yield run
+            run = []
+        run.append(point)
+    if run:
+        yield run
+
+
+def _nice_step(least: float) -> float:
+    """The least of 1, 2 and 5 times a power of ten that is no less."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(power * times for times in (1, 2, 5, 10) if power * times >= least * (1 - 1e-9))
+
+
+def _ticks(within: Frame) -> list[float]:
+    count = round((within.high - within.low) / within.step)
+    return [within.low + number * within.step for number in range(count + 1)]
+
+
+def _grid(within: Frame) -> Iterator[Markup]:
+    for value in _ticks(within):
+        yield Markup('<path class="grid" d="M0,{:.0f}H{}"/>').format(within.y(value) * SIDE, SIDE)
+    for instant_ms, _ in _times(within.span):
+        x = within.x(instant_ms) * SIDE
+        yield Markup('<path class="grid" d="M{:.0f},0V{}"/>').format(x, SIDE)
+
+
+def _words(within: Frame) -> Iterator[Markup]:
+    """What the axes say."""
+    decimals = max(0, -math.floor(math.log10(within.step)))
+    for value in _ticks(within):
+        told = _figure(value + 0.0, decimals).replace("-", "\N{MINUS SIGN}")
+        yield Markup(
+            '<text class="tick" x="-6" y="{:.1f}%" dy="4" text-anchor="end">{}</text>'
+        ).format(within.y(value) * 100, told)
+    for instant_ms, told in _times(within.span):
+        yield Markup(
+            '<text class="tick" x="{:.1f}%" y="100%" dy="17" text-anchor="middle">{}</text>'
+        ).format(within.x(instant_ms) * 100, told)
+
+
+def _figure(value: float, decimals: int) -> str:
+    """What an axis says of a value; where digits have no room, 2.5e7."""
+    if abs(value) < LARGEST_TICK and decimals <= MOST_DECIMALS:
+        return f"{value:.{decimals}f}"
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.6g}")
+
+
+def _times(span: Span) -> Iterator[tuple[int, str]]:
+    """Round instants of a span, UTC, and what they are called."""
+    step_ms = next((step for step in _STEPS_MS if span.length_ms / step <= MOST_TIMES), None)
+    if step_ms is None:
+        yield from _months(span)
+        return
+    first_ms = -(-span.start_ms // step_ms) * step_ms
+    for instant_ms in range(first_ms, span.end_ms, step_ms):
+        at = _EPOCH + instant_ms * _MILLISECOND
+        midnight = at.hour == at.minute == 0
+        yield instant_ms, f"{at.day} {at:%b}" if midnight else f"{at:%H:%M}"
+
+
+def _months(span: Span) -> Iterator[tuple[int, str]]:
+    step = next(
+        (step for step in _MONTHS if span.length_ms / (step * 30 * DAY_MS) <= MOST_TIMES), 240
+    )
+    month = (_EPOCH + span.start_ms * _MILLISECOND).year * 12
+    while True:
+        at = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
+        instant_ms = (at - _EPOCH) // _MILLISECOND
+        if instant_ms >= span.end_ms:
+            return
+        if instant_ms >= span.start_ms:
+            yield instant_ms, f"{at.year}" if at.month == 1 else f"{at:%b}"
+        month += step
+
+
+def picture(  # noqa: PLR0913
+    title: str,
+    lines: Sequence[Line],
+    span: Span,
+    marks: Marks,
+    *,
+    values: str,
+    size: tuple[int, int],
+) -> Markup:
+    """A whole SVG file, for mails, READMEs and places without scripts; ``values``: which."""
+    width, height = size
+    return _PICTURE.format(
+        width=width,
+        height=height,
+        inner_width=width - 64,
+        inner_height=height - 76,
+        title=title,
+        unit=lines[0].sensor.unit or "",
+        span=span.in_words,
+        values=values,
+        drawing=drawing(lines, frame(lines, span, marks.levels), marks),
+    )

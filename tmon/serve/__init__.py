@@ -1,0 +1,1 @@
+"""Runs the processes: ingest, its writer, and Datasette."""

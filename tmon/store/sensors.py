@@ -1,0 +1,123 @@
+"""What a node's own name for a sensor stands for."""
+
+from collections.abc import Set
+
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlite_utils import Database
+
+from tmon.core.reading import Node, Reading, Refusal
+from tmon.core.units import check_value, default_unit, quantity_of
+
+SENSORS_PER_NODE = 1_000
+EVER_MS = -(1 << 63)  # before any instant
+
+
+class Sensor(Struct, frozen=True, gc=False):
+    """A sensor's id, its unit, and from when on its raw readings are all there.
+
+    ``doubts_85``: a sudden 85.0 is taken for the value after power-on.
+    ``empty``: it has no reading, so its unit isn't fixed.
+    """
+
+    id: int
+    unit: str | None
+    kept_from_ms: int
+    doubts_85: bool
+    empty: bool
+
+
+class Sensors:
+    """Finds a reading's sensor, or makes it; remembers what it found until ``forget``."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._known: dict[tuple[str, str], Sensor] = {}
+        self._empty: set[tuple[str, str]] = set()
+
+    def known(self, node: Node, reading: Reading) -> Sensor:
+        """The reading's sensor; KeyError if it isn't remembered."""
+        return self._known[node.uid, reading.sensor]
+
+    def find_or_make(self, node: Node, reading: Reading) -> Sensor:
+        """The reading's sensor; what is made here is in the caller's transaction.
+
+        Raises:
+            Refusal: a sensor too many, or one whose first reading can't be.
+        """
+        key = node.uid, reading.sensor
+        while key not in self._known:
+            sensor = self._find(node, reading.sensor)
+            if sensor is None:
+                self._make(node, reading)
+            elif sensor.empty and reading.unit not in (None, sensor.unit):
+                self._give_unit(sensor, reading)
+            else:
+                self._known[key] = sensor
+                if sensor.empty:
+                    self._empty.add(key)
+        return self._known[key]
+
+    def forget(self) -> None:
+        """Look sensors up anew."""
+        self._known.clear()
+        self._empty.clear()
+
+    def forget_empty(self) -> None:
+        """Look those up anew that had no reading: only one that is stored fixes a unit."""
+        for key in self._empty:
+            del self._known[key]
+        self._empty.clear()
+
+    def have_readings(self, ids: Set[int]) -> None:
+        """Remember that these have a reading now, which fixes their units."""
+        for key in [key for key in self._empty if self._known[key].id in ids]:
+            self._known[key] = replace(self._known[key], empty=False)
+            self._empty.remove(key)
+
+    def _find(self, node: Node, wire_name: str) -> Sensor | None:
+        row = self._db.execute(
+            "select sensors.id, sensors.unit, coalesce(pruned_before_ms, ?),"
+            " sensors.unit is '°C' and not allow_85,"
+            " not exists (select 1 from readings where readings.sensor = sensors.id)"
+            " and not exists (select 1 from hourly where hourly.sensor = sensors.id)"
+            " from sensor_names"
+            " join sensors on sensors.id = sensor_names.sensor"
+            " where node_uid = ? and wire_name = ?",
+            [EVER_MS, node.uid, wire_name],
+        ).fetchone()
+        return None if row is None else Sensor(*row)
+
+    def _make(self, node: Node, reading: Reading) -> None:
+        self._check_room(node, reading.sensor)
+        unit = reading.unit or default_unit(reading.sensor)
+        check_value(reading.value, unit)
+        self._db.execute(
+            "insert into sensors (node, name, quantity, unit)"
+            " select name, ?, ?, ? from nodes where uid = ?",
+            [reading.sensor, quantity_of(reading.sensor, unit), unit, node.uid],
+        )
+        self._db.execute(
+            "insert into sensor_names (node_uid, wire_name, sensor)"
+            " values (?, ?, last_insert_rowid())",
+            [node.uid, reading.sensor],
+        )
+
+    def _give_unit(self, sensor: Sensor, reading: Reading) -> None:
+        """Fix the unit of a sensor that has no reading any more, as its import was undone."""
+        check_value(reading.value, reading.unit)
+        before, after = (quantity_of(reading.sensor, unit) for unit in (sensor.unit, reading.unit))
+        self._db.execute(
+            "update sensors set unit = ?, quantity = iif(quantity is ?, ?, quantity) where id = ?",
+            [reading.unit, before, after, sensor.id],
+        )
+
+    def _check_room(self, node: Node, name: str) -> None:
+        query = "select count(*) from sensor_names where node_uid = ?"
+        if self._db.execute(query, [node.uid]).fetchone()[0] >= SENSORS_PER_NODE:
+            raise Refusal("too_many_sensors", f"a node can have {SENSORS_PER_NODE:,} sensors")
+        query = (
+            "select 1 from sensors where name = ? and node = (select name from nodes where uid = ?)"
+        )
+        if self._db.execute(query, [name, node.uid]).fetchone():
+            raise Refusal("name_taken", f"another sensor of this node was renamed to {name}")

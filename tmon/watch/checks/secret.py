@@ -1,0 +1,33 @@
+"""T22: the secret is missing, or the ingest that runs has another."""
+
+from collections.abc import Iterator
+
+from tmon.core.errors import CannotServe
+from tmon.db.station import Station
+from tmon.db.tokens import read_secret
+from tmon.maintenance.running import difference
+from tmon.watch.checks.answers import Addresses
+from tmon.watch.findings import Finding, Severity
+
+PATIENCE_S = 3.0  # longer than a loaded ingest takes, so that a finding doesn't come and go
+
+
+def check(station: Station, addresses: Addresses) -> Iterator[Finding]:
+    """See that the secret is there, and ask the ingest that runs, with any node's uid."""
+    node = station.db.execute("select uid from nodes order by name limit 1").fetchone()
+    if addresses.remote or not addresses.ingest or not node:
+        return
+    try:
+        key = read_secret(station.settings)
+        reason = difference(addresses.ingest, key, node[0], PATIENCE_S)
+    except FileNotFoundError:
+        reason = (
+            f"{station.settings.secret_file} is missing: ingest can't be started again, no token "
+            "be made and no backup; bring it back from a backup's .secret file"
+        )
+    except CannotServe as error:
+        reason = str(error)
+    except PermissionError:
+        return  # it belongs to whom tmon runs as, and this is somebody else
+    if reason:
+        yield Finding("T22", Severity.CRITICAL, reason, subject="secret")

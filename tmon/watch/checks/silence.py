@@ -1,0 +1,43 @@
+"""T01: sensors later than expected (the view `latest` knows when), and nodes never heard."""
+
+from collections.abc import Iterator
+
+from tmon.db.station import Station
+from tmon.watch.findings import Finding, Severity
+
+
+def check(station: Station) -> Iterator[Finding]:
+    """Silent sensors and nodes.
+
+    Nobody waits for revoked nodes, nor for nodes whose readings were only ever imported, unless
+    ``silent_after_s`` is set for them.
+    """
+    yield from _silent_sensors(station)
+    yield from _nodes_never_heard(station)
+
+
+def _silent_sensors(station: Station) -> Iterator[Finding]:
+    rows = station.db.execute("""
+        select latest.node, latest.name, latest.sensor, latest.measured_ms
+        from latest join nodes on nodes.name = latest.node
+        where nodes.revoked_ms is null and latest.silent
+            and (nodes.last_received_ms is not null or nodes.silent_after_s is not null)
+        order by latest.node, latest.name
+    """)
+    for node, name, sensor, measured_ms in rows:
+        yield Finding("T01", Severity.WARNING, "silent", node, name, sensor, since_ms=measured_ms)
+
+
+def _nodes_never_heard(station: Station) -> Iterator[Finding]:
+    rows = station.db.execute(
+        """
+        select name, created_ms from nodes
+        where revoked_ms is null and last_received_ms is null
+            and created_ms + silent_after_s * 1000 < ?
+            and not exists (select 1 from sensors where node = nodes.name)
+        order by name
+        """,
+        [station.now_ms],
+    )
+    for node, created_ms in rows:
+        yield Finding("T01", Severity.WARNING, "never heard", node, since_ms=created_ms)

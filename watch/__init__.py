@@ -1,1 +1,0 @@
-"""The watching process, and the care of what is kept."""
