@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ingest.auth import Door
 from ingest.body_parser import BodyParser
 from ingest.limits import decompress, is_compressed, limited_body
 from ingest.metrics import Metrics
@@ -18,7 +19,6 @@ from ingest.wire import json as json_wire
 from tmon.core.errors import ClockDiffers, Damaged
 from tmon.core.reading import SET_FROM_MS, Batch, Node, Receipt
 from tmon.db.damage import ANSWER, Damage
-from tmon.db.tokens import Door
 
 STUCK_S = 10.0  # then something is wrong: a commit takes milliseconds
 NDJSON = {b"application/x-ndjson", b"application/ndjson", b"application/jsonl"}

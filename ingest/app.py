@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ingest.api import Json, State, get_healthz, get_metrics, post_readings
+from ingest.auth import Door
 from ingest.body_parser import BodyParser
 from ingest.handover import Handover
 from ingest.metrics import Metrics
@@ -24,7 +25,7 @@ from tmon.core.settings import Settings
 from tmon.db.connect import open_for_reading, sqlite3
 from tmon.db.damage import ANSWER, Damage, is_damage
 from tmon.db.nodes import now_ms
-from tmon.db.tokens import Door, Tokens, station_secret
+from tmon.db.tokens import Tokens, station_secret
 from tmon.store.frames import Reply
 
 log = logging.getLogger("tmon.app")
