@@ -20,8 +20,7 @@ if __name__ == "__main__":
         from tmon.__main__ import ended_by_ctrl_c
 
         with ended_by_ctrl_c():
-            from tmon.cli import main as cli
-            from tmon.cli import options
+            from tmon.cli import main, options, serve, tokens
     except ModuleNotFoundError:
         if not VENV_PYTHON.exists() or sys.prefix == str(VENV_PYTHON.parent.parent):
             sys.exit("tmon isn't installed here yet: run `make install`")
@@ -30,10 +29,10 @@ if __name__ == "__main__":
     manage = options.Commands(
         help=__doc__,
         commands={
-            **cli.main.commands,
-            "get_token": cli.token_get,
-            "list": cli.token_list,
-            "run": cli.serve,
+            **main.main.commands,
+            "get_token": tokens.get,
+            "list": tokens.list_,
+            "run": serve.serve,
         },
     )
     manage()

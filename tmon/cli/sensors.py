@@ -1,4 +1,4 @@
-"""`tmon node rename`, and `tmon sensor list|set|rename|move|replace`."""
+"""`tmon sensor list|set|rename|move|replace`."""
 
 import click
 
@@ -7,25 +7,6 @@ from tmon.cli.options import progress_bar, show, station, takes
 from tmon.db.connect import open_database
 from tmon.db.station import now_ms
 from tmon.maintenance import names, replace, sensors
-
-
-@click.command("rename")
-@click.argument("old")
-@click.argument("new")
-@takes("db")
-def rename_node(old: str, new: str, **flags: str | None) -> None:
-    """Call the node OLD by the name NEW.
-
-    Its history and its token stay, and it may go on telling the old name. Links
-    to its old page lead to the new one, unless another node takes the old name.
-
-    \b
-    Example:
-      tmon node rename basement cellar
-    """
-    with open_database(station(flags).db) as db:
-        names.rename_node(db, old, new, now_ms())
-    click.echo(f"{old} is called {new} now; its token stays as it is", err=True)
 
 
 @click.group()

@@ -1,0 +1,79 @@
+"""`tmon node set|list|rename`."""
+
+import click
+
+from tmon.cli.options import as_json, show, station, takes
+from tmon.db import nodes
+from tmon.db.connect import open_database
+from tmon.db.station import now_ms
+from tmon.maintenance import names
+
+
+@click.group()
+def node() -> None:
+    """Nodes: what is known of each."""
+
+
+@node.command("set")
+@click.argument("name")
+@click.option("--description", metavar="TEXT", help="where it is, what it is for")
+@click.option("--latitude", type=float, help="degrees north")
+@click.option("--longitude", type=float, help="degrees east")
+@click.option("--silent-after", "silent_after_s", type=int, help="seconds without readings")
+@takes("db")
+def set_(
+    name: str,
+    description: str | None,
+    latitude: float | None,
+    longitude: float | None,
+    silent_after_s: int | None,
+    **flags: str | None,
+) -> None:
+    """Say of a node where it stands and what it is for; everybody can read it.
+
+    \b
+    Example:
+      tmon node set basement --description "next to the boiler" --latitude 52.52 --longitude 13.4
+    """
+    columns = {
+        "description": description,
+        "latitude": latitude,
+        "longitude": longitude,
+        "silent_after_s": silent_after_s,
+    }
+    with open_database(station(flags).db) as db:
+        nodes.describe(db, name, {k: v for k, v in columns.items() if v is not None})
+
+
+@node.command("list")
+@as_json
+@takes("db")
+def list_(as_json: bool, **flags: str | None) -> None:
+    """List the nodes and what is known of them.
+
+    \b
+    Examples:
+      tmon node list
+      tmon node list --json
+    """
+    with open_database(station(flags).db) as db:
+        show(nodes.described(db), as_json=as_json)
+
+
+@node.command("rename")
+@click.argument("old")
+@click.argument("new")
+@takes("db")
+def rename(old: str, new: str, **flags: str | None) -> None:
+    """Call the node OLD by the name NEW.
+
+    Its history and its token stay, and it may go on telling the old name. Links
+    to its old page lead to the new one, unless another node takes the old name.
+
+    \b
+    Example:
+      tmon node rename basement cellar
+    """
+    with open_database(station(flags).db) as db:
+        names.rename_node(db, old, new, now_ms())
+    click.echo(f"{old} is called {new} now; its token stays as it is", err=True)

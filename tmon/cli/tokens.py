@@ -1,0 +1,87 @@
+"""`tmon token get|rotate|revoke|list`."""
+
+import click
+
+from tmon.cli.options import as_json, show, station, takes, takes_station
+from tmon.core.settings import Settings
+from tmon.db import nodes, tokens
+from tmon.db.connect import open_database
+from tmon.maintenance import running
+
+
+@click.group()
+def token() -> None:
+    """Nodes' tokens: a node writes with its own, and for itself alone."""
+
+
+@token.command("get")
+@click.argument("node", nargs=-1, required=True)
+@takes_station
+def get(node: tuple[str, ...], **flags: str | None) -> None:
+    """Print each NODE's token, making nodes that there aren't yet.
+
+    Asked again it prints the same.
+
+    \b
+    Examples:
+      tmon token get basement
+      tmon token get attic garage cellar
+    """
+    settings = station(flags)
+    for one in tokens.get_all(settings, node):
+        click.echo(one)
+    _say_if_refused(settings, one)
+
+
+@token.command("rotate")
+@click.argument("node")
+@takes_station
+def rotate(node: str, **flags: str | None) -> None:
+    """Print a new token for NODE; the old one is refused within a second.
+
+    \b
+    Example:
+      tmon token rotate basement
+    """
+    settings = station(flags)
+    with open_database(settings.db) as db:
+        rotated = tokens.rotate(db, tokens.Tokens(tokens.station_secret(settings)), node)
+    click.echo(rotated)
+    _say_if_refused(settings, rotated)
+
+
+def _say_if_refused(settings: Settings, made: str) -> None:
+    if told := running.refusal(settings, made):
+        click.echo(told, err=True)
+
+
+@token.command("revoke")
+@click.argument("node")
+@takes("db")
+def revoke(node: str, **flags: str | None) -> None:
+    """Refuse NODE's readings from now on; what it sent stays.
+
+    \b
+    Example:
+      tmon token revoke basement
+    """
+    with open_database(station(flags).db) as db:
+        tokens.revoke(db, node)
+    click.echo(
+        f"{node} may write no more; `tmon token rotate {node}` gives it a new token", err=True
+    )
+
+
+@token.command("list")
+@as_json
+@takes("db")
+def list_(as_json: bool, **flags: str | None) -> None:
+    """List who holds a token. The tokens themselves are not stored, so not shown.
+
+    \b
+    Examples:
+      tmon token list
+      tmon token list --json
+    """
+    with open_database(station(flags).db) as db:
+        show(nodes.with_tokens(db), as_json=as_json)
