@@ -140,6 +140,15 @@ def test_links_lead_somewhere() -> None:
                 assert (folder / target).exists(), target
 
 
+def test_the_architecture_names_what_there_is() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    paths = {path for path in re.findall(r"`([a-z_./]+)`", page) if "/" in path}
+    assert len(paths) > 20
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+    rooms = {path for path in (ROOT / "tmon").iterdir() if (path / "__init__.py").exists()}
+    assert {f"tmon/{room.name}/" for room in rooms} <= paths
+
+
 def test_help_works_without_a_station() -> None:
     assert CliRunner().invoke(main, ["--help"]).exit_code == 0
     assert tokens.PREFIX in README

@@ -55,6 +55,13 @@ def test_migrations_are_applied_in_the_order_of_their_numbers() -> None:
     assert names == sorted(names)
 
 
+def test_a_migration_has_the_name_of_its_file() -> None:
+    with Database(memory=True) as nothing:
+        names = [migration.name for migration in migrations.pending(nothing)]
+    folder = Path(__file__).parent.parent / "tmon" / "db" / "migrations"
+    assert names == sorted(path.stem for path in folder.glob("[0-9]*.py"))
+
+
 def test_a_new_file_is_made_as_it_must_be_for_good(path: Path) -> None:
     with open_database(path, create=True) as db:
         settings = {
