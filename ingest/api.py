@@ -18,7 +18,7 @@ from ingest.metrics import Metrics
 from ingest.wire import json as json_wire
 from tmon.core.errors import ClockDiffers, Damaged
 from tmon.core.reading import SET_FROM_MS, Batch, Node, Receipt
-from tmon.db.damage import ANSWER, Damage
+from tmon.db.damage import DAMAGED_MESSAGE, Damage
 
 STUCK_S = 10.0  # then something is wrong: a commit takes milliseconds
 NDJSON = {b"application/x-ndjson", b"application/ndjson", b"application/jsonl"}
@@ -54,7 +54,7 @@ async def post_readings(request: Request[State]) -> Json:
     headers, state = dict(scope["headers"]), scope["state"]
     node = scope["node"] = state["door"].identify(headers)
     if state["damage"].is_known:
-        raise Damaged(ANSWER)
+        raise Damaged(DAMAGED_MESSAGE)
     _check_own_clock(state["now_ms"]())
     state["check_room"]()  # before a body is read that there is no room for
     body = await limited_body(headers, request.receive)
@@ -111,7 +111,7 @@ async def get_healthz(request: Request[State]) -> Json:
     told: dict[str, object] = {"status": "ok", **figures}
     is_stuck, is_damaged = oldest_s > STUCK_S, request.state["damage"].is_known
     if is_damaged:
-        told = {"error": ANSWER, "code": Damaged.code, **figures}
+        told = {"error": DAMAGED_MESSAGE, "code": Damaged.code, **figures}
     elif is_stuck:
         error = f"nothing is committed: the oldest reading has waited for {oldest_s:.0f} s"
         told = {"error": error, "code": "stuck", **figures}

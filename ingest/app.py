@@ -22,10 +22,10 @@ from ingest.metrics import Metrics
 from ingest.rate import RateLimit
 from tmon.core.errors import ApiError, Damaged, Unavailable
 from tmon.core.settings import Settings
+from tmon.db.clock import now_ms
 from tmon.db.connect import open_for_reading, sqlite3
-from tmon.db.damage import ANSWER, Damage, is_damage
-from tmon.db.nodes import now_ms
-from tmon.db.tokens import Tokens, station_secret
+from tmon.db.damage import DAMAGED_MESSAGE, Damage, is_damage
+from tmon.db.tokens import Tokens, load_or_create_secret
 from tmon.store.frames import Reply
 
 log = logging.getLogger("tmon.app")
@@ -109,7 +109,7 @@ def _lifespan(
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         reader = open_for_reading(settings.db)
         damage = Damage(settings.db)
-        door = Door(Tokens(station_secret(settings)), reader)
+        door = Door(Tokens(load_or_create_secret(settings)), reader)
         metrics = Metrics(settings.db, lambda: handover.backlog, lambda: handover.oldest_waiting_s)
 
         def hear(reply: Reply) -> None:
@@ -144,8 +144,8 @@ def _lifespan(
 
 def _unreadable(error: sqlite3.Error, damage: Damage) -> ApiError:
     if is_damage(error):
-        damage.meet(error)
-        return Damaged(ANSWER)
+        damage.record(error)
+        return Damaged(DAMAGED_MESSAGE)
     log.warning("the database can't be read: %s", error)
     return Unavailable("the database can't be read now; try again")
 

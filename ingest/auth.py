@@ -51,7 +51,7 @@ class Door:
         no more than a 401 tells.
         """
         try:
-            _, uid, _ = self._tokens.read(*_bearer(headers))
+            _, uid, _ = self._tokens.verify(*_bearer(headers))
         except Unauthorized:
             return "other_secret"
         return "known" if nodes.find_by_uid(self._db, uid) else "unknown_node"
@@ -61,7 +61,7 @@ class Door:
         self._admitted.clear()
 
     def _admit(self, claim: bytes, signature: bytes) -> Node:
-        label, uid, generation = self._tokens.read(claim, signature)
+        label, uid, generation = self._tokens.verify(claim, signature)
         known = nodes.find_by_uid(self._db, uid)
         if known is None or generation != known.token_generation:
             raise Unauthorized(

@@ -29,8 +29,8 @@ from tests.station import hourly_equals_raw
 from tests.test_hostile_input import BODIES, POISON
 from tmon.core.settings import Settings
 from tmon.db import tokens
+from tmon.db.clock import now_ms
 from tmon.db.connect import open_database, open_for_reading
-from tmon.db.nodes import now_ms
 from tmon.store import writer_process
 
 IN_FLIGHT = 64
@@ -268,7 +268,7 @@ def main(bodies: int, number: int) -> None:
         station = Settings.load({"TMON_DB": str(path)})
         open_database(path, create=True).close()
         names = [f"fuzz-{i}" for i in range(1 + bodies // BODIES_A_NODE)]
-        healthy, *others = tokens.get_all(station, ["healthy", *names])
+        healthy, *others = tokens.get_or_create(station, ["healthy", *names])
         began_s = time.monotonic()
         with closing(writer_process.start(path)) as line:
             app = create_app(station, line)

@@ -34,7 +34,7 @@ class Station:
         self.http.trust_env = False
 
     def token(self, node: str = "basement") -> str:
-        return next(tokens.get_all(self.settings, [node]))
+        return next(tokens.get_or_create(self.settings, [node]))
 
     def post(self, body: Any, *, node: str = "basement", **kwargs: Any) -> requests.Response:
         """Post JSON, or bytes as they are, as ``node``."""

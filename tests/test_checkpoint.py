@@ -51,8 +51,8 @@ def write(db: WritableDatabase, pages: int) -> None:
         insert(db, pages)
 
 
-def give_back(db: WritableDatabase) -> None:
-    prune.give_back(db)
+def release_free_pages(db: WritableDatabase) -> None:
+    prune.release_free_pages(db)
 
 
 def write_a_little(db: WritableDatabase) -> None:
@@ -66,7 +66,7 @@ def fill(db: WritableDatabase) -> None:
     db.execute("commit")
 
 
-ASKED_FOR = [WritableDatabase.checkpoint, WritableDatabase.valid_frames, give_back]
+ASKED_FOR = [WritableDatabase.checkpoint, WritableDatabase.valid_frames, release_free_pages]
 
 
 def at_checkpoint(db: WritableDatabase, act: Callable[[], None]) -> None:

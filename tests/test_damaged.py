@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.care.keeping import station, token
+from tests.care.backup_files import station, token
 from tests.station import Process, answers, tmon, wait_for
 from tests.watch.watched import NOW_MS, NOWHERE
 from tmon.core.settings import Settings
 from tmon.db.connect import RefusedDatabase, open_database, open_for_reading
-from tmon.db.identity import damage_of, note_damage
+from tmon.db.identity import damage_of, set_damage
 from tmon.watch.check import Report, Task, look
 
 PAGE_BYTES = 4096
@@ -128,7 +128,7 @@ def test_the_log_of_a_damaged_file_is_kept_once(tmp_path: Path) -> None:
     with serving(tmp_path) as running:
         assert running.post() == (201, None)
         spoil_the_last_page(path)
-        note_damage(path, "database disk image is malformed")
+        set_damage(path, "database disk image is malformed")
         log = path.with_name("tmon.db-wal").read_bytes()
         os.killpg(running.process.popen.pid, signal.SIGKILL)
     for _ in range(3):
@@ -199,7 +199,7 @@ def test_damage_is_remembered_until_the_file_is_sound(tmp_path: Path) -> None:
         assert running.post("new") == (201, None)
         running.stop()
     open_database(path).close()  # the log's pages go to their places
-    note_damage(path, "database disk image is malformed")
+    set_damage(path, "database disk image is malformed")
     spoil_the_last_page(path)
     assert "ingest met damage" in found(path)["T11"]
     with serving(tmp_path) as running:

@@ -13,7 +13,7 @@ from tests.station import Station, hourly_equals_raw, wait_for
 from tmon.core.reading import Batch, Node, Reading
 from tmon.db.connect import open_database, open_for_reading, transaction
 from tmon.maintenance.prune import plan, prune
-from tmon.maintenance.rollup import differing, rebuild, remake
+from tmon.maintenance.rollup import differing_hours, rebuild, recompute
 from tmon.store.commit import Store
 from tmon.store.hours import close_hours, close_hours_of
 
@@ -92,7 +92,7 @@ def act(db: Database, name: str, what: object) -> None:
                     "delete from readings where sensor = 1 and measured_ms between ? and ?",
                     [hour_ms, hour_ms + HOUR_MS // 2],
                 )
-                remake(db, 1, [hour_ms])
+                recompute(db, 1, [hour_ms])
         case "rebuild", None:
             rebuild(db, None)
 
@@ -110,7 +110,7 @@ def test_hours_are_right_after_each_of_any_acts(
             act(db, name, what)
             assert hourly_equals_raw(db)
             assert db.execute("select count(*) from hours where n = 0").fetchone()[0] == 0
-            assert not list(differing(db, None))
+            assert not list(differing_hours(db, None))
 
 
 def test_an_hour_is_written_when_it_begins_and_when_it_is_over(db: Database) -> None:

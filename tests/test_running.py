@@ -16,7 +16,7 @@ from tests.station import Process, Station, station_in_thread, tmon, wait_for
 from tmon.core.settings import Settings
 from tmon.db import tokens
 from tmon.db.connect import open_database
-from tmon.maintenance.running import difference, refusal
+from tmon.maintenance.token_probe import why_refused, why_refused_at
 
 SECRET = "a secret that is long enough"
 OTHER = {"TMON_SECRET": "another secret, also long enough"}
@@ -111,7 +111,7 @@ def test_a_secret_that_was_changed_under_a_running_ingest_is_told(tmp_path: Path
 
 def test_a_probe_is_never_a_valid_token_and_changes_nothing(running: Station) -> None:
     uid = running.query("select uid from nodes where name = 'basement'")[0][0]
-    signer = tokens.Tokens(tokens.station_secret(running.settings))
+    signer = tokens.Tokens(tokens.load_or_create_secret(running.settings))
     headers = {"Authorization": f"Bearer {signer.make_probe(uid)}"}
     answer = running.post({"value": 1}, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
@@ -178,12 +178,14 @@ def no_listener() -> Iterator[int]:
 def test_where_no_ingest_runs_nothing_is_said_and_soon(listener: Any) -> None:
     with listener() as port:
         began_s = monotonic()
-        assert difference(f"http://127.0.0.1:{port}", SECRET.encode(), "0123456789abcdef") is None
+        assert (
+            why_refused_at(f"http://127.0.0.1:{port}", SECRET.encode(), "0123456789abcdef") is None
+        )
         assert monotonic() - began_s < 1.5  # half a second, on a machine with nothing else to do
 
 
 def test_port_0_is_nobodys() -> None:
-    assert refusal(Settings.load({"TMON_PORT": "0"}), "tmon_a.b.1.c") is None
+    assert why_refused(Settings.load({"TMON_PORT": "0"}), "tmon_a.b.1.c") is None
 
 
 def test_a_backup_with_another_secret_says_so(running: Station, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ def settings_in(folder: Path, **environ: str) -> Settings:
 
 
 def test_asking_again_gives_the_same_token(tmp_path: Path) -> None:
-    first = list(tokens.get_all(settings_in(tmp_path), ["basement", "attic"]))
-    again = list(tokens.get_all(settings_in(tmp_path), ["basement", "attic"]))
+    first = list(tokens.get_or_create(settings_in(tmp_path), ["basement", "attic"]))
+    again = list(tokens.get_or_create(settings_in(tmp_path), ["basement", "attic"]))
     assert first == again
     assert first[0] != first[1]
     assert first[0].startswith("tmon_basement.")
@@ -33,7 +33,7 @@ def test_a_token_that_a_node_has_stays_valid_whatever_is_installed_later() -> No
     signer = tokens.Tokens(b"0123456789abcdef" * 4)
     assert signer.make(KnownNode("0123456789abcdef", "basement", 1, None)) == made
     claim, _, signature = made.encode().rpartition(b".")
-    assert signer.read(claim, signature) == ("basement", "0123456789abcdef", 1)
+    assert signer.verify(claim, signature) == ("basement", "0123456789abcdef", 1)
 
 
 def test_the_secret_is_made_once_and_for_its_owner_alone(
@@ -41,7 +41,7 @@ def test_the_secret_is_made_once_and_for_its_owner_alone(
 ) -> None:
     settings = settings_in(tmp_path)
     with ThreadPoolExecutor(8) as pool:
-        secrets = set(pool.map(lambda _: tokens.station_secret(settings), range(32)))
+        secrets = set(pool.map(lambda _: tokens.load_or_create_secret(settings), range(32)))
     assert len(secrets) == 1
     assert len(secrets.pop()) == 64
     assert stat.S_IMODE(settings.secret_file.stat().st_mode) == 0o600
@@ -61,7 +61,7 @@ def test_the_secret_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> Non
         [draft] = tmp_path.iterdir()
         synced.append(draft.read_bytes())
 
-    tokens._make_secret(path, sync)
+    tokens._create_secret(path, sync)
     assert synced == [path.read_bytes()]
     assert len(synced[0].strip()) == 64
 
@@ -73,7 +73,7 @@ def test_what_root_makes_belongs_to_whom_the_folder_belongs(tmp_path: Path, umas
     os.chown(tmp_path, 54_321, 54_322)
     before = os.umask(umask)
     try:
-        list(tokens.get_all(settings_in(tmp_path), ["basement"]))
+        list(tokens.get_or_create(settings_in(tmp_path), ["basement"]))
         with open_database(tmp_path / "tmon.db") as db:
             db.execute("insert into chores values ('x', 1, '')")
             made = {path.name: path.stat() for path in tmp_path.iterdir()}
@@ -90,35 +90,37 @@ def test_what_root_makes_belongs_to_whom_the_folder_belongs(tmp_path: Path, umas
 def test_a_file_without_a_secret_signs_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "tmon.db.secret").write_text(content)
     with pytest.raises(CannotServe, match="backup"):
-        list(tokens.get_all(settings_in(tmp_path), ["basement"]))
+        list(tokens.get_or_create(settings_in(tmp_path), ["basement"]))
 
 
 def test_sixteen_bytes_are_a_secret(tmp_path: Path) -> None:
     (tmp_path / "tmon.db.secret").write_text("0123456789abcdef\n")
-    assert tokens.station_secret(settings_in(tmp_path)) == b"0123456789abcdef"
+    assert tokens.load_or_create_secret(settings_in(tmp_path)) == b"0123456789abcdef"
 
 
 def test_another_secret_makes_other_tokens(tmp_path: Path) -> None:
     mine = settings_in(tmp_path, TMON_SECRET="a" * 32)
     other = settings_in(tmp_path, TMON_SECRET="b" * 32)
-    assert list(tokens.get_all(mine, ["basement"])) != list(tokens.get_all(other, ["basement"]))
+    assert list(tokens.get_or_create(mine, ["basement"])) != list(
+        tokens.get_or_create(other, ["basement"])
+    )
 
 
 def test_the_database_holds_no_secret(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
-    [token] = tokens.get_all(settings, ["basement"])
+    [token] = tokens.get_or_create(settings, ["basement"])
     signature = token.rpartition(".")[2].encode()
     stored = b"".join(
         path.read_bytes() for path in tmp_path.glob("tmon.db*") if path.suffix != ".secret"
     )
     assert signature not in stored
-    assert tokens.station_secret(settings) not in stored
+    assert tokens.load_or_create_secret(settings) not in stored
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "a.b", "-a", "ä", "a" * 65, "a\n"])
 def test_a_node_has_a_plain_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidName, match="ASCII"):
-        list(tokens.get_all(settings_in(tmp_path), [name]))
+        list(tokens.get_or_create(settings_in(tmp_path), [name]))
 
 
 def _send_until_remembered(station: Station) -> None:
@@ -131,7 +133,7 @@ def test_rotation_takes_effect_while_ingest_runs(station: Station) -> None:
     old = {"Authorization": f"Bearer {station.token()}"}
     _send_until_remembered(station)
     with open_database(station.path) as db:
-        signer = tokens.Tokens(tokens.station_secret(station.settings))
+        signer = tokens.Tokens(tokens.load_or_create_secret(station.settings))
         new = tokens.rotate(db, signer, "basement")
     wait_for(lambda: station.post({"value": 2}, headers=old).status_code == 401)
     assert new == station.token()
@@ -144,7 +146,7 @@ def test_revocation_takes_effect_while_ingest_runs(station: Station) -> None:
     _send_until_remembered(station)
     with open_database(station.path) as db:
         tokens.revoke(db, "basement")
-        signer = tokens.Tokens(tokens.station_secret(station.settings))
+        signer = tokens.Tokens(tokens.load_or_create_secret(station.settings))
         url = f"{station.url}/readings"
 
         def refused() -> bool:
@@ -200,10 +202,10 @@ def test_a_renamed_node_keeps_its_token_and_both_names(station: Station) -> None
 
 
 def test_a_new_node_under_an_old_name_has_another_token(tmp_path: Path) -> None:
-    [old] = tokens.get_all(settings_in(tmp_path), ["basement"])
+    [old] = tokens.get_or_create(settings_in(tmp_path), ["basement"])
     with open_database(tmp_path / "tmon.db") as db:
         db.execute("update nodes set name = 'cellar'")
-    [new] = tokens.get_all(settings_in(tmp_path), ["basement"])
+    [new] = tokens.get_or_create(settings_in(tmp_path), ["basement"])
     assert old != new
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.care.keeping import station
+from tests.care.backup_files import station
 from tests.station import tmon
 from tmon.db.connect import open_database, open_for_reading, sqlite3
-from tmon.db.sqlite_errors import explained
+from tmon.db.sqlite_errors import explain
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "token get": ("token", "get", "attic"),
@@ -111,4 +111,4 @@ def test_what_sqlite_says_comes_with_what_to_do(
 ) -> None:
     with pytest.raises(sqlite3.OperationalError) as error:
         fails(station(tmp_path, 10))
-    assert advice in explained(error.value)
+    assert advice in explain(error.value)

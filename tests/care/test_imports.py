@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.care.ground import (
+from tests.care.old_readings import (
     HOUR_MS,
     MINUTE_MS,
     NOW_MS,
@@ -30,7 +30,7 @@ from tests.care.ground import (
     made,
     minutes,
 )
-from tests.care.importing import Import, imported, runs, stored, undone, whys
+from tests.care.recorded_imports import Import, imported, runs, stored, undone, whys
 from tests.station import Process, hourly_equals_raw, station_in_thread, tmon, wait_for
 from tmon.db.connect import open_database, open_for_reading, transaction
 from tmon.db.lookup import find_sensor
@@ -398,7 +398,7 @@ def test_of_a_file_only_the_last_part_of_its_name_is_public(path: Path) -> None:
     with open_database(path, create=True) as db:
         for file in ("/home/ann/divorce/cellar.csv", "../cellar.csv", "-", "x" * 500):
             Recorder.begin(db, Source(file, None, None, "taken as UTC"), NOW_MS)
-        told = [one["file"] for one in reversed(imports.listed(db))]
+        told = [one["file"] for one in reversed(imports.list_imports(db))]
     assert told[:3] == ["cellar.csv", "cellar.csv", "-"]
     assert len(told[3]) == 200
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.care.keeping import listed, one_line, station
+from tests.care.backup_files import listed, one_line, station
 from tests.care.test_backup import make
 from tests.station import tmon
-from tmon.maintenance.backup import Wanted
-from tmon.maintenance.shelf import Unfit, read_small
+from tmon.maintenance.backup import BackupTarget
+from tmon.maintenance.backup_dir import UnusableFile, read_small_file
 
 STRANGER = 54_321  # nobody has that number
 VICTIM = b"what belongs to somebody else\n" * 100
@@ -88,13 +88,13 @@ def test_what_has_the_drafts_name_is_refused_and_left(
     tmp_path: Path, victim: Path, plant: Plant
 ) -> None:
     path = station(tmp_path)
-    made = make(path, Wanted(tmp_path / "kept", False, 7))
+    made = make(path, BackupTarget(tmp_path / "kept", False, 7))
     (tmp_path / "public").mkdir()
     for name in ("kept/.tmon-backup", "public/.tmon-backup", ".tmon-restore"):
         plant(tmp_path / name, victim)
     before = listed(tmp_path)
-    for wanted in (Wanted(made.parent, False, 7), Wanted(tmp_path / "public", True, 7)):
-        with pytest.raises(Unfit, match=r"\.tmon-backup is in the way"):
+    for wanted in (BackupTarget(made.parent, False, 7), BackupTarget(tmp_path / "public", True, 7)):
+        with pytest.raises(UnusableFile, match=r"\.tmon-backup is in the way"):
             make(path, wanted)
     ran = tmon(tmp_path, "restore", str(made), "--force")
     assert ".tmon-restore is in the way" in one_line(ran.stderr)
@@ -108,7 +108,10 @@ def test_what_lies_among_the_drafts_is_removed_and_never_written_to(
 ) -> None:
     path = station(tmp_path)
     names = ("draft.db", "draft.db-journal", "whole.db", "draft.db.sha256", "draft.db.secret")
-    for wanted in (Wanted(tmp_path / "kept", False, 7), Wanted(tmp_path / "public", True, 7)):
+    for wanted in (
+        BackupTarget(tmp_path / "kept", False, 7),
+        BackupTarget(tmp_path / "public", True, 7),
+    ):
         (wanted.folder / ".tmon-backup").mkdir(parents=True)
         for name in names:
             plant(wanted.folder / ".tmon-backup" / name, victim)
@@ -122,8 +125,8 @@ def test_what_has_the_locks_name_is_not_emptied(tmp_path: Path, victim: Path, pl
     path = station(tmp_path)
     (tmp_path / "kept" / ".tmon-backup").mkdir(parents=True)
     plant(tmp_path / "kept" / ".tmon-backup" / "lock", victim)
-    with suppress(Unfit):
-        make(path, Wanted(tmp_path / "kept", False, 7))
+    with suppress(UnusableFile):
+        make(path, BackupTarget(tmp_path / "kept", False, 7))
     assert is_untouched(victim)
     assert listed(victim.parent) == ["file"]
 
@@ -145,7 +148,7 @@ def test_what_has_a_copys_name_is_neither_written_nor_counted_nor_removed(
         if plant in (hard_link, pipe):
             os.chown(kept / name, STRANGER, STRANGER)
     try:
-        made = [make(path, Wanted(kept, False, 2)).name for _ in range(3)]
+        made = [make(path, BackupTarget(kept, False, 2)).name for _ in range(3)]
         assert made == [f"tmon-2026-11-25T03000{second}Z.db" for second in (2, 3, 4)]
         there = {path.name for path in kept.iterdir()}
         assert {*of_others, *made[1:]} <= there
@@ -180,7 +183,7 @@ def test_restore_takes_no_secret_or_digest_by_a_link(
 ) -> None:
     """Else root would give the station's user what root alone may read."""
     path = station(tmp_path)
-    made = make(path, Wanted(tmp_path / "kept", False, 7))
+    made = make(path, BackupTarget(tmp_path / "kept", False, 7))
     beside = made.with_name(f"{made.name}{suffix}")
     beside.unlink()
     beside.symlink_to(victim)
@@ -193,12 +196,12 @@ def test_restore_takes_no_secret_or_digest_by_a_link(
 @pytest.mark.parametrize("plant", [link_to_file, link_to_folder, link_to_nothing, pipe, folder])
 def test_what_is_no_small_file_is_not_read(tmp_path: Path, victim: Path, plant: Plant) -> None:
     plant(tmp_path / "planted", victim)
-    with pytest.raises(Unfit, match=r"planted: .*a file is expected, and no link"):
-        read_small(tmp_path / "planted", 10_000)
-    with pytest.raises(Unfit, match=r"file: larger than 100 bytes"):
-        read_small(victim, 100)
-    assert read_small(victim, len(VICTIM)) == VICTIM
-    assert read_small(tmp_path / "nothing", 100) is None
+    with pytest.raises(UnusableFile, match=r"planted: .*a file is expected, and no link"):
+        read_small_file(tmp_path / "planted", 10_000)
+    with pytest.raises(UnusableFile, match=r"file: larger than 100 bytes"):
+        read_small_file(victim, 100)
+    assert read_small_file(victim, len(VICTIM)) == VICTIM
+    assert read_small_file(tmp_path / "nothing", 100) is None
 
 
 @pytest.mark.parametrize("plant", [link_to_file, link_to_nothing, hard_link, pipe])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.care.ground import (
+from tests.care.old_readings import (
     DAY_MS,
     HOUR_MS,
     MINUTE_MS,
@@ -42,7 +42,7 @@ def pruned(path: Path, older_than_s: int = MONTH_S, now_ms: int = NOW_MS) -> int
         olds = prune.plan(db, older_than_s, now_ms)
         prune.verify(db, olds)
         deleted = prune.prune(db, olds)
-        prune.give_back(db)
+        prune.release_free_pages(db)
     return deleted
 
 
@@ -164,14 +164,14 @@ def test_again_it_goes_on_from_where_it_was(path: Path) -> None:
 
 
 def test_an_hour_of_more_than_a_transaction_holds_goes_in_several(path: Path) -> None:
-    hour = 3 * prune.READINGS_AT_FIRST
+    hour = 3 * prune.READINGS.first
     made(path, ("n", "t", minutes(2 * hour + 1, step_ms=HOUR_MS // hour)))
     before = all_hours(path)
     with open_database(path) as db:
         steps: list[int] = []
         prune.prune(db, prune.plan(db, MONTH_S, NOW_MS), steps.append)
     assert sum(steps) == 2 * hour
-    assert steps[0] == prune.READINGS_AT_FIRST
+    assert steps[0] == prune.READINGS.first
     assert all_hours(path) == before
 
 

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from tests.care.ground import HOUR_MS, NOW_MS, START_MS, Rows, ask, counted, hours_of, made, minutes
+from tests.care.old_readings import (
+    HOUR_MS,
+    NOW_MS,
+    START_MS,
+    Rows,
+    ask,
+    counted,
+    hours_of,
+    made,
+    minutes,
+)
 from tests.station import Process, Station, tmon, wait_for
 from tmon.db.connect import open_database
 from tmon.maintenance import prune, replace, rollup
@@ -185,7 +195,7 @@ def test_every_table_that_is_about_sensors_is_handed_over(path: Path) -> None:
             for key in table.foreign_keys
             if key.other_table == "sensors"
         }
-    handled = " ".join([*replace._HAND_OVER, *replace._CALIBRATIONS])
+    handled = " ".join([*replace._REASSIGN, *replace._CALIBRATIONS])
     rest = {table for table in about_sensors if f"{table} set" not in handled}
     assert rest == {"readings", "hours", "sensor_names"}
 
@@ -201,7 +211,7 @@ def kill_while_replacing(folder: Path) -> None:
     process.kill()
     assert ask(path, "select sum(n) from hourly") == [(30_300,)]
     with open_database(path) as db:
-        assert rollup.differences(db, None) == 0
+        assert rollup.count_differing_hours(db, None) == 0
     again = tmon(folder, *command)
     assert again.returncode == 0, again.stderr
     assert hours_of(path, 1) == counted(OLD + new)

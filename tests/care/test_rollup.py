@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.care.ground import (
+from tests.care.old_readings import (
     DAY_MS,
     HOUR_MS,
     NOW_MS,
@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 def test_what_ingest_wrote_differs_nowhere(path: Path) -> None:
     made(path, ("n", "t", minutes(300)), ("n", "u", minutes(300, -200 * 60_000)))
     with open_database(path) as db:
-        assert rollup.differences(db, None) == 0
+        assert rollup.count_differing_hours(db, None) == 0
         assert rollup.rebuild(db, None) == 0
 
 
@@ -55,26 +55,26 @@ def test_what_others_broke_is_found_and_put_right(path: Path, broken: str) -> No
     made(path, ("n", "t", minutes(300)), ("n", "u", minutes(90, START_MS - 50 * DAY_MS)))
     with open_database(path) as db:
         db.execute(BROKEN[broken])
-        assert rollup.differences(db, None) == 1
+        assert rollup.count_differing_hours(db, None) == 1
         assert rollup.rebuild(db, None) == 1
-        assert rollup.differences(db, None) == 0
+        assert rollup.count_differing_hours(db, None) == 0
         assert hourly_equals_raw(db)
 
 
 def test_a_sum_may_differ_in_its_last_digits_however_much_cancels_out(path: Path) -> None:
     made(path, ("n", "t", [(START_MS, 1e15), (START_MS + 1, 0.3), (START_MS + 2, -1e15)]))
     with open_database(path) as db:
-        assert rollup.differences(db, None) == 0
+        assert rollup.count_differing_hours(db, None) == 0
 
 
 def test_only_hours_since_then_are_looked_at(path: Path) -> None:
     made(path, ("n", "t", minutes(300)))
     with open_database(path) as db:
         db.execute("update hours set n = n + 1")
-        assert rollup.differences(db, None) == 5
-        assert rollup.differences(db, START_MS + 3 * HOUR_MS + 1) == 2
+        assert rollup.count_differing_hours(db, None) == 5
+        assert rollup.count_differing_hours(db, START_MS + 3 * HOUR_MS + 1) == 2
         assert rollup.rebuild(db, START_MS + 3 * HOUR_MS) == 2
-        assert rollup.differences(db, None) == 3
+        assert rollup.count_differing_hours(db, None) == 3
 
 
 def test_hours_whose_readings_were_pruned_are_left_alone(path: Path) -> None:
@@ -83,17 +83,17 @@ def test_hours_whose_readings_were_pruned_are_left_alone(path: Path) -> None:
         prune.prune(db, prune.plan(db, 2 * 86_400, NOW_MS))
     before = all_hours(path)
     with open_database(path) as db:
-        assert rollup.differences(db, None) == 0
+        assert rollup.count_differing_hours(db, None) == 0
         assert rollup.rebuild(db, None) == 0
     assert all_hours(path) == before
 
 
-def test_many_readings_and_hours_are_done_in_stretches(path: Path) -> None:
+def test_many_readings_and_hours_are_done_in_parts(path: Path) -> None:
     rows = minutes(45_000, step_ms=HOUR_MS // 2)
     made(path, ("n", "t", rows))
     with open_database(path) as db:
-        stretches = [*rollup.stretches(db, 1, rollup.EVER_MS, rollup.NEVER_MS, 10_000)]
-        assert len(stretches) == 5
+        parts = [*rollup.time_ranges(db, 1, rollup.MIN_MS, rollup.MAX_MS, 10_000)]
+        assert len(parts) == 5
         db.execute("update hours set n = 0")
         assert rollup.rebuild(db, None) == 22_500
     assert hours_of(path, 1) == counted(rows)
@@ -151,7 +151,7 @@ def test_rebuilding_beside_a_live_ingest_loses_no_reading(station: Station) -> N
             rollup.rebuild(db, None)
         done.set()
         sender.join()
-        assert rollup.differences(db, None) == 0
+        assert rollup.count_differing_hours(db, None) == 0
     assert hours_of(station.path, 1) == counted(sent)
 
 
@@ -202,7 +202,7 @@ def test_whatever_comes_in_any_order_hours_and_days_stay_exact(
                 db.execute("update hours set n = n + 1, max = max + 1 where hour_ms = ?", [at])
                 rollup.rebuild(db, None)
             assert hours_of(path, 1) == counted(stored.items())
-            assert rollup.differences(db, None) == 0
+            assert rollup.count_differing_hours(db, None) == 0
         days = dict(ask(path, "select day_ms, n from daily"))
         expected: dict[int, int] = {}
         for at in stored:

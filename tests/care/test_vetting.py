@@ -12,11 +12,11 @@ from time import monotonic
 import pytest
 from sqlite_utils import Database
 
-from tests.care.keeping import listed, one_line, station
+from tests.care.backup_files import listed, one_line, station
 from tests.station import tmon
 from tmon.db.connect import APPLICATION_ID, RefusedDatabase, open_database, sqlite3
 from tmon.db.migrations import migrations
-from tmon.maintenance.copies import Unsound, check
+from tmon.maintenance.snapshot import DamagedCopy, check_copy
 from tmon.maintenance.vetting import Untrusted, vet
 
 ORDER = [migration.name for migration in migrations.pending(Database(memory=True))]
@@ -272,8 +272,8 @@ def changed_at_random(tmp_path: Path, content: bytes, seed: int, times: int) -> 
         file.write_bytes(changed)
         try:
             vet(file, file)
-            check(file, None, lambda _: None)
-        except (Untrusted, Unsound, RefusedDatabase, sqlite3.DatabaseError):
+            check_copy(file, None, lambda _: None)
+        except (Untrusted, DamagedCopy, RefusedDatabase, sqlite3.DatabaseError):
             pass  # anything else would be a traceback
 
 

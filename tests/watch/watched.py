@@ -11,8 +11,8 @@ from typing import Any
 
 from tmon.core.settings import Settings
 from tmon.db.connect import open_database, transaction
+from tmon.db.job_runs import JobRun
 from tmon.db.lookup import Sensor, find_sensor
-from tmon.db.station import Chore
 from tmon.watch import incidents, limits, mutes
 from tmon.watch.check import Report, Task, look
 from tmon.watch.checks.answers import Addresses
@@ -85,7 +85,7 @@ class Watched:
         """What ``tmon check --notify`` would tell: what, and the line."""
         [last] = self.db.execute("select coalesce(max(id), 0) from events").fetchone()
         report = self.look(now_ms, **how)
-        done = {**report.done, "check": Chore(now_ms, "ok")}
+        done = {**report.done, "check": JobRun(now_ms, "ok")}
         incidents.record(self.db, report.findings, now_ms, blind=report.blind, done=done)
         rows = self.db.execute("select what, told from events where id > ? order by id", [last])
         return [*dict.fromkeys(rows.fetchall())]

@@ -10,11 +10,11 @@ from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
 from tmon.cli.params import find_sensors
 from tmon.core import words
+from tmon.db.clock import now_ms
 from tmon.db.connect import open_database
-from tmon.db.station import now_ms
 from tmon.maintenance import ahead as readings_ahead
-from tmon.maintenance.ahead import Ahead
 from tmon.maintenance.clocks import check_server_clock
+from tmon.maintenance.rollup import SensorReadings
 
 
 @click.command("remove-ahead")
@@ -65,12 +65,12 @@ def remove_ahead(
     click.echo(json.dumps(told) if as_json else f"removed {words.some(removed, 'reading')}")
 
 
-def _counted(found: Sequence[Ahead]) -> str:
+def _counted(found: Sequence[SensorReadings]) -> str:
     readings = words.some(sum(one.readings for one in found), "reading")
     return f"{readings} of {words.some(len(found), 'sensor')}"
 
 
-def _shown(one: Ahead) -> dict[str, Any]:
+def _shown(one: SensorReadings) -> dict[str, Any]:
     return {
         "node": one.node,
         "sensor": one.name,

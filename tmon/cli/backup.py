@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from tmon.cli.options import progress_bar, station, takes, takes_station
-from tmon.db.station import now_ms
-from tmon.maintenance.backup import Wanted
+from tmon.db.clock import now_ms
+from tmon.maintenance.backup import BackupTarget
 from tmon.maintenance.backup import backup as make_backup
 from tmon.maintenance.restore import restore as put_back
 
@@ -37,7 +37,7 @@ def backup(folder: Path, keep: int, publish: bool, **flags: str | None) -> None:
       tmon backup /media/usb/tmon --keep 30
       tmon backup --publish /var/lib/tmon/download --keep 2
     """
-    wanted = Wanted(folder, publish, keep)
+    wanted = BackupTarget(folder, publish, keep)
     made = make_backup(station(flags), wanted, now_ms(), progress_bar)
     click.echo(made.path)
     for warning in made.warnings:
@@ -65,8 +65,8 @@ def restore(file: Path, force: bool, **flags: str | None) -> None:
     settings = station(flags)
     done = put_back(file, settings, force=force, now_ms=now_ms(), progress=progress_bar)
     click.echo(settings.db)
-    for aside in done.aside:
-        click.echo(f"what was there is now {aside}", err=True)
+    for kept in done.kept:
+        click.echo(f"what was there is now {kept}", err=True)
     if done.owners:
         click.echo(f"not tmon's own, and kept: {', '.join(done.owners)}", err=True)
     for warning in done.warnings:

@@ -12,7 +12,7 @@ import click
 from tmon.cli.options import as_json, in_one_line, station, takes
 from tmon.core.settings import InvalidSettings, Settings
 from tmon.core.words import some
-from tmon.db.station import now_ms
+from tmon.db.clock import now_ms
 from tmon.watch import notify as telling_all
 from tmon.watch.check import Report, Task, look
 from tmon.watch.checks.answers import Addresses, local

@@ -5,9 +5,9 @@ import click
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import show, station, takes
 from tmon.cli.params import INSTANT
+from tmon.db.clock import now_ms
 from tmon.db.connect import open_database
 from tmon.db.lookup import find_sensor
-from tmon.db.station import now_ms
 from tmon.maintenance import corrections
 from tmon.maintenance.corrections import BEGINNING_MS, Calibration, Period
 
@@ -114,7 +114,7 @@ def flag(  # noqa: PLR0913, PLR0917 - one for each option
             raise click.UsageError(ways)
         else:
             number = corrections.flag(db, subject, Period(from_ms, to_ms, reason), now_ms())
-            begins, ends = corrections.told(from_ms), corrections.told(to_ms)
+            begins, ends = corrections.format_time(from_ms), corrections.format_time(to_ms)
             click.echo(f"{node} {sensor}: flag {number}, from {begins} to {ends}")
 
 

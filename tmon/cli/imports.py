@@ -8,8 +8,8 @@ import click
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
 from tmon.core import words
+from tmon.db.clock import now_ms
 from tmon.db.connect import open_database
-from tmon.db.station import now_ms
 from tmon.maintenance import imports as of_imports
 from tmon.maintenance.imports import Part
 
@@ -29,7 +29,7 @@ def imports(ctx: click.Context, /, *, as_json: bool, **flags: str | None) -> Non
     """
     if ctx.invoked_subcommand is None:
         with open_database(station(flags).db) as db:
-            rows = of_imports.listed(db)
+            rows = of_imports.list_imports(db)
         show(rows if as_json else [*map(_shown, rows)], as_json=as_json)
 
 

@@ -14,7 +14,7 @@ from tmon.core import logs
 from tmon.core.errors import TmonError
 from tmon.core.settings import SETTINGS, InvalidSettings, Settings
 from tmon.db.connect import RefusedDatabase, sqlite3
-from tmon.db.sqlite_errors import explained
+from tmon.db.sqlite_errors import explain
 
 F = TypeVar("F", bound=Callable[..., Any])
 DELIBERATE = (TmonError, RefusedDatabase, InvalidSettings, OSError)
@@ -42,7 +42,7 @@ def in_one_line() -> Iterator[None]:
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # these are our own faults
         raise
     except sqlite3.DatabaseError as error:
-        raise click.ClickException(explained(error)) from error
+        raise click.ClickException(explain(error)) from error
 
 
 def takes(*names: str) -> Callable[[F], F]:

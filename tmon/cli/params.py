@@ -7,7 +7,7 @@ from typing import Any
 import click
 from sqlite_utils import Database
 
-from tmon.db.lookup import find_node, find_sensor
+from tmon.db.lookup import find_node_uid, find_sensor
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 LONGEST_S = 100 * SECONDS["y"]
@@ -60,6 +60,6 @@ def find_sensors(db: Database, node: str | None, sensor: str | None) -> list[int
         return None
     if sensor is not None:
         return [find_sensor(db, node, sensor).id]
-    find_node(db, node)
+    find_node_uid(db, node)
     found = db.execute("select id from sensors where node = ?", [node])
     return [number for (number,) in found.fetchall()]

@@ -12,13 +12,13 @@ from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
 from tmon.cli.params import INSTANT, LENGTH, find_sensors
 from tmon.core import words
+from tmon.db.clock import now_ms
 from tmon.db.connect import WritableDatabase, open_database
-from tmon.db.station import now_ms
 from tmon.maintenance import compact as compacting
 from tmon.maintenance import prune as pruning
 from tmon.maintenance import rollup as rolling
 from tmon.maintenance import stats as counting
-from tmon.maintenance.prune import Old
+from tmon.maintenance.rollup import SensorReadings
 
 LISTED = 20  # differing hours that are told one by one
 
@@ -64,23 +64,23 @@ def prune(
     click.echo(json.dumps(told) if as_json else f"{words} given back")
 
 
-def _planned(db: Database, older_than_s: int, chosen: Sequence[int] | None) -> list[Old]:
+def _planned(db: Database, older_than_s: int, chosen: Sequence[int] | None) -> list[SensorReadings]:
     with progress_bar(len(rolling.sensors(db))) as bar:
         return pruning.plan(db, older_than_s, now_ms(), chosen, bar.update)
 
 
-def _pruned(db: WritableDatabase, olds: Sequence[Old]) -> tuple[int, int]:
+def _pruned(db: WritableDatabase, olds: Sequence[SensorReadings]) -> tuple[int, int]:
     """How many readings were deleted, and how many bytes the file is shorter."""
     with progress_bar(len(olds)) as bar:
         pruning.verify(db, olds, bar.update)
     with progress_bar(sum(old.readings for old in olds)) as bar:
         deleted = pruning.prune(db, olds, bar.update)
     with progress_bar(pruning.free_pages(db)) as bar:
-        pages = pruning.give_back(db, bar.update)
+        pages = pruning.release_free_pages(db, bar.update)
     return deleted, pages * int(db.execute("pragma page_size").fetchone()[0])
 
 
-def _shown(old: Old) -> dict[str, Any]:
+def _shown(old: SensorReadings) -> dict[str, Any]:
     return {
         "node": old.node,
         "sensor": old.name,
@@ -90,7 +90,7 @@ def _shown(old: Old) -> dict[str, Any]:
     }
 
 
-def _total(olds: Sequence[Old]) -> str:
+def _total(olds: Sequence[SensorReadings]) -> str:
     readings = sum(old.readings for old in olds)
     size = _megabytes(sum(old.about_bytes for old in olds))
     return f"{readings:,} readings of {len(olds):,} sensors, about {size}"
@@ -136,7 +136,7 @@ def rollup(
             if rebuild:
                 count = rolling.rebuild(db, since_ms, bar.update)
             else:
-                differing = list(rolling.differing(db, since_ms, bar.update))
+                differing = list(rolling.differing_hours(db, since_ms, bar.update))
         if rebuild:
             told = {"rebuilt": count}
             click.echo(json.dumps(told) if as_json else f"{count:,} hours put right")

@@ -8,7 +8,7 @@ from sqlite_utils import hookimpl
 from tmon.cli.options import Commands
 from tmon.core.settings import Settings
 from tmon.db import tokens
-from tmon.maintenance import running
+from tmon.maintenance import token_probe
 
 
 @hookimpl
@@ -33,7 +33,7 @@ def insert(path: str, node: tuple[str, ...]) -> None:
         sqlite-utils token insert tmon.db basement
     """
     settings = Settings.load({**os.environ, "TMON_DB": path})
-    for one in tokens.get_all(settings, node):
+    for one in tokens.get_or_create(settings, node):
         click.echo(one)
-    if told := running.refusal(settings, one):
+    if told := token_probe.why_refused(settings, one):
         click.echo(told, err=True)

@@ -6,7 +6,7 @@ from tmon.cli.options import as_json, show, station, takes, takes_station
 from tmon.core.settings import Settings
 from tmon.db import nodes, tokens
 from tmon.db.connect import open_database
-from tmon.maintenance import running
+from tmon.maintenance import token_probe
 
 
 @click.group()
@@ -28,7 +28,7 @@ def get(node: tuple[str, ...], **flags: str | None) -> None:
       tmon token get attic garage cellar
     """
     settings = station(flags)
-    for one in tokens.get_all(settings, node):
+    for one in tokens.get_or_create(settings, node):
         click.echo(one)
     _say_if_refused(settings, one)
 
@@ -45,13 +45,13 @@ def rotate(node: str, **flags: str | None) -> None:
     """
     settings = station(flags)
     with open_database(settings.db) as db:
-        rotated = tokens.rotate(db, tokens.Tokens(tokens.station_secret(settings)), node)
+        rotated = tokens.rotate(db, tokens.Tokens(tokens.load_or_create_secret(settings)), node)
     click.echo(rotated)
     _say_if_refused(settings, rotated)
 
 
 def _say_if_refused(settings: Settings, made: str) -> None:
-    if told := running.refusal(settings, made):
+    if told := token_probe.why_refused(settings, made):
         click.echo(told, err=True)
 
 

@@ -1,1 +1,1 @@
-"""The database: opened, checked, migrated, kept whole."""
+"""The database: open, check, migrate and repair it; nodes and tokens."""

@@ -1,4 +1,4 @@
-"""Checkpoints: the pages in the log are written back into the database file."""
+"""Checkpoints: write the log's pages back into the database file."""
 
 import os
 from collections.abc import Iterator
@@ -9,33 +9,29 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from tmon.db import identity, log_contents
+from tmon.db.database_file import connect_uri
 
-CHECKPOINT_BYTES = 32 * 1024 * 1024  # pages that are written often go into the database once
+CHECKPOINT_BYTES = 32 * 1024 * 1024  # a page that changes often is then written back once
 
 
 class WritableDatabase(Database):
-    """A database open for writing, which makes a checkpoint only while a reader holds the log.
+    """A database open for writing, which makes checkpoints only while a reader holds the log.
 
-    SQLite 3.7.0 to 3.51.2 can damage the file when another connection begins the log anew
-    between two steps of a checkpoint (the WAL-reset bug, docs/decisions/0017). Nobody can begin
-    a log anew that a reader needs. Where a reader doesn't need it, as all of it was written back
-    already, that reader holds the lock without which a checkpoint does nothing. So SQLite's
-    automatic checkpoints are off, and ``checkpoint`` takes their place.
+    SQLite 3.7.0 to 3.51.2 can damage the file when another connection restarts the log
+    between two steps of a checkpoint (the WAL-reset bug, docs/decisions/0017). No connection can
+    restart a log that a reader needs. Where the reader doesn't need it, as all of it was
+    written back already, the reader holds the lock without which a checkpoint does nothing.
+    So SQLite's automatic checkpoints are off, and ``checkpoint`` takes their place.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         super().__init__(connection, execute_plugins=False)
         self.execute("pragma wal_autocheckpoint = 0")
         self._log_path = identity.log_of(path)
-        self._reader = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        self._reader = connect_uri(path, "mode=ro", isolation_level=None, check_same_thread=False)
 
     def checkpoint(self) -> None:
-        """Write back what no older reader holds up.
+        """Write back all pages that no older reader still needs in the log.
 
         Raises:
             sqlite3.Error: it can't be written; it stays in the log.
@@ -44,13 +40,18 @@ class WritableDatabase(Database):
             self.execute("pragma wal_checkpoint(passive)").fetchone()
 
     def checkpoint_if_long(self) -> None:
-        """Do as SQLite's automatic checkpoint does, after a commit."""
+        """After a commit, do what SQLite's automatic checkpoint would do."""
         with suppress(OSError, sqlite3.Error):  # the commit stands; the next one tries again
-            if self._log_is_long():
+            log = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                is_long = log_contents.reaches(log, CHECKPOINT_BYTES)
+            finally:
+                os.close(log)
+            if is_long:
                 self.checkpoint()
 
     def valid_frames(self) -> int:
-        """How many frames of the log SQLite takes for sound; before 3.51 it writes them back too.
+        """How many frames of the log SQLite finds valid; before 3.51 it writes them back too.
 
         Raises:
             sqlite3.Error: the database can't be read.
@@ -71,10 +72,3 @@ class WritableDatabase(Database):
         """Close both connections; the last one to close the file writes the log back."""
         self._reader.close()
         super().close()
-
-    def _log_is_long(self) -> bool:
-        log = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return log_contents.reaches(log, CHECKPOINT_BYTES)
-        finally:
-            os.close(log)

@@ -1,4 +1,4 @@
-"""A damaged database file: nothing is written to it, and it is said once."""
+"""A damaged database file: nothing more is written to it, and it is logged once."""
 
 import logging
 from pathlib import Path
@@ -9,24 +9,24 @@ from tmon.db import identity
 from tmon.db.connect import sqlite3
 from tmon.db.sqlite_errors import primary_code
 
-ANSWER = "the server's database is damaged; nothing was stored, keep the readings"
+DAMAGED_MESSAGE = "the server's database is damaged; nothing was stored, keep the readings"
 
 log = logging.getLogger("tmon.damage")
 
 
 class Damage:
-    """Owns what is known of damage to a database file.
+    """Owns the knowledge that a database file is damaged.
 
-    It is noted at the file too: to start again would not mend it, and part of such a file can
-    often still be written to.
+    It is recorded at the file too: a restart doesn't repair it, and often part of a damaged
+    file can still be written to.
     """
 
     def __init__(self, database: Path) -> None:
         self._database = database
         self.is_known = False
 
-    def meet(self, error: object) -> None:
-        """Take note of what SQLite says."""
+    def record(self, error: object) -> None:
+        """Log and record what SQLite says of the file; once is enough."""
         if self.is_known:
             return
         self.is_known = True
@@ -36,24 +36,24 @@ class Damage:
             *(self._database, error),
         )
         try:
-            identity.note_damage(self._database, str(error))
+            identity.set_damage(self._database, str(error))
         except OSError as failure:
             log.warning("a next start won't know of it: %s", failure)
 
-    def look(self, db: Database) -> None:
-        """See whether damage that an earlier process met is there still."""
+    def recheck(self, db: Database) -> None:
+        """See whether the damage that an earlier process recorded is still there."""
         if identity.damage_of(self._database) is None:
             return
         try:
-            found = str(db.execute("pragma quick_check(1)").fetchone()[0])
+            result = str(db.execute("pragma quick_check(1)").fetchone()[0])
         except sqlite3.DatabaseError as error:
-            found = str(error)
-        if found == "ok":
-            identity.forget_damage(self._database)
+            result = str(error)
+        if result == "ok":
+            identity.clear_damage(self._database)
         else:
-            self.meet(found)
+            self.record(result)
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that the file isn't what it should be."""
+    """Whether SQLite says that the file is damaged, or no database at all."""
     return primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

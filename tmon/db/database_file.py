@@ -1,37 +1,46 @@
-"""What a database's own file says, whatever its log says, and what is noted at it.
+"""Facts in the database file itself, without its log, and the attribute "its log is in use".
 
-It is read by SQLite: closing the file any other way would drop this process's locks on it.
+SQLite does the reading: opening and closing the file any other way would drop the locks that
+this process holds on it.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 LOG_IN_USE_ATTRIBUTE = "user.tmon.log-in-use"
 
 
+def connect_uri(path: Path, options: str, **settings: Any) -> sqlite3.Connection:
+    """Connect with SQLite's URI options, such as ``mode=ro&immutable=1``."""
+    uri = f"{path.absolute().as_uri()}?{options}"
+    connection: sqlite3.Connection = sqlite3.connect(uri, uri=True, **settings)
+    return connection
+
+
 def mark_of(database: Path) -> int:
-    """The mark in the file itself, whatever its log says.
+    """The file's mark (``user_version``), without what its log says.
 
     Raises:
         sqlite3.DatabaseError: the file is no database.
     """
-    with _opened_alone(database) as conn:
+    with _without_log(database) as conn:
         # Else a file that a checkpoint is about to make longer would be called malformed.
         conn.execute("pragma writable_schema = on")
         return int(conn.execute("pragma user_version").fetchone()[0])
 
 
 def is_short(database: Path) -> bool:
-    """Whether the file is shorter than its first page says: a checkpoint makes it so, or damage.
+    """Whether the file is shorter than its first page says: amid a checkpoint, or by damage.
 
     Raises:
         sqlite3.DatabaseError: the file is no database.
     """
-    with _opened_alone(database) as conn:
+    with _without_log(database) as conn:
         try:
             conn.execute("pragma page_count")
         except sqlite3.DatabaseError as error:
@@ -47,33 +56,33 @@ def page_bytes_of(database: Path) -> int:
     Raises:
         sqlite3.DatabaseError: the file is no database.
     """
-    with _opened_alone(database) as conn:
-        conn.execute("pragma writable_schema = on")  # else one that is short is malformed
+    with _without_log(database) as conn:
+        conn.execute("pragma writable_schema = on")  # else a short file is malformed
         conn.execute("pragma page_count")  # reads the first page
         return int(conn.execute("pragma page_size").fetchone()[0])
 
 
-def note_log_in_use(database: Path, changed_ns: int) -> None:
-    """Note at the file that its log has what the file hasn't.
+def set_log_in_use(database: Path, changed_ns: int) -> None:
+    """Record at the file that its log holds commits which the file doesn't.
 
     Args:
         database: the file.
-        changed_ns: when the file was last written to: a checkpoint makes the note outdated.
+        changed_ns: its modification time; a checkpoint changes that, which outdates the record.
 
     Raises:
-        OSError: the file system can't do that.
+        OSError: the file system has no extended attributes.
     """
     os.setxattr(database, LOG_IN_USE_ATTRIBUTE, str(changed_ns).encode())
 
 
-def forget_log_in_use(database: Path) -> None:
-    """Remove the note: the log was written back."""
+def clear_log_in_use(database: Path) -> None:
+    """Remove the record: the log was written back."""
     with suppress(OSError):  # there may be none
         os.removexattr(database, LOG_IN_USE_ATTRIBUTE)
 
 
-def notes_log_in_use(database: Path) -> bool:
-    """Whether the file was in use with a log, and was not written to since."""
+def is_log_in_use(database: Path) -> bool:
+    """Whether the file's log was in use, and the file wasn't written to since."""
     try:
         noted = os.getxattr(database, LOG_IN_USE_ATTRIBUTE)
     except OSError:
@@ -82,8 +91,7 @@ def notes_log_in_use(database: Path) -> bool:
 
 
 @contextmanager
-def _opened_alone(database: Path) -> Iterator[sqlite3.Connection]:
-    """The file itself, whatever its log says."""
-    uri = f"{database.absolute().as_uri()}?mode=ro&immutable=1"
-    with closing(sqlite3.connect(uri, uri=True)) as conn:
+def _without_log(database: Path) -> Iterator[sqlite3.Connection]:
+    """Open the file alone, as if it had no log."""
+    with closing(connect_uri(database, "mode=ro&immutable=1")) as conn:
         yield conn

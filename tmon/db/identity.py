@@ -1,19 +1,19 @@
 """Which write-ahead log belongs to which database file.
 
-SQLite applies whatever lies at ``<db>-wal`` to whatever lies at ``<db>``. If one of the two
-was exchanged for another, that damages the database. So the writing process notes at the log,
-as an extended attribute, which database it is of; whoever opens the database compares.
+SQLite applies whatever is at ``<db>-wal`` to whatever is at ``<db>``. If one of the two was
+replaced, that damages the database. So the writing process sets an extended attribute on the
+log, a note of which database it belongs to, and every process that opens the database checks it.
 
-A database file is known by its inode, and by its mark: a random ``user_version``. Each copy
+A database file is identified by its inode and its mark: a random ``user_version``. Each copy
 that `tmon backup` makes gets a mark of its own.
 """
 
-import fcntl
 import os
 import secrets
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -26,13 +26,13 @@ from tmon.db import database_file
 LOG_HEADER = struct.Struct(">IIIII12x")
 LOG_SALTS, INDEX_SALTS = slice(16, 24), slice(32, 40)
 LOG_MAGIC = (0x377F0682, 0x377F0683)
-FRAME_HEADER_BYTES = 24  # in front of each page; the page's number comes first
+FRAME_HEADER_BYTES = 24  # before each page; it begins with the page's number
 NO_FRAME = (b"", b"\0\0\0\0")  # beyond the end, or in a hole
 MARK_OFFSET = 60  # of `user_version` in page 1
 
 NOTE_ATTRIBUTE = "user.tmon.database"
 DAMAGE_ATTRIBUTE = "user.tmon.damage"
-RESETS = 1 << 26  # salt 1 grows by one each time the log begins anew; a new log's is random
+RESETS = 1 << 26  # SQLite adds one to salt 1 each time it restarts the log; a new log's is random
 
 
 class LogId(Struct, frozen=True):
@@ -42,14 +42,14 @@ class LogId(Struct, frozen=True):
     salt: int
 
     def is_later(self, noted: "LogId") -> bool:
-        """Whether this is the noted log, perhaps begun anew since then."""
+        """Whether this is the noted log, perhaps restarted since then."""
         return self.inode == noted.inode and (self.salt - noted.salt) % (1 << 32) < RESETS
 
 
 class Note(Struct, frozen=True):
-    """A database file and its log, as the writing process had them open.
+    """A log's note: the database file and the log, as the writing process had them open.
 
-    A copy of the log may have a copy of its note, so that names the log too.
+    Copying a log may copy its note, so the note identifies the log too.
     """
 
     database_inode: int
@@ -58,67 +58,67 @@ class Note(Struct, frozen=True):
 
 
 def beside(database: Path, suffix: str) -> Path:
-    """A companion of the database file; a symbolic link's is where the link leads to."""
+    """The path of a companion file; where ``database`` is a link, beside the link's target."""
     real = database.resolve()
     return real.with_name(real.name + suffix)
 
 
 def log_of(database: Path) -> Path:
-    """The write-ahead log."""
+    """The path of the write-ahead log."""
     return beside(database, "-wal")
 
 
 def index_of(database: Path) -> Path:
-    """The log's index, which all who have the database open share."""
+    """The path of the log's index, the shared memory of all who have the database open."""
     return beside(database, "-shm")
 
 
 def new_mark() -> int:
-    """A mark that no other file has."""
+    """A random mark for a new database file."""
     return 1 + secrets.randbelow((1 << 31) - 1)
 
 
 def write_note(log: int, note: Note) -> None:
-    """Note at an open log which database it is of.
+    """Set an open log's note.
 
     Raises:
-        OSError: the file system can't do that.
+        OSError: the file system has no extended attributes.
     """
     os.setxattr(log, NOTE_ATTRIBUTE, msgspec.json.encode(note))
 
 
-def forget_database(log: int) -> None:
-    """Remove the note from an open log: it goes with a copy of its database now."""
+def remove_note(log: int) -> None:
+    """Remove an open log's note: it belongs to a copy of its database now."""
     with suppress(OSError):  # there may be none
         os.removexattr(log, NOTE_ATTRIBUTE)
 
 
-def note_damage(database: Path, told: str) -> None:
-    """Note at the file that it is damaged, as SQLite told, for later starts and checks.
+def set_damage(database: Path, message: str) -> None:
+    """Record SQLite's message at a damaged file, for later starts and checks.
 
     Raises:
-        OSError: the file system can't do that.
+        OSError: the file system has no extended attributes.
     """
-    os.setxattr(database, DAMAGE_ATTRIBUTE, told.encode())
+    os.setxattr(database, DAMAGE_ATTRIBUTE, message.encode())
 
 
 def damage_of(database: Path) -> str | None:
-    """What was noted; None where the file was sound when it was last written to."""
+    """The message that was recorded; None where the file isn't known to be damaged."""
     try:
         return os.getxattr(database, DAMAGE_ATTRIBUTE).decode()
     except OSError:
         return None
 
 
-def forget_damage(database: Path) -> None:
-    """Remove the note: the file was found sound."""
+def clear_damage(database: Path) -> None:
+    """Remove the record: the file was checked and is sound."""
     os.removexattr(database, DAMAGE_ATTRIBUTE)
 
 
 def has_foreign_log(database: Path) -> bool:
-    """Whether the log at the database's path was written for another file than the database.
+    """Whether the log at the database's path was written for another file.
 
-    Where nothing is noted the log is trusted, as SQLite does. An empty or missing database has
+    A log without a note is trusted, as SQLite does. An empty or missing database has
     no log: SQLite would delete it.
 
     Raises:
@@ -128,67 +128,54 @@ def has_foreign_log(database: Path) -> bool:
         return log is not None and is_foreign(database, log)
 
 
-def set_foreign_log_aside(database: Path, at: str) -> Path | None:
-    """Move a log that belongs to another file out of SQLite's way; its new name.
-
-    Args:
-        database: the file.
-        at: the time, for the name.
-
-    Raises:
-        OSError: it can't be renamed.
-    """
-    with open_log(database) as log:
-        if log is None:
-            return None
-        fcntl.flock(log, fcntl.LOCK_EX)  # another process may be about to do the same
-        if not is_at(log_of(database), os.fstat(log)) or not is_foreign(database, log):
-            return None
-        return set_log_aside(database, at)
-
-
-def set_log_aside(database: Path, at: str) -> Path:
-    """Give the log a name by which SQLite doesn't find it, and remove its index."""
+def set_log_aside(database: Path) -> Path:
+    """Rename the log so that SQLite doesn't find it, and remove its index; the new name."""
     log = log_of(database)
-    aside = free_name(log, f".replaced-{at}")
+    aside = dated_name(log, "replaced")
     log.rename(aside)
     index_of(database).unlink(missing_ok=True)
     return aside
 
 
-def free_name(path: Path, suffix: str) -> Path:
-    """``path`` with a suffix, and a number where there is such a file already."""
-    free, count = path.with_name(path.name + suffix), 1
+def dated_name(path: Path, kind: str) -> Path:
+    """A new file's name, such as ``tmon.db.replaced-2026-11-25T030000Z``."""
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}"
+    return free_name(path.with_name(f"{path.name}.{kind}-{now}"))
+
+
+def free_name(path: Path) -> Path:
+    """``path``, with a number added where such a file exists already."""
+    free, count = path, 1
     while free.exists():
         count += 1
-        free = path.with_name(f"{path.name}{suffix}-{count}")
+        free = path.with_name(f"{path.name}-{count}")
     return free
 
 
 def file_id(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file that a path leads to now."""
+    """Device and inode of the file at a path; None where there is none."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - in half the time that Path takes
+        status = os.stat(path)  # noqa: PTH116 - takes half as long as Path.stat
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_dev, status.st_ino
 
 
 def is_at(path: Path, status: os.stat_result) -> bool:
-    """Whether a path leads to the file of this status."""
+    """Whether a path leads to the file with this status."""
     return file_id(path) == (status.st_dev, status.st_ino)
 
 
 def log_id(log: int) -> LogId | None:
-    """Which log is open; None where it has not begun."""
+    """The identity of an open log; None where nothing was written to it."""
     header = log_header(log)
     return LogId(os.fstat(log).st_ino, LOG_HEADER.unpack(header)[4]) if header else None
 
 
 def log_is_indexed(database: Path) -> bool:
-    """Whether the index describes the log at the database's path, by their salts.
+    """Whether the index describes the log at the database's path: both have the same salts.
 
-    Closing the index drops this process's locks on it: only for an end.
+    Closing the index drops this process's locks on it, so call this only before it exits.
     """
     with open_log(database) as log:
         header = log_header(log) if log is not None else b""
@@ -226,7 +213,7 @@ def frame_bytes(header: bytes) -> int:
 
 
 def marks_in(log: int) -> Iterator[int]:
-    """The marks of page 1 in an open log, such as an owner's own ``pragma user_version``."""
+    """The marks in a log's copies of page 1: the owner may set ``user_version`` too."""
     for start in range(LOG_HEADER.size, os.fstat(log).st_size, frame_bytes(log_header(log))):
         if os.pread(log, 4, start) == b"\0\0\0\1":
             mark = os.pread(log, 4, start + FRAME_HEADER_BYTES + MARK_OFFSET)
@@ -234,7 +221,7 @@ def marks_in(log: int) -> Iterator[int]:
 
 
 def is_foreign(database: Path, log: int) -> bool:
-    """Whether an open log was written for another file than the database; see above."""
+    """Whether an open log was written for another file; see ``has_foreign_log``."""
     found = log_id(log)
     if found is None:
         return False
@@ -255,7 +242,7 @@ def is_foreign(database: Path, log: int) -> bool:
 
 
 def read_note(log: int) -> Note | None:
-    """What was noted at an open log; None where nothing was."""
+    """An open log's note; None where it has none."""
     try:
         return msgspec.json.decode(os.getxattr(log, NOTE_ATTRIBUTE), type=Note)
     except (OSError, msgspec.DecodeError):

@@ -10,10 +10,10 @@ FRAME_SALTS = slice(8, 16)
 
 
 class LogContents(Struct, frozen=True):
-    """The frames of a log's present round, whether or not SQLite finds them sound.
+    """The frames written since the log was last restarted, whether or not they are valid.
 
     ``committed`` counts the frames up to the last one that ends a transaction; ``pages`` are the
-    pages in them, and ``database_pages`` how long the database is then.
+    pages in them, and ``database_pages`` is the database's length after that transaction.
     """
 
     header: bytes
@@ -22,13 +22,13 @@ class LogContents(Struct, frozen=True):
     database_pages: int = 0
 
     def completes(self, whole_pages: int) -> bool:
-        """Whether a file of so many whole pages is complete with what the log has."""
+        """Whether the log has every page that a file of so many whole pages lacks."""
         missing = range(whole_pages + 1, self.database_pages + 1)
         return self.database_pages > 0 and self.pages.issuperset(missing)
 
 
 def reaches(log: int, size_bytes: int) -> bool:
-    """Whether an open log's present round has that many bytes."""
+    """Whether the frames in use of an open log take that many bytes."""
     header = identity.log_header(log)
     if not header:
         return False
@@ -39,13 +39,13 @@ def reaches(log: int, size_bytes: int) -> bool:
 
 
 def read(log: int) -> LogContents:
-    """What an open log holds."""
+    """The contents of an open log."""
     header = identity.log_header(log)
     if not header:
         return LogContents(header)
     salts, frame_bytes = header[identity.LOG_SALTS], identity.frame_bytes(header)
     pages: set[int] = set()
-    open_pages: set[int] = set()  # of a transaction whose end is still to come
+    open_pages: set[int] = set()  # of a transaction that hasn't ended yet
     committed = database_pages = 0
     frames = (os.fstat(log).st_size - identity.LOG_HEADER.size) // frame_bytes
     for frame in range(frames):

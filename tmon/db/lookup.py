@@ -1,14 +1,15 @@
-"""The node or sensor that somebody names, found."""
+"""Find a node or a sensor by the names that people or nodes use."""
 
 from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from tmon.core.errors import UnknownNode, UnknownSensor
+from tmon.core.errors import UnknownSensor
+from tmon.db import nodes
 
 
 class Sensor(NamedTuple):
-    """A sensor by its number, and what people call it."""
+    """A sensor's row: its number, and what people call it."""
 
     id: int
     node: str
@@ -16,20 +17,17 @@ class Sensor(NamedTuple):
     unit: str | None
 
 
-def find_node(db: Database, name: str) -> str:
+def find_node_uid(db: Database, name: str) -> str:
     """The uid of the node called ``name``.
 
     Raises:
         UnknownNode: there is none.
     """
-    row = db.execute("select uid from nodes where name = ?", [name]).fetchone()
-    if row is None:
-        raise UnknownNode(f"no node is called {name!r}; `tmon node list` shows them")
-    return str(row[0])
+    return nodes.find(db, name).uid
 
 
-def find_sent(db: Database, node_uid: str, wire_name: str) -> Sensor | None:
-    """The sensor that a node's own name stands for, if there is one."""
+def find_by_wire_name(db: Database, node_uid: str, wire_name: str) -> Sensor | None:
+    """The sensor that a node sends as ``wire_name``, if there is one."""
     row = db.execute(
         "select id, node, name, unit from sensor_names"
         " join sensors on sensors.id = sensor_names.sensor where node_uid = ? and wire_name = ?",
@@ -45,7 +43,7 @@ def find_sensor(db: Database, node: str, name: str) -> Sensor:
         UnknownNode: there is no such node.
         UnknownSensor: the node has none of that name.
     """
-    find_node(db, node)
+    find_node_uid(db, node)
     query = "select id, node, name, unit from sensors where node = ? and name = ?"
     row = db.execute(query, [node, name]).fetchone()
     if row is None:

@@ -1,6 +1,6 @@
-"""Readings of a database that was written to by two processes with a log each, in one file again.
+"""Merge the readings of two processes that wrote to one database file with a log each.
 
-Who opens a database by another name begins another log for it, and neither process sees what the
+Opening a database by another name creates another log for it, and neither process sees what the
 other commits. The writing process then keeps a copy with its own log, ``<db>.unmerged-<time>``;
 the next process that opens the database adds the copy's readings to it.
 """
@@ -16,9 +16,9 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from tmon.db import database_file, identity
 
-UNMERGED, MERGED = ".unmerged-", ".merged-"
+UNMERGED = ".unmerged-"
 
-# What a node calls its sensor stands for the same sensor in both, whatever it was renamed to.
+# Sensors are matched by what their node calls them, which stays when a sensor is renamed.
 ADD_SENSORS = (
     """
     insert into nodes (name, uid, created_ms, token_generation, revoked_ms)
@@ -70,13 +70,13 @@ ADD_READINGS = """
 log = logging.getLogger("tmon.files")
 
 
-def unmerged_name(database: Path, at: str) -> Path:
-    """The name of a copy whose readings are still to be added to ``database``."""
-    return identity.free_name(database, f"{UNMERGED}{at}")
+def unmerged_name(database: Path) -> Path:
+    """The name for a copy whose readings are still to be added to ``database``."""
+    return identity.dated_name(database, "unmerged")
 
 
 def merge_copies(db: Database, path: Path) -> None:
-    """Add the readings of the copies beside a database which were kept of that database.
+    """Add the readings of the unmerged copies of this database that lie beside it.
 
     Raises:
         sqlite3.DatabaseError: nothing of a copy was added, and it is as it was.
@@ -101,7 +101,7 @@ def _unmerged_in(folder: Path) -> list[Path]:
 
 
 def _is_copy(copy: Path, path: Path) -> bool:
-    """A copy of a database's file has the same mark; what `tmon backup` makes has another."""
+    """Whether both files have the same mark; a copy that `tmon backup` made has another."""
     try:
         return not copy.samefile(path) and (
             database_file.mark_of(copy) == database_file.mark_of(path)
@@ -129,23 +129,22 @@ def _merge(db: Database, path: Path, copy: Path) -> None:
         db.execute("detach kept")
     log.warning(
         "%d readings that only %s had were added to %s; the copy is kept as %s",
-        *(added, copy, path, _rename(copy, MERGED)),
+        *(added, copy, path, _rename(copy, ".merged-")),
     )
 
 
 def _is_sound(copy: Path) -> bool:
-    """Whether the copy and its log fit together; neither is written to."""
-    uri = f"{copy.absolute().as_uri()}?mode=ro"
+    """Whether the copy passes SQLite's check with its log; nothing is written."""
     try:
-        with closing(sqlite3.connect(uri, uri=True)) as conn:
+        with closing(database_file.connect_uri(copy, "mode=ro")) as conn:
             return bool(conn.execute("pragma integrity_check(1)").fetchone()[0] == "ok")
     except sqlite3.DatabaseError:
         return False
 
 
-def _rename(copy: Path, instead: str) -> Path:
-    """Give a copy, and its log if it has one still, another name; the name."""
-    name = identity.free_name(copy.with_name(copy.name.replace(UNMERGED, instead)), "")
+def _rename(copy: Path, kind: str) -> Path:
+    """Put ``kind`` in the place of ``.unmerged-`` in the names of a copy and its log."""
+    name = identity.free_name(copy.with_name(copy.name.replace(UNMERGED, kind)))
     for suffix in ("-wal", "-shm", ""):
         part = copy.with_name(copy.name + suffix)
         if part.exists():

@@ -1,7 +1,6 @@
-"""Nodes: found, made, described, listed."""
+"""Nodes: find, create, describe and list them."""
 
 import secrets
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +9,14 @@ from sqlite_utils import Database
 
 from tmon.core.errors import InvalidName, OutOfRange, UnknownNode
 from tmon.core.reading import Refusal, check_node_name, clip
+from tmon.db.clock import now_ms, sql_iso
+
+# What each number about a node may be: degrees, and seconds up to ten years.
+_RANGES = {"latitude": (-90, 90), "longitude": (-180, 180), "silent_after_s": (1, 315_360_000)}
 
 
 class KnownNode(Struct, frozen=True):
-    """What the database says of a node and its token."""
+    """A node's row, as far as its token needs it."""
 
     uid: str
     name: str
@@ -45,7 +48,7 @@ def former_names(db: Database, uid: str) -> tuple[str, ...]:
 
 
 def find_or_make(db: Database, name: str) -> KnownNode:
-    """The node called ``name``, made if there is none.
+    """The node called ``name``, created if there is none.
 
     Raises:
         InvalidName: no node can be called that.
@@ -54,11 +57,13 @@ def find_or_make(db: Database, name: str) -> KnownNode:
         check_node_name(name)
     except Refusal as refusal:
         raise InvalidName(refusal.reason) from None
-    return _find(db, "name", name) or _make(db, name)
-
-
-# What each number about a node can be: degrees, and seconds up to ten years.
-_RANGES = {"latitude": (-90, 90), "longitude": (-180, 180), "silent_after_s": (1, 315_360_000)}
+    if known := _find(db, "name", name):
+        return known
+    db.execute(
+        "insert into nodes (name, uid, created_ms) values (?, ?, ?) on conflict (name) do nothing",
+        [name, secrets.token_hex(8), now_ms()],
+    )
+    return find(db, name)
 
 
 def describe(db: Database, name: str, columns: Mapping[str, str | float]) -> None:
@@ -66,7 +71,7 @@ def describe(db: Database, name: str, columns: Mapping[str, str | float]) -> Non
 
     Raises:
         UnknownNode: no node is called that.
-        OutOfRange: a number that can't be.
+        OutOfRange: a number is outside its range.
     """
     find(db, name)
     for column, (lowest, highest) in _RANGES.items():
@@ -77,42 +82,27 @@ def describe(db: Database, name: str, columns: Mapping[str, str | float]) -> Non
 
 
 def with_tokens(db: Database) -> list[dict[str, Any]]:
-    """Each node's token: its generation, whether it was revoked, when it last wrote."""
+    """Each node's token: its generation, when it was revoked, when it last wrote."""
     return list(
         db.query(f"""
             select name as node, token_generation as generation,
-                {_at("revoked_ms")} as revoked_at, {_at("last_received_ms")} as last_received_at
+                {sql_iso("revoked_ms")} as revoked_at,
+                {sql_iso("last_received_ms")} as last_received_at
             from nodes order by name
         """)
     )
 
 
 def described(db: Database) -> list[dict[str, Any]]:
-    """What is known of each node."""
+    """The description of each node."""
     return list(
         db.query(f"""
             select name, description, latitude, longitude, silent_after_s, clock_skew_s,
-                {_at("created_ms")} as created_at, {_at("last_received_ms")} as last_received_at
+                {sql_iso("created_ms")} as created_at,
+                {sql_iso("last_received_ms")} as last_received_at
             from nodes order by name
         """)
     )
-
-
-def now_ms() -> int:
-    """The server's clock, Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def _at(column: str) -> str:
-    return f"strftime('%Y-%m-%dT%H:%M:%SZ', {column} / 1000, 'unixepoch')"
-
-
-def _make(db: Database, name: str) -> KnownNode:
-    db.execute(
-        "insert into nodes (name, uid, created_ms) values (?, ?, ?) on conflict (name) do nothing",
-        [name, secrets.token_hex(8), now_ms()],
-    )
-    return find(db, name)
 
 
 def _find(db: Database, column: str, value: str) -> KnownNode | None:

@@ -1,7 +1,7 @@
-"""The secret of a restored database, where `tmon restore` was killed before it was in its place.
+"""Finish a restore that was killed between renaming the database and renaming its secret.
 
-Two files can't be renamed at once. So the secret is written first, under a name that has the mark
-of its database: once a database is in its place, the secret with its mark is the right one.
+Two files can't be renamed at once. So `tmon restore` first writes the secret under a name with
+its database's mark: once a database is in its place, the secret with its mark is the right one.
 """
 
 import glob
@@ -18,8 +18,8 @@ from tmon.db import database_file
 log = logging.getLogger("tmon.tokens")
 
 
-def waiting_name(secret: Path, database: Path) -> Path:
-    """What the secret of ``database`` is called until that database is in its place.
+def pending_name(secret: Path, database: Path) -> Path:
+    """The name of ``database``'s secret until that database is in its place.
 
     Raises:
         sqlite3.DatabaseError: it is no database.
@@ -27,25 +27,25 @@ def waiting_name(secret: Path, database: Path) -> Path:
     return secret.with_name(f"{secret.name}.restored-{database_file.mark_of(database)}")
 
 
-def waiting(secret: Path) -> list[Path]:
-    """All secrets that wait beside a station's."""
+def pending_secrets(secret: Path) -> list[Path]:
+    """All such secrets beside the station's own."""
     return [*secret.parent.glob(f"{glob.escape(secret.name)}.restored-*")]
 
 
 def complete_restore(settings: Settings) -> None:
-    """Put the secret of the present database in its place, if it waits.
+    """If the present database's secret is pending, rename it to the station's secret.
 
     Raises:
         OSError: it can't be renamed.
     """
     secret, db = settings.secret_file, settings.db
-    if not waiting(secret) or not db.exists():
+    if not pending_secrets(secret) or not db.exists():
         return
     try:
-        restored = waiting_name(secret, db)
-        status = restored.lstat()
+        pending = pending_name(secret, db)
+        status = pending.lstat()
     except (sqlite3.DatabaseError, FileNotFoundError):  # they are of other databases
         return
     if stat.S_ISREG(status.st_mode) and status.st_uid in (os.geteuid(), db.stat().st_uid):
-        restored.replace(secret)
+        pending.replace(secret)
         log.warning("%s is that of the restored %s now: `tmon restore` was killed", secret, db)

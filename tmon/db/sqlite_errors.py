@@ -2,11 +2,11 @@
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]  # or pysqlite3
 
-# What to do next, by SQLite's primary result code.
 DAMAGED = (
     "the file is damaged: stop tmon, keep a copy of it and its log, and `tmon restore` the newest "
     "backup (docs/watching.md, T11)"
 )
+# What to do next, by SQLite's primary result code.
 _HINTS = {
     sqlite3.SQLITE_BUSY: (
         "another program writes to it: try again, or see who has the file open (`lsof`) and end "
@@ -23,13 +23,13 @@ _HINTS = {
 }
 
 
-def explained(error: sqlite3.Error) -> str:
-    """What SQLite says, and what to do about it where that is known."""
+def explain(error: sqlite3.Error) -> str:
+    """SQLite's message, with a hint what to do where there is one."""
     hint = _HINTS.get(primary_code(error))
     return f"{error}; {hint}" if hint else str(error)
 
 
 def primary_code(error: sqlite3.Error) -> int:
-    """SQLite's result code, without what it adds."""
+    """SQLite's primary result code: the extended one without its upper bits."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & 0xFF

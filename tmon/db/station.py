@@ -1,29 +1,15 @@
-"""What a round of checks looks at: the file, read only, at one instant."""
+"""What a round of checks works on: the database, read-only, at one instant."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import time_ns
-from typing import NamedTuple
 
 from sqlite_utils import Database
 
 from tmon.core.settings import Settings
 from tmon.db.connect import open_migrated_for_reading
-
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
-
-
-class Chore(NamedTuple):
-    """When something was done last, and what came of it."""
-
-    done_ms: int
-    outcome: str
-
-
-Chores = Mapping[str, Chore]
+from tmon.db.job_runs import JobRuns
 
 
 @dataclass(frozen=True)
@@ -33,38 +19,18 @@ class Station:
     db: Database
     settings: Settings
     now_ms: int
-    chores: Chores
+    job_runs: JobRuns
 
 
 @contextmanager
-def opened(path: Path, now_ms: int) -> Iterator[Database]:
-    """The file read-only, with ``now_ms`` as the time in its views.
+def open_at(path: Path, now_ms: int) -> Iterator[Database]:
+    """Open the file read-only, with ``now_ms`` as the time in its views.
 
     Raises:
         RefusedDatabase: there is none, or it is not of this tmon.
         sqlite3.Error: it can't be read.
     """
     with open_migrated_for_reading(path) as db:
-        # What is silent is defined in the view `latest`, by this very function.
+        # The view `latest` defines what is silent, and calls this function for the time.
         db.conn.create_function("unixepoch", 0, lambda: now_ms // 1000, deterministic=True)
         yield db
-
-
-def now_ms() -> int:
-    """This machine's clock, Unix milliseconds."""
-    return time_ns() // 1_000_000
-
-
-def chores(db: Database) -> dict[str, Chore]:
-    """What was done last, by name."""
-    rows = db.execute("select name, done_ms, outcome from chores")
-    return {name: Chore(done_ms, outcome) for name, done_ms, outcome in rows}
-
-
-def remember(db: Database, done: Chores) -> None:
-    """Note what was done; within a transaction of the caller's."""
-    db.conn.executemany(
-        "insert into chores (name, done_ms, outcome) values (?, ?, ?)"
-        " on conflict (name) do update set done_ms = excluded.done_ms, outcome = excluded.outcome",
-        [(name, *chore) for name, chore in done.items()],
-    )

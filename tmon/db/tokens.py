@@ -1,7 +1,7 @@
-"""Tokens: made, checked, rotated, revoked.
+"""Tokens: make, verify, rotate and revoke them.
 
-A token is ``tmon_<name>.<uid>.<generation>.<signature>``. Nothing of it is
-stored but the node's uid and generation, which are no secret.
+A token is ``tmon_<name>.<uid>.<generation>.<signature>``. Only the node's uid and generation
+are stored, which are no secret.
 """
 
 import hashlib
@@ -18,7 +18,8 @@ from sqlite_utils import Database
 from tmon.core.errors import CannotServe, Revoked, Unauthorized
 from tmon.core.settings import LEAST_SECRET_BYTES, Settings
 from tmon.db import nodes
-from tmon.db.connect import give_to_folders_owner, open_database, open_for_reading
+from tmon.db.clock import now_ms
+from tmon.db.connect import chown_to_dir_owner, open_database, open_for_reading
 from tmon.db.identity import beside, log_of
 from tmon.db.nodes import KnownNode
 from tmon.db.restored_secret import complete_restore
@@ -28,16 +29,16 @@ PREFIX = "tmon_"
 log = logging.getLogger("tmon.tokens")
 
 
-def station_secret(settings: Settings, *, made_level: int = logging.WARNING) -> bytes:
-    """``TMON_SECRET``, or what is in the secret file, which is made on first use.
+def load_or_create_secret(settings: Settings, *, made_level: int = logging.WARNING) -> bytes:
+    """``TMON_SECRET``, or the secret file's content; the file is created on first use.
 
     Args:
         settings: the station's.
-        made_level: at which its making is logged.
+        made_level: the log level of the message that it was created.
 
     Raises:
-        OSError: the file can't be read or made.
-        CannotServe: it holds no secret; or it is gone, and there are nodes whose tokens need it.
+        OSError: the file can't be read or created.
+        CannotServe: it holds no secret; or it is missing, and there are nodes whose tokens need it.
     """
     file = settings.secret_file
     complete_restore(settings)
@@ -48,12 +49,12 @@ def station_secret(settings: Settings, *, made_level: int = logging.WARNING) -> 
                 "backup (its .secret file), or make a new one by TMON_BEGIN_ANEW=yes and give "
                 "all nodes new tokens"
             )
-        _make_secret(file, made_level=made_level)
+        _create_secret(file, made_level=made_level)
     return read_secret(settings)
 
 
 def read_secret(settings: Settings) -> bytes:
-    """``TMON_SECRET``, or what is in the secret file.
+    """``TMON_SECRET``, or the secret file's content.
 
     Raises:
         OSError: there is no such file, or it can't be read.
@@ -73,14 +74,14 @@ def read_secret(settings: Settings) -> bytes:
 
 
 def open_station(settings: Settings) -> Database:
-    """Open the station's database, which is made where there never was one.
+    """Open the station's database; create it where there never was one.
 
     Raises:
-        CannotServe: it is gone or empty, and what belonged to it is still there.
+        CannotServe: it is missing or empty, while its secret or its log is still there.
         RefusedDatabase: it is no tmon database, or one from a newer tmon.
     """
     db = settings.db
-    # A database is made before what belongs to it, so what belongs to it is looked for first.
+    # The database is created first, its secret and log after: so look for those before it.
     left = [path for path in (beside(db, ".secret"), log_of(db)) if path.exists()]
     if left and not settings.begin_anew and not (db.exists() and db.stat().st_size):
         raise CannotServe(
@@ -99,15 +100,15 @@ def _has_nodes(path: Path) -> bool:
         return bool(made and db.execute("select 1 from nodes limit 1").fetchone())
 
 
-def _make_secret(
+def _create_secret(
     path: Path, sync: Callable[[int], object] = os.fsync, *, made_level: int = logging.WARNING
 ) -> None:
-    """Complete before it has its name, so that two processes never see two secrets."""
+    """Write a draft and link it to its name, so that two processes never see two secrets."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
-            give_to_folders_owner(descriptor, path)
+            chown_to_dir_owner(descriptor, path)
             file.write(secrets.token_hex(32) + "\n")
             file.flush()
             sync(file.fileno())
@@ -124,7 +125,7 @@ def _make_secret(
 
 
 class Tokens:
-    """Makes and checks tokens with the one secret."""
+    """Makes and verifies tokens with the station's secret."""
 
     def __init__(self, secret: bytes) -> None:
         self._signer = Signer(
@@ -141,16 +142,16 @@ class Tokens:
         return self._signer.sign(claim).decode()
 
     def make_probe(self, uid: str) -> str:
-        """A token that is never valid, as generations begin at 1, yet has a signature to check."""
+        """A token that is never valid, as generations begin at 1, but is signed correctly."""
         return self.make(KnownNode(uid, "probe", 0, None))
 
-    def read(self, claim: bytes, signature: bytes) -> tuple[str, str, int]:
-        """The label, uid and generation that a token claims, if it is genuine.
+    def verify(self, claim: bytes, signature: bytes) -> tuple[str, str, int]:
+        """The label, uid and generation of a token with a valid signature.
 
-        A signature has one spelling, the one it was made with.
+        The signature must be spelled as ``make`` spells it: base64 has other spellings.
 
         Raises:
-            Unauthorized: it isn't genuine.
+            Unauthorized: the signature isn't valid.
         """
         if not compare_digest(signature, self._signer.get_signature(claim)):
             raise Unauthorized(
@@ -160,28 +161,26 @@ class Tokens:
         return label, uid, int(generation)
 
 
-def get_all(settings: Settings, names: Iterable[str]) -> Iterator[str]:
-    """The tokens of nodes, in order; database, secret and nodes are made where there are none.
+def get_or_create(settings: Settings, names: Iterable[str]) -> Iterator[str]:
+    """The tokens of nodes, in order; creates the database, the secret and nodes if missing.
 
     Raises:
         InvalidName: no node can be called that.
         Revoked: the node's token was revoked; rotating makes a new one.
     """
     with open_station(settings) as db:
-        tokens = Tokens(station_secret(settings))
+        tokens = Tokens(load_or_create_secret(settings))
         for name in names:
-            yield _get(db, tokens, name)
-
-
-def _get(db: Database, tokens: Tokens, name: str) -> str:
-    node = nodes.find_or_make(db, name)
-    if node.revoked_ms is not None:
-        raise Revoked(f"{name}'s token was revoked; `tmon token rotate {name}` makes a new one")
-    return tokens.make(node)
+            node = nodes.find_or_make(db, name)
+            if node.revoked_ms is not None:
+                raise Revoked(
+                    f"{name}'s token was revoked; `tmon token rotate {name}` makes a new one"
+                )
+            yield tokens.make(node)
 
 
 def rotate(db: Database, tokens: Tokens, name: str) -> str:
-    """A new token for a node; the one it had is outdated from now on.
+    """Make a new token for a node; its old one is no longer valid.
 
     Raises:
         UnknownNode: no node is called that.
@@ -195,7 +194,7 @@ def rotate(db: Database, tokens: Tokens, name: str) -> str:
 
 
 def revoke(db: Database, name: str) -> None:
-    """Let a node's token write no more.
+    """Make a node's token invalid until it is rotated.
 
     Raises:
         UnknownNode: no node is called that.
@@ -203,5 +202,5 @@ def revoke(db: Database, name: str) -> None:
     nodes.find(db, name)
     db.execute(
         "update nodes set revoked_ms = ? where name = ? and revoked_ms is null",
-        [nodes.now_ms(), name],
+        [now_ms(), name],
     )

@@ -10,16 +10,16 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 from tmon.db import database_file
 from tmon.db.open_files import OpenFiles
 
-WRITE_BACK_MS = 1000  # how long to wait for readers at the end; the end has three seconds
+CHECKPOINT_WAIT_MS = 1000  # for readers, at shutdown; the shutdown has three seconds
 
 log = logging.getLogger("tmon.wal")
 
 
 class Wal:
-    """Owns handles on the files of an open database, to wait for the disk with.
+    """Owns handles on the files of an open database, to flush its log to the disk.
 
-    COMMIT then hands its pages to the system, and ``sync`` makes durable all
-    that was committed before: SQLite's ``synchronous=FULL`` in two steps.
+    COMMIT then only hands its pages to the system, and ``sync`` makes durable all that
+    was committed before it: SQLite's ``synchronous=FULL`` in two steps.
     """
 
     def __init__(self, db: Database, name: Path | None = None) -> None:
@@ -31,26 +31,26 @@ class Wal:
 
         Raises:
             OSError: they may never be; what is in the log now can't be relied on.
-            Replaced: they are in a file that a next start wouldn't find.
+            Replaced: they are in a file that the next start wouldn't find.
         """
         os.fdatasync(self.files.log)
         self.files.check_log()
 
-    def write_back(self, db: Database) -> None:
-        """Move all that the log has into the database file, unless a reader holds it up.
+    def checkpoint(self, db: Database) -> None:
+        """At shutdown, move the whole log into the database file, unless a reader needs it.
 
         Raises:
-            Replaced: the files aren't in their place; nothing was done.
+            Replaced: the files aren't at their paths any more; nothing was done.
         """
         self.files.check()
-        db.execute(f"pragma busy_timeout = {WRITE_BACK_MS}")
+        db.execute(f"pragma busy_timeout = {CHECKPOINT_WAIT_MS}")
         try:
-            is_held_up = db.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
+            is_busy = db.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
         except sqlite3.Error as error:
             log.warning("the log is kept beside the database for the next start: %s", error)
             return
-        if not is_held_up:
-            database_file.forget_log_in_use(self.files.path)
+        if not is_busy:
+            database_file.clear_log_in_use(self.files.path)
 
     def close(self) -> None:
         self.files.close()

@@ -9,16 +9,16 @@ from sqlite_utils import Database
 from tmon.core.errors import CannotImport
 from tmon.core.reading import Batch, Node, Reading, Receipt
 from tmon.db import nodes
+from tmon.db.chunk_pacer import PATIENCE_S, ChunkPacer, ChunkSizes
+from tmon.db.clock import now_ms
 from tmon.db.connect import sqlite3
-from tmon.db.turns import PATIENCE_S, Turns
 from tmon.importer.conflicts import Conflicts
 from tmon.importer.record import Recorder, Source
 from tmon.importer.survey import Survey, Tally
 from tmon.store.commit import Store
 
-READINGS_AT_FIRST = 500
-READINGS_AT_LEAST = 100  # on a slow card the sync takes the time, not the readings
-READINGS_AT_MOST = 10_000
+# At least 100: on a slow card the sync takes the time, not the readings.
+READINGS = ChunkSizes(first=500, least=100, most=10_000)
 T = TypeVar("T")
 
 
@@ -27,17 +27,12 @@ class Importer:
 
     def __init__(self, db: Database, source: Source, patience_s: float = PATIENCE_S) -> None:
         self._db = db
-        self._turns = Turns(
-            at_first=READINGS_AT_FIRST,
-            at_least=READINGS_AT_LEAST,
-            at_most=READINGS_AT_MOST,
-            patience_s=patience_s,
-        )
-        self._recorder = self._turn(lambda: Recorder.begin(db, source, nodes.now_ms()))
+        self._pacer = ChunkPacer(READINGS, patience_s)
+        self._recorder = self._turn(lambda: Recorder.begin(db, source, now_ms()))
         self._store = Store(
             db,
             keep_rejected=False,
-            on_foreign_change=self._turns.lock_taken,
+            on_foreign_change=self._pacer.lock_acquired,
             on_stored=self._recorder.stored,
         )
         self._nodes: dict[str, Node] = {}
@@ -45,7 +40,7 @@ class Importer:
     @property
     def readings(self) -> int:
         """How many to hand over in one turn."""
-        return self._turns.size
+        return self._pacer.size
 
     def store(self, waiting: dict[str, list[Reading]], received_ms: int) -> list[Receipt]:
         """Store readings by their nodes' names; nodes are made where there are none.
@@ -59,13 +54,13 @@ class Importer:
             if readings
         ]
         receipts = self._turn(lambda: self._store.commit(batches))
-        self._turns.did(sum(map(len, waiting.values())))
+        self._pacer.record(sum(map(len, waiting.values())))
         return receipts
 
     def end(self, tally: Tally) -> None:
         """Write down that all of the file was gone through, and what became of it."""
         rejected = tally.rejected.total()
-        self._turn(lambda: self._recorder.end(tally.already_there, rejected, nodes.now_ms()))
+        self._turn(lambda: self._recorder.end(tally.already_there, rejected, now_ms()))
 
     def _node(self, name: str) -> Node:
         if name not in self._nodes:
@@ -75,7 +70,7 @@ class Importer:
 
     def _turn(self, write: Callable[[], T]) -> T:
         try:
-            return self._turns.take(write)
+            return self._pacer.run(write)
         except sqlite3.Error as error:
             raise CannotImport(
                 f"{error}; what is stored stays: put that right and run it again"
@@ -87,7 +82,7 @@ def look_through(survey: Survey, database: Path, progress: Callable[[int], objec
     with Conflicts(database) as conflicts:
         for number, (name, readings) in enumerate(survey.portions(), 1):
             conflicts.add(name, readings)
-            if number % READINGS_AT_MOST == 0:
+            if number % READINGS.most == 0:
                 progress(survey.table.file.progress_bytes())
         survey.conflicts = conflicts.count()
     progress(survey.table.file.progress_bytes())
@@ -108,7 +103,7 @@ def store(db: Database, survey: Survey, source: Source, progress: Callable[[int]
     tally, importer = survey.tally, Importer(db, source)
     try:
         for portion in _portions(survey, importer):
-            for receipt in importer.store(portion, nodes.now_ms()):
+            for receipt in importer.store(portion, now_ms()):
                 tally.add(receipt)
             survey.conflicts = tally.conflicts
             progress(survey.table.file.progress_bytes())

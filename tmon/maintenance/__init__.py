@@ -1,1 +1,1 @@
-"""What is done to a database now and then: backup, prune, rename, rollup."""
+"""Maintenance jobs: backup, restore, prune, rollup, rename and the like."""

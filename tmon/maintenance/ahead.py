@@ -1,25 +1,21 @@
-"""Readings from clocks that were ahead: found, and removed while ingest goes on."""
+"""Find readings from clocks that were ahead, and remove them while ingest goes on."""
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from sqlite_utils import Database
 
 from tmon.core import words
-from tmon.db.connect import transaction
-from tmon.db.lookup import find_node
-from tmon.db.turns import Turns
-from tmon.maintenance.changes import REMOVED, record
+from tmon.db.chunk_pacer import ChunkPacer, ChunkSizes
+from tmon.db.lookup import find_node_uid
+from tmon.maintenance.change_log import REMOVED, record_change
 from tmon.maintenance.clocks import check_server_clock, plausible_until_ms
-from tmon.maintenance.rollup import hour_of, remake
+from tmon.maintenance.rollup import SensorReadings, hour_of, recompute
 
-READINGS_AT_FIRST = 500
-READINGS_AT_LEAST = 50
-READINGS_AT_MOST = 10_000
+READINGS = ChunkSizes(first=500, least=50, most=10_000)
 
-# By the index on time: as a rule there is nothing to find.
-_FOUND = """
+# By the index on time, as usually there is nothing to find.
+_AHEAD = """
 select id, node, name, found.readings, from_ms, to_ms
 from (
     select sensor, count(*) as readings, min(measured_ms) as from_ms, max(measured_ms) as to_ms
@@ -31,85 +27,67 @@ order by node, name
 """
 
 
-class Ahead(NamedTuple):
-    """A sensor's readings that are ahead: how many, and from when to when."""
-
-    sensor: int
-    node: str
-    name: str
-    readings: int
-    from_ms: int
-    to_ms: int
-
-
-def find(db: Database, now_ms: int, sensors: Collection[int] | None = None) -> list[Ahead]:
-    """Readings more than ten minutes ahead, by sensor: of all, or of some."""
-    rows = db.execute(_FOUND, [plausible_until_ms(now_ms)])
-    return [one for one in map(Ahead._make, rows) if sensors is None or one.sensor in sensors]
+def find(db: Database, now_ms: int, sensors: Collection[int] | None = None) -> list[SensorReadings]:
+    """Readings more than ten minutes ahead, by sensor: of all sensors, or of some."""
+    rows = db.execute(_AHEAD, [plausible_until_ms(now_ms)])
+    found = map(SensorReadings._make, rows)
+    return [one for one in found if sensors is None or one.sensor in sensors]
 
 
 def remove(
     db: Database,
-    found: Sequence[Ahead],
+    found: Sequence[SensorReadings],
     now_ms: int,
     progress: Callable[[int], object] = lambda _: None,
 ) -> int:
-    """Delete what was found, put its hours right, and write it down in ``changes``.
+    """Delete what was found, recompute its hours, and record it in ``changes``.
 
-    It goes in short transactions, each of which leaves all consistent.
+    This takes many short transactions, each of which leaves the database consistent.
 
     Returns:
-        How many readings that were.
+        How many readings were deleted.
 
     Raises:
         ServerClockOff: it is more likely the server's clock that is behind.
         sqlite3.Error: the database can't be written; what was removed stays so.
     """
     check_server_clock(db, now_ms)
-    turns = Turns(at_first=READINGS_AT_FIRST, at_least=READINGS_AT_LEAST, at_most=READINGS_AT_MOST)
-    return sum(_remove(db, one, now_ms, turns, progress) for one in found)
+    pacer = ChunkPacer(READINGS)
+    total = 0
+    for one in found:
+        removed = 0
+        while count := pacer.run(partial(_remove_some, db, one, removed, now_ms, pacer)):
+            pacer.record(count)
+            progress(count)
+            removed += count
+        total += removed
+    return total
 
 
-def _remove(
-    db: Database, one: Ahead, now_ms: int, turns: Turns, progress: Callable[[int], object]
+def _remove_some(
+    db: Database, one: SensorReadings, removed: int, now_ms: int, pacer: ChunkPacer
 ) -> int:
-    removed = 0
-    while count := turns.take(partial(_remove_some, db, one, removed, now_ms, turns)):
-        turns.did(count)
-        progress(count)
-        removed += count
-    return removed
-
-
-def _remove_some(db: Database, one: Ahead, removed: int, now_ms: int, turns: Turns) -> int:
-    """One transaction: the newest of them; how many."""
-    with transaction(db):
-        turns.lock_taken()
+    """One transaction, which deletes the newest of them: how many."""
+    with pacer.transaction(db):
         rows = db.execute(
             "select measured_ms from readings where sensor = ? and measured_ms between ? and ?"
             " order by measured_ms desc limit ?",
-            [one.sensor, one.from_ms, one.to_ms, turns.size],
+            [one.sensor, one.from_ms, one.to_ms, pacer.size],
         )
-        instants = [measured_ms for (measured_ms,) in rows]
-        if instants:
+        times = [measured_ms for (measured_ms,) in rows]
+        if times:
             db.execute(
                 "delete from readings where sensor = ? and measured_ms between ? and ?",
-                [one.sensor, instants[-1], instants[0]],
+                [one.sensor, times[-1], times[0]],
             )
-            remake(db, one.sensor, sorted({*map(hour_of, instants)}))
-            _write_down(db, one, removed + len(instants), now_ms)
-    return len(instants)
-
-
-def _write_down(db: Database, one: Ahead, removed: int, now_ms: int) -> None:
-    """One row for all of it, true whenever it is stopped."""
-    db.execute(
-        "delete from changes where sensor = ? and what = ? and at_ms = ?",
-        [one.sensor, REMOVED, now_ms],
-    )
-    told = f"{words.some(removed, 'reading')} from {_at(one.from_ms)} to {_at(one.to_ms)}"
-    record(db, now_ms, REMOVED, find_node(db, one.node), one.sensor, told, None)
-
-
-def _at(instant_ms: int) -> str:
-    return words.instant(instant_ms)
+            recompute(db, one.sensor, sorted({*map(hour_of, times)}))
+            # One row for all transactions, true whenever they are stopped.
+            db.execute(
+                "delete from changes where sensor = ? and what = ? and at_ms = ?",
+                [one.sensor, REMOVED, now_ms],
+            )
+            count = words.some(removed + len(times), "reading")
+            which = f"{count} from {words.instant(one.from_ms)} to {words.instant(one.to_ms)}"
+            uid = find_node_uid(db, one.node)
+            record_change(db, now_ms, REMOVED, uid, one.sensor, which, None)
+    return len(times)

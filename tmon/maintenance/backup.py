@@ -1,167 +1,157 @@
-"""`tmon backup`: the database and its secret, copied while readings come in, and checked."""
+"""`tmon backup`: copy the database and its secret while readings come in, and check the copy."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tmon.core import words
 from tmon.core.errors import TmonError
 from tmon.core.settings import Settings, local_url
 from tmon.db.connect import RefusedDatabase, open_database, sqlite3, transaction
-from tmon.db.station import Chore, remember
+from tmon.db.job_runs import JobRun, save_job_runs
 from tmon.db.tokens import read_secret
-from tmon.maintenance import copies, vetting
-from tmon.maintenance.running import difference
-from tmon.maintenance.shelf import (
-    Shelf,
-    Unfit,
+from tmon.maintenance import snapshot, vetting
+from tmon.maintenance.backup_dir import (
+    BackupDir,
+    UnusableFile,
+    files_of_others,
     holds_secrets,
     is_public,
-    need_room,
-    strangers,
-    workshop,
-    write_secret,
+    os_errors_explained,
+    require_free_space,
+    staging_dir,
+    write_secret_file,
 )
+from tmon.maintenance.snapshot import Progress
+from tmon.maintenance.token_probe import why_refused_at
 
-Progress = Callable[[int], AbstractContextManager[Any]]  # a bar of some length
 
-
-class NotNoted(TmonError):
-    """The backup stands, but the database doesn't say so."""
+class NotRecorded(TmonError):
+    """The backup was made, but the database couldn't be updated with its time."""
 
 
 class NoSecret(TmonError):
-    """There are tokens, and what signs them isn't found."""
+    """There are tokens, and the secret that signs them isn't found."""
 
 
-class Wanted(NamedTuple):
-    """What to make: into which folder, for whom, and how many are to stay."""
+class BackupTarget(NamedTuple):
+    """Where to, whether it is for the public, and how many backups are kept there."""
 
     folder: Path
     public: bool
     keep: int
 
-    @property
-    def shelf(self) -> Shelf:
-        return Shelf(self.folder, "tmon-public" if self.public else "tmon")
 
-
-class Made(NamedTuple):
-    """The new file, and whether a secret lies beside it."""
+class BackupResult(NamedTuple):
+    """The new file, and whether its secret lies beside it."""
 
     path: Path
     with_secret: bool
-    warnings: list[str]  # what its owner should know
+    warnings: list[str]
 
 
-def backup(settings: Settings, wanted: Wanted, now_ms: int, progress: Progress) -> Made:
+def backup(
+    settings: Settings, target: BackupTarget, now_ms: int, progress: Progress
+) -> BackupResult:
     """Copy the database as it is now, check the copy, and only then give it its name.
 
     Raises:
-        TmonError: there is no new backup, and nothing is left of it; or, as
-            ``NotNoted``, there is one, and only the database couldn't be told.
+        TmonError: there is no new backup, and nothing is left of it; or, as ``NotRecorded``,
+            there is one, and only the database couldn't be updated.
         RefusedDatabase: there is nothing to copy.
     """
-    secret = None if wanted.public else _secret(settings)
+    secret = None
+    with os_errors_explained(target.folder, "no backup was made"):
+        if not target.public:
+            with suppress(FileNotFoundError):
+                secret = read_secret(settings)
+        path = _make(settings, target, secret, now_ms, progress)
+    run = JobRun(now_ms, path.name)
+    runs = {"publish" if target.public else "backup": run, "integrity_check": JobRun(now_ms, "ok")}
     try:
-        path = _make(settings, wanted, secret, now_ms, progress)
-    except OSError as error:
-        where = error.filename or wanted.folder
-        raise Unfit(f"{where}: {error.strerror}; no backup was made") from error
-    _note(settings.db, "publish" if wanted.public else "backup", path.name, now_ms)
-    return Made(path, secret is not None, [*_warnings(settings, path, secret)])
+        with open_database(settings.db) as db, transaction(db):
+            save_job_runs(db, runs)
+    except sqlite3.DatabaseError as error:
+        raise NotRecorded(
+            f"{path.name} is made and sound, but {settings.db} can't be told: {error}"
+        ) from error
+    return BackupResult(path, secret is not None, [*_warnings(settings, path, secret)])
 
 
 def _make(
-    settings: Settings, wanted: Wanted, secret: bytes | None, now_ms: int, progress: Progress
+    settings: Settings, target: BackupTarget, secret: bytes | None, now_ms: int, progress: Progress
 ) -> Path:
-    folder, shelf = wanted.folder, wanted.shelf
-    _refuse_folder(settings, wanted)
-    folder.mkdir(exist_ok=True)  # its parent isn't made: that may be a disk that isn't there now
-    with workshop(folder) as work:
-        shelf.clear()
-        with copies.snapshot(settings.db) as snapshot:
-            if secret is None and not wanted.public and snapshot.was_sent_to:
+    folder = target.folder
+    backups = BackupDir(folder, "tmon-public" if target.public else "tmon")
+    _refuse_folder(settings, target)
+    folder.mkdir(exist_ok=True)  # but not its parent, which may be a disk that isn't mounted
+    with staging_dir(folder) as staging:
+        backups.remove_leftovers()
+        with snapshot.open_snapshot(settings.db) as now:
+            if secret is None and not target.public and now.has_received:
                 raise NoSecret(
                     f"{settings.secret_file}: no such file, and the nodes' tokens need it; "
                     "set TMON_SECRET_FILE or TMON_SECRET as ingest has it"
                 )
-            digest = _draft(settings.db, snapshot, work, wanted, progress)
-        name = shelf.free_name(now_ms)
-        (work / "draft.db.sha256").write_text(f"{digest}  {name}\n", encoding="ascii")
-        if wanted.public:  # for Datasette's user too, whatever the umask
+            digest = _draft(settings.db, now, staging, target, progress)
+        name = backups.free_name(now_ms)
+        (staging / "draft.db.sha256").write_text(f"{digest}  {name}\n", encoding="ascii")
+        if target.public:  # for Datasette's user too, whatever the umask
             for part in ("draft.db", "draft.db.sha256"):
-                (work / part).chmod(0o644)
-        copies.settle(work / "draft.db.sha256")
+                (staging / part).chmod(0o644)
+        snapshot.flush_and_hash(staging / "draft.db.sha256")
         if secret is not None:
-            write_secret(work / "draft.db.secret", secret)
-        made = shelf.put(work, name)
-        shelf.keep(wanted.keep, made)
-    return made
+            write_secret_file(staging / "draft.db.secret", secret)
+        added = backups.add(staging, name)
+        backups.remove_oldest(target.keep, added)
+    return added
+
+
+def _refuse_folder(settings: Settings, target: BackupTarget) -> None:
+    """Keep secrets out of public folders, and public copies out of folders with secrets.
+
+    Raises:
+        UnusableFile: the folder is of the other kind.
+    """
+    folder, download_dir = target.folder.resolve(), settings.download_dir
+    if target.public:
+        if holds_secrets(folder):
+            raise UnusableFile(f"{folder} holds secrets; publish to a folder of its own")
+    elif (download_dir and folder.is_relative_to(download_dir.resolve())) or is_public(folder):
+        raise UnusableFile(
+            f"{folder} is for everybody; a backup with its secret needs another folder"
+        )
 
 
 def _draft(
-    db: Path, snapshot: copies.Snapshot, work: Path, wanted: Wanted, progress: Progress
+    db: Path, now: snapshot.Snapshot, staging: Path, target: BackupTarget, progress: Progress
 ) -> str:
-    """A copy in ``work``, on the disk and checked; its SHA-256."""
-    draft = work / "draft.db"
-    # Each copy takes up to the whole file's size; a public one is made of another.
-    need_room(wanted.folder, snapshot.size_bytes * (2 if wanted.public else 1))
-    with progress(snapshot.size_bytes + sum(snapshot.rows.values())) as bar:
-        snapshot.copy(draft, bar.update)
-        snapshot.end()
-        if wanted.public:
-            _compact(draft)
-        digest = copies.settle(draft)
+    """Write the copy into ``staging``, flush and check it; its SHA-256."""
+    draft = staging / "draft.db"
+    # A copy takes up to the whole file's size; a public one is made from another copy.
+    require_free_space(target.folder, now.size_bytes * (2 if target.public else 1))
+    with progress(now.size_bytes + sum(now.rows.values())) as bar:
+        now.copy(draft, bar.update)
+        now.end()
+        if target.public:
+            whole = draft.rename(draft.with_name("whole.db"))
+            snapshot.vacuum_into(whole, draft)
+            whole.unlink()
+        digest = snapshot.flush_and_hash(draft)
         try:
-            copies.check(draft, snapshot.rows, bar.update)
-        except copies.Unsound as error:
-            raise copies.Unsound(
+            snapshot.check_copy(draft, now.rows, bar.update)
+        except snapshot.DamagedCopy as error:
+            raise snapshot.DamagedCopy(
                 f"{db}: its copy was not kept, for {error}; keep your older backups, "
                 f"and look at the database itself: `sqlite3 {db} 'pragma integrity_check'`"
             ) from error
     return digest
 
 
-def _compact(draft: Path) -> None:
-    whole = draft.rename(draft.with_name("whole.db"))
-    copies.compact(whole, draft)
-    whole.unlink()
-
-
-def _refuse_folder(settings: Settings, wanted: Wanted) -> None:
-    """No secret goes where others may look, and nothing for others where a secret is.
-
-    Raises:
-        Unfit: the folder is of the other kind.
-    """
-    folder, offered = wanted.folder.resolve(), settings.download_dir
-    if wanted.public:
-        if holds_secrets(folder):
-            raise Unfit(f"{folder} holds secrets; publish to a folder of its own")
-    elif (offered and folder.is_relative_to(offered.resolve())) or is_public(folder):
-        raise Unfit(f"{folder} is for everybody; a backup with its secret needs another folder")
-
-
-def _secret(settings: Settings) -> bytes | None:
-    """What signs the tokens; None where there is none.
-
-    Raises:
-        Unfit: it can't be read.
-        CannotServe: it can be guessed.
-    """
-    try:
-        return read_secret(settings)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise Unfit(f"{settings.secret_file}: {error.strerror}; no backup was made") from error
-
-
 def _warnings(settings: Settings, path: Path, secret: bytes | None) -> Iterator[str]:
-    """What is amiss with it, its secret and its folder."""
-    if others := strangers(path.parent):
+    """What is wrong with the backup, its secret or its folder."""
+    if others := files_of_others(path.parent):
         yield (
             f"{path.parent}: others can write there, and have put files there, such as "
             f"{words.plain(others[0].name)}; they were left, and not counted"
@@ -171,17 +161,7 @@ def _warnings(settings: Settings, path: Path, secret: bytes | None) -> Iterator[
     except (vetting.Untrusted, RefusedDatabase) as error:
         yield f"`tmon restore` won't take it: {error}"
     url = local_url(settings.host, settings.port)
-    with closing(copies.open_unchanging(path)) as conn:
+    with closing(snapshot.connect_immutable(path)) as conn:
         node = conn.execute("select uid from nodes order by name limit 1").fetchone()
-    if secret and url and node and (reason := difference(url, secret, node[0])):
+    if secret and url and node and (reason := why_refused_at(url, secret, node[0])):
         yield f"the secret beside it may be the wrong one: {reason}"
-
-
-def _note(path: Path, chore: str, name: str, now_ms: int) -> None:
-    """Tell the database, for `tmon check`; the copy was read whole, and found sound."""
-    noted = {chore: Chore(now_ms, name), "integrity_check": Chore(now_ms, "ok")}
-    try:
-        with open_database(path) as db, transaction(db):
-            remember(db, noted)
-    except sqlite3.DatabaseError as error:
-        raise NotNoted(f"{name} is made and sound, but {path} can't be told: {error}") from error

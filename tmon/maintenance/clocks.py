@@ -1,4 +1,4 @@
-"""The server's clock beside its nodes', and how far ahead a reading may be."""
+"""Compare the server's clock with its nodes', and say how far ahead a reading may be."""
 
 from statistics import median_low
 from typing import NamedTuple
@@ -7,26 +7,26 @@ from sqlite_utils import Database
 
 from tmon.core import words
 from tmon.core.errors import TmonError
-from tmon.db.station import DAY_MS
+from tmon.db.clock import DAY_MS
 
 AHEAD_MS = 10 * 60 * 1000  # as ingest takes readings, and as the view `latest` shows them
-SET_FROM_MS = 1_577_836_800_000  # 2020-01-01: ingest takes no readings before it
+SET_FROM_MS = 1_577_836_800_000  # 2020-01-01: ingest rejects all readings before it
 UNSET = "clock was not set since it was switched on, so no readings are taken"
 OFF_S = 60.0
 STILL_OFF_S = 30.0
-AGREE_S = 60.0  # nodes with right clocks differ by less: a request's way, seconds that are cut
+AGREE_S = 60.0  # nodes with right clocks differ by less: network delay and rounding
 
 
 class ServerClockOff(TmonError):
-    """Most nodes say that it is the server's clock that is wrong."""
+    """Most nodes disagree with the server's clock."""
 
 
 class Majority(NamedTuple):
-    """So many nodes, of those heard within a day, whose clocks say the same."""
+    """How many nodes agree on the time, of those that sent within a day."""
 
     ahead_s: float  # of the server's clock
     nodes: int
-    heard: int
+    of_nodes: int
 
     @property
     def server_is_off(self) -> bool:
@@ -35,11 +35,11 @@ class Majority(NamedTuple):
     def __str__(self) -> str:
         off = "behind" if self.ahead_s > 0 else "ahead of"
         length = words.length(abs(self.ahead_s))
-        return f"clock {length} {off} what {self.nodes} of {self.heard} nodes say"
+        return f"clock {length} {off} what {self.nodes} of {self.of_nodes} nodes say"
 
 
 def majority(db: Database, now_ms: int) -> Majority | None:
-    """What more than half of the nodes that tell their time agree on; two at the least."""
+    """The time that more than half of the nodes agree on; None if less than two told theirs."""
     rows = db.execute(
         "select clock_skew_s from nodes where revoked_ms is null"
         " and last_received_ms > ? and clock_skew_s is not null",
@@ -54,24 +54,23 @@ def majority(db: Database, now_ms: int) -> Majority | None:
 
 
 def check_server_clock(db: Database, now_ms: int) -> None:
-    """Refuse what would delete the wrong readings if the server's clock were wrong.
+    """Refuse to delete readings by their age while the server's clock seems to be wrong.
 
     Raises:
-        ServerClockOff: most nodes say that it is, or it was never set.
+        ServerClockOff: most nodes disagree with it, or it was never set.
     """
-    if now_ms < SET_FROM_MS:
-        raise ServerClockOff(
-            f"nothing is deleted, as the server's {UNSET}; put it right first:"
-            " `timedatectl set-ntp true`"
-        )
     most = majority(db, now_ms)
-    if most and most.server_is_off:
-        raise ServerClockOff(
-            f"nothing is deleted, as the server has its {most}; put it right first:"
-            " `timedatectl set-ntp true`"
-        )
+    if now_ms < SET_FROM_MS:
+        why = f"the server's {UNSET}"
+    elif most and most.server_is_off:
+        why = f"the server has its {most}"
+    else:
+        return
+    raise ServerClockOff(
+        f"nothing is deleted, as {why}; put it right first: `timedatectl set-ntp true`"
+    )
 
 
 def plausible_until_ms(now_ms: int) -> int:
-    """Later readings are from a clock that was ahead; the view `latest` goes by the same."""
+    """Later readings are from a clock that was ahead; the view `latest` has the same limit."""
     return now_ms // 1000 * 1000 + AHEAD_MS

@@ -1,21 +1,18 @@
-"""`tmon compact`: the database written anew, without gaps and in pages of today's size."""
+"""`tmon compact`: rewrite the database without gaps, in pages of today's size."""
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tmon.db.connect import PAGE_BYTES, open_database, sqlite3
 from tmon.db.identity import new_mark
-from tmon.maintenance import copies
-from tmon.maintenance.restore import LOGS, Occupied, fold_log, resemble, unused
-from tmon.maintenance.shelf import need_room, sync_folder, workshop
+from tmon.maintenance import snapshot
+from tmon.maintenance.backup_dir import fsync_dir, require_free_space, staging_dir
+from tmon.maintenance.restore import LOGS, InUse, checkpoint_log, copy_mode_and_owner, exclusive
 
-WORKSHOP = ".tmon-compact"
-STEPS_EACH = 100_000  # SQLite's, between two signs of progress
-
-Progress = Callable[[int], AbstractContextManager[Any]]
+STAGING_NAME = ".tmon-compact"
+OPS_PER_STEP = 100_000  # SQLite's VM steps between two updates of the progress bar
 
 
 class Compacted(NamedTuple):
@@ -25,40 +22,40 @@ class Compacted(NamedTuple):
     after_bytes: int
 
 
-def compact(path: Path, progress: Progress) -> Compacted:
-    """Put a rebuilt copy in the database's place, once it is known to hold the same rows.
+def compact(path: Path, progress: snapshot.Progress) -> Compacted:
+    """Replace the database with a rewritten copy that is known to hold the same rows.
 
     Raises:
-        Occupied: somebody has the database open, or wrote to it meanwhile.
+        InUse: somebody has the database open, or wrote to it meanwhile.
         TmonError: there is no room, or the copy isn't sound. Nothing was changed.
     """
-    open_database(path).close()  # brought up to date, if it is one of ours
-    fold_log(path)
-    with workshop(path.parent, WORKSHOP) as work:
-        with unused(path):
+    open_database(path).close()  # migrate it, if it is one of ours
+    checkpoint_log(path)
+    with staging_dir(path.parent, STAGING_NAME) as staging:
+        with exclusive(path):
             before = path.stat()
-        need_room(work, before.st_size)
-        draft = work / "draft.db"
+        require_free_space(staging, before.st_size)
+        draft = staging / "draft.db"
         with progress(before.st_size) as bar:
-            rows = _rebuild(path, draft, bar.update)
-        copies.check(draft, rows, lambda _rows: None)
-        copies.settle(draft)
-        resemble(path, draft)
-        with unused(path):
-            if _written(path.stat()) != _written(before):
-                raise Occupied(f"{path} was written to meanwhile; run it again")
+            rows = _rewrite(path, draft, bar.update)
+        snapshot.check_copy(draft, rows, lambda _rows: None)
+        snapshot.flush_and_hash(draft)
+        copy_mode_and_owner(path, draft)
+        with exclusive(path):
+            if _version(path.stat()) != _version(before):
+                raise InUse(f"{path} was written to meanwhile; run it again")
             for suffix in LOGS:
-                path.with_name(path.name + suffix).unlink(missing_ok=True)  # empty: see fold_log
+                path.with_name(path.name + suffix).unlink(missing_ok=True)  # empty since above
             draft.rename(path)
-            sync_folder(path.parent)
+            fsync_dir(path.parent)
     return Compacted(before.st_size, path.stat().st_size)
 
 
-def _rebuild(path: Path, draft: Path, advance: Callable[[int], object]) -> copies.Rows:
+def _rewrite(path: Path, draft: Path, advance: snapshot.Advance) -> snapshot.RowCounts:
     """Write the copy; returns how many rows each table has."""
     done_bytes = 0
 
-    def tell() -> int:
+    def update() -> int:
         nonlocal done_bytes
         if draft.exists():
             advance(draft.stat().st_size - done_bytes)
@@ -67,13 +64,13 @@ def _rebuild(path: Path, draft: Path, advance: Callable[[int], object]) -> copie
 
     with open_database(path) as db:
         db.execute(f"pragma page_size = {PAGE_BYTES}")
-        db.conn.set_progress_handler(tell, STEPS_EACH)
+        db.conn.set_progress_handler(update, OPS_PER_STEP)
         db.execute("vacuum into ?", [str(draft)])
-        rows = copies.count(db)
+        rows = snapshot.count_rows(db)
     with closing(sqlite3.connect(str(draft), isolation_level=None)) as copy:
-        copy.execute(f"pragma user_version = {new_mark()}")  # no log of the old file fits it
+        copy.execute(f"pragma user_version = {new_mark()}")  # so that no old log fits it
     return rows
 
 
-def _written(status: os.stat_result) -> tuple[int, int, int]:
+def _version(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns

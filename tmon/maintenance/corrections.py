@@ -1,4 +1,4 @@
-"""Calibrations and bad periods of a sensor: rows beside its readings, which stay as they are."""
+"""A sensor's calibrations and flags (bad periods); its raw readings stay as they are."""
 
 import math
 from typing import Any, NamedTuple
@@ -7,25 +7,25 @@ from sqlite_utils import Database
 
 from tmon.core import words
 from tmon.core.errors import TmonError
+from tmon.db.clock import HOUR_MS
 from tmon.db.connect import transaction
 from tmon.db.lookup import Sensor
-from tmon.db.station import HOUR_MS
 
-BEGINNING_MS = -62_135_596_800_000  # of the year 1: of whatever a sensor measured
-LARGEST = 1e12  # of a scale or an offset: what is larger was mistyped
+BEGINNING_MS = -62_135_596_800_000  # the year 1: before anything a sensor measured
+LARGEST = 1e12  # scale or offset: a larger one was mistyped
 LONGEST_REASON = 500  # characters: a page shows it whole
 
 
 class InvalidCorrection(TmonError):
-    """A calibration or a flag that can't be; nothing was changed."""
+    """A calibration or a flag with impossible values; nothing was changed."""
 
 
 class NoSuchCorrection(TmonError):
-    """There is no such calibration or flag to remove."""
+    """The calibration or flag to remove doesn't exist."""
 
 
 class Calibration(NamedTuple):
-    """value * scale + offset, in the sensor's unit, from an instant on (Unix ms)."""
+    """``value * scale + offset``, in the sensor's unit, from ``from_ms`` on."""
 
     from_ms: int
     scale: float
@@ -34,39 +34,45 @@ class Calibration(NamedTuple):
 
     def __str__(self) -> str:
         reason = f" ({self.reason})" if self.reason else ""
-        return f"value * {self.scale:g} + {self.offset:g}, from {told(self.from_ms)} on{reason}"
+        return (
+            f"value * {self.scale:g} + {self.offset:g}, from {format_time(self.from_ms)} on{reason}"
+        )
 
 
 class Period(NamedTuple):
-    """From an instant up to another, which isn't in it any more (Unix ms)."""
+    """A bad period: from ``from_ms`` up to, but without, ``to_ms``."""
 
     from_ms: int
     to_ms: int
     reason: str
 
 
-def told(instant_ms: int) -> str:
-    """An instant as people write it, UTC."""
-    if instant_ms == BEGINNING_MS:
+def format_time(at_ms: int) -> str:
+    """A time in UTC, as short as it is exact: ``2026-11-25`` or ``2026-11-25T03:00:00Z``."""
+    if at_ms == BEGINNING_MS:
         return "the beginning"
-    at = words.moment(instant_ms)
-    exact = at.isoformat(timespec="milliseconds" if instant_ms % 1000 else "seconds")
+    at = words.moment(at_ms)
+    exact = at.isoformat(timespec="milliseconds" if at_ms % 1000 else "seconds")
     return exact.removesuffix("T00:00:00+00:00").replace("+00:00", "Z")
 
 
 def calibrate(db: Database, sensor: Sensor, new: Calibration, now_ms: int) -> Calibration | None:
-    """Enter a calibration.
+    """Insert a calibration.
 
     Returns:
-        The one from the same instant on that it replaces, if there was one.
+        The calibration with the same ``from_ms`` that it replaces, if there was one.
 
     Raises:
-        InvalidCorrection: its numbers can't be, or it cuts an hour whose readings are gone.
+        InvalidCorrection: its numbers are impossible, or it begins within a pruned hour.
     """
-    _check_numbers(new)
+    for name, number in (("scale", new.scale), ("offset", new.offset)):
+        if not math.isfinite(number) or abs(number) > LARGEST:
+            raise InvalidCorrection(f"--{name} must be a number up to {LARGEST:g}, not {number}")
+    if abs(new.scale) < 1 / LARGEST:
+        raise InvalidCorrection("--scale must not be 0: all values would be the same")
     _check_reason(new.reason)
     with transaction(db):
-        _check_uncut(db, sensor, new.from_ms)
+        _refuse_within_pruned_hour(db, sensor, new.from_ms)
         replaced = _calibration(db, sensor, new.from_ms)
         db.execute(
             "insert into calibrations (sensor, from_ms, scale, offset, reason, created_ms)"
@@ -79,17 +85,17 @@ def calibrate(db: Database, sensor: Sensor, new: Calibration, now_ms: int) -> Ca
 
 
 def remove_calibration(db: Database, sensor: Sensor, from_ms: int) -> Calibration:
-    """Take back the calibration that is valid from an instant on, and return it.
+    """Delete the calibration with this ``from_ms``, and return it.
 
     Raises:
-        NoSuchCorrection: none is valid from just then on.
+        NoSuchCorrection: the sensor has none.
     """
     with transaction(db):
         found = _calibration(db, sensor, from_ms)
         if found is None:
             others = ", ".join(row["from"] for row in calibrations(db, sensor)) or "there is none"
             raise NoSuchCorrection(
-                f"no calibration of {sensor.node} {sensor.name} is from {told(from_ms)} on"
+                f"no calibration of {sensor.node} {sensor.name} is from {format_time(from_ms)} on"
                 f" (from: {others})"
             )
         db.execute(
@@ -99,20 +105,20 @@ def remove_calibration(db: Database, sensor: Sensor, from_ms: int) -> Calibratio
 
 
 def calibrations(db: Database, sensor: Sensor) -> list[dict[str, Any]]:
-    """Those of a sensor in the order of time, each valid until the next."""
+    """A sensor's calibrations in the order of time, each valid until the next."""
     found = db.query(
         "select from_ms, scale, offset, reason from calibrations where sensor = ? order by from_ms",
         [sensor.id],
     )
-    return [{"from": told(row["from_ms"]), **row} for row in found]
+    return [{"from": format_time(row["from_ms"]), **row} for row in found]
 
 
 def flag(db: Database, sensor: Sensor, period: Period, now_ms: int) -> int:
-    """Enter a bad period, and return the flag's number.
+    """Insert a bad period, and return the flag's number.
 
     Raises:
-        InvalidCorrection: it ends before it begins, has no reason, or cuts an hour whose
-            readings are gone.
+        InvalidCorrection: it ends before it begins, has no reason, or begins or ends within a
+            pruned hour.
     """
     if period.from_ms >= period.to_ms:
         raise InvalidCorrection("a bad period has to begin before it ends: --from before --to")
@@ -121,7 +127,7 @@ def flag(db: Database, sensor: Sensor, period: Period, now_ms: int) -> int:
     _check_reason(period.reason)
     with transaction(db):
         for boundary_ms in (period.from_ms, period.to_ms):
-            _check_uncut(db, sensor, boundary_ms)
+            _refuse_within_pruned_hour(db, sensor, boundary_ms)
         [number] = db.execute(
             "insert into flags (sensor, from_ms, to_ms, reason, created_ms)"
             " values (?, ?, ?, ?, ?) returning id",
@@ -131,7 +137,7 @@ def flag(db: Database, sensor: Sensor, period: Period, now_ms: int) -> int:
 
 
 def remove_flag(db: Database, sensor: Sensor, number: int) -> None:
-    """Take back a bad period of the sensor.
+    """Delete a bad period of the sensor.
 
     Raises:
         NoSuchCorrection: the sensor has none of that number.
@@ -145,13 +151,18 @@ def remove_flag(db: Database, sensor: Sensor, number: int) -> None:
 
 
 def flags(db: Database, sensor: Sensor) -> list[dict[str, Any]]:
-    """The bad periods of a sensor in the order of time."""
+    """A sensor's bad periods in the order of time."""
     found = db.query(
         "select id, from_ms, to_ms, reason from flags where sensor = ? order by from_ms, id",
         [sensor.id],
     )
     return [
-        {"id": row["id"], "from": told(row["from_ms"]), "to": told(row["to_ms"]), **row}
+        {
+            "id": row["id"],
+            "from": format_time(row["from_ms"]),
+            "to": format_time(row["to_ms"]),
+            **row,
+        }
         for row in found
     ]
 
@@ -164,21 +175,13 @@ def _calibration(db: Database, sensor: Sensor, from_ms: int) -> Calibration | No
     return Calibration(*found) if found else None
 
 
-def _check_numbers(calibration: Calibration) -> None:
-    for name, number in (("scale", calibration.scale), ("offset", calibration.offset)):
-        if not math.isfinite(number) or abs(number) > LARGEST:
-            raise InvalidCorrection(f"--{name} must be a number up to {LARGEST:g}, not {number}")
-    if abs(calibration.scale) < 1 / LARGEST:
-        raise InvalidCorrection("--scale must not be 0: all values would be the same")
-
-
 def _check_reason(reason: str | None) -> None:
     if reason and len(reason) > LONGEST_REASON:
         raise InvalidCorrection(f"--reason must be no longer than {LONGEST_REASON} characters")
 
 
-def _check_uncut(db: Database, sensor: Sensor, boundary_ms: int) -> None:
-    """Refuse a boundary within an hour of which nothing is left but its roll-up."""
+def _refuse_within_pruned_hour(db: Database, sensor: Sensor, boundary_ms: int) -> None:
+    """Refuse a boundary within an hour whose raw readings were pruned."""
     [pruned_ms] = db.execute(
         "select pruned_before_ms from sensors where id = ?", [sensor.id]
     ).fetchone()
@@ -186,7 +189,7 @@ def _check_uncut(db: Database, sensor: Sensor, boundary_ms: int) -> None:
     if pruned_ms is None or not since_hour_ms or boundary_ms - since_hour_ms >= pruned_ms:
         return
     raise InvalidCorrection(
-        f"{told(boundary_ms)} is within an hour whose raw readings were pruned"
-        f" (before {told(pruned_ms)}); give a whole hour, such as"
-        f" {told(boundary_ms - since_hour_ms)}"
+        f"{format_time(boundary_ms)} is within an hour whose raw readings were pruned"
+        f" (before {format_time(pruned_ms)}); give a whole hour, such as"
+        f" {format_time(boundary_ms - since_hour_ms)}"
     )

@@ -1,4 +1,4 @@
-"""``tmon imports``: what was imported, and an import undone while ingest goes on."""
+"""`tmon imports`: list what was imported, and undo an import while ingest goes on."""
 
 import json
 import zlib
@@ -11,14 +11,12 @@ from typing import Any, NamedTuple
 from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
+from tmon.db.chunk_pacer import ChunkPacer, ChunkSizes
 from tmon.db.connect import transaction
-from tmon.db.turns import Turns
 from tmon.maintenance.replace import NOTICED_S
-from tmon.maintenance.rollup import hour_of, remake
+from tmon.maintenance.rollup import hour_of, recompute
 
-READINGS_AT_FIRST = 500
-READINGS_AT_LEAST = 100
-READINGS_AT_MOST = 10_000
+READINGS = ChunkSizes(first=500, least=100, most=10_000)
 
 _RUNS = """
 select import_runs.id, sensor, node, name, first_ms, last_ms, count,
@@ -34,13 +32,13 @@ _NEXT = _RUNS.format(
 
 _OF_RUN = "sensor = ? and measured_ms in (select value from json_each(?))"
 
-# Why readings have to stay.
+# Why readings of an import stay when it is undone.
 MIXED = "two sensors were made one, so which readings are the import's can't be told"
 PRUNED = "pruned since: only their hours are left"
 GONE = "some of them are gone"
 REASONS = (MIXED, PRUNED, GONE)
 
-# Sensors that no reading is left of, and that nothing is known of but their names.
+# Sensors without readings, without a description, and which no other table mentions.
 _EMPTY = """
 select id from sensors
 where description is null and allow_85 = 0 and {unmentioned}
@@ -52,7 +50,7 @@ class UnknownImport(TmonError):
 
 
 class Run(NamedTuple):
-    """Readings that an import stored, at these times; ``why`` they have to stay, if they have."""
+    """Readings of a sensor that an import stored together; ``why`` they stay, or an empty text."""
 
     id: int
     sensor: int
@@ -66,9 +64,9 @@ class Run(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What becomes of a sensor's readings when an import is undone.
+    """What undoing an import does to a sensor's readings.
 
-    ``why`` is empty for those that are taken back, or one of ``REASONS`` for those that stay.
+    ``why`` is empty for those that are removed, or one of ``REASONS`` for those that stay.
     """
 
     node: str
@@ -79,8 +77,8 @@ class Part(NamedTuple):
     why: str
 
 
-def listed(db: Database) -> list[dict[str, Any]]:
-    """All imports, the newest first: the rows of the table ``imports``."""
+def list_imports(db: Database) -> list[dict[str, Any]]:
+    """The rows of the table ``imports``, the newest first."""
     return list(db.query("select * from imports order by id desc"))
 
 
@@ -96,7 +94,7 @@ def find(db: Database, number: int) -> dict[str, Any]:
 
 
 def plan(db: Database, number: int) -> list[Part]:
-    """What can be taken back of an import, and what has to stay; nothing is changed."""
+    """Which readings of an import can be removed, and which stay; nothing is changed."""
     parts: dict[tuple[int, str], Part] = {}
     for run in _runs(db, _ALL, {"number": number}):
         part = Part(run.node, run.name, run.readings, run.first_ms, run.last_ms, run.why)
@@ -116,97 +114,87 @@ def undo(
     progress: Callable[[int], object] = lambda _: None,
     pause: Callable[[float], object] = sleep,
 ) -> int:
-    """Take an import's readings back, as far as they are still there, and no others.
+    """Delete an import's readings, as far as they are still there, and no others.
 
-    It goes in short transactions, each of which leaves all consistent: their hours are put
-    right, and what is taken back is written down. Killed, the same again goes on. Sensors that
+    This takes many short transactions, each of which leaves the database consistent: it recomputes
+    the hours and counts what was removed. After a kill, the same call continues. Sensors that
     are empty then, and of which nothing else is known, are removed.
 
     Returns:
-        How many readings were taken back.
+        How many readings were deleted.
 
     Raises:
-        sqlite3.Error: the database can't be written; what was taken back stays so.
+        sqlite3.Error: the database can't be written; what was deleted stays so.
     """
-    db.execute("pragma synchronous = normal")  # never wait for the disk with the lock held
-    turns = Turns(at_first=READINGS_AT_FIRST, at_least=READINGS_AT_LEAST, at_most=READINGS_AT_MOST)
-    taken = 0
-    for count in _take_all(db, number, now_ms, turns):
-        taken += count
-        progress(count)
-    _remove_empty_sensors(db, turns, pause)
-    return taken
-
-
-def _take_all(db: Database, number: int, now_ms: int, turns: Turns) -> Iterator[int]:
+    db.execute("pragma synchronous = normal")  # don't wait for the disk while holding the lock
+    pacer = ChunkPacer(READINGS)
     query = "select distinct sensor from import_runs where import = ? order by sensor"
+    deleted = 0
     for (sensor,) in db.execute(query, [number]).fetchall():
-        asked = {"number": number, "sensor": sensor, "now_ms": now_ms}
-        asked |= {"first_ms": -(1 << 63), "id": 0}  # before any run
-        while runs := turns.take(partial(_take_some, db, asked, turns)):
-            turns.did(sum(run.readings for run in runs))
-            yield sum(run.readings for run in runs if not run.why)
-            asked |= {"first_ms": runs[-1].first_ms, "id": runs[-1].id}
+        params = {"number": number, "sensor": sensor, "now_ms": now_ms}
+        params |= {"first_ms": -(1 << 63), "id": 0}  # before any run
+        while runs := pacer.run(partial(_undo_some, db, params, pacer)):
+            pacer.record(sum(run.readings for run in runs))
+            count = sum(run.readings for run in runs if not run.why)
+            deleted += count
+            progress(count)
+            params |= {"first_ms": runs[-1].first_ms, "id": runs[-1].id}
+    _remove_empty_sensors(db, pacer, pause)
+    return deleted
 
 
-def _take_some(db: Database, asked: dict[str, int], turns: Turns) -> list[Run]:
-    """One transaction: the next runs of a sensor, of which those are taken back that can be."""
-    with transaction(db):
-        turns.lock_taken()
-        runs = list(_as_many(_runs(db, _NEXT, asked), turns.size))
-        good = [run for run in runs if not run.why]
-        for run in good:
-            _take(db, run)
-        if good:
+def _undo_some(db: Database, params: dict[str, int], pacer: ChunkPacer) -> list[Run]:
+    """One transaction: take a sensor's next runs, and delete the readings of those that can be."""
+    with pacer.transaction(db):
+        runs, left = [], pacer.size
+        for run in _runs(db, _NEXT, params):
+            runs.append(run)
+            left -= max(run.readings, 1)
+            if left <= 0:
+                break
+        removable = [run for run in runs if not run.why]
+        for run in removable:
+            _delete(db, run)
+        if removable:
             db.execute(
                 "update imports set taken_back = taken_back + :count,"
                 " undone_ms = iif(taken_back + :count = stored, :now_ms, null)"
                 " where id = :number",
-                {**asked, "count": sum(run.readings for run in good)},
+                {**params, "count": sum(run.readings for run in removable)},
             )
     return runs
 
 
-def _runs(db: Database, query: str, asked: dict[str, int]) -> Iterator[Run]:
-    for *told, is_pruned, times in db.execute(query, asked):
+def _runs(db: Database, query: str, params: dict[str, int]) -> Iterator[Run]:
+    count = f"select count(*) from readings where {_OF_RUN}"
+    for *columns, is_pruned, times in db.execute(query, params):
         steps = json.loads(zlib.decompress(times)) if times else []
-        run = Run._make([*told, "", [*accumulate(steps)]])
+        run = Run._make([*columns, "", [*accumulate(steps)]])
         if not run.readings:
             yield run._replace(why=MIXED)
         elif is_pruned:
             yield run._replace(why=PRUNED)
         else:
-            yield run if _count(db, run) == run.readings else run._replace(why=GONE)
+            [left] = db.execute(count, [run.sensor, json.dumps(run.times)]).fetchone()
+            yield run if left == run.readings else run._replace(why=GONE)
 
 
-def _count(db: Database, run: Run) -> int:
-    """How many of a run's readings are still there."""
-    query = f"select count(*) from readings where {_OF_RUN}"
-    return int(db.execute(query, [run.sensor, json.dumps(run.times)]).fetchone()[0])
-
-
-def _as_many(runs: Iterator[Run], readings: int) -> Iterator[Run]:
-    """The first of them, up to so many readings; one at least."""
-    for run in runs:
-        yield run
-        readings -= max(run.readings, 1)
-        if readings <= 0:
-            return
-
-
-def _take(db: Database, run: Run) -> None:
+def _delete(db: Database, run: Run) -> None:
+    """Delete a run with its readings, and recompute their hours."""
     hours = db.execute(
         "select hour_ms from hours"
         " where sensor = ? and hour_ms in (select value from json_each(?))",
         [run.sensor, json.dumps([*{hour_of(at) for at in run.times}])],
     ).fetchall()
     db.execute(f"delete from readings where {_OF_RUN}", [run.sensor, json.dumps(run.times)])
-    remake(db, run.sensor, [hour_ms for (hour_ms,) in hours])
+    recompute(db, run.sensor, [hour_ms for (hour_ms,) in hours])
     db.execute("delete from import_runs where id = ?", [run.id])
 
 
-def _remove_empty_sensors(db: Database, turns: Turns, pause: Callable[[float], object]) -> None:
-    """Remove what an undone import leaves: a sensor is made with its first reading."""
+def _remove_empty_sensors(
+    db: Database, pacer: ChunkPacer, pause: Callable[[float], object]
+) -> None:
+    """Remove the sensors that are left empty: ingest and import make one with its first reading."""
     unmentioned = " and ".join(
         f"not exists (select 1 from [{table.name}] as other"
         f" where other.[{key.column}] = sensors.id)"
@@ -217,13 +205,13 @@ def _remove_empty_sensors(db: Database, turns: Turns, pause: Callable[[float], o
     query = _EMPTY.format(unmentioned=unmentioned)
     found = [sensor for (sensor,) in db.execute(query).fetchall()]
     if found:
-        pause(NOTICED_S)  # until ingest has forgotten the number, which another may get
+        pause(NOTICED_S)  # until ingest has forgotten the number, which another sensor may get
     for sensor in found:
-        turns.take(partial(_remove_sensor, db, sensor, query))
+        pacer.run(partial(_remove_if_empty, db, sensor, query))
 
 
-def _remove_sensor(db: Database, sensor: int, query: str) -> None:
+def _remove_if_empty(db: Database, sensor: int, query: str) -> None:
     with transaction(db):
-        if db.execute(f"{query} and id = ?", [sensor]).fetchone():  # still so
+        if db.execute(f"{query} and id = ?", [sensor]).fetchone():
             db.execute("delete from sensor_names where sensor = ?", [sensor])
             db.execute("delete from sensors where id = ?", [sensor])

@@ -1,4 +1,4 @@
-"""``tmon sensor replace``: a new probe goes on with an old one's history."""
+"""`tmon sensor replace`: let a new probe continue an old one's history."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,28 +8,26 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
+from tmon.db.chunk_pacer import ChunkPacer, ChunkSizes
 from tmon.db.connect import transaction
-from tmon.db.lookup import Sensor, find_node, find_sensor, find_sent
-from tmon.db.turns import Turns
-from tmon.maintenance.changes import MERGED, REPLACED, record
+from tmon.db.lookup import Sensor, find_by_wire_name, find_node_uid, find_sensor
+from tmon.maintenance.change_log import MERGED, REPLACED, record_change
 from tmon.maintenance.names import check_sensor_name
-from tmon.maintenance.rollup import EVER_MS, NEVER_MS, Stretch, remake, stretches
+from tmon.maintenance.rollup import MAX_MS, MIN_MS, TimeRange, recompute, time_ranges
 
-READINGS_AT_FIRST = 500
-READINGS_AT_LEAST = 50
-READINGS_AT_MOST = 10_000
+READINGS = ChunkSizes(first=500, least=50, most=10_000)
 
-# Ingest looks every 0.25 s whether names were changed. After that it has forgotten the
-# number that goes, which another sensor may get.
+# Ingest checks every 0.25 s whether names were changed. After this time it has forgotten the
+# removed sensor's number, which another sensor may get.
 NOTICED_S = 1.0
 
-# Where both have readings at the same time, nobody can tell afterwards whose a reading was.
+# Where both have readings in the same time, nobody can tell afterwards whose a reading was.
 _MIXED = """update import_runs set count = 0 where sensor = :{own} and exists (
         select 1 from readings
         where sensor = :{other} and measured_ms between first_ms and last_ms)"""
 
-# What else is about a sensor; of its incidents, one of a kind can be open.
-_HAND_OVER = (
+# All else that refers to a sensor. Of its incidents, only one of a kind may be open.
+_REASSIGN = (
     _MIXED.format(own="gone", other="kept"),
     _MIXED.format(own="kept", other="gone"),
     "update import_runs set sensor = :kept where sensor = :gone",
@@ -46,7 +44,7 @@ _HAND_OVER = (
     "update changes set sensor = :kept where sensor = :gone",
 )
 
-# A calibration is a probe's: the old one's ends where the new one's readings begin.
+# Calibrations belong to the probe: the old one's end where the new one's readings begin.
 _CALIBRATIONS = (
     """insert into calibrations (sensor, from_ms, scale, offset, reason, created_ms)
     select :gone, :first_ms, 1, 0, 'the probe was replaced', :now_ms
@@ -61,17 +59,17 @@ _CALIBRATIONS = (
 
 
 class CannotReplace(TmonError):
-    """Two histories that can't become one; nothing was changed."""
+    """These two histories can't become one; nothing was changed."""
 
 
 class Merged(NamedTuple):
-    """``taken`` readings came into the history; ``left`` could not, as others are there by now."""
+    """How many readings were moved into the history, and how many couldn't be."""
 
     taken: int
     left: int
 
 
-def replace(  # noqa: PLR0913, PLR0917 - who, by what
+def replace(  # noqa: PLR0913, PLR0917 - the command's arguments
     db: Database,
     node: str,
     name: str,
@@ -79,10 +77,10 @@ def replace(  # noqa: PLR0913, PLR0917 - who, by what
     now_ms: int,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Merged:
-    """Let what a node sends as ``wire_name`` go on in a sensor's history.
+    """Add what a node sends as ``wire_name`` to a sensor's history from now on.
 
-    If that has been a sensor of its own, its readings come into this history, in short
-    transactions, and it is no more. Killed meanwhile, the same again goes on.
+    If there is a sensor for that wire name already, its readings are moved into this history in
+    short transactions, and it is removed. After a kill, the same call continues.
 
     Raises:
         UnknownNode: no node is called that.
@@ -95,14 +93,21 @@ def replace(  # noqa: PLR0913, PLR0917 - who, by what
     if gone is None:
         return Merged(0, 0)
     begun_s = monotonic()
-    taken = _take_over(db, kept, gone, progress)
+    moved = _move_readings(db, kept, gone, progress)
     sleep(max(0.0, begun_s + NOTICED_S - monotonic()))
-    taken += _take_over(db, kept, gone, progress)  # what still came to it
-    return Merged(taken, _end(db, kept, gone, now_ms))
+    moved += _move_readings(db, kept, gone, progress)  # what ingest has added meanwhile
+    with transaction(db):
+        query = "select count(*) from readings where sensor = ?"
+        left = int(db.execute(query, [gone.id]).fetchone()[0])
+        if not left:
+            _reassign(db, kept, gone, now_ms)
+            db.execute("delete from calibrations where sensor = ?", [gone.id])
+            db.execute("delete from sensors where id = ?", [gone.id])
+    return Merged(moved, left)
 
 
 def readings_to_take(db: Database, node: str, wire_name: str) -> int:
-    """How many readings a node's sensor of that name has; 0 where there is none."""
+    """How many readings a node's sensor of that wire name has; 0 where there is none."""
     return int(
         db.execute(
             "select count(*) from readings where sensor = (select sensor from sensor_names"
@@ -115,10 +120,10 @@ def readings_to_take(db: Database, node: str, wire_name: str) -> int:
 def _begin(
     db: Database, node: str, name: str, wire_name: str, now_ms: int
 ) -> tuple[Sensor, Sensor | None]:
-    """The name is the kept sensor's from now on; and the sensor that has to go, if there is one."""
+    """Give the wire name to the kept sensor; returns that, and the sensor to remove if any."""
     with transaction(db):
-        kept, uid = find_sensor(db, node, name), find_node(db, node)
-        gone = find_sent(db, uid, wire_name)
+        kept, uid = find_sensor(db, node, name), find_node_uid(db, node)
+        gone = find_by_wire_name(db, uid, wire_name)
         if gone is not None and gone.id == kept.id:
             return kept, _unfinished(db, kept, wire_name)
         query = "select group_concat(wire_name, ' ') from sensor_names where sensor = ?"
@@ -130,15 +135,27 @@ def _begin(
             )
         else:
             _check(db, kept, gone)
-            _hand_over(db, kept, gone, now_ms)
+            # The wire names first, so that ingest adds no more readings to it.
+            params = {"kept": kept.id, "gone": gone.id, "now_ms": now_ms}
+            db.execute("update sensor_names set sensor = :kept where sensor = :gone", params)
+            query = "select min(measured_ms) from readings where sensor = ?"
+            first_ms = db.execute(query, [gone.id]).fetchone()[0]
+            if first_ms is not None:
+                for statement in _CALIBRATIONS:
+                    db.execute(statement, {**params, "first_ms": first_ms})
+            _reassign(db, kept, gone, now_ms)
             label = f"{gone.node} {gone.name}"
-            record(db, now_ms, MERGED, uid, kept.id, label, f"{kept.node} {kept.name}")
-        record(db, now_ms, REPLACED, uid, kept.id, before, wire_name)
+            record_change(db, now_ms, MERGED, uid, kept.id, label, f"{kept.node} {kept.name}")
+        record_change(db, now_ms, REPLACED, uid, kept.id, before, wire_name)
     return kept, gone
 
 
 def _unfinished(db: Database, kept: Sensor, wire_name: str) -> Sensor:
-    """The sensor whose readings were being taken over when that was stopped."""
+    """The sensor whose readings an earlier, killed call was moving.
+
+    Raises:
+        CannotReplace: there is none, so the wire name is the kept sensor's own.
+    """
     row = db.execute(
         "select id, node, name, unit from sensors where label in"
         " (select before from changes where sensor = ? and what = ?)"
@@ -151,22 +168,22 @@ def _unfinished(db: Database, kept: Sensor, wire_name: str) -> Sensor:
 
 
 def _check(db: Database, kept: Sensor, gone: Sensor) -> None:
-    """Whether the two can be one.
+    """Refuse to merge two sensors that can't be one.
 
     Raises:
-        CannotReplace: they can't.
+        CannotReplace: why.
     """
-    told = f"{gone.node} {gone.name} can't go on as {kept.node} {kept.name}"
+    cannot = f"{gone.node} {gone.name} can't go on as {kept.node} {kept.name}"
     if gone.node != kept.node:
         raise CannotReplace(
-            f"{told}: that is another node's; `tmon sensor move` brings them together first"
+            f"{cannot}: that is another node's; `tmon sensor move` brings them together first"
         )
     if gone.unit != kept.unit:
         raise CannotReplace(
-            f"{told}: it is in {gone.unit or 'no unit'}, not in {kept.unit or 'no unit'}"
+            f"{cannot}: it is in {gone.unit or 'no unit'}, not in {kept.unit or 'no unit'}"
             "; `tmon sensor set --unit` can give one to a sensor that has none"
         )
-    _check_raw(db, kept, gone)
+    _check_pruned(db, kept, gone)
     count, first = db.execute(
         "select count(*), min(theirs.measured_at) from readings as theirs"
         " cross join readings as ours on ours.sensor = ? and ours.measured_ms = theirs.measured_ms"
@@ -175,13 +192,13 @@ def _check(db: Database, kept: Sensor, gone: Sensor) -> None:
     ).fetchone()
     if count:
         raise CannotReplace(
-            f"{told}: {count:,} of their readings are of the same instant and differ, the first of "
-            f"{first}; nothing was changed"
+            f"{cannot}: {count:,} of their readings are of the same instant and differ, the first "
+            f"of {first}; nothing was changed"
         )
 
 
-def _check_raw(db: Database, kept: Sensor, gone: Sensor) -> None:
-    """What was pruned of the one can't be taken over, nor compared with what was of the other."""
+def _check_pruned(db: Database, kept: Sensor, gone: Sensor) -> None:
+    """Refuse if raw readings were pruned that the merge would have to move or compare with."""
     query = """select gone.pruned_before_ms is not null or exists (
             select 1 from readings where sensor = gone.id and measured_ms < kept.pruned_before_ms)
         from sensors as gone, sensors as kept where gone.id = ? and kept.id = ?"""
@@ -192,70 +209,47 @@ def _check_raw(db: Database, kept: Sensor, gone: Sensor) -> None:
         )
 
 
-def _hand_over(db: Database, kept: Sensor, gone: Sensor, now_ms: int) -> None:
-    """Names first, so that no reading comes to it any more; and all that is about it."""
-    asked = {"kept": kept.id, "gone": gone.id, "now_ms": now_ms}
-    query = "select min(measured_ms) from readings where sensor = ?"
-    first_ms = db.execute(query, [gone.id]).fetchone()[0]
-    db.execute("update sensor_names set sensor = :kept where sensor = :gone", asked)
-    if first_ms is not None:
-        for statement in _CALIBRATIONS:
-            db.execute(statement, {**asked, "first_ms": first_ms})
-    _hand_over_the_rest(db, kept, gone, now_ms)
-
-
-def _hand_over_the_rest(db: Database, kept: Sensor, gone: Sensor, now_ms: int) -> None:
-    for statement in _HAND_OVER:
+def _reassign(db: Database, kept: Sensor, gone: Sensor, now_ms: int) -> None:
+    for statement in _REASSIGN:
         db.execute(statement, {"kept": kept.id, "gone": gone.id, "now_ms": now_ms})
 
 
-def _take_over(db: Database, kept: Sensor, gone: Sensor, progress: Callable[[int], object]) -> int:
-    turns = Turns(at_first=READINGS_AT_FIRST, at_least=READINGS_AT_LEAST, at_most=READINGS_AT_MOST)
-    taken, from_ms = 0, EVER_MS
-    while from_ms < NEVER_MS:
-        stretch = next(stretches(db, gone.id, from_ms, NEVER_MS, turns.size))
-        count = turns.take(partial(_take_some, db, kept, gone, stretch, turns))
-        turns.did(turns.size)
-        taken += count
+def _move_readings(
+    db: Database, kept: Sensor, gone: Sensor, progress: Callable[[int], object]
+) -> int:
+    pacer = ChunkPacer(READINGS)
+    moved, from_ms = 0, MIN_MS
+    while from_ms < MAX_MS:
+        part = next(time_ranges(db, gone.id, from_ms, MAX_MS, pacer.size))
+        count = pacer.run(partial(_move_some, db, kept, gone, part, pacer))
+        pacer.record(pacer.size)
+        moved += count
         progress(count)
-        from_ms = stretch.to_ms
-    return taken
+        from_ms = part.to_ms
+    return moved
 
 
-def _take_some(db: Database, kept: Sensor, gone: Sensor, stretch: Stretch, turns: Turns) -> int:
-    """Whole hours of readings from the one to the other; both their ``hourly`` stay right."""
-    asked = {**stretch._asdict(), "kept": kept.id}
+def _move_some(db: Database, kept: Sensor, gone: Sensor, part: TimeRange, pacer: ChunkPacer) -> int:
+    """One transaction: move whole hours of readings, and keep both sensors' ``hourly`` right."""
+    params = {**part._asdict(), "kept": kept.id}
     within = "sensor = :sensor and measured_ms >= :from_ms and measured_ms < :to_ms"
-    with transaction(db):
-        turns.lock_taken()
-        _check_raw(db, kept, gone)
+    with pacer.transaction(db):
+        _check_pruned(db, kept, gone)
         db.execute(
             "insert into readings (sensor, measured_ms, value)"
             f" select :kept, measured_ms, value from readings where {within}"
             " on conflict (sensor, measured_ms) do nothing",
-            asked,
+            params,
         )
-        taken = db.execute(
+        moved = db.execute(
             f"delete from readings where {within} and value = (select value from readings as ours"
             " where ours.sensor = :kept and ours.measured_ms = readings.measured_ms)",
-            asked,
+            params,
         ).rowcount
         hours = db.execute(
             "select hour_ms from hours"
             " where sensor = :sensor and hour_ms >= :from_ms and hour_ms < :to_ms",
-            asked,
+            params,
         ).fetchall()
-        remake(db, gone.id, [hour_ms for (hour_ms,) in hours])
-    return int(taken)
-
-
-def _end(db: Database, kept: Sensor, gone: Sensor, now_ms: int) -> int:
-    """The sensor is no more, unless readings of it are left: how many."""
-    with transaction(db):
-        query = "select count(*) from readings where sensor = ?"
-        left = int(db.execute(query, [gone.id]).fetchone()[0])
-        if not left:
-            _hand_over_the_rest(db, kept, gone, now_ms)
-            db.execute("delete from calibrations where sensor = ?", [gone.id])
-            db.execute("delete from sensors where id = ?", [gone.id])
-    return left
+        recompute(db, gone.id, [hour_ms for (hour_ms,) in hours])
+    return int(moved)

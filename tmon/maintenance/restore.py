@@ -1,18 +1,18 @@
-"""`tmon restore`: a backup put in the database's place, once it is known to be sound.
+"""`tmon restore`: put a backup in the database's place, once it is known to be sound.
 
-The file may come from anywhere, and may be run as root: it is copied to a draft, and only the
-draft is looked at; what lies beside it is read only where it is a small file and no link.
+The file may come from anywhere, and this may run as root: the file is copied to a draft, and only
+the draft is examined; files beside it are read only if they are small and no links.
 """
 
 import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tmon.core import words
 from tmon.core.bounded import side_by_side
@@ -21,44 +21,45 @@ from tmon.core.settings import LEAST_SECRET_BYTES, Settings
 from tmon.db.connect import (
     RefusedDatabase,
     open_database,
-    refuse_no_file,
+    refuse_non_file,
     set_foreign_log_aside,
     sqlite3,
 )
 from tmon.db.identity import new_mark
-from tmon.db.restored_secret import complete_restore, waiting, waiting_name
-from tmon.maintenance import copies, vetting
-from tmon.maintenance.shelf import (
-    Unfit,
-    need_room,
-    read_small,
-    stamp,
-    sync_folder,
-    workshop,
-    write_secret,
+from tmon.db.restored_secret import complete_restore, pending_name, pending_secrets
+from tmon.maintenance import snapshot, vetting
+from tmon.maintenance.backup_dir import (
+    UnusableFile,
+    fsync_dir,
+    os_errors_explained,
+    read_small_file,
+    require_free_space,
+    staging_dir,
+    timestamp,
+    write_secret_file,
 )
+from tmon.maintenance.snapshot import Progress
 
-WORKSHOP = ".tmon-restore"
-LOGS = ("-wal", "-shm", "-journal")  # SQLite would apply a log to whatever has its file's name
-# Where any program that has a database in WAL mode open holds a lock (SQLite's os_unix.c).
+STAGING_NAME = ".tmon-restore"
+LOGS = ("-wal", "-shm", "-journal")  # SQLite would apply an old log to the new file
+# The bytes that every program with a WAL database open holds a lock on (SQLite's os_unix.c).
 SHARED_FIRST, SHARED_BYTES = 0x40000002, 510
-BYTES_A_ROW = 33  # of a database that is nearly all readings, for the length of a bar
-MOST_BESIDE_BYTES = 4096  # a secret has 65, a digest about 100
-HEAP_LIMIT_BYTES = 256 << 20  # SQLite's, while it looks: a schema can ask for any amount
-# A check reads 24 MB a second here. A file made to take for ever is given up; a Pi's card isn't.
-LOOK_S, LOOK_BYTES_A_S = 60.0, 250_000
+BYTES_PER_ROW = 33  # of a database that is nearly all readings, for the progress bar
+MOST_COMPANION_BYTES = 4096  # a secret has 65, a digest about 100
+HEAP_LIMIT_BYTES = 256 << 20  # SQLite's, during the check: a schema can ask for any amount
+# The check reads 24 MB a second here. A file built to take forever is given up; one on a Pi's
+# slow card isn't.
+CHECK_S, CHECK_BYTES_PER_S = 60.0, 250_000
 
-Progress = Callable[[int], AbstractContextManager[Any]]
 
-
-class Occupied(TmonError):
-    """There is something in the place already, or somebody uses it."""
+class InUse(TmonError):
+    """The database's place is taken, or a program has the database open."""
 
 
 class Restored(NamedTuple):
     """What was there before, under its new name, and what its owner should know."""
 
-    aside: list[Path]
+    kept: list[Path]
     owners: list[str]  # tables, indexes and views that aren't tmon's
     warnings: list[str]
 
@@ -68,148 +69,142 @@ def restore(
 ) -> Restored:
     """Put the backup ``file`` and its secret in the place of the station's.
 
-    Everything is looked at before anything is touched. What was there is kept under
-    another name.
+    Everything is checked before anything is changed. What was there is kept under another name.
 
     Raises:
         TmonError: nothing was changed.
     """
-    try:
-        return _restore(file, settings, force=force, now_ms=now_ms, progress=progress)
-    except OSError as error:
-        where = error.filename or settings.db
-        raise Unfit(f"{where}: {error.strerror}; nothing was restored") from error
-
-
-def _restore(
-    file: Path, settings: Settings, *, force: bool, now_ms: int, progress: Progress
-) -> Restored:
-    _refuse_file(file, settings.db)
-    complete_restore(settings)  # of an earlier run
-    secret = _secret_of(file)
-    if not force:
-        _refuse_overwriting(settings, secret)
-    with workshop(settings.db.parent, WORKSHOP) as work:
-        with unused(settings.db):
-            pass  # before a long look at the file
-        need_room(work, file.stat().st_size)
-        draft = work / "draft.db"
-        with file.open("rb") as whole, draft.open("xb") as copy:  # x: over nothing that is there
-            shutil.copyfileobj(whole, copy)
-        owners = _look(draft, file, progress)
-        resemble(settings.db, draft)
-        fold_log(settings.db)
-        with unused(settings.db):
-            aside = _swap(draft, secret, settings, now_ms)
-    return Restored(aside, owners, [*_warnings(file, secret, settings)])
+    db = settings.db
+    with os_errors_explained(db, "nothing was restored"):
+        _refuse_file(file, db)
+        complete_restore(settings)  # of an earlier run
+        secret = _secret_of(file)
+        if not force:
+            _refuse_overwriting(settings, secret)
+        with staging_dir(db.parent, STAGING_NAME) as staging:
+            with exclusive(db):
+                pass  # fail now rather than after the long check
+            require_free_space(staging, file.stat().st_size)
+            draft = staging / "draft.db"
+            with file.open("rb") as source, draft.open("xb") as copy:
+                shutil.copyfileobj(source, copy)
+            owners = _check(draft, file, progress)
+            copy_mode_and_owner(db, draft)
+            checkpoint_log(db)
+            with exclusive(db):
+                kept = _swap(draft, secret, settings, now_ms)
+        return Restored(kept, owners, [*_warnings(file, secret, settings)])
 
 
 def _refuse_file(file: Path, db: Path) -> None:
-    """Only a file that is whole by itself is a backup; and only a file is replaced by it."""
-    refuse_no_file(db)
+    """Refuse what is no backup: a missing file, the database itself, or one with a log."""
+    refuse_non_file(db)
     if not file.is_file():
-        raise Unfit(f"{file}: no such file")
+        raise UnusableFile(f"{file}: no such file")
     if db.exists() and file.samefile(db):
-        raise Unfit(f"{file} is the database itself; name a backup of it")
+        raise UnusableFile(f"{file} is the database itself; name a backup of it")
     for suffix in ("-wal", "-journal"):
         log = file.with_name(f"{file.name}{suffix}")
         if log.exists() and log.stat().st_size:
-            raise Unfit(
+            raise UnusableFile(
                 f"{file} is not whole: {log.name} belongs to it; `tmon backup` makes one that is"
             )
 
 
 def _secret_of(file: Path) -> bytes | None:
-    beside = file.with_name(f"{file.name}.secret")
-    secret = read_small(beside, MOST_BESIDE_BYTES)
+    """The secret beside a backup; None where there is none."""
+    path = file.with_name(f"{file.name}.secret")
+    secret = read_small_file(path, MOST_COMPANION_BYTES)
     if secret is not None and len(secret.strip()) < LEAST_SECRET_BYTES:
-        raise Unfit(
-            f"{beside}: holds no secret of {LEAST_SECRET_BYTES} bytes at least; "
+        raise UnusableFile(
+            f"{path}: holds no secret of {LEAST_SECRET_BYTES} bytes at least; "
             "remove it to restore the database alone"
         )
     return secret
 
 
 def _refuse_overwriting(settings: Settings, secret: bytes | None) -> None:
-    there = [settings.db] if settings.db.exists() else []
-    if secret is not None and _replaces(settings.secret_file, secret):
-        there.append(settings.secret_file)
-    if there:
-        names = " and ".join(map(str, there))
-        raise Occupied(f"{names}: there already; --force restores, and keeps it under another name")
+    existing = [settings.db] if settings.db.exists() else []
+    if secret is not None and _differs(settings.secret_file, secret):
+        existing.append(settings.secret_file)
+    if existing:
+        names = " and ".join(map(str, existing))
+        raise InUse(f"{names}: there already; --force restores, and keeps it under another name")
 
 
-def _replaces(path: Path, secret: bytes) -> bool:
-    """Whether there is another secret than this."""
+def _differs(path: Path, secret: bytes) -> bool:
+    """Whether a file holds another secret than this."""
     return path.exists() and path.read_bytes().strip() != secret.strip()
 
 
-def _look(draft: Path, file: Path, progress: Progress) -> list[str]:
-    """See that it is as it was made, sound, and one that this tmon can go on with.
+def _check(draft: Path, file: Path, progress: Progress) -> list[str]:
+    """Check a draft's digest, schema and content, and migrate it.
 
     Returns:
         The owner's own tables, indexes and views.
     """
-    digest = copies.settle(draft)
-    told = read_small(file.with_name(f"{file.name}.sha256"), MOST_BESIDE_BYTES)
-    if told is not None and told.split()[:1] != [digest.encode()]:
-        raise copies.Unsound(f"{file} is not what {file.name}.sha256 says; nothing was restored")
+    digest = snapshot.flush_and_hash(draft)
+    expected = read_small_file(file.with_name(f"{file.name}.sha256"), MOST_COMPANION_BYTES)
+    if expected is not None and expected.split()[:1] != [digest.encode()]:
+        raise snapshot.DamagedCopy(
+            f"{file} is not what {file.name}.sha256 says; nothing was restored"
+        )
     try:
         with progress(draft.stat().st_size) as bar:
-            _check(draft, file, lambda rows: bar.update(rows * BYTES_A_ROW))
+            _check_bounded(draft, file, lambda rows: bar.update(rows * BYTES_PER_ROW))
         with open_database(draft) as db:
             db.execute(f"pragma user_version = {new_mark()}")
         owners = vetting.vet(draft, file)
-    except (copies.Unsound, vetting.Untrusted) as error:
-        raise copies.Unsound(f"{file}: {error}; nothing was restored") from error
+    except (snapshot.DamagedCopy, vetting.Untrusted) as error:
+        raise snapshot.DamagedCopy(f"{file}: {error}; nothing was restored") from error
     except sqlite3.DatabaseError as error:
         why = words.plain(str(error))
-        raise copies.Unsound(f"{file}: it is damaged: {why}; nothing was restored") from error
+        raise snapshot.DamagedCopy(f"{file}: it is damaged: {why}; nothing was restored") from error
     except RefusedDatabase as error:
-        raise copies.Unsound(str(error).replace(str(draft), str(file))) from error
-    copies.settle(draft)
+        raise snapshot.DamagedCopy(str(error).replace(str(draft), str(file))) from error
+    snapshot.flush_and_hash(draft)
     return owners
 
 
-def _check(draft: Path, file: Path, advance: copies.Advance) -> None:
-    """Vet and check a draft in bounded time and memory: it is opened for writing only after."""
+def _check_bounded(draft: Path, file: Path, advance: snapshot.Advance) -> None:
+    """Vet and check a draft in limited time and memory, before it is opened for writing."""
 
-    def look() -> None:
+    def check() -> None:
         vetting.vet(draft, file)
-        copies.check(draft, None, advance)
+        snapshot.check_copy(draft, None, advance)
 
     with closing(sqlite3.connect(":memory:")) as conn:
         conn.execute(f"pragma hard_heap_limit = {HEAP_LIMIT_BYTES}")  # of all connections
-    patience_s = LOOK_S + draft.stat().st_size / LOOK_BYTES_A_S
-    for _, error in side_by_side({draft: look}, patience_s):
+    patience_s = CHECK_S + draft.stat().st_size / CHECK_BYTES_PER_S
+    for _, error in side_by_side({draft: check}, patience_s):
         if isinstance(error, TimeoutError):
-            raise copies.Unsound(f"looking through it was not over after {patience_s:,.0f} s")
+            raise snapshot.DamagedCopy(f"looking through it was not over after {patience_s:,.0f} s")
         if isinstance(error, MemoryError):
-            raise copies.Unsound("it takes too much memory to look through")
+            raise snapshot.DamagedCopy("it takes too much memory to look through")
         if error:
             raise error
 
 
-def resemble(db: Path, draft: Path) -> None:
-    """Give the new file the old one's mode, and as root its owner, or its folder's."""
+def copy_mode_and_owner(db: Path, draft: Path) -> None:
+    """Give the new file the old one's mode and, as root, its owner or its folder's."""
     descriptor = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         if db.exists():
             os.fchmod(descriptor, stat.S_IMODE(db.stat().st_mode))
-        _give(descriptor, db)
+        _chown_like(descriptor, db)
     finally:
         os.close(descriptor)
 
 
-def _give(descriptor: int, path: Path) -> None:
-    """As root, let an open file belong to whom ``path`` belongs, or its folder."""
+def _chown_like(descriptor: int, path: Path) -> None:
+    """As root, give an open file to the owner of ``path``, or of its folder."""
     if os.geteuid() == 0:
         owner = (path if path.exists() else path.parent).stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def fold_log(db: Path) -> None:
-    """Let the old database be whole without its log; a damaged one keeps it beside it."""
+def checkpoint_log(db: Path) -> None:
+    """Write the old database's log back; a damaged database keeps it beside it."""
     set_foreign_log_aside(db)
     if db.exists():
         with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(str(db))) as conn:
@@ -217,11 +212,11 @@ def fold_log(db: Path) -> None:
 
 
 @contextmanager
-def unused(db: Path) -> Iterator[None]:
-    """Nobody has the database open, nor can open it meanwhile.
+def exclusive(db: Path) -> Iterator[None]:
+    """Lock the database so that no program has it open, or can open it.
 
     Raises:
-        Occupied: somebody has.
+        InUse: a program has it open.
     """
     if not db.exists():
         yield
@@ -230,59 +225,53 @@ def unused(db: Path) -> Iterator[None]:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_BYTES, SHARED_FIRST)
         except (BlockingIOError, PermissionError):
-            raise Occupied(
+            raise InUse(
                 f"{db} is in use; stop `tmon serve`, and whatever else has it open, first"
             ) from None
         yield
 
 
 def _swap(draft: Path, secret: bytes | None, settings: Settings, now_ms: int) -> list[Path]:
-    """Until the database is renamed all is as it was; killed after it, the next start goes on.
+    """Replace the database and its secret; the paths under which the old ones are kept.
 
-    The secret is on the disk before, under a name that says which database it is of.
+    Killed before the database is renamed, this has changed nothing; killed after it, the next
+    start completes it: the secret is on the disk before, under a name for its database.
     """
-    db, at = settings.db, stamp(now_ms)
-    while (
-        db.with_name(f"{db.name}.before-{at}").is_symlink()
-        or db.with_name(f"{db.name}.before-{at}").exists()
-    ):
+    db, secret_file = settings.db, settings.secret_file
+    while os.path.lexists(_kept_name(db, now_ms)):
         now_ms += 1000
-        at = stamp(now_ms)
-    aside = _keep(db, at)
-    prepared = _prepare_secret(draft, secret, settings.secret_file)
-    if prepared:
-        aside += _keep(settings.secret_file, at)
+    kept = _keep(db, now_ms)
+    for leftover in pending_secrets(secret_file):  # of runs that were killed
+        leftover.unlink()
+    pending = None
+    if secret is not None and (not secret_file.exists() or _differs(secret_file, secret)):
+        pending = pending_name(secret_file, draft)
+        write_secret_file(pending, secret, partial(_chown_like, path=secret_file))
+        fsync_dir(secret_file.parent)
+        kept += _keep(secret_file, now_ms)
     for suffix in LOGS:
         log = db.with_name(db.name + suffix)
         if log.exists():
-            log.rename(db.with_name(f"{db.name}.before-{at}{suffix}"))
+            log.rename(f"{_kept_name(db, now_ms)}{suffix}")
     draft.rename(db)
-    sync_folder(db.parent)
-    if prepared:
-        prepared.rename(settings.secret_file)
-        sync_folder(settings.secret_file.parent)
-    return aside
+    fsync_dir(db.parent)
+    if pending:
+        pending.rename(secret_file)
+        fsync_dir(secret_file.parent)
+    return kept
 
 
-def _keep(path: Path, at: str) -> list[Path]:
-    """A second name for what is there; the first is about to be another's."""
+def _kept_name(path: Path, at_ms: int) -> Path:
+    return path.with_name(f"{path.name}.before-{timestamp(at_ms)}")
+
+
+def _keep(path: Path, at_ms: int) -> list[Path]:
+    """Link the present file to a second name, as its first is about to be another's."""
     if not path.exists():
         return []
-    aside = path.with_name(f"{path.name}.before-{at}")
-    aside.hardlink_to(path)
-    return [aside]
-
-
-def _prepare_secret(draft: Path, secret: bytes | None, path: Path) -> Path | None:
-    """Write the secret of a draft beside its place; None where there is none, or it is there."""
-    for left in waiting(path):  # of runs that were killed
-        left.unlink()
-    if secret is None or (path.exists() and not _replaces(path, secret)):
-        return None
-    prepared = waiting_name(path, draft)
-    write_secret(prepared, secret, partial(_give, path=path))
-    sync_folder(path.parent)
-    return prepared
+    kept = _kept_name(path, at_ms)
+    kept.hardlink_to(path)
+    return [kept]
 
 
 def _warnings(file: Path, secret: bytes | None, settings: Settings) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""``hourly`` compared with the raw readings, and put right."""
+"""Compare ``hourly`` with the raw readings, and recompute the hours that differ."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -6,15 +6,13 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
-from tmon.db.connect import transaction
-from tmon.db.station import HOUR_MS as HOUR_MS
-from tmon.db.turns import Turns
+from tmon.db.chunk_pacer import ChunkPacer, ChunkSizes
+from tmon.db.clock import HOUR_MS as HOUR_MS
 
-EVER_MS, NEVER_MS = -(1 << 62), 1 << 62  # before and after any instant
-LOOKED_AT = 20_000  # readings and hours at a time: a statement of about 10 ms
-PUT_RIGHT_AT_FIRST = 5_000  # readings in a transaction
-PUT_RIGHT_AT_LEAST = 500
-PUT_RIGHT_AT_MOST = 20_000
+MIN_MS, MAX_MS = -(1 << 62), 1 << 62  # before and after any time
+BYTES_PER_READING = 41  # with the index on time, see docs/decisions/0006
+COMPARED_AT_ONCE = 20_000  # readings and hours: a statement of about 10 ms
+READINGS = ChunkSizes(first=5_000, least=500, most=20_000)
 
 # A sum may differ in its last digits, as floats do that were added in another order.
 _DIFFERING = """
@@ -42,7 +40,7 @@ having max(raw_n) is not max(n) or max(raw_min) is not max(min) or max(raw_max) 
 order by hour_ms
 """
 
-_REMADE = """
+_RECOMPUTE = """
 insert into hours (sensor, hour_ms, n, sum, min, max)
 select sensor, :hour_ms, count(*), sum(value), min(value), max(value)
 from readings
@@ -55,7 +53,7 @@ class RollupDiffers(TmonError):
     """``hourly`` does not say what the raw readings say, where it must."""
 
 
-class Stretch(NamedTuple):
+class TimeRange(NamedTuple):
     """Whole hours of one sensor; ``size`` is about how many readings and hours they hold."""
 
     sensor: int
@@ -64,65 +62,94 @@ class Stretch(NamedTuple):
     size: int
 
 
-def hour_of(instant_ms: int) -> int:
-    """When the clock hour (UTC) of an instant begins."""
-    return instant_ms // HOUR_MS * HOUR_MS
+class SensorReadings(NamedTuple):
+    """How many readings of a sensor, between which times, a command would delete."""
+
+    sensor: int
+    node: str
+    name: str
+    readings: int
+    from_ms: int
+    to_ms: int
+
+    @property
+    def about_bytes(self) -> int:
+        return self.readings * BYTES_PER_READING
 
 
-def differences(db: Database, since_ms: int | None) -> int:
-    """How many hours of ``hourly`` aren't what the raw readings say, where these are all kept.
+def hour_of(at_ms: int) -> int:
+    """The start of the clock hour (UTC) that a time is in."""
+    return at_ms // HOUR_MS * HOUR_MS
+
+
+def count_differing_hours(db: Database, since_ms: int | None) -> int:
+    """How many hours of ``hourly`` differ from the raw readings, where these are all kept.
 
     Args:
         db: any connection; nothing is written.
         since_ms: only hours that end after it.
     """
-    return sum(1 for _ in differing(db, since_ms))
+    return sum(1 for _ in differing_hours(db, since_ms))
 
 
-def differing(
+def differing_hours(
     db: Database, since_ms: int | None, progress: Callable[[int], object] = lambda _: None
 ) -> Iterator[tuple[int, int]]:
     """Those hours: sensor and hour_ms. ``progress`` is told how many sensors further it is."""
-    from_ms = EVER_MS if since_ms is None else hour_of(since_ms)
+    from_ms = MIN_MS if since_ms is None else hour_of(since_ms)
     for sensor in sensors(db):
-        for stretch in stretches(db, sensor, from_ms, NEVER_MS, LOOKED_AT):
-            yield from ((sensor, hour_ms) for hour_ms in differing_in(db, stretch))
+        for part in time_ranges(db, sensor, from_ms, MAX_MS, COMPARED_AT_ONCE):
+            yield from ((sensor, hour_ms) for hour_ms in differing_in(db, part))
         progress(1)
 
 
-def differing_in(db: Database, stretch: Stretch) -> list[int]:
-    """The hours of a stretch that differ, without those before the sensor's horizon."""
-    asked = {"sensor": stretch.sensor, "from_ms": stretch.from_ms, "to_ms": stretch.to_ms}
-    return [hour_ms for (hour_ms,) in db.execute(_DIFFERING, asked).fetchall()]
+def differing_in(db: Database, part: TimeRange) -> list[int]:
+    """The hours of a time range that differ, without those that were pruned."""
+    params = {"sensor": part.sensor, "from_ms": part.from_ms, "to_ms": part.to_ms}
+    return [hour_ms for (hour_ms,) in db.execute(_DIFFERING, params).fetchall()]
 
 
 def rebuild(
     db: Database, since_ms: int | None, progress: Callable[[int], object] = lambda _: None
 ) -> int:
-    """Put right what differs, beside a live ingest; how many hours that were.
+    """Recompute the hours that differ, while ingest goes on; how many these were.
 
     Raises:
-        sqlite3.Error: it can't be written; what is put right stays so.
+        sqlite3.Error: it can't be written; hours that were recomputed stay so.
     """
-    turns = Turns(
-        at_first=PUT_RIGHT_AT_FIRST, at_least=PUT_RIGHT_AT_LEAST, at_most=PUT_RIGHT_AT_MOST
-    )
-    from_ms = EVER_MS if since_ms is None else hour_of(since_ms)
-    put_right = 0
+    pacer = ChunkPacer(READINGS)
+    from_ms = MIN_MS if since_ms is None else hour_of(since_ms)
+    rebuilt = 0
     for sensor in sensors(db):
-        for stretch in stretches(db, sensor, from_ms, NEVER_MS, LOOKED_AT):
-            if differing_in(db, stretch):
-                put_right += _put_right(db, stretch, turns)
+        for part in time_ranges(db, sensor, from_ms, MAX_MS, COMPARED_AT_ONCE):
+            if differing_in(db, part):
+                rebuilt += _rebuild(db, part, pacer)
         progress(1)
-    return put_right
+    return rebuilt
 
 
-def remake(db: Database, sensor: int, hours: list[int]) -> None:
-    """Make hours anew from raw; within a transaction of the caller's."""
+def _rebuild(db: Database, whole: TimeRange, pacer: ChunkPacer) -> int:
+    def write() -> int:
+        with pacer.transaction(db):
+            hours = differing_in(db, part)
+            recompute(db, part.sensor, hours)
+        return len(hours)
+
+    rebuilt, from_ms = 0, whole.from_ms
+    while from_ms < whole.to_ms:
+        part = next(time_ranges(db, whole.sensor, from_ms, whole.to_ms, pacer.size))
+        rebuilt += pacer.run(write)
+        pacer.record(part.size)
+        from_ms = part.to_ms
+    return rebuilt
+
+
+def recompute(db: Database, sensor: int, hours: list[int]) -> None:
+    """Replace hours by what the raw readings say, within the caller's transaction."""
     for hour_ms in hours:
-        asked = {"sensor": sensor, "hour_ms": hour_ms}
-        db.execute("delete from hours where sensor = :sensor and hour_ms = :hour_ms", asked)
-        db.execute(_REMADE, asked)
+        params = {"sensor": sensor, "hour_ms": hour_ms}
+        db.execute("delete from hours where sensor = :sensor and hour_ms = :hour_ms", params)
+        db.execute(_RECOMPUTE, params)
 
 
 def sensors(db: Database) -> list[int]:
@@ -130,42 +157,19 @@ def sensors(db: Database) -> list[int]:
     return [sensor for (sensor,) in db.execute("select id from sensors order by id").fetchall()]
 
 
-def stretches(db: Database, sensor: int, from_ms: int, to_ms: int, size: int) -> Iterator[Stretch]:
-    """A sensor's time cut into whole hours of about ``size`` readings or rolled-up hours."""
+def time_ranges(
+    db: Database, sensor: int, from_ms: int, to_ms: int, size: int
+) -> Iterator[TimeRange]:
+    """Split a sensor's time into whole hours of about ``size`` readings or rolled-up hours."""
     while from_ms < to_ms:
-        end_ms = min(
-            to_ms,
-            _after(db, "readings", "measured_ms", sensor, from_ms, size),
-            _after(db, "hours", "hour_ms", sensor, from_ms, size),
-        )
-        yield Stretch(sensor, from_ms, end_ms, size)
+        end_ms = to_ms
+        for table, column in (("readings", "measured_ms"), ("hours", "hour_ms")):
+            row = db.execute(
+                f"select {column} from {table} where sensor = ? and {column} >= ?"
+                f" order by {column} limit 1 offset ?",
+                [sensor, from_ms, size],
+            ).fetchone()
+            if row:
+                end_ms = min(end_ms, hour_of(row[0]) + HOUR_MS)
+        yield TimeRange(sensor, from_ms, end_ms, size)
         from_ms = end_ms
-
-
-def _after(  # noqa: PLR0913, PLR0917 - of one query
-    db: Database, table: str, column: str, sensor: int, from_ms: int, size: int
-) -> int:
-    """The end of the hour that holds the row ``size`` rows on."""
-    row = db.execute(
-        f"select {column} from {table} where sensor = ? and {column} >= ?"
-        f" order by {column} limit 1 offset ?",
-        [sensor, from_ms, size],
-    ).fetchone()
-    return NEVER_MS if row is None else hour_of(row[0]) + HOUR_MS
-
-
-def _put_right(db: Database, stretch: Stretch, turns: Turns) -> int:
-    def once() -> int:
-        with transaction(db):
-            turns.lock_taken()
-            hours = differing_in(db, part)
-            remake(db, part.sensor, hours)
-        return len(hours)
-
-    put_right, from_ms = 0, stretch.from_ms
-    while from_ms < stretch.to_ms:
-        part = next(stretches(db, stretch.sensor, from_ms, stretch.to_ms, turns.size))
-        put_right += turns.take(once)
-        turns.did(part.size)
-        from_ms = part.to_ms
-    return put_right

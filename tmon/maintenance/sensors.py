@@ -1,4 +1,4 @@
-"""What is known of sensors: listed, and said."""
+"""List and describe sensors."""
 
 from typing import Any
 
@@ -6,22 +6,23 @@ from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
 from tmon.core.units import kept_as
+from tmon.db.clock import sql_iso
 from tmon.db.connect import transaction
-from tmon.db.lookup import find_node, find_sensor
+from tmon.db.lookup import find_node_uid, find_sensor
 
 
 class InvalidUnit(TmonError):
-    """A sensor can't be given that unit."""
+    """A sensor can't have that unit."""
 
 
 def described(db: Database, node: str | None) -> list[dict[str, Any]]:
-    """What is known of each sensor, of one node or of all.
+    """The description of each sensor, of one node or of all.
 
     Raises:
         UnknownNode: no node is called that.
     """
     if node is not None:
-        find_node(db, node)
+        find_node_uid(db, node)
     return list(
         db.query(
             f"""
@@ -33,8 +34,8 @@ def described(db: Database, node: str | None) -> list[dict[str, Any]]:
                         and node_uid = (select uid from nodes where name = sensors.node)
                     order by wire_name
                 )) as sent_as,
-                {_at("measured_ms")} as measured_at, value,
-                {_at("pruned_before_ms")} as pruned_before
+                {sql_iso("measured_ms")} as measured_at, value,
+                {sql_iso("pruned_before_ms")} as pruned_before
             from sensors left join readings on sensor = sensors.id and measured_ms = (
                 select max(measured_ms) from readings
                 where sensor = sensors.id and measured_ms <= (unixepoch() + 600) * 1000)
@@ -46,28 +47,28 @@ def described(db: Database, node: str | None) -> list[dict[str, Any]]:
     )
 
 
-def describe(db: Database, node: str, name: str, said: dict[str, str | int]) -> None:
-    """Set some of description, quantity, unit and allow_85; an empty text takes one back.
+def describe(db: Database, node: str, name: str, changes: dict[str, str | int]) -> None:
+    """Set some of description, quantity, unit and allow_85; an empty text clears one.
 
     Raises:
         UnknownNode: no node is called that.
         UnknownSensor: it has no such sensor.
         InvalidUnit: it has another unit already, or no value is kept in that one.
     """
-    columns = {column: None if value == "" else value for column, value in said.items()}
+    columns = {column: None if value == "" else value for column, value in changes.items()}
     with transaction(db):
         sensor = find_sensor(db, node, name)
-        if "unit" in said:
-            columns["unit"] = _unit(sensor.unit, str(said["unit"]))
+        if "unit" in changes:
+            columns["unit"] = _check_unit(sensor.unit, str(changes["unit"]))
         for column, value in columns.items():
             db.execute(f"update sensors set {column} = ? where id = ?", [value, sensor.id])
 
 
-def _unit(now: str | None, wanted: str) -> str:
+def _check_unit(present: str | None, wanted: str) -> str:
     unit = kept_as(wanted)
-    if now is not None and now != unit:
+    if present is not None and present != unit:
         raise InvalidUnit(
-            f"its values are stored in {now}, which can't be changed; "
+            f"its values are stored in {present}, which can't be changed; "
             "a sensor under another name can have another unit"
         )
     if unit is None:
@@ -76,7 +77,3 @@ def _unit(now: str | None, wanted: str) -> str:
             "characters, like °C, %, hPa, lx or V"
         )
     return unit
-
-
-def _at(column: str) -> str:
-    return f"strftime('%Y-%m-%dT%H:%M:%SZ', {column} / 1000, 'unixepoch')"

@@ -1,16 +1,18 @@
-"""``tmon stats``: how much there is, in numbers that are quick to have."""
+"""`tmon stats`: how much the database holds, in numbers that are quick to compute."""
 
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
-from tmon.db.station import DAY_MS
+from tmon.db.clock import DAY_MS, sql_iso
+from tmon.db.connect import pragma
+from tmon.db.job_runs import load_job_runs
 from tmon.maintenance.clocks import plausible_until_ms
 
-# `hourly` has counted all that was ever stored; what is before a horizon and not in its
-# hours any more was pruned.
-_COUNTED = f"""
+# `hourly` counts all readings that were ever stored; those before a horizon that are in an hour's
+# count and not in `readings` were pruned.
+_COUNTS = f"""
 select
     (select coalesce(sum(n), 0) from hourly) as stored,
     (select coalesce(sum(
@@ -36,44 +38,33 @@ select
 def stats(db: Database, path: Path, now_ms: int) -> dict[str, Any]:
     """What a station holds, and how large its file is.
 
-    ``readings`` are those that are there, ``pruned`` those of which only the hours are;
-    ``bytes_a_reading`` shares the whole file among the former.
+    ``readings`` counts the raw readings, ``pruned`` those of which only the hours are left;
+    ``bytes_a_reading`` is the file's size divided by ``readings``.
     """
     until_ms = plausible_until_ms(now_ms)
-    [counted] = db.query(_COUNTED, {"now_ms": now_ms, "until_ms": until_ms})
-    readings = counted["stored"] - counted["pruned"]
-    page_bytes, free = (
-        db.execute(f"pragma {name}").fetchone()[0] for name in ("page_size", "freelist_count")
-    )
-    file_bytes = path.stat().st_size
+    [counts] = db.query(_COUNTS, {"now_ms": now_ms, "until_ms": until_ms})
+    readings = counts["stored"] - counts["pruned"]
+    file_bytes, wal = path.stat().st_size, Path(f"{path}-wal")
     return {
         "readings": readings,
-        "pruned": counted["pruned"],
-        "last_24_h": counted["last_24_h"],
-        "sensors": counted["sensors"],
-        "nodes": counted["nodes"],
-        "first_at": _at(db, counted["first_ms"]) if counted["stored"] else None,
-        "last_at": _at(db, counted["last_ms"]),
-        "pruned_before": _at(db, counted["pruned_before_ms"]),
+        "pruned": counts["pruned"],
+        "last_24_h": counts["last_24_h"],
+        "sensors": counts["sensors"],
+        "nodes": counts["nodes"],
+        "first_at": _iso(db, counts["first_ms"]) if counts["stored"] else None,
+        "last_at": _iso(db, counts["last_ms"]),
+        "pruned_before": _iso(db, counts["pruned_before_ms"]),
         "file_bytes": file_bytes,
-        "free_bytes": free * page_bytes,
-        "wal_bytes": _size(Path(f"{path}-wal")),
+        "free_bytes": pragma(db, "freelist_count") * pragma(db, "page_size"),
+        "wal_bytes": wal.stat().st_size if wal.exists() else 0,
         "bytes_a_reading": round(file_bytes / readings, 1) if readings else None,
         "chores": {
-            row["name"]: {"done_at": _at(db, row["done_ms"]), "outcome": row["outcome"]}
-            for row in db.query("select name, done_ms, outcome from chores order by name")
+            name: {"done_at": _iso(db, run.done_ms), "outcome": run.outcome}
+            for name, run in sorted(load_job_runs(db).items())
         },
     }
 
 
-def _at(db: Database, instant_ms: int | None) -> str | None:
-    query = "select strftime('%Y-%m-%dT%H:%M:%SZ', ? / 1000, 'unixepoch')"
-    at: str | None = db.execute(query, [instant_ms]).fetchone()[0]
-    return at
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+def _iso(db: Database, at_ms: int | None) -> str | None:
+    text: str | None = db.execute(f"select {sql_iso('?')}", [at_ms]).fetchone()[0]
+    return text

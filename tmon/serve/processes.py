@@ -13,8 +13,8 @@ from threading import Thread
 
 from tmon.core.errors import CannotServe
 from tmon.core.settings import Settings
-from tmon.db.connect import refuse_no_file
-from tmon.db.tokens import open_station, station_secret
+from tmon.db.connect import refuse_non_file
+from tmon.db.tokens import load_or_create_secret, open_station
 from tmon.serve import signals
 from tmon.store import writer_process
 
@@ -123,7 +123,7 @@ def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None
     elif not settings.db.exists():
         raise CannotServe(f"{settings.db}: no such database; ingest makes it")
     else:
-        refuse_no_file(settings.db)
+        refuse_non_file(settings.db)
     part = parts(settings)[name]
     with part.listen() as listening:
         signals.hold()
@@ -188,7 +188,7 @@ class Companion:
 def _prepare(settings: Settings) -> None:
     """Meet what would stop ingest at its start before an address is told."""
     open_station(settings).close()
-    station_secret(settings)
+    load_or_create_secret(settings)
 
 
 def _take_readings(

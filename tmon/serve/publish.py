@@ -24,7 +24,7 @@ from datasette.utils.sqlite import sqlite3
 
 from tmon.core.errors import CannotServe
 from tmon.db.connect import refuse_foreign_log
-from tmon.db.sqlite_errors import explained
+from tmon.db.sqlite_errors import explain
 from tmon.pages.limited import LimitedConnection, Rendering, rendering
 
 PUBLISHED_AS = "tmon"
@@ -116,7 +116,7 @@ async def start(datasette: Datasette) -> None:
     except sqlite3.Error as error:
         path = datasette.get_database().path
         hint = "" if Path(f"{path}-shm").exists() else "; start ingest, which makes its -shm"
-        raise Unpublishable(f"{path}: {explained(error)}{hint}") from error
+        raise Unpublishable(f"{path}: {explain(error)}{hint}") from error
     try:
         await datasette._startup_sequence()  # what `datasette serve` calls
     except (StartupError, AttributeError, KeyError, TypeError, ValueError) as error:

@@ -13,9 +13,9 @@ from sqlite_utils import Database
 
 from tmon.core.errors import ApiError, Damaged, DiskFull, Locked, Replaced, Unavailable
 from tmon.core.reading import Batch, Receipt
+from tmon.db.clock import now_ms
 from tmon.db.connect import sqlite3
-from tmon.db.damage import ANSWER, Damage, is_damage
-from tmon.db.nodes import now_ms
+from tmon.db.damage import DAMAGED_MESSAGE, Damage, is_damage
 from tmon.db.sqlite_errors import primary_code
 from tmon.db.wal import Wal
 from tmon.store.commit import Store
@@ -60,7 +60,7 @@ class Writer:
         Raises:
             Replaced: the database's files aren't in their place any more.
         """
-        self._damage.look(self._db)
+        self._damage.recheck(self._db)
         if self._damage.is_known:
             self._trouble = "damaged"
         while self._listen(0 if self._waiting else TICK_S):
@@ -165,14 +165,14 @@ class Writer:
         except sqlite3.Error as error:
             if is_damage(error):
                 if not self._damage.is_known:  # nobody need send anything to hear of it
-                    self._reply(Reply([], trouble=_failure(Damaged, ANSWER)))
+                    self._reply(Reply([], trouble=_failure(Damaged, DAMAGED_MESSAGE)))
                 self._meet(error)
             elif not self._damage.is_known:
                 log.warning("hours and when nodes were last heard are written later: %s", error)
 
     def _commit(self, batches: Sequence[Batch]) -> list[Receipt | Failure]:
         if self._damage.is_known:
-            return [_failure(Damaged, ANSWER)] * len(batches)
+            return [_failure(Damaged, DAMAGED_MESSAGE)] * len(batches)
         try:
             receipts = self._store.commit(batches)
         except Replaced:
@@ -197,7 +197,7 @@ class Writer:
     def _unavailable(self, error: sqlite3.DatabaseError) -> Failure:
         if is_damage(error):
             self._meet(error)
-            return _failure(Damaged, ANSWER)
+            return _failure(Damaged, DAMAGED_MESSAGE)
         self._tell(str(error))
         code = primary_code(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -208,7 +208,7 @@ class Writer:
         return _failure(Unavailable, "the database can't be written now; try again")
 
     def _meet(self, damage: sqlite3.Error) -> None:
-        self._damage.meet(damage)
+        self._damage.record(damage)
         self._trouble = str(damage)
 
     def _tell(self, trouble: str | None) -> None:

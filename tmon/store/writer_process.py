@@ -33,7 +33,7 @@ def write_what_comes(line: socket.socket, path: Path) -> Database:
         try:
             writer.run()
             if not writer.has_damage:
-                wal.write_back(db)
+                wal.checkpoint(db)
         except Replaced as error:
             rescue.save(wal.files, error, writer.refuse)
             os._exit(1)  # to close the connection would be to write to files that aren't ours

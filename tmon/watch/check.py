@@ -12,7 +12,8 @@ from sqlite_utils import Database
 from tmon.core.settings import Settings
 from tmon.db import station
 from tmon.db.connect import RefusedDatabase, sqlite3
-from tmon.db.station import Chore, Station
+from tmon.db.job_runs import JobRun, load_job_runs
+from tmon.db.station import Station
 from tmon.watch import chores
 from tmon.watch.checks import (
     answers,
@@ -90,7 +91,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)  # sentences: which checks couldn't be made
     blind: set[str] = field(default_factory=set)  # the numbers that those would find
-    done: dict[str, Chore] = field(default_factory=dict)
+    done: dict[str, JobRun] = field(default_factory=dict)
     current: list[Current] = field(default_factory=list)
     sensors: Sensors = field(default_factory=dict)
     _going_on: set[Key] = field(default_factory=set)
@@ -163,7 +164,7 @@ def look(task: Task, report: Report, say: Callable[[str], None]) -> None:
         report.attempt(OF_MACHINE, lambda: storage.check(task.settings))
     if not task.addresses.remote or task.memory.exists():
         try:
-            with station.opened(task.memory, task.now_ms) as db:
+            with station.open_at(task.memory, task.now_ms) as db:
                 if not task.addresses.remote:
                     _look_at_station(task, db, report, say)
                 known = Known(open_incidents(db), Mutes(db, task.now_ms), sensors_by_node(db))
@@ -174,7 +175,7 @@ def look(task: Task, report: Report, say: Callable[[str], None]) -> None:
 
 
 def _look_at_station(task: Task, db: Database, report: Report, say: Callable[[str], None]) -> None:
-    remembered = station.chores(db)
+    remembered = load_job_runs(db)
     if task.whole_file:
         report.attempt((), lambda: _do_chores(task, db, report, say))
     now = Station(db, task.settings, task.now_ms, {**remembered, **report.done})
@@ -191,7 +192,7 @@ def _do_chores(
     task: Task, db: Database, report: Report, say: Callable[[str], None]
 ) -> Iterator[Finding]:
     """Their outcomes are findings later, by the check that remembers them."""
-    due = chores.due(db, station.chores(db), task.now_ms, say, full=task.full)
+    due = chores.due(db, load_job_runs(db), task.now_ms, say, full=task.full)
     report.done.update(due)
     yield from ()
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from tmon.core import words
+from tmon.db.clock import DAY_MS
 from tmon.db.connect import sqlite3
-from tmon.db.station import DAY_MS, Chore, Chores
+from tmon.db.job_runs import JobRun, JobRuns
 from tmon.maintenance import rollup
 
 GOOD = "ok"
@@ -29,12 +30,12 @@ class Kind(NamedTuple):
 
 def due(
     db: Database,
-    remembered: Chores,
+    remembered: JobRuns,
     now_ms: int,
     say: Callable[[str], None],
     *,
     full: bool = False,
-) -> Iterator[tuple[str, Chore]]:
+) -> Iterator[tuple[str, JobRun]]:
     """Do what is due, or with ``full`` everything; the larger check spares the smaller.
 
     Args:
@@ -53,7 +54,7 @@ def due(
         if kind.within not in done and (late or (full and not kind.within)):
             done.add(kind.name)
             say(kind.what)
-            yield kind.name, Chore(now_ms, kind.look(db, now_ms))
+            yield kind.name, JobRun(now_ms, kind.look(db, now_ms))
 
 
 def _pragma(name: str) -> Callable[[Database, int], str]:
@@ -70,11 +71,11 @@ def _pragma(name: str) -> Callable[[Database, int], str]:
 
 
 def _lately(db: Database, now_ms: int) -> str:
-    return _differences(rollup.differences(db, now_ms - LATELY_MS))
+    return _differences(rollup.count_differing_hours(db, now_ms - LATELY_MS))
 
 
 def _always(db: Database, now_ms: int) -> str:  # noqa: ARG001
-    return _differences(rollup.differences(db, None))
+    return _differences(rollup.count_differing_hours(db, None))
 
 
 def _differences(count: int) -> str:

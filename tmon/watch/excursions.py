@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from tmon.db.station import HOUR_MS
+from tmon.db.clock import HOUR_MS
 
 
 class Side(NamedTuple):

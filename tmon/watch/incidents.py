@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
+from tmon.db.clock import DAY_MS
 from tmon.db.connect import transaction
-from tmon.db.station import DAY_MS, Chores, remember
+from tmon.db.job_runs import JobRuns, save_job_runs
 from tmon.watch import lines
 from tmon.watch.findings import Finding, Key, Severity, key
 from tmon.watch.lines import Matter
@@ -56,7 +57,7 @@ def record(
     now_ms: int,
     *,
     blind: Collection[str] = (),
-    done: Chores | None = None,
+    done: JobRuns | None = None,
 ) -> None:
     """Begin, go on with and end incidents, with their events, in one transaction.
 
@@ -73,7 +74,7 @@ def record(
             book.enter(finding)
         book.end_others(blind)
         book.write_events()
-        remember(db, done or {})
+        save_job_runs(db, done or {})
 
 
 class _Book:

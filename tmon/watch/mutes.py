@@ -7,7 +7,7 @@ from sqlite_utils import Database
 from tmon.core import words
 from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
-from tmon.db.lookup import find_node, find_sensor
+from tmon.db.lookup import find_node_uid, find_sensor
 from tmon.watch.findings import CATALOGUE
 
 
@@ -95,7 +95,7 @@ def _subject(db: Database, what: str) -> Mute:
     node, slash, sensor = what.partition("/")
     if slash:
         return Mute(None, find_sensor(db, node, sensor).id, None)
-    find_node(db, node)
+    find_node_uid(db, node)
     return Mute(node, None, None)
 
 

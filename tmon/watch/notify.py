@@ -9,8 +9,8 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from tmon.db.connect import open_database, sqlite3
-from tmon.db.station import Chore
-from tmon.maintenance.shelf import write_secret
+from tmon.db.job_runs import JobRun
+from tmon.maintenance.backup_dir import write_secret_file
 from tmon.watch import check, incidents, telling
 from tmon.watch.check import UNUSABLE, Report, Task
 from tmon.watch.ping import ping
@@ -69,13 +69,13 @@ def _memory(task: Task) -> Iterator[Database]:
         task.memory.parent.mkdir(parents=True, exist_ok=True)
         if task.settings.secret is None and not task.settings.secret_file.exists():
             # Only to keep the channels' addresses out of the database.
-            write_secret(task.settings.secret_file, f"{secrets.token_hex(32)}\n".encode())
+            write_secret_file(task.settings.secret_file, f"{secrets.token_hex(32)}\n".encode())
     with open_database(task.memory, create=task.addresses.remote) as db:
         yield db
 
 
 def _record(db: Database, report: Report, now_ms: int) -> None:
-    done = {**report.done, "check": Chore(now_ms, STATUS[report.status])}
+    done = {**report.done, "check": JobRun(now_ms, STATUS[report.status])}
     for tries_left in reversed(range(TRIES)):
         try:
             incidents.record(db, report.findings, now_ms, blind=report.blind, done=done)

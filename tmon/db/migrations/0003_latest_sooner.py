@@ -5,10 +5,10 @@ from tmon.db.migrations.registry import migrations, run
 
 @migrations(name="0003_latest_sooner")
 def _latest(db: Database) -> None:
-    """``latest`` in half the time it took where sensors are slow or silent.
+    """Make ``latest`` take half as long where sensors are slow or silent.
 
-    Of 49 gaps, 25 are at least as long as the median, so it is at most their sum / 25:
-    where the age is beyond three times that, the median need not be looked for.
+    Of 49 gaps, 25 are at least as long as the median, so the median is at most their sum / 25:
+    where the age is more than three times that, it isn't computed.
     """
     run(
         db,

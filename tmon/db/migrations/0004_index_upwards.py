@@ -5,7 +5,7 @@ from tmon.db.migrations.registry import migrations, run
 
 @migrations(name="0004_index_upwards")
 def _index(db: Database) -> None:
-    """The same pages of the newest from an index that grows at its end, where pages get full."""
+    """Index times upwards: an index that grows at its end fills its pages."""
     run(
         db,
         """

@@ -1,4 +1,4 @@
-"""Limits, incidents and who is told; corrections; what is done now and then."""
+"""Limits, incidents and alert channels; corrections; the last runs of maintenance jobs."""
 
 from sqlite_utils import Database
 

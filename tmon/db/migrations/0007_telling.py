@@ -1,4 +1,4 @@
-"""What telling has to remember: since when it failed, and how bad it was then."""
+"""For alerts: since when a channel fails, and how severe an incident was when it was sent."""
 
 from sqlite_utils import Database
 

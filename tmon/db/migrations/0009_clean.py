@@ -1,4 +1,4 @@
-"""What the raw readings become by calibrations and flags."""
+"""Views of the readings with calibrations applied and flagged periods left out."""
 
 from sqlite_utils import Database
 
@@ -20,9 +20,9 @@ _OF_HOUR = f"""from readings_clean as own
 
 @migrations(name="0009_clean")
 def _clean(db: Database) -> None:
-    """Views that leave raw readings as they are.
+    """Correct readings in views only; the raw readings stay as they are.
 
-    A flag is looked for by its end: of a new reading none has to be looked through.
+    The index on flags begins with their end, so that a new reading needs to skip none of them.
     """
     run(
         db,

@@ -5,10 +5,10 @@ from tmon.db.migrations.registry import migrations, run
 
 @migrations(name="0011_latest_not_ahead")
 def _latest(db: Database) -> None:
-    """``latest`` and ``latest_clean`` pass over readings more than 10 minutes ahead of the clock.
+    """``latest`` and ``latest_clean`` ignore readings more than 10 minutes ahead of the clock.
 
-    One reading from a clock that was ahead hid until that date that its sensor was silent.
-    What else of ``latest`` has its reason is as 0003 explains it.
+    One reading from a clock that was ahead hid, until its date, that its sensor was silent.
+    Migration 0003 explains the rest of ``latest``.
     """
     run(
         db,

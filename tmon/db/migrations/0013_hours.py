@@ -1,4 +1,4 @@
-"""Hours that are rolled up once they are over."""
+"""Roll an hour up once it is over."""
 
 from sqlite_utils import Database
 
@@ -25,11 +25,11 @@ _DAYS_OF = f"""select
 
 @migrations(name="0013_hours")
 def _hours(db: Database) -> None:
-    """``hourly`` becomes a view of ``hours``, in which an hour is written twice, not each minute.
+    """Make ``hourly`` a view of ``hours``, whose rows are written twice instead of each minute.
 
-    An hour's row is there from its first reading on. As long as it is open, ``n`` and what
-    follows are NULL, and the view computes them from ``readings``. Once the hour is over,
-    ingest closes it; a reading that comes later corrects it.
+    An hour's first reading inserts its row. While the hour is open, ``n`` to ``max`` are NULL,
+    and the view computes them from ``readings``. Once it is over, ingest fills them in; a
+    reading that comes later corrects them.
 
     A column can't be made nullable in place, so the rows are copied.
     """

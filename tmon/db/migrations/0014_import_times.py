@@ -1,4 +1,4 @@
-"""Which readings each run of an import holds, also where others came among them since."""
+"""Record which readings each run of an import stored, even if others came between them since."""
 
 import json
 import zlib
@@ -11,10 +11,11 @@ from tmon.db.migrations.registry import migrations, run
 
 @migrations(name="0014_import_times")
 def _import_times(db: Database) -> None:
-    """A run's times: the first in ms, then the steps between them, as JSON by zlib.
+    """Add a run's times: the first in ms, then the steps between them, as JSON by zlib.
 
-    Runs of before were all that their sensor had in that time. Where there is more, or less, by
-    now, nobody can tell any more which those were: their count becomes 0, as it is documented.
+    An older run was all that its sensor had between its first and last time. Where the sensor
+    has more or fewer readings there by now, nobody can tell which were the run's: its count
+    becomes 0, as documented.
     """
     run(db, "alter table import_runs add column times blob;\n")
     runs = db.execute(

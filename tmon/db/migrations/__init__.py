@@ -1,7 +1,7 @@
-"""The tables, triggers and views: a migration each file, applied in the order of their numbers.
+"""The schema: one migration a file, applied in the order of their numbers.
 
-They are the contract between tmon's processes, and the API for whoever
-writes SQL: what a name means here, it means on every page.
+The tables and views are the contract between tmon's processes, and the API for people who
+write SQL: a name means the same here and on every page.
 """
 
 from importlib import import_module

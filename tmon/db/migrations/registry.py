@@ -1,25 +1,25 @@
-"""The one list that all migrations are in, and what they are written with."""
+"""The registry of all migrations, and helpers to write them with."""
 
 from textwrap import dedent
 
 from sqlite_utils import Database, Migrations
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-migrations = Migrations("tmon")
+from tmon.db.clock import DAY_MS as DAY_MS
+from tmon.db.clock import HOUR_MS as HOUR_MS
 
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
+migrations = Migrations("tmon")
 
 
 def floor(column: str, step_ms: int) -> str:
-    """SQL: the step that an instant lies in. Times before 1970 round down too."""
+    """SQL that rounds an instant down to a multiple of ``step_ms``, before 1970 too."""
     return f"({column} - (({column} % {step_ms}) + {step_ms}) % {step_ms})"
 
 
 def run(db: Database, sql: str) -> None:
-    """Run statements in the caller's transaction, which the driver's own ``executescript`` ends.
+    """Run statements within the caller's transaction, which ``executescript`` would commit.
 
-    Each ends at a line's end. SQLite keeps their text, and Datasette shows it to people.
+    Each statement ends at the end of a line. SQLite keeps their text, and Datasette shows it.
     """
     statement = ""
     for line in dedent(sql).splitlines(keepends=True):
@@ -28,4 +28,4 @@ def run(db: Database, sql: str) -> None:
             db.execute(statement)
             statement = ""
     if statement.strip():
-        raise ValueError(f"a statement without its end: {statement}")
+        raise ValueError(f"unfinished statement: {statement}")

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.db.clock import DAY_MS
+from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
 
 OLD_MS = 2 * DAY_MS
@@ -12,7 +13,7 @@ NEW_STATION_MS = 7 * DAY_MS  # so long nobody is told that there is none
 
 def check(station: Station) -> Iterator[Finding]:
     """A backup too old, or none of a station that isn't new."""
-    last = station.chores.get("backup")
+    last = station.job_runs.get("backup")
     [first_node_ms] = station.db.execute("select min(created_ms) from nodes").fetchone()
     if last is not None:
         if station.now_ms - last.done_ms > OLD_MS:

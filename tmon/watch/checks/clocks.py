@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.db.clock import DAY_MS
+from tmon.db.station import Station
 from tmon.maintenance import ahead
 from tmon.maintenance.clocks import (
     AHEAD_MS,

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from tmon.core import words
-from tmon.db.station import Chore, Station
+from tmon.db.job_runs import JobRun
+from tmon.db.station import Station
 from tmon.watch.chores import EQUAL, EQUAL_LATELY, GOOD, QUICK, WHOLE
 from tmon.watch.findings import Finding, Severity
 
@@ -14,13 +15,13 @@ def check(station: Station) -> Iterator[Finding]:
         ("T11", Severity.CRITICAL, "database", QUICK, WHOLE),
         ("T12", Severity.WARNING, "hourly", EQUAL_LATELY, EQUAL),
     ):
-        bad = _bad(station.chores.get(quick), station.chores.get(whole))
+        bad = _bad(station.job_runs.get(quick), station.job_runs.get(whole))
         if bad:
             told = f"{bad.outcome} (checked {words.instant(bad.done_ms)})"
             yield Finding(number, severity, told, subject=subject)
 
 
-def _bad(quick: Chore | None, whole: Chore | None) -> Chore | None:
+def _bad(quick: JobRun | None, whole: JobRun | None) -> JobRun | None:
     if whole and whole.outcome != GOOD:
         return whole
     if quick and quick.outcome != GOOD and (whole is None or whole.done_ms < quick.done_ms):

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.db.clock import DAY_MS
+from tmon.db.station import Station
 from tmon.maintenance.clocks import plausible_until_ms
 from tmon.watch.excursions import ABOVE, BELOW, CLEAN, RAW, Excursion, Rule, excursions
 from tmon.watch.findings import Finding, Severity
@@ -37,7 +38,7 @@ class State(NamedTuple):
 
 def check(station: Station) -> Iterator[Finding]:
     """Excursions that lasted, also those that are over; shorter ones are not ``enough``."""
-    last = station.chores.get("check")
+    last = station.job_runs.get("check")
     from_ms = (last.done_ms if last else station.now_ms) - LOOK_BACK_MS
     open_since_ms = _open_incidents(station)
     for limit in _limits_to_look_at(station, from_ms):

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.db.clock import DAY_MS
+from tmon.db.station import Station
 from tmon.maintenance.clocks import plausible_until_ms
 from tmon.watch.findings import Finding, Severity
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from tmon.core import words
-from tmon.db.station import DAY_MS, HOUR_MS, Station
+from tmon.db.clock import DAY_MS, HOUR_MS
+from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
 
 AT_LEAST = 20  # rejected in an hour: fewer are one node's bad hour

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tmon.core.errors import CannotServe
 from tmon.db.station import Station
 from tmon.db.tokens import read_secret
-from tmon.maintenance.running import difference
+from tmon.maintenance.token_probe import why_refused_at
 from tmon.watch.checks.answers import Addresses
 from tmon.watch.findings import Finding, Severity
 
@@ -19,7 +19,7 @@ def check(station: Station, addresses: Addresses) -> Iterator[Finding]:
         return
     try:
         key = read_secret(station.settings)
-        reason = difference(addresses.ingest, key, node[0], PATIENCE_S)
+        reason = why_refused_at(addresses.ingest, key, node[0], PATIENCE_S)
     except FileNotFoundError:
         reason = (
             f"{station.settings.secret_file} is missing: ingest can't be started again, no token "

@@ -37,7 +37,7 @@ def add(db: Database, readings: int) -> None:
 def token(folder: Path) -> str:
     """As `tmon token get` prints it."""
     settings = Settings.load({"TMON_DB": str(folder / "tmon.db")})
-    return next(tokens.get_all(settings, ["basement"]))
+    return next(tokens.get_or_create(settings, ["basement"]))
 
 
 def listed(folder: Path) -> list[str]:
