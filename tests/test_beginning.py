@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.care.backup_files import station, token
+from tests.maintenance.backup_files import station, token
 from tests.station import Process, tmon
 
 ANEW = {"TMON_BEGIN_ANEW": "yes"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.care.backup_files import station, token
+from tests.maintenance.backup_files import station, token
 from tests.station import Process, answers, tmon, wait_for
 from tests.watch.watched import NOW_MS, NOWHERE
 from tmon.core.settings import Settings

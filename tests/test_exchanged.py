@@ -21,7 +21,7 @@ import pytest
 import requests
 from sqlite_utils import Database
 
-from tests.care.backup_files import add, station, token
+from tests.maintenance.backup_files import add, station, token
 from tests.station import Process, answers, wait_for
 from tmon.db import identity
 from tmon.db.connect import (

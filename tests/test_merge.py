@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.care.backup_files import damage
+from tests.maintenance.backup_files import damage
 from tests.station import hourly_equals_raw
 from tmon.core.reading import Batch, Node, Reading
 from tmon.db import nodes

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from tests.care.backup_files import add, station
+from tests.maintenance.backup_files import add, station
 from tmon.core.errors import LogCut
 from tmon.db.connect import open_database, sqlite3
 from tmon.db.open_files import OpenFiles

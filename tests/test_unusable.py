@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.care.backup_files import station
+from tests.maintenance.backup_files import station
 from tests.station import tmon
 from tmon.db.connect import open_database, open_for_reading, sqlite3
 from tmon.db.sqlite_errors import explain

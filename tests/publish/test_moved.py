@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from tests.care.old_readings import NOW_MS, START_MS, made, minutes
+from tests.maintenance.old_readings import NOW_MS, START_MS, made, minutes
 from tests.publish.published import Serve, Site
 from tmon.db.connect import open_database
 from tmon.maintenance import names, prune, replace

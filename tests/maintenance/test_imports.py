@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.care.old_readings import (
+from tests.maintenance.old_readings import (
     HOUR_MS,
     MINUTE_MS,
     NOW_MS,
@@ -30,7 +30,7 @@ from tests.care.old_readings import (
     made,
     minutes,
 )
-from tests.care.recorded_imports import Import, imported, runs, stored, undone, whys
+from tests.maintenance.recorded_imports import Import, imported, runs, stored, undone, whys
 from tests.station import Process, hourly_equals_raw, station_in_thread, tmon, wait_for
 from tmon.db.connect import open_database, open_for_reading, transaction
 from tmon.db.lookup import find_sensor

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.care.steady_load import load
+from tests.maintenance.steady_load import load
 from tests.station import hourly_equals_raw, wait_for
 from tmon.db.connect import open_database, open_for_reading, sqlite3
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.care.old_readings import (
+from tests.maintenance.old_readings import (
     DAY_MS,
     HOUR_MS,
     MINUTE_MS,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.care.backup_files import listed, one_line, station
-from tests.care.test_backup import make
+from tests.maintenance.backup_files import listed, one_line, station
+from tests.maintenance.test_backup import make
 from tests.station import tmon
 from tmon.maintenance.backup import BackupTarget
 from tmon.maintenance.backup_dir import UnusableFile, read_small_file

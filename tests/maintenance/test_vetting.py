@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 from sqlite_utils import Database
 
-from tests.care.backup_files import listed, one_line, station
+from tests.maintenance.backup_files import listed, one_line, station
 from tests.station import tmon
 from tmon.db.connect import APPLICATION_ID, RefusedDatabase, open_database, sqlite3
 from tmon.db.migrations import migrations

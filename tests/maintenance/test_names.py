@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.care.old_readings import ask, made, minutes
+from tests.maintenance.old_readings import ask, made, minutes
 from tests.station import Station, tmon, wait_for
 from tmon.db.connect import open_database
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from tests.care.old_readings import NOW_MS, Rows, ask
+from tests.maintenance.old_readings import NOW_MS, Rows, ask
 from tmon.core.reading import Batch, Node, Reading, Receipt
 from tmon.db import nodes
 from tmon.db.connect import open_database

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.care.old_readings import (
+from tests.maintenance.old_readings import (
     DAY_MS,
     HOUR_MS,
     NOW_MS,

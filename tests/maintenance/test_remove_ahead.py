@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.care.old_readings import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, ask, made, minutes
+from tests.maintenance.old_readings import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, ask, made, minutes
 from tests.station import Process, hourly_equals_raw, station_in_thread, tmon, wait_for
 from tmon.db.connect import open_database
 from tmon.maintenance import ahead

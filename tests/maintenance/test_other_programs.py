@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.care.backup_files import station
-from tests.care.old_readings import ask
+from tests.maintenance.backup_files import station
+from tests.maintenance.old_readings import ask
 from tests.station import tmon
 from tmon.db.connect import open_database
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.care.backup_files import add, damage, listed, one_line, station, token
-from tests.care.steady_load import load
+from tests.maintenance.backup_files import add, damage, listed, one_line, station, token
+from tests.maintenance.steady_load import load
 from tests.station import tmon, wait_for
 from tmon.db.connect import open_database, open_for_reading, sqlite3
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.care.backup_files import add, damage, listed, one_line, station, token
-from tests.care.steady_load import load
+from tests.maintenance.backup_files import add, damage, listed, one_line, station, token
+from tests.maintenance.steady_load import load
 from tests.station import Process, hourly_equals_raw, tmon, wait_for
 from tmon.core.settings import Settings
 from tmon.db.connect import open_database, open_for_reading, sqlite3

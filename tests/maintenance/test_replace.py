@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from tests.care.old_readings import (
+from tests.maintenance.old_readings import (
     HOUR_MS,
     NOW_MS,
     START_MS,

@@ -4,7 +4,7 @@ import json
 import time
 from pathlib import Path
 
-from tests.care.old_readings import HOUR_MS, made, minutes
+from tests.maintenance.old_readings import HOUR_MS, made, minutes
 from tests.station import tmon
 from tmon.db.connect import open_database
 
