@@ -1,4 +1,4 @@
-"""Stations of a few readings to back up and restore, and what lies in a folder."""
+"""Small stations to back up and restore, and helpers to list and damage files."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ MINUTE_MS = 60_000
 
 
 def station(folder: Path, readings: int = 1000) -> Path:
-    """A database with one sensor, and a secret, as the token it gives away needs it."""
+    """A database with one sensor and a secret; returns its path."""
     folder.mkdir(exist_ok=True)
     token(folder)
     with open_database(folder / "tmon.db") as db:
@@ -22,7 +22,7 @@ def station(folder: Path, readings: int = 1000) -> Path:
 
 
 def add(db: Database, readings: int) -> None:
-    """So many readings, a minute apart, after those that there are."""
+    """Append so many readings, a minute apart."""
     db.execute(
         """
         with recursive counted (n) as (
@@ -41,7 +41,7 @@ def token(folder: Path) -> str:
 
 
 def listed(folder: Path) -> list[str]:
-    """All there is in it, by its name within it."""
+    """The relative paths of all files in a folder."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
@@ -54,7 +54,7 @@ def damage(path: Path) -> None:
 
 
 def one_line(stderr: str) -> str:
-    """The one line that a command said as it failed."""
+    """The single error line of a command that failed."""
     [line] = stderr.splitlines()
     assert line.startswith("Error: ")
     return line

@@ -1,4 +1,4 @@
-"""Old readings to take care of: a node, its sensors, and what `hourly` must say of them."""
+"""Databases with old readings, and what `hourly` must say of them."""
 
 import secrets
 from collections import defaultdict
@@ -47,7 +47,7 @@ def add_sensor(
 
 
 def made(path: Path, *sensors: tuple[str, str, Rows]) -> list[int]:
-    """A database with these sensors: their numbers."""
+    """Make a database with these sensors; returns their numbers."""
     with open_database(path, create=True) as db:
         numbers = [add_sensor(db, *sensor) for sensor in sensors]
         for number in numbers:
@@ -56,7 +56,7 @@ def made(path: Path, *sensors: tuple[str, str, Rows]) -> list[int]:
 
 
 def ask(path: Path, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """What a second connection sees."""
+    """The rows that a second connection sees."""
     with open_for_reading(path) as db:
         return list(db.execute(sql, list(parameters)).fetchall())
 

@@ -1,4 +1,4 @@
-"""Imports without files: rows stored as an import stores them, in portions, and recorded."""
+"""Imports without files: rows are stored and recorded as `tmon import` does."""
 
 import itertools
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def imported(
 
 
 def undone(path: Path, number: int) -> int:
-    """How many readings are taken back; no ingest is there to be waited for."""
+    """Undo an import, without waiting for an ingest; returns how many readings were deleted."""
     with open_database(path) as db:
         return imports.undo(db, number, NOW_MS, pause=lambda _: None)
 

@@ -1,4 +1,4 @@
-"""Readings sent to a real ingest at a steady pace, and what of them was acknowledged."""
+"""Send readings to a real ingest at a steady pace, and keep those it acknowledged."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""`tmon backup`: what is there is whole, and what isn't whole isn't there."""
+"""`tmon backup`: a backup is complete, or there is none."""
 
 import re
 import resource
@@ -27,7 +27,7 @@ SENT = "select name, measured_ms from readings join sensors on sensors.id = sens
 
 
 class Silent:
-    """A bar that nobody looks at."""
+    """A progress bar that shows nothing."""
 
     def update(self, length: int) -> None:
         assert length >= 0
@@ -37,8 +37,8 @@ def no_bar(_length: int) -> Any:
     return nullcontext(Silent())
 
 
-def make(path: Path, wanted: BackupTarget, now_ms: int = AT_MS) -> Path:
-    return backup(Settings.load({"TMON_DB": str(path)}), wanted, now_ms, no_bar).path
+def make(path: Path, target: BackupTarget, now_ms: int = AT_MS) -> Path:
+    return backup(Settings.load({"TMON_DB": str(path)}), target, now_ms, no_bar).path
 
 
 def test_a_backup_under_load_has_all_that_was_acknowledged_before_it(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_two_in_one_second_are_two(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_was_set_back_removes_no_new_backup(tmp_path: Path) -> None:
-    path, wanted = station(tmp_path), BackupTarget(tmp_path / "kept", False, 1)
-    make(path, wanted)
-    made = make(path, wanted, now_ms=0)
+    path, target = station(tmp_path), BackupTarget(tmp_path / "kept", False, 1)
+    make(path, target)
+    made = make(path, target, now_ms=0)
     assert listed(tmp_path / "kept")[0] == made.name == "tmon-1970-01-01T000000Z.db"
 
 

@@ -1,4 +1,4 @@
-"""An import that is undone leaves what was there before, and what came since."""
+"""Undoing an import deletes its own readings, and none from before or since."""
 
 import json
 import os

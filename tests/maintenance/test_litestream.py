@@ -1,4 +1,4 @@
-"""Litestream, as deploy/litestream.yml sets it up, against the loss of everything else."""
+"""Litestream with deploy/litestream.yml restores a database that was lost."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Renamed and moved, nodes and sensors keep their history, their tokens and their own words."""
+"""Renamed or moved, nodes and sensors keep their history, tokens and wire names."""
 
 import json
 import time
@@ -22,7 +22,7 @@ def two(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def care(station: Station, *arguments: str) -> None:
+def run_command(station: Station, *arguments: str) -> None:
     ran = tmon(station.path.parent, *arguments)
     assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
 
@@ -47,8 +47,8 @@ def test_a_renamed_node_goes_on_with_its_token_and_any_name_it_had(station: Stat
         return station.http.post(f"{station.url}/readings", json=body, headers=headers).status_code
 
     assert post("attic") == 201
-    care(station, "node", "rename", "attic", "loft")
-    care(station, "node", "rename", "loft", "top")
+    run_command(station, "node", "rename", "attic", "loft")
+    run_command(station, "node", "rename", "loft", "top")
     wait_for(lambda: post("top") == 201, NOTICED_S)
     assert [post(name) for name in ("attic", "loft", "top")] == [201] * 3
     assert post("cellar") == 403
@@ -65,7 +65,7 @@ def test_a_new_node_may_take_the_old_name(station: Station) -> None:
     old = {"Authorization": f"Bearer {station.token('attic')}"}
     body = {"node": "attic", "readings": [reading()]}
     assert station.http.post(f"{station.url}/readings", json=body, headers=old).status_code == 201
-    care(station, "node", "rename", "attic", "loft")
+    run_command(station, "node", "rename", "attic", "loft")
     assert station.post({"node": "attic", "readings": [reading()]}, node="attic").ok
     body = {"node": "attic", "readings": [reading()]}
     assert station.http.post(f"{station.url}/readings", json=body, headers=old).status_code == 201
@@ -74,7 +74,7 @@ def test_a_new_node_may_take_the_old_name(station: Station) -> None:
 
 def test_a_renamed_sensor_keeps_its_history_and_what_its_node_calls_it(station: Station) -> None:
     station.post(reading(), node="attic")
-    care(station, "sensor", "rename", "attic", "t", "air")
+    run_command(station, "sensor", "rename", "attic", "t", "air")
     station.post(reading(), node="attic")
     assert labels(station) == {"attic air": 2}
     taken = station.post(reading("air"), node="attic").json()["rejected"]
@@ -86,7 +86,7 @@ def test_a_renamed_sensor_keeps_its_history_and_what_its_node_calls_it(station: 
 def test_a_moved_sensor_is_sent_by_both_nodes_into_one_history(station: Station) -> None:
     station.post(reading(), node="attic")
     station.post(reading("own"), node="cellar")
-    care(station, "sensor", "move", "attic", "t", "--to", "cellar")
+    run_command(station, "sensor", "move", "attic", "t", "--to", "cellar")
     station.post(reading(), node="attic")  # what it had not sent yet
     station.post(reading(), node="cellar")
     assert labels(station) == {"cellar own": 1, "cellar t": 3}
@@ -97,7 +97,7 @@ def test_a_moved_sensor_is_sent_by_both_nodes_into_one_history(station: Station)
 def test_moved_under_another_name_both_go_on(station: Station) -> None:
     for node in ("attic", "cellar"):
         station.post(reading(), node=node)
-    care(station, "sensor", "move", "attic", "t", "--to", "cellar", "--name", "freezer")
+    run_command(station, "sensor", "move", "attic", "t", "--to", "cellar", "--name", "freezer")
     for node, name in (("cellar", "freezer"), ("cellar", "t"), ("attic", "t")):
         assert station.post(reading(name), node=node).json()["accepted"] == 1
     assert labels(station) == {"cellar freezer": 3, "cellar t": 2}
@@ -106,8 +106,8 @@ def test_moved_under_another_name_both_go_on(station: Station) -> None:
 def test_a_moved_probe_is_known_by_what_its_node_called_it(station: Station) -> None:
     station.post(reading("28-0a"), node="attic")
     station.post(reading("own"), node="cellar")
-    care(station, "sensor", "rename", "attic", "28-0a", "pipe")
-    care(station, "sensor", "move", "attic", "pipe", "--to", "cellar")
+    run_command(station, "sensor", "rename", "attic", "28-0a", "pipe")
+    run_command(station, "sensor", "move", "attic", "pipe", "--to", "cellar")
     station.post(reading("28-0a"), node="cellar")
     assert labels(station) == {"cellar own": 1, "cellar pipe": 2}
 
@@ -115,7 +115,7 @@ def test_a_moved_probe_is_known_by_what_its_node_called_it(station: Station) -> 
 def test_ingest_goes_by_a_change_within_a_second(station: Station) -> None:
     station.post(reading(), node="attic")
     station.post(reading("own"), node="cellar")
-    care(station, "sensor", "move", "cellar", "own", "--to", "attic", "--name", "t2")
+    run_command(station, "sensor", "move", "cellar", "own", "--to", "attic", "--name", "t2")
     time.sleep(NOTICED_S)
     station.post(reading("t2"), node="attic")
     station.post(reading("own"), node="cellar")

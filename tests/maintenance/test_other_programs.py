@@ -1,4 +1,4 @@
-"""Values and times that only another program can store: no command ends in a traceback."""
+"""No command ends in a traceback at values and times that only another program can store."""
 
 from pathlib import Path
 

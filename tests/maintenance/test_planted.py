@@ -1,4 +1,4 @@
-"""What somebody else has put where `tmon backup` and `tmon restore` write is not followed."""
+"""`tmon backup` and `tmon restore` don't follow or touch files that others planted."""
 
 import os
 from collections.abc import Callable

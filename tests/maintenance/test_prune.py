@@ -1,4 +1,4 @@
-"""What is pruned is gone, its hours are not, and nothing is counted twice."""
+"""Pruning deletes readings and keeps their hours, and nothing is counted twice."""
 
 import random
 import signal

@@ -1,4 +1,4 @@
-"""`tmon remove-ahead`: readings from a clock that was ahead go, and nothing else does."""
+"""`tmon remove-ahead` deletes readings from a clock that was ahead, and nothing else."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""A new probe goes on with an old one's history: nothing lost, nothing counted twice."""
+"""A new probe continues an old one's history: nothing is lost or counted twice."""
 
 import random
 import threading

@@ -1,4 +1,4 @@
-"""`tmon restore`: nothing is touched before all is known to be well, and nothing is lost."""
+"""`tmon restore` changes nothing before all is checked, and loses nothing."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""`hourly` is compared with raw, and put right, beside a live ingest."""
+"""`hourly` is compared with the raw readings and repaired while ingest runs."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""`tmon stats` counts what is there, without looking at each."""
+"""`tmon stats` counts readings without reading each of them."""
 
 import json
 import time

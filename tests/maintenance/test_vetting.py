@@ -1,4 +1,4 @@
-"""A file of unknown origin: what acts by itself is refused, what the owner added is kept."""
+"""A file of unknown origin is refused if it could act by itself; the owner's additions stay."""
 
 import resource
 import subprocess
