@@ -75,11 +75,8 @@ def move_sensor(  # noqa: PLR0913, PLR0917 - who, from where, to where
         check_sensor_name(new_name)
     final_name = new_name or name
     with transaction(db):
-        sensor, uid, to_uid = (
-            find_sensor(db, node, name),
-            find_node_uid(db, node),
-            find_node_uid(db, to),
-        )
+        sensor = find_sensor(db, node, name)
+        uid, to_uid = find_node_uid(db, node), find_node_uid(db, to)
         if uid == to_uid:
             raise NameTaken(
                 f"{name} is {node}'s already; `tmon sensor rename` changes its name there"

@@ -80,7 +80,14 @@ def restore(
         complete_restore(settings)  # of an earlier run
         secret = _secret_of(file)
         if not force:
-            _refuse_overwriting(settings, secret)
+            existing = [db] if db.exists() else []
+            if secret is not None and _differs(settings.secret_file, secret):
+                existing.append(settings.secret_file)
+            if existing:
+                raise InUse(
+                    f"{' and '.join(map(str, existing))}: there already; "
+                    "--force restores, and keeps it under another name"
+                )
         with staging_dir(db.parent, STAGING_NAME) as staging:
             with exclusive(db):
                 pass  # fail now rather than after the long check
@@ -121,15 +128,6 @@ def _secret_of(file: Path) -> bytes | None:
             "remove it to restore the database alone"
         )
     return secret
-
-
-def _refuse_overwriting(settings: Settings, secret: bytes | None) -> None:
-    existing = [settings.db] if settings.db.exists() else []
-    if secret is not None and _differs(settings.secret_file, secret):
-        existing.append(settings.secret_file)
-    if existing:
-        names = " and ".join(map(str, existing))
-        raise InUse(f"{names}: there already; --force restores, and keeps it under another name")
 
 
 def _differs(path: Path, secret: bytes) -> bool:

@@ -7,9 +7,8 @@ no more than from any token.
 
 import json
 from contextlib import closing
-from queue import Empty, SimpleQueue
-from threading import Thread
 
+from tmon.core.bounded import side_by_side
 from tmon.core.settings import Settings, local_url
 from tmon.db.tokens import Tokens, load_or_create_secret
 
@@ -38,30 +37,20 @@ def why_refused_at(url: str, secret: bytes, uid: str, patience_s: float = PATIEN
     Returns:
         A sentence; None where it accepts them, doesn't answer in time, or none runs.
     """
-    import http.client  # noqa: F401, PLC0415 - loading it takes time, and `tmon serve` needs none
+    # Loaded here, as it takes time and `tmon serve` needs none of it.
+    from http.client import HTTPConnection  # noqa: PLC0415
 
-    answers: SimpleQueue[object] = SimpleQueue()
-    # In a thread: a name lookup and an answer that trickles in have no timeout.
-    args = [url, Tokens(secret).make_probe(uid), patience_s, answers]
-    Thread(target=_probe, args=args, daemon=True).start()
-    try:
-        answer = answers.get(timeout=patience_s)
-    except Empty:
-        return None
-    reason = REASONS.get(answer) if isinstance(answer, str) else None
-    return reason and f"the ingest at {url} refuses tokens made here: {reason}"
+    probe, verdict = Tokens(secret).make_probe(uid), None
 
-
-def _probe(url: str, probe: str, patience_s: float, answers: "SimpleQueue[object]") -> None:
-    """Put what ingest says of the probe into ``answers``, or None."""
-    from http.client import HTTPConnection, HTTPException  # noqa: PLC0415
-
-    verdict = None
-    try:
+    def ask() -> None:
+        nonlocal verdict
         with closing(HTTPConnection(url.removeprefix("http://"), timeout=patience_s)) as connection:
             connection.request("GET", "/healthz", headers={"Authorization": f"Bearer {probe}"})
             with connection.getresponse() as response:
                 verdict = json.loads(response.read(MOST_BYTES)).get("token")
-    except (OSError, HTTPException, ValueError, AttributeError):
-        pass  # none runs, or another program has its port
-    answers.put(verdict)
+
+    # In a thread: neither a name lookup nor an answer that trickles in has a timeout of its own.
+    for _ in side_by_side({url: ask}, patience_s):
+        pass  # an error means that none runs, or that another program has its port
+    reason = REASONS.get(verdict) if isinstance(verdict, str) else None
+    return reason and f"the ingest at {url} refuses tokens made here: {reason}"
