@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.notify.receivers import Listener, http_listener
 from tests.station import Process, tmon
-from tests.telling.receivers import Listener, http_listener
 from tests.watch.watched import Answering, answering, tmon_says
 from tmon.cli.main import main
 from tmon.db.connect import open_database, open_for_reading

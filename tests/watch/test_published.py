@@ -12,8 +12,8 @@ from tmon.db.station import Station
 from tmon.watch import check
 from tmon.watch.check import Task
 from tmon.watch.checks import published
-from tmon.watch.checks.answers import Addresses
-from tmon.watch.checks.asking import NoAnswer
+from tmon.watch.checks.http_probe import NoAnswer
+from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding
 
 

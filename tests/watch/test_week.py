@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.telling.receivers import Mailbox, mail_server, text_of
+from tests.notify.receivers import Mailbox, mail_server, text_of
 from tests.watch.watched import DAY_MS, MINUTE_MS, NOW_MS, NOWHERE, Watched
 from tmon.core.settings import Settings
 from tmon.watch.check import Task

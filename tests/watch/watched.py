@@ -13,11 +13,12 @@ from tmon.core.settings import Settings
 from tmon.db.connect import open_database, transaction
 from tmon.db.lookup import Sensor, find_sensor
 from tmon.db.station import Chore
-from tmon.watch import incidents, limits, mutes
+from tmon.watch import incidents, mutes
+from tmon.watch import sensor_limits as limits
 from tmon.watch.check import Report, Task, look
-from tmon.watch.checks.answers import Addresses
+from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding
-from tmon.watch.limits import Given
+from tmon.watch.sensor_limits import Given
 
 NOW_MS = 1_795_348_800_000  # 2026-11-22T12:00:00Z
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1000, 60_000, 3_600_000, 86_400_000

@@ -15,7 +15,7 @@ from tmon.core.words import some
 from tmon.db.station import now_ms
 from tmon.watch import notify as telling_all
 from tmon.watch.check import Report, Task, look
-from tmon.watch.checks.answers import Addresses, local
+from tmon.watch.checks.reachability import Addresses, local
 from tmon.watch.findings import CATALOGUE
 from tmon.watch.notify import STATUS, Told
 

@@ -7,8 +7,8 @@ from tmon.cli.params import LENGTH
 from tmon.db.connect import open_database
 from tmon.db.lookup import find_sensor
 from tmon.db.station import now_ms
-from tmon.watch import limits
-from tmon.watch.limits import Given
+from tmon.watch import sensor_limits as limits
+from tmon.watch.sensor_limits import Given
 
 
 @click.command()

@@ -98,7 +98,7 @@ def _by_sendmail(to: str, key: bytes) -> Channel:
 
 def _by_address(url: str, place: int, key: bytes) -> Iterator[Channel]:
     """A mail's recipients are a channel each: what one has got, another may still lack."""
-    from tmon.watch import apprised  # noqa: PLC0415 - apprise takes a quarter of a second
+    from tmon.watch import apprise_channel as apprised  # noqa: PLC0415 - apprise takes a quarter of a second
 
     plugin = apprised.plugin_of(url)
     scheme = _scheme(url)

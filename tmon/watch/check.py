@@ -13,14 +13,13 @@ from tmon.core.settings import Settings
 from tmon.db import station
 from tmon.db.connect import RefusedDatabase, sqlite3
 from tmon.db.station import Chore, Station
-from tmon.watch import chores
+from tmon.watch import jobs as chores
+from tmon.watch.alert_text import Matter, Sensors, shown, together
 from tmon.watch.checks import (
-    answers,
     backups,
     channels,
     clocks,
     integrity,
-    limits,
     pressure,
     published,
     rejections,
@@ -28,10 +27,15 @@ from tmon.watch.checks import (
     silence,
     storage,
 )
-from tmon.watch.checks.answers import Addresses
+from tmon.watch.checks import (
+    out_of_limits as limits,
+)
+from tmon.watch.checks import (
+    reachability as answers,
+)
+from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import CATALOGUE, Finding, Key, Severity, key
 from tmon.watch.incidents import Incident, matter_of, open_incidents, sensors_by_node
-from tmon.watch.lines import Matter, Sensors, shown, together
 from tmon.watch.mutes import Mutes
 
 log = logging.getLogger("tmon.check")

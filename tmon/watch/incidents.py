@@ -7,9 +7,9 @@ from sqlite_utils import Database
 
 from tmon.db.connect import transaction
 from tmon.db.station import DAY_MS, Chores, remember
-from tmon.watch import lines
+from tmon.watch import alert_text as lines
+from tmon.watch.alert_text import Matter
 from tmon.watch.findings import Finding, Key, Severity, key
-from tmon.watch.lines import Matter
 from tmon.watch.mutes import Mutes
 
 REMINDED_AFTER_MS = DAY_MS

@@ -11,7 +11,8 @@ from sqlite_utils import Database
 from tmon.db.connect import open_database, sqlite3
 from tmon.db.station import Chore
 from tmon.maintenance.shelf import write_secret
-from tmon.watch import check, incidents, telling
+from tmon.watch import check, incidents
+from tmon.watch import outbox as telling
 from tmon.watch.check import UNUSABLE, Report, Task
 from tmon.watch.ping import ping
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from tmon.core import words
 from tmon.db.station import Chore, Station
-from tmon.watch.chores import EQUAL, EQUAL_LATELY, GOOD, QUICK, WHOLE
 from tmon.watch.findings import Finding, Severity
+from tmon.watch.jobs import EQUAL, EQUAL_LATELY, GOOD, QUICK, WHOLE
 
 
 def check(station: Station) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tmon.core import words
 from tmon.db.station import Station
-from tmon.watch.checks.answers import Addresses
+from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding, Severity
 
 ASKED = 12  # times: each of Datasette's four threads has a connection of its own
@@ -20,7 +20,7 @@ def check(station: Station, addresses: Addresses) -> Iterator[Finding]:
     Raises:
         NoAnswer: Datasette answers something else.
     """
-    from tmon.watch.checks.asking import ask  # noqa: PLC0415 - 7 MB that `tmon serve` spares
+    from tmon.watch.checks.http_probe import ask  # noqa: PLC0415 - 7 MB that `tmon serve` spares
 
     if addresses.remote or not addresses.datasette:
         return

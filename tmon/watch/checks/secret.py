@@ -6,7 +6,7 @@ from tmon.core.errors import CannotServe
 from tmon.db.station import Station
 from tmon.db.tokens import read_secret
 from tmon.maintenance.running import difference
-from tmon.watch.checks.answers import Addresses
+from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding, Severity
 
 PATIENCE_S = 3.0  # longer than a loaded ingest takes, so that a finding doesn't come and go

@@ -43,7 +43,7 @@ def check(
 
 
 def _ask_ingest(addresses: Addresses, now_ms: int, pauses_s: Sequence[float]) -> list[Finding]:
-    from tmon.watch.checks.asking import NoAnswer, ask  # noqa: PLC0415 - 7 MB that `tmon serve` spares
+    from tmon.watch.checks.http_probe import NoAnswer, ask  # noqa: PLC0415 - 7 MB that `tmon serve` spares
 
     began_s = monotonic()
     if not addresses.ingest:
@@ -58,7 +58,7 @@ def _ask_ingest(addresses: Addresses, now_ms: int, pauses_s: Sequence[float]) ->
 
 
 def _ask_datasette(addresses: Addresses, pauses_s: Sequence[float]) -> list[Finding]:
-    from tmon.watch.checks.asking import NoAnswer, ask  # noqa: PLC0415 - 7 MB that `tmon serve` spares
+    from tmon.watch.checks.http_probe import NoAnswer, ask  # noqa: PLC0415 - 7 MB that `tmon serve` spares
 
     if not addresses.datasette:
         return []

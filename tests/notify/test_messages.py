@@ -5,11 +5,11 @@ from pathlib import Path
 import apprise
 import pytest
 
-from tests.telling.receivers import Listener, Mailbox, text_of
-from tests.telling.told import HOUR_MS, NOW_MS, Told
+from tests.notify.alerting import HOUR_MS, NOW_MS, Told
+from tests.notify.receivers import Listener, Mailbox, text_of
 from tmon.db.connect import transaction
 from tmon.watch.messages import MOST_LINES, Message, of_events
-from tmon.watch.telling import tell
+from tmon.watch.outbox import tell
 
 HOSTILE = "x\r\nBcc: eve@example.org\r\n\r\n<b>\x1b[31m\N{RIGHT-TO-LEFT OVERRIDE}@all [a](b)\x00"
 

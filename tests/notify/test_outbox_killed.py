@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from tests.telling.receivers import Listener, Mailbox, http_listener, soon, text_of
-from tests.telling.told import HOUR_MS, NOW_MS, Told
+from tests.notify.alerting import HOUR_MS, NOW_MS, Told
+from tests.notify.receivers import Listener, Mailbox, http_listener, soon, text_of
 from tmon.db.connect import open_database, sqlite3
-from tmon.watch.telling import Busy, enlist, tell
+from tmon.watch.outbox import Busy, enlist, tell
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.telling.receivers import Listener
+from tests.notify.receivers import Listener
 from tmon.core.settings import Settings
 from tmon.watch.ping import ping
 

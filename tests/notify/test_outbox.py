@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.telling.receivers import (
+from tests.notify.alerting import HOUR_MS, NOW_MS, Told
+from tests.notify.receivers import (
     Listener,
     Mailbox,
     mail_server,
@@ -17,9 +18,8 @@ from tests.telling.receivers import (
     stand_in_sendmail,
     text_of,
 )
-from tests.telling.told import HOUR_MS, NOW_MS, Told
 from tmon.watch.channels import InvalidChannels, NoSecret
-from tmon.watch.telling import enlist, tell, tell_without_memory, undelivered
+from tmon.watch.outbox import enlist, tell, tell_without_memory, undelivered
 
 SECRETS = "hunter2"
 
@@ -412,7 +412,7 @@ def test_without_a_database_that_can_be_written_everybody_is_told_all_the_same(
 
 def test_only_who_tells_by_apprise_waits_for_it_to_be_loaded() -> None:
     loaded = (
-        "import sys, tmon.cli.main, tmon.watch.telling, tmon.watch.ping;"
+        "import sys, tmon.cli.main, tmon.watch.outbox, tmon.watch.ping;"
         " print('apprise' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.watch.watched import NOW_MS, answering, tmon_says
 from tmon.core.settings import Settings
-from tmon.watch.checks import answers
-from tmon.watch.checks.answers import Addresses
+from tmon.watch.checks import reachability as answers
+from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding
 
 AT_ONCE = (0.0, 0.0, 0.0)

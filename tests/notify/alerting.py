@@ -20,7 +20,7 @@ import logging, os, sys
 logging.basicConfig(level=logging.WARNING)  # as `tmon` has it
 from tmon.db.connect import open_database
 from tmon.core.settings import Settings
-from tmon.watch.telling import tell
+from tmon.watch.outbox import tell
 settings = Settings.load(os.environ)
 with open_database(settings.db) as db:
     print(*tell(db, settings, int(sys.argv[1])), sep="\\n", end="")

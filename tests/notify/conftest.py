@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.telling.receivers import Listener, Mailbox, http_listener, mail_server
+from tests.notify.receivers import Listener, Mailbox, http_listener, mail_server
 
 
 @pytest.fixture
