@@ -5,30 +5,32 @@ from pathlib import Path
 import apprise
 import pytest
 
-from tests.notify.alerting import HOUR_MS, NOW_MS, Told
+from tests.notify.alerting import HOUR_MS, NOW_MS, Station
 from tests.notify.receivers import Listener, Mailbox, text_of
 from tmon.db.connect import transaction
-from tmon.watch.messages import MOST_LINES, Message, of_events
-from tmon.watch.outbox import tell
+from tmon.watch.messages import MOST_LINES, Message, message_of_events
+from tmon.watch.outbox import send_new_events
 
 HOSTILE = "x\r\nBcc: eve@example.org\r\n\r\n<b>\x1b[31m\N{RIGHT-TO-LEFT OVERRIDE}@all [a](b)\x00"
 
 
-def message(told: Told, after: int = 0, public_url: str = "") -> Message:
-    last = told.db.execute("select max(id) from events").fetchone()[0]
-    composed = of_events(told.db, after, last, public_url=public_url, sender="h@example.org")
+def message(station: Station, after: int = 0, public_url: str = "") -> Message:
+    last = station.db.execute("select max(id) from events").fetchone()[0]
+    composed = message_of_events(
+        station.db, after, last, public_url=public_url, sender="h@example.org"
+    )
     assert composed is not None
     return composed
 
 
 def test_new_ones_come_first_and_the_critical_before_all(tmp_path: Path) -> None:
-    told = Told(tmp_path)
-    older = [told.began(f"older {n}") for n in range(3)]
-    told.event(older[0], "goes on", "still")
-    told.event(older[1], "ended", "over")
-    told.began("a warning")
-    told.began("it thaws", severity="critical")
-    composed = message(told, after=3)
+    station = Station(tmp_path)
+    older = [station.began(f"older {n}") for n in range(3)]
+    station.event(older[0], "goes on", "still")
+    station.event(older[1], "ended", "over")
+    station.began("a warning")
+    station.began("it thaws", severity="critical")
+    composed = message(station, after=3)
     assert composed.subject == "tmon: 2 new, 1 over, 1 going on"
     assert composed.severity == "critical"
     assert composed.text(10_000) == (
@@ -37,39 +39,39 @@ def test_new_ones_come_first_and_the_critical_before_all(tmp_path: Path) -> None
 
 
 def test_an_incident_is_told_once_as_it_is_now(tmp_path: Path) -> None:
-    told = Told(tmp_path)
-    over, worse = told.began("began"), told.began("began, too")
-    told.event(over, "ended", "was over soon")
-    told.event(worse, "goes on", "and is worse")
-    assert message(told).text(10_000) == "New\n- and is worse\n\nOver\n- was over soon"
+    station = Station(tmp_path)
+    over, worse = station.began("began"), station.began("began, too")
+    station.event(over, "ended", "was over soon")
+    station.event(worse, "goes on", "and is worse")
+    assert message(station).text(10_000) == "New\n- and is worse\n\nOver\n- was over soon"
 
 
 def test_incidents_that_share_a_line_are_one_line_and_count_as_one(tmp_path: Path) -> None:
-    told = Told(tmp_path)
-    told.db.execute("insert into sensors (id, node, name) values (2, 'cellar', 'door/left')")
-    told.began("cellar: all 2 sensors silent")
-    told.began("cellar: all 2 sensors silent", sensor=2)
-    composed = message(told, public_url="https://x.example")
+    station = Station(tmp_path)
+    station.db.execute("insert into sensors (id, node, name) values (2, 'cellar', 'door/left')")
+    station.began("cellar: all 2 sensors silent")
+    station.began("cellar: all 2 sensors silent", sensor=2)
+    composed = message(station, public_url="https://x.example")
     assert composed.subject == "tmon: new: cellar: all 2 sensors silent"
     assert "  https://x.example/node/cellar\n" in composed.text(10_000)
 
 
 def test_links_lead_to_the_sensor_or_to_the_table_of_incidents(tmp_path: Path) -> None:
-    told = Told(tmp_path)
-    told.db.execute("insert into sensors (id, node, name) values (2, 'cellar', 'door/left')")
-    told.began(sensor=2)
-    told.began("disk: nearly full", sensor=None)
-    text = message(told, public_url="https://x.example").text(10_000)
+    station = Station(tmp_path)
+    station.db.execute("insert into sensors (id, node, name) values (2, 'cellar', 'door/left')")
+    station.began(sensor=2)
+    station.began("disk: nearly full", sensor=None)
+    text = message(station, public_url="https://x.example").text(10_000)
     assert "  https://x.example/node/cellar/door/left\n" in text
     assert "- disk: nearly full\n  https://x.example/tmon/incidents\n" in text
 
 
 def test_many_are_counted_and_linked_rather_than_listed(tmp_path: Path) -> None:
-    told = Told(tmp_path)
-    with transaction(told.db):
+    station = Station(tmp_path)
+    with transaction(station.db):
         for n in range(1500):
-            told.began(f"line {n}")
-    composed = message(told, public_url="https://x.example")
+            station.began(f"line {n}")
+    composed = message(station, public_url="https://x.example")
     assert composed.subject == "tmon: 1,500 new"
     lines = composed.text(100_000).splitlines()
     assert sum(line.startswith("- ") for line in lines) == MOST_LINES
@@ -82,25 +84,25 @@ def test_many_are_counted_and_linked_rather_than_listed(tmp_path: Path) -> None:
 
 
 def test_the_ids_of_two_stations_channels_times_and_ranges_differ(tmp_path: Path) -> None:
-    told = Told(tmp_path)
-    told.began()
-    told.began()
-    first = message(told).id
-    assert first == message(told).id == f"<tmon.1-2.{NOW_MS}.h@example.org>"
-    told.db.execute("update events set at_ms = ?", [NOW_MS + HOUR_MS])  # as after a restore
-    assert len({first, message(told).id, message(told, after=1).id}) == 3
+    station = Station(tmp_path)
+    station.began()
+    station.began()
+    first = message(station).id
+    assert first == message(station).id == f"<tmon.1-2.{NOW_MS}.h@example.org>"
+    station.db.execute("update events set at_ms = ?", [NOW_MS + HOUR_MS])  # as after a restore
+    assert len({first, message(station).id, message(station, after=1).id}) == 3
 
 
 def test_a_strangers_text_is_one_line_and_no_header_or_markup(
     tmp_path: Path, mailbox: Mailbox, listener: Listener
 ) -> None:
-    told = Told(
+    station = Station(
         tmp_path,
         f"mailto://{mailbox.address}?from=a@example.org&to=b@example.org",
         f"ntfy://{listener.address}/t",
     )
-    told.began(HOSTILE)
-    assert tell(told.db, told.settings, NOW_MS) == []
+    station.began(HOSTILE)
+    assert send_new_events(station.db, station.settings, NOW_MS) == []
     line = "x Bcc: eve@example.org <b> [31m @all [a](b)"
     [mail], [request] = mailbox.mails, listener.requests
     assert mail["Bcc"] is None
@@ -111,9 +113,9 @@ def test_a_strangers_text_is_one_line_and_no_header_or_markup(
 
 
 def test_ntfy_gets_the_id_as_its_last_line(tmp_path: Path, listener: Listener) -> None:
-    told = Told(tmp_path, f"ntfy://{listener.address}/t")
-    told.began()
-    tell(told.db, told.settings, NOW_MS)
+    station = Station(tmp_path, f"ntfy://{listener.address}/t")
+    station.began()
+    send_new_events(station.db, station.settings, NOW_MS)
     [request] = listener.requests
     assert request.json["topic"] == "t"
     assert request.json["message"].splitlines()[-1].startswith(f"tmon.1-1.{NOW_MS}.")
@@ -122,11 +124,11 @@ def test_ntfy_gets_the_id_as_its_last_line(tmp_path: Path, listener: Listener) -
 def test_a_whole_station_in_trouble_fits_into_one_ntfy_message(
     tmp_path: Path, listener: Listener
 ) -> None:
-    told = Told(tmp_path, f"ntfy://{listener.address}/t")
-    with transaction(told.db):
+    station = Station(tmp_path, f"ntfy://{listener.address}/t")
+    with transaction(station.db):
         for n in range(300):
-            told.began(f"cellar/sensor-{n}: 31.5 °C is above 30 °C, since 12:00")
-    tell(told.db, told.settings, NOW_MS)
+            station.began(f"cellar/sensor-{n}: 31.5 °C is above 30 °C, since 12:00")
+    send_new_events(station.db, station.settings, NOW_MS)
     [request] = listener.requests
     assert len(request.json["message"].encode()) <= 4096
     assert "more" in request.json["message"]
@@ -143,8 +145,8 @@ def test_a_whole_station_in_trouble_fits_into_one_ntfy_message(
 def test_a_webhook_is_told_how_bad_it_is(
     tmp_path: Path, listener: Listener, severity: str, what: str, kind: apprise.NotifyType
 ) -> None:
-    told = Told(tmp_path, f"json://{listener.address}/")
-    incident = told.began(severity=severity)
-    told.event(incident, what, "how it is now")
-    tell(told.db, told.settings, NOW_MS)
+    station = Station(tmp_path, f"json://{listener.address}/")
+    incident = station.began(severity=severity)
+    station.event(incident, what, "how it is now")
+    send_new_events(station.db, station.settings, NOW_MS)
     assert listener.requests[0].json["type"] == kind.value

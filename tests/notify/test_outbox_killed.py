@@ -1,4 +1,4 @@
-"""A teller that is killed, wherever it is: nothing lost, and repeated only as it was."""
+"""A sender that is killed, wherever it is: nothing lost, and repeated only as it was."""
 
 import fcntl
 import os
@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from tests.notify.alerting import HOUR_MS, NOW_MS, Told
+from tests.notify.alerting import HOUR_MS, NOW_MS, Station
 from tests.notify.receivers import Listener, Mailbox, http_listener, soon, text_of
 from tmon.db.connect import open_database, sqlite3
-from tmon.watch.outbox import Busy, enlist, tell
+from tmon.watch.outbox import Busy, register_channels, send_new_events
 
 
 @contextmanager
-def locked(told: Told) -> Iterator[Database]:
+def locked(station: Station) -> Iterator[Database]:
     """Another process has the database's write lock."""
-    with open_database(told.settings.db) as other:
+    with open_database(station.settings.db) as other:
         other.execute("begin immediate")
         try:
             yield other
@@ -30,7 +30,7 @@ def locked(told: Told) -> Iterator[Database]:
 
 
 def lock_is_held(folder: Path) -> bool:
-    """Whether a teller has come as far as to keep others out."""
+    """Whether a sender has come as far as to keep others out."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,15 +57,15 @@ def webhook(listener: Listener) -> str:
 def test_killed_before_anything_was_noted_it_is_told_once(
     tmp_path: Path, listener: Listener
 ) -> None:
-    told = Told(tmp_path, webhook(listener))
-    enlist(told.db, told.settings, NOW_MS)
-    told.began()
-    with locked(told):
-        teller = told.process()
+    station = Station(tmp_path, webhook(listener))
+    register_channels(station.db, station.settings, NOW_MS)
+    station.began()
+    with locked(station):
+        sender = station.process()
         soon(lambda: lock_is_held(tmp_path))
-        kill(teller)
-    assert told.channels() == [(0, None, None)]
-    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+        kill(sender)
+    assert station.channels() == [(0, None, None)]
+    assert send_new_events(station.db, station.settings, NOW_MS + HOUR_MS) == []
     assert len(listener.requests) == 1
 
 
@@ -73,13 +73,13 @@ def test_killed_before_it_arrived_it_is_told_once(tmp_path: Path) -> None:
     """Noted as under way, and the server never came to take it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        told = Told(tmp_path, f"json://127.0.0.1:{port}/?rto=20")
-        told.began()
-        teller = told.process()
-        soon(lambda: told.channels() == [(0, 1, None)])
-        kill(teller)
+        station = Station(tmp_path, f"json://127.0.0.1:{port}/?rto=20")
+        station.began()
+        sender = station.process()
+        soon(lambda: station.channels() == [(0, 1, None)])
+        kill(sender)
     with http_listener(port) as listener:
-        assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+        assert send_new_events(station.db, station.settings, NOW_MS + HOUR_MS) == []
         assert len(listener.requests) == 1
 
 
@@ -87,19 +87,19 @@ def test_killed_before_it_arrived_it_is_told_once(tmp_path: Path) -> None:
 def test_killed_while_it_waits_for_the_answer_the_same_is_sent_again(
     tmp_path: Path, listener: Listener, *, newer: bool
 ) -> None:
-    told = Told(tmp_path, webhook(listener), TMON_PUBLIC_URL="https://tmon.example.org")
-    told.began("one")
+    station = Station(tmp_path, webhook(listener), TMON_PUBLIC_URL="https://tmon.example.org")
+    station.began("one")
     listener.hold = threading.Event()
-    teller = told.process()
+    sender = station.process()
     soon(lambda: listener.requests)
-    kill(teller)
+    kill(sender)
     listener.hold.set()
     listener.hold = None
-    told.db.execute("update incidents set severity = 'critical'")
+    station.db.execute("update incidents set severity = 'critical'")
     if newer:
-        told.began("two", at_ms=NOW_MS + HOUR_MS)
-    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
-    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+        station.began("two", at_ms=NOW_MS + HOUR_MS)
+    assert send_new_events(station.db, station.settings, NOW_MS + HOUR_MS) == []
+    assert send_new_events(station.db, station.settings, NOW_MS + HOUR_MS) == []
     first, second, *rest = listener.requests
     assert (second.body, second.headers["message-id"]) == (first.body, first.headers["message-id"])
     assert [request.json["title"] for request in rest] == (["tmon: new: two"] if newer else [])
@@ -108,20 +108,20 @@ def test_killed_while_it_waits_for_the_answer_the_same_is_sent_again(
 def test_killed_between_delivery_and_commit_the_same_mail_is_sent_again(
     tmp_path: Path, mailbox: Mailbox
 ) -> None:
-    told = Told(tmp_path, f"mailto://{mailbox.address}?from=a@example.org&to=b@example.org")
-    told.began("one")
-    enlist(told.db, told.settings, NOW_MS)
-    other = open_database(told.settings.db)
+    station = Station(tmp_path, f"mailto://{mailbox.address}?from=a@example.org&to=b@example.org")
+    station.began("one")
+    register_channels(station.db, station.settings, NOW_MS)
+    other = open_database(station.settings.db)
     mailbox.on_mail = lambda: hold(other)  # so it can't commit
-    teller = told.process()
+    sender = station.process()
     soon(lambda: mailbox.mails and other.conn.in_transaction)
-    kill(teller)
+    kill(sender)
     mailbox.on_mail = lambda: None
     other.rollback()
     other.close()
-    assert told.channels() == [(0, 1, None)]
-    told.began("two", at_ms=NOW_MS + HOUR_MS)
-    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+    assert station.channels() == [(0, 1, None)]
+    station.began("two", at_ms=NOW_MS + HOUR_MS)
+    assert send_new_events(station.db, station.settings, NOW_MS + HOUR_MS) == []
     first, again, newer = mailbox.mails
     assert mailbox.raw[1] == mailbox.raw[0]
     assert first["Message-ID"] == again["Message-ID"] != newer["Message-ID"]
@@ -130,22 +130,22 @@ def test_killed_between_delivery_and_commit_the_same_mail_is_sent_again(
 
 
 def test_killed_after_the_commit_it_is_not_told_again(tmp_path: Path, listener: Listener) -> None:
-    told = Told(tmp_path, webhook(listener))
-    told.began()
-    teller = told.process()
-    soon(lambda: told.channels() == [(1, None, None)])
-    kill(teller)
-    assert tell(told.db, told.settings, NOW_MS + HOUR_MS) == []
+    station = Station(tmp_path, webhook(listener))
+    station.began()
+    sender = station.process()
+    soon(lambda: station.channels() == [(1, None, None)])
+    kill(sender)
+    assert send_new_events(station.db, station.settings, NOW_MS + HOUR_MS) == []
     assert len(listener.requests) == 1
 
 
 def test_a_lock_held_for_a_moment_after_delivery_changes_nothing(
     tmp_path: Path, listener: Listener
 ) -> None:
-    told = Told(tmp_path, webhook(listener))
-    told.began()
-    enlist(told.db, told.settings, NOW_MS)
-    other = open_database(told.settings.db)
+    station = Station(tmp_path, webhook(listener))
+    station.began()
+    register_channels(station.db, station.settings, NOW_MS)
+    other = open_database(station.settings.db)
     timer = threading.Timer(2.5, other.rollback)  # longer than a connection waits
 
     def hold_a_moment() -> None:
@@ -153,40 +153,40 @@ def test_a_lock_held_for_a_moment_after_delivery_changes_nothing(
         timer.start()
 
     listener.on_request = hold_a_moment
-    assert tell(told.db, told.settings, NOW_MS) == []
+    assert send_new_events(station.db, station.settings, NOW_MS) == []
     timer.join()
     other.close()
-    assert told.channels() == [(1, None, None)]
+    assert station.channels() == [(1, None, None)]
 
 
 def test_two_at_a_time_tell_once(tmp_path: Path, listener: Listener) -> None:
-    told = Told(tmp_path, webhook(listener))
-    enlist(told.db, told.settings, NOW_MS)
-    told.began()
+    station = Station(tmp_path, webhook(listener))
+    register_channels(station.db, station.settings, NOW_MS)
+    station.began()
     listener.hold = threading.Event()
-    tellers = [told.process(), told.process()]
+    senders = [station.process(), station.process()]
     soon(lambda: listener.requests)
     with pytest.raises(Busy):
-        tell(told.db, told.settings, NOW_MS, patience_s=0.1)
+        send_new_events(station.db, station.settings, NOW_MS, timeout_s=0.1)
     listener.hold.set()
-    assert [teller.communicate(timeout=20) for teller in tellers] == [("", "")] * 2
+    assert [sender.communicate(timeout=20) for sender in senders] == [("", "")] * 2
     assert len(listener.requests) == 1
 
 
 def test_where_the_delivery_can_not_be_noted_that_is_told_and_the_same_comes_again(
     tmp_path: Path, listener: Listener
 ) -> None:
-    told = Told(tmp_path, webhook(listener))
-    told.began()
-    enlist(told.db, told.settings, NOW_MS)
-    told.db.execute("pragma busy_timeout = 1")
-    with open_database(told.settings.db) as other:
+    station = Station(tmp_path, webhook(listener))
+    station.began()
+    register_channels(station.db, station.settings, NOW_MS)
+    station.db.execute("pragma busy_timeout = 1")
+    with open_database(station.settings.db) as other:
         listener.on_request = lambda: hold(other)
-        [failure] = tell(told.db, told.settings, NOW_MS)
+        [failure] = send_new_events(station.db, station.settings, NOW_MS)
         assert failure.endswith("told, but the database can't be written: told again")
         other.rollback()
     listener.on_request = lambda: None
-    assert tell(told.db, told.settings, NOW_MS) == []
+    assert send_new_events(station.db, station.settings, NOW_MS) == []
     first, again = listener.requests
     assert first.headers["message-id"] == again.headers["message-id"]
 
@@ -194,10 +194,10 @@ def test_where_the_delivery_can_not_be_noted_that_is_told_and_the_same_comes_aga
 def test_where_a_message_can_not_be_noted_it_does_not_leave(
     tmp_path: Path, listener: Listener
 ) -> None:
-    told = Told(tmp_path, webhook(listener))
-    told.began()
-    enlist(told.db, told.settings, NOW_MS)
-    told.db.execute("pragma busy_timeout = 1")
-    with locked(told), pytest.raises(sqlite3.OperationalError, match="locked"):
-        tell(told.db, told.settings, NOW_MS)
+    station = Station(tmp_path, webhook(listener))
+    station.began()
+    register_channels(station.db, station.settings, NOW_MS)
+    station.db.execute("pragma busy_timeout = 1")
+    with locked(station), pytest.raises(sqlite3.OperationalError, match="locked"):
+        send_new_events(station.db, station.settings, NOW_MS)
     assert listener.requests == []

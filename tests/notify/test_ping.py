@@ -29,5 +29,5 @@ def test_a_ping_that_fails_is_a_line_without_the_address(listener: Listener, han
     assert failed == "TMON_PING_URL (success): the answer was 404"
     failed = ping(settings("http://127.0.0.1:1/hunter2"), "fail")
     assert failed == "TMON_PING_URL (fail): ConnectionError"
-    failed = ping(settings(f"http://{hanging}/hunter2"), "start", patience_s=0.2)
+    failed = ping(settings(f"http://{hanging}/hunter2"), "start", timeout_s=0.2)
     assert failed == "TMON_PING_URL (start): TimeoutError"

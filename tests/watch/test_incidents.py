@@ -25,7 +25,7 @@ def worse(finding: Finding) -> Finding:
 
 
 def weak(finding: Finding) -> Finding:
-    return Finding("T08", finding.severity, "5.5 GiB free", subject="disk", enough=False)
+    return Finding("T08", finding.severity, "5.5 GiB free", subject="disk", meets_threshold=False)
 
 
 def test_what_is_not_enough_begins_nothing_and_keeps_what_began(watched: Watched) -> None:
@@ -53,7 +53,7 @@ def test_of_a_sqlite_with_the_bug_nobody_is_reminded(watched: Watched) -> None:
 
 def test_what_could_not_be_looked_for_goes_on(watched: Watched) -> None:
     record(watched, [DISK])
-    incidents.record(watched.db, [], NOW_MS, blind=["T08"])
+    incidents.record(watched.db, [], NOW_MS, skipped=["T08"])
     assert watched.incidents() == [("T08", NOW_MS, None)]
 
 
@@ -99,7 +99,7 @@ def test_while_muted_nothing_is_told_and_afterwards_what_still_goes_on(watched: 
     watched.mute("basement", NOW_MS + 5 * HOUR_MS)
     watched.mute("attic/temperature", NOW_MS + 5 * HOUR_MS)
     assert watched.run(NOW_MS + HOUR_MS) == []
-    report = watched.look(NOW_MS + HOUR_MS)
+    report = watched.check(NOW_MS + HOUR_MS)
     assert report.status == 0
     [one, other] = report.lines()
     assert "T01 warning, muted until 2026-11-22 17:00 UTC: attic/temperature: silent" in one
@@ -109,7 +109,7 @@ def test_while_muted_nothing_is_told_and_afterwards_what_still_goes_on(watched: 
     watched.measure(attic, [(NOW_MS + 5 * HOUR_MS, 1.0)])
     told = watched.run(NOW_MS + 5 * HOUR_MS)
     assert told == [("began", "basement/temperature: silent, since 2026-11-22 12:00 UTC")]
-    assert watched.look(NOW_MS + 5 * HOUR_MS).status == 1
+    assert watched.check(NOW_MS + 5 * HOUR_MS).status == 1
 
 
 def test_a_muted_number_is_muted_for_all(watched: Watched) -> None:

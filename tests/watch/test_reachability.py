@@ -9,7 +9,7 @@ import pytest
 
 from tests.watch.watched import NOW_MS, answering, tmon_says
 from tmon.core.settings import Settings
-from tmon.watch.checks import reachability as answers
+from tmon.watch.checks import reachability
 from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding
 
@@ -17,7 +17,7 @@ AT_ONCE = (0.0, 0.0, 0.0)
 
 
 def ask(ingest: str = "", datasette: str = "", *, remote: bool = False) -> list[Finding]:
-    return [*answers.check(Addresses(ingest, datasette, remote), NOW_MS, AT_ONCE)]
+    return [*reachability.check(Addresses(ingest, datasette, remote), NOW_MS, AT_ONCE)]
 
 
 def free_port() -> int:
@@ -82,7 +82,7 @@ def test_a_restart_is_not_told() -> None:
         findings: list[Finding] = []
 
         def check() -> None:
-            findings.extend(answers.check(addresses, NOW_MS, (0.0, 0.5, 0.5)))
+            findings.extend(reachability.check(addresses, NOW_MS, (0.0, 0.5, 0.5)))
 
         checking = threading.Thread(target=check)
         checking.start()
@@ -100,7 +100,7 @@ def test_a_distant_clock_is_compared_with_ours() -> None:
     for skew_s, enough in ((29, None), (-45, False), (75, True)):
         with answering(tmon_says(NOW_MS + skew_s * 1000)) as server:
             findings = ask(server.url, remote=True)
-            assert [one.enough for one in findings] == ([] if enough is None else [enough])
+            assert [one.meets_threshold for one in findings] == ([] if enough is None else [enough])
     assert findings[0].number == "T07"
     assert findings[0].reason.startswith("the server's clock is 1 min 1")
     assert findings[0].reason.endswith("s ahead of this machine's")
@@ -133,4 +133,6 @@ def test_an_address_that_isnt_there_is_told_in_a_few_words() -> None:
 def test_here_they_are_where_the_settings_say(
     environ: dict[str, str], ingest: str, datasette: str
 ) -> None:
-    assert answers.local(Settings.load(environ)) == Addresses(ingest, datasette, remote=False)
+    assert reachability.local_addresses(Settings.load(environ)) == Addresses(
+        ingest, datasette, remote=False
+    )

@@ -13,7 +13,7 @@ from tmon.watch.findings import Finding
 
 
 def summary(findings: Iterator[Finding]) -> list[tuple[str, bool]]:
-    return [(str(finding.severity), finding.enough) for finding in findings]
+    return [(str(finding.severity), finding.meets_threshold) for finding in findings]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_reader_holds_the_log_up(tmp_path: Path) -> None:
         assert summary(storage.check_readers(index, 0)) == [("warning", False)]
         grow(10)
         [finding] = storage.check_readers(index, 0)
-        assert finding.enough
+        assert finding.meets_threshold
         assert "MiB of the log can't be written back" in finding.reason
         reader.execute("commit")
         db.execute("pragma wal_checkpoint(truncate)")

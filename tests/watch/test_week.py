@@ -20,8 +20,8 @@ import pytest
 from tests.notify.receivers import Mailbox, mail_server, text_of
 from tests.watch.watched import DAY_MS, MINUTE_MS, NOW_MS, NOWHERE, Watched
 from tmon.core.settings import Settings
-from tmon.watch.check import Task
-from tmon.watch.notify import check_and_tell
+from tmon.watch.check import CheckOptions
+from tmon.watch.notify import check_and_notify
 
 ROUND_MS = 10 * MINUTE_MS
 FOR_MS = 30 * MINUTE_MS
@@ -131,8 +131,10 @@ class Week:
 
     def check(self, now_ms: int) -> None:
         settings = Settings.load(self.environ)
-        told = check_and_tell(Task(settings, NOWHERE, settings.db, now_ms), lambda _: None)
-        assert told.failures == []
+        report = check_and_notify(
+            CheckOptions(settings, NOWHERE, settings.db, now_ms), lambda _: None
+        )
+        assert report.failures == []
 
     def check_and_be_killed(self, now_ms: int, after_s: float) -> None:
         command = [sys.executable, "-m", "tests.watch.test_week", str(now_ms)]
@@ -146,7 +148,7 @@ class Week:
 def main(now_ms: int) -> None:
     """One round, to be killed."""
     settings = Settings.load(os.environ)
-    check_and_tell(Task(settings, NOWHERE, settings.db, now_ms), lambda _: None)
+    check_and_notify(CheckOptions(settings, NOWHERE, settings.db, now_ms), lambda _: None)
 
 
 def read(mail: EmailMessage) -> set[tuple[str, str]]:

@@ -1,77 +1,56 @@
-"""Findings and incidents in lines: for the terminal, and for who is told."""
+"""Alerts as text: the lines of ``tmon check`` and of notifications."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from tmon.core import words
-from tmon.watch.findings import CATALOGUE, SILENT
+from tmon.watch.findings import CATALOGUE, SILENT, Finding
 
 NAMES_SHOWN = 5
 
-Sensors = Mapping[str, int]  # how many each node has
+SensorCounts = Mapping[str, int]  # sensors of each node
 
 
-class Matter(NamedTuple):
-    """What a line is about; ``to_ms`` is None while it goes on."""
-
-    number: str
-    severity: str
-    node: str | None
-    sensor: str | None
-    subject: str
-    reason: str
-    from_ms: int
-    to_ms: int | None = None
-
-    @property
-    def place(self) -> str:
-        if self.node is None:
-            return self.subject
-        return f"{self.node}/{self.sensor}" if self.sensor else self.node
-
-
-def together(matters: Iterable[Matter]) -> list[list[Matter]]:
-    """Those that share a line: sensors of one node that are silent; each else has its own."""
-    groups: dict[object, list[Matter]] = {}
-    for index, matter in enumerate(matters):
-        silent = matter.number == SILENT and matter.sensor is not None
-        groups.setdefault(matter.node if silent else index, []).append(matter)
+def group(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Findings that share a line: silent sensors of one node do, all others stand alone."""
+    groups: dict[object, list[Finding]] = {}
+    for index, finding in enumerate(findings):
+        silent = finding.number == SILENT and finding.sensor is not None
+        groups.setdefault(finding.node if silent else index, []).append(finding)
     return list(groups.values())
 
 
-def told(what: str, group: Sequence[Matter], sensors: Sensors) -> str:
-    """The line that people are told when a matter began, goes on or ended."""
-    place, reason, from_ms = _in_one(group, sensors)
+def event_line(what: str, findings: Sequence[Finding], counts: SensorCounts) -> str:
+    """The line of a notification: ``what`` is ``began``, ``goes on`` or ``ended``."""
+    place, reason, since_ms = _summary(findings, counts)
     if what == "ended":
-        to_ms = max(matter.to_ms or from_ms for matter in group)
-        lasted = words.length((to_ms - from_ms) / 1000)
-        span = f"from {words.instant(from_ms)} to {words.instant(to_ms)} ({lasted})"
+        until_ms = max(finding.until_ms or since_ms for finding in findings)
+        duration = words.length((until_ms - since_ms) / 1000)
+        span = f"from {words.instant(since_ms)} to {words.instant(until_ms)} ({duration})"
         return f"{place}: over, {span}: {reason}"
     still = "still " if what == "goes on" else ""
-    return f"{place}: {still}{reason}, since {words.instant(from_ms)}"
+    return f"{place}: {still}{reason}, since {words.instant(since_ms)}"
 
 
-def shown(group: Sequence[Matter], sensors: Sensors, muted_until_ms: int | None) -> str:
-    """The line of ``tmon check``: number, severity, where, what, since when, what to do."""
-    place, reason, from_ms = _in_one(group, sensors)
-    number, severity = group[0].number, group[0].severity
-    muted = f", muted until {words.instant(muted_until_ms)}" if muted_until_ms else ""
-    since = f"since {words.instant(from_ms)}"
-    return f"{number} {severity}{muted}: {place}: {reason}, {since}. {CATALOGUE[number].remedy}"
+def check_line(findings: Sequence[Finding], counts: SensorCounts) -> str:
+    """The line of ``tmon check``: number, severity, place, reason, since when, what to do."""
+    place, reason, since_ms = _summary(findings, counts)
+    first = findings[0]
+    muted = f", muted until {words.instant(first.muted_until_ms)}" if first.muted_until_ms else ""
+    since = f"since {words.instant(since_ms)}"
+    remedy = CATALOGUE[first.number].remedy
+    return f"{first.number} {first.severity}{muted}: {place}: {reason}, {since}. {remedy}"
 
 
-def _in_one(group: Sequence[Matter], sensors: Sensors) -> tuple[str, str, int]:
-    """Place, reason and since when; several sensors are all silent since the last of them is."""
-    first = group[0]
-    if len(group) == 1:
-        return first.place, first.reason, first.from_ms
-    return str(first.node), _silent(group, sensors), max(matter.from_ms for matter in group)
-
-
-def _silent(group: Sequence[Matter], sensors: Sensors) -> str:
-    count, total = len(group), sensors.get(str(group[0].node), 0)
+def _summary(findings: Sequence[Finding], counts: SensorCounts) -> tuple[str, str, int]:
+    """Place, reason and start of a group; several sensors: since the last of them is silent."""
+    first = findings[0]
+    since_ms = max(finding.since_ms or 0 for finding in findings)
+    if len(findings) == 1:
+        return first.place, first.reason, since_ms
+    node, count = str(first.node), len(findings)
+    total = counts.get(node, 0)
     if count >= total:
-        return f"all {count} sensors silent"
-    names = ", ".join(str(matter.sensor) for matter in group[:NAMES_SHOWN])
+        return node, f"all {count} sensors silent", since_ms
+    names = ", ".join(str(finding.sensor) for finding in findings[:NAMES_SHOWN])
     more = f" and {count - NAMES_SHOWN} more" if count > NAMES_SHOWN else ""
-    return f"{count} of {total} sensors silent ({names}{more})"
+    return node, f"{count} of {total} sensors silent ({names}{more})", since_ms

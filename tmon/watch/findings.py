@@ -1,4 +1,4 @@
-"""What can be found, each kind by its number; docs/watching.md says the same at more length."""
+"""What the checks can find, by number; docs/watching.md has the details."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class Severity(StrEnum):
-    """How bad a finding is, in the words of the monitoring plugins."""
+    """The severities of Nagios and other monitoring plugins."""
 
     WARNING = "warning"
     CRITICAL = "critical"
 
 
 class Kind(NamedTuple):
-    """What findings of one number have in common."""
+    """What all findings of one number have in common."""
 
     title: str
     remedy: str
@@ -57,14 +57,31 @@ CATALOGUE = {
 SILENT = "T01"
 
 
+class Key(NamedTuple):
+    """Findings with the same key belong to the same incident."""
+
+    number: str
+    node: str | None  # None for a sensor's: it keeps its incident when it moves to another node
+    sensor_id: int | None
+    subject: str
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or was.
+    """Something that is wrong, or was: what a check yields, and what an incident is about.
 
-    ``node`` and ``sensor`` are names, where it is about one; ``subject`` says what
-    else it is about. It is known again by these. ``since_ms`` is None where only
-    the incident can tell; ``until_ms`` is when it was over, None while it goes
-    on. What is not ``enough`` to begin an incident keeps one that is open.
+    Args:
+        number: of the catalogue, such as ``T01``.
+        severity: how bad it is.
+        reason: what is wrong, in a few words.
+        node: the node's name, if it is about a node or a sensor.
+        sensor: the sensor's name, if it is about one.
+        sensor_id: the sensor's row in ``sensors``.
+        subject: what else it is about, such as ``disk``.
+        since_ms: when it began; None if only the open incident knows.
+        until_ms: when it ended; None while it lasts.
+        meets_threshold: False if it is too small to open an incident, but keeps one open.
+        muted_until_ms: until when it is muted; None if it isn't, or if nobody looked.
     """
 
     number: str
@@ -76,19 +93,17 @@ class Finding:
     subject: str = ""
     since_ms: int | None = None
     until_ms: int | None = None
-    enough: bool = True
+    meets_threshold: bool = True
+    muted_until_ms: int | None = None
 
+    @property
+    def key(self) -> Key:
+        node = self.node if self.sensor_id is None else None
+        return Key(self.number, node, self.sensor_id, self.subject)
 
-class Key(NamedTuple):
-    """What makes two findings the same matter: one incident."""
-
-    number: str
-    node: str | None
-    sensor_id: int | None
-    subject: str
-
-
-def key(finding: Finding) -> Key:
-    """A sensor's matter stays its own when it moves to another node."""
-    node = None if finding.sensor_id is not None else finding.node
-    return Key(finding.number, node, finding.sensor_id, finding.subject)
+    @property
+    def place(self) -> str:
+        """``node/sensor``, the node, or the subject."""
+        if self.node is None:
+            return self.subject
+        return f"{self.node}/{self.sensor}" if self.sensor else self.node

@@ -1,4 +1,4 @@
-"""Checks of the whole file, which take their time: made daily or weekly, and remembered."""
+"""Checks of the whole file: they take long, so they run daily or weekly and are remembered."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -11,82 +11,95 @@ from tmon.db.station import DAY_MS, Chore, Chores
 from tmon.maintenance import rollup
 
 GOOD = "ok"
-QUICK, WHOLE = "quick_check", "integrity_check"
-EQUAL_LATELY, EQUAL = "rollup_check_lately", "rollup_check"
-LATELY_MS = 2 * DAY_MS
-TOLD_LIMIT = 200  # characters of what SQLite says of a damaged file
+QUICK_CHECK, INTEGRITY_CHECK = "quick_check", "integrity_check"
+RECENT_HOURS, ALL_HOURS = "rollup_check_lately", "rollup_check"
+RECENT_MS = 2 * DAY_MS
+MOST_CHARACTERS = 200  # of what SQLite says about a damaged file
 
 
-class Kind(NamedTuple):
-    """One of them: how often, what it does, and which other says all that it would."""
+class Job(NamedTuple):
+    """What it is, how often it runs, what it calls, and which job includes it."""
 
     name: str
-    what: str
+    title: str
     every_ms: int
-    look: Callable[[Database, int], str]
-    within: str = ""
+    run: Callable[[Database, int], str]
+    included_in: str = ""
 
 
-def due(
+def run_due(
     db: Database,
-    remembered: Chores,
+    last_done: Chores,
     now_ms: int,
     say: Callable[[str], None],
     *,
-    full: bool = False,
+    run_all: bool = False,
 ) -> Iterator[tuple[str, Chore]]:
-    """Do what is due, or with ``full`` everything; the larger check spares the smaller.
+    """Run the jobs that are due, or all; but none if a job that includes it has just run.
 
     Args:
         db: open for reading.
-        remembered: what was done when.
-        now_ms: when.
-        say: told before each what it is.
-        full: whether or not they are due.
+        last_done: the jobs' last runs.
+        now_ms: the time of the check.
+        say: called with a job's title before it runs.
+        run_all: run them all, due or not.
+
+    Yields:
+        A job's name and its outcome, ``ok`` or what is wrong.
     """
     done: set[str] = set()
-    for kind in KINDS:
+    for job in JOBS:
         times = [
-            remembered[name].done_ms for name in (kind.name, kind.within) if name in remembered
+            last_done[name].done_ms for name in (job.name, job.included_in) if name in last_done
         ]
-        late = not times or now_ms - max(times) >= kind.every_ms
-        if kind.within not in done and (late or (full and not kind.within)):
-            done.add(kind.name)
-            say(kind.what)
-            yield kind.name, Chore(now_ms, kind.look(db, now_ms))
+        is_due = not times or now_ms - max(times) >= job.every_ms
+        if job.included_in not in done and (is_due or (run_all and not job.included_in)):
+            done.add(job.name)
+            say(job.title)
+            yield job.name, Chore(now_ms, job.run(db, now_ms))
 
 
-def _pragma(name: str) -> Callable[[Database, int], str]:
-    def look(db: Database, now_ms: int) -> str:  # noqa: ARG001 - as all of them
-        try:
-            said = [row[0] for row in db.execute(f"pragma {name}(10)")]
-        except sqlite3.OperationalError:
-            raise  # that it can't be read says nothing of what is in it
-        except sqlite3.DatabaseError as error:
-            said = [str(error)]
-        return GOOD if said == ["ok"] else " ".join("; ".join(said).split())[:TOLD_LIMIT]
-
-    return look
+def _pragma(db: Database, name: str) -> str:
+    try:
+        said = [row[0] for row in db.execute(f"pragma {name}(10)")]
+    except sqlite3.OperationalError:
+        raise  # a file that can't be read may still be sound
+    except sqlite3.DatabaseError as error:
+        said = [str(error)]
+    return GOOD if said == ["ok"] else " ".join("; ".join(said).split())[:MOST_CHARACTERS]
 
 
-def _lately(db: Database, now_ms: int) -> str:
-    return _differences(rollup.differences(db, now_ms - LATELY_MS))
-
-
-def _always(db: Database, now_ms: int) -> str:  # noqa: ARG001
-    return _differences(rollup.differences(db, None))
-
-
-def _differences(count: int) -> str:
+def _compare_hours(db: Database, since_ms: int | None) -> str:
+    count = rollup.differences(db, since_ms)
     return f"{words.some(count, 'hour')} not what the readings say" if count else GOOD
 
 
-# The larger ones first.
-KINDS = (
-    Kind(WHOLE, "checking the whole file", 7 * DAY_MS, _pragma("integrity_check")),
-    Kind(QUICK, "checking the file", DAY_MS, _pragma("quick_check"), within=WHOLE),
-    Kind(EQUAL, "comparing all hours with their readings", 7 * DAY_MS, _always),
-    Kind(
-        EQUAL_LATELY, "comparing the last hours with their readings", DAY_MS, _lately, within=EQUAL
+# Those that include others come first.
+JOBS = (
+    Job(
+        INTEGRITY_CHECK,
+        "checking the whole file",
+        7 * DAY_MS,
+        lambda db, _: _pragma(db, "integrity_check"),
+    ),
+    Job(
+        QUICK_CHECK,
+        "checking the file",
+        DAY_MS,
+        lambda db, _: _pragma(db, "quick_check"),
+        included_in=INTEGRITY_CHECK,
+    ),
+    Job(
+        ALL_HOURS,
+        "comparing all hours with their readings",
+        7 * DAY_MS,
+        lambda db, _: _compare_hours(db, None),
+    ),
+    Job(
+        RECENT_HOURS,
+        "comparing the last hours with their readings",
+        DAY_MS,
+        lambda db, now_ms: _compare_hours(db, now_ms - RECENT_MS),
+        included_in=ALL_HOURS,
     ),
 )

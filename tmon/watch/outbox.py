@@ -1,17 +1,17 @@
-"""Tell everybody what is new: at least once, and again only with the same Message-ID.
+"""The outbox: send new events to every channel at least once.
 
-A channel's row says how far it is: ``told`` is the last event that arrived there. Before
-a message leaves, ``telling`` is set to its last event, and when it has arrived ``told``
-is. A process killed in between leaves ``telling``, and the next one sends that very
-message again before anything newer. So it is where no answer came. Where a message
-certainly didn't arrive, ``telling`` is emptied, and the next message tells what came
-since, too.
+The table ``events`` is the queue, and a row of ``channels`` is a channel's place in it:
+``told`` is the last event that was delivered. ``telling`` is set to a message's last event
+before it is sent, and emptied when it was delivered. If the process is killed in between,
+or the receiver didn't confirm, ``telling`` stays, and the next run sends the same message
+again, with the same Message-ID, before anything newer. If a message was certainly not
+delivered, ``telling`` is emptied too, and the next message includes its events.
 """
 
 import fcntl
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,198 +24,174 @@ from tmon.core.bounded import side_by_side
 from tmon.core.errors import TmonError
 from tmon.core.settings import Settings
 from tmon.db.connect import sqlite3, transaction
-from tmon.watch.channels import Channel, channels_of, scheme_of, secret
+from tmon.watch.channels import Channel, load_channels, load_secret
 from tmon.watch.mail import Undelivered, host_name
-from tmon.watch.messages import of_events, of_lines
+from tmon.watch.messages import message_of_events, message_of_lines
 
-PATIENCE_S = 60.0  # with all channels together; twice where some have a message under way
-FORGOTTEN_AFTER_MS = 30 * 86_400_000  # for which a channel that isn't set any more has missed some
-NOTING_TRIES = 5  # each waits as long as the connection's busy timeout
+TIMEOUT_S = 60.0  # for all channels together; once more if some repeat a message
+KEEP_UNSET_MS = 30 * 86_400_000  # a channel that is no longer set, since it missed an event
+WRITE_TRIES = 5  # each waits as long as the connection's busy timeout
 
 
 class Busy(TmonError):
-    """Another process is telling people of the same station."""
+    """Another process sends notifications of the same station."""
 
 
 class Delivery(NamedTuple):
-    """A message: the events after ``after`` up to ``last``; ``again``: it may have arrived."""
+    """A message to one channel: the events after ``after`` up to ``last``."""
 
     channel: Channel
     after: int
     last: int
-    again: bool
+    is_repeat: bool  # an earlier run sent it, and it may have arrived
 
 
-def enlist(db: Database, settings: Settings, now_ms: int) -> list[Channel]:
-    """Have a row for each channel; best before a run writes its first event.
+def register_channels(db: Database, settings: Settings, now_ms: int) -> list[Channel]:
+    """Make sure that each channel has its row. Call it before a check records events.
 
-    A new channel is told what is found at ``now_ms`` or later. Of one that isn't set any
-    more nothing counts as undelivered, and in the end it is forgotten.
+    A new channel gets the events of ``now_ms`` and later. A channel that is no longer set
+    doesn't count as failed, and its row is deleted in the end.
 
     Raises:
-        InvalidChannels: an address can't be understood, or names nobody.
+        InvalidChannels: an address can't be understood, or has no recipient.
         NoSecret: the station's secret can't be read.
     """
-    channels = channels_of(settings, secret(settings))
+    channels = load_channels(settings, load_secret(settings))
     names = {channel.name for channel in channels}
     known = {name for (name,) in db.execute("select name from channels")}
     if known != names:
         with transaction(db):
-            _add(db, names - known, now_ms)
-            _let_go(db, known - names, now_ms)
+            for name in names - known:
+                db.execute(
+                    "insert into channels (name, told)"
+                    " select ?, coalesce(max(id), 0) from events where at_ms < ?",
+                    [name, now_ms],
+                )
+            for name in known - names:
+                db.execute("update channels set failed_ms = null where name = ?", [name])
+                db.execute(
+                    "delete from channels where name = ?"
+                    " and (select min(at_ms) from events where id > channels.told) < ?",
+                    [name, now_ms - KEEP_UNSET_MS],
+                )
     return channels
 
 
-def _add(db: Database, names: Collection[str], now_ms: int) -> None:
-    for name in names:
-        db.execute(
-            "insert into channels (name, told)"
-            " select ?, coalesce(max(id), 0) from events where at_ms < ?",
-            [name, now_ms],
-        )
-
-
-def _let_go(db: Database, names: Collection[str], now_ms: int) -> None:
-    for name in names:
-        db.execute("update channels set failed_ms = null where name = ?", [name])
-        db.execute(
-            "delete from channels where name = ?"
-            " and (select min(at_ms) from events where id > channels.told) < ?",
-            [name, now_ms - FORGOTTEN_AFTER_MS],
-        )
-
-
-def undelivered(db: Database) -> list[str]:
-    """The kinds of channels, such as ``mailto``, that could not be told at an earlier run."""
-    failed = db.execute("select name from channels where failed_ms is not null")
-    return sorted({scheme_of(name) for (name,) in failed})
-
-
-def tell(
-    db: Database, settings: Settings, now_ms: int, *, patience_s: float = PATIENCE_S
+def send_new_events(
+    db: Database, settings: Settings, now_ms: int, *, timeout_s: float = TIMEOUT_S
 ) -> list[str]:
-    """Tell each channel, in one message, the events that it hasn't been told.
+    """Send each channel one message with the events that it hasn't got.
 
     Returns:
-        What failed, a line each, without addresses or secrets; it is tried again at the
-        next run.
+        A line for each failure, without addresses or secrets; the next run tries again.
 
     Raises:
-        InvalidChannels: an address can't be understood, or names nobody.
+        InvalidChannels: an address can't be understood, or has no recipient.
         NoSecret: the station's secret can't be read.
-        Busy: another process is at it, for longer than that should take.
+        Busy: another process sends, and takes longer than it should.
         sqlite3.OperationalError: the database can't be written.
     """
-    channels = enlist(db, settings, now_ms)
-    with _alone(settings.db.absolute().parent, 2 * patience_s):
-        deliver = partial(_deliver, db, settings, now_ms, patience_s)
-        failed = deliver(_left_under_way(db, channels))
+    channels = register_channels(db, settings, now_ms)
+    with _exclusive(settings.db.absolute().parent, 2 * timeout_s):
+        repeats = [
+            Delivery(channel, told, telling, is_repeat=True)
+            for channel, told, telling in _progress(db, channels)
+            if telling is not None
+        ]
+        failed = _send(db, settings, repeats, now_ms, timeout_s)
+        [newest] = db.execute("select coalesce(max(id), 0) from events").fetchone()
         rest = [channel for channel in channels if channel.name not in failed]
-        failed |= deliver(_begin(db, rest))
+        new = [
+            Delivery(channel, told, newest, is_repeat=False)
+            for channel, told, _ in _progress(db, rest)
+            if told < newest
+        ]
+        if new:
+            with transaction(db):
+                for delivery in new:
+                    query = "update channels set telling = ? where name = ?"
+                    db.execute(query, [newest, delivery.channel.name])
+        failed |= _send(db, settings, new, now_ms, timeout_s)
     return [*failed.values()]
 
 
-def tell_without_memory(
-    settings: Settings, lines: Sequence[str], now_ms: int, *, patience_s: float = PATIENCE_S
+def send_unrecorded(
+    settings: Settings, lines: Sequence[str], now_ms: int, *, timeout_s: float = TIMEOUT_S
 ) -> list[str]:
-    """Tell every channel these lines, where the database can't say who knows what.
+    """Send these lines to every channel, because the database can't be written.
 
     Returns:
-        What failed, a line each.
+        A line for each failure.
 
     Raises:
-        InvalidChannels: an address can't be understood, or names nobody.
+        InvalidChannels: an address can't be understood, or has no recipient.
     """
-    channels = {channel.name: channel for channel in channels_of(settings, b"")}
-    host = _host(settings)
-    calls = {
-        name: partial(
-            channel.deliver, of_lines(lines, now_ms, public_url=settings.public_url, host=host)
+    channels = {channel.name: channel for channel in load_channels(settings, b"")}
+    calls = {}
+    for name, channel in channels.items():
+        message = message_of_lines(
+            lines, now_ms, public_url=settings.public_url, host=_host(settings)
         )
-        for name, channel in channels.items()
-    }
-    ended = side_by_side(calls, patience_s)
+        calls[name] = partial(channel.deliver, message)
+    ended = side_by_side(calls, timeout_s)
     return [_failure(channels[name], error) for name, error in ended if error]
 
 
-def _left_under_way(db: Database, channels: Sequence[Channel]) -> list[Delivery]:
-    """The messages of an earlier run that were begun, and of which no end is known."""
-    return [
-        Delivery(channel, told, telling, again=True)
-        for channel in channels
-        for told, telling in [_progress(db, channel)]
-        if telling is not None
-    ]
+def _progress(
+    db: Database, channels: Sequence[Channel]
+) -> Iterator[tuple[Channel, int, int | None]]:
+    """Each channel, its last delivered event, and the last of a message that may be."""
+    for channel in channels:
+        query = "select told, telling from channels where name = ?"
+        told, telling = db.execute(query, [channel.name]).fetchone()
+        yield channel, told, telling
 
 
-def _begin(db: Database, channels: Sequence[Channel]) -> list[Delivery]:
-    """The messages that tell what is new, noted as under way."""
-    newest: int = db.execute("select coalesce(max(id), 0) from events").fetchone()[0]
-    behind = [(channel, _progress(db, channel)[0]) for channel in channels]
-    begun = [Delivery(one, told, newest, again=False) for one, told in behind if told < newest]
-    if begun:
-        with transaction(db):
-            for one in begun:
-                db.execute(
-                    "update channels set telling = ? where name = ?", [newest, one.channel.name]
-                )
-    return begun
-
-
-def _progress(db: Database, channel: Channel) -> tuple[int, int | None]:
-    query = "select told, telling from channels where name = ?"
-    told, telling = db.execute(query, [channel.name]).fetchone()
-    return told, telling
-
-
-def _deliver(
+def _send(
     db: Database,
     settings: Settings,
-    now_ms: int,
-    patience_s: float,
     deliveries: Sequence[Delivery],
+    now_ms: int,
+    timeout_s: float,
 ) -> dict[str, str]:
-    """Send messages side by side, and note what became of each; failures by channel."""
+    """Send messages in parallel, and record how each ended; failures by channel."""
     by_name = {delivery.channel.name: delivery for delivery in deliveries}
-    calls = {name: _call(db, settings, delivery) for name, delivery in by_name.items()}
-    ended = side_by_side(calls, patience_s)
-    noted = ((name, _note(db, by_name[name], error, now_ms)) for name, error in ended)
-    return {name: failure for name, failure in noted if failure}
+    calls: dict[str, Callable[[], None]] = {}
+    for name, delivery in by_name.items():
+        message = message_of_events(
+            db,
+            delivery.after,
+            delivery.last,
+            public_url=settings.public_url,
+            sender=f"{delivery.channel.hash}@{_host(settings)}",
+        )
+        calls[name] = partial(delivery.channel.deliver, message) if message else lambda: None
+    failures = {}
+    for name, error in side_by_side(calls, timeout_s):
+        failure = _record(db, by_name[name], error, now_ms)
+        if failure:
+            failures[name] = failure
+    return failures
 
 
-def _call(db: Database, settings: Settings, delivery: Delivery) -> Callable[[], None]:
-    """What sends the message, or does nothing where there is nothing to tell."""
-    message = of_events(
-        db,
-        delivery.after,
-        delivery.last,
-        public_url=settings.public_url,
-        sender=f"{delivery.channel.hash}@{_host(settings)}",
-    )
-    return partial(delivery.channel.deliver, message) if message else lambda: None
-
-
-def _host(settings: Settings) -> str:
-    return urlsplit(settings.public_url).hostname or host_name()
-
-
-def _note(db: Database, delivery: Delivery, error: Exception | None, now_ms: int) -> str | None:
-    """Keep what became of a message; what people are shown of it if it failed."""
-    label, name = delivery.channel.label, delivery.channel.name
+def _record(db: Database, delivery: Delivery, error: Exception | None, now_ms: int) -> str | None:
+    """Record how a delivery ended; returns the line to show if it failed."""
+    channel = delivery.channel
     if error is None:
         query = "update channels set told = ?, telling = null, failed_ms = null where name = ?"
-        noted = _write(db, query, [delivery.last, name])
-        return None if noted else f"{label}: told, but the database can't be written: told again"
-    certain = isinstance(error, Undelivered) and not error.perhaps
-    telling = None if certain and not delivery.again else delivery.last
+        if _write(db, query, [delivery.last, channel.name]):
+            return None
+        return f"{channel.label}: told, but the database can't be written: told again"
+    undelivered = isinstance(error, Undelivered) and not error.maybe_delivered
+    telling = None if undelivered and not delivery.is_repeat else delivery.last
     query = "update channels set telling = ?, failed_ms = coalesce(failed_ms, ?) where name = ?"
-    _write(db, query, [telling, now_ms, name])
-    return _failure(delivery.channel, error)
+    _write(db, query, [telling, now_ms, channel.name])
+    return _failure(channel, error)
 
 
 def _write(db: Database, query: str, parameters: Sequence[object]) -> bool:
-    """Run one statement, in spite of another's short transactions."""
-    for _ in range(NOTING_TRIES):
+    """Run one statement; waits for other programs' short transactions."""
+    for _ in range(WRITE_TRIES):
         try:
             db.execute(query, [*parameters])
         except sqlite3.OperationalError:
@@ -231,28 +207,30 @@ def _failure(channel: Channel, error: Exception) -> str:
     return f"{channel.label}: not told: {why}"
 
 
-@contextmanager
-def _alone(folder: Path, patience_s: float) -> Iterator[None]:
-    """Hold others back that would tell the same, as long as this process lives.
+def _host(settings: Settings) -> str:
+    return urlsplit(settings.public_url).hostname or host_name()
 
-    It is the folder that is locked: closing the database's file a second time would drop
-    SQLite's own locks.
+
+@contextmanager
+def _exclusive(folder: Path, timeout_s: float) -> Iterator[None]:
+    """Let one process at a time send a station's notifications.
+
+    It locks the folder, because closing a second descriptor of the database file would
+    release SQLite's own locks.
     """
+    deadline = time.monotonic() + timeout_s
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        _lock(descriptor, time.monotonic() + patience_s)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise Busy(
+                        "another `tmon check` is sending notifications; this one leaves it"
+                    ) from error
+                time.sleep(0.05)
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                raise Busy("another `tmon check` is telling people; this one leaves it") from error
-            time.sleep(0.05)
-        else:
-            return

@@ -1,4 +1,4 @@
-"""T02, T03: values beyond their limit for longer than they may be."""
+"""T02, T03: values beyond their limit for longer than is allowed."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -6,15 +6,15 @@ from typing import NamedTuple
 from tmon.core import words
 from tmon.db.station import DAY_MS, Station
 from tmon.maintenance.clocks import plausible_until_ms
-from tmon.watch.excursions import ABOVE, BELOW, CLEAN, RAW, Excursion, Rule, excursions
+from tmon.watch.excursions import ABOVE, BELOW, Excursion, Rule, excursions
 from tmon.watch.findings import Finding, Severity
 
-# Before the last run: a node that was out of reach sends what it kept, and it is told still.
+# Before the last check: a node without network sends its readings late.
 LOOK_BACK_MS = 7 * DAY_MS
 
 
 class Limit(NamedTuple):
-    """A row of ``limits``, and whose it is."""
+    """A row of ``limits``, and its sensor."""
 
     sensor: int
     node: str
@@ -25,44 +25,38 @@ class Limit(NamedTuple):
     for_s: int
     hysteresis: float
     created_ms: int
-    corrected: int  # whether it has calibrations or flags
-
-
-class State(NamedTuple):
-    """A sensor's newest reading, and whether that is too old to stand."""
-
-    measured_ms: int
-    silent: bool
+    is_corrected: int  # whether the sensor has calibrations or flags
 
 
 def check(station: Station) -> Iterator[Finding]:
-    """Excursions that lasted, also those that are over; shorter ones are not ``enough``."""
+    """Excursions that lasted long enough, also those that have ended.
+
+    A shorter one doesn't meet the threshold; it is found only if its incident is open.
+    """
     last = station.chores.get("check")
     from_ms = (last.done_ms if last else station.now_ms) - LOOK_BACK_MS
-    open_since_ms = _open_incidents(station)
-    for limit in _limits_to_look_at(station, from_ms):
-        for rule in _rules(limit, plausible_until_ms(station.now_ms)):
-            known_ms = open_since_ms.get((_number(rule), rule.sensor))
-            for excursion in excursions(station.db, rule, from_ms):
-                finding = _finding(station, limit, rule, excursion)
-                if finding.enough or excursion.ends_after(known_ms):
-                    yield finding
-
-
-def _open_incidents(station: Station) -> dict[tuple[str, int], int]:
-    """Since when each sensor is known to be beyond its limit."""
     rows = station.db.execute(
         "select finding, sensor, from_ms from incidents"
         " where finding in ('T02', 'T03') and to_ms is null"
     )
-    return {(finding, sensor): from_ms for finding, sensor, from_ms in rows}
+    open_since_ms = {(finding, sensor): since_ms for finding, sensor, since_ms in rows}
+    for limit in _candidates(station, from_ms):
+        for number, rule in _rules(limit, plausible_until_ms(station.now_ms)):
+            known_ms = open_since_ms.get((number, limit.sensor))
+            for excursion in excursions(station.db, rule, from_ms):
+                finding = _finding(station, limit, number, rule, excursion)
+                is_known = known_ms is not None and (
+                    excursion.to_ms is None or excursion.to_ms > known_ms
+                )
+                if finding.meets_threshold or is_known:
+                    yield finding
 
 
-def _limits_to_look_at(station: Station, from_ms: int) -> list[Limit]:
-    """Those that some hour went beyond, since the hour that tells how it was before.
+def _candidates(station: Station, from_ms: int) -> list[Limit]:
+    """The limits that an hour went beyond, and all limits of corrected sensors.
 
-    One statement for all sensors: most of them stay within. The few that are corrected are
-    all looked at.
+    The hours begin with the last one before ``from_ms`` that was back within the limit. One
+    statement for all sensors is fast, because most of them stay within their limits.
     """
     rows = station.db.execute(
         f"""
@@ -83,6 +77,7 @@ def _limits_to_look_at(station: Station, from_ms: int) -> list[Limit]:
 
 
 def _went_beyond(beyond: str, within: str) -> str:
+    """SQL: an hour was beyond, since the last one that had a value back within."""
     return f"""exists (
         select 1 from hourly where sensor = limits.sensor and {beyond} and hour_ms >= coalesce((
             select hour_ms from hourly where sensor = limits.sensor
@@ -92,50 +87,41 @@ def _went_beyond(beyond: str, within: str) -> str:
     )"""
 
 
-def _rules(limit: Limit, until_ms: int) -> Iterator[Rule]:
-    tables = CLEAN if limit.corrected else RAW
-    if limit.above is not None:
-        back = limit.above - limit.hysteresis
-        yield Rule(tables, limit.sensor, ABOVE, limit.above, back, limit.created_ms, until_ms)
-    if limit.below is not None:
-        back = limit.below + limit.hysteresis
-        yield Rule(tables, limit.sensor, BELOW, limit.below, back, limit.created_ms, until_ms)
+def _rules(limit: Limit, until_ms: int) -> Iterator[tuple[str, Rule]]:
+    for number, side, bound in (("T02", ABOVE, limit.above), ("T03", BELOW, limit.below)):
+        if bound is not None:
+            yield (
+                number,
+                Rule(
+                    limit.sensor,
+                    side,
+                    bound,
+                    bound - side.sign * limit.hysteresis,
+                    limit.created_ms,
+                    until_ms,
+                    "_clean" if limit.is_corrected else "",
+                ),
+            )
 
 
-def _finding(station: Station, limit: Limit, rule: Rule, excursion: Excursion) -> Finding:
-    lasted_ms = _end_ms(station, limit, excursion) - excursion.from_ms
+def _finding(
+    station: Station, limit: Limit, number: str, rule: Rule, excursion: Excursion
+) -> Finding:
+    end_ms = excursion.to_ms
+    if end_ms is None:  # while the sensor is silent, it lasts until its last reading
+        query = "select measured_ms, silent from latest where sensor = ?"
+        measured_ms, silent = station.db.execute(query, [limit.sensor]).fetchone()
+        end_ms = measured_ms if silent else max(measured_ms, station.now_ms)
+    up, above = ("up", "above") if rule.side is ABOVE else ("down", "below")
+    extreme, bound = (words.value(one, limit.unit) for one in (excursion.extreme, rule.bound))
     return Finding(
-        _number(rule),
+        number,
         Severity.CRITICAL,
-        _reason(limit, rule, excursion.extreme),
+        f"{up} to {extreme}, {above} its limit of {bound}",
         limit.node,
         limit.name,
         limit.sensor,
         since_ms=excursion.from_ms,
         until_ms=excursion.to_ms,
-        enough=lasted_ms >= limit.for_s * 1000,
+        meets_threshold=end_ms - excursion.from_ms >= limit.for_s * 1000,
     )
-
-
-def _number(rule: Rule) -> str:
-    return "T02" if rule.side is ABOVE else "T03"
-
-
-def _end_ms(station: Station, limit: Limit, excursion: Excursion) -> int:
-    """Until when it is known to have lasted."""
-    if excursion.to_ms is not None:
-        return excursion.to_ms
-    state = _state(station, limit.sensor)
-    return state.measured_ms if state.silent else max(state.measured_ms, station.now_ms)
-
-
-def _state(station: Station, sensor: int) -> State:
-    query = "select measured_ms, silent from latest where sensor = ?"
-    return State(*station.db.execute(query, [sensor]).fetchone())
-
-
-def _reason(limit: Limit, rule: Rule, extreme: float) -> str:
-    """``up to 33.1 °C, above its limit of 30 °C``."""
-    up, above = ("up", "above") if rule.side is ABOVE else ("down", "below")
-    bound = words.value(rule.bound, limit.unit)
-    return f"{up} to {words.value(extreme, limit.unit)}, {above} its limit of {bound}"
