@@ -96,8 +96,8 @@ def test_it_is_quiet_whatever_was_found(machine: Machine, status: int) -> None:
 
 
 def test_it_says_that_somebody_could_not_be_told(machine: Machine) -> None:
-    machine.says(2, "mailto (address 1 of TMON_NOTIFY): not told: no connection\\n")
-    assert machine.run() == (1, "mailto (address 1 of TMON_NOTIFY): not told: no connection\n")
+    machine.says(2, "mailto (address 1 of TMON_NOTIFY): not sent: no connection\\n")
+    assert machine.run() == (1, "mailto (address 1 of TMON_NOTIFY): not sent: no connection\n")
 
 
 def test_it_says_that_nothing_could_be_checked(machine: Machine) -> None:

@@ -87,7 +87,7 @@ def test_a_refused_password_is_told_without_it(tmp_path: Path) -> None:
         station.began()
         [failure] = send_new_events(station.db, station.settings, NOW_MS)
         assert failure == (
-            "mailto (address 1 of TMON_NOTIFY): not told: the server refused user or password (535)"
+            "mailto (address 1 of TMON_NOTIFY): not sent: the server refused user or password (535)"
         )
         assert box.mails == []
 
@@ -120,8 +120,8 @@ def test_a_mail_goes_through_tls_to_a_server_that_is_trusted(tmp_path: Path) -> 
         station.began()
         [failure] = send_new_events(station.db, station.settings, NOW_MS)
         assert failure == (
-            "mailtos (address 2 of TMON_NOTIFY): not told:"
-            " no session with the mail server (its certificate is not to be trusted)"
+            "mailtos (address 2 of TMON_NOTIFY): not sent:"
+            " no session with the mail server (its certificate isn't trusted)"
         )
         assert box.users == [(b"tmon", b"p@ss word")]
         assert len(box.mails) == 1
@@ -134,7 +134,7 @@ def test_what_could_not_be_delivered_comes_next_time_together_with_what_is_new(
     incident = station.began("one")
     listener.status = 500
     [failure] = send_new_events(station.db, station.settings, NOW_MS)
-    assert failure == "json (address 1 of TMON_NOTIFY): not told: the answer was 500"
+    assert failure == "json (address 1 of TMON_NOTIFY): not sent: the answer was 500"
     assert station.failed() == ["json"]
     assert station.channels() == [(0, None, NOW_MS)]
     station.event(incident, "ended", "one: over", NOW_MS + HOUR_MS)
@@ -166,7 +166,7 @@ def test_where_no_answer_came_the_same_message_comes_again_before_anything_newer
     station.began("one")
     listener.hold = threading.Event()
     [failure] = send_new_events(station.db, station.settings, NOW_MS)
-    assert failure.endswith("not told: no answer came")
+    assert failure.endswith("not sent: no answer came")
     listener.hold.set()
     listener.hold = None
     station.began("two", at_ms=NOW_MS + HOUR_MS)
@@ -217,7 +217,7 @@ def test_a_dead_channel_keeps_no_other_from_being_told(
     )
     station.began()
     [failure] = send_new_events(station.db, station.settings, NOW_MS)
-    assert failure == "json (address 1 of TMON_NOTIFY): not told: no connection"
+    assert failure == "json (address 1 of TMON_NOTIFY): not sent: no connection"
     assert len(mailbox.mails) == len(listener.requests) == 1
 
 
@@ -229,7 +229,7 @@ def test_a_server_that_hangs_holds_nobody_up(
     )
     station.began()
     failures = send_new_events(station.db, station.settings, NOW_MS, timeout_s=1)
-    assert failures == ["mailto (address 1 of TMON_NOTIFY): not told: no answer in time"]
+    assert failures == ["mailto (address 1 of TMON_NOTIFY): not sent: no answer in time"]
     assert len(mailbox.mails) == 1
 
 
@@ -299,9 +299,9 @@ def test_addresses_that_can_not_be_understood_are_named_by_place_and_kind(
         "TMON_NOTIFY: address 6 (mailto",
         "TMON_NOTIFY: address 7 (ntfy",
     ]
-    assert "names nobody" in lines[3]
+    assert "no recipient" in lines[3]
     assert "PGP" in lines[4]
-    assert "names nobody" in lines[5]
+    assert "no recipient" in lines[5]
     assert SECRETS not in str(error.value) + "".join(capfd.readouterr())
     assert station.channels() == []
 
@@ -377,7 +377,7 @@ def test_no_sendmail_of_the_folder_that_it_is_started_in_is_run(
     [
         (75, "root", "sendmail ended with 75"),
         (None, "root", "this machine has no sendmail"),
-        (0, "<", "TMON_MAIL_TO is no mail address"),
+        (0, "<", "TMON_MAIL_TO isn't a mail address"),
     ],
 )
 def test_a_sendmail_that_fails_is_told(
@@ -403,7 +403,7 @@ def test_without_a_database_that_can_be_written_everybody_is_told_all_the_same(
     )
     lines = ["disk: full", "cellar: silent"]
     failures = send_unrecorded(station.settings, lines, NOW_MS)
-    assert failures == ["json (address 3 of TMON_NOTIFY): not told: no connection"]
+    assert failures == ["json (address 3 of TMON_NOTIFY): not sent: no connection"]
     [mail] = mailbox.mails
     assert mail["Subject"] == "tmon: 2 found"
     assert "can't be written" in text_of(mail)

@@ -183,7 +183,7 @@ def test_where_the_delivery_can_not_be_noted_that_is_told_and_the_same_comes_aga
     with open_database(station.settings.db) as other:
         listener.on_request = lambda: hold(other)
         [failure] = send_new_events(station.db, station.settings, NOW_MS)
-        assert failure.endswith("told, but the database can't be written: told again")
+        assert failure.endswith("sent, but the database can't be written, so it will be sent again")
         other.rollback()
     listener.on_request = lambda: None
     assert send_new_events(station.db, station.settings, NOW_MS) == []

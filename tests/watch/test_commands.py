@@ -198,7 +198,7 @@ def test_who_can_not_be_told_is_said_and_is_a_finding_next_time(
         listener.status = 500
         notify = {"TMON_NOTIFY": f"json://{listener.address}"}
         done = run(folder, "check", "--notify", answers=answers, **notify)
-        assert "json (address 1 of TMON_NOTIFY): not told" in done.stderr
+        assert "json (address 1 of TMON_NOTIFY): not sent" in done.stderr
         assert "T15 warning: json: 1 channel" in run(folder, "check", answers=answers).stdout
 
 
@@ -230,7 +230,7 @@ def test_the_watcher_of_the_checker_hears_of_each_run(folder: Path, answers: Ans
         done = run(folder, "check", "--notify", answers=answers, **settings)
         assert [one.path for one in listener.requests[2:]] == ["/ping/start", "/ping/fail"]
     assert done.exit_code == 3
-    assert "nobody can be told" in done.stderr
+    assert "no notification can be sent" in done.stderr
 
 
 def test_a_distant_station_is_only_asked_whether_it_answers(

@@ -34,7 +34,7 @@ def test_a_surge_of_rejections_is_found_by_its_reason(watched: Watched) -> None:
     [line] = watched.found(NOW_MS, "T06")
     assert line.startswith(
         "T06 warning: conflict: 20 readings rejected in an hour, usually 1.0;"
-        " such as of attic: bad, since 2026-11-22 11:59 UTC"
+        " for example from attic: bad, since 2026-11-22 11:59 UTC"
     )
 
 
@@ -78,7 +78,7 @@ def test_a_backup_older_than_two_days_is_told(watched: Watched) -> None:
     watched.db.execute("update chores set done_ms = ?", [NOW_MS])
     assert watched.found(NOW_MS + 2 * DAY_MS, "T10") == []
     [line] = watched.found(NOW_MS + 2 * DAY_MS + 1, "T10")
-    assert line.startswith("T10 warning: backup: the newest is of 2026-11-22 12:00 UTC, since")
+    assert line.startswith("T10 warning: backup: the newest is from 2026-11-22 12:00 UTC, since")
 
 
 def test_a_station_that_was_never_backed_up_has_a_week(watched: Watched) -> None:
@@ -188,7 +188,7 @@ def test_a_channel_that_could_not_be_told_is_found_until_it_was(watched: Watched
         [NOW_MS - 30 * SECOND_MS],
     )
     [line] = watched.found(NOW_MS, "T15")
-    assert line.startswith("T15 warning: mailto: 1 channel could not be told, and will be, since")
+    assert line.startswith("T15 warning: mailto: 1 channel failed; the next run tries again, since")
     assert "abc" not in line
     assert numbers(watched.run(NOW_MS)) == ["began"]
     watched.db.execute("update channels set failed_ms = null")

@@ -61,11 +61,11 @@ def load_plugin(url: str) -> Any:
     plugin = apprise.Apprise.instantiate(url, asset=ASSET)
     if plugin is None:
         raise ValueError(
-            "can't be understood; github.com/caronc/apprise/wiki tells how it is written"
+            "can't be understood; see github.com/caronc/apprise/wiki"
         )
     no_recipient = isinstance(plugin, NotifyEmail) and not plugin.targets
     if no_recipient or getattr(plugin, "topics", None) == []:  # ntfy's
-        raise ValueError("names nobody who could be told")
+        raise ValueError("has no recipient")
     if getattr(plugin, "pgp_mode", "no") not in ("no", "none"):
         raise ValueError("asks for PGP, which tmon can't do")
     return plugin

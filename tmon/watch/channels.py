@@ -97,7 +97,7 @@ def load_secret(settings: Settings) -> bytes:
         raise NoSecret(str(error)) from error
     except OSError as error:
         raise NoSecret(
-            f"{settings.secret_file}: {error.strerror}; nobody can be told without it"
+            f"{settings.secret_file}: {error.strerror}; no notification can be sent without it"
             " (`tmon serve` makes it, and a backup has it)"
         ) from error
 

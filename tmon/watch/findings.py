@@ -24,14 +24,14 @@ CATALOGUE = {
     "T02": Kind("Above its limit", "Look after what it measures; `tmon limit` changes the limit."),
     "T03": Kind("Below its limit", "Look after what it measures; `tmon limit` changes the limit."),
     "T04": Kind("Ingest doesn't answer", "Start it: `tmon serve`; the nodes keep their readings."),
-    "T05": Kind("Datasette doesn't answer", "Start it: `tmon serve`; readings are taken in still."),
+    "T05": Kind("Datasette doesn't answer", "Start it: `tmon serve`; readings are still accepted."),
     "T06": Kind("Many readings are rejected", "See `rejected_lately`, and the node's own log."),
-    "T07": Kind("A clock is off", "Let it ask a time server: `timedatectl set-ntp true`."),
+    "T07": Kind("A clock is off", "Synchronise it: `timedatectl set-ntp true`."),
     "T08": Kind("The disk is nearly full", "Make room, or `tmon prune` old raw readings."),
     "T09": Kind(
         "The write-ahead log grows", "End what reads the file for hours, or restart ingest."
     ),
-    "T10": Kind("The backup is too old", "Run `tmon backup DIR`, and see why nothing else does."),
+    "T10": Kind("The backup is too old", "Run `tmon backup DIR`, and see why it didn't run daily."),
     "T11": Kind("The database is damaged", "Stop tmon, keep a copy of the file, `tmon restore`."),
     "T12": Kind("`hourly` isn't what the readings say", "Run `tmon rollup --rebuild`."),
     "T13": Kind(
@@ -40,19 +40,19 @@ CATALOGUE = {
     ),
     "T14": Kind(
         "The secret can be read by others",
-        "`chmod 600` it; if others read it, make a new one (docs/watching.md): rotating won't do.",
+        "`chmod 600` it; if others read it, make a new one (docs/watching.md).",
     ),
     "T15": Kind("A message can't be delivered", "See that the addresses in TMON_NOTIFY work."),
-    "T16": Kind("The database can't be used", "See whether the file is there, free and on a disk."),
+    "T16": Kind("The database can't be used", "See whether the file exists, and who locks it."),
     "T17": Kind(
-        "The log can't be written back", "End what holds the file: `lsof tmon.db`, or restart it."
+        "The log can't be written back", "End what keeps the file open: `lsof tmon.db`."
     ),
     "T18": Kind("A published page is older than the file", "Restart Datasette."),
-    "T19": Kind("Readings from a clock ahead", "Put that clock right, then `tmon remove-ahead`."),
-    "T20": Kind("The server's clock is off", "Let the server ask a time server: `timedatectl`."),
-    "T21": Kind("Nothing is committed", "See what holds the disk up: `dmesg`; restart ingest."),
+    "T19": Kind("Readings from a clock ahead", "Correct that clock, then `tmon remove-ahead`."),
+    "T20": Kind("The server's clock is off", "Synchronise it: `timedatectl set-ntp true`."),
+    "T21": Kind("Nothing is committed", "See what blocks the disk: `dmesg`; restart ingest."),
     "T22": Kind("New tokens are refused", "Give ingest and the commands the same settings."),
-    "T23": Kind("A factor of ten?", "See which unit is sent, or `tmon calibrate` it."),
+    "T23": Kind("A factor of ten?", "See which unit the sensor sends, or `tmon calibrate` it."),
 }
 SILENT = "T01"
 

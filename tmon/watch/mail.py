@@ -115,7 +115,7 @@ def _session(server: Server) -> Iterator[smtplib.SMTP]:
     except (OSError, smtplib.SMTPException, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__  # without the address
         if isinstance(error, ssl.SSLCertVerificationError):
-            why = "its certificate is not to be trusted"
+            why = "its certificate isn't trusted"
         raise Undelivered(f"no session with the mail server ({why})") from error
     else:
         yield smtp
@@ -149,7 +149,7 @@ def send_by_sendmail(to: str, message: Message) -> None:
     try:
         mail = compose(message, sender, " ".join(to.split())).as_bytes(policy=SMTP)
     except (MessageError, ValueError, LookupError) as error:  # what email raises at odd addresses
-        raise Undelivered("TMON_MAIL_TO is no mail address") from error
+        raise Undelivered("TMON_MAIL_TO isn't a mail address") from error
     text = mail.replace(b"\r\n", b"\n")
     command = [program, "-t", "-oi"]
     try:

@@ -181,7 +181,7 @@ def _record(db: Database, delivery: Delivery, error: Exception | None, now_ms: i
         query = "update channels set told = ?, telling = null, failed_ms = null where name = ?"
         if _write(db, query, [delivery.last, channel.name]):
             return None
-        return f"{channel.label}: told, but the database can't be written: told again"
+        return f"{channel.label}: sent, but the database can't be written, so it will be sent again"
     undelivered = isinstance(error, Undelivered) and not error.maybe_delivered
     telling = None if undelivered and not delivery.is_repeat else delivery.last
     query = "update channels set telling = ?, failed_ms = coalesce(failed_ms, ?) where name = ?"
@@ -202,9 +202,9 @@ def _write(db: Database, query: str, parameters: Sequence[object]) -> bool:
 
 def _failure(channel: Channel, error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return f"{channel.label}: not told: no answer in time"
+        return f"{channel.label}: not sent: no answer in time"
     why = str(error) if isinstance(error, Undelivered) else type(error).__name__
-    return f"{channel.label}: not told: {why}"
+    return f"{channel.label}: not sent: {why}"
 
 
 def _host(settings: Settings) -> str:

@@ -16,7 +16,7 @@ def check(station: Station) -> Iterator[Finding]:
     [first_node_ms] = station.db.execute("select min(created_ms) from nodes").fetchone()
     if last is not None:
         due_ms = last.done_ms + TOO_OLD_MS
-        reason = f"the newest is of {words.instant(last.done_ms)}"
+        reason = f"the newest is from {words.instant(last.done_ms)}"
     elif first_node_ms is not None:
         due_ms = first_node_ms + NEW_STATION_MS
         reason = "none was ever made"

@@ -14,5 +14,5 @@ def check(station: Station) -> Iterator[Finding]:
         from channels where failed_ms is not null group by scheme
     """)
     for scheme, count, failed_ms in rows:
-        reason = f"{words.some(count, 'channel')} could not be told, and will be"
+        reason = f"{words.some(count, 'channel')} failed; the next run tries again"
         yield Finding("T15", Severity.WARNING, reason, subject=scheme, since_ms=failed_ms)

@@ -62,7 +62,7 @@ def _reason(error: requests.RequestException) -> str:
     if isinstance(error, requests.Timeout):
         return f"no answer within {TIMEOUT_S:.0f} s"
     if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate can't be trusted"
+        return "its certificate isn't trusted"
     text = str(error)
     for known in ("Connection refused", "Name or service not known", "Network is unreachable"):
         if known in text:

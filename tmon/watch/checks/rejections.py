@@ -36,7 +36,7 @@ def check(station: Station) -> Iterator[Finding]:
             "T06",
             Severity.WARNING,
             f"{words.some(count, 'reading')} rejected in an hour, usually {usual:.1f};"
-            f" {words.plain(f'such as of {node}: {reason}')}",
+            f" {words.plain(f'for example from {node}: {reason}')}",
             subject=code,
             since_ms=first_ms,
             meets_threshold=count >= threshold,

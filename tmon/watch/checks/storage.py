@@ -81,7 +81,7 @@ def check_disk(space: Space) -> Iterator[Finding]:
         yield Finding(
             "T08",
             Severity.CRITICAL if critical else Severity.WARNING,
-            f"{words.size(free)} free, {share:.0%} of it",
+            f"{words.size(free)} free, {share:.0%} of the disk",
             subject="disk",
             meets_threshold=critical or low,
         )
@@ -145,7 +145,7 @@ def check_library(version: tuple[int, ...]) -> Iterator[Finding]:
     if any(first <= version < fixed for first, fixed in WAL_RESET_BUG):
         text = ".".join(map(str, version))
         reason = (
-            f"tmon keeps clear of the bug in {text}; other programs that write to the file may not"
+            f"version {text}: tmon avoids the bug; other programs that write to the file may not"
         )
         yield Finding("T13", Severity.WARNING, reason, subject="SQLite")
 
