@@ -76,7 +76,7 @@ def become_garbage(path: Path) -> None:
 def found(path: Path) -> dict[str, str]:
     """What `tmon check` finds, by number."""
     report, settings = Report(), Settings.load({"TMON_DB": str(path)})
-    run_checks(CheckOptions(settings, NOWHERE, path, NOW_MS), report, print)
+    run_checks(CheckOptions(settings, NOWHERE, NOW_MS), report, print)
     assert report.status == 2
     return {one.number: one.reason for one in report.findings}
 

@@ -81,9 +81,7 @@ def test_where_datasette_doesnt_answer_its_pages_are_not_looked_at(watched: Watc
     report = StationReport()
     with answering({}) as server:
         addresses = Addresses("", server.url, remote=False)
-        options = CheckOptions(
-            watched.settings, addresses, watched.path, NOW_MS, retry_pauses_s=(0.0,)
-        )
+        options = CheckOptions(watched.settings, addresses, NOW_MS, retry_pauses_s=(0.0,))
         check.run_checks(options, report, lambda _: None)
     assert [finding.number for finding in report.findings] == ["T05"]
     assert report.skipped == {"T18"}

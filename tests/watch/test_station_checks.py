@@ -207,7 +207,7 @@ def test_a_check_that_fails_is_unknown_and_hides_nothing_else(watched: Watched) 
     assert report.skipped == {"T07"}
     assert report.status == 3
     report.run((), lambda: [check.unusable("disk I/O error")])
-    options = check.CheckOptions(watched.settings, NOWHERE, watched.path, NOW_MS)
+    options = check.CheckOptions(watched.settings, NOWHERE, NOW_MS)
     check.run_checks(options, report, lambda _: None)
     assert report.status == 2
 

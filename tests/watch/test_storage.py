@@ -8,7 +8,7 @@ import pytest
 from tmon.core.settings import Settings
 from tmon.db.connect import open_database, open_for_reading, transaction
 from tmon.watch.checks import storage
-from tmon.watch.checks.storage import GIB, MIB, Space
+from tmon.watch.checks.storage import GIB, MIB
 from tmon.watch.findings import Finding
 
 
@@ -32,7 +32,7 @@ def summary(findings: Iterator[Finding]) -> list[tuple[str, bool]]:
     ],
 )
 def test_a_disk_is_nearly_full(free: int, total: int, found: list[tuple[str, bool]]) -> None:
-    assert summary(storage.check_disk(Space(free, total))) == found
+    assert summary(storage.check_disk(free, total)) == found
 
 
 @pytest.mark.parametrize(

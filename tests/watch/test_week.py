@@ -131,9 +131,7 @@ class Week:
 
     def check(self, now_ms: int) -> None:
         settings = Settings.load(self.environ)
-        report = check_and_notify(
-            CheckOptions(settings, NOWHERE, settings.db, now_ms), lambda _: None
-        )
+        report = check_and_notify(CheckOptions(settings, NOWHERE, now_ms), lambda _: None)
         assert report.failures == []
 
     def check_and_be_killed(self, now_ms: int, after_s: float) -> None:
@@ -148,7 +146,7 @@ class Week:
 def main(now_ms: int) -> None:
     """One round, to be killed."""
     settings = Settings.load(os.environ)
-    check_and_notify(CheckOptions(settings, NOWHERE, settings.db, now_ms), lambda _: None)
+    check_and_notify(CheckOptions(settings, NOWHERE, now_ms), lambda _: None)
 
 
 def read(mail: EmailMessage) -> set[tuple[str, str]]:

@@ -71,7 +71,7 @@ class Watched:
     def check(self, now_ms: int = NOW_MS, **how: Any) -> Report:
         """What ``tmon check`` finds."""
         report = StationReport()
-        options = CheckOptions(self.settings, NOWHERE, self.path, now_ms, **how)
+        options = CheckOptions(self.settings, NOWHERE, now_ms, **how)
         run_checks(options, report, lambda _: None)
         assert report.unknown == []
         return report

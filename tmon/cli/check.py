@@ -98,12 +98,12 @@ def _options(
     if given == (None, None):
         if state:
             raise click.UsageError("--state is for distant stations: say --ingest-url too")
-        return CheckOptions(settings, local_addresses(settings), settings.db, now_ms(), full, full)
+        return CheckOptions(settings, local_addresses(settings), now_ms(), full, full)
     memory = state or _default_state()
     ingest, datasette = (_address(url or "") for url in given)
     addresses = Addresses(ingest, datasette, remote=True)
     own = {**flags, "db": str(memory), "secret_file": flags["secret_file"] or f"{memory}.secret"}
-    return CheckOptions(station(own), addresses, memory, now_ms())
+    return CheckOptions(station(own), addresses, now_ms())
 
 
 def _address(url: str) -> str:

@@ -60,9 +60,7 @@ def load_plugin(url: str) -> Any:
     """
     plugin = apprise.Apprise.instantiate(url, asset=ASSET)
     if plugin is None:
-        raise ValueError(
-            "can't be understood; see github.com/caronc/apprise/wiki"
-        )
+        raise ValueError("can't be understood; see github.com/caronc/apprise/wiki")
     no_recipient = isinstance(plugin, NotifyEmail) and not plugin.targets
     if no_recipient or getattr(plugin, "topics", None) == []:  # ntfy's
         raise ValueError("has no recipient")

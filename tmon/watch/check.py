@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from sqlite_utils import Database
@@ -59,9 +58,8 @@ UNUSABLE = (sqlite3.Error, RefusedDatabase, OSError)
 class CheckOptions(NamedTuple):
     """What to check: a whole station here, or only whether a remote one answers."""
 
-    settings: Settings
+    settings: Settings  # for a remote station, `db` is the database of its incidents
     addresses: Addresses
-    state_db: Path  # has the incidents: the station's database, or one for a remote station
     now_ms: int
     run_jobs: bool = False  # do the jobs that are due
     all_jobs: bool = False  # do all jobs, due or not
@@ -150,9 +148,9 @@ def run_checks(options: CheckOptions, report: Report, say: Callable[[str], None]
     mutes = None
     if not addresses.remote:
         report.run(MACHINE, lambda: storage.check(options.settings))
-    if not addresses.remote or options.state_db.exists():
+    if not addresses.remote or options.settings.db.exists():
         try:
-            with station.opened(options.state_db, now_ms) as db:
+            with station.opened(options.settings.db, now_ms) as db:
                 if not addresses.remote:
                     _check_station(options, db, report, say)
                 found = open_incidents(db), Mutes(db, now_ms), sensor_counts(db)

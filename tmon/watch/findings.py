@@ -44,9 +44,7 @@ CATALOGUE = {
     ),
     "T15": Kind("A message can't be delivered", "See that the addresses in TMON_NOTIFY work."),
     "T16": Kind("The database can't be used", "See whether the file exists, and who locks it."),
-    "T17": Kind(
-        "The log can't be written back", "End what keeps the file open: `lsof tmon.db`."
-    ),
+    "T17": Kind("The log can't be written back", "End what keeps the file open: `lsof tmon.db`."),
     "T18": Kind("A published page is older than the file", "Restart Datasette."),
     "T19": Kind("Readings from a clock ahead", "Correct that clock, then `tmon remove-ahead`."),
     "T20": Kind("The server's clock is off", "Synchronise it: `timedatectl set-ntp true`."),

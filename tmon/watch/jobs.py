@@ -11,20 +11,28 @@ from tmon.db.station import DAY_MS, Chore, Chores
 from tmon.maintenance import rollup
 
 GOOD = "ok"
-QUICK_CHECK, INTEGRITY_CHECK = "quick_check", "integrity_check"
+QUICK_CHECK, INTEGRITY_CHECK = "quick_check", "integrity_check"  # the pragmas' names too
 RECENT_HOURS, ALL_HOURS = "rollup_check_lately", "rollup_check"
 RECENT_MS = 2 * DAY_MS
 MOST_CHARACTERS = 200  # of what SQLite says about a damaged file
 
 
 class Job(NamedTuple):
-    """What it is, how often it runs, what it calls, and which job includes it."""
+    """What it is, how often it runs, and which job includes it."""
 
     name: str
     title: str
     every_ms: int
-    run: Callable[[Database, int], str]
     included_in: str = ""
+
+
+# Those that include others come first.
+JOBS = (
+    Job(INTEGRITY_CHECK, "checking the whole file", 7 * DAY_MS),
+    Job(QUICK_CHECK, "checking the file", DAY_MS, INTEGRITY_CHECK),
+    Job(ALL_HOURS, "comparing all hours with their readings", 7 * DAY_MS),
+    Job(RECENT_HOURS, "comparing the last hours with their readings", DAY_MS, ALL_HOURS),
+)
 
 
 def run_due(
@@ -56,50 +64,17 @@ def run_due(
         if job.included_in not in done and (is_due or (run_all and not job.included_in)):
             done.add(job.name)
             say(job.title)
-            yield job.name, Chore(now_ms, job.run(db, now_ms))
+            yield job.name, Chore(now_ms, _outcome(job, db, now_ms))
 
 
-def _pragma(db: Database, name: str) -> str:
+def _outcome(job: Job, db: Database, now_ms: int) -> str:
+    if job.name in (ALL_HOURS, RECENT_HOURS):
+        count = rollup.differences(db, now_ms - RECENT_MS if job.name == RECENT_HOURS else None)
+        return f"{words.some(count, 'hour')} not what the readings say" if count else GOOD
     try:
-        said = [row[0] for row in db.execute(f"pragma {name}(10)")]
+        said = [row[0] for row in db.execute(f"pragma {job.name}(10)")]
     except sqlite3.OperationalError:
         raise  # a file that can't be read may still be sound
     except sqlite3.DatabaseError as error:
         said = [str(error)]
     return GOOD if said == ["ok"] else " ".join("; ".join(said).split())[:MOST_CHARACTERS]
-
-
-def _compare_hours(db: Database, since_ms: int | None) -> str:
-    count = rollup.differences(db, since_ms)
-    return f"{words.some(count, 'hour')} not what the readings say" if count else GOOD
-
-
-# Those that include others come first.
-JOBS = (
-    Job(
-        INTEGRITY_CHECK,
-        "checking the whole file",
-        7 * DAY_MS,
-        lambda db, _: _pragma(db, "integrity_check"),
-    ),
-    Job(
-        QUICK_CHECK,
-        "checking the file",
-        DAY_MS,
-        lambda db, _: _pragma(db, "quick_check"),
-        included_in=INTEGRITY_CHECK,
-    ),
-    Job(
-        ALL_HOURS,
-        "comparing all hours with their readings",
-        7 * DAY_MS,
-        lambda db, _: _compare_hours(db, None),
-    ),
-    Job(
-        RECENT_HOURS,
-        "comparing the last hours with their readings",
-        DAY_MS,
-        lambda db, now_ms: _compare_hours(db, now_ms - RECENT_MS),
-        included_in=ALL_HOURS,
-    ),
-)

@@ -88,8 +88,8 @@ def message_of_events(
 
     Args:
         db: where the events are.
-        after: id of the last event that was sent before.
-        last: id of the last event to send.
+        after: see above.
+        last: see above.
         public_url: the pages' address, for links; empty for none.
         sender: ``hash@host``: makes the Message-ID unique to this channel and station.
     """
@@ -112,9 +112,8 @@ def message_of_events(
     for incident, (what, told, _, severity, node, sensor) in newest.items():
         kind = "over" if what == "ended" else "new" if incident in began else "going on"
         text = one_line(told)
-        page = "/tmon/incidents"
-        if node:
-            page = "/" + "/".join(quote(name, ":/") for name in ("node", node, sensor) if name)
+        names = [quote(name, ":/") for name in ("node", node, sensor) if name]
+        page = f"/{'/'.join(names)}" if node else "/tmon/incidents"
         same = lines.get((kind, severity, text))
         if same and same.page != page:
             page = "/".join(same.page.split("/")[:3])  # several sensors: their node's page

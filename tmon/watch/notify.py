@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 
 from tmon.db.connect import open_database, sqlite3
 from tmon.db.station import Chore
@@ -37,17 +36,16 @@ def check_and_notify(options: CheckOptions, say: Callable[[str], None]) -> Repor
 
 
 def _check_and_notify(options: CheckOptions, say: Callable[[str], None]) -> Report:
-    settings = replace(options.settings, db=options.state_db)
-    options = options._replace(settings=settings, run_jobs=True)
-    remote, now_ms = options.addresses.remote, options.now_ms
+    options = options._replace(run_jobs=True)
+    settings, remote, now_ms = options.settings, options.addresses.remote, options.now_ms
     report = Report()
     try:
         if remote:
-            options.state_db.parent.mkdir(parents=True, exist_ok=True)
+            settings.db.parent.mkdir(parents=True, exist_ok=True)
             if settings.secret is None and not settings.secret_file.exists():
                 # It only keeps the channels' addresses out of the database.
                 write_secret(settings.secret_file, f"{secrets.token_hex(32)}\n".encode())
-        with open_database(options.state_db, create=remote) as db:
+        with open_database(settings.db, create=remote) as db:
             outbox.register_channels(db, settings, now_ms)
             check.run_checks(options, report, say)
             done = {**report.jobs_done, "check": Chore(now_ms, STATUS[report.status])}

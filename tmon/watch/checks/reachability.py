@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tmon.core import words
@@ -53,9 +53,16 @@ def _check_ingest(addresses: Addresses, now_ms: int, pauses_s: Sequence[float]) 
     except NoAnswer as error:
         return [_critical("T04", f"ingest doesn't answer: {error}", addresses.ingest)]
     findings: list[Finding] = []
-    if addresses.remote:
+    if addresses.remote and isinstance(answer["time_ms"], int):
         ours_ms = now_ms + (monotonic() - began_s) * 1000
-        findings += _compare_clocks(addresses.ingest, answer["time_ms"], ours_ms)
+        skew_s = (answer["time_ms"] - ours_ms) / 1000
+        if abs(skew_s) >= STILL_OFF_S:
+            off = f"{words.length(abs(skew_s))} {'ahead of' if skew_s > 0 else 'behind'}"
+            reason = f"the server's clock is {off} this machine's"
+            subject, is_off = _without_password(addresses.ingest), abs(skew_s) > OFF_S
+            findings.append(
+                Finding("T07", Severity.WARNING, reason, subject=subject, meets_threshold=is_off)
+            )
     if answer.get("code") == "stuck":
         oldest_s = answer.get("oldest_waiting_s")
         waited = f" for {oldest_s:.0f} s" if isinstance(oldest_s, int | float) else ""
@@ -75,20 +82,6 @@ def _check_datasette(addresses: Addresses, pauses_s: Sequence[float]) -> list[Fi
     except NoAnswer as error:
         return [_critical("T05", f"Datasette doesn't answer: {error}", addresses.datasette)]
     return []
-
-
-def _compare_clocks(url: str, time_ms: Any, ours_ms: float) -> Iterator[Finding]:
-    """T07: the clock of one of the two machines is off."""
-    skew_s = (time_ms - ours_ms) / 1000 if isinstance(time_ms, int) else 0.0
-    if abs(skew_s) >= STILL_OFF_S:
-        yield Finding(
-            "T07",
-            Severity.WARNING,
-            f"the server's clock is {words.length(abs(skew_s))} "
-            f"{'ahead of' if skew_s > 0 else 'behind'} this machine's",
-            subject=_without_password(url),
-            meets_threshold=abs(skew_s) > OFF_S,
-        )
 
 
 def _critical(number: str, reason: str, url: str) -> Finding:

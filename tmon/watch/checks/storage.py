@@ -1,6 +1,6 @@
 """T08, T09, T11, T13, T14, T17: disk, log, damage, SQLite, secret; the database isn't opened."""
 
-import os
+import shutil
 import stat
 import struct
 import subprocess
@@ -48,22 +48,10 @@ class WalIndex(NamedTuple):
     waiting_bytes: int  # of the frames that aren't
 
 
-class Space(NamedTuple):
-    """A disk, as users other than root can use it."""
-
-    free_bytes: int
-    total_bytes: int
-
-
-def space_at(path: Path) -> Space:
-    """Space on the disk of a file."""
-    disk = os.statvfs(path.absolute().parent)
-    return Space(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
-
-
 def check(settings: Settings) -> Iterator[Finding]:
     """All of them, for the station of these settings."""
-    yield from check_disk(space_at(settings.db))
+    disk = shutil.disk_usage(settings.db.absolute().parent)
+    yield from check_disk(disk.free, disk.total)
     yield from check_log(log_of(settings.db))
     yield from check_damage(settings.db)
     yield from check_readers(index_of(settings.db))
@@ -72,9 +60,9 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield from check_secret(settings.secret_file)
 
 
-def check_disk(space: Space) -> Iterator[Finding]:
-    """T08."""
-    free, share = space.free_bytes, space.free_bytes / max(space.total_bytes, 1)
+def check_disk(free: int, total: int) -> Iterator[Finding]:
+    """T08; in bytes, as users other than root can use them."""
+    share = free / max(total, 1)
     critical = free < CRITICAL_BYTES or (share < CRITICAL_SHARE and free < LOW_BYTES)
     low = share < LOW_SHARE and free < LOW_BYTES
     if critical or (share < OVER_FACTOR * LOW_SHARE and free < OVER_FACTOR * LOW_BYTES):
