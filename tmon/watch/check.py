@@ -134,13 +134,13 @@ def unusable(reason: str) -> Finding:
     return Finding("T16", Severity.CRITICAL, reason, subject="database")
 
 
-def run_checks(options: CheckOptions, report: Report, say: Callable[[str], None]) -> None:
+def run_checks(options: CheckOptions, report: Report, progress: Callable[[str], None]) -> None:
     """Run all checks into ``report``, and list its active findings. Nothing is written.
 
     Args:
         options: what to check.
         report: may have findings already.
-        say: called with a short text before each job that takes long.
+        progress: called with a short text before each job that takes long.
     """
     addresses, now_ms = options.addresses, options.now_ms
     report.run(REACHABILITY, lambda: reachability.check(addresses, now_ms, options.retry_pauses_s))
@@ -152,7 +152,7 @@ def run_checks(options: CheckOptions, report: Report, say: Callable[[str], None]
         try:
             with station.opened(options.settings.db, now_ms) as db:
                 if not addresses.remote:
-                    _check_station(options, db, report, say)
+                    _check_station(options, db, report, progress)
                 found = open_incidents(db), Mutes(db, now_ms), sensor_counts(db)
                 incidents, mutes, report.sensor_counts = found
         except UNUSABLE as error:
@@ -160,22 +160,22 @@ def run_checks(options: CheckOptions, report: Report, say: Callable[[str], None]
     for finding in report.findings:
         incident = incidents.get(finding.key)
         if finding.until_ms is None and (finding.meets_threshold or incident):
-            since_ms = incident.finding.since_ms if incident else now_ms
-            if finding.since_ms is not None:
-                since_ms = finding.since_ms
+            since_ms = finding.since_ms
+            if since_ms is None:
+                since_ms = incident.finding.since_ms if incident else now_ms
             muted_until_ms = mutes.until_ms(finding) if mutes else None
             report.active.append(replace(finding, since_ms=since_ms, muted_until_ms=muted_until_ms))
 
 
 def _check_station(
-    options: CheckOptions, db: Database, report: Report, say: Callable[[str], None]
+    options: CheckOptions, db: Database, report: Report, progress: Callable[[str], None]
 ) -> None:
     last_done = station.chores(db)
     if options.run_jobs:
         # A job's outcome becomes a finding by the check `integrity`, here and in later runs.
         try:
             for name, done in jobs.run_due(
-                db, last_done, options.now_ms, say, run_all=options.all_jobs
+                db, last_done, options.now_ms, progress, run_all=options.all_jobs
             ):
                 report.jobs_done[name] = done
         except Exception as error:  # the checks still run

@@ -79,7 +79,7 @@ class Finding:
         since_ms: when it began; None if only the open incident knows.
         until_ms: when it ended; None while it lasts.
         meets_threshold: False if it is too small to open an incident, but keeps one open.
-        muted_until_ms: until when it is muted; None if it isn't, or if nobody looked.
+        muted_until_ms: until when it is muted; only `run_checks` sets it.
     """
 
     number: str

@@ -39,7 +39,7 @@ def run_due(
     db: Database,
     last_done: Chores,
     now_ms: int,
-    say: Callable[[str], None],
+    progress: Callable[[str], None],
     *,
     run_all: bool = False,
 ) -> Iterator[tuple[str, Chore]]:
@@ -49,7 +49,7 @@ def run_due(
         db: open for reading.
         last_done: the jobs' last runs.
         now_ms: the time of the check.
-        say: called with a job's title before it runs.
+        progress: called with a job's title before it runs.
         run_all: run them all, due or not.
 
     Yields:
@@ -63,7 +63,7 @@ def run_due(
         is_due = not times or now_ms - max(times) >= job.every_ms
         if job.included_in not in done and (is_due or (run_all and not job.included_in)):
             done.add(job.name)
-            say(job.title)
+            progress(job.title)
             yield job.name, Chore(now_ms, _outcome(job, db, now_ms))
 
 

@@ -82,16 +82,10 @@ class Message(NamedTuple):
 def message_of_events(
     db: Database, after: int, last: int, *, public_url: str, sender: str
 ) -> Message | None:
-    """The message about the events with ids from ``after + 1`` to ``last``; None without any.
+    """The message about the events from ``after + 1`` to ``last``; None if there are none.
 
     An incident with several events gets one line, by its newest. Equal lines are merged.
-
-    Args:
-        db: where the events are.
-        after: see above.
-        last: see above.
-        public_url: the pages' address, for links; empty for none.
-        sender: ``hash@host``: makes the Message-ID unique to this channel and station.
+    ``sender`` is ``hash@host``: it makes the Message-ID unique to this channel and station.
     """
     rows = db.execute(
         """

@@ -14,7 +14,7 @@ RECORD_TRIES = 3  # each waits two seconds for the lock (tmon/db/connect.py)
 STATUS = ("ok", "warning", "critical", "unknown")
 
 
-def check_and_notify(options: CheckOptions, say: Callable[[str], None]) -> Report:
+def check_and_notify(options: CheckOptions, progress: Callable[[str], None]) -> Report:
     """Run the checks, record what began, lasts and ended in one transaction, and notify.
 
     If the database can't be written, everything that is found is sent, at each run again.
@@ -26,7 +26,7 @@ def check_and_notify(options: CheckOptions, say: Callable[[str], None]) -> Repor
     start_failure = ping(options.settings, "start")
     result = "fail"
     try:
-        report = _check_and_notify(options, say)
+        report = _check_and_notify(options, progress)
         report.failures[:0] = report.unknown
         result = "fail" if report.failures else "success"
     finally:
@@ -35,7 +35,7 @@ def check_and_notify(options: CheckOptions, say: Callable[[str], None]) -> Repor
     return report
 
 
-def _check_and_notify(options: CheckOptions, say: Callable[[str], None]) -> Report:
+def _check_and_notify(options: CheckOptions, progress: Callable[[str], None]) -> Report:
     options = options._replace(run_jobs=True)
     settings, remote, now_ms = options.settings, options.addresses.remote, options.now_ms
     report = Report()
@@ -47,7 +47,7 @@ def _check_and_notify(options: CheckOptions, say: Callable[[str], None]) -> Repo
                 write_secret(settings.secret_file, f"{secrets.token_hex(32)}\n".encode())
         with open_database(settings.db, create=remote) as db:
             outbox.register_channels(db, settings, now_ms)
-            check.run_checks(options, report, say)
+            check.run_checks(options, report, progress)
             done = {**report.jobs_done, "check": Chore(now_ms, STATUS[report.status])}
             for tries_left in reversed(range(RECORD_TRIES)):
                 try:
@@ -62,6 +62,6 @@ def _check_and_notify(options: CheckOptions, say: Callable[[str], None]) -> Repo
     except UNUSABLE as error:
         report = Report()
         report.add(check.unusable(str(error)))
-        check.run_checks(options._replace(run_jobs=False), report, say)
+        check.run_checks(options._replace(run_jobs=False), report, progress)
         report.failures = outbox.send_unrecorded(settings, report.lines(), now_ms)
     return report

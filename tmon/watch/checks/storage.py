@@ -76,7 +76,7 @@ def check_disk(free: int, total: int) -> Iterator[Finding]:
 
 
 def check_log(path: Path) -> Iterator[Finding]:
-    """T09; there is no log while nobody has the database open."""
+    """T09; without open connections there is no log."""
     log_bytes = path.stat().st_size if path.exists() else 0
     if log_bytes > WAL_OVER_BYTES:
         yield Finding(
