@@ -1,4 +1,4 @@
-"""Who is told in these tests."""
+"""The receivers of notifications."""
 
 import socket
 from collections.abc import Iterator

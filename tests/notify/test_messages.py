@@ -1,4 +1,4 @@
-"""What a message says, and what nobody can make it say."""
+"""The text of messages, and that hostile text can't change their form."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def message(station: Station, after: int = 0, public_url: str = "") -> Message:
     return composed
 
 
-def test_new_ones_come_first_and_the_critical_before_all(tmp_path: Path) -> None:
+def test_new_lines_come_first_and_critical_ones_before_them(tmp_path: Path) -> None:
     station = Station(tmp_path)
     older = [station.began(f"older {n}") for n in range(3)]
     station.event(older[0], "goes on", "still")
@@ -38,7 +38,7 @@ def test_new_ones_come_first_and_the_critical_before_all(tmp_path: Path) -> None
     )
 
 
-def test_an_incident_is_told_once_as_it_is_now(tmp_path: Path) -> None:
+def test_an_incident_with_several_events_is_one_line_by_its_newest(tmp_path: Path) -> None:
     station = Station(tmp_path)
     over, worse = station.began("began"), station.began("began, too")
     station.event(over, "ended", "was over soon")
@@ -93,7 +93,7 @@ def test_the_ids_of_two_stations_channels_times_and_ranges_differ(tmp_path: Path
     assert len({first, message(station).id, message(station, after=1).id}) == 3
 
 
-def test_a_strangers_text_is_one_line_and_no_header_or_markup(
+def test_hostile_text_stays_one_line_without_headers_or_markup(
     tmp_path: Path, mailbox: Mailbox, listener: Listener
 ) -> None:
     station = Station(
@@ -142,7 +142,7 @@ def test_a_whole_station_in_trouble_fits_into_one_ntfy_message(
         ("critical", "ended", apprise.NotifyType.SUCCESS),
     ],
 )
-def test_a_webhook_is_told_how_bad_it_is(
+def test_a_webhook_gets_the_severity(
     tmp_path: Path, listener: Listener, severity: str, what: str, kind: apprise.NotifyType
 ) -> None:
     station = Station(tmp_path, f"json://{listener.address}/")

@@ -1,4 +1,4 @@
-"""Who is told what, and when again."""
+"""What each channel gets, and when it is sent again."""
 
 import shutil
 import ssl
@@ -30,7 +30,7 @@ def mailto(box: Mailbox, *recipients: str, **options: str) -> str:
     return f"mailto://{box.address}?from=tmon@example.org&to={to}{more}"
 
 
-def test_one_mail_tells_all_that_is_new_and_no_second_one_follows(
+def test_one_mail_has_all_new_events_and_they_are_not_sent_again(
     tmp_path: Path, mailbox: Mailbox
 ) -> None:
     station = Station(tmp_path, mailto(mailbox), TMON_PUBLIC_URL="https://tmon.example.org")
@@ -67,7 +67,7 @@ def test_a_mail_has_each_header_once_as_the_server_gets_it(
     assert all(len(line) <= 998 for line in raw.split(b"\r\n"))  # RFC 5322
 
 
-def test_a_mail_server_is_logged_in_to(tmp_path: Path) -> None:
+def test_it_logs_in_to_the_mail_server(tmp_path: Path) -> None:
     with mail_server(login=True) as box:
         station = Station(
             tmp_path,
@@ -79,7 +79,7 @@ def test_a_mail_server_is_logged_in_to(tmp_path: Path) -> None:
         assert len(box.mails) == 1
 
 
-def test_a_refused_password_is_told_without_it(tmp_path: Path) -> None:
+def test_a_refused_password_is_reported_without_the_password(tmp_path: Path) -> None:
     with mail_server(login=True) as box:
         station = Station(
             tmp_path, f"mailto://tmon:{SECRETS}@{box.address}?from=a@example.org&to=b@example.org"
@@ -92,7 +92,7 @@ def test_a_refused_password_is_told_without_it(tmp_path: Path) -> None:
         assert box.mails == []
 
 
-def test_a_mail_server_without_tls_gets_nothing_where_tls_is_wanted(
+def test_a_mail_server_without_tls_gets_nothing_if_tls_is_required(
     tmp_path: Path, mailbox: Mailbox
 ) -> None:
     station = Station(
@@ -108,7 +108,7 @@ def test_a_mail_server_without_tls_gets_nothing_where_tls_is_wanted(
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="it makes the certificate")
-def test_a_mail_goes_through_tls_to_a_server_that_is_trusted(tmp_path: Path) -> None:
+def test_a_mail_is_sent_by_tls_only_if_the_certificate_is_trusted(tmp_path: Path) -> None:
     pem = tmp_path / "server.pem"
     make = "openssl req -x509 -nodes -newkey rsa:2048 -days 2 -subj /CN=x -keyout - -out -"
     pem.write_bytes(subprocess.run(make.split(), capture_output=True, check=True).stdout)
@@ -127,7 +127,7 @@ def test_a_mail_goes_through_tls_to_a_server_that_is_trusted(tmp_path: Path) -> 
         assert len(box.mails) == 1
 
 
-def test_what_could_not_be_delivered_comes_next_time_together_with_what_is_new(
+def test_the_message_after_a_failed_one_has_its_events_and_the_new_ones(
     tmp_path: Path, listener: Listener
 ) -> None:
     station = Station(tmp_path, f"json://{listener.address}/{SECRETS}")
@@ -150,7 +150,7 @@ def test_what_could_not_be_delivered_comes_next_time_together_with_what_is_new(
     assert station.channels() == [(3, None, None)]
 
 
-def test_since_when_somebody_can_not_be_told_is_kept(tmp_path: Path, listener: Listener) -> None:
+def test_the_time_of_the_first_failure_is_kept(tmp_path: Path, listener: Listener) -> None:
     station = Station(tmp_path, f"json://{listener.address}/")
     station.began()
     listener.status = 403
@@ -159,7 +159,7 @@ def test_since_when_somebody_can_not_be_told_is_kept(tmp_path: Path, listener: L
     assert station.channels() == [(0, None, NOW_MS)]
 
 
-def test_where_no_answer_came_the_same_message_comes_again_before_anything_newer(
+def test_an_unanswered_message_is_repeated_before_newer_events_are_sent(
     tmp_path: Path, listener: Listener
 ) -> None:
     station = Station(tmp_path, f"json://{listener.address}/?rto=0.2")
@@ -180,7 +180,7 @@ def test_where_no_answer_came_the_same_message_comes_again_before_anything_newer
     assert len({request.headers["message-id"] for request in listener.requests}) == 2
 
 
-def test_a_mail_that_the_server_did_not_confirm_comes_again_the_same(
+def test_a_mail_that_the_server_did_not_accept_is_sent_again(
     tmp_path: Path, mailbox: Mailbox
 ) -> None:
     station = Station(tmp_path, mailto(mailbox))
@@ -193,7 +193,7 @@ def test_a_mail_that_the_server_did_not_confirm_comes_again_the_same(
     assert len(mailbox.mails) == 1
 
 
-def test_each_recipient_of_a_mail_gets_it_once_whatever_becomes_of_the_others(
+def test_each_recipient_of_a_mail_gets_it_once_even_if_another_fails(
     tmp_path: Path, mailbox: Mailbox
 ) -> None:
     station = Station(tmp_path, mailto(mailbox, "alice@example.org", "bob@example.org"))
@@ -206,7 +206,7 @@ def test_each_recipient_of_a_mail_gets_it_once_whatever_becomes_of_the_others(
     assert mailbox.recipients == [["alice@example.org"], ["bob@example.org"]]
 
 
-def test_a_dead_channel_keeps_no_other_from_being_told(
+def test_a_dead_channel_does_not_stop_the_others(
     tmp_path: Path, mailbox: Mailbox, listener: Listener
 ) -> None:
     station = Station(
@@ -221,7 +221,7 @@ def test_a_dead_channel_keeps_no_other_from_being_told(
     assert len(mailbox.mails) == len(listener.requests) == 1
 
 
-def test_a_server_that_hangs_holds_nobody_up(
+def test_a_server_that_hangs_does_not_delay_the_others(
     tmp_path: Path, mailbox: Mailbox, hanging: str
 ) -> None:
     station = Station(
@@ -233,7 +233,7 @@ def test_a_server_that_hangs_holds_nobody_up(
     assert len(mailbox.mails) == 1
 
 
-def test_a_new_channel_begins_with_what_this_run_finds(tmp_path: Path, listener: Listener) -> None:
+def test_a_new_channel_gets_only_the_events_of_this_run(tmp_path: Path, listener: Listener) -> None:
     station = Station(tmp_path, f"json://{listener.address}/")
     station.began("long ago", at_ms=NOW_MS - HOUR_MS)
     station.began("now")
@@ -242,7 +242,7 @@ def test_a_new_channel_begins_with_what_this_run_finds(tmp_path: Path, listener:
     assert request.json["message"] == "New\n- now"
 
 
-def test_a_run_killed_before_it_told_anybody_loses_nothing(
+def test_a_run_killed_before_it_sent_anything_loses_no_event(
     tmp_path: Path, listener: Listener
 ) -> None:
     station = Station(tmp_path, f"json://{listener.address}/")
@@ -252,7 +252,7 @@ def test_a_run_killed_before_it_told_anybody_loses_nothing(
     assert len(listener.requests) == 1
 
 
-def test_a_channel_that_is_not_set_any_more_is_not_missed_and_forgotten_after_a_month(
+def test_a_channel_that_is_no_longer_set_has_not_failed_and_is_deleted_after_a_month(
     tmp_path: Path, listener: Listener
 ) -> None:
     station = Station(tmp_path, f"json://{listener.address}/")
@@ -274,7 +274,7 @@ def test_an_address_set_twice_is_one_channel(tmp_path: Path, listener: Listener)
     assert len(listener.requests) == 1
 
 
-def test_addresses_that_can_not_be_understood_are_named_by_place_and_kind(
+def test_invalid_addresses_are_named_by_position_and_scheme(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     station = Station(
@@ -306,7 +306,7 @@ def test_addresses_that_can_not_be_understood_are_named_by_place_and_kind(
     assert station.channels() == []
 
 
-def test_nothing_of_an_address_is_in_the_database_or_logged(
+def test_no_part_of_an_address_is_in_the_database_or_the_log(
     tmp_path: Path,
     listener: Listener,
 ) -> None:
@@ -326,7 +326,7 @@ def test_nothing_of_an_address_is_in_the_database_or_logged(
     assert SECRETS.encode() not in station.settings.db.read_bytes()
 
 
-def test_without_the_secret_nobody_is_told_and_the_reason_is(tmp_path: Path) -> None:
+def test_without_the_secret_nothing_is_sent_and_the_error_says_why(tmp_path: Path) -> None:
     station = Station(tmp_path, "json://127.0.0.1:1/", TMON_SECRET="")
     with pytest.raises(NoSecret, match=r"tmon.db.secret: No such file"):
         send_new_events(station.db, station.settings, NOW_MS)
@@ -337,7 +337,7 @@ def test_without_the_secret_nobody_is_told_and_the_reason_is(tmp_path: Path) -> 
     assert send_new_events(station.db, station.settings, NOW_MS) == []  # there is no event
 
 
-def test_without_addresses_the_machines_own_sendmail_tells_root(
+def test_without_addresses_root_gets_mail_by_sendmail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in_sendmail(tmp_path)
@@ -357,7 +357,7 @@ def test_without_addresses_the_machines_own_sendmail_tells_root(
 
 
 @pytest.mark.parametrize("path", ["", ":", ".", "bin"])
-def test_no_sendmail_of_the_folder_that_it_is_started_in_is_run(
+def test_a_sendmail_in_the_working_directory_is_never_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     (tmp_path / "bin").mkdir()
@@ -380,7 +380,7 @@ def test_no_sendmail_of_the_folder_that_it_is_started_in_is_run(
         (0, "<", "TMON_MAIL_TO isn't a mail address"),
     ],
 )
-def test_a_sendmail_that_fails_is_told(
+def test_a_sendmail_that_fails_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None, to: str, why: str
 ) -> None:
     monkeypatch.setattr("tmon.watch.mail.SENDMAIL_FOLDERS", str(tmp_path))
@@ -395,7 +395,7 @@ def test_a_sendmail_that_fails_is_told(
     assert station.failed() == ["sendmail"]
 
 
-def test_without_a_database_that_can_be_written_everybody_is_told_all_the_same(
+def test_if_the_database_cannot_be_written_the_findings_are_sent_anyway(
     tmp_path: Path, mailbox: Mailbox, listener: Listener
 ) -> None:
     station = Station(
@@ -412,7 +412,7 @@ def test_without_a_database_that_can_be_written_everybody_is_told_all_the_same(
     assert station.channels() == []
 
 
-def test_only_who_tells_by_apprise_waits_for_it_to_be_loaded() -> None:
+def test_apprise_is_loaded_only_if_a_channel_uses_it() -> None:
     loaded = (
         "import sys, tmon.cli.main, tmon.watch.outbox, tmon.watch.ping;"
         " print('apprise' in sys.modules)"

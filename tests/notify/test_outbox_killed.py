@@ -1,4 +1,4 @@
-"""A sender that is killed, wherever it is: nothing lost, and repeated only as it was."""
+"""A process that is killed while it sends: no event is lost, and repeats are identical."""
 
 import fcntl
 import os
@@ -30,7 +30,7 @@ def locked(station: Station) -> Iterator[Database]:
 
 
 def lock_is_held(folder: Path) -> bool:
-    """Whether a sender has come as far as to keep others out."""
+    """Whether a process has locked the folder to send."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,7 +54,7 @@ def webhook(listener: Listener) -> str:
     return f"json://{listener.address}/?rto=20"
 
 
-def test_killed_before_anything_was_noted_it_is_told_once(
+def test_killed_before_anything_was_recorded_it_is_sent_once(
     tmp_path: Path, listener: Listener
 ) -> None:
     station = Station(tmp_path, webhook(listener))
@@ -69,7 +69,7 @@ def test_killed_before_anything_was_noted_it_is_told_once(
     assert len(listener.requests) == 1
 
 
-def test_killed_before_it_arrived_it_is_told_once(tmp_path: Path) -> None:
+def test_killed_before_it_arrived_it_is_sent_once(tmp_path: Path) -> None:
     """Noted as under way, and the server never came to take it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
@@ -129,7 +129,7 @@ def test_killed_between_delivery_and_commit_the_same_mail_is_sent_again(
     assert "one" not in text_of(newer)
 
 
-def test_killed_after_the_commit_it_is_not_told_again(tmp_path: Path, listener: Listener) -> None:
+def test_killed_after_the_commit_it_is_not_sent_again(tmp_path: Path, listener: Listener) -> None:
     station = Station(tmp_path, webhook(listener))
     station.began()
     sender = station.process()
@@ -159,7 +159,7 @@ def test_a_lock_held_for_a_moment_after_delivery_changes_nothing(
     assert station.channels() == [(1, None, None)]
 
 
-def test_two_at_a_time_tell_once(tmp_path: Path, listener: Listener) -> None:
+def test_two_processes_at_a_time_send_once(tmp_path: Path, listener: Listener) -> None:
     station = Station(tmp_path, webhook(listener))
     register_channels(station.db, station.settings, NOW_MS)
     station.began()
@@ -173,7 +173,7 @@ def test_two_at_a_time_tell_once(tmp_path: Path, listener: Listener) -> None:
     assert len(listener.requests) == 1
 
 
-def test_where_the_delivery_can_not_be_noted_that_is_told_and_the_same_comes_again(
+def test_a_delivery_that_cannot_be_recorded_is_reported_and_repeated(
     tmp_path: Path, listener: Listener
 ) -> None:
     station = Station(tmp_path, webhook(listener))
@@ -191,9 +191,7 @@ def test_where_the_delivery_can_not_be_noted_that_is_told_and_the_same_comes_aga
     assert first.headers["message-id"] == again.headers["message-id"]
 
 
-def test_where_a_message_can_not_be_noted_it_does_not_leave(
-    tmp_path: Path, listener: Listener
-) -> None:
+def test_a_message_that_cannot_be_recorded_is_not_sent(tmp_path: Path, listener: Listener) -> None:
     station = Station(tmp_path, webhook(listener))
     station.began()
     register_channels(station.db, station.settings, NOW_MS)

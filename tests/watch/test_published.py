@@ -65,7 +65,7 @@ def test_a_page_may_be_newer(watched: Watched) -> None:
     assert len(server.asked) == published.REQUESTS
 
 
-def test_what_isnt_such_a_page_is_told(watched: Watched) -> None:
+def test_an_error_instead_of_the_page_is_no_answer(watched: Watched) -> None:
     watched.node("attic")
     watched.measure(watched.sensor("attic"), [(NOW_MS, 20.0)])
     with (
@@ -75,7 +75,7 @@ def test_what_isnt_such_a_page_is_told(watched: Watched) -> None:
         look(watched, server.url)
 
 
-def test_where_datasette_doesnt_answer_its_pages_are_not_looked_at(watched: Watched) -> None:
+def test_if_datasette_doesnt_answer_its_pages_are_skipped(watched: Watched) -> None:
     watched.node("attic")
     watched.measure(watched.sensor("attic"), [(NOW_MS, 20.0)])
     report = StationReport()

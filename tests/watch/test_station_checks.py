@@ -57,7 +57,7 @@ def test_a_surge_lasts_until_there_are_less_than_half_of_what_began_it(watched: 
     assert numbers(watched.run(NOW_MS + 20 * HOUR_MS)) == ["ended"]
 
 
-def test_a_nodes_clock_that_is_off_is_told_until_it_is_nearly_right(watched: Watched) -> None:
+def test_a_nodes_clock_that_is_off_is_found_until_it_is_nearly_right(watched: Watched) -> None:
     watched.node("basement", clock_skew_s=45.0)
     watched.node("revoked", clock_skew_s=-900.0, revoked_ms=1)
     watched.node("gone", clock_skew_s=-900.0, last_received_ms=NOW_MS - 2 * DAY_MS)
@@ -74,7 +74,7 @@ def test_a_nodes_clock_that_is_off_is_told_until_it_is_nearly_right(watched: Wat
     assert watched.incidents() == [("T07", NOW_MS, NOW_MS + 2 * HOUR_MS)]
 
 
-def test_a_backup_older_than_two_days_is_told(watched: Watched) -> None:
+def test_a_backup_older_than_two_days_is_found(watched: Watched) -> None:
     watched.db.execute("update chores set done_ms = ?", [NOW_MS])
     assert watched.found(NOW_MS + 2 * DAY_MS, "T10") == []
     [line] = watched.found(NOW_MS + 2 * DAY_MS + 1, "T10")
@@ -110,7 +110,7 @@ def test_hours_that_arent_what_the_readings_say_are_found_until_all_are_right(
     assert [what for what, line in again if "hourly" in line] == ["ended"]
 
 
-def test_what_takes_long_is_done_daily_and_weekly(watched: Watched) -> None:
+def test_jobs_run_daily_and_weekly(watched: Watched) -> None:
     done: list[tuple[int, set[str]]] = []
     for hour in range(0, 10 * 24, 6):
         report = watched.check(NOW_MS + hour * HOUR_MS, run_jobs=True)
@@ -124,7 +124,7 @@ def test_what_takes_long_is_done_daily_and_weekly(watched: Watched) -> None:
     ]
 
 
-def test_what_takes_long_is_done_only_where_it_can_be_remembered_or_is_asked_for(
+def test_jobs_run_only_with_run_jobs_and_all_of_them_with_all_jobs(
     watched: Watched,
 ) -> None:
     assert watched.check(NOW_MS).jobs_done == {}
@@ -182,7 +182,7 @@ def test_a_database_that_cant_be_used_is_found(watched: Watched, gone: bool) -> 
     assert gone is not watched.path.exists()
 
 
-def test_a_channel_that_could_not_be_told_is_found_until_it_was(watched: Watched) -> None:
+def test_a_channel_that_failed_is_found_until_a_message_is_delivered(watched: Watched) -> None:
     watched.db.execute(
         "insert into channels (name, told, failed_ms) values ('mailto:abc', 0, ?)",
         [NOW_MS - 30 * SECOND_MS],
@@ -212,7 +212,7 @@ def test_a_check_that_fails_is_unknown_and_hides_nothing_else(watched: Watched) 
     assert report.status == 2
 
 
-def test_what_a_sender_wrote_moves_no_cursor(watched: Watched) -> None:
+def test_control_characters_of_a_sender_are_not_printed(watched: Watched) -> None:
     watched.db.conn.executemany(
         "insert into rejected (received_ms, node, code, reason) values (?, 'attic', 'bad', ?)",
         [(NOW_MS - 1, "\x1b[2J\nT99 critical: all is lost")] * 20,

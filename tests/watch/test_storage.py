@@ -53,7 +53,7 @@ def test_a_log_grows(tmp_path: Path, log_bytes: int | None, found: list[tuple[st
     assert summary(storage.check_log(log)) == found
 
 
-def test_a_reader_holds_the_log_up(tmp_path: Path) -> None:
+def test_a_reader_that_blocks_the_checkpoint_is_found(tmp_path: Path) -> None:
     path, index = tmp_path / "tmon.db", tmp_path / "tmon.db-shm"
     assert summary(storage.check_readers(index)) == []
     with open_database(path, create=True) as db, open_for_reading(path) as reader:

@@ -1,7 +1,7 @@
 """A simulated week: readings, silences, values around a limit, a checker that is killed.
 
-Who is told gets exactly the messages that the week's script says, worked out here in
-another way than the checker's; a repeat only where it was killed, by the same Message-ID.
+The mailbox gets exactly the messages that the week's script implies, computed here in
+another way than the checker does; a repeat only after a kill, with the same Message-ID.
 """
 
 import os
@@ -54,7 +54,7 @@ FREEZER = (
 )
 ATTIC = (Episode(300, 312), Episode(600, 680), Episode(1500, 1500 + 50 * 60), Episode(8000, 8016))
 
-Expected = dict[int, set[tuple[str, str]]]  # by the round that tells it
+Expected = dict[int, set[tuple[str, str]]]  # by the round that sends it
 
 
 def rounds(minutes: int) -> range:
@@ -67,7 +67,7 @@ def first_round(at_ms: int) -> int:
 
 
 def expected(minutes: int) -> Expected:
-    """What is told when: begins, a reminder each whole day, ends."""
+    """The events by round: begin, a reminder each whole day, end."""
     told: Expected = {}
     for place, began_ms, over_ms in _incidents():
         for at_ms in range(began_ms, over_ms, DAY_MS):
