@@ -90,18 +90,9 @@ def _went_beyond(beyond: str, within: str) -> str:
 def _rules(limit: Limit, until_ms: int) -> Iterator[tuple[str, Rule]]:
     for number, side, bound in (("T02", ABOVE, limit.above), ("T03", BELOW, limit.below)):
         if bound is not None:
-            yield (
-                number,
-                Rule(
-                    limit.sensor,
-                    side,
-                    bound,
-                    bound - side.sign * limit.hysteresis,
-                    limit.created_ms,
-                    until_ms,
-                    "_clean" if limit.is_corrected else "",
-                ),
-            )
+            back = bound - side.sign * limit.hysteresis
+            since_ms, suffix = limit.created_ms, "_clean" if limit.is_corrected else ""
+            yield number, Rule(limit.sensor, side, bound, back, since_ms, until_ms, suffix)
 
 
 def _finding(
