@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from sqlite_utils import Database
 
 from tmon.cli.main import main
-from tmon.db import nodes
+from tmon.core.time import now_ms
 from tmon.db.connect import open_for_reading
 from tmon.importer import run
 from tmon.importer.files import open_file
@@ -32,7 +32,7 @@ def import_file(
     flags = Flags.read(**said)
     with open_file(str(path), flags.encoding) as file:
         plan = make_plan(file, flags)
-        survey = Survey(Table(file, plan.layout), plan, nodes.now_ms(), Tally())
+        survey = Survey(Table(file, plan.layout), plan, now_ms(), Tally())
         run.store(db, survey, SOURCE, progress)
     return survey
 

@@ -9,9 +9,9 @@ import click
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
 from tmon.cli.params import find_sensors
-from tmon.core import words
+from tmon.core import humanize
+from tmon.core.time import now_ms
 from tmon.db.connect import open_database
-from tmon.db.station import now_ms
 from tmon.maintenance import ahead as readings_ahead
 from tmon.maintenance.ahead import Ahead
 from tmon.maintenance.clocks import check_server_clock
@@ -57,17 +57,17 @@ def remove_ahead(
                 click.echo("no reading is ahead", err=True)
             return
         if found and not yes:
-            asked = f"It is {words.instant(at_ms)} by this clock. Delete {_counted(found)}?"
+            asked = f"It is {humanize.instant(at_ms)} by this clock. Delete {_counted(found)}?"
             click.confirm(asked, abort=True, err=True)
         with progress_bar(total) as bar:
             removed = readings_ahead.remove(db, found, at_ms, bar.update)
     told = {"removed": removed, "sensors": len(found)}
-    click.echo(json.dumps(told) if as_json else f"removed {words.some(removed, 'reading')}")
+    click.echo(json.dumps(told) if as_json else f"removed {humanize.pluralize(removed, 'reading')}")
 
 
 def _counted(found: Sequence[Ahead]) -> str:
-    readings = words.some(sum(one.readings for one in found), "reading")
-    return f"{readings} of {words.some(len(found), 'sensor')}"
+    readings = humanize.pluralize(sum(one.readings for one in found), "reading")
+    return f"{readings} of {humanize.pluralize(len(found), 'sensor')}"
 
 
 def _shown(one: Ahead) -> dict[str, Any]:
@@ -75,6 +75,6 @@ def _shown(one: Ahead) -> dict[str, Any]:
         "node": one.node,
         "sensor": one.name,
         "readings": one.readings,
-        "from": words.instant(one.from_ms),
-        "to": words.instant(one.to_ms),
+        "from": humanize.instant(one.from_ms),
+        "to": humanize.instant(one.to_ms),
     }

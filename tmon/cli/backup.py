@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from tmon.cli.options import progress_bar, station, takes, takes_station
-from tmon.db.station import now_ms
+from tmon.core.time import now_ms
 from tmon.maintenance.backup import Wanted
 from tmon.maintenance.backup import backup as make_backup
 from tmon.maintenance.restore import restore as put_back

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from tmon.cli.options import as_json, in_one_line, station, takes
+from tmon.core.humanize import pluralize
 from tmon.core.settings import InvalidSettings, Settings
-from tmon.core.words import some
-from tmon.db.station import now_ms
+from tmon.core.time import now_ms
 from tmon.watch import notify as telling_all
 from tmon.watch.check import Report, Task, look
 from tmon.watch.checks.answers import Addresses, local
@@ -141,8 +141,8 @@ def _print(report: Report, at_ms: int, *, as_json: bool) -> None:
     for sentence in report.unknown:
         click.echo(f"UNKNOWN: {sentence}")
     if not report.status:
-        sensors = some(sum(report.sensors.values()), "sensor")
-        nodes = some(len(report.sensors), "node")
+        sensors = pluralize(sum(report.sensors.values()), "sensor")
+        nodes = pluralize(len(report.sensors), "node")
         click.echo(f"OK: {sensors} of {nodes}" if report.sensors else "OK")
 
 

@@ -5,11 +5,11 @@ import click
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import show, station, takes
 from tmon.cli.params import INSTANT
+from tmon.core.time import FIRST_MS, now_ms
 from tmon.db.connect import open_database
 from tmon.db.lookup import find_sensor
-from tmon.db.station import now_ms
 from tmon.maintenance import corrections
-from tmon.maintenance.corrections import BEGINNING_MS, Calibration, Period
+from tmon.maintenance.corrections import Calibration, Period
 
 _list = click.option("--list", "listed", is_flag=True, help="show those that there are")
 
@@ -52,7 +52,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one for each option
     """
     numbers = offset is not None or scale is not None
     _one_of(numbers, listed, remove, "say --offset or --scale, or else --list or --remove")
-    since_ms = BEGINNING_MS if from_ms is None else from_ms
+    since_ms = FIRST_MS if from_ms is None else from_ms
     with open_database(station(flags).db) as db:
         subject = find_sensor(db, node, sensor)
         if listed:

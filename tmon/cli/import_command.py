@@ -13,7 +13,8 @@ import click
 from tmon.cli.options import progress_bar, station, takes
 from tmon.core.errors import CannotImport
 from tmon.core.settings import Settings
-from tmon.db import nodes, tokens
+from tmon.core.time import now_ms
+from tmon.db import tokens
 from tmon.importer import report, run
 from tmon.importer.clock import read_zone, this_machines_zone
 from tmon.importer.files import InputFile, open_file
@@ -166,7 +167,7 @@ class _Job:
 
     def _survey(self, table: Table, plan: Plan, rejects: TextIO | None = None) -> Survey:
         tally = Tally(Rejects(rejects, table.file.name) if rejects else None)
-        return Survey(table, plan, nodes.now_ms(), tally)
+        return Survey(table, plan, now_ms(), tally)
 
     def _agreed(self, path: str, whole: Survey) -> bool:
         click.echo(f"  again     {report.command(path, whole.plan, self.flags, self.words)}")

@@ -7,9 +7,9 @@ import click
 
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
-from tmon.core import words
+from tmon.core import humanize
+from tmon.core.time import as_datetime, now_ms
 from tmon.db.connect import open_database
-from tmon.db.station import now_ms
 from tmon.maintenance import imports as of_imports
 from tmon.maintenance.imports import Part
 
@@ -60,35 +60,35 @@ def undo(number: int, *, yes: bool, **flags: str | None) -> None:
         with progress_bar(waiting) as bar:
             taken = of_imports.undo(db, number, now_ms(), bar.update)
         left = of_imports.plan(db, number)
-    click.echo(f"took back {words.some(taken, 'reading')}")
+    click.echo(f"took back {humanize.pluralize(taken, 'reading')}")
     if left:
         raise click.ClickException(
-            f"readings of {words.some(len(left), 'sensor')} had to stay, for the reasons above; "
-            f"`tmon imports undo {number}` can be tried again"
+            f"readings of {humanize.pluralize(len(left), 'sensor')} had to stay, for the reasons"
+            f" above; `tmon imports undo {number}` can be tried again"
         )
 
 
 def _ask(waiting: int) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("nothing was changed; say --yes to take them back")
-    click.confirm(f"Take {words.some(waiting, 'reading')} back?", abort=True, err=True)
+    click.confirm(f"Take {humanize.pluralize(waiting, 'reading')} back?", abort=True, err=True)
 
 
 def _headline(row: dict[str, Any]) -> str:
-    told = f"import {row['id']}, {words.plain(row['file'])}: {_counted(row)}"
+    told = f"import {row['id']}, {humanize.printable(row['file'])}: {_counted(row)}"
     return told if row["ended_ms"] else f"{told}; it was stopped, or still goes on"
 
 
 def _counted(row: dict[str, Any]) -> str:
-    stored = f"{words.some(row['stored'], 'reading')} stored"
+    stored = f"{humanize.pluralize(row['stored'], 'reading')} stored"
     return f"{stored}, {row['taken_back']:,} taken back" if row["taken_back"] else stored
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "import": row["id"],
-        "file": words.plain(row["file"]),
-        "at": words.instant(row["started_ms"]),
+        "file": humanize.printable(row["file"]),
+        "at": humanize.instant(row["started_ms"]),
         "node": row["node"],
         "stored": row["stored"],
         "already there": row["already_there"],
@@ -102,7 +102,9 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 def _state(row: dict[str, Any]) -> str:
     if row["taken_back"]:
         return "undone" if row["taken_back"] == row["stored"] else "partly undone"
-    return words.plain(row["note"] or "") if row["ended_ms"] else "stopped, or still going on"
+    return (
+        humanize.printable(row["note"] or "") if row["ended_ms"] else "stopped, or still going on"
+    )
 
 
 def _part(part: Part) -> dict[str, Any]:
@@ -110,11 +112,11 @@ def _part(part: Part) -> dict[str, Any]:
         "node": part.node,
         "sensor": part.sensor,
         "readings": part.readings or None,  # where it can't be told
-        "first": words.instant(part.first_ms),
-        "last": words.instant(part.last_ms),
+        "first": humanize.instant(part.first_ms),
+        "last": humanize.instant(part.last_ms),
         "": f"stay: {part.why}" if part.why else "are taken back",
     }
 
 
 def _day(instant_ms: int | None) -> str | None:
-    return None if instant_ms is None else f"{words.moment(instant_ms):%Y-%m-%d}"
+    return None if instant_ms is None else f"{as_datetime(instant_ms):%Y-%m-%d}"

@@ -4,8 +4,8 @@ import click
 
 from tmon.cli.options import as_json, show, station, takes
 from tmon.cli.params import LENGTH
+from tmon.core.time import now_ms
 from tmon.db.connect import open_database
-from tmon.db.station import now_ms
 from tmon.watch import mutes
 
 

@@ -3,9 +3,9 @@
 import click
 
 from tmon.cli.options import as_json, show, station, takes
+from tmon.core.time import now_ms
 from tmon.db import nodes
 from tmon.db.connect import open_database
-from tmon.db.station import now_ms
 from tmon.maintenance import names
 
 

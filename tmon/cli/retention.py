@@ -11,9 +11,8 @@ from tabulate import tabulate
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
 from tmon.cli.params import INSTANT, LENGTH, find_sensors
-from tmon.core import words
+from tmon.core.time import as_datetime, now_ms
 from tmon.db.connect import WritableDatabase, open_database
-from tmon.db.station import now_ms
 from tmon.maintenance import compact as compacting
 from tmon.maintenance import prune as pruning
 from tmon.maintenance import rollup as rolling
@@ -101,7 +100,7 @@ def _megabytes(size: int) -> str:
 
 
 def _at(instant_ms: int) -> str:
-    return f"{words.moment(instant_ms):%Y-%m-%dT%H:%MZ}"
+    return f"{as_datetime(instant_ms):%Y-%m-%dT%H:%MZ}"
 
 
 @click.command()

@@ -4,8 +4,8 @@ import click
 
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
+from tmon.core.time import now_ms
 from tmon.db.connect import open_database
-from tmon.db.station import now_ms
 from tmon.maintenance import names, replace, sensors
 
 

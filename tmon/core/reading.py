@@ -3,13 +3,14 @@
 import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
 
 from tmon.core.names import NODE_GRAMMAR, SENSOR_GRAMMAR, can_be_node, can_be_sensor
+from tmon.core.time import as_ms
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: a clock before that was never set
 SET_FROM_MS = 1_577_836_800_000  # 2020-01-01: no server of ours is older
@@ -17,8 +18,6 @@ AHEAD_MS = 10 * 60 * 1000  # what a node's clock may be ahead of ours
 DEFAULT_SENSOR = "temperature"  # of a reading that names none
 TEXT_LIMIT = 200  # characters of a sender's text that are kept or repeated
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 # A token and all that follows it, as it may have been broken in two; of one that was mangled
 # what stands behind its uid and generation; and what is as long as a signature.
 _TOKEN = re.compile(
@@ -180,12 +179,7 @@ def instant_ms(text: str) -> int:
             f"measured_at {clip(text)!r} must be ISO 8601 with an offset, "
             "like 2026-11-22T12:00:00Z",
         )
-    return moment_ms(moment)
-
-
-def moment_ms(moment: datetime) -> int:
-    """Unix milliseconds of a moment that knows its offset; those before 1970 round down too."""
-    return (moment - _EPOCH) // _MILLISECOND
+    return as_ms(moment)
 
 
 def check_measured(measured_ms: int, received_ms: int) -> None:

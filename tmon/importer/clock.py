@@ -10,9 +10,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tmon.core.errors import CannotImport
-from tmon.core.reading import AHEAD_MS, Refusal, clip, moment_ms
-
-YEAR_1_MS = -62_135_596_800_000  # no calendar of Python's or SQLite's goes further
+from tmon.core.reading import AHEAD_MS, Refusal, clip
+from tmon.core.time import FIRST_MS, as_ms
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?\s*([+-])([0-9]{1,2})(?::?([0-5][0-9]))?", re.IGNORECASE)
 _IN_HEADER = re.compile(
@@ -105,26 +104,24 @@ class Clock:
         if isinstance(read, int):
             measured_ms = read
         elif read.tzinfo is not None:
-            measured_ms = moment_ms(read)
+            measured_ms = as_ms(read)
         elif self._zone is None:
             raise Refusal(
                 "invalid_time",
                 f"{self._column} {clip(text)!r} has no offset, and others have; --tz says its zone",
             )
         elif self._is_fixed:
-            measured_ms = moment_ms(read.replace(tzinfo=self._zone))
+            measured_ms = as_ms(read.replace(tzinfo=self._zone))
         else:
             measured_ms = self._local_ms(read)
-        if not YEAR_1_MS <= measured_ms <= self._received_ms + AHEAD_MS:
-            when = "before the year 1" if measured_ms < YEAR_1_MS else "in the future"
+        if not FIRST_MS <= measured_ms <= self._received_ms + AHEAD_MS:
+            when = "before the year 1" if measured_ms < FIRST_MS else "in the future"
             raise Refusal("implausible_time", f"{self._column} {clip(text)!r} is {when}")
         return measured_ms
 
     def _local_ms(self, moment: datetime) -> int:
         """Where the clocks went back: the one that goes on from the row before it."""
-        early_ms, late_ms = (
-            moment_ms(moment.replace(tzinfo=self._zone, fold=fold)) for fold in (0, 1)
-        )
+        early_ms, late_ms = (as_ms(moment.replace(tzinfo=self._zone, fold=fold)) for fold in (0, 1))
         if early_ms > late_ms:
             raise Refusal(
                 "skipped_time",

@@ -2,10 +2,10 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from textwrap import wrap
 
 from tmon.core.reading import clip
+from tmon.core.time import iso
 from tmon.importer.columns import Column, reference
 from tmon.importer.flags import Flags
 from tmon.importer.layout import DELIMITERS
@@ -17,7 +17,6 @@ WIDTH = 80
 LABEL = 12
 SENSORS_SHOWN = 20
 NAMES_SHOWN = 60  # characters of a column's name
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def plan_lines(survey: Survey, *, is_whole: bool) -> Iterator[str]:
@@ -79,9 +78,7 @@ def command(file: str, plan: Plan, flags: Flags, words: Sequence[str]) -> str:
 
 def at(measured_ms: int) -> str:
     """A time for people, such as 2023-06-01T20:00Z."""
-    text = (_EPOCH + timedelta(milliseconds=measured_ms)).isoformat(timespec="milliseconds")
-    text = text.removesuffix("+00:00").removesuffix(".000").removesuffix(":00")
-    return f"{text}Z"
+    return iso(measured_ms).replace(":00Z", "Z")
 
 
 def interval(milliseconds: int) -> str:

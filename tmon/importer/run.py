@@ -8,6 +8,7 @@ from sqlite_utils import Database
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import Batch, Node, Reading, Receipt
+from tmon.core.time import now_ms
 from tmon.db import nodes
 from tmon.db.connect import sqlite3
 from tmon.db.turns import PATIENCE_S, Turns
@@ -33,7 +34,7 @@ class Importer:
             at_most=READINGS_AT_MOST,
             patience_s=patience_s,
         )
-        self._recorder = self._turn(lambda: Recorder.begin(db, source, nodes.now_ms()))
+        self._recorder = self._turn(lambda: Recorder.begin(db, source, now_ms()))
         self._store = Store(
             db,
             keep_rejected=False,
@@ -65,7 +66,7 @@ class Importer:
     def end(self, tally: Tally) -> None:
         """Write down that all of the file was gone through, and what became of it."""
         rejected = tally.rejected.total()
-        self._turn(lambda: self._recorder.end(tally.already_there, rejected, nodes.now_ms()))
+        self._turn(lambda: self._recorder.end(tally.already_there, rejected, now_ms()))
 
     def _node(self, name: str) -> Node:
         if name not in self._nodes:
@@ -108,7 +109,7 @@ def store(db: Database, survey: Survey, source: Source, progress: Callable[[int]
     tally, importer = survey.tally, Importer(db, source)
     try:
         for portion in _portions(survey, importer):
-            for receipt in importer.store(portion, nodes.now_ms()):
+            for receipt in importer.store(portion, now_ms()):
                 tally.add(receipt)
             survey.conflicts = tally.conflicts
             progress(survey.table.file.progress_bytes())

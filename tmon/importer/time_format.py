@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
 
 from tmon.core.errors import CannotImport
-from tmon.core.reading import Refusal, clip, iso_moment, moment_ms
+from tmon.core.reading import Refusal, clip, iso_moment
+from tmon.core.time import as_ms
 from tmon.importer.times import (
     EXCEL_FORMAT,
     UNIX_FORMAT,
@@ -252,5 +253,5 @@ def _is_likely(format_: TimeFormat, text: str) -> bool:
     except Refusal:
         return False
     if isinstance(read, int):
-        return 0 < read < moment_ms(datetime.now(UTC) + timedelta(days=1))
+        return 0 < read < as_ms(datetime.now(UTC) + timedelta(days=1))
     return read.year >= 1700 and read < datetime.now() + timedelta(days=2)  # noqa: DTZ005

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from tmon.core import words
+from tmon.core import humanize
+from tmon.core.time import DAY_MS
 from tmon.db.connect import sqlite3
-from tmon.db.station import DAY_MS, Chore, Chores
+from tmon.db.station import Chore, Chores
 from tmon.maintenance import rollup
 
 GOOD = "ok"
@@ -78,7 +79,7 @@ def _always(db: Database, now_ms: int) -> str:  # noqa: ARG001
 
 
 def _differences(count: int) -> str:
-    return f"{words.some(count, 'hour')} not what the readings say" if count else GOOD
+    return f"{humanize.pluralize(count, 'hour')} not what the readings say" if count else GOOD
 
 
 # The larger ones first.

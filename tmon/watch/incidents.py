@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
+from tmon.core.time import DAY_MS
 from tmon.db.connect import transaction
-from tmon.db.station import DAY_MS, Chores, remember
+from tmon.db.station import Chores, remember
 from tmon.watch import lines
 from tmon.watch.findings import Finding, Key, Severity, key
 from tmon.watch.lines import Matter

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.watch.findings import CATALOGUE, SILENT
 
 NAMES_SHOWN = 5
@@ -44,19 +44,19 @@ def told(what: str, group: Sequence[Matter], sensors: Sensors) -> str:
     place, reason, from_ms = _in_one(group, sensors)
     if what == "ended":
         to_ms = max(matter.to_ms or from_ms for matter in group)
-        lasted = words.length((to_ms - from_ms) / 1000)
-        span = f"from {words.instant(from_ms)} to {words.instant(to_ms)} ({lasted})"
+        lasted = humanize.duration((to_ms - from_ms) / 1000)
+        span = f"from {humanize.instant(from_ms)} to {humanize.instant(to_ms)} ({lasted})"
         return f"{place}: over, {span}: {reason}"
     still = "still " if what == "goes on" else ""
-    return f"{place}: {still}{reason}, since {words.instant(from_ms)}"
+    return f"{place}: {still}{reason}, since {humanize.instant(from_ms)}"
 
 
 def shown(group: Sequence[Matter], sensors: Sensors, muted_until_ms: int | None) -> str:
     """The line of ``tmon check``: number, severity, where, what, since when, what to do."""
     place, reason, from_ms = _in_one(group, sensors)
     number, severity = group[0].number, group[0].severity
-    muted = f", muted until {words.instant(muted_until_ms)}" if muted_until_ms else ""
-    since = f"since {words.instant(from_ms)}"
+    muted = f", muted until {humanize.instant(muted_until_ms)}" if muted_until_ms else ""
+    since = f"since {humanize.instant(from_ms)}"
     return f"{number} {severity}{muted}: {place}: {reason}, {since}. {CATALOGUE[number].remedy}"
 
 

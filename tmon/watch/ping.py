@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from tmon.core.bounded import side_by_side
+from tmon.core.deadline import run_with_deadline
 from tmon.core.settings import Settings
 
 SOCKET_S = 5.0
@@ -24,7 +24,7 @@ def ping(settings: Settings, what: str, *, patience_s: float = PATIENCE_S) -> st
     if not settings.ping_url:
         return None
     url = settings.ping_url if what == "success" else f"{settings.ping_url}/{what}"
-    [(_, error)] = side_by_side({what: partial(_get, url)}, patience_s)
+    [(_, error)] = run_with_deadline({what: partial(_get, url)}, patience_s)
     return f"TMON_PING_URL ({what}): {_why(error)}" if error else None
 
 

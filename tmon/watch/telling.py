@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from sqlite_utils import Database
 
-from tmon.core.bounded import side_by_side
+from tmon.core.deadline import run_with_deadline
 from tmon.core.errors import TmonError
 from tmon.core.settings import Settings
 from tmon.db.connect import sqlite3, transaction
@@ -134,7 +134,7 @@ def tell_without_memory(
         )
         for name, channel in channels.items()
     }
-    ended = side_by_side(calls, patience_s)
+    ended = run_with_deadline(calls, patience_s)
     return [_failure(channels[name], error) for name, error in ended if error]
 
 
@@ -178,7 +178,7 @@ def _deliver(
     """Send messages side by side, and note what became of each; failures by channel."""
     by_name = {delivery.channel.name: delivery for delivery in deliveries}
     calls = {name: _call(db, settings, delivery) for name, delivery in by_name.items()}
-    ended = side_by_side(calls, patience_s)
+    ended = run_with_deadline(calls, patience_s)
     noted = ((name, _note(db, by_name[name], error, now_ms)) for name, error in ended)
     return {name: failure for name, failure in noted if failure}
 

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.core.settings import Settings, local_url
 from tmon.maintenance.clocks import OFF_S, STILL_OFF_S
 from tmon.watch.findings import Finding, Severity
@@ -76,7 +76,7 @@ def _clock(addresses: Addresses, time_ms: object, ours_ms: float) -> Iterator[Fi
         yield Finding(
             "T07",
             Severity.WARNING,
-            f"the server's clock is {words.length(abs(skew_s))} "
+            f"the server's clock is {humanize.duration(abs(skew_s))} "
             f"{'ahead of' if skew_s > 0 else 'behind'} this machine's",
             subject=_shown(addresses.ingest),
             enough=abs(skew_s) > OFF_S,

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.core import humanize
+from tmon.core.time import DAY_MS
+from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
 
 OLD_MS = 2 * DAY_MS
@@ -16,7 +17,7 @@ def check(station: Station) -> Iterator[Finding]:
     [first_node_ms] = station.db.execute("select min(created_ms) from nodes").fetchone()
     if last is not None:
         if station.now_ms - last.done_ms > OLD_MS:
-            told = f"the newest is of {words.instant(last.done_ms)}"
+            told = f"the newest is of {humanize.instant(last.done_ms)}"
             yield _finding(told, last.done_ms + OLD_MS)
     elif first_node_ms is not None and station.now_ms - first_node_ms > NEW_STATION_MS:
         yield _finding("none was ever made", first_node_ms + NEW_STATION_MS)

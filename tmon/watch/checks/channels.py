@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
 
@@ -14,5 +14,5 @@ def check(station: Station) -> Iterator[Finding]:
         from channels where failed_ms is not null group by scheme
     """)
     for scheme, count, failed_ms in rows:
-        told = f"{words.some(count, 'channel')} could not be told, and will be"
+        told = f"{humanize.pluralize(count, 'channel')} could not be told, and will be"
         yield Finding("T15", Severity.WARNING, told, subject=scheme, since_ms=failed_ms)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.core import humanize
+from tmon.core.time import DAY_MS
+from tmon.db.station import Station
 from tmon.maintenance import ahead
 from tmon.maintenance.clocks import (
     AHEAD_MS,
@@ -20,7 +21,7 @@ from tmon.watch.findings import Finding, Severity
 def check(station: Station) -> Iterator[Finding]:
     """Clocks of nodes that were heard within a day; where most agree, the server's instead."""
     if station.now_ms < SET_FROM_MS:
-        told = f"{UNSET} (it says {words.instant(station.now_ms)})"
+        told = f"{UNSET} (it says {humanize.instant(station.now_ms)})"
         yield Finding("T20", Severity.CRITICAL, told, subject="server")
         return
     most = majority(station.db, station.now_ms)
@@ -38,7 +39,7 @@ def check_readings(station: Station) -> Iterator[Finding]:
     if most and most.server_is_off:
         return
     for one in ahead.find(station.db, station.now_ms):
-        told = f"{words.some(one.readings, 'reading')} up to {words.instant(one.to_ms)}"
+        told = f"{humanize.pluralize(one.readings, 'reading')} up to {humanize.instant(one.to_ms)}"
         yield Finding(
             "T19",
             Severity.WARNING,
@@ -81,4 +82,4 @@ def _of_nodes(station: Station) -> Iterator[Finding]:
 
 def off(skew_s: float) -> str:
     """``clock 75 s ahead of the server's``, in words."""
-    return f"clock {words.length(abs(skew_s))} {'ahead' if skew_s > 0 else 'behind'}"
+    return f"clock {humanize.duration(abs(skew_s))} {'ahead' if skew_s > 0 else 'behind'}"

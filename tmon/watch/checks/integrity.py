@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.db.station import Chore, Station
 from tmon.watch.chores import EQUAL, EQUAL_LATELY, GOOD, QUICK, WHOLE
 from tmon.watch.findings import Finding, Severity
@@ -16,7 +16,7 @@ def check(station: Station) -> Iterator[Finding]:
     ):
         bad = _bad(station.chores.get(quick), station.chores.get(whole))
         if bad:
-            told = f"{bad.outcome} (checked {words.instant(bad.done_ms)})"
+            told = f"{bad.outcome} (checked {humanize.instant(bad.done_ms)})"
             yield Finding(number, severity, told, subject=subject)
 
 

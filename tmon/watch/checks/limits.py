@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.core import humanize
+from tmon.core.time import DAY_MS
+from tmon.db.station import Station
 from tmon.maintenance.clocks import plausible_until_ms
 from tmon.watch.excursions import ABOVE, BELOW, CLEAN, RAW, Excursion, Rule, excursions
 from tmon.watch.findings import Finding, Severity
@@ -137,5 +138,5 @@ def _state(station: Station, sensor: int) -> State:
 def _reason(limit: Limit, rule: Rule, extreme: float) -> str:
     """``up to 33.1 °C, above its limit of 30 °C``."""
     up, above = ("up", "above") if rule.side is ABOVE else ("down", "below")
-    bound = words.value(rule.bound, limit.unit)
-    return f"{up} to {words.value(extreme, limit.unit)}, {above} its limit of {bound}"
+    bound = humanize.value(rule.bound, limit.unit)
+    return f"{up} to {humanize.value(extreme, limit.unit)}, {above} its limit of {bound}"

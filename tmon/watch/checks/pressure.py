@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.core import humanize
+from tmon.core.time import DAY_MS
+from tmon.db.station import Station
 from tmon.maintenance.clocks import plausible_until_ms
 from tmon.watch.findings import Finding, Severity
 
@@ -43,7 +44,7 @@ def check(station: Station) -> Iterator[Finding]:
             yield Finding(
                 "T23",
                 Severity.WARNING,
-                f"{found.lowest:.6g} to {words.value(found.highest, 'hPa')} is"
+                f"{found.lowest:.6g} to {humanize.value(found.highest, 'hPa')} is"
                 f" {found.off_by_ten} an air pressure: a factor of ten?",
                 node,
                 name,

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from tmon.core import words
-from tmon.db.station import DAY_MS, HOUR_MS, Station
+from tmon.core import humanize
+from tmon.core.time import DAY_MS, HOUR_MS
+from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
 
 AT_LEAST = 20  # rejected in an hour: fewer are one node's bad hour
@@ -27,7 +28,7 @@ def check(station: Station) -> Iterator[Finding]:
             yield Finding(
                 "T06",
                 Severity.WARNING,
-                f"{words.some(count, 'reading')} rejected in an hour, usually {usual:.1f};"
+                f"{humanize.pluralize(count, 'reading')} rejected in an hour, usually {usual:.1f};"
                 f" {_example(station, code)}",
                 subject=code,
                 since_ms=first_ms,
@@ -55,4 +56,4 @@ def _example(station: Station, code: str) -> str:
     node, reason = station.db.execute(
         "select node, reason from rejected where code = ? order by id desc limit 1", [code]
     ).fetchone()
-    return words.plain(f"such as of {node}: {reason}")
+    return humanize.printable(f"such as of {node}: {reason}")
