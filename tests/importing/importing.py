@@ -17,7 +17,7 @@ from tmon.importer.files import open_file
 from tmon.importer.flags import Flags
 from tmon.importer.planning import make_plan
 from tmon.importer.record import Source
-from tmon.importer.report import looked_at
+from tmon.importer.report import warnings
 from tmon.importer.rows import Table
 from tmon.importer.survey import Survey, Tally
 
@@ -29,7 +29,7 @@ def import_file(
     db: Database, path: Path, /, progress: Callable[[int], object] = lambda _: None, **said: Any
 ) -> Survey:
     """Store a file by what was said of it."""
-    flags = Flags.read(**said)
+    flags = Flags.parse(**said)
     with open_file(str(path), flags.encoding) as file:
         plan = make_plan(file, flags)
         survey = Survey(Table(file, plan.layout), plan, now_ms(), Tally())
@@ -47,7 +47,7 @@ def readings(path: Path) -> list[Row]:
 
 def told(survey: Survey) -> str:
     """All that is said of an import."""
-    return "\n".join([*survey.tally.lines(), *looked_at(survey, is_whole=False)])
+    return "\n".join([*survey.tally.lines(), *warnings(survey, is_whole=False)])
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ STORED = [
          "--node cellar --time last_changed --sensor-column entity_id --value-column state"
          " --sensor 'sensor.cellar_temperature=air:°F'",
          "cellar air 2025-08-31T22:00 -5.8333; cellar air 2025-08-31T23:00 -5.7778",
-         "2 rows of 'sensor.cellar_humidity', which no --sensor names: passed over"),
+         "2 rows of 'sensor.cellar_humidity', which no --sensor names: skipped"),
     Case("influx-csv-ns.csv", "--node n --time time --value temperature=temperature:°C",
          "n temperature 2019-05-02T16:12:41.098 21.5; n temperature 2019-05-02T16:12:51.098 21.6"),
     Case("isd.csv", "--node-column STATION --time DATE --value TMP=temperature:°C",

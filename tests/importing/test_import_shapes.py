@@ -159,7 +159,8 @@ REFUSED = [
           "--time time --time-format %Y-%m-%d%I:%M", says="so it needs %p"),
     Shape("a format that passes PM over", "time,temp_c\n2023-06-01 10:00,1\n",
           "--time time --time-format %Y-%m-%d%H:%M%p", says="goes with %I"),
-    Shape("no such encoding", "time,temp_c\n2023-06-01,1\n", "--encoding klingon", says="is none"),
+    Shape("no such encoding", "time,temp_c\n2023-06-01,1\n", "--encoding klingon",
+          says="is unknown"),
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from tmon.core.settings import Settings
 from tmon.core.time import now_ms
 from tmon.db import tokens
 from tmon.importer import report, run
-from tmon.importer.clock import read_zone, this_machines_zone
+from tmon.importer.clock import local_zone_name, parse_zone
 from tmon.importer.files import InputFile, open_file
 from tmon.importer.flags import Flags
 from tmon.importer.plan import Plan
@@ -88,9 +88,9 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
     """
     if (said["node"] is None) == (said["node_column"] is None):
         raise click.UsageError("say whose readings they are: either --node or --node-column")
-    flags = Flags.read(**said)
+    flags = Flags.parse(**said)
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    may_store = yes or dry_run or is_terminal or flags.are_whole
+    may_store = yes or dry_run or is_terminal or flags.name_all_columns
     if rejects:
         Rejects.begin(rejects)
     with ExitStack() as stack:
@@ -102,7 +102,7 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
             flags=flags,
             settings=station({"db": db}),
             words=_words(context),
-            shows=not may_store or yes or dry_run or is_terminal or not flags.are_whole,
+            shows=not may_store or yes or dry_run or is_terminal or not flags.name_all_columns,
             asks=is_terminal and not (yes or dry_run),
             is_one_of_several=len(files) > 1,
             rejects=rejects,
@@ -147,19 +147,19 @@ class _Job:
         self._store(path, survey)
         _print(survey.tally.lines())
         if not self.shows:
-            _print(f"look at        {line}" for line in report.looked_at(survey, is_whole=False))
+            _print(f"look at        {line}" for line in report.warnings(survey, is_whole=False))
         return survey.tally.is_good
 
     def _look_through(self, file: InputFile, plan: Plan) -> Survey:
         """Show what the file holds, and what is looked at; of a large one, its ends first."""
         if self.shows and not file.is_small:
             sample = self._survey(SampleTable(file, plan.layout), plan)
-            run.look_through(sample, self.settings.db, lambda _: None)
+            run.scan(sample, self.settings.db, lambda _: None)
             _print(report.plan_lines(sample, is_whole=False))
         is_dry = "--dry-run" in self.words
         whole = self._survey(Table(file, plan.layout), plan, self.rejects if is_dry else None)
         with _progress(file) as update:
-            run.look_through(whole, self.settings.db, update)
+            run.scan(whole, self.settings.db, update)
         whole.check_assumed()
         if self.shows:
             _print(report.plan_lines(whole, is_whole=True))
@@ -205,11 +205,9 @@ def _with_zone(files: Sequence[InputFile], flags: Flags) -> Flags:
     if all(make_plan(file, flags).zone_from != "nobody" for file in files):
         return flags
     while True:
-        told = click.prompt(
-            "The times have no offset; which zone are they of", this_machines_zone()
-        )
+        told = click.prompt("The times have no offset; which zone are they of", local_zone_name())
         try:
-            return replace(flags, zone=read_zone(told))
+            return replace(flags, zone=parse_zone(told))
         except CannotImport as error:
             click.echo(str(error), err=True)
 
