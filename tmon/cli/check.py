@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ FLAGS = (
 
 
 class Plugin(click.Command):
-    """A command whose own failure is status 3, as monitoring expects; 2 would be critical."""
+    """A command that exits with status 3 if it fails itself; for monitoring, 2 means critical."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -49,8 +48,8 @@ def _unknown(error: click.ClickException) -> click.ClickException:
 
 
 @click.command(cls=Plugin)
-@click.option("--notify", "telling", is_flag=True, help="remember what is found, and tell it")
-@click.option("--full", is_flag=True, help="check the whole file, due or not")
+@click.option("--notify", "telling", is_flag=True, help="remember findings, and send news of them")
+@click.option("--full", is_flag=True, help="check the whole file, even if not due")
 @click.option("--datasette-url", metavar="", help="of a distant station: Datasette's address")
 @click.option("--state", type=Path, metavar="FILE", help="what is remembered of a distant station")
 @as_json
@@ -64,13 +63,13 @@ def check(
     as_json: bool,
     **flags: str | None,
 ) -> None:
-    """Say what is wrong, each thing by its number, and what to do about it.
+    """Say what is wrong, each finding with its number, and what to do about it.
 
-    The exit status is 0 when all is well, 1 for warnings, 2 where something is critical,
-    and 3 where it can't be told. Nothing is written, unless --notify is given: then what
-    began, goes on and ended since the last time is told by the addresses of TMON_NOTIFY.
+    The exit status is 0 if all is well, 1 for warnings, 2 if something is critical, and 3
+    if a check can't be made. Nothing is written, unless --notify is given: then findings
+    that began, go on or ended since the last check are sent to TMON_NOTIFY.
 
-    Given --ingest-url or --datasette-url, it only sees whether a distant station answers there.
+    With --ingest-url or --datasette-url, it only checks whether a distant station answers.
 
     \b
     Examples:
@@ -80,20 +79,21 @@ def check(
           --datasette-url https://tmon.example.org
     """
     task = _task(flags, datasette_url, state, full=full)
-    say = _say if sys.stderr.isatty() else _hush
-    told = _done(task, say, telling=telling)
+    is_terminal = sys.stderr.isatty()
+
+    def show_progress(step: str) -> None:
+        if is_terminal:
+            click.echo(f"{step} …", err=True)
+
+    if telling:
+        told = telling_all.check_and_tell(task, show_progress)
+    else:
+        told = Told(Report(), [])
+        look(task, told.report, show_progress)
     for failure in told.failures:
         click.echo(failure, err=True)
     _print(told.report, task.now_ms, as_json=as_json)
     sys.exit(told.report.status or (1 if told.failures else 0))
-
-
-def _done(task: Task, say: Callable[[str], None], *, telling: bool) -> Told:
-    if telling:
-        return telling_all.check_and_tell(task, say)
-    report = Report()
-    look(task, report, say)
-    return Told(report, [])
 
 
 def _task(
@@ -105,7 +105,8 @@ def _task(
         if state:
             raise click.UsageError("--state is for distant stations: say --ingest-url too")
         return Task(settings, local(settings), settings.db, now_ms(), full, full)
-    memory = state or _default_state()
+    states = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    memory = state or states / "tmon" / "check.db"
     ingest, datasette = (_address(url or "") for url in given)
     addresses = Addresses(ingest, datasette, remote=True)
     own = {**flags, "db": str(memory), "secret_file": flags["secret_file"] or f"{memory}.secret"}
@@ -117,19 +118,6 @@ def _address(url: str) -> str:
         return Settings.load({"TMON_INGEST_URL": url}).ingest_url
     except InvalidSettings as invalid:
         raise click.UsageError(f"{url!r} must be an address like https://host") from invalid
-
-
-def _default_state() -> Path:
-    states = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(states) / "tmon" / "check.db"
-
-
-def _say(what: str) -> None:
-    click.echo(f"{what} …", err=True)
-
-
-def _hush(what: str) -> None:
-    pass
 
 
 def _print(report: Report, at_ms: int, *, as_json: bool) -> None:
