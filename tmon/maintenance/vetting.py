@@ -16,7 +16,7 @@ from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
 from tmon.core.humanize import pluralize, printable
-from tmon.core.names import can_be_node, can_be_sensor
+from tmon.core.names import is_node_name, is_sensor_name
 from tmon.core.time import FIRST_MS, LAST_MS
 from tmon.db.connect import (
     APPLICATION_ID,
@@ -209,10 +209,10 @@ def _until(deadline_s: float, *_what: object) -> int:
 def _refuse_names(db: Database) -> None:
     """Refuse names that ingest refuses, as they become part of addresses and of pages."""
     for what, query, can_be in (
-        ("node", "select name from nodes", can_be_node),
-        ("node's uid", "select uid from nodes", can_be_node),
-        ("sensor", "select name from sensors", can_be_sensor),
-        ("sensor", "select wire_name from sensor_names", can_be_sensor),
+        ("node", "select name from nodes", is_node_name),
+        ("node's uid", "select uid from nodes", is_node_name),
+        ("sensor", "select name from sensors", is_sensor_name),
+        ("sensor", "select wire_name from sensor_names", is_sensor_name),
     ):
         for (name,) in db.execute(query):
             if not can_be(name):

@@ -91,7 +91,7 @@ REFUSED = [
     Shape("hours, or parts of a day", table("2023-06-01,0.25", "2023-06-01,0.5",
           header="date,hours"), "--time date --time hours", says=SEVERAL_WAYS),
     Shape("days of digits in several orders", table("01062023,0930", "01062023,1800"), BOTH,
-          says="--time-format '%d%m%Y' or '%m%d%Y' (%s: Unix time), with the time of day's behind"),
+          says="--time-format '%d%m%Y' or '%m%d%Y' (%s: Unix time), followed by that of the time of day"),
     Shape("digits beside days that nobody named", table("2023-06-01,0930", "2023-06-02,0930"), "",
           says="the time of day may be in 'time': say --time 'date' --time COL"),
     Shape("hours in hundredths", table("2023-06-01,9.30", "2023-06-01,9.75"), BOTH,
