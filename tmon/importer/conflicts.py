@@ -35,6 +35,7 @@ class Conflicts:
     """Counts the conflicting readings of one file of any size; a context manager."""
 
     def __init__(self, database: Path) -> None:
+        # By node and name: a sensor's number in this file, and in the database if it is there.
         self._sensors: dict[tuple[str, str], tuple[int, int | None]] = {}
         self._waiting: list[tuple[int, int | None, int, float]] = []
         with ExitStack() as stack:
@@ -57,8 +58,11 @@ class Conflicts:
     def add(self, node: str, readings: list[Reading]) -> None:
         """Compare readings with earlier ones of the file, and with the database."""
         for reading in readings:
-            sensor = self._sensors.get((node, reading.sensor)) or self._find(node, reading.sensor)
-            self._waiting.append((*sensor, reading.measured_ms, reading.value))
+            key = node, reading.sensor
+            if key not in self._sensors:
+                row = self._db.execute(_STORED_AS, key).fetchone()
+                self._sensors[key] = len(self._sensors), row[0] if row else None
+            self._waiting.append((*self._sensors[key], reading.measured_ms, reading.value))
         if len(self._waiting) >= CHUNK:
             self._compare()
 
@@ -66,12 +70,6 @@ class Conflicts:
         """How many of the added readings conflict."""
         self._compare()
         return int(self._db.execute("select total(conflicts) from seen").fetchone()[0])
-
-    def _find(self, node: str, wire_name: str) -> tuple[int, int | None]:
-        """A sensor's number in this file, and in the database if it is there."""
-        row = self._db.execute(_STORED_AS, [node, wire_name]).fetchone()
-        self._sensors[node, wire_name] = len(self._sensors), row[0] if row else None
-        return self._sensors[node, wire_name]
 
     def _compare(self) -> None:
         with self._db:  # a transaction

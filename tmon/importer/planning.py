@@ -111,7 +111,12 @@ def _with_times(file: InputFile, layout: Layout, flags: Flags) -> Plan:
     cells = [plan.time_of(row) for row in layout.rows()]
     _check_am_pm_column(layout, times)
     header = " ".join(f"{column.full_name} {column.below}".strip() for column in times)
-    in_header = None if flags.zone and not _names_zone(header) else zone_in(header)
+    try:
+        in_header = zone_in(header)
+    except CannotImport:  # it names one that may be several: then --tz decides
+        if not flags.zone:
+            raise
+        in_header = None
     time_format = given or _time_format(file, plan, cells, header, in_header)
     read = [moment for cell in cells if (moment := time_format.parse(cell)) is not None]
     local = [one for one in read if isinstance(one, datetime) and one.tzinfo is None]
@@ -210,11 +215,3 @@ def _find_zone(
                 " are in it, or else --tz with the zone that they are in"
             )
     return UTC, "nobody"
-
-
-def _names_zone(text: str) -> bool:
-    """Whether a text names one certain zone."""
-    try:
-        return zone_in(text) is not None
-    except CannotImport:
-        return False

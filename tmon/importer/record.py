@@ -97,7 +97,18 @@ class Recorder:
         if not rows:
             return
         for sensor, group in groupby(sorted(rows), itemgetter(0)):
-            self._add(sensor, [measured_ms for _, measured_ms, _ in group])
+            added = [measured_ms for _, measured_ms, _ in group]
+            if self._extend(sensor, added):
+                continue
+            for start in range(0, len(added), RUN_LIMIT):
+                part = added[start : start + RUN_LIMIT]
+                times = pack(part)
+                [run] = self._db.execute(
+                    "insert into import_runs (import, sensor, first_ms, last_ms, count, times)"
+                    " values (?, ?, ?, ?, ?, ?) returning id",
+                    [self.number, sensor, min(part), max(part), len(part), times],
+                ).fetchone()
+                self._newest[sensor] = Newest(run, len(part), times)
         instants = [measured_ms for _, measured_ms, _ in rows]
         self._db.execute(
             "update imports set node = coalesce(node, (select name from nodes where name = :node)),"
@@ -120,20 +131,6 @@ class Recorder:
                 "update imports set already_there = ?, rejected = ?, ended_ms = ? where id = ?",
                 [already_there, rejected, now_ms, self.number],
             )
-
-    def _add(self, sensor: int, instants: list[int]) -> None:
-        """Add readings to the sensor's latest run, or to new runs."""
-        if self._extend(sensor, instants):
-            return
-        for start in range(0, len(instants), RUN_LIMIT):
-            part = instants[start : start + RUN_LIMIT]
-            times = pack(part)
-            [run] = self._db.execute(
-                "insert into import_runs (import, sensor, first_ms, last_ms, count, times)"
-                " values (?, ?, ?, ?, ?, ?) returning id",
-                [self.number, sensor, min(part), max(part), len(part), times],
-            ).fetchone()
-            self._newest[sensor] = Newest(run, len(part), times)
 
     def _extend(self, sensor: int, instants: list[int]) -> bool:
         """Add readings to the sensor's latest run; False if it has no room, or has changed.

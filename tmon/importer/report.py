@@ -66,8 +66,14 @@ def warnings(survey: Survey, *, is_whole: bool) -> Iterator[str]:
         yield f"{pluralize(count, 'row')} of {text!r}, which no --sensor names: skipped"
     if survey.table.stopped:
         yield f"{survey.table.stopped}; the file is read up to there"
-    if is_whole:
-        yield from _refused(survey)
+    if is_whole and notices.missing:
+        yield f"{pluralize(notices.missing, 'cell')} without a value"
+    rejected = survey.tally.rejected
+    count = sum(rejected[kind] for kind in rejected if kind[0] != "missing_value")
+    if is_whole and count:
+        yield f"{pluralize(count, 'reading')} that will be refused:"
+        lines = survey.tally.rejected_lines()
+        yield from (line.strip() for line in lines if "missing_value" not in line)
 
 
 def command(file: str, plan: Plan, flags: Flags, words: Sequence[str]) -> str:
@@ -169,20 +175,6 @@ def _conflicts(survey: Survey) -> str:
         f"{survey.conflicts:,} of {pluralize(survey.readings, 'reading')} have another value than"
         f" one before them, or in the database, at that time{hint}"
     )
-
-
-def _refused(survey: Survey) -> Iterator[str]:
-    missing = survey.reader.notices.missing
-    if missing:
-        yield f"{pluralize(missing, 'cell')} without a value"
-    rejected = {
-        kind: count for kind, count in survey.tally.rejected.items() if kind[0] != "missing_value"
-    }
-    if rejected:
-        yield f"{pluralize(sum(rejected.values()), 'reading')} that will be refused:"
-        yield from (
-            line.strip() for line in survey.tally.rejected_lines() if "missing_value" not in line
-        )
 
 
 def _field(label: str, lines: Sequence[str], *, wraps: bool = True) -> Iterator[str]:

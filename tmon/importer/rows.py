@@ -166,23 +166,19 @@ class Reader:
             self._names[text] = name
         return self._names[text]
 
-    def _check_order(self, line: int, text: str) -> None:
-        """Stop where a date doesn't fit the order of the first ones, but another order."""
-        order, date = self._plan.time_format.order, numeric_date(text)
-        if order and date and (orders := orders_of(*date)):
-            others = " or ".join(ORDERS[one] for one in sorted(orders))
-            raise CannotImport(
-                f"line {line:,}: {self._column} {clip(text)} contradicts {ORDERS[order]}, as the"
-                f" first dates have it, and is {others}:"
-                " --time-format says which is right"
-            )
-
     def _measured_ms(self, line: int, name: str, row: Sequence[str]) -> int:
         text = self._plan.time_of(row)
         try:
             read = self._plan.time_format.read(text, self._column)
         except Refusal:
-            self._check_order(line, text)
+            # A date in another order than the first ones: they may have been read wrongly.
+            order, date = self._plan.time_format.order, numeric_date(text)
+            if order and date and (orders := orders_of(*date)):
+                others = " or ".join(ORDERS[one] for one in sorted(orders))
+                raise CannotImport(
+                    f"line {line:,}: {self._column} {clip(text)} contradicts {ORDERS[order]}, as"
+                    f" the first dates have it, and is {others}: --time-format says which is right"
+                ) from None
             raise
         table = self._plan.long_table  # in a long table, only one sensor's rows are in order
         key = (name, row[table.sensor_column.index].strip() if table else "")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
-from itertools import pairwise
+from itertools import pairwise, product
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import clip, iso_moment
@@ -150,7 +150,9 @@ def _order(cells: Sequence[str], header: str, zone: tzinfo | None, *, in_a_row: 
         raise CannotImport(f"{clip(header)!r} names another order than {clip(written[0])!r} has")
     if len(fitting) > 1 and in_a_row:
         fitting = _steady_orders(written, fitting) or fitting
-    if len(fitting) > 1 and "mdy" in fitting and _is_american(written, zone):
+    offset = zone.utcoffset(datetime(2023, 1, 1)) if zone else None  # noqa: DTZ001
+    is_american = offset is not None and _AMERICAN[0] <= offset <= _AMERICAN[1]
+    if is_american and "mdy" in fitting and all("/" in c and has_half_days(c) for c in written):
         fitting = {"mdy"}
     if len(fitting) == 1:
         return fitting.pop()
@@ -168,23 +170,14 @@ def _order(cells: Sequence[str], header: str, zone: tzinfo | None, *, in_a_row: 
 def _steady_orders(cells: Sequence[str], orders: set[str]) -> set[str]:
     """The orders in which dates go on at midnight, where in the others they leap."""
     midnights = [pair for pair in pairwise(cells) if len(set(map(numeric_date, pair))) == 2]
-    steady = {order: sum(_goes_on(*pair, order) for pair in midnights) for order in orders}
+    steady = dict.fromkeys(orders, 0)
+    for pair, order in product(midnights, orders):
+        before, after = (general(text, order) for text in pair)
+        if before and after:
+            step = after.replace(tzinfo=None) - before.replace(tzinfo=None)
+            steady[order] += abs(step) <= GOES_ON
     going_on = {order for order, count in steady.items() if count}
     return going_on if all(2 * steady[order] >= len(midnights) for order in going_on) else set()
-
-
-def _goes_on(before: str, after: str, order: str) -> bool:
-    earlier, later = general(before, order), general(after, order)
-    if earlier is None or later is None:
-        return False
-    return abs(later.replace(tzinfo=None) - earlier.replace(tzinfo=None)) <= GOES_ON
-
-
-def _is_american(cells: Sequence[str], zone: tzinfo | None) -> bool:
-    offset = zone.utcoffset(datetime(2023, 1, 1)) if zone else None  # noqa: DTZ001
-    if offset is None or not _AMERICAN[0] <= offset <= _AMERICAN[1]:
-        return False
-    return all("/" in cell and has_half_days(cell) for cell in cells)
 
 
 def _pattern_of(text: str, order: str) -> str:

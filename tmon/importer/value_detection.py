@@ -68,7 +68,7 @@ class Values:
             if not all(is_sure_sentinel(cell) for cell in self._cells(column))
             and not (is_shifted(column.unit) and is_difference(column.full_name))
         ]
-        unknown = [*self._in_unknown_units(taken)]
+        unknown = [*self._unknown_unit_notes(taken)]
         if not columns and unknown:
             raise CannotImport("; ".join(unknown))
         self.notes += unknown
@@ -85,7 +85,7 @@ class Values:
         sensors = Counter(column.sensor for column in columns)
         return tuple(self._detected(column, sensors[column.sensor] > 1) for column in columns)
 
-    def _in_unknown_units(self, taken: Sequence[Column | None]) -> Iterator[str]:
+    def _unknown_unit_notes(self, taken: Sequence[Column | None]) -> Iterator[str]:
         """Notes on columns of numbers in units that tmon doesn't know."""
         for column in self._layout.columns:
             unit = unknown_unit(self._layout.cells_of(column))
