@@ -17,8 +17,8 @@ from tests.notify.receivers import Listener, http_listener
 from tests.station import Process, tmon
 from tests.watch.watched import Answering, answering, tmon_says
 from tmon.cli.main import main
+from tmon.core.time import now_ms
 from tmon.db.connect import open_database, open_for_reading
-from tmon.db.station import now_ms
 from tmon.watch.findings import CATALOGUE
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from tmon.cli.options import as_json, in_one_line, station, takes
+from tmon.core.humanize import pluralize
 from tmon.core.settings import InvalidSettings, Settings
-from tmon.core.words import some
-from tmon.db.station import now_ms
+from tmon.core.time import now_ms
 from tmon.watch.check import CheckOptions, Report, run_checks
 from tmon.watch.checks.reachability import Addresses, local_addresses
 from tmon.watch.findings import CATALOGUE
@@ -25,7 +25,7 @@ FLAGS = (
 
 
 class Plugin(click.Command):
-    """A command whose own failure is status 3, as monitoring expects; 2 would be critical."""
+    """A command that exits with status 3 if it fails itself; for monitoring, 2 means critical."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -47,8 +47,8 @@ def _unknown(error: click.ClickException) -> click.ClickException:
 
 
 @click.command(cls=Plugin)
-@click.option("--notify", is_flag=True, help="remember what is found, and tell it")
-@click.option("--full", is_flag=True, help="check the whole file, due or not")
+@click.option("--notify", is_flag=True, help="remember findings, and send news of them")
+@click.option("--full", is_flag=True, help="check the whole file, even if not due")
 @click.option("--datasette-url", metavar="", help="of a distant station: Datasette's address")
 @click.option("--state", type=Path, metavar="FILE", help="what is remembered of a distant station")
 @as_json
@@ -62,13 +62,13 @@ def check(
     as_json: bool,
     **flags: str | None,
 ) -> None:
-    """Say what is wrong, each thing by its number, and what to do about it.
+    """Say what is wrong, each finding with its number, and what to do about it.
 
-    The exit status is 0 when all is well, 1 for warnings, 2 where something is critical,
-    and 3 where it can't be told. Nothing is written, unless --notify is given: then what
-    began, goes on and ended since the last time is told by the addresses of TMON_NOTIFY.
+    The exit status is 0 if all is well, 1 for warnings, 2 if something is critical, and 3
+    if a check can't be made. Nothing is written, unless --notify is given: then findings
+    that began, go on or ended since the last check are sent to TMON_NOTIFY.
 
-    Given --ingest-url or --datasette-url, it only sees whether a distant station answers there.
+    With --ingest-url or --datasette-url, it only checks whether a distant station answers.
 
     \b
     Examples:
@@ -78,12 +78,17 @@ def check(
           --datasette-url https://tmon.example.org
     """
     options = _options(flags, datasette_url, state, full=full)
-    say = _say if sys.stderr.isatty() else _hush
+    is_terminal = sys.stderr.isatty()
+
+    def show_progress(step: str) -> None:
+        if is_terminal:
+            click.echo(f"{step} …", err=True)
+
     if notify:
-        report = check_and_notify(options, say)
+        report = check_and_notify(options, show_progress)
     else:
         report = Report()
-        run_checks(options, report, say)
+        run_checks(options, report, show_progress)
     for failure in report.failures:
         click.echo(failure, err=True)
     _print(report, options.now_ms, as_json=as_json)
@@ -99,7 +104,8 @@ def _options(
         if state:
             raise click.UsageError("--state is for distant stations: say --ingest-url too")
         return CheckOptions(settings, local_addresses(settings), now_ms(), full, full)
-    memory = state or _default_state()
+    states = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    memory = state or states / "tmon" / "check.db"
     ingest, datasette = (_address(url or "") for url in given)
     addresses = Addresses(ingest, datasette, remote=True)
     own = {**flags, "db": str(memory), "secret_file": flags["secret_file"] or f"{memory}.secret"}
@@ -113,19 +119,6 @@ def _address(url: str) -> str:
         raise click.UsageError(f"{url!r} must be an address like https://host") from invalid
 
 
-def _default_state() -> Path:
-    states = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(states) / "tmon" / "check.db"
-
-
-def _say(what: str) -> None:
-    click.echo(f"{what} …", err=True)
-
-
-def _hush(what: str) -> None:
-    pass
-
-
 def _print(report: Report, at_ms: int, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_as_json(report, at_ms), ensure_ascii=False))
@@ -135,8 +128,8 @@ def _print(report: Report, at_ms: int, *, as_json: bool) -> None:
     for sentence in report.unknown:
         click.echo(f"UNKNOWN: {sentence}")
     if not report.status:
-        sensors = some(sum(report.sensor_counts.values()), "sensor")
-        nodes = some(len(report.sensor_counts), "node")
+        sensors = pluralize(sum(report.sensor_counts.values()), "sensor")
+        nodes = pluralize(len(report.sensor_counts), "node")
         click.echo(f"OK: {sensors} of {nodes}" if report.sensor_counts else "OK")
 
 

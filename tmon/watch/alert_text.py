@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.watch.findings import CATALOGUE, SILENT, Finding
 
 NAMES_SHOWN = 5
@@ -24,19 +24,21 @@ def event_line(what: str, findings: Sequence[Finding], counts: SensorCounts) -> 
     place, reason, since_ms = _summary(findings, counts)
     if what == "ended":
         until_ms = max(finding.until_ms or since_ms for finding in findings)
-        duration = words.length((until_ms - since_ms) / 1000)
-        span = f"from {words.instant(since_ms)} to {words.instant(until_ms)} ({duration})"
+        duration = humanize.duration((until_ms - since_ms) / 1000)
+        span = f"from {humanize.instant(since_ms)} to {humanize.instant(until_ms)} ({duration})"
         return f"{place}: over, {span}: {reason}"
     still = "still " if what == "goes on" else ""
-    return f"{place}: {still}{reason}, since {words.instant(since_ms)}"
+    return f"{place}: {still}{reason}, since {humanize.instant(since_ms)}"
 
 
 def check_line(findings: Sequence[Finding], counts: SensorCounts) -> str:
     """The line of ``tmon check``: number, severity, place, reason, since when, what to do."""
     place, reason, since_ms = _summary(findings, counts)
     first = findings[0]
-    muted = f", muted until {words.instant(first.muted_until_ms)}" if first.muted_until_ms else ""
-    since = f"since {words.instant(since_ms)}"
+    muted = (
+        f", muted until {humanize.instant(first.muted_until_ms)}" if first.muted_until_ms else ""
+    )
+    since = f"since {humanize.instant(since_ms)}"
     remedy = CATALOGUE[first.number].remedy
     return f"{first.number} {first.severity}{muted}: {place}: {reason}, {since}. {remedy}"
 

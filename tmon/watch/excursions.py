@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from tmon.db.station import HOUR_MS
+from tmon.core.time import HOUR_MS
 
 
 class Side(NamedTuple):

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
+from tmon.core.time import DAY_MS
 from tmon.db.connect import transaction
-from tmon.db.station import DAY_MS, Chores, remember
+from tmon.db.station import Chores, remember
 from tmon.watch import alert_text
 from tmon.watch.findings import Finding, Key, Severity
 from tmon.watch.mutes import Mutes

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from tmon.core import words
+from tmon.core import humanize
+from tmon.core.time import DAY_MS
 from tmon.db.connect import sqlite3
-from tmon.db.station import DAY_MS, Chore, Chores
+from tmon.db.station import Chore, Chores
 from tmon.maintenance import rollup
 
 GOOD = "ok"
@@ -70,7 +71,7 @@ def run_due(
 def _outcome(job: Job, db: Database, now_ms: int) -> str:
     if job.name in (ALL_HOURS, RECENT_HOURS):
         count = rollup.differences(db, now_ms - RECENT_MS if job.name == RECENT_HOURS else None)
-        return f"{words.some(count, 'hour')} not what the readings say" if count else GOOD
+        return f"{humanize.pluralize(count, 'hour')} not what the readings say" if count else GOOD
     try:
         said = [row[0] for row in db.execute(f"pragma {job.name}(10)")]
     except sqlite3.OperationalError:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
 from tmon.db.lookup import find_node, find_sensor
@@ -83,7 +83,7 @@ def listed(db: Database, now_ms: int) -> list[dict[str, Any]]:
         """,
         [now_ms],
     )
-    return [{"what": what, "until": words.instant(until_ms)} for what, until_ms in rows]
+    return [{"what": what, "until": humanize.instant(until_ms)} for what, until_ms in rows]
 
 
 def _scope(db: Database, what: str) -> Scope:

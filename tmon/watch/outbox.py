@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from sqlite_utils import Database
 
-from tmon.core.bounded import side_by_side
+from tmon.core.deadline import run_with_deadline
 from tmon.core.errors import TmonError
 from tmon.core.settings import Settings
 from tmon.db.connect import sqlite3, transaction
@@ -133,7 +133,7 @@ def send_unrecorded(
             lines, now_ms, public_url=settings.public_url, host=_host(settings)
         )
         calls[name] = partial(channel.deliver, message)
-    ended = side_by_side(calls, timeout_s)
+    ended = run_with_deadline(calls, timeout_s)
     return [_failure(channels[name], error) for name, error in ended if error]
 
 
@@ -167,7 +167,7 @@ def _send(
         )
         calls[name] = partial(delivery.channel.deliver, message) if message else lambda: None
     failures = {}
-    for name, error in side_by_side(calls, timeout_s):
+    for name, error in run_with_deadline(calls, timeout_s):
         failure = _record(db, by_name[name], error, now_ms)
         if failure:
             failures[name] = failure

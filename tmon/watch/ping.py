@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from tmon.core.bounded import side_by_side
+from tmon.core.deadline import run_with_deadline
 from tmon.core.settings import Settings
 
 SOCKET_S = 5.0
@@ -23,7 +23,7 @@ def ping(settings: Settings, what: str, *, timeout_s: float = TIMEOUT_S) -> str 
     if not settings.ping_url:
         return None
     url = settings.ping_url if what == "success" else f"{settings.ping_url}/{what}"
-    [(_, error)] = side_by_side({what: partial(_get, url)}, timeout_s)
+    [(_, error)] = run_with_deadline({what: partial(_get, url)}, timeout_s)
     if error is None:
         return None
     answer = getattr(error, "response", None)

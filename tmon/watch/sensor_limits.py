@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.core.errors import OutOfRange, TmonError
 from tmon.core.units import ANY_UNIT, UNITS
 from tmon.db.connect import transaction
@@ -83,7 +83,7 @@ def _check(sensor: Sensor, limit: LimitChange) -> None:
         if bound is not None and not (
             unit.lowest <= bound <= unit.highest and unit.lowest <= bound + back <= unit.highest
         ):
-            within = f"{unit.lowest:g} to {words.value(unit.highest, sensor.unit)}"
+            within = f"{unit.lowest:g} to {humanize.value(unit.highest, sensor.unit)}"
             raise OutOfRange(f"{flag} of {where} must be {within}, with its hysteresis too")
     if below is not None and above is not None and not below + hysteresis < above - hysteresis:
         raise OutOfRange(

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.core import humanize
+from tmon.core.time import DAY_MS
+from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
 
 TOO_OLD_MS = 2 * DAY_MS
@@ -16,7 +17,7 @@ def check(station: Station) -> Iterator[Finding]:
     [first_node_ms] = station.db.execute("select min(created_ms) from nodes").fetchone()
     if last is not None:
         due_ms = last.done_ms + TOO_OLD_MS
-        reason = f"the newest is from {words.instant(last.done_ms)}"
+        reason = f"the newest is from {humanize.instant(last.done_ms)}"
     elif first_node_ms is not None:
         due_ms = first_node_ms + NEW_STATION_MS
         reason = "none was ever made"

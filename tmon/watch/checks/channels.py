@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
 
@@ -14,5 +14,5 @@ def check(station: Station) -> Iterator[Finding]:
         from channels where failed_ms is not null group by scheme
     """)
     for scheme, count, failed_ms in rows:
-        reason = f"{words.some(count, 'channel')} failed; the next run tries again"
+        reason = f"{humanize.pluralize(count, 'channel')} failed; the next run tries again"
         yield Finding("T15", Severity.WARNING, reason, subject=scheme, since_ms=failed_ms)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.core import humanize
+from tmon.core.time import DAY_MS
+from tmon.db.station import Station
 from tmon.maintenance import ahead
 from tmon.maintenance.clocks import (
     AHEAD_MS,
@@ -19,7 +20,7 @@ from tmon.watch.findings import Finding, Severity
 def check(station: Station) -> Iterator[Finding]:
     """T20 for the server, if most nodes agree that its clock is off; otherwise T07 for nodes."""
     if station.now_ms < SET_FROM_MS:
-        reason = f"{UNSET} (it says {words.instant(station.now_ms)})"
+        reason = f"{UNSET} (it says {humanize.instant(station.now_ms)})"
         yield Finding("T20", Severity.CRITICAL, reason, subject="server")
         return
     most = majority(station.db, station.now_ms)
@@ -43,7 +44,7 @@ def check(station: Station) -> Iterator[Finding]:
         [station.now_ms - DAY_MS, STILL_OFF_S],
     )
     for node, skew_s in rows:
-        off = f"clock {words.length(abs(skew_s))} {'ahead' if skew_s > 0 else 'behind'}"
+        off = f"clock {humanize.duration(abs(skew_s))} {'ahead' if skew_s > 0 else 'behind'}"
         yield Finding("T07", Severity.WARNING, off, node, meets_threshold=abs(skew_s) > OFF_S)
 
 
@@ -55,6 +56,6 @@ def check_readings(station: Station) -> Iterator[Finding]:
     if most and most.server_is_off:
         return
     for one in ahead.find(station.db, station.now_ms):
-        count = words.some(one.readings, "reading")
-        reason = f"{count} up to {words.instant(one.to_ms)}, from a clock that was ahead"
+        count = humanize.pluralize(one.readings, "reading")
+        reason = f"{count} up to {humanize.instant(one.to_ms)}, from a clock that was ahead"
         yield Finding("T19", Severity.WARNING, reason, one.node, one.name, one.sensor)

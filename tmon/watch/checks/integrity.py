@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
 from tmon.watch.jobs import ALL_HOURS, GOOD, INTEGRITY_CHECK, QUICK_CHECK, RECENT_HOURS
@@ -19,5 +19,5 @@ def check(station: Station) -> Iterator[Finding]:
         if not bad and part and part.outcome != GOOD:
             bad = part if whole is None or whole.done_ms < part.done_ms else None
         if bad:
-            reason = f"{bad.outcome} (checked {words.instant(bad.done_ms)})"
+            reason = f"{bad.outcome} (checked {humanize.instant(bad.done_ms)})"
             yield Finding(number, severity, reason, subject=subject)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.core import humanize
+from tmon.core.time import DAY_MS
+from tmon.db.station import Station
 from tmon.maintenance.clocks import plausible_until_ms
 from tmon.watch.excursions import ABOVE, BELOW, Excursion, Rule, excursions
 from tmon.watch.findings import Finding, Severity
@@ -104,7 +105,7 @@ def _finding(
         measured_ms, silent = station.db.execute(query, [limit.sensor]).fetchone()
         end_ms = measured_ms if silent else max(measured_ms, station.now_ms)
     up, above = ("up", "above") if rule.side is ABOVE else ("down", "below")
-    extreme, bound = (words.value(one, limit.unit) for one in (excursion.extreme, rule.bound))
+    extreme, bound = (humanize.value(one, limit.unit) for one in (excursion.extreme, rule.bound))
     return Finding(
         number,
         Severity.CRITICAL,

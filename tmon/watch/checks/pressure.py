@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.core import humanize
+from tmon.core.time import DAY_MS
+from tmon.db.station import Station
 from tmon.maintenance.clocks import plausible_until_ms
 from tmon.watch.findings import Finding, Severity
 
@@ -34,6 +35,6 @@ def _off_by_ten(station: Station, table: str, sensor: int) -> str:
     ).fetchone()
     for factor, what in ((0.1, "a tenth of"), (10.0, "ten times")):
         if lowest and factor * LOWEST_HPA <= lowest <= highest <= factor * HIGHEST_HPA:
-            span = f"{lowest:.6g} to {words.value(highest, 'hPa')}"
+            span = f"{lowest:.6g} to {humanize.value(highest, 'hPa')}"
             return f"{span} is {what} an air pressure: a factor of ten?"
     return ""

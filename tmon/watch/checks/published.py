@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.db.station import Station
 from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding, Severity
@@ -38,8 +38,8 @@ def check(station: Station, addresses: Addresses) -> Iterator[Finding]:
         yield Finding(
             "T18",
             Severity.CRITICAL,
-            f"{late} of {REQUESTS} pages show nothing newer than {words.instant(min(shown_ms))},"
-            f" the file has readings of {words.instant(newest_ms)}",
+            f"{late} of {REQUESTS} pages show nothing newer than {humanize.instant(min(shown_ms))},"
+            f" the file has readings of {humanize.instant(newest_ms)}",
             subject="pages",
         )
 

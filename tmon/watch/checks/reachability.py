@@ -6,7 +6,7 @@ from time import monotonic
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.core.settings import Settings, local_url
 from tmon.maintenance.clocks import OFF_S, STILL_OFF_S
 from tmon.watch.findings import Finding, Severity
@@ -57,7 +57,7 @@ def _check_ingest(addresses: Addresses, now_ms: int, pauses_s: Sequence[float]) 
         ours_ms = now_ms + (monotonic() - began_s) * 1000
         skew_s = (answer["time_ms"] - ours_ms) / 1000
         if abs(skew_s) >= STILL_OFF_S:
-            off = f"{words.length(abs(skew_s))} {'ahead of' if skew_s > 0 else 'behind'}"
+            off = f"{humanize.duration(abs(skew_s))} {'ahead of' if skew_s > 0 else 'behind'}"
             reason = f"the server's clock is {off} this machine's"
             subject, is_off = _without_password(addresses.ingest), abs(skew_s) > OFF_S
             findings.append(

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from tmon.core import words
-from tmon.db.station import DAY_MS, HOUR_MS, Station
+from tmon.core import humanize
+from tmon.core.time import DAY_MS, HOUR_MS
+from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
 
 AT_LEAST = 20  # in an hour: fewer are one node's bad hour
@@ -35,8 +36,8 @@ def check(station: Station) -> Iterator[Finding]:
         yield Finding(
             "T06",
             Severity.WARNING,
-            f"{words.some(count, 'reading')} rejected in an hour, usually {usual:.1f};"
-            f" {words.plain(f'for example from {node}: {reason}')}",
+            f"{humanize.pluralize(count, 'reading')} rejected in an hour, usually {usual:.1f};"
+            f" {humanize.printable(f'for example from {node}: {reason}')}",
             subject=code,
             since_ms=first_ms,
             meets_threshold=count >= threshold,

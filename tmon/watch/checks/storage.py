@@ -9,7 +9,7 @@ from pathlib import Path
 from time import sleep
 from typing import NamedTuple
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.core.settings import Settings
 from tmon.db.connect import sqlite3
 from tmon.db.identity import damage_of, index_of, log_of
@@ -69,7 +69,7 @@ def check_disk(free: int, total: int) -> Iterator[Finding]:
         yield Finding(
             "T08",
             Severity.CRITICAL if critical else Severity.WARNING,
-            f"{words.size(free)} free, {share:.0%} of the disk",
+            f"{humanize.size(free)} free, {share:.0%} of the disk",
             subject="disk",
             meets_threshold=critical or low,
         )
@@ -82,7 +82,7 @@ def check_log(path: Path) -> Iterator[Finding]:
         yield Finding(
             "T09",
             Severity.CRITICAL if log_bytes > WAL_CRITICAL_BYTES else Severity.WARNING,
-            f"{words.size(log_bytes)} not yet in the database file, usually 16 MiB",
+            f"{humanize.size(log_bytes)} not yet in the database file, usually 16 MiB",
             subject="write-ahead log",
             meets_threshold=log_bytes > WAL_BYTES,
         )
@@ -105,7 +105,7 @@ def check_readers(path: Path, pause_s: float = WAITING_PAUSE_S) -> Iterator[Find
         yield Finding(
             "T17",
             Severity.WARNING,
-            f"a reader holds an old state of the file: {words.size(second.waiting_bytes)}"
+            f"a reader holds an old state of the file: {humanize.size(second.waiting_bytes)}"
             " of the log can't be written back",
             subject="write-ahead log",
             meets_threshold=second.waiting_bytes > WAITING_BYTES,
