@@ -22,7 +22,7 @@ from ingest.metrics import Metrics
 from ingest.rate import RateLimit
 from tmon.core.errors import ApiError, Damaged, Unavailable
 from tmon.core.settings import Settings
-from tmon.db.clock import now_ms
+from tmon.core.time import now_ms
 from tmon.db.connect import open_for_reading, sqlite3
 from tmon.db.damage import DAMAGED_MESSAGE, Damage, is_damage
 from tmon.db.tokens import Tokens, load_or_create_secret

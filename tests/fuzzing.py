@@ -28,8 +28,8 @@ from ingest.exchange import Sender
 from tests.station import hourly_equals_raw
 from tests.test_hostile_input import BODIES, POISON
 from tmon.core.settings import Settings
+from tmon.core.time import now_ms
 from tmon.db import tokens
-from tmon.db.clock import now_ms
 from tmon.db.connect import open_database, open_for_reading
 from tmon.store import writer_process
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tmon.pages.spans import DAY_MS, FIRST_MS, LAST_MS, NoSuchSpan, Past, Span, iso, moved, span_of
+from tmon.core.time import DAY_MS, FIRST_MS, LAST_MS, iso
+from tmon.pages.spans import NoSuchSpan, Past, Span, moved, span_of
 
 NOW_MS = 1_763_812_800_000  # 2025-11-22T12:00:00Z
 LIVE = Past(NOW_MS - 900 * DAY_MS, NOW_MS - 60_000)

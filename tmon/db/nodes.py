@@ -9,7 +9,7 @@ from sqlite_utils import Database
 
 from tmon.core.errors import InvalidName, OutOfRange, UnknownNode
 from tmon.core.reading import Refusal, check_node_name, clip
-from tmon.db.clock import now_ms, sql_iso
+from tmon.core.time import iso_sql, now_ms
 
 # What each number about a node may be: degrees, and seconds up to ten years.
 _RANGES = {"latitude": (-90, 90), "longitude": (-180, 180), "silent_after_s": (1, 315_360_000)}
@@ -86,8 +86,8 @@ def with_tokens(db: Database) -> list[dict[str, Any]]:
     return list(
         db.query(f"""
             select name as node, token_generation as generation,
-                {sql_iso("revoked_ms")} as revoked_at,
-                {sql_iso("last_received_ms")} as last_received_at
+                {iso_sql("revoked_ms")} as revoked_at,
+                {iso_sql("last_received_ms")} as last_received_at
             from nodes order by name
         """)
     )
@@ -98,8 +98,8 @@ def described(db: Database) -> list[dict[str, Any]]:
     return list(
         db.query(f"""
             select name, description, latitude, longitude, silent_after_s, clock_skew_s,
-                {sql_iso("created_ms")} as created_at,
-                {sql_iso("last_received_ms")} as last_received_at
+                {iso_sql("created_ms")} as created_at,
+                {iso_sql("last_received_ms")} as last_received_at
             from nodes order by name
         """)
     )

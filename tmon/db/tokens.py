@@ -17,8 +17,8 @@ from sqlite_utils import Database
 
 from tmon.core.errors import CannotServe, Revoked, Unauthorized
 from tmon.core.settings import LEAST_SECRET_BYTES, Settings
+from tmon.core.time import now_ms
 from tmon.db import nodes
-from tmon.db.clock import now_ms
 from tmon.db.connect import chown_to_dir_owner, open_database, open_for_reading
 from tmon.db.identity import beside, log_of
 from tmon.db.nodes import KnownNode

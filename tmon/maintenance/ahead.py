@@ -5,7 +5,7 @@ from functools import partial
 
 from sqlite_utils import Database
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.db.chunk_pacer import ChunkPacer, ChunkSizes
 from tmon.db.lookup import find_node_uid
 from tmon.maintenance.change_log import REMOVED, record_change
@@ -86,8 +86,8 @@ def _remove_some(
                 "delete from changes where sensor = ? and what = ? and at_ms = ?",
                 [one.sensor, REMOVED, now_ms],
             )
-            count = words.some(removed + len(times), "reading")
-            which = f"{count} from {words.instant(one.from_ms)} to {words.instant(one.to_ms)}"
+            count = humanize.pluralize(removed + len(times), "reading")
+            which = f"{count} from {humanize.instant(one.from_ms)} to {humanize.instant(one.to_ms)}"
             uid = find_node_uid(db, one.node)
             record_change(db, now_ms, REMOVED, uid, one.sensor, which, None)
     return len(times)

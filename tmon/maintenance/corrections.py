@@ -5,13 +5,11 @@ from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
-from tmon.core import words
 from tmon.core.errors import TmonError
-from tmon.db.clock import HOUR_MS
+from tmon.core.time import FIRST_MS, HOUR_MS, as_datetime
 from tmon.db.connect import transaction
 from tmon.db.lookup import Sensor
 
-BEGINNING_MS = -62_135_596_800_000  # the year 1: before anything a sensor measured
 LARGEST = 1e12  # scale or offset: a larger one was mistyped
 LONGEST_REASON = 500  # characters: a page shows it whole
 
@@ -49,9 +47,9 @@ class Period(NamedTuple):
 
 def format_time(at_ms: int) -> str:
     """A time in UTC, as short as it is exact: ``2026-11-25`` or ``2026-11-25T03:00:00Z``."""
-    if at_ms == BEGINNING_MS:
+    if at_ms == FIRST_MS:
         return "the beginning"
-    at = words.moment(at_ms)
+    at = as_datetime(at_ms)
     exact = at.isoformat(timespec="milliseconds" if at_ms % 1000 else "seconds")
     return exact.removesuffix("T00:00:00+00:00").replace("+00:00", "Z")
 

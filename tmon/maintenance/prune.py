@@ -6,11 +6,11 @@ from functools import partial
 from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
+from tmon.core.time import HOUR_MS
 from tmon.db.chunk_pacer import ChunkPacer, ChunkSizes
 from tmon.db.connect import WritableDatabase, pragma
 from tmon.maintenance.clocks import check_server_clock, plausible_until_ms
 from tmon.maintenance.rollup import (
-    HOUR_MS,
     MIN_MS,
     RollupDiffers,
     SensorReadings,

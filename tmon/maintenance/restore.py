@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tmon.core import words
-from tmon.core.bounded import side_by_side
+from tmon.core import humanize
+from tmon.core.deadline import run_with_deadline
 from tmon.core.errors import TmonError
 from tmon.core.settings import LEAST_SECRET_BYTES, Settings
 from tmon.db.connect import (
@@ -156,7 +156,7 @@ def _check(draft: Path, file: Path, progress: Progress) -> list[str]:
     except (snapshot.DamagedCopy, vetting.Untrusted) as error:
         raise snapshot.DamagedCopy(f"{file}: {error}; nothing was restored") from error
     except sqlite3.DatabaseError as error:
-        why = words.plain(str(error))
+        why = humanize.printable(str(error))
         raise snapshot.DamagedCopy(f"{file}: it is damaged: {why}; nothing was restored") from error
     except RefusedDatabase as error:
         raise snapshot.DamagedCopy(str(error).replace(str(draft), str(file))) from error
@@ -174,7 +174,7 @@ def _check_bounded(draft: Path, file: Path, advance: snapshot.Advance) -> None:
     with closing(sqlite3.connect(":memory:")) as conn:
         conn.execute(f"pragma hard_heap_limit = {HEAP_LIMIT_BYTES}")  # of all connections
     patience_s = CHECK_S + draft.stat().st_size / CHECK_BYTES_PER_S
-    for _, error in side_by_side({draft: check}, patience_s):
+    for _, error in run_with_deadline({draft: check}, patience_s):
         if isinstance(error, TimeoutError):
             raise snapshot.DamagedCopy(f"looking through it was not over after {patience_s:,.0f} s")
         if isinstance(error, MemoryError):

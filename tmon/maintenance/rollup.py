@@ -6,8 +6,8 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
+from tmon.core.time import HOUR_MS
 from tmon.db.chunk_pacer import ChunkPacer, ChunkSizes
-from tmon.db.clock import HOUR_MS as HOUR_MS
 
 MIN_MS, MAX_MS = -(1 << 62), 1 << 62  # before and after any time
 BYTES_PER_READING = 41  # with the index on time, see docs/decisions/0006

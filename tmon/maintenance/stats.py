@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from tmon.db.clock import DAY_MS, sql_iso
+from tmon.core.time import DAY_MS, iso_sql
 from tmon.db.connect import pragma
 from tmon.db.job_runs import load_job_runs
 from tmon.maintenance.clocks import plausible_until_ms
@@ -66,5 +66,5 @@ def stats(db: Database, path: Path, now_ms: int) -> dict[str, Any]:
 
 
 def _iso(db: Database, at_ms: int | None) -> str | None:
-    text: str | None = db.execute(f"select {sql_iso('?')}", [at_ms]).fetchone()[0]
+    text: str | None = db.execute(f"select {iso_sql('?')}", [at_ms]).fetchone()[0]
     return text

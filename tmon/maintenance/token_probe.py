@@ -8,7 +8,7 @@ no more than from any token.
 import json
 from contextlib import closing
 
-from tmon.core.bounded import side_by_side
+from tmon.core.deadline import run_with_deadline
 from tmon.core.settings import Settings, local_url
 from tmon.db.tokens import Tokens, load_or_create_secret
 
@@ -50,7 +50,7 @@ def why_refused_at(url: str, secret: bytes, uid: str, patience_s: float = PATIEN
                 verdict = json.loads(response.read(MOST_BYTES)).get("token")
 
     # In a thread: neither a name lookup nor an answer that trickles in has a timeout of its own.
-    for _ in side_by_side({url: ask}, patience_s):
+    for _ in run_with_deadline({url: ask}, patience_s):
         pass  # an error means that none runs, or that another program has its port
     reason = REASONS.get(verdict) if isinstance(verdict, str) else None
     return reason and f"the ingest at {url} refuses tokens made here: {reason}"

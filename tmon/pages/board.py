@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from datasette.utils import sqlite_timelimit
 from datasette.utils.sqlite import sqlite3
 
+from tmon.core.time import DAY_MS, HOUR_MS
 from tmon.pages.corrections import lately
 from tmon.pages.incidents import Open, going_on
-from tmon.pages.spans import DAY_MS, HOUR_MS
 from tmon.pages.station import NOT_AHEAD, interrupted
 
 MOST_SENSORS = 1000  # on one page, and as many nodes without a reading

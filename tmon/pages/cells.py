@@ -4,13 +4,15 @@ HTML alone is concerned; JSON and CSV keep plain numbers.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote
 
 from datasette import hookimpl
 from markupsafe import Markup
+
+from tmon.core.time import EPOCH, FIRST_MS
 
 MEASURED = frozenset(
     (
@@ -24,8 +26,6 @@ DECIMALS = {"°C": 1, "°F": 1, "%": 1, "hPa": 1, "lx": 0, "V": 2}
 LONGEST_UNIT = 32  # of those that are stored; of SQL's own, one can be as long as a text
 LARGEST_ROUNDED = 10**12  # beyond, an exponent is easier to read
 
-BEGINNING_MS = -62_135_596_800_000  # of a calibration that is valid ever since
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # (from how many seconds on, length in seconds, name): 90 min says more than 2 h.
 SPANS = ((2 * 86_400, 86_400, "d"), (2 * 3600, 3600, "h"), (60, 60, "min"))
 
@@ -83,7 +83,7 @@ def render_cell(  # noqa: PLR0911, PLR0913, PLR0917  # the hook's arguments, a k
     if column == "sensor" or column in MEASURED:
         narrowable = table if table in OF_SENSORS and not _is_narrow(request) else None
         return _of_sensor(row, value, column, narrowable, datasette.get_database(database))
-    if (table, value) == ("calibrations", BEGINNING_MS):
+    if (table, value) == ("calibrations", FIRST_MS):
         return Markup("the beginning")
     if column.endswith("_ms"):
         return instant(value) if table or _is_no_difference(value) else None

@@ -5,7 +5,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tmon.pages.spans import FIRST_MS, LAST_MS, NoSuchSpan, Span
+from tmon.core.time import FIRST_MS, LAST_MS
+from tmon.pages.spans import NoSuchSpan, Span
 
 MOST_FLAGS = 100  # on one page, the newest; the table has them all
 

@@ -10,8 +10,8 @@ from xml.sax.saxutils import escape
 
 from datasette import NotFound, Response
 
+from tmon.core.time import iso
 from tmon.pages.offered import folder_of, newest
-from tmon.pages.spans import iso
 from tmon.pages.station import NOT_AHEAD, PUBLISHED_AS, address, ask
 
 NODES_EACH = 40_000  # of a sitemap, which may have 50,000 addresses (sitemaps.org)

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from datasette import Response, hookimpl
 
-from tmon.pages.spans import iso
+from tmon.core.time import iso
 from tmon.pages.station import PUBLISHED_AS, address, ask
 
 NEWEST = 100

@@ -11,10 +11,10 @@ from datasette import Response, hookimpl
 from datasette.database import QueryInterrupted
 from markupsafe import Markup
 
+from tmon.core.time import iso, now_ms
 from tmon.pages import cells
 from tmon.pages.board import MOST_SENSORS, MOST_WORDS, Asked, Board, Row, look
-from tmon.pages.spans import iso
-from tmon.pages.station import PUBLISHED_AS, address, ask, check_choices, now_ms, page, readers
+from tmon.pages.station import PUBLISHED_AS, address, ask, check_choices, page, readers
 
 INGEST_PORT = "13117"  # where TMON_PORT says nothing else
 # For a page's values: there are few enough of them, so only a busy machine takes so long.

@@ -7,12 +7,13 @@ from urllib.parse import unquote, urlencode
 from datasette import Response, hookimpl
 from datasette.database import QueryInterrupted
 
+from tmon.core.time import FIRST_MS
 from tmon.pages import corrections, incidents, svg
 from tmon.pages.details import Details, look_closely
 from tmon.pages.marks import Marks
 from tmon.pages.moved import Place, moved_to
 from tmon.pages.points import Line, Sensor, parameters
-from tmon.pages.spans import FIRST_MS, IN_WORDS, NAMES, NoSuchSpan, Span, moved
+from tmon.pages.spans import IN_WORDS, NAMES, NoSuchSpan, Span, moved
 from tmon.pages.station import PUBLISHED_AS, address, ask, check_choices, page, problem
 from tmon.pages.view import Asked, Unknown, View, ask_in_time, look
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from datasette import Response
 
+from tmon.core.time import iso
 from tmon.pages.schema_org import keywords, told
-from tmon.pages.spans import iso
 from tmon.pages.station import NOT_AHEAD, PUBLISHED_AS, address, ask
 
 # What refers to a table comes before it: a sensor that is new between two downloads

@@ -6,7 +6,8 @@ from itertools import pairwise
 from statistics import median_low
 from typing import NamedTuple
 
-from tmon.pages.spans import DAY_MS, HOUR_MS, Span
+from tmon.core.time import DAY_MS, HOUR_MS
+from tmon.pages.spans import Span
 from tmon.pages.station import NOT_AHEAD
 
 MOST_POINTS = 2000  # of all lines of a chart together

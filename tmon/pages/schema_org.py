@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from tmon.core.time import iso
 from tmon.pages.offered import Offered
-from tmon.pages.spans import iso
 from tmon.pages.station import NOT_AHEAD, PUBLISHED_AS
 
 MOST_SENSORS = 10_000  # of the station, looked through for what is measured

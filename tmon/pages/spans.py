@@ -2,14 +2,22 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
+from tmon.core.time import (
+    DAY_MS,
+    EPOCH,
+    FIRST_MS,
+    LAST_MS,
+    MILLISECOND,
+    as_ms,
+    iso,
+    within_calendar,
+)
+
 LENGTHS_MS = {"24h": DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS, "1y": 365 * DAY_MS}
 ALL = "all"
-FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999  # of the years 1 and 9999
 NAMES = (*LENGTHS_MS, ALL)
 IN_WORDS = {
     "24h": "the last 24 hours",
@@ -18,9 +26,6 @@ IN_WORDS = {
     "1y": "the last year",
     ALL: "all readings",
 }
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class NoSuchSpan(ValueError):
@@ -36,7 +41,7 @@ class Past(NamedTuple):
 
 def together(pasts: Iterable[Past]) -> Past:
     """From the first reading of any to the last of any, within the years 1 to 9999."""
-    ends = [within(end_ms) for past in pasts for end_ms in past if end_ms is not None]
+    ends = [within_calendar(end_ms) for past in pasts for end_ms in past if end_ms is not None]
     return Past(min(ends, default=None), max(ends, default=None))
 
 
@@ -96,23 +101,6 @@ def span_of(asked: Mapping[str, str], past: Past, now_ms: int) -> Span:
     return Span(now_ms - LENGTHS_MS[name], now_ms, name)
 
 
-def within(instant_ms: int) -> int:
-    """An instant, or the nearest that a calendar has; another program can store any number."""
-    return min(max(instant_ms, FIRST_MS), LAST_MS)
-
-
-def iso(instant_ms: int) -> str:
-    """An instant as ``2026-11-22T12:00:00Z``, with milliseconds where there are any.
-
-    One that no calendar has stays a number.
-    """
-    if instant_ms != within(instant_ms):
-        return str(instant_ms)
-    at = _EPOCH + instant_ms * _MILLISECOND
-    exact = "seconds" if instant_ms % 1000 == 0 else "milliseconds"
-    return at.replace(tzinfo=None).isoformat(timespec=exact) + "Z"
-
-
 def _all(past: Past, now_ms: int) -> Span:
     if past.first_ms is None or past.last_ms is None:
         return Span(now_ms - DAY_MS, now_ms, ALL)
@@ -133,9 +121,9 @@ def _instant_ms(text: str) -> int:
     """Unix milliseconds, or ISO 8601; without an offset in UTC."""
     try:
         if re.fullmatch(r"-?\d+", text, re.ASCII):
-            return (_EPOCH + int(text) * _MILLISECOND - _EPOCH) // _MILLISECOND
+            return as_ms(EPOCH + int(text) * MILLISECOND)
         at = datetime.fromisoformat(text.replace(" ", "+"))  # in addresses + is a space
-        return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
+        return as_ms(at if at.tzinfo else at.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         raise NoSuchSpan(
             "from and to must be like 2026-11-22, 2026-11-22T12:00Z, or Unix milliseconds"

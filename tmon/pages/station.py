@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from time import time_ns
 from typing import Any, TypeVar
 
 from datasette import Response, hookimpl
@@ -117,10 +116,6 @@ def check_choices(request: Any) -> None:
         for value in request.args.getlist(name):
             if value and value not in meant:
                 raise BadRequest(f"{name} must be {' or '.join(meant)}")
-
-
-def now_ms() -> int:
-    return time_ns() // 1_000_000
 
 
 def address(datasette: Any, request: Any, path: str = "/") -> str:

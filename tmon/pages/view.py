@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from datasette.database import QueryInterrupted
 
+from tmon.core.time import now_ms
 from tmon.pages.corrections import Corrections, asks_for_raw, find
 from tmon.pages.marks import Limits, Marks, limits_of, marks
 from tmon.pages.points import (
@@ -22,7 +23,7 @@ from tmon.pages.points import (
     resolution_for,
 )
 from tmon.pages.spans import NoSuchSpan, Past, Span, span_of, together
-from tmon.pages.station import NOT_AHEAD, ask, now_ms
+from tmon.pages.station import NOT_AHEAD, ask
 
 MOST_SENSORS = 48  # on one page; tables have them all
 COARSE = frozenset(one.name for one in RESOLUTIONS[RESOLUTIONS.index(HOURLY) :])

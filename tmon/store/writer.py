@@ -13,7 +13,7 @@ from sqlite_utils import Database
 
 from tmon.core.errors import ApiError, Damaged, DiskFull, Locked, Replaced, Unavailable
 from tmon.core.reading import Batch, Receipt
-from tmon.db.clock import now_ms
+from tmon.core.time import now_ms
 from tmon.db.connect import sqlite3
 from tmon.db.damage import DAMAGED_MESSAGE, Damage, is_damage
 from tmon.db.sqlite_errors import primary_code

@@ -5,8 +5,8 @@ from textwrap import dedent
 from sqlite_utils import Database, Migrations
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from tmon.db.clock import DAY_MS as DAY_MS
-from tmon.db.clock import HOUR_MS as HOUR_MS
+from tmon.core.time import DAY_MS as DAY_MS
+from tmon.core.time import HOUR_MS as HOUR_MS
 
 migrations = Migrations("tmon")
 
