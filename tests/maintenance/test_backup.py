@@ -213,7 +213,7 @@ def test_a_secret_that_is_missing_is_told(tmp_path: Path) -> None:
     (tmp_path / "tmon.db.secret").unlink()
     unheard = tmon(tmp_path, "backup", "kept")
     assert unheard.returncode == 0
-    assert "there is no secret yet" in unheard.stderr
+    assert "no node has a token yet" in unheard.stderr
     with open_database(path) as db:
         db.execute("update nodes set last_received_ms = 1")
     before = listed(tmp_path)
