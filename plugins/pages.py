@@ -1,52 +1,40 @@
-"""Makes tmon's pages known to Datasette; what they are made of is the package tmon.pages.
-
-Datasette loads single files, and this is the one: the modules it registers have the hooks.
-"""
+"""Registers the hooks of tmon.pages with Datasette, which loads this file with --plugins-dir."""
 
 from datasette.plugins import pm
 
 from tmon.pages import (
-    admission,
+    accessibility_patches,
     bad_requests,
     cells,
-    compress,
+    concurrency,
     contents,
-    dataset,
+    csv_pages,
     download,
-    export,
-    facets,
-    feed,
-    guard,
-    home,
-    limited,
-    mended,
-    methods,
-    node,
+    limited_connection,
+    middleware,
     paging,
-    selection,
-    station,
+    queries,
+    routes,
+    schema_org,
+    too_costly,
 )
 
+# Of two modules with the same hook, Datasette calls the one further down first.
 for _module in (
-    admission,
+    concurrency,
     bad_requests,
     cells,
-    compress,
     contents,
-    dataset,
+    schema_org,
     download,
-    export,
-    facets,
-    feed,
-    guard,
-    home,
-    limited,
-    mended,
-    methods,
-    node,
+    too_costly,
+    limited_connection,
+    accessibility_patches,
+    middleware,
+    routes,
     paging,
-    selection,
-    station,
+    csv_pages,
+    queries,
 ):
     if not pm.is_registered(_module):
         pm.register(_module)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.publish.published import HOSTILE, HOUR_MS, MARCH_MS, Serve, Site
 from tmon.db.connect import open_database
-from tmon.pages.station import readers
+from tmon.pages.queries import query_threads
 
 MARCH = {"from": "2024-03-01", "to": "2024-03-31"}
 
@@ -233,12 +233,12 @@ def test_json_is_valid_where_values_are_extreme(site: Site) -> None:
 @pytest.mark.parametrize("page", ["", ".json", "/temperature", "/temperature.json"])
 def test_a_busy_machine_shows_hours(site: Site, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look takes longer than the time limit that is handed in."""
-    monkeypatch.setattr(readers(site.datasette), "limit_ms", 0.001)
+    monkeypatch.setattr(query_threads(site.datasette), "limit_ms", 0.001)
     answer = site.get(f"/node/basement{page}")
     assert answer.status_code == 200
     assert "hourly" in answer.text
 
 
 def test_a_busy_machine_draws_a_picture(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers(site.datasette), "limit_ms", 0.001)
+    monkeypatch.setattr(query_threads(site.datasette), "limit_ms", 0.001)
     assert "<svg" in site.get("/node/basement/temperature.svg").text

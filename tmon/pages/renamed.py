@@ -1,10 +1,13 @@
-"""Where a node or sensor is now that an old link names: renamed, moved, merged with another."""
+"""Finds the present page of a node or sensor that an old link names.
+
+It may have been renamed, moved to another node, or merged with another sensor.
+"""
 
 import sqlite3
 from typing import NamedTuple
 from urllib.parse import quote
 
-# A node's name may have been another's before: the present bearer comes first, then the last.
+# Several nodes may have had a name: the one that has it now comes first, then the latest.
 _UIDS = """
 select uid from (
     select uid, null as id from nodes where name = :node
@@ -30,24 +33,24 @@ order by id desc limit 1
 """
 
 
-class Place(NamedTuple):
-    """A node, or one of its sensors."""
+class Target(NamedTuple):
+    """A node, or one of its sensors, by name."""
 
     node: str
     sensor: str | None
 
     @property
     def path(self) -> str:
-        """Its page's path below the station's own."""
+        """The path of its page, below the base URL."""
         names = [self.node] if self.sensor is None else [self.node, self.sensor]
         return "/node/" + "/".join(map(quote, names))
 
 
-def moved_to(conn: sqlite3.Connection, asked: Place) -> Place | None:
-    """Where what was called so is now; None where nothing ever was, or it is there still."""
-    sql = _NODE if asked.sensor is None else _SENSOR
-    for (uid,) in conn.execute(_UIDS, {"node": asked.node}).fetchall():
-        found = conn.execute(sql, {"uid": uid, "sensor": asked.sensor}).fetchone()
-        if found is not None and Place(*found) != asked:
-            return Place(*found)
+def find_renamed(connection: sqlite3.Connection, old: Target) -> Target | None:
+    """What an old name means today; None where it was never used, or means the same still."""
+    sql = _NODE if old.sensor is None else _SENSOR
+    for (uid,) in connection.execute(_UIDS, {"node": old.node}).fetchall():
+        row = connection.execute(sql, {"uid": uid, "sensor": old.sensor}).fetchone()
+        if row is not None and Target(*row) != old:
+            return Target(*row)
     return None
