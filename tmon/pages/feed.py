@@ -55,7 +55,7 @@ class Entry(NamedTuple):
 
     @property
     def text(self) -> str:
-        until = "and goes on" if self.to_ms is None else f"until {iso(self.to_ms)}"
+        until = "still open" if self.to_ms is None else f"until {iso(self.to_ms)}"
         return f"{self.reason}, from {iso(self.from_ms)} {until} ({self.finding}, {self.severity})"
 
 
