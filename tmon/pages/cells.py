@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 from datasette import hookimpl
 from markupsafe import Markup
+
+from tmon.pages.responses import node_path
 
 MEASURED = frozenset(
     (
@@ -116,7 +118,7 @@ def _text_cell(value: str, column: str, table: str | None, datasette: Any) -> Ma
 
 
 def _node_link(name: str, datasette: Any) -> Markup:
-    return Markup('<a href="{}">{}</a>').format(_page_url(datasette, name), name)
+    return Markup('<a href="{}">{}</a>').format(datasette.urls.path(node_path(name)), name)
 
 
 def _incident_cell(value: Any, table_url: str) -> Markup | None:
@@ -199,19 +201,13 @@ def _sensor_cell(row: Any, value: Any, column: str, table: str | None, db: Any) 
     if sensor is None:
         return None
     link = Markup('<a href="{}">{} {}</a>').format(
-        _page_url(db.ds, sensor.node, sensor.name), sensor.node, sensor.name
+        db.ds.urls.path(node_path(sensor.node, sensor.name)), sensor.node, sensor.name
     )
     if table is None:
         return link
     return link + Markup(' <a class="only" href="{}?sensor={}" aria-label="{}">only</a>').format(
         db.ds.urls.table(db.name, table), sensor_id, f"only {sensor.node} {sensor.name}"
     )
-
-
-def _page_url(datasette: Any, *names: str) -> str:
-    """The URL of a node's page, or of one of its sensors'."""
-    path: str = datasette.urls.path("/".join(("/node", *(quote(name, "/:") for name in names))))
-    return path
 
 
 def _load_sensor(sensor_id: int, db: Any) -> Sensor | None:

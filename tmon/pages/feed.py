@@ -5,12 +5,11 @@ import sqlite3
 from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from datasette import Response
 
 from tmon.pages.queries import DATABASE, run_query
-from tmon.pages.responses import absolute_url
+from tmon.pages.responses import absolute_url, node_path
 from tmon.pages.spans import iso
 
 MAX_ENTRIES = 100
@@ -40,8 +39,7 @@ class Entry(NamedTuple):
     @property
     def path(self) -> str:
         """The page of its node or sensor, or its own row."""
-        names = [name for name in (self.node, self.sensor) if name]
-        return "/".join(["/node", *(quote(name, ":/") for name in names)]) if names else self.row
+        return node_path(self.node, self.sensor) if self.node else self.row
 
     @property
     def row(self) -> str:

@@ -5,7 +5,7 @@ import os
 from functools import cache
 from time import monotonic
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from datasette import Response
 from datasette.database import QueryInterrupted
@@ -21,7 +21,7 @@ from tmon.pages.home_data import (
     load_home,
 )
 from tmon.pages.queries import DATABASE, query_threads, run_query
-from tmon.pages.responses import absolute_url, check_parameters, render_page
+from tmon.pages.responses import absolute_url, check_parameters, node_path, render_page
 from tmon.pages.spans import iso, now_ms
 
 INGEST_PORT = "13117"  # unless TMON_PORT is set
@@ -106,7 +106,7 @@ def _sync_environment(env: Any) -> Any:
 def _context(datasette: Any, request: Any, query: HomeQuery, home: HomeData) -> dict[str, Any]:
     """What _home_board.html needs."""
     fahrenheit = request.args.get("unit") == "F"
-    node_url = datasette.urls.path("/node/")
+    base = datasette.urls.path("/").rstrip("/")
     whole = not (home.has_more or query.terms or query.after)
     last = home.nodes[-1].node if home.nodes else ""
     return {
@@ -118,7 +118,7 @@ def _context(datasette: Any, request: Any, query: HomeQuery, home: HomeData) -> 
         "fahrenheit": fahrenheit,
         "whole": whole,
         "nodes": [
-            (node, [_line(row, node_url, fahrenheit=fahrenheit) for row in node.rows])
+            (node, [_line(row, base, fahrenheit=fahrenheit) for row in node.rows])
             for node in home.nodes
         ],
         "max_sensors": MAX_SENSORS,
@@ -134,7 +134,7 @@ def _context(datasette: Any, request: Any, query: HomeQuery, home: HomeData) -> 
     }
 
 
-def _line(row: SensorRow, node_url: str, *, fahrenheit: bool) -> Line:
+def _line(row: SensorRow, base: str, *, fahrenheit: bool) -> Line:
     converted = fahrenheit and row.unit == "°C"
     unit = "°F" if converted else row.unit
 
@@ -145,7 +145,7 @@ def _line(row: SensorRow, node_url: str, *, fahrenheit: bool) -> Line:
     return Line(
         row.id,
         row.name,
-        f"{node_url}{quote(row.node)}/{quote(row.name)}",
+        base + node_path(row.node, row.name),
         row.silent,
         number(row.value),
         unit or "",

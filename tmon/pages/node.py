@@ -1,6 +1,6 @@
 """The page of a node or a sensor: charts and numbers of a span of time, also as JSON and SVG."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urlencode
 
@@ -13,8 +13,14 @@ from tmon.pages.node_details import NodeDetails, load_details
 from tmon.pages.node_view import NodeQuery, NodeView, NotFoundByName, load_in_time, load_view
 from tmon.pages.points import Line, Sensor, query_parameters
 from tmon.pages.queries import DATABASE, run_query
-from tmon.pages.renamed import Target, find_renamed
-from tmon.pages.responses import absolute_url, check_parameters, render_page, render_problem
+from tmon.pages.renamed import find_renamed
+from tmon.pages.responses import (
+    absolute_url,
+    check_parameters,
+    node_path,
+    render_page,
+    render_problem,
+)
 from tmon.pages.spans import FIRST_MS, IN_WORDS, NAMES, BadSpan, Span, shifted
 
 SVG_SIZE = (720, 300)  # pixels
@@ -37,7 +43,7 @@ async def show(datasette: Any, request: Any) -> Response:
     try:
         return await _respond(datasette, request, query, names.get("format"))
     except NotFoundByName as error:
-        return await _redirect_renamed(datasette, request, names, error)
+        return await _redirect_renamed(datasette, request, query, str(error))
     except BadSpan as error:
         links = {IN_WORDS[name]: f"{node_path}?range={name}" for name in NAMES}
         return await render_problem(datasette, request, 400, str(error), links)
@@ -66,17 +72,18 @@ async def _respond(
 
 
 async def _redirect_renamed(
-    datasette: Any, request: Any, names: Mapping[str, str], error: NotFoundByName
+    datasette: Any, request: Any, query: NodeQuery, message: str
 ) -> Response:
     """Redirect to the present name. It isn't cached: the old name may be used again."""
-    old = Target(names["node"], names.get("sensor"))
-    present = await run_query(datasette, lambda connection: find_renamed(connection, old))
+    present = await run_query(
+        datasette, lambda connection: find_renamed(connection, query.node, query.sensor)
+    )
     if present is None:
         links = {"All sensors": datasette.urls.instance()}
-        return await render_problem(datasette, request, 404, str(error), links)
-    path = datasette.urls.path(present.path + names.get("format", ""))
-    query = f"?{request.query_string}" if request.query_string else ""
-    return Response.redirect(path + query, 301, {"cache-control": "no-cache"})
+        return await render_problem(datasette, request, 404, message, links)
+    path = datasette.urls.path(node_path(*present) + (request.url_vars["format"] or ""))
+    query_string = f"?{request.query_string}" if request.query_string else ""
+    return Response.redirect(path + query_string, 301, {"cache-control": "no-cache"})
 
 
 def _as_json(view: NodeView) -> dict[str, Any]:

@@ -4,8 +4,6 @@ It may have been renamed, moved to another node, or merged with another sensor.
 """
 
 import sqlite3
-from typing import NamedTuple
-from urllib.parse import quote
 
 # Several nodes may have had a name: the one that has it now comes first, then the latest.
 _UIDS = """
@@ -33,24 +31,16 @@ order by id desc limit 1
 """
 
 
-class Target(NamedTuple):
-    """A node, or one of its sensors, by name."""
+def find_renamed(
+    connection: sqlite3.Connection, node: str, sensor: str | None
+) -> tuple[str, str | None] | None:
+    """What an old name means today; None where it was never used, or still means the same.
 
-    node: str
-    sensor: str | None
-
-    @property
-    def path(self) -> str:
-        """The path of its page, below the base URL."""
-        names = [self.node] if self.sensor is None else [self.node, self.sensor]
-        return "/node/" + "/".join(map(quote, names))
-
-
-def find_renamed(connection: sqlite3.Connection, old: Target) -> Target | None:
-    """What an old name means today; None where it was never used, or means the same still."""
-    sql = _NODE if old.sensor is None else _SENSOR
-    for (uid,) in connection.execute(_UIDS, {"node": old.node}).fetchall():
-        row = connection.execute(sql, {"uid": uid, "sensor": old.sensor}).fetchone()
-        if row is not None and Target(*row) != old:
-            return Target(*row)
+    A name is that of a node, and of a sensor or None.
+    """
+    sql = _NODE if sensor is None else _SENSOR
+    for (uid,) in connection.execute(_UIDS, {"node": node}).fetchall():
+        row = connection.execute(sql, {"uid": uid, "sensor": sensor}).fetchone()
+        if row is not None and tuple(row) != (node, sensor):
+            return row[0], row[1]
     return None

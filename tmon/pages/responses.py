@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from datasette import Response
 from datasette.utils.asgi import BadRequest
@@ -39,6 +40,11 @@ def absolute_url(datasette: Any, request: Any, path: str = "/") -> str:
     """The URL of a path as the public knows it: TMON_PUBLIC_URL, or the host of the request."""
     public_url = (datasette.plugin_config(DATABASE) or {}).get("public_url")
     return f"{public_url or f'{request.scheme}://{request.host}'}{datasette.urls.path(path)}"
+
+
+def node_path(node: str, sensor: str | None = None) -> str:
+    """The path of a node's page or a sensor's, below the base URL."""
+    return quote(f"/node/{node}" if sensor is None else f"/node/{node}/{sensor}", "/:")
 
 
 async def render_page(  # noqa: PLR0913

@@ -8,14 +8,14 @@ from asyncio import to_thread
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import unquote, urlencode
 
 from datasette import hookimpl
 from datasette.database import QueryInterrupted
 
 from tmon.pages.public_copies import PublicCopy, copies_dir, newest_copy
 from tmon.pages.queries import DATABASE, NOT_AHEAD, run_query
-from tmon.pages.responses import absolute_url
+from tmon.pages.responses import absolute_url, node_path
 from tmon.pages.spans import iso
 
 TEMPLATES = frozenset(("home.html", "node.html"))
@@ -57,10 +57,6 @@ class Subject(NamedTuple):
     @property
     def name(self) -> str:
         return " ".join(name for name in self if name)
-
-    @property
-    def path(self) -> str:
-        return f"/node/{quote('/'.join(name for name in self if name), '/:')}" if self.node else "/"
 
 
 class Extent(NamedTuple):
@@ -115,7 +111,7 @@ def describe(
             "@type": "Dataset",
             "name": f"{subject.name} · {title}" if subject.node else title,
             "description": _description(subject, extent, station),
-            "url": url(subject.path),
+            "url": url(node_path(subject.node, subject.sensor) if subject.node else "/"),
             "isPartOf": subject.node and {"@type": "Dataset", "name": title, "url": url("/")},
             "license": _license(station),
             "creator": _creator(station),

@@ -11,7 +11,7 @@ from datasette import NotFound, Response
 
 from tmon.pages.public_copies import copies_dir, newest_copy
 from tmon.pages.queries import DATABASE, newest_reading_ms, run_query
-from tmon.pages.responses import absolute_url
+from tmon.pages.responses import absolute_url, node_path
 from tmon.pages.spans import iso
 
 NODES_PER_PART = 40_000  # a sitemap may have 50,000 URLs (sitemaps.org)
@@ -73,7 +73,7 @@ def _nodes(connection: sqlite3.Connection, part: int) -> list[Entry]:
         "select name, last_received_ms from nodes order by name limit ? offset ?",
         [NODES_PER_PART, part * NODES_PER_PART],
     )
-    return [(f"/node/{quote(name, ':')}", last_seen_ms) for name, last_seen_ms in rows]
+    return [(node_path(name), last_seen_ms) for name, last_seen_ms in rows]
 
 
 async def _other_pages(datasette: Any) -> list[Entry]:

@@ -71,7 +71,7 @@ def test_long_answers_that_nobody_reads_leave_room_for_others(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They keep no place, and what is kept of them has an end."""
-    monkeypatch.setattr(concurrency, "ROOM_S", 0.2)
+    monkeypatch.setattr(concurrency, "UNREAD_TIMEOUT_S", 0.2)
     long = "/tmon/-/query.json?sql=" + quote(
         "with recursive t (n) as (select 1 union all select n + 1 from t limit 9000)"
         " select n || ' and so on, over and over, until it is as long as nobody reads' from t"

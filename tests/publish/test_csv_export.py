@@ -209,7 +209,7 @@ def test_a_csv_of_sql_is_whole_or_refused(large: Site, page: str) -> None:
 
 def test_a_page_of_sql_says_that_it_is_cut_off(large: Site) -> None:
     sql = "select sensor, value from readings limit {}"
-    told = "These are the first 10,000 rows of more."
+    told = "Only the first 10,000 rows are shown."
     assert told not in large.get("/tmon/-/query", sql=sql.format(10_000)).text
     page = large.get("/tmon/-/query", sql=sql.format(10_001)).text
     assert told in page
