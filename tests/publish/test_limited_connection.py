@@ -170,7 +170,7 @@ def test_eight_bombs_at_once_stay_within_memory(path: Path) -> None:
         "import resource, sys\n"
         "from concurrent.futures import ThreadPoolExecutor\n"
         "from pathlib import Path\n"
-        "from tests.publish.test_limited import BOMBS, ask\n"
+        "from tests.publish.test_limited_connection import BOMBS, ask\n"
         "mb = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
         "path, before = Path(sys.argv[1]), mb()\n"
         "asked = [BOMBS['views'], BOMBS['constants']] * 4\n"
