@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tmon.core.time import DAY_MS, HOUR_MS
 from tmon.db.connect import open_database
 from tmon.pages.points import (
     HOURLY,
@@ -19,7 +20,7 @@ from tmon.pages.points import (
     load_summary,
     table_resolution,
 )
-from tmon.pages.spans import DAY_MS, HOUR_MS, Span
+from tmon.pages.spans import Span
 
 MINUTE_MS = 60_000
 START_MS = 1_709_251_200_000  # 2024-03-01T00:00:00Z

@@ -2,17 +2,8 @@
 
 import pytest
 
-from tmon.pages.spans import (
-    DAY_MS,
-    FIRST_MS,
-    LAST_MS,
-    BadSpan,
-    ReadingRange,
-    Span,
-    iso,
-    parse_span,
-    shifted,
-)
+from tmon.core.time import DAY_MS, FIRST_MS, LAST_MS, iso
+from tmon.pages.spans import BadSpan, ReadingRange, Span, parse_span, shifted
 
 NOW_MS = 1_763_812_800_000  # 2025-11-22T12:00:00Z
 LIVE = ReadingRange(NOW_MS - 900 * DAY_MS, NOW_MS - 60_000)

@@ -4,7 +4,7 @@ Only HTML is changed; JSON and CSV keep plain numbers.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 from datasette import hookimpl
 from markupsafe import Markup
 
+from tmon.core.time import EPOCH, FIRST_MS
 from tmon.pages.responses import node_path
 
 MEASURED = frozenset(
@@ -26,8 +27,6 @@ DECIMALS = {"°C": 1, "°F": 1, "%": 1, "hPa": 1, "lx": 0, "V": 2}
 MAX_UNIT_CHARACTERS = 32  # as stored; in visitors' SQL a unit can be any text
 MAX_ROUNDED = 10**12  # beyond, an exponent is easier to read
 
-BEGINNING_MS = -62_135_596_800_000  # of a calibration without a beginning
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Shortest duration, seconds per unit, unit. 90 min says more than 2 h.
 DURATION_UNITS = ((2 * 86_400, 86_400, "d"), (2 * 3600, 3600, "h"), (60, 60, "min"))
 
@@ -89,7 +88,7 @@ def render_cell(  # noqa: PLR0911, PLR0913, PLR0917  # the hook's arguments; one
     if column == "sensor" or column in MEASURED:
         filtered = table if table in SENSOR_TABLES and not _has_one_sensor(request) else None
         return _sensor_cell(row, value, column, filtered, datasette.get_database(database))
-    if (table, value) == ("calibrations", BEGINNING_MS):
+    if (table, value) == ("calibrations", FIRST_MS):
         return Markup("the beginning")
     if column.endswith("_ms"):
         return instant(value) if table or _is_instant(value) else None

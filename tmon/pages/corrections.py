@@ -5,7 +5,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tmon.pages.spans import FIRST_MS, LAST_MS, BadSpan, Span
+from tmon.core.time import FIRST_MS, LAST_MS
+from tmon.pages.spans import BadSpan, Span
 
 MAX_FLAGS = 100  # on one page, the newest
 

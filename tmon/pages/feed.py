@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from datasette import Response
 
+from tmon.core.time import iso
 from tmon.pages.queries import DATABASE, run_query
 from tmon.pages.responses import absolute_url, node_path
-from tmon.pages.spans import iso
 
 MAX_ENTRIES = 100
 CACHE_CONTROL = "max-age=300"  # checks run every few minutes at most

@@ -11,6 +11,7 @@ from datasette import Response
 from datasette.database import QueryInterrupted
 from markupsafe import Markup
 
+from tmon.core.time import iso, now_ms
 from tmon.pages import cells
 from tmon.pages.home_data import (
     MAX_SENSORS,
@@ -22,7 +23,6 @@ from tmon.pages.home_data import (
 )
 from tmon.pages.queries import DATABASE, query_threads, run_query
 from tmon.pages.responses import absolute_url, check_parameters, node_path, render_page
-from tmon.pages.spans import iso, now_ms
 
 INGEST_PORT = "13117"  # unless TMON_PORT is set
 CHEAP_LIMIT_MS = 5000  # for a query of one page, which is slow only on a busy machine

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from datasette.utils import sqlite_timelimit
 from datasette.utils.sqlite import sqlite3
 
+from tmon.core.time import DAY_MS, HOUR_MS
 from tmon.pages.corrections import corrected_since
 from tmon.pages.incidents import OpenIncidents, count_open
 from tmon.pages.queries import NOT_AHEAD, is_interrupted
-from tmon.pages.spans import DAY_MS, HOUR_MS
 
 MAX_SENSORS = 1000  # on one page, and as many nodes without readings
 MAX_TERMS = 8  # of a filter

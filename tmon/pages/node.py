@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlencode
 from datasette import Response
 from datasette.database import QueryInterrupted
 
+from tmon.core.time import FIRST_MS
 from tmon.pages import corrections, incidents, svg
 from tmon.pages.annotations import Annotations
 from tmon.pages.node_details import NodeDetails, load_details
@@ -21,7 +22,7 @@ from tmon.pages.responses import (
     render_page,
     render_problem,
 )
-from tmon.pages.spans import FIRST_MS, IN_WORDS, NAMES, BadSpan, Span, shifted
+from tmon.pages.spans import IN_WORDS, NAMES, BadSpan, Span, shifted
 
 SVG_SIZE = (720, 300)  # pixels
 # Links to shift and zoom the span, which work without a mouse or scripts: name, sign, by, scale.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from datasette.database import QueryInterrupted
 
+from tmon.core.time import now_ms
 from tmon.pages.annotations import Annotations, Limits, annotate, load_limits
 from tmon.pages.corrections import Corrections, load_corrections, wants_raw
 from tmon.pages.points import (
@@ -22,7 +23,7 @@ from tmon.pages.points import (
     reading_range,
 )
 from tmon.pages.queries import run_query
-from tmon.pages.spans import BadSpan, ReadingRange, Span, combined, now_ms, parse_span
+from tmon.pages.spans import BadSpan, ReadingRange, Span, combined, parse_span
 
 MAX_SENSORS = 48  # on one page; the tables have them all
 COARSE = frozenset(one.name for one in RESOLUTIONS[RESOLUTIONS.index(HOURLY) :])

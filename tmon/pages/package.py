@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from datasette import Response
 
+from tmon.core.time import iso
 from tmon.pages.queries import DATABASE, newest_reading_ms, run_query
 from tmon.pages.responses import absolute_url
 from tmon.pages.schema_org import keywords, without_empty
-from tmon.pages.spans import iso
 
 # A table comes before those that it refers to: a sensor that is added during a download is then
 # in both files.

@@ -6,8 +6,9 @@ from itertools import pairwise
 from statistics import median_low
 from typing import NamedTuple
 
+from tmon.core.time import DAY_MS, HOUR_MS
 from tmon.pages.queries import NOT_AHEAD
-from tmon.pages.spans import DAY_MS, HOUR_MS, ReadingRange, Span
+from tmon.pages.spans import ReadingRange, Span
 
 MAX_POINTS = 2000  # of all lines of a chart together
 MIN_POINTS_PER_LINE = 200  # a line may have as many, however many lines there are

@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlencode
 from datasette import hookimpl
 from datasette.database import QueryInterrupted
 
+from tmon.core.time import iso
 from tmon.pages.public_copies import PublicCopy, copies_dir, newest_copy
 from tmon.pages.queries import DATABASE, NOT_AHEAD, run_query
 from tmon.pages.responses import absolute_url, node_path
-from tmon.pages.spans import iso
 
 TEMPLATES = frozenset(("home.html", "node.html"))
 MAX_STATION_SENSORS = 10_000  # read for the list of variables

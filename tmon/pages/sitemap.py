@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 from datasette import NotFound, Response
 
+from tmon.core.time import iso
 from tmon.pages.public_copies import copies_dir, newest_copy
 from tmon.pages.queries import DATABASE, newest_reading_ms, run_query
 from tmon.pages.responses import absolute_url, node_path
-from tmon.pages.spans import iso
 
 NODES_PER_PART = 40_000  # a sitemap may have 50,000 URLs (sitemaps.org)
 HEADERS = {"cache-control": "max-age=3600"}

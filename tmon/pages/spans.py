@@ -2,15 +2,22 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from time import time_ns
+from datetime import UTC, datetime
 from typing import NamedTuple
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
+from tmon.core.time import (
+    DAY_MS,
+    EPOCH,
+    FIRST_MS,
+    LAST_MS,
+    MILLISECOND,
+    as_ms,
+    iso,
+    within_calendar,
+)
+
 LENGTHS_MS = {"24h": DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS, "1y": 365 * DAY_MS}
 ALL = "all"
-FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999  # of years 1 to 9999
 NAMES = (*LENGTHS_MS, ALL)
 IN_WORDS = {
     "24h": "the last 24 hours",
@@ -19,9 +26,6 @@ IN_WORDS = {
     "1y": "the last year",
     ALL: "all readings",
 }
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class BadSpan(ValueError):
@@ -37,7 +41,7 @@ class ReadingRange(NamedTuple):
 
 def combined(ranges: Iterable[ReadingRange]) -> ReadingRange:
     """The range of all readings, limited to the years 1 to 9999."""
-    ends = [clamp(end_ms) for one in ranges for end_ms in one if end_ms is not None]
+    ends = [within_calendar(end_ms) for one in ranges for end_ms in one if end_ms is not None]
     return ReadingRange(min(ends, default=None), max(ends, default=None))
 
 
@@ -98,27 +102,6 @@ def parse_span(parameters: Mapping[str, str], readings: ReadingRange, now_ms: in
     return Span(now_ms - LENGTHS_MS[name], now_ms, name)
 
 
-def now_ms() -> int:
-    return time_ns() // 1_000_000
-
-
-def clamp(instant_ms: int) -> int:
-    """An instant within the years 1 to 9999; another program could store any number."""
-    return min(max(instant_ms, FIRST_MS), LAST_MS)
-
-
-def iso(instant_ms: int) -> str:
-    """An instant as ``2026-11-22T12:00:00Z``, with milliseconds unless they are 0.
-
-    Outside the years 1 to 9999 it stays a number.
-    """
-    if instant_ms != clamp(instant_ms):
-        return str(instant_ms)
-    at = _EPOCH + instant_ms * _MILLISECOND
-    exact = "seconds" if instant_ms % 1000 == 0 else "milliseconds"
-    return at.replace(tzinfo=None).isoformat(timespec=exact) + "Z"
-
-
 def _from_to(parameters: Mapping[str, str], readings: ReadingRange, now_ms: int) -> Span:
     start, end = parameters.get("from"), parameters.get("to")
     start_ms = _parse_ms(start) if start else readings.first_ms
@@ -134,11 +117,11 @@ def _parse_ms(text: str) -> int:
     """Parse Unix milliseconds or ISO 8601, which is UTC unless it has an offset."""
     try:
         if re.fullmatch(r"-?\d+", text, re.ASCII):
-            return (_EPOCH + int(text) * _MILLISECOND - _EPOCH) // _MILLISECOND
+            return as_ms(EPOCH + int(text) * MILLISECOND)
         at = datetime.fromisoformat(
             text.replace(" ", "+")
         )  # a + in an address is decoded to a space
-        return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
+        return as_ms(at if at.tzinfo else at.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         raise BadSpan(
             "from and to must be like 2026-11-22, 2026-11-22T12:00Z, or Unix milliseconds"

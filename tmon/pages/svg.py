@@ -3,14 +3,15 @@
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from markupsafe import Markup
 
+from tmon.core.time import DAY_MS, HOUR_MS, as_datetime, as_ms
 from tmon.pages.annotations import Annotations, LimitLine, value_range
 from tmon.pages.points import Line
-from tmon.pages.spans import DAY_MS, HOUR_MS, Span
+from tmon.pages.spans import Span
 
 SIDE = 10_000  # of the square that lines are drawn in; the browser stretches it
 MAX_TIME_TICKS, MAX_VALUE_TICKS = 7, 6  # what a phone's width and a chart's height have room for
@@ -20,8 +21,6 @@ MAX_DOTS = 60  # a line with no more points also shows each as a dot
 
 NO_ANNOTATIONS = Annotations()
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _STEPS_MS = (
     *(minutes * 60_000 for minutes in (1, 2, 5, 10, 15, 30)),
     *(hours * HOUR_MS for hours in (1, 2, 3, 6, 12)),
@@ -193,7 +192,7 @@ def _times(span: Span) -> Iterator[tuple[int, str]]:
         return
     first_ms = -(-span.start_ms // step_ms) * step_ms
     for instant_ms in range(first_ms, span.end_ms, step_ms):
-        at = _EPOCH + instant_ms * _MILLISECOND
+        at = as_datetime(instant_ms)
         midnight = at.hour == at.minute == 0
         yield instant_ms, f"{at.day} {at:%b}" if midnight else f"{at:%H:%M}"
 
@@ -202,10 +201,10 @@ def _months(span: Span) -> Iterator[tuple[int, str]]:
     step = next(
         (step for step in _MONTHS if span.length_ms / (step * 30 * DAY_MS) <= MAX_TIME_TICKS), 240
     )
-    month = (_EPOCH + span.start_ms * _MILLISECOND).year * 12
+    month = as_datetime(span.start_ms).year * 12
     while True:
         at = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
-        instant_ms = (at - _EPOCH) // _MILLISECOND
+        instant_ms = as_ms(at)
         if instant_ms >= span.end_ms:
             return
         if instant_ms >= span.start_ms:

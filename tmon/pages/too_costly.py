@@ -1,13 +1,14 @@
 """A query that takes too much time or memory is answered with 400 and a way to ask for less."""
 
 from collections.abc import Awaitable
-from time import time_ns
 from typing import Any
 
 from datasette import Response, hookimpl
 from datasette.database import QueryInterrupted
 from datasette.utils import path_with_replaced_args
 from datasette.views.base import DatasetteError
+
+from tmon.core.time import now_ms
 
 # How to narrow a table: its time column, the text of the link, and the length of time in ms.
 NEWEST_ROWS = {
@@ -52,7 +53,7 @@ def _easier_query(datasette: Any, request: Any, cause: BaseException | None) -> 
     if table not in NEWEST_ROWS:
         return {"sql": request.args.get("sql") or getattr(cause, "sql", None)}
     column, text, length_ms = NEWEST_ROWS[table]
-    newest = {f"{column}__gte": str(time_ns() // 10**6 - length_ms)}
+    newest = {f"{column}__gte": str(now_ms() - length_ms)}
     dropped = dict.fromkeys(("_next", "_facet", "_sort", "_sort_desc"))
     path = datasette.urls.path(path_with_replaced_args(request, {**dropped, **newest}))
     return {"links": {text: path}}

@@ -5,9 +5,9 @@ from time import monotonic
 
 from sqlite_utils import Database
 
+from tmon.core.time import HOUR_MS
 from tmon.db.connect import transaction
 
-HOUR_MS = 3_600_000
 OPEN_FOR_MS = 5 * 60_000  # after an hour's end, for the readings that are under way
 CLOSING_S = 0.005  # nothing is stored meanwhile
 HOURS_AT_ONCE = 20  # some 2 ms, of one-minute data

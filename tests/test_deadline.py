@@ -3,7 +3,7 @@
 import threading
 import time
 
-from tmon.core.bounded import side_by_side
+from tmon.core.deadline import run_with_deadline
 
 
 def test_each_call_ends_for_itself_and_what_takes_too_long_is_left() -> None:
@@ -17,7 +17,7 @@ def test_each_call_ends_for_itself_and_what_takes_too_long_is_left() -> None:
 
     began = time.monotonic()
     calls = {"good": lambda: None, "bad": fail, "slow": never_end}
-    ended = dict(side_by_side(calls, 0.3))
+    ended = dict(run_with_deadline(calls, 0.3))
     released.set()
     assert ended["good"] is None
     assert isinstance(ended["bad"], ValueError)

@@ -1,4 +1,7 @@
-"""What a header, or cells, leave open: scales, differences, unknown units, hours as columns."""
+"""What a header or cells leave open: scales, differences, unknown units, hours as columns.
+
+Each check raises CannotImport, with the flag that decides, where a column is ambiguous.
+"""
 
 import re
 from collections.abc import Sequence
@@ -11,8 +14,8 @@ from tmon.importer.layout import Layout
 from tmon.importer.numbers import unit_of_cells
 from tmon.importer.times import clock_of
 
-# What loggers write where there is no value, and no sensor ever measured.
-NOTHING = (-999.0, -9999.0, -99999.0, -999.9)
+# Values that loggers write for a missing one, and that no sensor ever measured.
+SURE_SENTINELS = (-999.0, -9999.0, -99999.0, -999.9)
 
 _SCALE = re.compile(
     r"(?<![A-Za-z0-9.])(?:0[.,]0*1|1/10+|x\s?10+|10+\s?[x\u00d7*])(?![\w.,]*\d)"
@@ -22,9 +25,11 @@ _PREFIX = re.compile(
     r"(?<![A-Za-z])(?:([dcm])(?:°\s?[CF]|C(?![A-Za-z]))"
     r"|(deci|centi|milli)[ _-]?(?:deg|cels|fahr)|(tenth|hundredth|zehntel))"
 )
-_PREFIXES = dict.fromkeys(("d", "deci", "tenth", "zehntel"), 0.1)
-_PREFIXES |= dict.fromkeys(("c", "centi", "hundredth"), 0.01)
-_PREFIXES |= dict.fromkeys(("m", "milli"), 0.001)
+_PREFIXES = {
+    **dict.fromkeys(("d", "deci", "tenth", "zehntel"), 0.1),
+    **dict.fromkeys(("c", "centi", "hundredth"), 0.01),
+    **dict.fromkeys(("m", "milli"), 0.001),
+}
 # As KNMI and ECA&D write it in the lines above the header.
 _SCALE_IN_TITLE = re.compile(
     r"(?:\bin|[(\[])\s*(0[.,]0*1|1/10+)(?![\w.,]*\d)|\b(tenths|zehntel|tienden|dixièmes)\b",
@@ -34,40 +39,34 @@ _UNIT_ABOVE = re.compile(r"fahrenheit|kelvin|°\s?F\b|℉|(?<=unit)\W+[FK]\b", r
 # Temperatures of the Global Historical Climatology Network, which are tenths of a degree.
 _IN_TENTHS = frozenset(("TMAX", "TMIN", "TAVG", "TOBS"))
 _DIFFERENCES = frozenset(
-    (
-        *("change", "delta", "diff", "difference", "std", "stdev", "stddev", "deviation", "trend"),
-        *("anomaly", "amplitude", "differenz", "abweichung", "hdd", "cdd", "gdd"),
-    )
+    "change delta diff difference std stdev stddev deviation trend anomaly amplitude differenz"
+    " abweichung hdd cdd gdd".split()
 )
 _HOUR_COLUMN = re.compile(r"(?:hour|stunde|heure|hr|h)?[ _]?(?:[01]?[0-9]|2[0-4])(?: ?h)?")
 
 
-def is_nothing(cell: str) -> bool:
-    """Whether a number stands for no value in most loggers, such as -999."""
+def is_sure_sentinel(cell: str) -> bool:
+    """Whether a number means a missing value in most loggers, such as -999."""
     try:
-        return float(cell) in NOTHING
+        return float(cell) in SURE_SENTINELS
     except ValueError:
         return False
 
 
 def is_difference(text: str) -> bool:
-    """Whether a header speaks of a difference: 1.8 °F more are 1 °C more, not -16.8 °C."""
+    """Whether a header names a difference: 1.8 °F more are 1 °C more, not -16.8 °C."""
     words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", text)}
     is_degree_days = bool(words & {"degree", "degrees"} and words & {"day", "days"})
     return "Δ" in text or is_degree_days or not words.isdisjoint(_DIFFERENCES)
 
 
 def is_shifted(unit: str | None) -> bool:
-    """Whether a unit's zero is elsewhere than that of the unit tmon keeps: °F and K."""
+    """Whether a unit has another zero than the unit it is stored in, as °F and K have."""
     return bool(unit) and canonical(0.0, unit)[0] != 0
 
 
 def check_difference(text: str, unit: str | None, named: str) -> None:
-    """Whether a column's values are differences in °F or K.
-
-    Raises:
-        CannotImport: they are.
-    """
+    """Refuse differences in °F or K, which can't be converted as temperatures."""
     if is_shifted(unit) and is_difference(text):
         factor = f"{canonical(1.0, unit)[0] - canonical(0.0, unit)[0]:.4g}"
         raise CannotImport(
@@ -77,11 +76,7 @@ def check_difference(text: str, unit: str | None, named: str) -> None:
 
 
 def check_scale(text: str, unit: str | None, named: str) -> None:
-    """Whether a header names a scale, such as ``(0.1 °C)``, ``[1/10 °C]``, ``(x10)``, ``m°C``.
-
-    Raises:
-        CannotImport: it does.
-    """
+    """Refuse a header with a scale, such as ``(0.1 °C)``, ``[1/10 °C]``, ``(x10)`` or ``m°C``."""
     if found := _SCALE.search(text) or _PREFIX.search(text):
         prefix = "".join(filter(None, found.groups()))
         written = re.sub(r"1/|[^0-9.,]", "", found[0]).replace(",", ".")
@@ -95,11 +90,7 @@ def check_scale(text: str, unit: str | None, named: str) -> None:
 
 
 def check_unit_above(titles: Sequence[str], named: str) -> None:
-    """Whether a line above the header names °F or K, where nobody else names a unit.
-
-    Raises:
-        CannotImport: one does.
-    """
+    """Refuse a column without a unit where a line above the header names °F or K."""
     for title in titles:
         if found := _UNIT_ABOVE.search(title):
             raise CannotImport(
@@ -109,11 +100,7 @@ def check_unit_above(titles: Sequence[str], named: str) -> None:
 
 
 def check_scale_above(titles: Sequence[str], columns: Sequence[Column]) -> None:
-    """Whether a line above the header names a scale of one of these columns.
-
-    Raises:
-        CannotImport: one does.
-    """
+    """Refuse columns for which a line above the header names a scale."""
     for title in titles:
         found = _SCALE_IN_TITLE.search(title)
         words = {*re.findall(r"\w+", title)}
@@ -126,12 +113,8 @@ def check_scale_above(titles: Sequence[str], columns: Sequence[Column]) -> None:
             )
 
 
-def check_cut(layout: Layout, column: Column, cells: Sequence[str]) -> None:
-    """Whether commas between cells may be decimal commas: ``21,5`` beside no name.
-
-    Raises:
-        CannotImport: they may.
-    """
+def check_decimal_comma(layout: Layout, column: Column, cells: Sequence[str]) -> None:
+    """Refuse a column beside a nameless one: their comma may be a decimal comma, as in ``21,5``."""
     [beside] = layout.columns[column.index + 1 : column.index + 2] or [column]
     if beside.name or layout.delimiter != ",":
         return
@@ -144,11 +127,7 @@ def check_cut(layout: Layout, column: Column, cells: Sequence[str]) -> None:
 
 
 def check_tenths(name: str, unit: str | None, named: str, values: Sequence[float]) -> None:
-    """Whether NOAA's temperatures are tenths of a degree, though no header says so.
-
-    Raises:
-        CannotImport: they are.
-    """
+    """Refuse NOAA's temperatures in tenths of a degree, which no header says."""
     if name in _IN_TENTHS and max(values, default=0) > 70:
         raise CannotImport(
             f"{name!r} is in tenths of a degree, as NOAA writes it: say --value '{named}:0.1°C',"
@@ -157,11 +136,7 @@ def check_tenths(name: str, unit: str | None, named: str, values: Sequence[float
 
 
 def check_bare(name: str, named: str, unit: str, cells: Sequence[str]) -> None:
-    """Whether all cells name the unit, where some do and nobody else does.
-
-    Raises:
-        CannotImport: some have none.
-    """
+    """Whether all cells name the unit, where some do and nobody else does."""
     bare = [cell for cell in cells if not unit_of_cells([cell], name)]
     if bare:
         raise CannotImport(
@@ -171,11 +146,7 @@ def check_bare(name: str, named: str, unit: str, cells: Sequence[str]) -> None:
 
 
 def check_hours(columns: Sequence[Column]) -> None:
-    """Whether each column is of another hour of the day.
-
-    Raises:
-        CannotImport: they are.
-    """
+    """Refuse a table with a column for each hour of the day."""
     hours = [
         column.name
         for column in columns
@@ -191,11 +162,7 @@ def check_hours(columns: Sequence[Column]) -> None:
 def check_other_times(
     chosen: Sequence[Column], others: Sequence[Column], values: Sequence[Column]
 ) -> None:
-    """Whether values stand behind a second column of times, as they do behind the chosen one.
-
-    Raises:
-        CannotImport: they do.
-    """
+    """Refuse a second column of times that has values right of it, as the chosen one has."""
     places = {value.index for value in values}
     if not any(one.index + 1 in places for one in chosen):
         return
@@ -208,7 +175,7 @@ def check_other_times(
 
 
 def likely_unit(sensor: str, low: float, high: float) -> str | None:
-    """The unit in which values like these are, where there is one only."""
+    """The one unit in which such values are plausible, if there is one."""
     if sensor.endswith("humidity") and low >= 0 and 1 < high <= 100:
         return "%"
     if sensor == "co2" and low >= 200:

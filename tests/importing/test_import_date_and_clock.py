@@ -84,36 +84,36 @@ READ = [
 SEVERAL_WAYS = "may be a time of day in several ways: --time-format '%Y-%m-%d %H%M' says"
 REFUSED = [
     Shape("HHMM, or minutes of the day", table("2023-06-01,930", "2023-06-01,1100",
-          header="date,min"), "--time date --time min", says=SEVERAL_WAYS),
-    Shape("hours, or minutes", table("2023-06-01,0", "2023-06-01,15"), BOTH, says=SEVERAL_WAYS),
-    Shape("minutes of the day", table("2023-06-01,30", "2023-06-01,60"), BOTH, says=SEVERAL_WAYS),
-    Shape("hours in decimals", table("2023-06-01,0.5", "2023-06-01,1.5"), BOTH, says=SEVERAL_WAYS),
+          header="date,min"), "--time date --time min", error=SEVERAL_WAYS),
+    Shape("hours, or minutes", table("2023-06-01,0", "2023-06-01,15"), BOTH, error=SEVERAL_WAYS),
+    Shape("minutes of the day", table("2023-06-01,30", "2023-06-01,60"), BOTH, error=SEVERAL_WAYS),
+    Shape("hours in decimals", table("2023-06-01,0.5", "2023-06-01,1.5"), BOTH, error=SEVERAL_WAYS),
     Shape("hours, or parts of a day", table("2023-06-01,0.25", "2023-06-01,0.5",
-          header="date,hours"), "--time date --time hours", says=SEVERAL_WAYS),
+          header="date,hours"), "--time date --time hours", error=SEVERAL_WAYS),
     Shape("days of digits in several orders", table("01062023,0930", "01062023,1800"), BOTH,
-          says="--time-format '%d%m%Y' or '%m%d%Y' (%s: Unix time), with the time of day's behind"),
+          error="--time-format '%d%m%Y' or '%m%d%Y' (%s: Unix time), followed by that of"),
     Shape("digits beside days that nobody named", table("2023-06-01,0930", "2023-06-02,0930"), "",
-          says="the time of day may be in 'time': say --time 'date' --time COL"),
+          error="the time of day may be in 'time': say --time 'date' --time COL"),
     Shape("hours in hundredths", table("2023-06-01,9.30", "2023-06-01,9.75"), BOTH,
-          says=SEVERAL_WAYS),
+          error=SEVERAL_WAYS),
     Shape("year, month and day", table("2023,06,01", "2023,6,2", header="Year,Month,Day"), "",
-          says="--time 'Year' --time 'Month' --time 'Day' --time-format '%Y %m %d' joins them"),
+          error="--time 'Year' --time 'Month' --time 'Day' --time-format '%Y %m %d' joins them"),
     Shape("12 hours without AM and PM", table("2023-06-13 11:50", "2023-06-13 12:10",
           "2023-06-13 01:10", header="time"), "",
-          says="goes from 12:10 to 01:10 on 2023-06-13: are AM and PM missing?"),
+          error="goes from 12:10 to 01:10 on 2023-06-13: are AM and PM missing?"),
     Shape("local times beside those with an offset", table("2023-07-04 14:00,2023-07-04T12:00Z",
-          header="Date,ISO8601"), "", says="'ISO8601' some that need none: --time COL says which"),
+          header="Date,ISO8601"), "", error="'ISO8601' some that need none: --time COL says which"),
     Shape("local times beside Unix times", table("1688472000,2023-07-04 14:00",
-          header="clock,timestamp"), "", says="'clock' some that need none"),
+          header="clock,timestamp"), "", error="'clock' some that need none"),
     Shape("a zone above the header that isn't one offset only",
           "All times in CET\n" + table("2023-06-01 10:00", header="time"), "",
-          says="'All times in CET' names CET, which isn't one offset only: --tz says which"),
+          error="'All times in CET' names CET, which isn't one offset only: --tz says which"),
     Shape("whole numbers that may be Excel's days", table("45078", "45079", header="Time"), "",
-          says="--time 'Time' --time-format excel says so"),
+          error="--time 'Time' --time-format excel says so"),
     Shape("whole numbers that are named", table("45078", "45079", header="Time"), "--time Time",
-          says="'Time' 45078 may be Excel's day number: --time-format excel says so"),
+          error="'Time' 45078 may be Excel's day number: --time-format excel says so"),
     Shape("seconds since the start", table("45078.5", "45079.5", header="Elapsed time (s)"), "",
-          says="'Elapsed time (s)' 45078.5 may be Excel's day number"),
+          error="'Elapsed time (s)' 45078.5 may be Excel's day number"),
 ]  # fmt: skip
 
 
@@ -121,7 +121,7 @@ REFUSED = [
 def test_dates_and_times_of_day_are_joined(tmp_path: Path, shape: Shape) -> None:
     done = import_shape(tmp_path, shape)
     stored = [f"{at[:16]} {value:g}" for *_, at, value in readings(tmp_path / "t.db")]
-    assert stored == [row.strip() for row in shape.right.split(";")], done.output
+    assert stored == [row.strip() for row in shape.expected.split(";")], done.output
 
 
 @pytest.mark.parametrize("shape", REFUSED, ids=lambda shape: shape.name)

@@ -98,7 +98,7 @@ def test_a_terminal_is_asked_for_the_zone_of_local_times(tmp_path: Path) -> None
     path = str(FILES / "govee.csv")
     asked = Terminal(tmp_path, "import", path, "--node", "bed", TZ="America/New_York")
     asked.type("which zone are they of [America/New_York]: ", "Mars/Phobos\n")
-    asked.type("'Mars/Phobos' is no zone", "\n")
+    asked.type("'Mars/Phobos' isn't a zone", "\n")
     asked.type("Store these 4 readings? [y/N]: ", "y\n")
     assert asked.end() == 0
     assert "--tz America/New_York" in " ".join(asked.shown.split())
