@@ -32,8 +32,8 @@ from tmon.maintenance.snapshot import connect_immutable, quote_identifier
 MOST_OBJECTS = 2_000  # tmon itself makes about 40
 MOST_SHOWN = 80  # characters of a name
 MOST_SQL_CHARACTERS = 1_000_000
-# Of a row of the schema, or a text: pages read at most 32 KiB (tmon/pages/limited.py), and
-# Datasette wouldn't start.
+# Of a row of the schema, or a text: pages read at most 32 KiB
+# (tmon/pages/limited_connection.py), and Datasette wouldn't start.
 MOST_OBJECT_BYTES = 30 * 1024
 VIEW_S = 2.0  # to prepare a view, which takes twice as long for each level of views in it
 UTF_8 = 1  # in a file's header
