@@ -86,14 +86,14 @@ def check(
             click.echo(f"{step} …", err=True)
 
     if telling:
-        told = telling_all.check_and_tell(task, show_progress)
+        result = telling_all.check_and_tell(task, show_progress)
     else:
-        told = Told(Report(), [])
-        look(task, told.report, show_progress)
-    for failure in told.failures:
+        result = Told(Report(), [])
+        look(task, result.report, show_progress)
+    for failure in result.failures:
         click.echo(failure, err=True)
-    _print(told.report, task.now_ms, as_json=as_json)
-    sys.exit(told.report.status or (1 if told.failures else 0))
+    _print(result.report, task.now_ms, as_json=as_json)
+    sys.exit(result.report.status or (1 if result.failures else 0))
 
 
 def _task(
