@@ -12,11 +12,10 @@ from tmon.cli.options import as_json, in_one_line, station, takes
 from tmon.core.humanize import pluralize
 from tmon.core.settings import InvalidSettings, Settings
 from tmon.core.time import now_ms
-from tmon.watch import notify as telling_all
-from tmon.watch.check import Report, Task, look
-from tmon.watch.checks.answers import Addresses, local
+from tmon.watch.check import CheckOptions, Report, run_checks
+from tmon.watch.checks.reachability import Addresses, local_addresses
 from tmon.watch.findings import CATALOGUE
-from tmon.watch.notify import STATUS, Told
+from tmon.watch.notify import STATUS, check_and_notify
 
 UNKNOWN = 3
 FLAGS = (
@@ -48,7 +47,7 @@ def _unknown(error: click.ClickException) -> click.ClickException:
 
 
 @click.command(cls=Plugin)
-@click.option("--notify", "telling", is_flag=True, help="remember findings, and send news of them")
+@click.option("--notify", is_flag=True, help="remember findings, and send news of them")
 @click.option("--full", is_flag=True, help="check the whole file, even if not due")
 @click.option("--datasette-url", metavar="", help="of a distant station: Datasette's address")
 @click.option("--state", type=Path, metavar="FILE", help="what is remembered of a distant station")
@@ -56,7 +55,7 @@ def _unknown(error: click.ClickException) -> click.ClickException:
 @takes(*FLAGS)
 def check(
     *,
-    telling: bool,
+    notify: bool,
     full: bool,
     datasette_url: str | None,
     state: Path | None,
@@ -78,39 +77,39 @@ def check(
       tmon check --ingest-url https://tmon.example.org/ingest \\
           --datasette-url https://tmon.example.org
     """
-    task = _task(flags, datasette_url, state, full=full)
+    options = _options(flags, datasette_url, state, full=full)
     is_terminal = sys.stderr.isatty()
 
     def show_progress(step: str) -> None:
         if is_terminal:
             click.echo(f"{step} …", err=True)
 
-    if telling:
-        result = telling_all.check_and_tell(task, show_progress)
+    if notify:
+        report = check_and_notify(options, show_progress)
     else:
-        result = Told(Report(), [])
-        look(task, result.report, show_progress)
-    for failure in result.failures:
+        report = Report()
+        run_checks(options, report, show_progress)
+    for failure in report.failures:
         click.echo(failure, err=True)
-    _print(result.report, task.now_ms, as_json=as_json)
-    sys.exit(result.report.status or (1 if result.failures else 0))
+    _print(report, options.now_ms, as_json=as_json)
+    sys.exit(report.status or (1 if report.failures else 0))
 
 
-def _task(
+def _options(
     flags: dict[str, str | None], datasette_url: str | None, state: Path | None, *, full: bool
-) -> Task:
+) -> CheckOptions:
     given = flags.pop("ingest_url"), datasette_url
     settings = station(flags)
     if given == (None, None):
         if state:
             raise click.UsageError("--state is for distant stations: say --ingest-url too")
-        return Task(settings, local(settings), settings.db, now_ms(), full, full)
+        return CheckOptions(settings, local_addresses(settings), now_ms(), full, full)
     states = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     memory = state or states / "tmon" / "check.db"
     ingest, datasette = (_address(url or "") for url in given)
     addresses = Addresses(ingest, datasette, remote=True)
     own = {**flags, "db": str(memory), "secret_file": flags["secret_file"] or f"{memory}.secret"}
-    return Task(station(own), addresses, memory, now_ms())
+    return CheckOptions(station(own), addresses, now_ms())
 
 
 def _address(url: str) -> str:
@@ -129,26 +128,26 @@ def _print(report: Report, at_ms: int, *, as_json: bool) -> None:
     for sentence in report.unknown:
         click.echo(f"UNKNOWN: {sentence}")
     if not report.status:
-        sensors = pluralize(sum(report.sensors.values()), "sensor")
-        nodes = pluralize(len(report.sensors), "node")
-        click.echo(f"OK: {sensors} of {nodes}" if report.sensors else "OK")
+        sensors = pluralize(sum(report.sensor_counts.values()), "sensor")
+        nodes = pluralize(len(report.sensor_counts), "node")
+        click.echo(f"OK: {sensors} of {nodes}" if report.sensor_counts else "OK")
 
 
 def _as_json(report: Report, at_ms: int) -> dict[str, Any]:
     findings = [
         {
-            "number": one.matter.number,
-            "severity": one.matter.severity,
-            "title": CATALOGUE[one.matter.number].title,
-            "node": one.matter.node,
-            "sensor": one.matter.sensor,
-            "subject": one.matter.subject,
-            "reason": one.matter.reason,
-            "since_ms": one.matter.from_ms,
+            "number": one.number,
+            "severity": one.severity,
+            "title": CATALOGUE[one.number].title,
+            "node": one.node,
+            "sensor": one.sensor,
+            "subject": one.subject,
+            "reason": one.reason,
+            "since_ms": one.since_ms,
             "muted_until_ms": one.muted_until_ms,
-            "hint": CATALOGUE[one.matter.number].remedy,
+            "hint": CATALOGUE[one.number].remedy,
         }
-        for one in report.current
+        for one in report.active
     ]
     status = {"status": STATUS[report.status], "exit": report.status, "checked_ms": at_ms}
     return {**status, "findings": findings, "unknown": report.unknown}

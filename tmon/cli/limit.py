@@ -7,8 +7,8 @@ from tmon.cli.params import LENGTH
 from tmon.core.time import now_ms
 from tmon.db.connect import open_database
 from tmon.db.lookup import find_sensor
-from tmon.watch import limits
-from tmon.watch.limits import Given
+from tmon.watch import sensor_limits
+from tmon.watch.sensor_limits import LimitChange
 
 
 @click.command()
@@ -46,18 +46,18 @@ def limit(  # noqa: PLR0913, PLR0917 - one for each option
       tmon limit basement temperature --remove
       tmon limit --list
     """
-    given = Given(below, above, for_s, hysteresis)
-    changes = any(one is not None for one in given)
+    change = LimitChange(below, above, for_s, hysteresis)
+    changes = any(one is not None for one in change)
     if [listed, remove, changes].count(True) != 1:
         raise click.UsageError("say what the limit is, or else --remove or --list")
     if listed is (node is not None) or (node is not None and sensor is None):
         raise click.UsageError("say a node and its sensor, or only --list")
     with open_database(station(flags).db) as db:
         if listed:
-            show(limits.listed(db), as_json=as_json)
+            show(sensor_limits.listed(db), as_json=as_json)
             return
         found = find_sensor(db, str(node), str(sensor))
         if remove:
-            limits.remove(db, found)
+            sensor_limits.remove(db, found)
         else:
-            limits.set_limit(db, found, given, now_ms())
+            sensor_limits.set_limit(db, found, change, now_ms())

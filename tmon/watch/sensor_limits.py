@@ -1,4 +1,4 @@
-"""What a sensor's values should stay within."""
+"""The limits that a sensor's values should stay within."""
 
 import math
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ from tmon.db.lookup import Sensor
 
 
 class NoLimit(TmonError):
-    """A sensor has none, and none was given."""
+    """The sensor has no limit, and none was given."""
 
 
-class Given(NamedTuple):
-    """What was said of a limit; None: as it was."""
+class LimitChange(NamedTuple):
+    """A limit, or a change of one: what is None stays as it was."""
 
     below: float | None = None
     above: float | None = None
@@ -25,18 +25,20 @@ class Given(NamedTuple):
     hysteresis: float | None = None
 
 
-def set_limit(db: Database, sensor: Sensor, given: Given, now_ms: int) -> None:
-    """Set a sensor's limit; what isn't given stays, or is 0 where there was none.
-
-    It counts from now on: values that the former limit allowed are not told afterwards.
+def set_limit(db: Database, sensor: Sensor, change: LimitChange, now_ms: int) -> None:
+    """Set or change a sensor's limit; it applies to readings from now on.
 
     Raises:
-        NoLimit: it had none, and neither below nor above is given.
-        OutOfRange: limits that cross, or that its unit can't reach.
+        NoLimit: it has none, and neither below nor above is given.
+        OutOfRange: below and above cross, or a value is impossible in its unit.
     """
     with transaction(db):
-        present = _present(db, sensor)
-        limit = _checked(sensor, _merged(present, given))
+        query = "select below, above, for_s, hysteresis from limits where sensor = ?"
+        row = db.execute(query, [sensor.id]).fetchone()
+        present = LimitChange(*row) if row else LimitChange(for_s=0, hysteresis=0.0)
+        given = {name: value for name, value in change._asdict().items() if value is not None}
+        limit = present._replace(**given)
+        _check(sensor, limit)
         if limit == present:
             return
         db.execute(
@@ -49,10 +51,10 @@ def set_limit(db: Database, sensor: Sensor, given: Given, now_ms: int) -> None:
 
 
 def remove(db: Database, sensor: Sensor) -> None:
-    """Take a sensor's limit away.
+    """Remove a sensor's limit.
 
     Raises:
-        NoLimit: it had none.
+        NoLimit: it has none.
     """
     with transaction(db):
         if not db.execute("delete from limits where sensor = ?", [sensor.id]).rowcount:
@@ -69,41 +71,22 @@ def listed(db: Database) -> list[dict[str, Any]]:
     )
 
 
-def _present(db: Database, sensor: Sensor) -> Given:
-    query = "select below, above, for_s, hysteresis from limits where sensor = ?"
-    row = db.execute(query, [sensor.id]).fetchone()
-    return Given(*row) if row else Given(for_s=0, hysteresis=0.0)
-
-
-def _merged(present: Given, given: Given) -> Given:
-    return present._replace(**{k: v for k, v in given._asdict().items() if v is not None})
-
-
-def _checked(sensor: Sensor, limit: Given) -> Given:
+def _check(sensor: Sensor, limit: LimitChange) -> None:
     where, hysteresis = f"{sensor.node}/{sensor.name}", limit.hysteresis or 0.0
-    if limit.below is None and limit.above is None:
+    below, above = limit.below, limit.above
+    if below is None and above is None:
         raise NoLimit(f"{where} has no limit yet; say --above, --below or both")
     if not (math.isfinite(hysteresis) and hysteresis >= 0):
         raise OutOfRange(f"--hysteresis must be 0 or more, not {hysteresis:g}")
     unit = UNITS.get(sensor.unit, ANY_UNIT) if sensor.unit else ANY_UNIT
-    for flag, bound, back in (
-        ("--below", limit.below, hysteresis),
-        ("--above", limit.above, -hysteresis),
-    ):
+    for flag, bound, back in (("--below", below, hysteresis), ("--above", above, -hysteresis)):
         if bound is not None and not (
             unit.lowest <= bound <= unit.highest and unit.lowest <= bound + back <= unit.highest
         ):
             within = f"{unit.lowest:g} to {humanize.value(unit.highest, sensor.unit)}"
             raise OutOfRange(f"{flag} of {where} must be {within}, with its hysteresis too")
-    _refuse_crossed(limit, hysteresis)
-    return limit
-
-
-def _refuse_crossed(limit: Given, hysteresis: float) -> None:
-    if limit.below is None or limit.above is None:
-        return
-    if not limit.below + hysteresis < limit.above - hysteresis:
+    if below is not None and above is not None and not below + hysteresis < above - hysteresis:
         raise OutOfRange(
-            f"--below {limit.below:g} and --above {limit.above:g} leave nothing between them"
+            f"--below {below:g} and --above {above:g} leave nothing between them"
             f" with a hysteresis of {hysteresis:g}"
         )

@@ -1,4 +1,4 @@
-"""Who is told: a real SMTP server, a real HTTP listener, a stand-in sendmail."""
+"""Receivers: a real SMTP server, a real HTTP listener, a stand-in sendmail."""
 
 import asyncio
 import email

@@ -1,11 +1,11 @@
-"""Who is told in these tests."""
+"""The receivers of notifications."""
 
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from tests.telling.receivers import Listener, Mailbox, http_listener, mail_server
+from tests.notify.receivers import Listener, Mailbox, http_listener, mail_server
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def freezer(watched: Watched) -> Sensor:
     return watched.sensor("cellar", "freezer")
 
 
-def test_a_value_above_its_limit_for_long_enough_is_told_with_its_extreme(
+def test_a_value_above_its_limit_for_long_enough_is_found_with_its_extreme(
     watched: Watched, freezer: Sensor
 ) -> None:
     watched.limit(freezer, above=-15.0, for_s=600, hysteresis=1.0)
@@ -60,9 +60,7 @@ def test_below_is_the_same_upside_down(watched: Watched, freezer: Sensor) -> Non
     assert watched.incidents() == [("T03", NOW_MS - MINUTE_MS, NOW_MS + MINUTE_MS)]
 
 
-def test_what_came_and_went_between_two_runs_is_told_with_both(
-    watched: Watched, freezer: Sensor
-) -> None:
+def test_an_excursion_between_two_checks_begins_and_ends(watched: Watched, freezer: Sensor) -> None:
     watched.limit(freezer, above=-15.0, for_s=120)
     watched.every_minute(freezer, -18.0, -10.0, -9.0, -10.0, -18.0)
     told = watched.run(NOW_MS)
@@ -73,9 +71,7 @@ def test_what_came_and_went_between_two_runs_is_told_with_both(
     assert watched.incidents("T02") == [("T02", NOW_MS - 3 * MINUTE_MS, NOW_MS)]
 
 
-def test_readings_that_a_node_kept_for_days_are_judged_when_they_come(
-    watched: Watched, freezer: Sensor
-) -> None:
+def test_readings_that_arrive_days_late_are_checked_too(watched: Watched, freezer: Sensor) -> None:
     watched.limit(freezer, above=-15.0)
     watched.every_minute(freezer, -18.0, until_ms=NOW_MS)
     watched.run(NOW_MS)
@@ -86,7 +82,7 @@ def test_readings_that_a_node_kept_for_days_are_judged_when_they_come(
     assert watched.run(NOW_MS) == []
 
 
-def test_a_silent_sensors_last_value_counts_only_up_to_itself(
+def test_the_last_value_of_a_silent_sensor_lasts_only_until_its_reading(
     watched: Watched, freezer: Sensor
 ) -> None:
     watched.limit(freezer, above=-15.0, for_s=1800)
@@ -96,7 +92,7 @@ def test_a_silent_sensors_last_value_counts_only_up_to_itself(
     assert len(watched.found(later_ms, "T01")) == 1
 
 
-def test_what_was_told_goes_on_while_the_sensor_is_silent(
+def test_an_incident_stays_open_while_its_sensor_is_silent(
     watched: Watched, freezer: Sensor
 ) -> None:
     watched.limit(freezer, above=-15.0)
@@ -116,9 +112,7 @@ def test_a_new_limit_counts_from_when_it_was_set(watched: Watched, freezer: Sens
     assert "since 2026-11-22 12:01 UTC" in line
 
 
-def test_a_limit_that_is_changed_goes_on_with_what_it_knew(
-    watched: Watched, freezer: Sensor
-) -> None:
+def test_an_incident_stays_open_when_its_limit_changes(watched: Watched, freezer: Sensor) -> None:
     watched.limit(freezer, above=-15.0)
     watched.every_minute(freezer, -18.0, -10.0)
     watched.run(NOW_MS)
@@ -137,7 +131,7 @@ def test_a_late_reading_may_show_that_it_was_over_sooner(watched: Watched, freez
     assert watched.incidents("T02") == [("T02", NOW_MS, NOW_MS + 5 * MINUTE_MS)]
 
 
-def test_clean_values_are_judged(watched: Watched, freezer: Sensor) -> None:
+def test_limits_apply_to_clean_values(watched: Watched, freezer: Sensor) -> None:
     watched.limit(freezer, above=-15.0)
     watched.every_minute(freezer, -14.5, -14.5, -10.0)
     watched.db.execute(
@@ -175,7 +169,7 @@ def model(readings: list[tuple[int, float]], above: float, back: float, for_ms: 
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_flapping_values_give_the_incidents_of_the_model_each_told_once(
+def test_flapping_values_give_the_incidents_of_the_model_with_one_begin_and_end(
     watched: Watched, freezer: Sensor, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -206,7 +200,7 @@ def test_flapping_values_give_the_incidents_of_the_model_each_told_once(
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_however_the_runs_lie_an_excursion_of_any_length_is_found(
+def test_excursions_of_any_length_are_found_whenever_the_checks_run(
     watched: Watched, freezer: Sensor, seed: int
 ) -> None:
     """Gaps, days in the band between limit and hysteresis, and runs long after."""

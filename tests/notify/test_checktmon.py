@@ -95,12 +95,12 @@ def test_it_is_quiet_whatever_was_found(machine: Machine, status: int) -> None:
     assert machine.called[0] == f"{CHECKER} check --notify"
 
 
-def test_it_says_that_somebody_could_not_be_told(machine: Machine) -> None:
-    machine.says(2, "mailto (address 1 of TMON_NOTIFY): not told: no connection\\n")
-    assert machine.run() == (1, "mailto (address 1 of TMON_NOTIFY): not told: no connection\n")
+def test_it_prints_that_a_message_could_not_be_sent(machine: Machine) -> None:
+    machine.says(2, "mailto (address 1 of TMON_NOTIFY): not sent: no connection\\n")
+    assert machine.run() == (1, "mailto (address 1 of TMON_NOTIFY): not sent: no connection\n")
 
 
-def test_it_says_that_nothing_could_be_checked(machine: Machine) -> None:
+def test_it_prints_that_nothing_could_be_checked(machine: Machine) -> None:
     machine.says(3, "database is locked\\n")
     assert machine.run() == (3, "database is locked\n")
     machine.says(3)
@@ -184,7 +184,9 @@ def test_as_root_in_a_folder_of_roots_it_says_what_to_do_and_checks_nothing(
     "place",
     ["/dev/zero", "/dev/shm", "/tmp", "/etc/passwd", "/", "/root", "/proc/self/environ", ""],
 )
-def test_what_belongs_to_the_system_is_never_to_be_given_away(machine: Machine, place: str) -> None:
+def test_it_never_suggests_to_change_the_owner_of_system_files(
+    machine: Machine, place: str
+) -> None:
     machine.env.write_text(f"TMON_HOME={machine.folder}/tmon\nTMON_DB={place}\n")
     status, said = machine.run()
     assert (status, said.count("\n")) == (3, 1)
@@ -193,7 +195,9 @@ def test_what_belongs_to_the_system_is_never_to_be_given_away(machine: Machine, 
 
 @as_root
 @pytest.mark.parametrize("how", ["sticky", "crowded", "top"])
-def test_a_folder_that_is_not_tmons_own_is_not_to_be_given_away(machine: Machine, how: str) -> None:
+def test_it_never_suggests_to_change_the_owner_of_a_shared_folder(
+    machine: Machine, how: str
+) -> None:
     machine.give(machine.data, owner=0)
     if how == "sticky":
         machine.data.chmod(0o1777)
@@ -209,7 +213,7 @@ def test_a_folder_that_is_not_tmons_own_is_not_to_be_given_away(machine: Machine
 
 
 @as_root
-def test_a_group_of_roots_is_not_taken_over(machine: Machine) -> None:
+def test_it_drops_the_groups_of_root(machine: Machine) -> None:
     os.chown(machine.data, OWNER, 0)
     stand_in = machine.bin / "tmon"
     stand_in.write_text(stand_in.read_text().replace("$(id -u)", "$(id -u) $(id -g) $(id -G)"))
@@ -340,7 +344,7 @@ def a_pipe(machine: Machine) -> str:
         *(a_program_in_a_folder_open_to_a_group, behind_a_link_of_roots_to_a_strangers_folder),
     ],
 )
-def test_as_root_a_path_that_others_can_exchange_is_refused(
+def test_as_root_it_refuses_a_path_that_others_can_replace(
     machine: Machine, spoil: Callable[[Machine], str]
 ) -> None:
     told = spoil(machine)
@@ -352,7 +356,7 @@ def test_as_root_a_path_that_others_can_exchange_is_refused(
 
 @as_root
 @pytest.mark.parametrize(("mode", "group"), [(0o775, 0), (0o1775, STRANGER), (0o1777, STRANGER)])
-def test_roots_own_group_and_sticky_folders_on_the_way_are_well(
+def test_it_accepts_folders_of_roots_group_and_sticky_ones_in_the_path(
     machine: Machine, mode: int, group: int
 ) -> None:
     os.chown(machine.folder, 0, group)
@@ -362,7 +366,7 @@ def test_roots_own_group_and_sticky_folders_on_the_way_are_well(
 
 
 @as_root
-def test_a_link_of_roots_on_the_way_is_followed(machine: Machine) -> None:
+def test_it_follows_a_symbolic_link_of_roots_in_the_path(machine: Machine) -> None:
     """As where /var is on another disk."""
     (machine.folder / "var").symlink_to(machine.folder)
     machine.db = machine.folder / "var" / machine.data.name / "tmon.db"

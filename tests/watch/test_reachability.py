@@ -1,4 +1,4 @@
-"""T04, T05, and T07 from afar: real servers, and what else may stand at their address."""
+"""T04, T05, T21 and remote T07, with real servers and other programs at their address."""
 
 import json
 import socket
@@ -9,15 +9,15 @@ import pytest
 
 from tests.watch.watched import NOW_MS, answering, tmon_says
 from tmon.core.settings import Settings
-from tmon.watch.checks import answers
-from tmon.watch.checks.answers import Addresses
+from tmon.watch.checks import reachability
+from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding
 
 AT_ONCE = (0.0, 0.0, 0.0)
 
 
 def ask(ingest: str = "", datasette: str = "", *, remote: bool = False) -> list[Finding]:
-    return [*answers.check(Addresses(ingest, datasette, remote), NOW_MS, AT_ONCE)]
+    return [*reachability.check(Addresses(ingest, datasette, remote), NOW_MS, AT_ONCE)]
 
 
 def free_port() -> int:
@@ -54,7 +54,7 @@ def test_each_that_doesnt_answer_is_critical() -> None:
         ((200, b'{"hello": 1}'), "something else answers there"),
     ],
 )
-def test_what_isnt_tmon_is_no_answer(said: tuple[int, bytes], why: str) -> None:
+def test_an_answer_that_isnt_tmons_is_no_answer(said: tuple[int, bytes], why: str) -> None:
     with answering({"/healthz": said, "/-/versions.json": said}) as server:
         findings = ask(server.url, server.url)
     assert [one.number for one in findings] == ["T04", "T05"]
@@ -74,7 +74,7 @@ def test_an_ingest_that_commits_nothing_is_critical_and_answers_all_the_same() -
             assert [one.number for one in ask(server.url, remote=True)] == ["T21"]
 
 
-def test_a_restart_is_not_told() -> None:
+def test_a_restart_is_no_finding() -> None:
     """It is down for a second, and asked again after that."""
     port = free_port()
     addresses = Addresses(f"http://127.0.0.1:{port}", "", remote=False)
@@ -82,7 +82,7 @@ def test_a_restart_is_not_told() -> None:
         findings: list[Finding] = []
 
         def check() -> None:
-            findings.extend(answers.check(addresses, NOW_MS, (0.0, 0.5, 0.5)))
+            findings.extend(reachability.check(addresses, NOW_MS, (0.0, 0.5, 0.5)))
 
         checking = threading.Thread(target=check)
         checking.start()
@@ -96,11 +96,11 @@ def test_a_restart_is_not_told() -> None:
     assert findings == []
 
 
-def test_a_distant_clock_is_compared_with_ours() -> None:
+def test_the_clock_of_a_remote_server_is_compared_with_ours() -> None:
     for skew_s, enough in ((29, None), (-45, False), (75, True)):
         with answering(tmon_says(NOW_MS + skew_s * 1000)) as server:
             findings = ask(server.url, remote=True)
-            assert [one.enough for one in findings] == ([] if enough is None else [enough])
+            assert [one.meets_threshold for one in findings] == ([] if enough is None else [enough])
     assert findings[0].number == "T07"
     assert findings[0].reason.startswith("the server's clock is 1 min 1")
     assert findings[0].reason.endswith("s ahead of this machine's")
@@ -114,7 +114,7 @@ def test_an_address_is_shown_without_its_password() -> None:
     assert finding.subject.endswith("/ingest")
 
 
-def test_an_address_that_isnt_there_is_told_in_a_few_words() -> None:
+def test_an_unknown_host_is_reported_without_the_address() -> None:
     [finding] = ask("http://nowhere.invalid", remote=True)
     assert finding.reason.startswith("ingest doesn't answer: ")
     assert "nowhere" not in finding.reason
@@ -130,7 +130,9 @@ def test_an_address_that_isnt_there_is_told_in_a_few_words() -> None:
         ({"TMON_PORT": "0", "TMON_DATASETTE_PORT": "0"}, "", ""),
     ],
 )
-def test_here_they_are_where_the_settings_say(
+def test_local_addresses_come_from_the_settings(
     environ: dict[str, str], ingest: str, datasette: str
 ) -> None:
-    assert answers.local(Settings.load(environ)) == Addresses(ingest, datasette, remote=False)
+    assert reachability.local_addresses(Settings.load(environ)) == Addresses(
+        ingest, datasette, remote=False
+    )

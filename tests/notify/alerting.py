@@ -1,4 +1,4 @@
-"""A station with events to tell, and a process that tells them."""
+"""A station with events to send, and a process that sends them."""
 
 import os
 import subprocess
@@ -15,19 +15,19 @@ NOW_MS = 1_795_348_800_000  # 2026-11-22T12:00:00Z
 HOUR_MS = 3_600_000
 SECRET = "a secret of at least sixteen bytes"
 
-TELLER = """
+SENDER = """
 import logging, os, sys
 logging.basicConfig(level=logging.WARNING)  # as `tmon` has it
 from tmon.db.connect import open_database
 from tmon.core.settings import Settings
-from tmon.watch.telling import tell
+from tmon.watch.outbox import send_new_events
 settings = Settings.load(os.environ)
 with open_database(settings.db) as db:
-    print(*tell(db, settings, int(sys.argv[1])), sep="\\n", end="")
+    print(*send_new_events(db, settings, int(sys.argv[1])), sep="\\n", end="")
 """
 
 
-class Told:
+class Station:
     """A database with a node, a sensor and what happens there."""
 
     def __init__(self, folder: Path, *notify: str, **environ: str) -> None:
@@ -46,12 +46,12 @@ class Told:
     def settings(self) -> Settings:
         return Settings.load(self.environ)
 
-    def began(self, told: str = "cellar/freezer: -3 °C is above -15 °C", **more: object) -> int:
+    def began(self, text: str = "cellar/freezer: -3 °C is above -15 °C", **more: object) -> int:
         row = {
             "finding": "T02",
             "severity": "warning",
             "sensor": 1,
-            "reason": told,
+            "reason": text,
             "from_ms": NOW_MS,
             "subject": f"{self.db.execute('select count(*) from incidents').fetchone()[0]}",
             **{name: value for name, value in more.items() if name != "at_ms"},
@@ -62,13 +62,13 @@ class Told:
             f"insert into incidents ({names}) values ({marks})", [*row.values()]
         )
         incident = int(cursor.lastrowid or 0)
-        self.event(incident, "began", told, int(str(more.get("at_ms", NOW_MS))))
+        self.event(incident, "began", text, int(str(more.get("at_ms", NOW_MS))))
         return incident
 
-    def event(self, incident: int, what: str, told: str, at_ms: int = NOW_MS) -> None:
+    def event(self, incident: int, what: str, text: str, at_ms: int = NOW_MS) -> None:
         self.db.execute(
             "insert into events (at_ms, incident, what, told) values (?, ?, ?, ?)",
-            [at_ms, incident, what, told],
+            [at_ms, incident, what, text],
         )
 
     def channels(self) -> list[tuple[object, ...]]:
@@ -77,10 +77,15 @@ class Told:
         )
         return [*rows]
 
+    def failed(self) -> list[str]:
+        """The schemes of channels whose last message failed."""
+        rows = self.db.execute("select name from channels where failed_ms is not null")
+        return [name.partition(":")[0] for (name,) in rows]
+
     def process(self, now_ms: int = NOW_MS) -> "subprocess.Popen[str]":
-        """A process that tells; to be killed."""
+        """A process that sends notifications; to be killed."""
         return subprocess.Popen(
-            [sys.executable, "-c", TELLER, str(now_ms)],
+            [sys.executable, "-c", SENDER, str(now_ms)],
             env={**os.environ, **self.environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
