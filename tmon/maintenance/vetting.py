@@ -32,7 +32,7 @@ from tmon.maintenance.copies import open_unchanging, quoted
 MOST_OBJECTS = 2_000  # tmon itself makes about 40
 MOST_SHOWN = 80  # characters of a name
 MOST_SQL_CHARACTERS = 1_000_000
-# Of a row of the schema: pages couldn't read it (tmon/pages/limited.py has 32 KiB), and
+# Of a row of the schema: pages couldn't read it (tmon/pages/limited_connection.py has 32 KiB), and
 # Datasette couldn't be started.
 MOST_OBJECT_BYTES = 30 * 1024
 VIEW_S = 2.0  # a view of views doubles with each of them what preparing it takes

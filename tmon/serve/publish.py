@@ -25,7 +25,7 @@ from datasette.utils.sqlite import sqlite3
 from tmon.core.errors import CannotServe
 from tmon.db.connect import refuse_foreign_log
 from tmon.db.sqlite_errors import explained
-from tmon.pages.limited import LimitedConnection, Rendering, rendering
+from tmon.pages.limited_connection import LimitedConnection, RowCost, row_cost
 
 PUBLISHED_AS = "tmon"
 LOGGED_SQL_CHARACTERS = 200  # anybody may send 64 KB of it
@@ -211,9 +211,9 @@ class ReadOnly(Database):  # type: ignore[misc]  # Datasette ships no types
 
     def _note_truncated(self, results: Results) -> None:
         """Have the page say that it is cut off; refuse what can't say so."""
-        form = rendering.get(Rendering())
-        form.truncated |= results.truncated
-        if results.truncated and form.whole:
+        cost = row_cost.get(RowCost())
+        cost.truncated |= results.truncated
+        if results.truncated and cost.must_be_complete:
             raise BadStatement(CUT_OFF.format(self.ds.max_returned_rows))
 
     async def _execute_write_fn(self, *_: Any, **__: Any) -> None:

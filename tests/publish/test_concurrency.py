@@ -11,11 +11,12 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from datasette.app import Datasette
+from starlette.types import ASGIApp, Message, Send
 
 from tests.publish.published import Site
-from tmon.pages import admission
-from tmon.pages.admission import Admission, Room
-from tmon.pages.sending import PIECE_BYTES, Message, Send, Unread, send_in_pieces
+from tmon.pages import concurrency
+from tmon.pages.asgi import CHUNK_BYTES, SlowClient, send_in_chunks
+from tmon.pages.concurrency import ByteBudget, ConcurrencyLimit
 
 ENDLESS = "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
 OTHERS = ("/", "/node/basement", "/node/basement.json", "/tmon/nodes.json", "/incidents.atom")
@@ -43,7 +44,7 @@ def test_strangers_sql_leaves_all_other_pages_alone(site: Site) -> None:
 def test_who_waits_too_long_is_told_to_come_again(
     site: Site, monkeypatch: pytest.MonkeyPatch, page: str, kind: str
 ) -> None:
-    monkeypatch.setattr(admission, "WAIT_S", 0.2)
+    monkeypatch.setattr(concurrency, "QUEUE_TIMEOUT_S", 0.2)
     with ThreadPoolExecutor(6) as strangers:
         asked = [strangers.submit(site.get, page, sql=ENDLESS) for _ in range(6)]
     refused = [one.result() for one in asked if one.result().status_code == 429]
@@ -52,7 +53,7 @@ def test_who_waits_too_long_is_told_to_come_again(
         assert answer.headers["content-type"].startswith(kind)
         assert int(answer.headers["retry-after"]) > 0
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert "Too many ask at the moment" in answer.text
+        assert "Too many requests at the moment" in answer.text
         if kind == "application/json":
             assert {"ok", "error", "errors", "status"} == set(answer.json())
     assert site.ask("select 1").status_code == 200
@@ -70,7 +71,7 @@ def test_long_answers_that_nobody_reads_leave_room_for_others(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They keep no place, and what is kept of them has an end."""
-    monkeypatch.setattr(admission, "ROOM_S", 0.2)
+    monkeypatch.setattr(concurrency, "UNREAD_TIMEOUT_S", 0.2)
     long = "/tmon/-/query.json?sql=" + quote(
         "with recursive t (n) as (select 1 union all select n + 1 from t limit 9000)"
         " select n || ' and so on, over and over, until it is as long as nobody reads' from t"
@@ -94,7 +95,7 @@ def test_long_answers_that_nobody_reads_leave_room_for_others(
 def test_a_request_has_so_much_time_for_all_of_its_statements(
     site: Site, monkeypatch: pytest.MonkeyPatch, page: str, kind: str
 ) -> None:
-    monkeypatch.setattr(admission, "TURN_S", 0.2)
+    monkeypatch.setattr(concurrency, "HANDLER_TIMEOUT_S", 0.2)
     answer = site.get(page, sql=ENDLESS)
     assert answer.status_code == 400
     assert answer.headers["content-type"].startswith(kind)
@@ -107,7 +108,7 @@ def test_who_leaves_gives_the_place_back_when_the_statement_ends(site: Site) -> 
     """Until then the thread is taken: another would only wait for it elsewhere."""
     address = urlsplit(site.url)
     many = "&".join(f"_where=({quote(ENDLESS)})+<+{n}" for n in range(2))
-    for _ in range(admission.PLACES):
+    for _ in range(concurrency.POOL_SIZE):
         with socket.create_connection((str(address.hostname), int(address.port or 0))) as gone:
             gone.sendall(f"GET /tmon/readings.json?{many} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             time.sleep(0.1)
@@ -117,7 +118,7 @@ def test_who_leaves_gives_the_place_back_when_the_statement_ends(site: Site) -> 
 
 
 def asked(
-    limits: Admission, app: admission.App, send: Send, *, leaves: bool = False
+    limit: ConcurrencyLimit, send: Send, *, leaves: bool = False
 ) -> Coroutine[Any, Any, None]:
     """A request for a page, whose asker stays or leaves at once."""
 
@@ -127,10 +128,10 @@ def asked(
         return {"type": "http.disconnect"}
 
     scope = {"type": "http", "path": "/", "headers": [], "query_string": b""}
-    return limits.answer(app, scope, receive, send)
+    return limit(scope, receive, send)
 
 
-def answering(body: bytes) -> admission.App:
+def answering(body: bytes) -> ASGIApp:
     async def app(_scope: Any, _receive: Any, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
@@ -144,20 +145,21 @@ async def nowhere(_message: Message) -> None:
 
 def test_who_left_while_waiting_is_not_worked_on() -> None:
     async def run() -> None:
-        limits, go_on, worked_on = Admission(Datasette()), asyncio.Event(), 0
+        go_on, worked_on = asyncio.Event(), 0
 
         async def app(_scope: Any, _receive: Any, _send: Any) -> None:
             nonlocal worked_on
             worked_on += 1
             await go_on.wait()
 
+        limit = ConcurrencyLimit(app, Datasette())
         async with asyncio.TaskGroup() as requests:
             for leaves in (False, False, True, True):
-                requests.create_task(asked(limits, app, nowhere, leaves=leaves))
-            while worked_on < admission.PLACES:
+                requests.create_task(asked(limit, nowhere, leaves=leaves))
+            while worked_on < concurrency.POOL_SIZE:
                 await asyncio.sleep(0.01)
             go_on.set()
-        assert worked_on == admission.PLACES
+        assert worked_on == concurrency.POOL_SIZE
 
     asyncio.run(asyncio.wait_for(run(), 30))
 
@@ -167,8 +169,8 @@ def test_a_long_answer_goes_out_in_pieces_as_long_as_somebody_reads_them(
 ) -> None:
     """And gives its room back when nobody does."""
     long = random.randbytes(300_000)
-    monkeypatch.setattr("tmon.pages.sending.STALLED_S", 0.05)
-    monkeypatch.setattr(admission, "UNREAD_BYTES", len(long))
+    monkeypatch.setattr("tmon.pages.asgi.CHUNK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(concurrency, "UNREAD_BYTES", len(long))
     sent: list[Message] = []
 
     async def unread(message: Message) -> None:
@@ -179,14 +181,14 @@ def test_a_long_answer_goes_out_in_pieces_as_long_as_somebody_reads_them(
         sent.append(message)
 
     async def run() -> None:
-        limits = Admission(Datasette())
-        await asked(limits, answering(long), unread)
-        await asked(limits, answering(long), read)
+        limit = ConcurrencyLimit(answering(long), Datasette())
+        await asked(limit, unread)
+        await asked(limit, read)
 
     asyncio.run(asyncio.wait_for(run(), 30))
     pieces = [message["body"] for message in sent[1:]]
     assert b"".join(pieces) == long
-    assert max(map(len, pieces)) <= PIECE_BYTES
+    assert max(map(len, pieces)) <= CHUNK_BYTES
 
 
 def test_what_nobody_waits_for_is_cancelled() -> None:
@@ -205,7 +207,7 @@ def test_what_nobody_waits_for_is_cancelled() -> None:
 
         began = time.monotonic()
         with pytest.raises(TimeoutError):
-            await admission._within(limit_s, gone, work())
+            await concurrency._run_until_gone(limit_s, gone, work())
         return ended, time.monotonic() - began
 
     for limit_s, leaves in ((60, True), (0.05, False)):
@@ -216,7 +218,7 @@ def test_what_nobody_waits_for_is_cancelled() -> None:
 
 def test_an_answer_has_an_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever makes it, and in however many pieces."""
-    monkeypatch.setattr(admission, "ANSWER_BYTES", 10_000)
+    monkeypatch.setattr(concurrency, "MAX_ANSWER_BYTES", 10_000)
     for page in ("/tmon/-/query", "/tmon/-/query.json", "/tmon/-/query.csv"):
         answer = site.get(page, sql="select measured_at, measured_at from readings limit 2000")
         assert answer.status_code == 400
@@ -225,26 +227,26 @@ def test_an_answer_has_an_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_room_is_taken_and_given_back() -> None:
     async def run() -> None:
-        room = Room(10)
-        assert await room.take(6) == 6
+        budget = ByteBudget(10)
+        assert await budget.acquire(6) == 6
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(room.take(5), 0.01)
-        waiting = asyncio.create_task(room.take(1000))  # more than there is: all of it
+            await asyncio.wait_for(budget.acquire(5), 0.01)
+        waiting = asyncio.create_task(budget.acquire(1000))  # more than there is: all of it
         await asyncio.sleep(0)
-        room.give_back(6)
+        budget.release(6)
         assert await waiting == 10
 
     asyncio.run(run())
 
 
 def test_a_piece_that_nobody_reads_ends_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tmon.pages.sending.STALLED_S", 0.01)
+    monkeypatch.setattr("tmon.pages.asgi.CHUNK_TIMEOUT_S", 0.01)
     sent = []
 
-    async def send(message: dict[str, object]) -> None:
+    async def send(message: Message) -> None:
         sent.append(message)
         await asyncio.sleep(60 * (len(sent) - 1))
 
-    with pytest.raises(Unread):
-        asyncio.run(send_in_pieces(send, bytes(200_000), more_body=False))
+    with pytest.raises(SlowClient):
+        asyncio.run(send_in_chunks(send, bytes(200_000), more_body=False))
     assert [message["more_body"] for message in sent] == [True, True]

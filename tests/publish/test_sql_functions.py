@@ -10,7 +10,7 @@ import pytest
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]  # or pysqlite3
 
 from tmon.db.connect import open_database
-from tmon.pages.limited import DENIED_FUNCTIONS, LIMITS, LimitedConnection
+from tmon.pages.limited_connection import DENIED_FUNCTIONS, LIMITS, LimitedConnection
 
 N = LIMITS[names.SQLITE_LIMIT_LENGTH] * 9 // 10
 LONGEST_S = 0.05  # they take 10 ms at most; other tests may run beside this one

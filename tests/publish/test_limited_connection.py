@@ -14,8 +14,8 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]  # or pysql
 
 from tests.publish.published import fill
 from tmon.db.connect import open_database
-from tmon.pages import limited
-from tmon.pages.limited import LimitedConnection
+from tmon.pages import limited_connection as limits
+from tmon.pages.limited_connection import LimitedConnection
 
 NOT_ALLOWED = "^not authorized|prohibited|may not be modified|no such table"
 LIMIT_MS = 200
@@ -141,13 +141,13 @@ def test_nothing_takes_much_longer_than_its_time_limit(path: Path, sql: str) -> 
     began = time.thread_time()
     error = ask(path, sql)
     assert time.thread_time() - began < ENDS_S
-    known = ("", "memory", "interrupted", limited.TOO_COMPLEX, "string or blob too big")
+    known = ("", "memory", "interrupted", limits.TOO_COMPLEX, "string or blob too big")
     assert error in known
 
 
 def test_a_bomb_ends_by_what_it_takes_in_or_by_its_memory(path: Path) -> None:
-    assert ask(path, BOMBS["aggregates"]) in {limited.TOO_COMPLEX, "interrupted"}
-    assert ask(path, LONG_CALLS["many views"]) == limited.TOO_COMPLEX
+    assert ask(path, BOMBS["aggregates"]) in {limits.TOO_COMPLEX, "interrupted"}
+    assert ask(path, LONG_CALLS["many views"]) == limits.TOO_COMPLEX
     assert ask(path, BOMBS["more constants"]) == "memory"
 
 
@@ -158,7 +158,7 @@ def test_statements_begin_anew(path: Path) -> None:
             with pytest.raises(sqlite3.OperationalError, match="too complex"):
                 connection.execute(LONG_CALLS["instr"])
             connection.execute("explain select instr('a', 'b')").fetchall()
-            calls = each("instr('a', '{}')", limited.QUADRATIC_CALLS)
+            calls = each("instr('a', '{}')", limits.MAX_QUADRATIC_CALLS)
             assert connection.execute(f"select {calls}").fetchall()
         with sqlite_timelimit(connection, 0), pytest.raises(sqlite3.OperationalError):
             connection.execute("select 2").fetchall()
@@ -170,7 +170,7 @@ def test_eight_bombs_at_once_stay_within_memory(path: Path) -> None:
         "import resource, sys\n"
         "from concurrent.futures import ThreadPoolExecutor\n"
         "from pathlib import Path\n"
-        "from tests.publish.test_limited import BOMBS, ask\n"
+        "from tests.publish.test_limited_connection import BOMBS, ask\n"
         "mb = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
         "path, before = Path(sys.argv[1]), mb()\n"
         "asked = [BOMBS['views'], BOMBS['constants']] * 4\n"
@@ -182,7 +182,7 @@ def test_eight_bombs_at_once_stay_within_memory(path: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     grown_mb, all_refused = ended.stdout.split()
     assert all_refused == "True"
-    assert int(grown_mb) < 3 * limited.HEAP_LIMIT_BYTES // 2**20  # the allocator keeps more
+    assert int(grown_mb) < 3 * limits.HEAP_LIMIT_BYTES // 2**20  # the allocator keeps more
 
 
 def test_pragmas_can_be_read_by_name_only(path: Path) -> None:
@@ -199,7 +199,7 @@ def test_pragmas_can_be_read_by_name_only(path: Path) -> None:
                 except sqlite3.DatabaseError:
                     continue
                 readable.add(pragma)
-        assert readable == (limited.PRAGMAS | limited.PRAGMAS_WITHOUT_VALUE) - {"database_list"}
+        assert readable == (limits.PRAGMAS | limits.PRAGMAS_WITHOUT_VALUE) - {"database_list"}
 
 
 @pytest.mark.parametrize(

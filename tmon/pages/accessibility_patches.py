@@ -1,7 +1,7 @@
-"""Datasette's own HTML, mended for those who hear a page or walk it by keyboard.
+"""Patches for Datasette's own HTML, for screen readers and keyboards.
 
-Its forms have fields without names, its headings leave a level out, and what
-scrolls sideways can't be reached by keyboard: axe-core's rules, in brackets.
+Its forms have fields without names, its headings skip a level, and what scrolls sideways can't
+be reached by keyboard. The names in brackets are rules of axe-core.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any
 from datasette import hookimpl
 from markupsafe import Markup
 
-MENDED = {
+PATCHES = {
     # (select-name, label)
     '<select name="_filter_column': '<select aria-label="Column" name="_filter_column',
     '<select name="_filter_op': '<select aria-label="Comparison" name="_filter_op',
@@ -19,7 +19,7 @@ MENDED = {
         '<input type="text" aria-label="Value" name="_filter_value'
     ),
     '<textarea id="sql-editor"': '<textarea aria-label="SQL" id="sql-editor"',
-    # (link-name: what a screen reader makes of the sign alone)
+    # (link-name: the link is only a ✖)
     'class="cross">': 'class="cross" aria-label="Remove">',
     # (heading-order)
     "<h3>Custom SQL query": "<h2>SQL",
@@ -35,15 +35,14 @@ MENDED = {
     "<pre>": '<pre tabindex="0" role="region" aria-label="Data">',
     '<pre id="sql-query">': '<pre id="sql-query" tabindex="0" role="region" aria-label="SQL">',
 }
-FOUND = re.compile("|".join(map(re.escape, MENDED)))
+_PATTERN = re.compile("|".join(map(re.escape, PATCHES)))
 
 
 @hookimpl
 def prepare_jinja2_environment(env: Any) -> None:
-    """A filter for what Datasette's templates make."""
-    env.filters["mended"] = mended
+    env.filters["accessible"] = accessible
 
 
-def mended(html: Markup) -> Markup:
-    """The same page; data is no part of it, as ``<`` and ``>`` in data are escaped."""
-    return Markup(FOUND.sub(lambda found: MENDED[found[0]], html))  # noqa: S704
+def accessible(html: Markup) -> Markup:
+    """The patched HTML. Data can't match: its ``<`` and ``>`` are escaped."""
+    return Markup(_PATTERN.sub(lambda found: PATCHES[found[0]], html))  # noqa: S704

@@ -12,8 +12,8 @@ import requests
 from tests.publish.published import Serve, Site, two_sensors
 from tests.station import wait_for
 from tmon.db.connect import open_database
-from tmon.pages import sending
-from tmon.pages.export import STREAMS
+from tmon.pages import asgi
+from tmon.pages.csv_export import MAX_EXPORTS
 from tmon.store.hours import close_hours
 
 NEWEST_FIRST = [f"{sensor},{n}" for n in range(12_000, 0, -1) for sensor in (1, 2)]
@@ -209,7 +209,7 @@ def test_a_csv_of_sql_is_whole_or_refused(large: Site, page: str) -> None:
 
 def test_a_page_of_sql_says_that_it_is_cut_off(large: Site) -> None:
     sql = "select sensor, value from readings limit {}"
-    told = "These are the first 10,000 rows of more."
+    told = "Only the first 10,000 rows are shown."
     assert told not in large.get("/tmon/-/query", sql=sql.format(10_000)).text
     page = large.get("/tmon/-/query", sql=sql.format(10_001)).text
     assert told in page
@@ -278,10 +278,10 @@ def test_a_filter_of_datasettes_form_leads_to_its_csv(large: Site) -> None:
 def test_so_many_streams_at_once_until_nobody_reads_them(
     large: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "STALLED_S", 2)
+    monkeypatch.setattr(asgi, "CHUNK_TIMEOUT_S", 2)
     address = urlsplit(large.url)
     large.get("/tmon/readings.json", _size="1")  # it has started
-    unread = [_unread(str(address.hostname), int(address.port or 0)) for _ in range(STREAMS)]
+    unread = [_unread(str(address.hostname), int(address.port or 0)) for _ in range(MAX_EXPORTS)]
     for connection in unread:
         assert connection.recv(12) == b"HTTP/1.1 200"
     answers: list[requests.Response] = []

@@ -82,7 +82,7 @@ def test_a_chart_of_a_time_that_was_pruned_is_of_hours_and_says_so(pruned: Site)
     points = chart["charts"][0]["lines"][0]["points"]
     assert [point[4] for point in points] == [60] * 8
     page = pruned.get("/node/n", **asked).text
-    assert "single readings of a time this long ago are not kept" in page
+    assert "single readings this old are not kept" in page
     assert ">480<" in page  # all of them are counted
 
 
