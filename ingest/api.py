@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.auth import Door
-from ingest.body_parser import BodyParser
+from ingest.body import BodyParser
 from ingest.limits import decompress, is_compressed, limited_body
 from ingest.metrics import Metrics
 from ingest.wire import json as json_wire

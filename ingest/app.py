@@ -16,17 +16,17 @@ from starlette.types import Receive, Scope, Send
 
 from ingest.api import Json, State, get_healthz, get_metrics, post_readings
 from ingest.auth import Door
-from ingest.body_parser import BodyParser
-from ingest.handover import Handover
+from ingest.body import BodyParser
 from ingest.metrics import Metrics
 from ingest.rate import RateLimit
+from ingest.writer_client import Handover
 from tmon.core.errors import ApiError, Damaged, Unavailable
 from tmon.core.settings import Settings
 from tmon.db.connect import open_for_reading, sqlite3
 from tmon.db.damage import ANSWER, Damage, is_damage
 from tmon.db.nodes import now_ms
 from tmon.db.tokens import Tokens, station_secret
-from tmon.store.frames import Reply
+from tmon.store.messages import Reply
 
 log = logging.getLogger("tmon.app")
 

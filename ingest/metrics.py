@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from tmon.db.identity import log_of
-from tmon.store.frames import Failure, Reply
+from tmon.store.messages import Failure, Reply
 
 COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # SSD to card
 COMMIT_READINGS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)

@@ -19,12 +19,12 @@ from starlette.types import Message
 
 from ingest.api import STUCK_S
 from ingest.app import Endpoint, create_app
-from ingest.handover import WINDOW_READINGS
 from ingest.http import HttpConnection
+from ingest.writer_client import WINDOW_READINGS
 from tests.station import Station, free, running, wait_for
-from tests.test_handover import Clock
 from tests.test_metrics import samples
 from tests.test_writer import Held, Ingest, runs
+from tests.test_writer_client import Clock
 from tmon.core.settings import Settings
 from tmon.db.connect import open_database
 from tmon.store.writer import Writer

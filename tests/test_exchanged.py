@@ -42,7 +42,7 @@ import asyncio, sys
 from pathlib import Path
 from tmon.store import writer_process
 from tmon.core.errors import ApiError
-from ingest.handover import Handover
+from ingest.writer_client import Handover
 from tmon.core.reading import Batch, Node, Reading
 
 async def stored(handover, batch):

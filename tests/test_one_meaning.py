@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from ingest.body_parser import WAITING_BYTES, BodyParser
+from ingest.body import WAITING_BYTES, BodyParser
 from tests.station import Station
 from tmon.core.errors import Overloaded
 from tmon.core.reading import Batch, Node

@@ -17,7 +17,7 @@ import pytest
 import requests
 from sqlite_utils import Database
 
-from ingest.handover import BACKLOG_READINGS, Handover
+from ingest.writer_client import BACKLOG_READINGS, Handover
 from tests.station import Process, Station, answers, free, holds_within_a_second, tmon, wait_for
 from tmon.core.errors import DiskFull, Locked, Overloaded, Replaced, Unavailable
 from tmon.core.reading import Batch, Node, Reading, Receipt, Rejection
@@ -25,7 +25,7 @@ from tmon.db import nodes
 from tmon.db.connect import BUSY_TIMEOUT_S, open_database, open_for_reading
 from tmon.db.wal import Wal
 from tmon.store.commit import Store
-from tmon.store.frames import COMMIT_READINGS, Frames, Reply, encode, frame
+from tmon.store.messages import COMMIT_READINGS, Frames, Reply, encode, frame
 from tmon.store.writer import Writer
 from tmon.store.writer_process import write_what_comes
 
@@ -389,7 +389,7 @@ FAILING_DISK = """
 import os, sys
 from pathlib import Path
 from tmon.store import writer_process
-from tmon.store.frames import encode, frame
+from tmon.store.messages import encode, frame
 from tmon.core.reading import Batch, Node, Reading
 from tmon.db.wal import Wal
 
@@ -417,7 +417,7 @@ SPEAKING = """
 import os, sys
 from pathlib import Path
 from tmon.store import writer_process
-from tmon.store.frames import encode, frame
+from tmon.store.messages import encode, frame
 from tmon.core.reading import Batch, Node, Reading, Receipt
 from tmon.store.commit import Store
 

@@ -13,7 +13,7 @@ from tests.publish.published import MARCH_MS, Site, fill, served
 from tmon.db.connect import open_database
 from tmon.pages import limited
 from tmon.pages.limited import LimitedConnection
-from tmon.serve import publish
+from tmon.serve import datasette_app as publish
 
 # A page of each kind, or two; `make soak` walks all that these lead to.
 PAGES = (

@@ -29,7 +29,7 @@ from tmon.serve import signals, supervisor
 DRAIN_S = 6  # what has been taken is answered within this
 GC_OBJECTS = 50_000  # requests leave no cycles behind: looking for them takes a quarter of the time
 DATASETTE_NICENESS = (
-    5  # ingest comes first, then pages, then strangers' SQL (tmon/serve/publish.py)
+    5  # ingest comes first, then pages, then strangers' SQL (tmon/serve/datasette_app.py)
 )
 TRIM_EVERY_S = 1.0
 M_ARENA_MAX = -8  # of glibc's malloc.h
@@ -67,7 +67,7 @@ def run_datasette(settings: Settings, listening: socket.socket, *, is_alone: boo
 
 
 async def _publish(settings: Settings, listening: socket.socket, *, is_alone: bool) -> None:
-    from tmon.serve.publish import datasette_for, start  # noqa: PLC0415
+    from tmon.serve.datasette_app import datasette_for, start  # noqa: PLC0415
 
     datasette = datasette_for(
         settings.db, settings.public_url, settings.ingest_url, download_dir=settings.download_dir

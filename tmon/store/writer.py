@@ -19,8 +19,8 @@ from tmon.db.nodes import now_ms
 from tmon.db.sqlite_errors import primary_code
 from tmon.db.wal import Wal
 from tmon.store.commit import Store
-from tmon.store.frames import COMMIT_READINGS, Failure, Reply, batches_in, frame
 from tmon.store.hours import close_some
+from tmon.store.messages import COMMIT_READINGS, Failure, Reply, batches_in, frame
 
 TICK_S = 0.25  # how soon a token revoked by another process is refused here
 FLUSH_EVERY_S = 60.0  # last_received_ms and clock_skew_s are for people

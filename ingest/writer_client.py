@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from tmon.core.errors import ApiError, Damaged, DiskFull, Locked, Overloaded, Unavailable
 from tmon.core.reading import Batch, Receipt
-from tmon.store.frames import COMMIT_READINGS, Failure, Frames, Reply, encode, frame
+from tmon.store.messages import COMMIT_READINGS, Failure, Frames, Reply, encode, frame
 
 PATIENCE_S = 10.0  # senders wait so long for an answer; many give up soon after
 BACKLOG_READINGS = 100_000  # 20 MB

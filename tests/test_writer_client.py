@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.handover import (
+from ingest.writer_client import (
     HANDOVER_BATCHES,
     PATIENCE_S,
     SMALL_READINGS,
@@ -22,7 +22,7 @@ from ingest.handover import (
 )
 from tmon.core.errors import ApiError, DiskFull, Locked, Overloaded, Unavailable
 from tmon.core.reading import Batch, Node, Reading, Receipt, Rejection
-from tmon.store.frames import LENGTH_BYTES, Failure, Frames, Reply, batches_in, encode, frame
+from tmon.store.messages import LENGTH_BYTES, Failure, Frames, Reply, batches_in, encode, frame
 
 NODE = Node("uid", "basement", "cellar")
 NOON_MS = 1_795_176_000_000
@@ -281,8 +281,8 @@ def test_a_batch_that_cant_be_encoded_fails_alone() -> None:
 
 SPEAKING = """
 import asyncio, socket, sys
-from tmon.store.frames import Failure, Reply, frame
-from ingest.handover import Handover
+from tmon.store.messages import Failure, Reply, frame
+from ingest.writer_client import Handover
 from tmon.core.reading import Batch, Node, Reading, Receipt
 
 GOOD = (1, Receipt(1, 0, ()))
