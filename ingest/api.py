@@ -63,10 +63,9 @@ async def post_readings(request: Request[State]) -> Json:
     received_ms = state["now_ms"]()
     clock_skew_s = _clock_skew_s(headers, received_ms)
     sender = scope["extensions"]["tmon.sender"]
-    content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     parse = partial(
         json_wire.parse,
-        ndjson=content_type in NDJSON,
+        ndjson=_is_ndjson(headers.get(b"content-type", b"")),
         node=node,
         received_ms=received_ms,
         clock_skew_s=clock_skew_s,
@@ -81,6 +80,11 @@ async def post_readings(request: Request[State]) -> Json:
     if receipt.rejected:
         return Json(receipt.as_json(), status_code=201)
     return _all_stored(receipt.accepted, receipt.duplicates)
+
+
+@lru_cache(maxsize=64)
+def _is_ndjson(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() in NDJSON
 
 
 @lru_cache(maxsize=1024)

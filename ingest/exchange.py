@@ -145,10 +145,10 @@ class Exchange:
         if self._disconnected:
             await asyncio.sleep(0)  # an app that sends without end must not block the loop
             return
-        is_open = not self.complete and bool(self._head or self.started)
-        if message["type"] == "http.response.start" and not self._head and not self.started:
+        has_head = bool(self._head) or self.started
+        if message["type"] == "http.response.start" and not has_head:
             self._head = self._response_head(message)
-        elif message["type"] == "http.response.body" and is_open:
+        elif message["type"] == "http.response.body" and has_head and not self.complete:
             self._write(message.get("body", b""), more=message.get("more_body", False))
         else:
             raise RuntimeError(f"{message['type']} is out of turn")

@@ -209,9 +209,9 @@ class HttpConnection(SendingProtocol):
                 self._refuse(500, "internal", "tmon failed here; its log says why")
             except httptools.HttpParserError:
                 self._refuse(400, "invalid_http", "this is not HTTP as it should be")
-            # While a body is awaited, these bytes are chunk sizes and trailers.
-            in_request = self._awaiting in (Awaiting.HEADERS, Awaiting.BODY)
-            if in_request and self._header_bytes > HEADER_BYTES:
+            if self._header_bytes > HEADER_BYTES and (
+                self._awaiting is Awaiting.HEADERS or self._awaiting is Awaiting.BODY
+            ):  # of a body, these bytes are chunk sizes and trailers
                 self._refuse_headers()
 
     def _begin_exchange(self, scope: dict[str, Any], *, may_keep_alive: bool) -> None:
