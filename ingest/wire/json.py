@@ -22,12 +22,7 @@ from tmon.core.units import stored
 
 
 def parse(
-    body: bytes,
-    *,
-    ndjson: bool,
-    node: Node,
-    received_ms: int,
-    clock_skew_s: float | None = None,
+    body: bytes, *, ndjson: bool, node: Node, received_ms: int, clock_skew_s: float | None = None
 ) -> Batch:
     """A request's body as a batch, with a rejection for each reading that is invalid.
 
@@ -43,7 +38,6 @@ def parse(
         TooLarge: more than 10,000 readings.
         Forbidden: it names another node.
         ClockDiffers: readings are ahead of the server's clock, but not of the node's.
-
     """
     if not body or body.isspace():
         raise InvalidBody('the body is empty; send a reading, like {"value": 21.5}')

@@ -80,10 +80,7 @@ def datasette_for(
     if not database.is_file():
         raise Unpublishable(f"{database}: no such database")
     refuse_foreign_log(database)
-    package = Path(__file__).parent.parent
-    shipped = package / "published"  # in an installed package; in a checkout, its root
-    if not shipped.is_dir():
-        shipped = package.parent
+    shipped = _shipped()
     config = _owners_or_shipped(database, shipped / "datasette.yml")
     try:
         datasette = TmonDatasette(
@@ -247,6 +244,13 @@ def _configure_plugins(datasette: Datasette, **settings: str) -> None:
     ours = {name: text for name, text in settings.items() if text}
     ours = {**(plugins.get(PUBLISHED_AS) or {}), **ours}
     datasette.config["plugins"] = {**plugins, PUBLISHED_AS: ours}
+
+
+def _shipped() -> Path:
+    """The directory of our files: in an installed package, or a checkout's root."""
+    package = Path(__file__).parent.parent
+    packaged = package / "published"
+    return packaged if packaged.is_dir() else package.parent
 
 
 def _owners_or_shipped(database: Path, shipped: Path) -> Path:
