@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """``python manage.py get_token basement``: the same commands as ``tmon``, from a checkout.
 
-With ``get_token``, ``list`` and ``run`` as names for ``tmon token get``,
+``get_token``, ``list`` and ``run`` are other names for ``tmon token get``,
 ``tmon token list`` and ``tmon serve``.
 """
 
 import sys
 
-# This folder is looked in last: a queue.py in it is not the standard library's.
+# Search this folder last, so that a queue.py in it doesn't replace the standard library's.
 sys.path.append(sys.path.pop(0))
 
 import os

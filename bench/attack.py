@@ -1,7 +1,7 @@
-"""`python -m bench.attack`: strangers ask the worst questions known, while readings come in.
+"""`python -m bench.attack`: many clients send the costliest requests known, while readings come in.
 
-It prints what was asked of a station, beside an idle phase of the same run: Datasette's
-highest memory, home's times, ingest's p99, what was answered, and how long the way back took.
+It compares the attack with an idle phase of the same run: Datasette's highest memory, the home
+page's times, ingest's p99, the answers, and how long recovery took.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from bench import peers
 from bench.peers import Server
 from bench.process import Failed, tree
 from bench.shape import Node, Point
+from tmon.core.time import now_ms
 from tmon.db.connect import open_database
 
 SENSORS_EACH = 10  # of a node
@@ -47,7 +48,7 @@ _BOMB = "with a0 as (select * from latest_clean), " + ", ".join(
 )
 _LARGE_OBJECT = "(select json_group_object(measured_ms || 'k' || sensor, value) from readings)"
 
-# SQL that each was the worst of its kind when it was found.
+# Each was the costliest SQL of its kind when it was found.
 SQL = (
     f"{_TEXT} select {_SEARCHED} from wide",
     f"{_BOMB} select count(*) from a12",
@@ -81,11 +82,11 @@ UNREAD = ("/tmon/readings.csv", "/tmon/readings.csv?_size=max", "/tmon/readings.
 
 @dataclass
 class Figures:
-    """Of one phase; times in the unit of their names."""
+    """The figures of one phase."""
 
     home_median_s: float
     home_longest_s: float
-    home_refused: list[str]  # what it was answered instead of 200
+    home_refused: list[str]  # the statuses other than 200
     ingest_p99_ms: float
     sent: int
     memory_mb: float  # the highest up to now
@@ -93,7 +94,7 @@ class Figures:
 
 @dataclass
 class Report:
-    """The same station idle and attacked, by how many, and what they were answered."""
+    """The same station idle and attacked, and the answers to its attackers."""
 
     strangers: int
     seconds: float
@@ -127,7 +128,7 @@ def attack(folder: Path, *, strangers: int, seconds: float, idle_s: float, senso
 
 
 def build(folder: Path, sensors: int) -> list[Node]:
-    """A database with a day of readings of so many sensors."""
+    """A database with a day of readings for each sensor."""
     nodes = peers.tokens(folder, [f"n{number:05}" for number in range(sensors // SENSORS_EACH)])
     with open_database(folder / "tmon.db", create=True) as db, db.atomic():
         db.execute(
@@ -141,13 +142,13 @@ def build(folder: Path, sensors: int) -> list[Node]:
             " insert into readings (sensor, measured_ms, value)"
             " select id, ? - n * ? + id, 20 + (n * 37 + id) % 400 / 16.0"
             " from sensors cross join places",
-            [READINGS_EACH, time.time_ns() // 1_000_000, STEP_MS],
+            [READINGS_EACH, now_ms(), STEP_MS],
         )
     return nodes
 
 
 async def _watch(server: Server, datasette: int, seconds: float) -> Figures:
-    """Send readings and look at home for so long."""
+    """Send readings and load the home page for so long."""
     until_s = time.monotonic() + seconds
     sends = [_send(server, node, until_s) for node in list(server.nodes)[:SENDERS]]
     visiting = asyncio.create_task(_visit(server.pages_port, until_s))
@@ -165,14 +166,14 @@ async def _watch(server: Server, datasette: int, seconds: float) -> Figures:
 
 
 async def _send(server: Server, node: Node, until_s: float) -> list[float]:
-    """How long each reading took to be acknowledged."""
+    """The seconds until each reading was acknowledged."""
     took_s: list[float] = []
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     next_s = time.monotonic()
     while next_s < until_s:
         await asyncio.sleep(max(0, next_s - time.monotonic()))
         began_s = time.monotonic()
-        point = Point("sent", time.time_ns() // 1_000_000, "20.0")
+        point = Point("sent", now_ms(), "20.0")
         writer.write(server.shape.request(node, [point]))
         status = await _answer(reader)
         if status != 201:
@@ -184,7 +185,7 @@ async def _send(server: Server, node: Node, until_s: float) -> list[float]:
 
 
 async def _visit(port: int, until_s: float) -> tuple[list[float], list[str]]:
-    """How long home takes, each time as a visitor has it; and how often it was refused."""
+    """The seconds that each load of the home page took, and the statuses other than 200."""
     took_s: list[float] = []
     refused: list[str] = []
     while not took_s or time.monotonic() < until_s:
@@ -198,7 +199,7 @@ async def _visit(port: int, until_s: float) -> tuple[list[float], list[str]]:
 
 
 def ask_worst(port: int, strangers: int, seconds: float) -> Counter[tuple[str, str]]:
-    """So many strangers for so long: how often each page was answered how."""
+    """Attack for so long; count each page's statuses."""
     return asyncio.run(_ask_worst(port, strangers, seconds))
 
 
@@ -223,7 +224,7 @@ async def _ask_worst(port: int, strangers: int, seconds: float) -> Counter[tuple
 
 
 async def ask(port: int, page: str) -> str:
-    """A page's status once it was read to its end, or what became of it instead."""
+    """A page's status after it was read to its end, or why it wasn't."""
     try:
         async with asyncio.timeout(PATIENCE_S):
             reader, writer = await _get(port, page)
@@ -241,7 +242,7 @@ async def ask(port: int, page: str) -> str:
 
 
 async def leave_unread(port: int, page: str) -> str:
-    """Ask, and never read; until the other side ends it, or patience does."""
+    """Request a page and never read it, until the server closes the connection or time is up."""
     reader, writer = await _get(port, page)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     with suppress(TimeoutError):
@@ -249,7 +250,7 @@ async def leave_unread(port: int, page: str) -> str:
             while not writer.is_closing():
                 await asyncio.sleep(1)
                 with suppress(OSError):
-                    writer.write(b"\r\n")  # told of the end by it alone
+                    writer.write(b"\r\n")  # only a write shows that it is closed
                     await writer.drain()
     writer.close()
     del reader
@@ -268,7 +269,7 @@ async def _status(reader: asyncio.StreamReader) -> str:
 
 
 async def _answer(reader: asyncio.StreamReader) -> int:
-    """The status of a whole answer that has its length in its head."""
+    """Read a whole answer with a Content-Length; return its status."""
     head = await reader.readuntil(b"\r\n\r\n")
     [length] = [
         int(line.split(b":")[1])
@@ -280,7 +281,7 @@ async def _answer(reader: asyncio.StreamReader) -> int:
 
 
 def _back_to_normal(server: Server, idle: Figures) -> float:
-    """When both home and SQL were answered as quickly as before, three times in a row."""
+    """When home and SQL were both as quick as before, three times in a row."""
     most_s = max(NORMAL * idle.home_median_s, 0.5)
     pages = ("/", "/tmon/-/query.json?sql=select+1")
     began_s = time.monotonic()
@@ -300,7 +301,7 @@ def _command(pid: int) -> str:
 
 
 def _highest_mb(pid: int) -> float:
-    """The most memory that a process had (proc(5): VmHWM, KiB)."""
+    """A process's peak memory (proc(5): VmHWM, KiB)."""
     [line] = [one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in one]
     return int(line.split()[1]) * 1024 / 1e6
 
@@ -329,7 +330,7 @@ def lines(report: Report) -> Iterator[str]:
 @click.option("--sensors", default=1000, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(strangers: int, seconds: float, idle_s: float, sensors: int, as_json: bool) -> None:
-    """Attack a station of its own, and print what that did to it. It ends by itself."""
+    """Start a station, attack it, and print how it did."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwind, so that all it started ends
     with tempfile.TemporaryDirectory(prefix="tmon-attack-") as folder:
         try:

@@ -9,7 +9,8 @@ from bench.bulk import send
 from bench.peers import Server
 from bench.process import written_bytes
 from bench.shape import Point
-from bench.work import WRITERS, Work, now_ms
+from bench.work import WRITERS, Work
+from tmon.core.time import now_ms
 
 NODES, SENSORS = 20, ("temperature", "humidity", "pressure")
 RECORDER_NAME = "Home Assistant's recorder"

@@ -13,6 +13,7 @@ from bench.bulk import send
 from bench.peers import HERE, Server
 from bench.process import Failed, cpu_s
 from bench.shape import Node, Point
+from tmon.core.time import HOUR_MS
 
 THREADS = min(2, os.cpu_count() or 1)  # of wrk; they share the cores with the server
 PATIENCE_S = 30  # for the first answer
@@ -30,10 +31,9 @@ class Load:
     window_ms: int  # more than a run gets through
 
 
-_HOUR_MS = 3_600_000
-SINGLE = Load("single", 64, count=1, sensors=1, step_ms=100, window_ms=_HOUR_MS // 2)
-MANY = Load("many", 256, count=1, sensors=1, step_ms=100, window_ms=_HOUR_MS // 2)
-BATCH = Load("batch", 16, count=100, sensors=10, step_ms=10_000, window_ms=5 * _HOUR_MS)
+SINGLE = Load("single", 64, count=1, sensors=1, step_ms=100, window_ms=HOUR_MS // 2)
+MANY = Load("many", 256, count=1, sensors=1, step_ms=100, window_ms=HOUR_MS // 2)
+BATCH = Load("batch", 16, count=100, sensors=10, step_ms=10_000, window_ms=5 * HOUR_MS)
 
 
 @dataclass(frozen=True)

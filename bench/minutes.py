@@ -12,7 +12,8 @@ from bench.load import check_stored
 from bench.peers import Server
 from bench.process import settle
 from bench.shape import Node, Point
-from bench.work import DAY_MS, SEED, Work, now_ms
+from bench.work import SEED, Work
+from tmon.core.time import DAY_MS, now_ms
 from tmon.db.connect import open_database
 
 MINUTE_MS = 60_000

@@ -12,7 +12,8 @@ from bench import peers
 from bench.load import Clock, warm_up
 from bench.process import Failed
 from bench.shape import Node
-from bench.work import DAY_MS, Work, now_ms
+from bench.work import Work
+from tmon.core.time import DAY_MS, now_ms
 from tmon.db.connect import open_database
 
 STEP_MS = 60_000  # one-minute data

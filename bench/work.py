@@ -15,7 +15,6 @@ from bench.scale import Scale
 from bench.shape import Node
 
 SEED = 3  # what is random is the same in every run
-DAY_MS = 86_400_000
 
 Start = Callable[[Path, Sequence[Node]], AbstractContextManager[Server]]
 WRITERS: dict[str, Start] = {
@@ -58,7 +57,3 @@ class Work:
         shuffled = list(nodes)
         random.Random(SEED).shuffle(shuffled)  # noqa: S311 - no secret
         return shuffled
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -10,7 +10,8 @@ from sqlite_utils import Database
 
 from bench import peers
 from bench.load import BATCH, MANY, SINGLE, Clock, Load, Outcome, drive
-from bench.work import SEED, WRITERS, Work, now_ms
+from bench.work import SEED, WRITERS, Work
+from tmon.core.time import now_ms
 from tmon.db.connect import open_database, transaction
 
 LOADS = {load.name: load for load in (SINGLE, MANY, BATCH)}

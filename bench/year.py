@@ -15,7 +15,8 @@ from bench.peers import Server, ask_influx, influx_query
 from bench.process import Failed, pss_bytes, settle
 from bench.shape import Point
 from bench.timing import Ask, cycle, http, median_ms, sql
-from bench.work import DAY_MS, Work, now_ms
+from bench.work import Work
+from tmon.core.time import DAY_MS, now_ms
 
 BATCH = 5000  # readings a request, to each peer the same
 YEAR_DAYS = 365

@@ -22,9 +22,9 @@ from ingest.rate import RateLimit
 from ingest.writer_client import WriterClient
 from tmon.core.errors import ApiError, Damaged, Unavailable
 from tmon.core.settings import Settings
+from tmon.core.time import now_ms
 from tmon.db.connect import open_for_reading, sqlite3
 from tmon.db.damage import ANSWER, Damage, is_damage
-from tmon.db.nodes import now_ms
 from tmon.db.tokens import Tokens, station_secret
 from tmon.store.messages import Reply
 

@@ -1,52 +1,16 @@
-"""Makes tmon's pages known to Datasette; what they are made of is the package tmon.pages.
+"""Registers the hooks of tmon.pages with Datasette, which loads this file with --plugins-dir."""
 
-Datasette loads single files, and this is the one: the modules it registers have the hooks.
-"""
+from importlib import import_module
 
 from datasette.plugins import pm
 
-from tmon.pages import (
-    admission,
-    bad_requests,
-    cells,
-    compress,
-    contents,
-    dataset,
-    download,
-    export,
-    facets,
-    feed,
-    guard,
-    home,
-    limited,
-    mended,
-    methods,
-    node,
-    paging,
-    selection,
-    station,
+# Of two modules with the same hook, Datasette calls the one further down first.
+MODULES = (
+    *("concurrency", "bad_requests", "cells", "contents", "schema_org", "download"),
+    *("too_costly", "limited_connection", "accessibility_patches", "middleware", "routes"),
+    *("paging", "csv_pages", "queries"),
 )
-
-for _module in (
-    admission,
-    bad_requests,
-    cells,
-    compress,
-    contents,
-    dataset,
-    download,
-    export,
-    facets,
-    feed,
-    guard,
-    home,
-    limited,
-    mended,
-    methods,
-    node,
-    paging,
-    selection,
-    station,
-):
+for _name in MODULES:
+    _module = import_module(f"tmon.pages.{_name}")
     if not pm.is_registered(_module):
         pm.register(_module)

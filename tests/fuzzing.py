@@ -28,9 +28,9 @@ from ingest.exchange import Sender
 from tests.station import hourly_equals_raw
 from tests.test_hostile_input import BODIES, POISON
 from tmon.core.settings import Settings
+from tmon.core.time import now_ms
 from tmon.db import tokens
 from tmon.db.connect import open_database, open_for_reading
-from tmon.db.nodes import now_ms
 from tmon.store import writer_process
 
 IN_FLIGHT = 64

@@ -10,7 +10,7 @@ from tmon.db.checkpoint import CHECKPOINT_BYTES, WritableDatabase
 from tmon.db.connect import PAGE_BYTES, open_database, sqlite3, transaction
 from tmon.db.identity import index_of, log_of
 from tmon.maintenance import prune
-from tmon.watch.checks.storage import log_index
+from tmon.watch.checks.storage import wal_index
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT_PAGES = CHECKPOINT_BYTES // PAGE_BYTES
@@ -118,10 +118,10 @@ def test_a_checkpoint_does_nothing_to_a_log_that_begins_anew_before_it(
     assert frames == written_back
     at_checkpoint(db, begin_anew)
     checkpoint(db)
-    index = log_index(index_of(path))
+    index = wal_index(index_of(path))
     assert began_anew == [True]
     assert index is not None
-    assert index.written_back == 0
+    assert index.checkpointed == 0
 
 
 def test_a_long_log_is_written_back_and_begins_anew(db: WritableDatabase, tmp_path: Path) -> None:

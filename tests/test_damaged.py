@@ -16,7 +16,7 @@ from tests.watch.watched import NOW_MS, NOWHERE
 from tmon.core.settings import Settings
 from tmon.db.connect import RefusedDatabase, open_database, open_for_reading
 from tmon.db.identity import damage_of, note_damage
-from tmon.watch.check import Report, Task, look
+from tmon.watch.check import CheckOptions, Report, run_checks
 
 PAGE_BYTES = 4096
 
@@ -76,7 +76,7 @@ def become_garbage(path: Path) -> None:
 def found(path: Path) -> dict[str, str]:
     """What `tmon check` finds, by number."""
     report, settings = Report(), Settings.load({"TMON_DB": str(path)})
-    look(Task(settings, NOWHERE, path, NOW_MS), report, print)
+    run_checks(CheckOptions(settings, NOWHERE, NOW_MS), report, print)
     assert report.status == 2
     return {one.number: one.reason for one in report.findings}
 

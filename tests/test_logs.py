@@ -165,7 +165,7 @@ def test_a_broken_call_to_the_log_fails_nobody() -> None:
 
 
 def test_what_a_library_writes_to_stderr_by_itself_is_logged_once() -> None:
-    with logging_to("json") as written, logs.strays_logged():
+    with logging_to("json") as written, logs.stderr_logged():
         print("a word", file=sys.stderr)
         try:
             int(TOKEN)

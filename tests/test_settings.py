@@ -115,5 +115,5 @@ def test_a_secret_that_can_be_guessed_is_refused_and_not_shown(weak: str) -> Non
     with pytest.raises(InvalidSettings) as refused:
         Settings.load({"TMON_SECRET": weak})
     assert str(refused.value) == (
-        "TMON_SECRET (--secret): it must have 16 bytes at least: less can be guessed"
+        "TMON_SECRET (--secret): it must have at least 16 bytes: less can be guessed"
     )

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def ended_by_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C end the process at once while modules are loaded, without a traceback.
+    """Let Ctrl-C end the process without a traceback while modules are imported.
 
-    After that click turns a Ctrl-C into ``Aborted!``, or the command ends as it has to.
+    Later, click turns it into ``Aborted!``, or the command handles it.
     """
     before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # not where a shell has its jobs ignore it
+    if before is signal.default_int_handler:  # a shell may have its jobs ignore it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
@@ -21,9 +21,9 @@ def ended_by_ctrl_c() -> Iterator[None]:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     with ended_by_ctrl_c():
-        from tmon.cli import main as cli  # noqa: PLC0415 - it takes half a second
+        from tmon.cli import main as cli  # noqa: PLC0415 - importing it takes half a second
     cli.main()
 
 

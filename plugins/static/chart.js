@@ -1,12 +1,12 @@
-// One chart: lines with a band from low to high, gaps as gaps, values under the cursor.
+// Draws a chart with uPlot: lines, a band from low to high, gaps, and values under the cursor.
 
-import { converted, instant, onAxis, quantity, shownUnit, tick } from "./format.js";
+import { converted, instant, valueTick, quantity, shownUnit, timeTick } from "./format.js";
 
 const HEIGHT = 300;
-const NOTHING = [null, null, null];
+const GAP = [null, null, null];
 
-// What uPlot draws: one column of times, and for each line its values, then its lows and highs.
-// Where a line has no point at another's time it is undefined, which is passed over; in a gap, null.
+// Data for uPlot: a column of times, and for each line its means, lows and highs. At the times of
+// other lines' points a value is undefined, which uPlot skips; in a gap it is null.
 export function columns(lines, stepMs, convert) {
   const times = new Set();
   const own = lines.map(({ points, gap_ms: gapMs }) => {
@@ -17,7 +17,7 @@ export function columns(lines, stepMs, convert) {
       const time = start + stepMs / 2;
       if (last !== null && time - last > gapMs) {
         gaps.push([last, time]);
-        rows.set((time + last) / 2, NOTHING);
+        rows.set((time + last) / 2, GAP);
       }
       rows.set(time, [mean, low ?? mean, high ?? mean].map(convert));
       last = time;
@@ -31,7 +31,7 @@ export function columns(lines, stepMs, convert) {
     let next = 0;
     for (const time of sorted) {
       while (next < gaps.length && gaps[next][1] <= time) next += 1;
-      if (!rows.has(time) && gaps[next]?.[0] < time) rows.set(time, NOTHING);
+      if (!rows.has(time) && gaps[next]?.[0] < time) rows.set(time, GAP);
     }
     for (const place of stepMs ? [0, 1, 2] : [0]) {
       data.push(sorted.map((time) => rows.get(time)?.[place]));
@@ -44,9 +44,9 @@ function colour(element, name) {
   return getComputedStyle(element).getPropertyValue(name).trim();
 }
 
-// A colour of the page, with so much of it seen.
-function tint(element, name, share) {
-  return `color-mix(in srgb, ${colour(element, name)} ${share * 100}%, transparent)`;
+// A colour of the page with an opacity.
+function tint(element, name, opacity) {
+  return `color-mix(in srgb, ${colour(element, name)} ${opacity * 100}%, transparent)`;
 }
 
 function series(figure, lines, stepMs) {
@@ -65,8 +65,8 @@ function series(figure, lines, stepMs) {
   return { series: found, bands };
 }
 
-// Flagged periods as shades, limits as dashed lines, both under the chart's own lines.
-function mark(u, figure, { from_ms: first, to_ms: last }, { flags = [] }, levels) {
+// Flagged periods as shades and limits as dashed lines, below the chart's lines.
+function annotate(u, figure, { from_ms: first, to_ms: last }, { flags = [] }, levels) {
   const { ctx, bbox } = u;
   ctx.save();
   ctx.fillStyle = tint(figure, "--soft", 0.2);
@@ -88,7 +88,7 @@ function mark(u, figure, { from_ms: first, to_ms: last }, { flags = [] }, levels
   ctx.restore();
 }
 
-// Draws into a figure in place of what is there. Returns the uPlot, whose `destroy` ends it.
+// Replace a figure's drawing. Returns the uPlot object; call its `destroy` to remove it.
 export function draw(figure, view, chart, chosen, { zoomed, reset }) {
   const plot = figure.querySelector(".plot");
   const readout = figure.querySelector(".readout");
@@ -99,7 +99,7 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
     grid: { stroke: colour(figure, "--line"), width: 1 }, ticks: { show: false },
   };
   const levels = (chart.limits ?? []).map(({ below, above }) => convert(below ?? above));
-  const tell = (u) => {
+  const showReadout = (u) => {
     const index = u.cursor.idx;
     if (index == null) {
       readout.textContent = "";
@@ -110,14 +110,14 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
     const each = chart.lines.map((line, place) => {
       const at = u.data[1 + place * (view.step_ms ? 3 : 1)][index];
       if (at == null) return null;
-      const told = quantity(at, unit, {});
-      return chart.lines.length > 1 ? `${line.name} ${told}` : told;
+      const text = quantity(at, unit, {});
+      return chart.lines.length > 1 ? `${line.name} ${text}` : text;
     }).filter(Boolean);
     const from = u.data[0][index] - view.step_ms / 2;
-    // Where all is left out, the nearest point lies elsewhere.
-    const there = each.length && (!flag || (u.data[0][index] >= flag.from_ms && u.data[0][index] < flag.to_ms));
+    // In a flagged period that was left out, the nearest point is outside of it.
+    const hasPoint = each.length && (!flag || (u.data[0][index] >= flag.from_ms && u.data[0][index] < flag.to_ms));
     readout.textContent = [
-      ...(there ? [instant(from, chosen, !view.step_ms), each.join(", ")] : []),
+      ...(hasPoint ? [instant(from, chosen, !view.step_ms), each.join(", ")] : []),
       ...(flag ? [`${chart.lines.length > 1 ? `${chart.lines.find(({ sensor }) => sensor === flag.sensor).name} ` : ""}flagged: ${flag.reason}`] : []),
     ].join("  ");
   };
@@ -131,16 +131,16 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
       ...(levels.length && { y: { range: (_, low, high) => window.uPlot.rangeNum(Math.min(low, ...levels), Math.max(high, ...levels), 0.1, true) } }),
     },
     axes: [
-      { ...axis, size: 28, gap: 6, values: (_, all, __, ___, stepMs) => all.map((ms) => tick(ms, stepMs, chosen)) },
-      { ...axis, size: 50, values: (_, all) => all.map(onAxis) },
+      { ...axis, size: 28, gap: 6, values: (_, all, __, ___, stepMs) => all.map((ms) => timeTick(ms, stepMs, chosen)) },
+      { ...axis, size: 50, values: (_, all) => all.map(valueTick) },
     ],
     cursor: {
       sync: { key: "tmon" }, drag: { x: true, y: false, setScale: false },
       bind: { dblclick: () => () => reset() },
     },
     hooks: {
-      drawAxes: [(u) => mark(u, figure, view, chart, levels)],
-      setCursor: [tell],
+      drawAxes: [(u) => annotate(u, figure, view, chart, levels)],
+      setCursor: [showReadout],
       setSelect: [(u) => {
         if (u.select.width < 5) return;
         const [from, to] = [u.select.left, u.select.left + u.select.width].map((x) => u.posToVal(x, "x"));

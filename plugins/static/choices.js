@@ -1,9 +1,9 @@
-// What a visitor chose: °F in place of °C, UTC in place of their own zone. The address says it,
-// so that a copy of it shows the same; or else what was chosen last in this browser does.
+// The visitor's choices: °F instead of °C, UTC instead of local time. They are in the address, so
+// that a copied link shows the same; without them there, this browser's last choice counts.
 
 const VALUES = { unit: ["C", "F"], utc: ["0", "1"] };
 
-function remembered(name) {
+function stored(name) {
   try {
     return localStorage.getItem(`tmon.${name}`);
   } catch {
@@ -11,7 +11,7 @@ function remembered(name) {
   }
 }
 
-function told(name, value) {
+function setInAddress(name, value) {
   const address = new URL(location.href);
   if (address.searchParams.get(name) === value) return;
   address.searchParams.set(name, value);
@@ -21,20 +21,20 @@ function told(name, value) {
 export function choices() {
   const asked = new URLSearchParams(location.search);
   const chosen = (name) => {
-    const on = (asked.get(name) ?? remembered(name)) === VALUES[name][1];
-    if (on) told(name, VALUES[name][1]);
+    const on = (asked.get(name) ?? stored(name)) === VALUES[name][1];
+    if (on) setInAddress(name, VALUES[name][1]);
     return on;
   };
   return { fahrenheit: chosen("unit"), utc: chosen("utc") };
 }
 
-// Choose one or the other: remembered, and told by the address from now on.
+// Store a choice in this browser and in the address.
 export function choose(name, on) {
   const value = VALUES[name][+on];
-  told(name, value);
+  setInAddress(name, value);
   try {
     localStorage.setItem(`tmon.${name}`, value);
   } catch {
-    // the address tells it all the same
+    // the address has it
   }
 }

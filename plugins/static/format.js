@@ -1,7 +1,7 @@
-// Values and times as people read them.
+// Formats values and times for people.
 
 const DECIMALS = { "°C": 1, "°F": 1, "%": 1, hPa: 1, lx: 0, V: 2 };
-const SPANS = [[2 * 86400, 86400, "d"], [2 * 3600, 3600, "h"], [60, 60, "min"]];
+const DURATION_UNITS = [[2 * 86400, 86400, "d"], [2 * 3600, 3600, "h"], [60, 60, "min"]];
 
 export function converted(value, unit, { fahrenheit }) {
   return fahrenheit && unit === "°C" && value != null ? (value * 9) / 5 + 32 : value;
@@ -21,15 +21,15 @@ export function quantity(value, unit, chosen) {
   return `${text}\u00a0${shown}`.trim();
 }
 
-// What an axis says of a value; where digits have no room, 2.5e7.
-export function onAxis(value) {
+// A value as the label of a tick; large ones as 2.5e7.
+export function valueTick(value) {
   const rounded = +value.toPrecision(6);
   const text = Math.abs(rounded) < 1e6 ? String(rounded) : rounded.toExponential().replace("+", "");
   return text.replace(/-/g, "\u2212");
 }
 
 export function age(seconds) {
-  const [, length, name] = SPANS.find(([from]) => seconds >= from) || [0, 1, "s"];
+  const [, length, name] = DURATION_UNITS.find(([from]) => seconds >= from) || [0, 1, "s"];
   return `${Math.max(0, Math.round(seconds / length))} ${name}`;
 }
 
@@ -51,15 +51,15 @@ function parts(ms, options, utc) {
   return Object.fromEntries(found.map(({ type, value }) => [type, value]));
 }
 
-// An instant like 2026-11-22 12:00, in the zone that was chosen.
+// An instant like 2026-11-22 12:00, in the chosen time zone.
 export function instant(ms, { utc }, seconds = false) {
   const options = { ...DAY, ...MINUTE, ...(seconds ? { second: "2-digit" } : {}) };
   const at = parts(ms, options, utc);
   return `${at.year}-${at.month}-${at.day} ${at.hour}:${at.minute}${seconds ? `:${at.second}` : ""}`;
 }
 
-// What an axis says at an instant: a year, a date or a time, as its steps are long.
-export function tick(ms, stepMs, { utc }) {
+// An instant as the label of a tick: a year, a date or a time, depending on the step.
+export function timeTick(ms, stepMs, { utc }) {
   const at = parts(ms, { ...DAY, ...MINUTE }, utc);
   const midnight = at.hour === "00" && at.minute === "00";
   if (stepMs < 86_400_000 && !midnight) return `${at.hour}:${at.minute}`;
@@ -72,7 +72,7 @@ export function zoneName({ utc }) {
   return utc ? "UTC" : parts(Date.now(), { timeZoneName: "short" }, false).timeZoneName;
 }
 
-// Put all times, ages and values of a part of the page into what was chosen.
+// Show all times and values below an element in the chosen unit and zone.
 export function localize(root, chosen) {
   for (const time of root.querySelectorAll("time[datetime]")) {
     time.textContent = instant(Date.parse(time.dateTime), chosen, true);

@@ -1,22 +1,22 @@
-// The home page: fresh values and ages without a reload, a filter at once, °F and UTC on demand.
+// The home page: updates values and ages, filters while typing, switches to °F and UTC.
 
 import { choices, choose } from "./choices.js";
 import { age, instant, quantity, shownUnit, zoneName } from "./format.js";
 
-const FRESH_EVERY_MS = 15_000;
-const ANEW_EVERY_MS = 5 * 60_000; // silent marks, lines, lows and highs; and what came late
-const LATE_MS = 2 * 60_000; // between a reading and its arrival, as a rule
-const TYPED_MS = 300;
+const REFRESH_MS = 15_000;
+const RELOAD_MS = 5 * 60_000; // of the whole board: charts, silent marks, late readings
+const MAX_DELAY_MS = 2 * 60_000; // usually, between a measurement and its arrival
+const TYPING_PAUSE_MS = 300;
 
 const [filter, form] = [document.querySelector(".bar input"), document.querySelector(".bar")];
 const board = () => document.querySelector(".board");
 const rows = () => board().querySelectorAll("li[data-sensor]");
 
-let ahead; // of this machine's clock is the server's, in ms
-let heard; // by the server's clock
-let anew; // when the board last came as a whole
+let serverAheadMs; // the server's clock minus this machine's
+let refreshedMs; // by the server's clock
+let reloadedMs;
 
-const now = () => Date.now() + ahead;
+const now = () => Date.now() + serverAheadMs;
 
 async function get(url) {
   const answer = await fetch(url, { cache: "no-store" });
@@ -24,8 +24,8 @@ async function get(url) {
   return answer;
 }
 
-// A row's numbers and units, as chosen.
-function tell(row, chosen) {
+// Show a row's numbers in the chosen unit.
+function showRow(row, chosen) {
   const { unit } = row.dataset;
   const numbers = [...row.querySelectorAll("data")];
   for (const number of numbers) {
@@ -36,98 +36,98 @@ function tell(row, chosen) {
   row.querySelector("svg")?.setAttribute("aria-label", `24 hours: low ${low}, high ${high}`);
 }
 
-function tellAll() {
+function showChoices() {
   const chosen = choices();
   const unit = chosen.fahrenheit ? "F" : "";
   if (board().dataset.unit !== unit) {
-    for (const row of rows()) if (row.dataset.unit === "°C") tell(row, chosen);
+    for (const row of rows()) if (row.dataset.unit === "°C") showRow(row, chosen);
     board().dataset.unit = unit;
   }
   for (const button of document.querySelectorAll("[data-choice]")) {
     const on = button.dataset.choice === "unit" ? chosen.fahrenheit : chosen.utc;
     button.setAttribute("aria-pressed", on);
   }
-  tellHeard(true);
+  showRefreshed(true);
 }
 
-function tellHeard(reached) {
+function showRefreshed(reached) {
   const line = document.querySelector(".asof");
   if (!line) return;
   line.classList.toggle("late", !reached);
   line.querySelector(".heard").textContent = reached ? "as of" : "no connection since";
-  line.querySelector("time").textContent = instant(heard, choices(), true);
+  line.querySelector("time").textContent = instant(refreshedMs, choices(), true);
   line.querySelector("[data-zone]").textContent = zoneName(choices());
 }
 
-function tick() {
+function updateAges() {
   for (const time of board().querySelectorAll("li time")) {
-    const told = `${age((now() - Date.parse(time.dateTime)) / 1000)} ago`;
-    if (time.textContent !== told) time.textContent = told;
+    const text = `${age((now() - Date.parse(time.dateTime)) / 1000)} ago`;
+    if (time.textContent !== text) time.textContent = text;
   }
 }
 
-function arrived() {
-  heard = anew = +board().dataset.now;
-  ahead = heard - Date.now();
+function boardLoaded() {
+  refreshedMs = reloadedMs = +board().dataset.now;
+  serverAheadMs = refreshedMs - Date.now();
   form.hidden = "first" in board().dataset;
-  sift();
-  tellAll();
+  applyFilter();
+  showChoices();
 }
 
-// The board anew from the server, without a reload: all of it may have changed.
-async function renew(href = location.href) {
+// Replace the whole board without reloading the page.
+async function reloadBoard(href = location.href) {
   const page = await (await get(href)).text();
   const fresh = new DOMParser().parseFromString(page, "text/html").querySelector(".board");
   const focused = board().contains(document.activeElement) && document.activeElement.getAttribute("href");
   board().replaceWith(fresh);
   if (focused) board().querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
-  arrived();
+  boardLoaded();
 }
 
-function freshenRow(row, { measured_ms, value, unit }, chosen) {
+function refreshRow(row, { measured_ms, value, unit }, chosen) {
   const time = row.querySelector("time");
   if (measured_ms <= Date.parse(time.dateTime)) return;
   time.dateTime = new Date(measured_ms).toISOString();
   row.dataset.unit = unit ?? "";
   row.querySelector("data").value = value;
-  tell(row, chosen);
+  showRow(row, chosen);
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches) {
     const mark = getComputedStyle(row).getPropertyValue("--mark");
     row.animate([{ background: mark }, { background: "transparent" }], 2000);
   }
 }
 
-// The sensors that measured lately; whether any of them isn't on the board as it should be.
-async function freshenRows() {
+// Update the sensors with new readings. Returns whether the whole board must be reloaded.
+async function refreshRows() {
   const { latest } = board().dataset;
   const columns = new URL(latest, location.href).searchParams.getAll("_col");
-  const answer = await get(`${latest}&measured_ms__gt=${heard - LATE_MS}`);
+  const answer = await get(`${latest}&measured_ms__gt=${refreshedMs - MAX_DELAY_MS}`);
   const chosen = choices();
-  let differs = false;
+  let outdated = false;
   for (const values of (await answer.json()).rows) {
     const reading = Object.fromEntries(columns.map((column, place) => [column, values[place]]));
     const row = board().querySelector(`li[data-sensor="${reading.sensor}"]`);
-    if (row) freshenRow(row, reading, chosen);
-    differs ||= !row || row.classList.contains("is-silent") !== Boolean(reading.silent);
+    if (row) refreshRow(row, reading, chosen);
+    outdated ||= !row || row.classList.contains("is-silent") !== Boolean(reading.silent);
   }
-  return differs;
+  return outdated;
 }
 
-async function freshen() {
+async function refresh() {
   if (document.hidden) return;
-  const asked = now();
+  const requestedMs = now();
   try {
-    if (asked - anew > ANEW_EVERY_MS || (await freshenRows())) await renew();
-    else heard = asked;
-    tellHeard(true);
+    if (requestedMs - reloadedMs > RELOAD_MS || (await refreshRows())) await reloadBoard();
+    else refreshedMs = requestedMs;
+    showRefreshed(true);
   } catch {
-    tellHeard(false); // the next time will tell
+    showRefreshed(false); // tried again next time
   }
-  tick();
+  updateAges();
 }
 
-// Hide what hasn't all of the words; whether a word is meant for a node, its text or a sensor.
-function sift() {
+// Hide sensors that lack a word of the filter in their name, node or description.
+function applyFilter() {
   if (!("whole" in board().dataset)) return;
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
   for (const section of board().querySelectorAll("section")) {
@@ -146,34 +146,34 @@ function sift() {
 
 let typed;
 
-function filtered() {
+function filterChanged() {
   const address = new URL(location.href);
   if (filter.value.trim()) address.searchParams.set("q", filter.value);
   else address.searchParams.delete("q");
   address.searchParams.delete("after");
   history.replaceState(history.state, "", address);
   clearTimeout(typed);
-  if ("whole" in board().dataset) sift();
-  else typed = setTimeout(() => renew().catch(() => location.reload()), TYPED_MS);
+  if ("whole" in board().dataset) applyFilter();
+  else typed = setTimeout(() => reloadBoard().catch(() => location.reload()), TYPING_PAUSE_MS);
 }
 
-filter.addEventListener("input", filtered);
+filter.addEventListener("input", filterChanged);
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  filtered();
+  filterChanged();
 });
 form.addEventListener("click", (event) => {
   const button = event.target.closest("[data-choice]");
   if (!button) return;
   choose(button.dataset.choice, button.getAttribute("aria-pressed") !== "true");
-  tellAll();
+  showChoices();
 });
 document.addEventListener("pointerover", (event) => {
   const time = event.target.closest?.("li time");
   if (time) time.title = `${instant(Date.parse(time.dateTime), choices(), true)} ${zoneName(choices())}`;
 });
-document.addEventListener("visibilitychange", freshen);
+document.addEventListener("visibilitychange", refresh);
 
 form.querySelector(".choices").hidden = false;
-arrived();
-setInterval(freshen, FRESH_EVERY_MS);
+boardLoaded();
+setInterval(refresh, REFRESH_MS);

@@ -4,11 +4,11 @@ import { choices, choose } from "./choices.js";
 import { draw } from "./chart.js";
 import { age, localize, quantity } from "./format.js";
 
-const FRESH_EVERY_MS = 10_000;
+const REFRESH_MS = 10_000;
 
 let drawn = [];
 let view = null;
-let home = null; // the address before the first zoom
+let unzoomed = null; // the address before the first zoom
 
 async function get(url) {
   const answer = await fetch(url, { cache: "no-store" });
@@ -22,13 +22,13 @@ function drawAll() {
   drawn = [...document.querySelectorAll(".chart")].map((figure) =>
     draw(figure, view, view.charts[+figure.dataset.place], chosen, {
       zoomed: (from, to) => {
-        home ||= location.href;
+        unzoomed ||= location.href;
         const iso = (ms) => new Date(ms).toISOString();
         go(changed({ range: null, from: iso(from), to: iso(to) }));
       },
       reset: () => {
-        if (home) go(home);
-        home = null;
+        if (unzoomed) go(unzoomed);
+        unzoomed = null;
       },
     }),
   );
@@ -40,7 +40,7 @@ function drawAll() {
   for (const group of document.querySelectorAll(".choices")) group.hidden = false;
 }
 
-// This page's address with other parameters.
+// This page's address with some parameters changed.
 function changed(parameters) {
   const address = new URL(location.href);
   for (const [name, value] of Object.entries(parameters)) {
@@ -71,7 +71,7 @@ function newest() {
   return Math.max(0, ...all.map(([time]) => time));
 }
 
-async function freshen() {
+async function refresh() {
   const charts = document.querySelector(".charts");
   if (document.hidden || !charts || charts.dataset.live !== "1") return;
   try {
@@ -80,10 +80,10 @@ async function freshen() {
     for (const row of rows) {
       const cell = document.querySelector(`[data-now="${row.sensor}"]`);
       if (!cell) continue;
-      const told = document.createElement("span");
-      told.className = row.silent ? "age silent" : "age";
-      told.textContent = `${age(row.age_s)} ago${row.silent ? ", silent" : ""}`;
-      cell.replaceChildren(`${quantity(row.value, row.unit, choices())} `, told);
+      const ageSpan = document.createElement("span");
+      ageSpan.className = row.silent ? "age silent" : "age";
+      ageSpan.textContent = `${age(row.age_s)} ago${row.silent ? ", silent" : ""}`;
+      cell.replaceChildren(`${quantity(row.value, row.unit, choices())} `, ageSpan);
     }
     const last = Math.max(0, ...rows.map((row) => row.measured_ms));
     if (last >= newest() + view.step_ms && last > newest()) {
@@ -91,7 +91,7 @@ async function freshen() {
       drawAll();
     }
   } catch {
-    // the next time will tell
+    // tried again next time
   }
 }
 
@@ -99,7 +99,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-range], a[data-span]");
   if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
     event.preventDefault();
-    home = null;
+    unzoomed = null;
     go(link.href);
   }
   const button = event.target.closest("[data-choice]");
@@ -115,6 +115,6 @@ const charts = document.querySelector(".charts");
 if (charts) {
   view = await get(charts.dataset.url);
   drawAll();
-  setInterval(freshen, FRESH_EVERY_MS);
-  document.addEventListener("visibilitychange", freshen);
+  setInterval(refresh, REFRESH_MS);
+  document.addEventListener("visibilitychange", refresh);
 }

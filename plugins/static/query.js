@@ -1,4 +1,4 @@
-// The rows of a page as a chart in its place: lines over their time column, told by the address.
+// A chart of a page's rows over their time column. The address has its columns.
 
 import { draw } from "./chart.js";
 import { choices } from "./choices.js";
@@ -6,10 +6,10 @@ import { zoneName } from "./format.js";
 import { chartable, charts } from "./series.js";
 
 const MOST_ROWS = 2000;
-const STEP = 1 / 100; // of the chart's width, by the arrow keys
+const STEP = 1 / 100; // of the chart's width, for the arrow keys
 
 const here = document.querySelector(".chart-here");
-let result = null; // the rows, once asked for
+let result = null; // the rows, once loaded
 let drawn = [];
 
 function element(name, properties = {}, ...children) {
@@ -18,8 +18,8 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
-// The columns' names, and which of them look like numbers on the page.
-function onPage() {
+// Whether the table on the page can be charted.
+function isChartable() {
   const table = document.querySelector("table.rows-and-columns");
   const names = [...table.querySelectorAll("thead th")].map((th) => th.dataset.column ?? th.textContent.trim());
   const number = (cell) => cell && (cell.querySelector(".quantity") || /^-?[\d.]+(e[+-]?\d+)?$/i.test(cell.textContent.trim()));
@@ -33,7 +33,7 @@ async function get(path, query) {
   return answer.json();
 }
 
-// The page's own rows as Datasette gives them to programs; of a table more than one page.
+// The page's rows as JSON; of a table, more than one page.
 async function rows() {
   const query = new URLSearchParams(location.search);
   for (const name of ["_labels", "_facet", "_shape"]) query.delete(name);
@@ -48,7 +48,7 @@ async function rows() {
   return { columns, rows: all.slice(0, MOST_ROWS), known, cut: Boolean(next || truncated) || all.length > MOST_ROWS };
 }
 
-// Names and units of the sensors that a column `sensor` tells by their numbers.
+// Names and units of the sensors whose ids are in the column `sensor`.
 async function sensors(columns, all) {
   const place = columns.indexOf("sensor");
   const numbers = [...new Set(all.map((row) => row[place]).filter(Number.isInteger))];
@@ -79,8 +79,8 @@ function figure(chart) {
   return element("figure", { className: "chart" }, caption, plot);
 }
 
-// The cursor goes from point to point, or by a hundredth of the width where those are denser.
-function walk(one, key) {
+// Move the cursor to the next point, or by a hundredth of the width where points are denser.
+function moveCursor(one, key) {
   const width = one.over.clientWidth;
   const direction = key === "ArrowLeft" ? -1 : 1;
   const from = one.cursor.left >= 0 ? one.cursor.left : direction > 0 ? 0 : width;
@@ -94,8 +94,7 @@ function walk(one, key) {
   one.setCursor({ left: at(), top: one.over.clientHeight / 2 });
 }
 
-// Draw what is chosen, from one instant to another. Not within uPlot's own answer to the mouse,
-// which ends only after a zoom is told.
+// Draw a span of the charts. Zooming calls it by setTimeout: uPlot still handles the mouse event.
 function show(found, span = found) {
   for (const one of drawn) one.destroy();
   const view = { from_ms: span.from_ms, to_ms: span.to_ms, step_ms: 0 };
@@ -108,18 +107,18 @@ function show(found, span = found) {
   figures.forEach((one, place) => one.querySelector(".plot").addEventListener("keydown", (event) => {
     if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
     event.preventDefault();
-    walk(drawn[place], event.key);
+    moveCursor(drawn[place], event.key);
   }));
 }
 
-function told(found) {
+function noteText(found) {
   const parts = [`Times are ${zoneName(choices())}.`];
   if (result.cut) parts.unshift(`The first ${result.rows.length.toLocaleString("en")} rows.`);
   if (found.left) parts.unshift(`${found.charts.flatMap(({ lines }) => lines).length} of ${found.left.toLocaleString("en")} lines.`);
   return parts.join(" ");
 }
 
-// The chart of some columns, opened: what the address names, or else what suits the rows best.
+// Open the chart of the columns in the address, or of the most suitable.
 async function open() {
   const button = here.querySelector("button");
   const note = here.querySelector(".note");
@@ -131,19 +130,19 @@ async function open() {
     note.textContent = "These rows could not be read.";
     return;
   }
-  const asked = new URLSearchParams(location.hash.slice(1)).get("chart");
-  const found = charts(result, asked);
+  const requested = new URLSearchParams(location.hash.slice(1)).get("chart");
+  const found = charts(result, requested);
   if (!found) {
     note.textContent = "There are no numbers here that change with time.";
     return;
   }
-  choose(found);
-  note.textContent = told(found);
+  showOptions(found);
+  note.textContent = noteText(found);
   show(found);
 }
 
-// Which columns are charted, to be chosen where there are several.
-function choose(found) {
+// Let the visitor choose between several columns.
+function showOptions(found) {
   const select = here.querySelector("select");
   select.replaceChildren(...found.options.map((value) => element("option", { value, textContent: value, selected: value === found.chosen })));
   here.querySelector("label").hidden = found.options.length < 2;
@@ -160,7 +159,7 @@ function close() {
   history.replaceState(history.state, "", location.pathname + location.search);
 }
 
-function offer() {
+function addControls() {
   const button = element("button", { type: "button", textContent: "Chart" });
   button.setAttribute("aria-expanded", "false");
   button.addEventListener("click", () => (drawn.length ? close() : open()));
@@ -178,11 +177,11 @@ function offer() {
   here.hidden = false;
 }
 
-const isAsked = () => new URLSearchParams(location.hash.slice(1)).has("chart");
+const isRequested = () => new URLSearchParams(location.hash.slice(1)).has("chart");
 
-if (here && onPage()) {
-  offer();
-  if (isAsked()) open();
-  window.addEventListener("hashchange", () => isAsked() && open());
+if (here && isChartable()) {
+  addControls();
+  if (isRequested()) open();
+  window.addEventListener("hashchange", () => isRequested() && open());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.length && open());
 }

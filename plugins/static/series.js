@@ -1,20 +1,20 @@
-// Lines out of rows: which column is the time, which are numbers, and what tells lines apart.
+// Makes lines of a table's rows: finds the time column, the numbers, and what distinguishes lines.
 
 const MOST_LINES = 8;
 const MEASURED = ["value", "mean", "min", "max", "lowest", "highest"];
-const APART = 3; // usual distances; further apart, two points have a gap between them
+const GAP_FACTOR = 3; // more usual distances than this between two points are a gap
 const DATE = /^\d{4}-\d\d(-\d\d|$)/;
-const YEAR_1973_MS = 1e11; // a smaller `*_ms` is the time between two instants
+const YEAR_1973_MS = 1e11; // a smaller `*_ms` is a duration
 
 const isTime = (name) => /_(ms|at)$/.test(name);
 const isNumber = (value) => typeof value === "number";
 
-// Whether a page's columns may be charted: a time, and something `looksLikeNumber` beside it.
+// Whether there is a time column, and another column that `looksLikeNumber`.
 export function chartable(names, looksLikeNumber) {
   return names.some(isTime) && names.some((name, place) => isValue(name) && looksLikeNumber(place));
 }
 
-// Whether a column's numbers are values, not times or the numbers of rows.
+// Whether a column's numbers are values, neither times nor ids.
 function isValue(name) {
   return !isTime(name) && !["id", "sensor"].includes(name);
 }
@@ -28,9 +28,9 @@ function timePlace(columns, rows) {
   return columns.findIndex((name, place) => isTime(name) && rows.some((row) => instant(row[place]) !== null));
 }
 
-// Texts such as node and sensor, of which each value is a line. A text that is another in every
-// row tells nothing apart.
-function tellingApart(columns, rows) {
+// Columns such as node and sensor, each of whose values is a line of its own. A text that differs
+// in every row doesn't count.
+function lineColumns(columns, rows) {
   return columns.map((_, place) => place).filter((place) => {
     const name = columns[place];
     if (isTime(name) || name === "unit") return false;
@@ -43,10 +43,10 @@ function tellingApart(columns, rows) {
 
 function gap(points) {
   const apart = points.slice(1).map(([at], place) => at - points[place][0]).sort((a, b) => a - b);
-  return apart.length ? APART * apart[Math.floor((apart.length - 1) / 2)] : Infinity;
+  return apart.length ? GAP_FACTOR * apart[Math.floor((apart.length - 1) / 2)] : Infinity;
 }
 
-// A line for each value of the columns that tell apart, and each of the chosen columns.
+// A line for each combination of values in the columns `apart` and each chosen column.
 function lines({ columns, rows, known }, time, apart, chosen) {
   const unitPlace = columns.indexOf("unit");
   const sensorPlace = columns.indexOf("sensor");
@@ -84,17 +84,17 @@ function spanOf(all) {
   return from < to ? { from_ms: from, to_ms: to } : { from_ms: from - 3_600_000, to_ms: to + 3_600_000 };
 }
 
-// What to draw: `asked` columns, or those that suit the rows. Null where nothing can be drawn.
-export function charts(result, asked) {
+// The charts of the `requested` columns, or of the most suitable. Null when nothing can be drawn.
+export function charts(result, requested) {
   const { columns, rows } = result;
   const time = timePlace(columns, rows);
   const numbers = columns.filter((name, place) => isValue(name) && rows.some((row) => isNumber(row[place])));
   if (time < 0 || !numbers.length) return null;
-  const apart = tellingApart(columns, rows);
+  const apart = lineColumns(columns, rows);
   const measured = numbers.filter((name) => MEASURED.includes(name));
   const best = measured.length ? measured : numbers;
   const options = [...new Set([...(apart.length ? [] : [best.join()]), ...best, ...numbers])];
-  const chosen = options.includes(asked) ? asked : options[0];
+  const chosen = options.includes(requested) ? requested : options[0];
   const all = lines(result, time, apart, columns.includes(chosen) ? [chosen] : chosen.split(","));
   if (!all.length) return null;
   const shown = all.slice(0, MOST_LINES);

@@ -10,14 +10,14 @@ from click.testing import CliRunner, Result
 from sqlite_utils import Database
 
 from tmon.cli.main import main
-from tmon.db import nodes
+from tmon.core.time import now_ms
 from tmon.db.connect import open_for_reading
 from tmon.importer import run
 from tmon.importer.files import open_file
 from tmon.importer.flags import Flags
 from tmon.importer.planning import make_plan
 from tmon.importer.record import Source
-from tmon.importer.report import looked_at
+from tmon.importer.report import warnings
 from tmon.importer.rows import Table
 from tmon.importer.survey import Survey, Tally
 
@@ -28,11 +28,11 @@ Row = tuple[str, str, str, float]
 def import_file(
     db: Database, path: Path, /, progress: Callable[[int], object] = lambda _: None, **said: Any
 ) -> Survey:
-    """Store a file by what was said of it."""
-    flags = Flags.read(**said)
+    """Store a file by these flags."""
+    flags = Flags.parse(**said)
     with open_file(str(path), flags.encoding) as file:
         plan = make_plan(file, flags)
-        survey = Survey(Table(file, plan.layout), plan, nodes.now_ms(), Tally())
+        survey = Survey(Table(file, plan.layout), plan, now_ms(), Tally())
         run.store(db, survey, SOURCE, progress)
     return survey
 
@@ -45,20 +45,20 @@ def readings(path: Path) -> list[Row]:
         return [*db.execute(query).fetchall()]
 
 
-def told(survey: Survey) -> str:
-    """All that is said of an import."""
-    return "\n".join([*survey.tally.lines(), *looked_at(survey, is_whole=False)])
+def messages(survey: Survey) -> str:
+    """What `tmon import` prints about an import."""
+    return "\n".join([*survey.tally.lines(), *warnings(survey, is_whole=False)])
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A file's text, what is said of it, and the readings: sensor, time, value."""
+    """A file's text, its flags, and the expected readings or error."""
 
     name: str
     text: str | bytes
-    said: str = ""
-    right: str = ""
-    says: str = ""
+    flags: str = ""
+    expected: str = ""
+    error: str = ""
 
 
 def import_shape(folder: Path, shape: Shape) -> Result:
@@ -68,11 +68,11 @@ def import_shape(folder: Path, shape: Shape) -> Result:
         "import",
         f"{folder}/a.csv",
         "--yes",
-        *shlex.split(shape.said),
+        *shlex.split(shape.flags),
         "--db",
         f"{folder}/t.db",
     ]
-    if "--node-column" not in shape.said:
+    if "--node-column" not in shape.flags:
         command += ["--node", "n"]
     return CliRunner().invoke(main, command)
 
@@ -81,6 +81,6 @@ def assert_refused(folder: Path, shape: Shape) -> None:
     """Whether a file is refused in one line that says what helps, and nothing is made."""
     done = import_shape(folder, shape)
     assert done.exit_code == 1, done.output
-    assert shape.says in done.output
+    assert shape.error in done.output
     assert len(done.output.splitlines()) == 1, done.output
     assert not (folder / "t.db").exists()

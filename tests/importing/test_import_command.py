@@ -37,7 +37,7 @@ def summary(stored: int, already_there: int, rejected: int) -> list[str]:
     return f"stored {stored:,} already there {already_there:,} rejected {rejected:,}".split()
 
 
-def told(stdout: str) -> list[str]:
+def summary_lines(stdout: str) -> list[str]:
     """The summary's three counts, without its layout."""
     return " ".join(stdout.splitlines()[:3]).split()
 
@@ -91,9 +91,9 @@ def stored_some(path: Path) -> bool:
 def test_the_shipped_file_is_stored_whole_once_and_in_celsius(tmp_path: Path) -> None:
     first = tmon(tmp_path, "import", str(AMBIENT), *AMBIENT_FLAGS)
     assert (first.returncode, first.stderr) == (0, "")
-    assert told(first.stdout) == summary(7267, 0, 0)
+    assert summary_lines(first.stdout) == summary(7267, 0, 0)
     again = tmon(tmp_path, "import", str(AMBIENT), *AMBIENT_FLAGS)
-    assert told(again.stdout) == summary(0, 7267, 0)
+    assert summary_lines(again.stdout) == summary(0, 7267, 0)
     with AMBIENT.open() as file:
         celsius = [(float(row["value"]) - 32) * 5 / 9 for row in csv.DictReader(file)]
     with open_for_reading(tmp_path / "tmon.db") as db:
@@ -114,7 +114,7 @@ def test_a_column_of_nodes_makes_them_and_na_is_told(tmp_path: Path) -> None:
         tmp_path, "import", "nyc.csv", "--node-column", "origin", "--time", "time_hour", *flags
     )
     assert done.returncode == 0
-    assert told(done.stdout) == summary(9, 0, 3)
+    assert summary_lines(done.stdout) == summary(9, 0, 3)
     assert "missing_value pressure: 1, such as line 3: pressure is NA" in done.stdout
     assert "missing_value temperature: 1, such as line 5: temp is NA" in done.stdout
     assert {node for node, *_ in readings(tmp_path / "tmon.db")} == {"EWR", "JFK", "LGA"}
@@ -133,7 +133,7 @@ def test_standard_input_is_read(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert told(done.stdout) == summary(1, 0, 0)
+    assert summary_lines(done.stdout) == summary(1, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_standard_input_is_read(tmp_path: Path) -> None:
         ("2020-01-01,1\n", FLAGS, "no column is called 'time'; the first line names: 2020-01-01"),
         ("time,value,value\n", FLAGS, "several columns are called 'value'"),
         ("", FLAGS, "the file is empty"),
-        ("time,value\n", (*FLAGS, "--tz", "Europe/Berln"), "'Europe/Berln' is no zone"),
-        ("time,value\n", (*FLAGS, "--tz", "Europe"), "'Europe' is no zone"),
+        ("time,value\n", (*FLAGS, "--tz", "Europe/Berln"), "'Europe/Berln' isn't a zone"),
+        ("time,value\n", (*FLAGS, "--tz", "Europe"), "'Europe' isn't a zone"),
         ("time,value\n", (*FLAGS, "--value", "value"), "must be like 'temp=temperature:°C'"),
         ("time,value\n", (*FLAGS, "--value", "value=a b"), "sensor 'a b' must be"),
         ("time,value\n", (*FLAGS, "--value", "value=a:" + "x" * 33), "unit must be"),
@@ -194,7 +194,7 @@ def test_stopped_in_the_middle_and_run_again_it_completes(tmp_path: Path, number
     before = len(readings(tmp_path / "tmon.db"))
     assert 0 < before < 200_000
     again = tmon(tmp_path, "import", str(path), *FLAGS)
-    assert told(again.stdout) == summary(200_000 - before, before, 0)
+    assert summary_lines(again.stdout) == summary(200_000 - before, before, 0)
     with open_for_reading(tmp_path / "tmon.db") as db:
         assert consistent(db)
 
@@ -210,7 +210,7 @@ def test_another_writer_gets_in_beside_an_import(tmp_path: Path) -> None:
                 nodes.find_or_make(db, f"live{len(waits_s)}")
             waits_s.append(time.monotonic() - began_s)
             time.sleep(0.005)
-    assert told(process.communicate()[0]) == summary(60_000, 0, 0)
+    assert summary_lines(process.communicate()[0]) == summary(60_000, 0, 0)
     assert len(waits_s) > 20
     assert sorted(waits_s)[len(waits_s) // 2] < 0.2
     assert max(waits_s) < 3  # without gaps it waits until the busy timeout, 5 s
@@ -239,7 +239,7 @@ def test_a_full_disk_is_told_what_is_stored_stays_and_again_goes_on(tmp_path: Pa
     before = len(readings(tmp_path / "tmon.db"))
     assert 0 < before < 20_000
     again = tmon(tmp_path, "import", str(path), *FLAGS)
-    assert told(again.stdout) == summary(20_000 - before, before, 0)
+    assert summary_lines(again.stdout) == summary(20_000 - before, before, 0)
 
 
 def test_a_revoked_node_can_still_be_imported_into(tmp_path: Path) -> None:
@@ -247,4 +247,4 @@ def test_a_revoked_node_can_still_be_imported_into(tmp_path: Path) -> None:
         nodes.find_or_make(db, "shed")
         tokens.revoke(db, "shed")
     (tmp_path / "a.csv").write_text("time,value\n2020-01-01,1\n")
-    assert told(tmon(tmp_path, "import", "a.csv", *FLAGS).stdout) == summary(1, 0, 0)
+    assert summary_lines(tmon(tmp_path, "import", "a.csv", *FLAGS).stdout) == summary(1, 0, 0)

@@ -15,16 +15,16 @@ FILES = Path(__file__).parents[1] / "import_files"
 
 @dataclass(frozen=True)
 class Case:
-    """A file, what is said of it, and what is right.
+    """A file, its flags, and the expected result.
 
-    ``right`` are the readings: node, sensor, time without its seconds if they are 0, value.
-    ``says`` must be in the answer; where ``right`` is empty the file is refused with it.
+    ``expected`` are the readings: node, sensor, time without its seconds if they are 0, value.
+    ``error`` must be in the output; if ``expected`` is empty, the file is refused with it.
     """
 
     file: str
-    said: str
-    right: str = ""
-    says: str = ""
+    flags: str
+    expected: str = ""
+    error: str = ""
 
 
 STORED = [
@@ -130,7 +130,7 @@ STORED = [
          "--node cellar --time last_changed --sensor-column entity_id --value-column state"
          " --sensor 'sensor.cellar_temperature=air:°F'",
          "cellar air 2025-08-31T22:00 -5.8333; cellar air 2025-08-31T23:00 -5.7778",
-         "2 rows of 'sensor.cellar_humidity', which no --sensor names: passed over"),
+         "2 rows of 'sensor.cellar_humidity', which no --sensor names: skipped"),
     Case("influx-csv-ns.csv", "--node n --time time --value temperature=temperature:°C",
          "n temperature 2019-05-02T16:12:41.098 21.5; n temperature 2019-05-02T16:12:51.098 21.6"),
     Case("isd.csv", "--node-column STATION --time DATE --value TMP=temperature:°C",
@@ -204,61 +204,61 @@ STORED = [
 ]  # fmt: skip
 
 REFUSED = [
-    Case("aioe.csv", "--node n --yes", says="--no-header names columns by number"),
+    Case("aioe.csv", "--node n --yes", error="--no-header names columns by number"),
     Case("ddmmyyyyhhmm.csv", "--node n --time time --value temp=temperature:°C",
-         says="310720231200 can be read in several ways: say --time-format '%d%m%Y%H%M' or '%s'"),
+         error="310720231200 can be read in several ways: say --time-format '%d%m%Y%H%M' or '%s'"),
     Case("dmy.csv", "--node n --yes",
-         says="say --time-format '%d.%m.%Y %H:%M' or '%m.%d.%Y %H:%M'"),
+         error="say --time-format '%d.%m.%Y %H:%M' or '%m.%d.%Y %H:%M'"),
     Case("dup-header.csv", "--node n --time time --value Temp=temperature:°C",
-         says="'Temp#1', 'Temp#2' say which"),
+         error="'Temp#1', 'Temp#2' say which"),
     Case("dup-header.csv", "--node n --time time --value Temp#2=temperature",
-         says="'Temp#2' names no unit, and may be in °F"),
-    Case("german-thousands.csv", "--node n --yes", says="--decimal , or --decimal . says which"),
-    Case("german-utf16.csv", "--node n --yes", says="--decimal , or --decimal . says which"),
+         error="'Temp#2' names no unit, and may be in °F"),
+    Case("german-thousands.csv", "--node n --yes", error="--decimal , or --decimal . says which"),
+    Case("german-utf16.csv", "--node n --yes", error="--decimal , or --decimal . says which"),
     Case("ghcn-daily.csv", "--node-column STATION --time DATE --value TMAX=tmax:°C",
-         says="--value 'TMAX=tmax:0.1°C'"),
+         error="--value 'TMAX=tmax:0.1°C'"),
     Case("govee.csv", "--node n --time 'Timestamp for sample frequency every 15 min min'"
          " --value Temperature_Fahrenheit=temperature:°C",
-         says="'Temperature_Fahrenheit' is in Fahrenheit, and --value says °C"),
+         error="'Temperature_Fahrenheit' is in Fahrenheit, and --value says °C"),
     Case("ha-decimal-comma.csv", "--node n --time time --value temp=temperature",
-         says="'temp' has commas in all cells, such as '275,69': --decimal , or --decimal . says"),
+         error="'temp' has commas in all cells, such as '275,69': --decimal , or --decimal . says"),
     Case("heatermeter-noheader.csv", "--node n --time 1 --value 3=temperature:°C",
-         says="--no-header takes columns by number"),
-    Case("hobo.csv", "--node n --yes --tz Etc/GMT-7", says="and --tz Etc/GMT-7: leave --tz out"),
+         error="--no-header takes columns by number"),
+    Case("hobo.csv", "--node n --yes --tz Etc/GMT-7", error="and --tz Etc/GMT-7: leave --tz out"),
     Case("homeassistant.csv",
          "--node-column entity_id --time last_changed --value state=temperature:°C",
-         says="--sensor-column 'entity_id' --value-column 'state'"),
+         error="--sensor-column 'entity_id' --value-column 'state'"),
     Case("us-ampm.csv", "--node n --time time --value temp=temperature:°F",
-         says="'06/01/2023 1:00 PM' can be read in several ways"),
+         error="'06/01/2023 1:00 PM' can be read in several ways"),
     Case("weatherlink.txt", "--node n --time Date --value Out=temperature:°C",
-         says="'01/06/23 12:00a' can be read in several ways"),
+         error="'01/06/23 12:00a' can be read in several ways"),
     Case("yymmddhhmm.csv", "--node n --time time --value temp=temperature:°C",
-         says="1301011200 can be read in several ways"),
+         error="1301011200 can be read in several ways"),
 ]  # fmt: skip
 
 
 def import_case(folder: Path, case: Case) -> Result:
     return CliRunner().invoke(
         main,
-        ["import", str(FILES / case.file), *shlex.split(case.said), "--db", f"{folder}/tmon.db"],
+        ["import", str(FILES / case.file), *shlex.split(case.flags), "--db", f"{folder}/tmon.db"],
     )
 
 
-@pytest.mark.parametrize("case", STORED, ids=lambda case: f"{case.file} {case.said}"[:60])
+@pytest.mark.parametrize("case", STORED, ids=lambda case: f"{case.file} {case.flags}"[:60])
 def test_a_file_is_stored_as_it_is_meant(tmp_path: Path, case: Case) -> None:
     done = import_case(tmp_path, case)
     assert done.exit_code == 0, done.output
-    assert shown(tmp_path / "tmon.db") == [row.strip() for row in case.right.split(";")]
-    assert case.says in " ".join(done.output.split())
+    assert shown(tmp_path / "tmon.db") == [row.strip() for row in case.expected.split(";")]
+    assert case.error in " ".join(done.output.split())
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case.file} {case.said}"[:60])
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case.file} {case.flags}"[:60])
 def test_what_cannot_be_told_is_refused_with_the_flag_that_settles_it(
     tmp_path: Path, case: Case
 ) -> None:
     done = import_case(tmp_path, case)
     assert done.exit_code == 1, done.output
-    assert case.says in " ".join(done.output.split())
+    assert case.error in " ".join(done.output.split())
     assert not (tmp_path / "tmon.db").exists() or not readings(tmp_path / "tmon.db")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.importing.importing import Row, import_file, told
+from tests.importing.importing import Row, import_file, messages
 from tmon.db.connect import open_database
 from tmon.importer.survey import Survey
 
@@ -14,13 +14,13 @@ Run = Callable[..., "Done"]
 
 
 class Done:
-    """What an import told, and what it stored: (node, sensor, time, value), by time."""
+    """What an import messages, and what it stored: (node, sensor, time, value), by time."""
 
     def __init__(self, survey: Survey, rows: list[Row]) -> None:
         self.tally = survey.tally
         self.rows = rows
         self.rejected = {code for code, _ in survey.tally.rejected}
-        self.told = told(survey)
+        self.messages = messages(survey)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def times(done: Done) -> list[str]:
 )
 def test_a_time_of_any_year_is_understood(run: Run, written: str, tz: str, means: str) -> None:
     done = run(f"time,value\n{written},1\n", tz=tz)
-    assert [at for _, _, at, _ in done.rows] == [means], done.told
+    assert [at for _, _, at, _ in done.rows] == [means], done.messages
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_time_of_any_year_is_understood(run: Run, written: str, tz: str, means
 def test_what_is_surely_no_time_is_told_with_its_line(run: Run, written: str, code: str) -> None:
     done = run(f"time,value\n2020-01-01,1\n{written},2\n")
     assert (done.tally.stored, done.rejected) == (1, {code})
-    assert f"{code}: 1, such as line 3: " in done.told
+    assert f"{code}: 1, such as line 3: " in done.messages
 
 
 def test_tmons_own_export_comes_in_again_with_its_old_times(run: Run) -> None:
@@ -142,8 +142,8 @@ def test_each_node_has_its_own_hour_twice(run: Run) -> None:
 def test_a_time_the_clocks_skipped_is_told_with_the_likely_cause(run: Run) -> None:
     done = run("time,value\n2023-03-26 02:30,1\n2023-03-26 03:30,2\n", tz="Europe/Berlin")
     assert times(done) == ["2023-03-26T01:30:00"]
-    assert "skipped_time: 1, such as line 2: the clocks of Europe/Berlin skipped" in done.told
-    assert "Etc/GMT-1" in done.told
+    assert "skipped_time: 1, such as line 2: the clocks of Europe/Berlin skipped" in done.messages
+    assert "Etc/GMT-1" in done.messages
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_time_the_clocks_skipped_is_told_with_the_likely_cause(run: Run) -> No
 def test_a_cell_that_is_no_reading_fails_alone(run: Run, written: str, code: str) -> None:
     done = run(f"time,value\n2020-01-01,1\n2020-01-02,{written}\n", "value=temperature:°C")
     assert (done.tally.stored, done.rejected) == (1, {code})
-    assert "such as line 3: " in done.told
+    assert "such as line 3: " in done.messages
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_csv_file_of_any_usual_kind_is_read(run: Run, text: str) -> None:
 def test_a_row_of_another_shape_is_told_and_not_fatal(run: Run, row: str) -> None:
     done = run(f"time,value\n2020-01-02,1\n{row}\n")
     assert (done.tally.stored, done.rejected) == (1, {"invalid_row"})
-    assert "such as line 3: " in done.told
+    assert "such as line 3: " in done.messages
 
 
 def test_a_bad_byte_beside_the_readings_does_no_harm(run: Run) -> None:
@@ -193,14 +193,14 @@ def test_rows_of_a_node_that_cannot_be_are_told_and_none_is_made(run: Run) -> No
     text = "node,time,value\n...,2020-01-01,1\n,2020-01-01,1\ngood,2020-01-01,1\n"
     done = run(text, node_column="node")
     assert [node for node, *_ in done.rows] == ["good"]
-    assert "invalid_node: 2, such as line 2: node '...' must be" in done.told
+    assert "invalid_node: 2, such as line 2: node '...' must be" in done.messages
 
 
 def test_another_value_at_the_same_time_is_told_as_a_conflict(run: Run) -> None:
     run("time,value\n2020-01-01,1\n")
     done = run("time,value\n2020-01-01,2\n2020-01-02,3\n")
     assert done.tally.stored == 1
-    assert "conflict temperature: 1, such as line 2: temperature has value 1" in done.told
+    assert "conflict temperature: 1, such as line 2: temperature has value 1" in done.messages
 
 
 @pytest.mark.parametrize(

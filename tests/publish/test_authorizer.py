@@ -11,8 +11,8 @@ import pytest
 
 from tests.publish.published import MARCH_MS, Site, fill, served
 from tmon.db.connect import open_database
-from tmon.pages import limited
-from tmon.pages.limited import LimitedConnection
+from tmon.pages import limited_connection as limits
+from tmon.pages.limited_connection import LimitedConnection
 from tmon.serve import datasette_app
 
 # A page of each kind, or two; `make soak` walks all that these lead to.
@@ -39,12 +39,12 @@ class Recording(LimitedConnection):
     """Allows everything, and notes what was asked for."""
 
     actions: ClassVar[set[tuple[int, str | None, str | None]]] = set()
-    most_parts = most_quadratic_calls = 0
+    most_calls = most_quadratic_calls = 0
 
     def _authorize(self, action: int, first: str | None, second: str | None, *_: str | None) -> int:
         super()._authorize(action, first, second)
         self.actions.add((action, first, second))
-        Recording.most_parts = max(self.most_parts, self._parts)
+        Recording.most_calls = max(self.most_calls, self._authorizer_calls)
         Recording.most_quadratic_calls = max(self.most_quadratic_calls, self._quadratic_calls)
         return names.SQLITE_OK
 
@@ -86,15 +86,15 @@ def assert_what_is_allowed_is_what_is_needed() -> None:
         for action, first, second in Recording.actions
         if action == names.SQLITE_PRAGMA
     }
-    assert {name for name, with_value in pragmas if with_value} == limited.PRAGMAS
-    assert {name for name, with_value in pragmas if not with_value} == limited.PRAGMAS_WITHOUT_VALUE
+    assert {name for name, with_value in pragmas if with_value} == limits.PRAGMAS
+    assert {name for name, with_value in pragmas if not with_value} == limits.PRAGMAS_WITHOUT_VALUE
     actions = {action for action, _, _ in Recording.actions}
     actions -= {names.SQLITE_PRAGMA, names.SQLITE_UPDATE}  # by name
-    assert actions | {names.SQLITE_RECURSIVE} == limited.ACTIONS  # stored queries may well recurse
+    assert actions | {names.SQLITE_RECURSIVE} == limits.ACTIONS  # stored queries may well recurse
     for action, first, second in Recording.actions:
-        assert limited.may(action, first, second)
-    assert Recording.most_parts < limited.PARTS / 4
-    assert Recording.most_quadratic_calls < limited.QUADRATIC_CALLS
+        assert limits.is_allowed(action, first, second)
+    assert Recording.most_calls < limits.MAX_AUTHORIZER_CALLS / 4
+    assert Recording.most_quadratic_calls < limits.MAX_QUADRATIC_CALLS
 
 
 def test_our_pages_need_all_that_is_allowed_and_nothing_else(recorded: Site) -> None:

@@ -44,7 +44,7 @@ SENTENCES = {
     "/tmon/readings?_facet_date=xx": "no such column: xx",
     "/tmon/readings?_facet_array=xx": "no such column: inner.xx",
     "/tmon/readings?_facet_array=measured_at": "malformed JSON",
-    "/tmon/readings?sensor__in=[": "not as it has to be (sensor__in)",
+    "/tmon/readings?sensor__in=[": "not valid (sensor__in)",
     "/tmon/readings.json?_timelimit=abc": "_timelimit has to be a number",
     "/tmon/readings.json?_timelimit=1.5": "_timelimit has to be a number",
     "/tmon/-/query?sql=select+*+from+pragma_optimize": "pragma_table_list(), pragma_table_info()",
@@ -211,7 +211,7 @@ def test_all_there_is_to_do_is_to_read(serving: Served, address: str, method: st
     assert answer.status_code == 405
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "Nothing here takes this method" in told(answer)
+    assert "Only GET and HEAD are allowed here" in told(answer)
     assert answer.headers["content-type"].startswith("application/json") == address.endswith("json")
     assert "Traceback" not in serving.log.read_text()
 

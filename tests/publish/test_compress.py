@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from tests.publish.published import Serve, Site, two_sensors
-from tmon.pages.compress import LEAST_BYTES, asgi_wrapper
+from tmon.pages.middleware import SMALLEST_GZIP_BYTES, gzip
 
 GZIP = {"Accept-Encoding": "br, gzip"}
 PLAIN = {"Accept-Encoding": "identity"}
@@ -34,7 +34,7 @@ def test_text_is_compressed_for_those_who_accept_it(site: Site, path: str) -> No
 
 def test_what_is_short_goes_as_it_is(site: Site) -> None:
     answer = get(site, "/static/icon.svg", GZIP)
-    assert len(answer.content) < LEAST_BYTES
+    assert len(answer.content) < SMALLEST_GZIP_BYTES
     assert int(answer.headers["content-length"]) == len(answer.content)
     assert "content-encoding" not in answer.headers
 
@@ -68,7 +68,7 @@ async def parts_of(*parts: bytes, headers: list[tuple[bytes, bytes]], end: bool)
         gone.append(message)
 
     scope = {"type": "http", "headers": [(b"accept-encoding", b"gzip")]}
-    await asgi_wrapper()(app)(scope, receive, send)
+    await gzip(app)(scope, receive, send)
     return [dict(gone[0]["headers"]), *counted]
 
 

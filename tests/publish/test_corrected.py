@@ -217,7 +217,7 @@ def test_the_newest_incidents_are_told_in_words(lab: Site) -> None:
     node = lab.get("/node/lab").text
     table = node[node.index("<h2>Incidents") :]
     assert table.index(ESCAPED) < table.index("plain: <bdi>too warm 11")
-    assert re.search(r'data-label="Severity">critical</td>.*goes on', table)
+    assert re.search(r'data-label="Severity">critical</td>.*open', table)
     assert "<h2>Incidents" not in lab.get("/node/lab/flagged").text
 
 

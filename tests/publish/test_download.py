@@ -19,8 +19,8 @@ from tests.publish.browsing import looks, scrolls_sideways, violations, visit
 from tests.publish.published import Serve, Site
 from tests.station import Process, answers, tmon, wait_for
 from tmon.db.connect import sqlite3
-from tmon.pages.download import part_of
-from tmon.pages.offered import Offered
+from tmon.pages.download import byte_range
+from tmon.pages.public_copies import PublicCopy
 
 FILE = "/download/tmon.db"
 SHA = "a" * 64
@@ -80,7 +80,7 @@ def test_what_curl_saves_is_what_its_digest_names(
 
 
 SIZE = 1000
-OFFERED = Offered("tmon-public-2026-11-25T030000Z.db", SIZE, 0, SHA)
+COPY = PublicCopy("tmon-public-2026-11-25T030000Z.db", SIZE, 0, SHA)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ OFFERED = Offered("tmon-public-2026-11-25T030000Z.db", SIZE, 0, SHA)
     ],
 )
 def test_a_range_is_what_rfc_9110_says(asked: str, part: tuple[int, int, int]) -> None:
-    assert part_of(OFFERED, {"range": asked}) == part
+    assert byte_range(COPY, {"range": asked}) == part
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_range_is_what_rfc_9110_says(asked: str, part: tuple[int, int, int]) -
 )
 def test_a_part_of_another_file_is_the_whole_of_this(condition: str, status: int) -> None:
     headers = {"range": "bytes=0-9", "if-range": condition}
-    assert part_of(OFFERED, headers).status == status
+    assert byte_range(COPY, headers).status == status
 
 
 def test_parts_are_sent_as_asked(offering: Site) -> None:

@@ -18,7 +18,7 @@ from sqlite_utils import Database
 from tests.publish.published import HOSTILE, HOUR_MS, Serve, Site, served
 from tests.station import Station, station_in_thread
 from tmon.db.connect import open_database
-from tmon.pages.station import readers
+from tmon.pages.queries import query_threads
 
 MOST = 1000
 MOST_BYTES = 150_000  # of the page and all that belongs to it, compressed
@@ -269,7 +269,7 @@ def test_a_busy_machine_shows_values_without_lines(
     many: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each look takes longer than the time limit that is handed in."""
-    monkeypatch.setattr(readers(many.datasette), "limit_ms", 1)
+    monkeypatch.setattr(query_threads(many.datasette), "limit_ms", 1)
     page = many.get("/").text
     shown = lines(page)
     assert len(shown) == MOST

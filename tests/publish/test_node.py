@@ -14,7 +14,7 @@ import pytest
 
 from tests.publish.published import HOSTILE, HOUR_MS, MARCH_MS, Serve, Site
 from tmon.db.connect import open_database
-from tmon.pages.station import readers
+from tmon.pages.queries import query_threads
 
 MARCH = {"from": "2024-03-01", "to": "2024-03-31"}
 
@@ -55,7 +55,7 @@ def test_the_page_tells_low_mean_high_and_count_of_its_span(site: Site) -> None:
 def test_coverage_is_of_what_the_usual_rhythm_would_give(site: Site) -> None:
     html = site.get("/node/attic", **{"from": "2024-03-01", "to": "2024-03-21"}).text
     there = len(site.values("select 1 from readings where sensor = 1"))
-    assert f'data-label="There">{int(there / 480 * 100)} %' in html
+    assert f'data-label="Coverage">{int(there / 480 * 100)} %' in html
 
 
 def test_a_node_that_sent_nothing_today_is_shown_whole(site: Site) -> None:
@@ -65,7 +65,7 @@ def test_a_node_that_sent_nothing_today_is_shown_whole(site: Site) -> None:
 def test_where_a_span_is_empty_the_newest_readings_are_one_click_away(site: Site) -> None:
     html = site.get("/node/attic", range="7d").text
     assert "No readings in the last 7 days" in html
-    [href] = re.findall(r'<a href="([^"]*)" data-span>as long a time up to it', html)
+    [href] = re.findall(r'<a href="([^"]*)" data-span>show the same length of time up to it', html)
     query = dict(parse_qsl(unescape(href).removeprefix("?")))
     found = data(site, "/node/attic", **query)
     assert found["to_ms"] - found["from_ms"] == 7 * 24 * HOUR_MS
@@ -233,12 +233,12 @@ def test_json_is_valid_where_values_are_extreme(site: Site) -> None:
 @pytest.mark.parametrize("page", ["", ".json", "/temperature", "/temperature.json"])
 def test_a_busy_machine_shows_hours(site: Site, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look takes longer than the time limit that is handed in."""
-    monkeypatch.setattr(readers(site.datasette), "limit_ms", 0.001)
+    monkeypatch.setattr(query_threads(site.datasette), "limit_ms", 0.001)
     answer = site.get(f"/node/basement{page}")
     assert answer.status_code == 200
     assert "hourly" in answer.text
 
 
 def test_a_busy_machine_draws_a_picture(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers(site.datasette), "limit_ms", 0.001)
+    monkeypatch.setattr(query_threads(site.datasette), "limit_ms", 0.001)
     assert "<svg" in site.get("/node/basement/temperature.svg").text

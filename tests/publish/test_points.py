@@ -6,20 +6,21 @@ from typing import Any
 
 import pytest
 
+from tmon.core.time import DAY_MS, HOUR_MS
 from tmon.db.connect import open_database
 from tmon.pages.points import (
     HOURLY,
-    MOST_POINTS,
+    MAX_POINTS,
+    MAX_TABLE_ROWS,
     RAW,
     RESOLUTIONS,
-    ROWS_READ,
     Sensor,
-    for_a_table,
-    line,
-    resolution_for,
-    summary,
+    choose_resolution,
+    load_line,
+    load_summary,
+    table_resolution,
 )
-from tmon.pages.spans import DAY_MS, HOUR_MS, Span
+from tmon.pages.spans import Span
 
 MINUTE_MS = 60_000
 START_MS = 1_709_251_200_000  # 2024-03-01T00:00:00Z
@@ -70,14 +71,14 @@ def test_the_resolution_is_the_finest_that_is_not_too_much(
     conn: Any, length_ms: int, sensors: list[Sensor], name: str
 ) -> None:
     span = after(START_MS, length_ms)
-    chosen = resolution_for(conn, sensors, span)
+    chosen = choose_resolution(conn, sensors, span)
     assert chosen.name == name
-    assert sum(len(line(conn, one, span, chosen).points) for one in sensors) <= MOST_POINTS
+    assert sum(len(load_line(conn, one, span, chosen).points) for one in sensors) <= MAX_POINTS
 
 
 def test_one_that_is_asked_for_is_given_or_the_next_coarser(conn: Any) -> None:
-    assert resolution_for(conn, [SLOW], FORTNIGHT, HOURLY) == HOURLY
-    assert resolution_for(conn, [MINUTELY], FORTNIGHT, RAW) == HOURLY
+    assert choose_resolution(conn, [SLOW], FORTNIGHT, HOURLY) == HOURLY
+    assert choose_resolution(conn, [MINUTELY], FORTNIGHT, RAW) == HOURLY
 
 
 def test_raw_points_are_the_readings(conn: Any) -> None:
@@ -86,7 +87,7 @@ def test_raw_points_are_the_readings(conn: Any) -> None:
         " order by measured_ms",
         [DAY.end_ms],
     ).fetchall()
-    assert line(conn, MINUTELY, DAY, RAW).points == found
+    assert load_line(conn, MINUTELY, DAY, RAW).points == found
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS[1:])
@@ -96,7 +97,7 @@ def test_means_are_those_that_sql_gives_over_the_readings(conn: Any, resolution:
         " from readings where sensor = 1 group by 1 order by 1",
         {"step": resolution.step_ms},
     ).fetchall()
-    points = line(conn, MINUTELY, FORTNIGHT, resolution).points
+    points = load_line(conn, MINUTELY, FORTNIGHT, resolution).points
     assert [point[0] for point in points] == [row[0] for row in found]
     for point, row in zip(points, found, strict=True):
         assert point[1:] == pytest.approx(row[1:])
@@ -104,7 +105,7 @@ def test_means_are_those_that_sql_gives_over_the_readings(conn: Any, resolution:
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS[1:])
 def test_times_before_1970_round_down_too(conn: Any, resolution: Any) -> None:
-    points = line(conn, OLD, after(-DAY_MS, DAY_MS), resolution).points
+    points = load_line(conn, OLD, after(-DAY_MS, DAY_MS), resolution).points
     for point in points:
         assert point[0] % resolution.step_ms == 0
         assert point[0] <= -30 * MINUTE_MS
@@ -115,7 +116,7 @@ def test_times_before_1970_round_down_too(conn: Any, resolution: Any) -> None:
 def test_two_hours_without_a_reading_are_a_gap_and_nothing_else_is(
     conn: Any, resolution: Any
 ) -> None:
-    found = line(conn, MINUTELY, after(START_MS, 20 * HOUR_MS), resolution)
+    found = load_line(conn, MINUTELY, after(START_MS, 20 * HOUR_MS), resolution)
     times = [point[0] for point in found.points]
     gaps = [late for early, late in pairwise(times) if late - early > found.gap_ms]
     assert gaps == [START_MS + 12 * HOUR_MS]
@@ -123,7 +124,7 @@ def test_two_hours_without_a_reading_are_a_gap_and_nothing_else_is(
 
 @pytest.mark.parametrize("resolution", [RAW, HOURLY])
 def test_a_slow_sensor_has_no_gap_between_its_readings(conn: Any, resolution: Any) -> None:
-    assert line(conn, SLOW, FORTNIGHT, resolution).gap_ms > 3 * HOUR_MS
+    assert load_line(conn, SLOW, FORTNIGHT, resolution).gap_ms > 3 * HOUR_MS
 
 
 @pytest.mark.parametrize(
@@ -143,15 +144,15 @@ def test_a_summary_is_of_all_readings_in_the_span_and_no_other(conn: Any, span: 
         " where sensor = 1 and measured_ms >= ? and measured_ms < ?",
         [span.start_ms, span.end_ms],
     ).fetchone()
-    found = summary(conn, MINUTELY, span)
+    found = load_summary(conn, MINUTELY, span)
     assert (found.low, found.high, found.n) == (low, high, n)
     assert found.mean == pytest.approx(mean)
 
 
 @pytest.mark.parametrize("days", [1, 7, 30, 365, 3650])
 def test_a_table_has_as_many_rows_as_people_read(days: int) -> None:
-    resolution = for_a_table(after(START_MS, days * DAY_MS))
-    assert 5 <= days * DAY_MS / resolution.step_ms <= max(ROWS_READ, 3650 / 28 + 1)
+    resolution = table_resolution(after(START_MS, days * DAY_MS))
+    assert 5 <= days * DAY_MS / resolution.step_ms <= max(MAX_TABLE_ROWS, 3650 / 28 + 1)
 
 
 def test_what_a_page_asks_is_found_in_an_index(conn: Any) -> None:

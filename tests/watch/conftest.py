@@ -1,4 +1,4 @@
-"""What the tests of watching share."""
+"""The station that these tests check."""
 
 from collections.abc import Iterator
 from pathlib import Path

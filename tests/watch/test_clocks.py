@@ -1,4 +1,4 @@
-"""T19, T20: whose clock is wrong, and that a reading from ahead hides nothing."""
+"""T19, T20, T23: whose clock is wrong, readings ahead of time, and pressures off by ten."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def numbers(watched: Watched, now_ms: int = NOW_MS) -> list[str]:
     return [line[:3] for line in watched.found(now_ms, "T07", "T19", "T20")]
 
 
-def test_a_reading_from_ahead_hides_no_silence(watched: Watched) -> None:
+def test_a_reading_ahead_of_time_does_not_hide_silence(watched: Watched) -> None:
     watched.node("attic", silent_after_s=3600)
     sensor = watched.sensor("attic")
     watched.measure(sensor, [(NOW_MS - 2 * HOUR_MS, 20.0), (NOW_MS + YEARS_MS, 20.0)])
@@ -52,7 +52,7 @@ def test_readings_ahead_are_named_by_node_and_sensor(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("now_ms", [0, DAY_MS, 946_684_799_000, 1_577_836_799_999])
-def test_a_servers_clock_that_was_never_set_is_told_and_nothing_else(
+def test_a_server_clock_that_was_never_set_is_the_only_finding_about_clocks(
     watched: Watched, now_ms: int
 ) -> None:
     watched.node("attic", clock_skew_s=1e9)
@@ -66,7 +66,7 @@ def test_a_servers_clock_that_was_never_set_is_told_and_nothing_else(
     assert numbers(watched, 1_577_836_800_000) == ["T07", "T19"]
 
 
-def test_limits_pass_over_readings_ahead(watched: Watched) -> None:
+def test_limits_ignore_readings_ahead_of_time(watched: Watched) -> None:
     watched.node("cellar")
     freezer = watched.sensor("cellar", "freezer")
     watched.limit(freezer, above=-15.0, hysteresis=1.0)
@@ -81,16 +81,16 @@ def test_limits_pass_over_readings_ahead(watched: Watched) -> None:
 @pytest.mark.parametrize(
     ("skews_s", "found"),
     [
-        ([7200.0], ["T07"]),  # one against one: nobody can tell, and the server stays the judge
+        ([7200.0], ["T07"]),  # with one node the server is believed
         ([7200.0, 7195.0], ["T20"]),
         ([7200.0, 0.0], ["T07"]),
         ([7200.0, 7230.0, 0.0], ["T20"]),
         ([7200.0, 0.0, 1.0], ["T07"]),
-        ([7200.0, 3600.0, 0.0], ["T07", "T07"]),  # they agree on nothing
+        ([7200.0, 3600.0, 0.0], ["T07", "T07"]),  # no majority
         ([-7200.0, -7180.0, -7210.0, 3600.0], ["T20"]),
         ([75.0, 80.0, 70.0], ["T20"]),
         ([45.0, 45.0, 900.0], ["T07"]),  # a little off is no finding
-        ([7200.0, 7200.0, None, None, None], ["T20"]),  # who tells no time says nothing
+        ([7200.0, 7200.0, None, None, None], ["T20"]),  # nodes that send no time don't count
         ([None, None], []),
         ([0.0, 0.0, 0.5], []),
     ],
@@ -102,7 +102,7 @@ def test_where_most_nodes_agree_it_is_the_servers_clock(
     assert numbers(watched) == found
 
 
-def test_only_nodes_heard_lately_have_a_say(watched: Watched) -> None:
+def test_only_nodes_that_sent_within_a_day_count_for_the_majority(watched: Watched) -> None:
     nodes(watched, 0.0)
     for name, change in (
         ("a", {"last_received_ms": NOW_MS - 2 * DAY_MS}),
@@ -135,14 +135,14 @@ def test_it_lasts_until_the_clock_is_nearly_right(watched: Watched) -> None:
     assert watched.incidents() == [("T20", NOW_MS, NOW_MS + 2 * HOUR_MS)]
 
 
-def test_no_reading_is_called_ahead_by_a_clock_that_is_behind(watched: Watched) -> None:
+def test_readings_are_not_ahead_if_the_servers_clock_is_behind(watched: Watched) -> None:
     nodes(watched, 7200.0, 7200.0)
     watched.measure(watched.sensor("node0"), [(NOW_MS + HOUR_MS, 20.0)])
     assert numbers(watched) == ["T20"]
 
 
-def test_prune_goes_by_no_clock_that_most_nodes_call_wrong(watched: Watched) -> None:
-    """A clock two years ahead would take all there is for old."""
+def test_prune_refuses_if_most_nodes_say_that_the_clock_is_wrong(watched: Watched) -> None:
+    """For a clock that is two years ahead, all readings would be old."""
     nodes(watched, 0.0, 0.0)
     sensor = watched.sensor("node0")
     watched.every_minute(sensor, *[20.0] * 600)
@@ -154,7 +154,7 @@ def test_prune_goes_by_no_clock_that_most_nodes_call_wrong(watched: Watched) -> 
     assert prune.plan(watched.db, 365 * 86_400, later_ms)
 
 
-def test_prune_keeps_the_newest_that_is_not_ahead(watched: Watched) -> None:
+def test_prune_keeps_the_newest_reading_that_is_not_ahead(watched: Watched) -> None:
     watched.node("attic")
     sensor = watched.sensor("attic")
     watched.every_minute(sensor, *[20.0] * 600, until_ms=NOW_MS - 10 * DAY_MS)
@@ -184,7 +184,7 @@ def test_prune_keeps_the_newest_that_is_not_ahead(watched: Watched) -> None:
         ("tyre-pressure", [101.3], ""),
     ],
 )
-def test_a_pressure_ten_times_off_is_asked_about(
+def test_a_pressure_ten_times_off_is_found(
     watched: Watched, name: str, values: list[float], told: str
 ) -> None:
     watched.node("attic")
@@ -197,7 +197,7 @@ def test_a_pressure_ten_times_off_is_asked_about(
     assert watched.found(NOW_MS + 2 * DAY_MS, "T23") == []
 
 
-def test_a_pressure_in_another_unit_or_corrected_is_none_to_ask_about(watched: Watched) -> None:
+def test_a_pressure_in_another_unit_or_corrected_is_no_finding(watched: Watched) -> None:
     watched.node("attic")
     for unit in ("°C", None):
         watched.every_minute(watched.sensor("attic", f"pressure{unit}", unit), 101.3)

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.notify.receivers import Listener, http_listener
 from tests.station import Process, tmon
-from tests.telling.receivers import Listener, http_listener
 from tests.watch.watched import Answering, answering, tmon_says
 from tmon.cli.main import main
+from tmon.core.time import now_ms
 from tmon.db.connect import open_database, open_for_reading
-from tmon.db.station import now_ms
 from tmon.watch.findings import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def answers() -> Iterator[Answering]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of a station where all is well, as far as one can tell on this machine."""
+    """A folder with a station where all is well; findings about this machine are muted."""
     with open_database(tmp_path / "tmon.db", create=True) as db:
         for node in ("basement", "attic"):
             row = {"created_ms": now_ms(), "last_received_ms": now_ms()}
@@ -85,7 +85,9 @@ def test_all_is_well(folder: Path, answers: Answering) -> None:
     assert summary == "OK: 2 sensors of 1 node"
 
 
-def test_a_finding_is_a_line_with_all_that_one_needs(folder: Path, answers: Answering) -> None:
+def test_a_finding_is_one_line_with_what_where_and_since_when(
+    folder: Path, answers: Answering
+) -> None:
     hot(folder)
     done = run(folder, "check", answers=answers)
     assert done.exit_code == 2
@@ -97,7 +99,7 @@ def test_a_finding_is_a_line_with_all_that_one_needs(folder: Path, answers: Answ
     )
 
 
-def test_programs_get_json(folder: Path, answers: Answering) -> None:
+def test_json_has_the_same_for_programs(folder: Path, answers: Answering) -> None:
     hot(folder)
     done = run(folder, "check", "--json", answers=answers)
     told = json.loads(done.stdout)
@@ -120,9 +122,7 @@ def test_a_plain_check_writes_nothing(folder: Path, answers: Answering) -> None:
         assert {name: (folder / name).read_bytes() for name in before} == before
 
 
-def test_a_file_that_nobody_may_write_is_checked_all_the_same(
-    folder: Path, answers: Answering
-) -> None:
+def test_a_read_only_file_is_checked(folder: Path, answers: Answering) -> None:
     hot(folder)
     with TemporaryDirectory() as kept:
         file = Path(shutil.copy(folder / "tmon.db", kept))
@@ -151,7 +151,7 @@ def test_a_file_that_nobody_may_write_is_checked_all_the_same(
         ["--ingest-url", "ftp://somewhere"],
     ],
 )
-def test_a_check_that_cant_be_made_is_unknown(folder: Path, arguments: list[str]) -> None:
+def test_a_wrong_flag_is_status_unknown(folder: Path, arguments: list[str]) -> None:
     done = run(folder, "check", *arguments)
     assert (done.exit_code, done.stdout) == (3, "")
     assert "Error: " in done.stderr
@@ -166,11 +166,11 @@ def test_no_database_is_critical_and_none_is_made(tmp_path: Path, answers: Answe
     assert not (tmp_path / "tmon.db").exists()
 
 
-def told_to(listener: Listener) -> list[str]:
+def messages_of(listener: Listener) -> list[str]:
     return [request.json["message"] for request in listener.requests if request.method == "POST"]
 
 
-def test_what_changed_is_remembered_and_told_once(folder: Path, answers: Answering) -> None:
+def test_a_change_is_recorded_and_sent_once(folder: Path, answers: Answering) -> None:
     with http_listener() as listener:
         notify = {"TMON_NOTIFY": f"json://{listener.address}"}
         assert run(folder, "check", "--notify", answers=answers, **notify).exit_code == 0
@@ -180,7 +180,7 @@ def test_what_changed_is_remembered_and_told_once(folder: Path, answers: Answeri
             assert (done.exit_code, done.stderr) == (2, "")
         hot(folder, 20.0)
         assert run(folder, "check", "--notify", answers=answers, **notify).exit_code == 0
-        began, ended = told_to(listener)
+        began, ended = messages_of(listener)
     assert "basement/temperature: up to 33.5 °C, above its limit of 30 °C, since" in began
     assert "basement/temperature: over, from" in ended
     [(done_ms, outcome)] = query(
@@ -190,7 +190,7 @@ def test_what_changed_is_remembered_and_told_once(folder: Path, answers: Answeri
     assert outcome == "ok"
 
 
-def test_who_can_not_be_told_is_said_and_is_a_finding_next_time(
+def test_a_failed_message_is_reported_and_a_finding_of_the_next_check(
     folder: Path, answers: Answering
 ) -> None:
     hot(folder)
@@ -198,11 +198,11 @@ def test_who_can_not_be_told_is_said_and_is_a_finding_next_time(
         listener.status = 500
         notify = {"TMON_NOTIFY": f"json://{listener.address}"}
         done = run(folder, "check", "--notify", answers=answers, **notify)
-        assert "json (address 1 of TMON_NOTIFY): not told" in done.stderr
+        assert "json (address 1 of TMON_NOTIFY): not sent" in done.stderr
         assert "T15 warning: json: 1 channel" in run(folder, "check", answers=answers).stdout
 
 
-def test_a_database_that_cant_be_written_is_told_without_it(
+def test_a_database_that_cant_be_written_is_sent_without_being_recorded(
     folder: Path, answers: Answering
 ) -> None:
     hot(folder)
@@ -212,13 +212,13 @@ def test_a_database_that_cant_be_written_is_told_without_it(
         done = run(folder, "check", "--notify", answers=answers, **notify)
         assert done.exit_code == 2
         assert "T16 critical: database: database is locked" in done.stdout
-        [message] = told_to(listener)
+        [message] = messages_of(listener)
     assert "T16 critical: database: database is locked" in message
     assert "basement/temperature: up to 33.5 °C" in message
     assert query(folder / "tmon.db", "select count(*) from incidents") == [(0,)]
 
 
-def test_the_watcher_of_the_checker_hears_of_each_run(folder: Path, answers: Answering) -> None:
+def test_each_run_is_pinged(folder: Path, answers: Answering) -> None:
     with http_listener() as listener:
         settings = {
             "TMON_NOTIFY": f"json://{listener.address}",
@@ -230,10 +230,10 @@ def test_the_watcher_of_the_checker_hears_of_each_run(folder: Path, answers: Ans
         done = run(folder, "check", "--notify", answers=answers, **settings)
         assert [one.path for one in listener.requests[2:]] == ["/ping/start", "/ping/fail"]
     assert done.exit_code == 3
-    assert "nobody can be told" in done.stderr
+    assert "no notification can be sent" in done.stderr
 
 
-def test_a_distant_station_is_only_asked_whether_it_answers(
+def test_of_a_remote_station_only_the_addresses_are_checked(
     tmp_path: Path, answers: Answering
 ) -> None:
     state = tmp_path / "state"
@@ -248,7 +248,7 @@ def test_a_distant_station_is_only_asked_whether_it_answers(
             done = run(tmp_path, "check", *urls, "--notify", answers=None, **environ)
             assert (done.exit_code, done.stderr) == (1, "")
             assert f"T07 warning: {answers.url}: the server's clock is 5 min" in done.stdout
-        assert len(told_to(listener)) == 1
+        assert len(messages_of(listener)) == 1
     secret = state / "tmon" / "check.db.secret"
     assert secret.stat().st_mode & 0o777 == 0o600
     assert query(state / "tmon" / "check.db", "select finding from incidents") == [("T07",)]
@@ -266,11 +266,11 @@ def test_a_real_station_answers(tmp_path: Path) -> None:
         process.kill()
 
 
-def test_a_database_that_is_gone_is_told_and_not_made(tmp_path: Path) -> None:
+def test_a_missing_database_is_sent_and_not_created(tmp_path: Path) -> None:
     with http_listener() as listener:
         notify = {"TMON_NOTIFY": f"json://{listener.address}"}
         done = run(tmp_path, "check", "--notify", answers=None, **notify)
-        [message] = told_to(listener)
+        [message] = messages_of(listener)
     assert done.exit_code == 2
     assert "no such database" in message
     assert not (tmp_path / "tmon.db").exists()
@@ -383,7 +383,7 @@ def test_a_mute_that_cant_be_is_refused_in_a_line(
     assert query(folder / "tmon.db", "select count(*) from mutes") == [(2,)]
 
 
-def test_a_locked_database_is_said_so(folder: Path) -> None:
+def test_a_locked_database_is_reported(folder: Path) -> None:
     with open_database(folder / "tmon.db") as other:
         other.execute("begin immediate")
         done = tmon(folder, "mute", "basement", "2h")

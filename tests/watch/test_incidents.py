@@ -1,4 +1,4 @@
-"""Incidents and events: one transaction, mutes, what grows worse, and what can't be seen."""
+"""Incidents and events: transactions, mutes, severity, and skipped checks."""
 
 import threading
 from collections.abc import Iterable
@@ -24,19 +24,21 @@ def worse(finding: Finding) -> Finding:
     return Finding("T08", Severity.CRITICAL, "90 MiB free", subject=finding.subject)
 
 
-def weak(finding: Finding) -> Finding:
-    return Finding("T08", finding.severity, "5.5 GiB free", subject="disk", enough=False)
+def below_threshold(finding: Finding) -> Finding:
+    return Finding("T08", finding.severity, "5.5 GiB free", subject="disk", meets_threshold=False)
 
 
-def test_what_is_not_enough_begins_nothing_and_keeps_what_began(watched: Watched) -> None:
-    assert record(watched, [weak(DISK)]) == []
+def test_below_its_threshold_a_finding_opens_no_incident_but_keeps_one_open(
+    watched: Watched,
+) -> None:
+    assert record(watched, [below_threshold(DISK)]) == []
     assert record(watched, [DISK]) == ["began"]
-    assert record(watched, [weak(DISK)]) == []
+    assert record(watched, [below_threshold(DISK)]) == []
     assert record(watched, []) == ["ended"]
-    assert record(watched, [weak(DISK)]) == []
+    assert record(watched, [below_threshold(DISK)]) == []
 
 
-def test_what_grows_worse_is_told_at_once_and_only_once(watched: Watched) -> None:
+def test_a_warning_that_becomes_critical_is_an_event_at_once_and_once(watched: Watched) -> None:
     assert record(watched, [DISK]) == ["began"]
     assert record(watched, [worse(DISK)], NOW_MS + HOUR_MS) == ["goes on"]
     assert record(watched, [DISK], NOW_MS + 2 * HOUR_MS) == []
@@ -45,15 +47,15 @@ def test_what_grows_worse_is_told_at_once_and_only_once(watched: Watched) -> Non
     assert rows == [("critical", "90 MiB free")]
 
 
-def test_of_a_sqlite_with_the_bug_nobody_is_reminded(watched: Watched) -> None:
+def test_t13_has_no_reminders(watched: Watched) -> None:
     old = Finding("T13", Severity.WARNING, "3.40.1", subject="SQLite")
     assert record(watched, [old]) == ["began"]
     assert record(watched, [old], NOW_MS + 9 * DAY_MS) == []
 
 
-def test_what_could_not_be_looked_for_goes_on(watched: Watched) -> None:
+def test_incidents_of_skipped_checks_stay_open(watched: Watched) -> None:
     record(watched, [DISK])
-    incidents.record(watched.db, [], NOW_MS, blind=["T08"])
+    incidents.record(watched.db, [], NOW_MS, skipped=["T08"])
     assert watched.incidents() == [("T08", NOW_MS, None)]
 
 
@@ -69,7 +71,7 @@ def test_a_finding_of_a_node_that_was_renamed_meanwhile_waits(watched: Watched) 
     assert [number for number, *_ in watched.incidents()] == ["T08"]
 
 
-def test_two_checks_at_once_tell_it_once(watched: Watched) -> None:
+def test_two_checks_at_once_write_one_event(watched: Watched) -> None:
     def check() -> None:
         with open_database(watched.path) as db:
             incidents.record(db, [DISK], NOW_MS)
@@ -90,7 +92,7 @@ def test_what_fails_half_way_leaves_nothing(watched: Watched) -> None:
     assert watched.incidents() == []
 
 
-def test_while_muted_nothing_is_told_and_afterwards_what_still_goes_on(watched: Watched) -> None:
+def test_what_lasts_when_its_mute_ends_is_an_event_then(watched: Watched) -> None:
     watched.node("basement")
     watched.every_minute(watched.sensor("basement"), 1.0, 1.0)
     watched.node("attic")
@@ -99,7 +101,7 @@ def test_while_muted_nothing_is_told_and_afterwards_what_still_goes_on(watched: 
     watched.mute("basement", NOW_MS + 5 * HOUR_MS)
     watched.mute("attic/temperature", NOW_MS + 5 * HOUR_MS)
     assert watched.run(NOW_MS + HOUR_MS) == []
-    report = watched.look(NOW_MS + HOUR_MS)
+    report = watched.check(NOW_MS + HOUR_MS)
     assert report.status == 0
     [one, other] = report.lines()
     assert "T01 warning, muted until 2026-11-22 17:00 UTC: attic/temperature: silent" in one
@@ -109,7 +111,7 @@ def test_while_muted_nothing_is_told_and_afterwards_what_still_goes_on(watched: 
     watched.measure(attic, [(NOW_MS + 5 * HOUR_MS, 1.0)])
     told = watched.run(NOW_MS + 5 * HOUR_MS)
     assert told == [("began", "basement/temperature: silent, since 2026-11-22 12:00 UTC")]
-    assert watched.look(NOW_MS + 5 * HOUR_MS).status == 1
+    assert watched.check(NOW_MS + 5 * HOUR_MS).status == 1
 
 
 def test_a_muted_number_is_muted_for_all(watched: Watched) -> None:

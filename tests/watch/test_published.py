@@ -10,10 +10,10 @@ from tests.publish.published import served
 from tests.watch.watched import MINUTE_MS, NOW_MS, StationReport, Watched, answering
 from tmon.db.station import Station
 from tmon.watch import check
-from tmon.watch.check import Task
+from tmon.watch.check import CheckOptions
 from tmon.watch.checks import published
-from tmon.watch.checks.answers import Addresses
-from tmon.watch.checks.asking import NoAnswer
+from tmon.watch.checks.http_probe import NoAnswer
+from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding
 
 
@@ -62,10 +62,10 @@ def test_a_page_may_be_newer(watched: Watched) -> None:
         assert look(watched, server.url) == []
         assert look(watched, server.url, remote=True) == []
         assert look(watched, "") == []
-    assert len(server.asked) == published.ASKED
+    assert len(server.asked) == published.REQUESTS
 
 
-def test_what_isnt_such_a_page_is_told(watched: Watched) -> None:
+def test_an_error_instead_of_the_page_is_no_answer(watched: Watched) -> None:
     watched.node("attic")
     watched.measure(watched.sensor("attic"), [(NOW_MS, 20.0)])
     with (
@@ -75,14 +75,14 @@ def test_what_isnt_such_a_page_is_told(watched: Watched) -> None:
         look(watched, server.url)
 
 
-def test_where_datasette_doesnt_answer_its_pages_are_not_looked_at(watched: Watched) -> None:
+def test_if_datasette_doesnt_answer_its_pages_are_skipped(watched: Watched) -> None:
     watched.node("attic")
     watched.measure(watched.sensor("attic"), [(NOW_MS, 20.0)])
     report = StationReport()
     with answering({}) as server:
         addresses = Addresses("", server.url, remote=False)
-        task = Task(watched.settings, addresses, watched.path, NOW_MS, pauses_s=(0.0,))
-        check.look(task, report, lambda _: None)
+        options = CheckOptions(watched.settings, addresses, NOW_MS, retry_pauses_s=(0.0,))
+        check.run_checks(options, report, lambda _: None)
     assert [finding.number for finding in report.findings] == ["T05"]
-    assert report.blind == {"T18"}
+    assert report.skipped == {"T18"}
     assert report.unknown == []

@@ -1,4 +1,4 @@
-"""T01: what is silent is found, told once, and told when it is over."""
+"""T01: silence is found, with an event when it begins and when it ends."""
 
 from tests.watch.watched import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, Watched
 
@@ -12,7 +12,7 @@ def test_a_sensor_is_silent_when_latest_says_so_at_the_instant_given(watched: Wa
     assert line.startswith("T01 warning: basement/temperature: silent, since 2026-11-22 12:00 UTC.")
 
 
-def test_it_is_told_once_reminded_of_daily_and_told_when_it_is_over(watched: Watched) -> None:
+def test_an_incident_has_an_event_at_its_begin_daily_and_at_its_end(watched: Watched) -> None:
     watched.node("basement")
     sensor = watched.sensor("basement")
     watched.every_minute(sensor, 20.0, 20.0)
@@ -58,7 +58,7 @@ def test_some_silent_sensors_of_a_node_are_named(watched: Watched) -> None:
     assert "attic: 7 of 8 sensors silent (a, b, c, d, e and 2 more), since" in line
 
 
-def test_nobody_waits_for_revoked_nodes_nor_for_imported_ones(watched: Watched) -> None:
+def test_revoked_and_imported_nodes_are_not_silent(watched: Watched) -> None:
     watched.node("revoked", revoked_ms=1)
     watched.node("imported", last_received_ms=None)
     watched.node("awaited", last_received_ms=None, silent_after_s=60)
@@ -68,7 +68,7 @@ def test_nobody_waits_for_revoked_nodes_nor_for_imported_ones(watched: Watched) 
     assert "awaited/temperature" in line
 
 
-def test_a_node_never_heard_is_silent_if_somebody_said_when(watched: Watched) -> None:
+def test_a_node_that_never_sent_is_silent_only_if_silent_after_is_set(watched: Watched) -> None:
     watched.node("new", created_ms=NOW_MS, last_received_ms=None, silent_after_s=3600)
     watched.node("unsaid", created_ms=NOW_MS, last_received_ms=None)
     assert watched.found(NOW_MS + 59 * MINUTE_MS, "T01") == []
@@ -76,7 +76,7 @@ def test_a_node_never_heard_is_silent_if_somebody_said_when(watched: Watched) ->
     assert line.startswith("T01 warning: new: never heard, since 2026-11-22 12:00 UTC")
 
 
-def test_a_renamed_node_and_a_moved_sensor_stay_the_same_matter(watched: Watched) -> None:
+def test_a_renamed_node_and_a_moved_sensor_keep_their_incident(watched: Watched) -> None:
     watched.node("basement")
     watched.node("cellar")
     watched.every_minute(watched.sensor("basement"), 1.0, 1.0)

@@ -34,7 +34,7 @@ def test_a_surge_of_rejections_is_found_by_its_reason(watched: Watched) -> None:
     [line] = watched.found(NOW_MS, "T06")
     assert line.startswith(
         "T06 warning: conflict: 20 readings rejected in an hour, usually 1.0;"
-        " such as of attic: bad, since 2026-11-22 11:59 UTC"
+        " for example from attic: bad, since 2026-11-22 11:59 UTC"
     )
 
 
@@ -57,7 +57,7 @@ def test_a_surge_lasts_until_there_are_less_than_half_of_what_began_it(watched: 
     assert numbers(watched.run(NOW_MS + 20 * HOUR_MS)) == ["ended"]
 
 
-def test_a_nodes_clock_that_is_off_is_told_until_it_is_nearly_right(watched: Watched) -> None:
+def test_a_nodes_clock_that_is_off_is_found_until_it_is_nearly_right(watched: Watched) -> None:
     watched.node("basement", clock_skew_s=45.0)
     watched.node("revoked", clock_skew_s=-900.0, revoked_ms=1)
     watched.node("gone", clock_skew_s=-900.0, last_received_ms=NOW_MS - 2 * DAY_MS)
@@ -74,11 +74,11 @@ def test_a_nodes_clock_that_is_off_is_told_until_it_is_nearly_right(watched: Wat
     assert watched.incidents() == [("T07", NOW_MS, NOW_MS + 2 * HOUR_MS)]
 
 
-def test_a_backup_older_than_two_days_is_told(watched: Watched) -> None:
+def test_a_backup_older_than_two_days_is_found(watched: Watched) -> None:
     watched.db.execute("update chores set done_ms = ?", [NOW_MS])
     assert watched.found(NOW_MS + 2 * DAY_MS, "T10") == []
     [line] = watched.found(NOW_MS + 2 * DAY_MS + 1, "T10")
-    assert line.startswith("T10 warning: backup: the newest is of 2026-11-22 12:00 UTC, since")
+    assert line.startswith("T10 warning: backup: the newest is from 2026-11-22 12:00 UTC, since")
 
 
 def test_a_station_that_was_never_backed_up_has_a_week(watched: Watched) -> None:
@@ -96,26 +96,26 @@ def test_hours_that_arent_what_the_readings_say_are_found_until_all_are_right(
     watched.node("basement")
     sensor = watched.sensor("basement")
     watched.every_minute(sensor, *[20.0] * 120)
-    assert watched.run(NOW_MS, whole_file=True) == []
+    assert watched.run(NOW_MS, run_jobs=True) == []
     close_hours(watched.db, NOW_MS + DAY_MS, 10)
     watched.db.execute("update hours set n = n + 1")
     assert watched.found(NOW_MS, "T12") == []  # it was looked at not long ago
     day_ms = NOW_MS + DAY_MS
-    told = [line for _, line in watched.run(day_ms, whole_file=True) if "hourly" in line]
+    told = [line for _, line in watched.run(day_ms, run_jobs=True) if "hourly" in line]
     [line] = told
     assert line.startswith("hourly: 3 hours not what the readings say (checked 2026-11-23 12:00")
     watched.db.execute("update hours set n = n - 1")
     assert len(watched.found(day_ms + HOUR_MS, "T12")) == 1
-    again = watched.run(day_ms + HOUR_MS, whole_file=True, full=True)
+    again = watched.run(day_ms + HOUR_MS, run_jobs=True, all_jobs=True)
     assert [what for what, line in again if "hourly" in line] == ["ended"]
 
 
-def test_what_takes_long_is_done_daily_and_weekly(watched: Watched) -> None:
+def test_jobs_run_daily_and_weekly(watched: Watched) -> None:
     done: list[tuple[int, set[str]]] = []
     for hour in range(0, 10 * 24, 6):
-        report = watched.look(NOW_MS + hour * HOUR_MS, whole_file=True)
-        watched.run(NOW_MS + hour * HOUR_MS, whole_file=True)
-        done.append((hour // 24, {*report.done}))
+        report = watched.check(NOW_MS + hour * HOUR_MS, run_jobs=True)
+        watched.run(NOW_MS + hour * HOUR_MS, run_jobs=True)
+        done.append((hour // 24, {*report.jobs_done}))
     assert [(day, names) for day, names in done if names] == [
         (0, {"integrity_check", "rollup_check"}),
         *((day, {"quick_check", "rollup_check_lately"}) for day in range(1, 7)),
@@ -124,11 +124,11 @@ def test_what_takes_long_is_done_daily_and_weekly(watched: Watched) -> None:
     ]
 
 
-def test_what_takes_long_is_done_only_where_it_can_be_remembered_or_is_asked_for(
+def test_jobs_run_only_with_run_jobs_and_all_of_them_with_all_jobs(
     watched: Watched,
 ) -> None:
-    assert watched.look(NOW_MS).done == {}
-    assert {*watched.look(NOW_MS, whole_file=True, full=True).done} == {
+    assert watched.check(NOW_MS).jobs_done == {}
+    assert {*watched.check(NOW_MS, run_jobs=True, all_jobs=True).jobs_done} == {
         "integrity_check",
         "rollup_check",
     }
@@ -152,7 +152,7 @@ def test_a_damaged_file_is_found_and_hides_nothing_else(watched: Watched) -> Non
     watched.every_minute(watched.sensor("basement"), *[20.0] * 60)
     watched.db.close()
     damage(watched.path)
-    report = watched.look(NOW_MS, whole_file=True)
+    report = watched.check(NOW_MS, run_jobs=True)
     lines = report.lines()
     assert [line[:12] for line in lines if line.startswith("T11")] == ["T11 critical"]
     assert [line for line in lines if line.startswith("T07")]
@@ -162,9 +162,9 @@ def test_a_damaged_file_is_found_and_hides_nothing_else(watched: Watched) -> Non
 def test_a_file_that_is_no_database_any_more_is_found(watched: Watched) -> None:
     watched.db.close()
     watched.path.write_bytes(b"something else altogether, " * 400)
-    report = watched.look(NOW_MS)
+    report = watched.check(NOW_MS)
     assert [line for line in report.lines() if line.startswith("T11 critical: database: file is")]
-    assert {"T01", "T02", "T15"} <= report.blind
+    assert {"T01", "T02", "T15"} <= report.skipped
 
 
 @pytest.mark.parametrize("gone", [True, False])
@@ -175,20 +175,20 @@ def test_a_database_that_cant_be_used_is_found(watched: Watched, gone: bool) -> 
     else:
         with open_database(watched.path) as db:
             db.execute("delete from _sqlite_migrations where name like '0009%'")
-    report = watched.look(NOW_MS)
+    report = watched.check(NOW_MS)
     [line] = [line for line in report.lines() if line.startswith("T16 critical: database:")]
     assert ("no such database" if gone else "another version of tmon") in line
     assert report.status == 2
     assert gone is not watched.path.exists()
 
 
-def test_a_channel_that_could_not_be_told_is_found_until_it_was(watched: Watched) -> None:
+def test_a_channel_that_failed_is_found_until_a_message_is_delivered(watched: Watched) -> None:
     watched.db.execute(
         "insert into channels (name, told, failed_ms) values ('mailto:abc', 0, ?)",
         [NOW_MS - 30 * SECOND_MS],
     )
     [line] = watched.found(NOW_MS, "T15")
-    assert line.startswith("T15 warning: mailto: 1 channel could not be told, and will be, since")
+    assert line.startswith("T15 warning: mailto: 1 channel failed; the next run tries again, since")
     assert "abc" not in line
     assert numbers(watched.run(NOW_MS)) == ["began"]
     watched.db.execute("update channels set failed_ms = null")
@@ -201,18 +201,18 @@ def test_a_check_that_fails_is_unknown_and_hides_nothing_else(watched: Watched) 
         raise ZeroDivisionError("division by zero")
 
     report = Report()
-    report.attempt(("T07",), fails)
+    report.run(("T07",), fails)
     assert [finding.number for finding in report.findings] == ["T07"]
     assert report.unknown == ["can't check (A clock is off): ZeroDivisionError: division by zero"]
-    assert report.blind == {"T07"}
+    assert report.skipped == {"T07"}
     assert report.status == 3
-    report.attempt((), lambda: [check.unusable("disk I/O error")])
-    look = check.Task(watched.settings, NOWHERE, watched.path, NOW_MS)
-    check.look(look, report, lambda _: None)
+    report.run((), lambda: [check.unusable("disk I/O error")])
+    options = check.CheckOptions(watched.settings, NOWHERE, NOW_MS)
+    check.run_checks(options, report, lambda _: None)
     assert report.status == 2
 
 
-def test_what_a_sender_wrote_moves_no_cursor(watched: Watched) -> None:
+def test_control_characters_of_a_sender_are_not_printed(watched: Watched) -> None:
     watched.db.conn.executemany(
         "insert into rejected (received_ms, node, code, reason) values (?, 'attic', 'bad', ?)",
         [(NOW_MS - 1, "\x1b[2J\nT99 critical: all is lost")] * 20,

@@ -8,12 +8,12 @@ import pytest
 from tmon.core.settings import Settings
 from tmon.db.connect import open_database, open_for_reading, transaction
 from tmon.watch.checks import storage
-from tmon.watch.checks.storage import GIB, MIB, Space
+from tmon.watch.checks.storage import GIB, MIB
 from tmon.watch.findings import Finding
 
 
 def summary(findings: Iterator[Finding]) -> list[tuple[str, bool]]:
-    return [(str(finding.severity), finding.enough) for finding in findings]
+    return [(str(finding.severity), finding.meets_threshold) for finding in findings]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def summary(findings: Iterator[Finding]) -> list[tuple[str, bool]]:
     ],
 )
 def test_a_disk_is_nearly_full(free: int, total: int, found: list[tuple[str, bool]]) -> None:
-    assert summary(storage.check_disk(Space(free, total))) == found
+    assert summary(storage.check_disk(free, total)) == found
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_log_grows(tmp_path: Path, log_bytes: int | None, found: list[tuple[st
     assert summary(storage.check_log(log)) == found
 
 
-def test_a_reader_holds_the_log_up(tmp_path: Path) -> None:
+def test_a_reader_that_blocks_the_checkpoint_is_found(tmp_path: Path) -> None:
     path, index = tmp_path / "tmon.db", tmp_path / "tmon.db-shm"
     assert summary(storage.check_readers(index)) == []
     with open_database(path, create=True) as db, open_for_reading(path) as reader:
@@ -75,7 +75,7 @@ def test_a_reader_holds_the_log_up(tmp_path: Path) -> None:
         assert summary(storage.check_readers(index, 0)) == [("warning", False)]
         grow(10)
         [finding] = storage.check_readers(index, 0)
-        assert finding.enough
+        assert finding.meets_threshold
         assert "MiB of the log can't be written back" in finding.reason
         reader.execute("commit")
         db.execute("pragma wal_checkpoint(truncate)")

@@ -1,7 +1,7 @@
 """A simulated week: readings, silences, values around a limit, a checker that is killed.
 
-Who is told gets exactly the messages that the week's script says, worked out here in
-another way than the checker's; a repeat only where it was killed, by the same Message-ID.
+The mailbox gets exactly the messages that the week's script implies, computed here in
+another way than the checker does; a repeat only after a kill, with the same Message-ID.
 """
 
 import os
@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.telling.receivers import Mailbox, mail_server, text_of
+from tests.notify.receivers import Mailbox, mail_server, text_of
 from tests.watch.watched import DAY_MS, MINUTE_MS, NOW_MS, NOWHERE, Watched
 from tmon.core.settings import Settings
-from tmon.watch.check import Task
-from tmon.watch.notify import check_and_tell
+from tmon.watch.check import CheckOptions
+from tmon.watch.notify import check_and_notify
 
 ROUND_MS = 10 * MINUTE_MS
 FOR_MS = 30 * MINUTE_MS
@@ -54,7 +54,7 @@ FREEZER = (
 )
 ATTIC = (Episode(300, 312), Episode(600, 680), Episode(1500, 1500 + 50 * 60), Episode(8000, 8016))
 
-Expected = dict[int, set[tuple[str, str]]]  # by the round that tells it
+Expected = dict[int, set[tuple[str, str]]]  # by the round that sends it
 
 
 def rounds(minutes: int) -> range:
@@ -67,7 +67,7 @@ def first_round(at_ms: int) -> int:
 
 
 def expected(minutes: int) -> Expected:
-    """What is told when: begins, a reminder each whole day, ends."""
+    """The events by round: begin, a reminder each whole day, end."""
     told: Expected = {}
     for place, began_ms, over_ms in _incidents():
         for at_ms in range(began_ms, over_ms, DAY_MS):
@@ -131,8 +131,8 @@ class Week:
 
     def check(self, now_ms: int) -> None:
         settings = Settings.load(self.environ)
-        told = check_and_tell(Task(settings, NOWHERE, settings.db, now_ms), lambda _: None)
-        assert told.failures == []
+        report = check_and_notify(CheckOptions(settings, NOWHERE, now_ms), lambda _: None)
+        assert report.failures == []
 
     def check_and_be_killed(self, now_ms: int, after_s: float) -> None:
         command = [sys.executable, "-m", "tests.watch.test_week", str(now_ms)]
@@ -146,7 +146,7 @@ class Week:
 def main(now_ms: int) -> None:
     """One round, to be killed."""
     settings = Settings.load(os.environ)
-    check_and_tell(Task(settings, NOWHERE, settings.db, now_ms), lambda _: None)
+    check_and_notify(CheckOptions(settings, NOWHERE, now_ms), lambda _: None)
 
 
 def read(mail: EmailMessage) -> set[tuple[str, str]]:

@@ -13,11 +13,11 @@ from tmon.core.settings import Settings
 from tmon.db.connect import open_database, transaction
 from tmon.db.lookup import Sensor, find_sensor
 from tmon.db.station import Chore
-from tmon.watch import incidents, limits, mutes
-from tmon.watch.check import Report, Task, look
-from tmon.watch.checks.answers import Addresses
+from tmon.watch import incidents, mutes, sensor_limits
+from tmon.watch.check import CheckOptions, Report, run_checks
+from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding
-from tmon.watch.limits import Given
+from tmon.watch.sensor_limits import LimitChange
 
 NOW_MS = 1_795_348_800_000  # 2026-11-22T12:00:00Z
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1000, 60_000, 3_600_000, 86_400_000
@@ -63,30 +63,30 @@ class Watched:
         self.measure(sensor, [(first_ms + i * MINUTE_MS, v) for i, v in enumerate(values)])
 
     def limit(self, sensor: Sensor, created_ms: int = 0, **given: Any) -> None:
-        limits.set_limit(self.db, sensor, Given(**given), created_ms)
+        sensor_limits.set_limit(self.db, sensor, LimitChange(**given), created_ms)
 
     def mute(self, what: str, until_ms: int) -> None:
         mutes.mute(self.db, what, until_ms, 0)
 
-    def look(self, now_ms: int = NOW_MS, **how: Any) -> Report:
+    def check(self, now_ms: int = NOW_MS, **how: Any) -> Report:
         """What ``tmon check`` finds."""
         report = StationReport()
-        task = Task(self.settings, NOWHERE, self.path, now_ms, **how)
-        look(task, report, lambda _: None)
+        options = CheckOptions(self.settings, NOWHERE, now_ms, **how)
+        run_checks(options, report, lambda _: None)
         assert report.unknown == []
         return report
 
     def found(self, now_ms: int = NOW_MS, *numbers: str) -> list[str]:
         """The lines of these numbers."""
-        lines = self.look(now_ms).lines()
+        lines = self.check(now_ms).lines()
         return [line for line in lines if not numbers or line.startswith(numbers)]
 
     def run(self, now_ms: int = NOW_MS, **how: Any) -> list[tuple[str, str]]:
-        """What ``tmon check --notify`` would tell: what, and the line."""
+        """The events that ``tmon check --notify`` would write: what, and the line."""
         [last] = self.db.execute("select coalesce(max(id), 0) from events").fetchone()
-        report = self.look(now_ms, **how)
-        done = {**report.done, "check": Chore(now_ms, "ok")}
-        incidents.record(self.db, report.findings, now_ms, blind=report.blind, done=done)
+        report = self.check(now_ms, **how)
+        done = {**report.jobs_done, "check": Chore(now_ms, "ok")}
+        incidents.record(self.db, report.findings, now_ms, skipped=report.skipped, jobs_done=done)
         rows = self.db.execute("select what, told from events where id > ? order by id", [last])
         return [*dict.fromkeys(rows.fetchall())]
 

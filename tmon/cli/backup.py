@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from tmon.cli.options import progress_bar, station, takes, takes_station
-from tmon.db.station import now_ms
+from tmon.core.time import now_ms
 from tmon.maintenance.backup import Wanted
 from tmon.maintenance.backup import backup as make_backup
 from tmon.maintenance.restore import restore as put_back
@@ -26,10 +26,10 @@ from tmon.maintenance.restore import restore as put_back
 def backup(folder: Path, keep: int, publish: bool, **flags: str | None) -> None:
     """Copy the database and its secret into DIR while readings come in; print the copy's name.
 
-    The copy is read whole and checked before it has its name. Beside it are the
-    secret, which its owner alone can read, and its SHA-256 for `sha256sum -c`. With
-    --publish the secret is left out, and so is whatever was deleted; DIR must be
-    another folder then, such as TMON_DOWNLOAD_DIR.
+    The copy is checked as a whole before it gets its name. Beside it are the secret,
+    which only its owner can read, and its SHA-256 for `sha256sum -c`. With --publish
+    the copy has neither the secret nor deleted data; DIR must be another folder then,
+    such as TMON_DOWNLOAD_DIR.
 
     \b
     Examples:
@@ -43,7 +43,7 @@ def backup(folder: Path, keep: int, publish: bool, **flags: str | None) -> None:
     for warning in made.warnings:
         click.echo(warning, err=True)
     if not (publish or made.with_secret):
-        click.echo("there is no secret yet, as no node has a token; so none is beside it", err=True)
+        click.echo("no node has a token yet, so there is no secret to copy", err=True)
 
 
 @click.command()
@@ -51,11 +51,11 @@ def backup(folder: Path, keep: int, publish: bool, **flags: str | None) -> None:
 @click.option("--force", is_flag=True, help="where there is a database: keep it under another name")
 @takes_station
 def restore(file: Path, force: bool, **flags: str | None) -> None:
-    """Put the backup FILE, and the secret beside it, in the database's place.
+    """Replace the database with the backup FILE and the secret beside it.
 
-    FILE is checked first, against its SHA-256 and by SQLite, and nothing is touched
-    unless it is sound and no trigger or changed table of its own could act by itself.
-    Stop `tmon serve` before. All tokens are valid afterwards.
+    Stop `tmon serve` before. FILE is checked first, against its SHA-256 and by SQLite;
+    nothing changes unless it is sound and has no triggers or tables that tmon wouldn't
+    make. All tokens are valid afterwards.
 
     \b
     Examples:

@@ -3,21 +3,19 @@
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tmon.cli.options import as_json, in_one_line, station, takes
+from tmon.core.humanize import pluralize
 from tmon.core.settings import InvalidSettings, Settings
-from tmon.core.words import some
-from tmon.db.station import now_ms
-from tmon.watch import notify as telling_all
-from tmon.watch.check import Report, Task, look
-from tmon.watch.checks.answers import Addresses, local
+from tmon.core.time import now_ms
+from tmon.watch.check import CheckOptions, Report, run_checks
+from tmon.watch.checks.reachability import Addresses, local_addresses
 from tmon.watch.findings import CATALOGUE
-from tmon.watch.notify import STATUS, Told
+from tmon.watch.notify import STATUS, check_and_notify
 
 UNKNOWN = 3
 FLAGS = (
@@ -27,7 +25,7 @@ FLAGS = (
 
 
 class Plugin(click.Command):
-    """A command whose own failure is status 3, as monitoring expects; 2 would be critical."""
+    """A command that exits with status 3 if it fails itself; for monitoring, 2 means critical."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -49,28 +47,28 @@ def _unknown(error: click.ClickException) -> click.ClickException:
 
 
 @click.command(cls=Plugin)
-@click.option("--notify", "telling", is_flag=True, help="remember what is found, and tell it")
-@click.option("--full", is_flag=True, help="check the whole file, due or not")
+@click.option("--notify", is_flag=True, help="remember findings, and send news of them")
+@click.option("--full", is_flag=True, help="check the whole file, even if not due")
 @click.option("--datasette-url", metavar="", help="of a distant station: Datasette's address")
 @click.option("--state", type=Path, metavar="FILE", help="what is remembered of a distant station")
 @as_json
 @takes(*FLAGS)
 def check(
     *,
-    telling: bool,
+    notify: bool,
     full: bool,
     datasette_url: str | None,
     state: Path | None,
     as_json: bool,
     **flags: str | None,
 ) -> None:
-    """Say what is wrong, each thing by its number, and what to do about it.
+    """Say what is wrong, each finding with its number, and what to do about it.
 
-    The exit status is 0 when all is well, 1 for warnings, 2 where something is critical,
-    and 3 where it can't be told. Nothing is written, unless --notify is given: then what
-    began, goes on and ended since the last time is told by the addresses of TMON_NOTIFY.
+    The exit status is 0 if all is well, 1 for warnings, 2 if something is critical, and 3
+    if a check can't be made. Nothing is written, unless --notify is given: then findings
+    that began, go on or ended since the last check are sent to TMON_NOTIFY.
 
-    Given --ingest-url or --datasette-url, it only sees whether a distant station answers there.
+    With --ingest-url or --datasette-url, it only checks whether a distant station answers.
 
     \b
     Examples:
@@ -79,37 +77,39 @@ def check(
       tmon check --ingest-url https://tmon.example.org/ingest \\
           --datasette-url https://tmon.example.org
     """
-    task = _task(flags, datasette_url, state, full=full)
-    say = _say if sys.stderr.isatty() else _hush
-    told = _done(task, say, telling=telling)
-    for failure in told.failures:
+    options = _options(flags, datasette_url, state, full=full)
+    is_terminal = sys.stderr.isatty()
+
+    def show_progress(step: str) -> None:
+        if is_terminal:
+            click.echo(f"{step} …", err=True)
+
+    if notify:
+        report = check_and_notify(options, show_progress)
+    else:
+        report = Report()
+        run_checks(options, report, show_progress)
+    for failure in report.failures:
         click.echo(failure, err=True)
-    _print(told.report, task.now_ms, as_json=as_json)
-    sys.exit(told.report.status or (1 if told.failures else 0))
+    _print(report, options.now_ms, as_json=as_json)
+    sys.exit(report.status or (1 if report.failures else 0))
 
 
-def _done(task: Task, say: Callable[[str], None], *, telling: bool) -> Told:
-    if telling:
-        return telling_all.check_and_tell(task, say)
-    report = Report()
-    look(task, report, say)
-    return Told(report, [])
-
-
-def _task(
+def _options(
     flags: dict[str, str | None], datasette_url: str | None, state: Path | None, *, full: bool
-) -> Task:
+) -> CheckOptions:
     given = flags.pop("ingest_url"), datasette_url
     settings = station(flags)
     if given == (None, None):
         if state:
             raise click.UsageError("--state is for distant stations: say --ingest-url too")
-        return Task(settings, local(settings), settings.db, now_ms(), full, full)
-    memory = state or _default_state()
+        return CheckOptions(settings, local_addresses(settings), now_ms(), full, full)
+    states = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    memory = state or states / "tmon" / "check.db"
     ingest, datasette = (_address(url or "") for url in given)
     addresses = Addresses(ingest, datasette, remote=True)
     own = {**flags, "db": str(memory), "secret_file": flags["secret_file"] or f"{memory}.secret"}
-    return Task(station(own), addresses, memory, now_ms())
+    return CheckOptions(station(own), addresses, now_ms())
 
 
 def _address(url: str) -> str:
@@ -117,19 +117,6 @@ def _address(url: str) -> str:
         return Settings.load({"TMON_INGEST_URL": url}).ingest_url
     except InvalidSettings as invalid:
         raise click.UsageError(f"{url!r} must be an address like https://host") from invalid
-
-
-def _default_state() -> Path:
-    states = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(states) / "tmon" / "check.db"
-
-
-def _say(what: str) -> None:
-    click.echo(f"{what} …", err=True)
-
-
-def _hush(what: str) -> None:
-    pass
 
 
 def _print(report: Report, at_ms: int, *, as_json: bool) -> None:
@@ -141,26 +128,26 @@ def _print(report: Report, at_ms: int, *, as_json: bool) -> None:
     for sentence in report.unknown:
         click.echo(f"UNKNOWN: {sentence}")
     if not report.status:
-        sensors = some(sum(report.sensors.values()), "sensor")
-        nodes = some(len(report.sensors), "node")
-        click.echo(f"OK: {sensors} of {nodes}" if report.sensors else "OK")
+        sensors = pluralize(sum(report.sensor_counts.values()), "sensor")
+        nodes = pluralize(len(report.sensor_counts), "node")
+        click.echo(f"OK: {sensors} of {nodes}" if report.sensor_counts else "OK")
 
 
 def _as_json(report: Report, at_ms: int) -> dict[str, Any]:
     findings = [
         {
-            "number": one.matter.number,
-            "severity": one.matter.severity,
-            "title": CATALOGUE[one.matter.number].title,
-            "node": one.matter.node,
-            "sensor": one.matter.sensor,
-            "subject": one.matter.subject,
-            "reason": one.matter.reason,
-            "since_ms": one.matter.from_ms,
+            "number": one.number,
+            "severity": one.severity,
+            "title": CATALOGUE[one.number].title,
+            "node": one.node,
+            "sensor": one.sensor,
+            "subject": one.subject,
+            "reason": one.reason,
+            "since_ms": one.since_ms,
             "muted_until_ms": one.muted_until_ms,
-            "hint": CATALOGUE[one.matter.number].remedy,
+            "hint": CATALOGUE[one.number].remedy,
         }
-        for one in report.current
+        for one in report.active
     ]
     status = {"status": STATUS[report.status], "exit": report.status, "checked_ms": at_ms}
     return {**status, "findings": findings, "unknown": report.unknown}

@@ -5,13 +5,13 @@ import click
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import show, station, takes
 from tmon.cli.params import INSTANT
+from tmon.core.time import FIRST_MS, now_ms
 from tmon.db.connect import open_database
 from tmon.db.lookup import find_sensor
-from tmon.db.station import now_ms
 from tmon.maintenance import corrections
-from tmon.maintenance.corrections import BEGINNING_MS, Calibration, Period
+from tmon.maintenance.corrections import Calibration, Period
 
-_list = click.option("--list", "listed", is_flag=True, help="show those that there are")
+_list = click.option("--list", "listed", is_flag=True, help="show them")
 
 
 @click.command()
@@ -22,7 +22,7 @@ _list = click.option("--list", "listed", is_flag=True, help="show those that the
 @click.option("--from", "from_ms", type=INSTANT, metavar="DATE", help="[default: the beginning]")
 @click.option("--reason", metavar="TEXT", help="why; everybody can read it")
 @_list
-@click.option("--remove", is_flag=True, help="take the calibration from DATE on back")
+@click.option("--remove", is_flag=True, help="remove the calibration from DATE on")
 @as_json_option
 @takes("db")
 def calibrate(  # noqa: PLR0913, PLR0917 - one for each option
@@ -37,7 +37,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one for each option
     as_json: bool,
     **flags: str | None,
 ) -> None:
-    """Correct what SENSOR of NODE says: value * scale + offset, from a date on.
+    """Correct the readings of SENSOR of NODE to value * scale + offset, from a date on.
 
     It is valid until the sensor's next calibration. Raw readings are never
     changed: pages show the corrected values and say so, raw ones are a click away.
@@ -52,7 +52,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one for each option
     """
     numbers = offset is not None or scale is not None
     _one_of(numbers, listed, remove, "say --offset or --scale, or else --list or --remove")
-    since_ms = BEGINNING_MS if from_ms is None else from_ms
+    since_ms = FIRST_MS if from_ms is None else from_ms
     with open_database(station(flags).db) as db:
         subject = find_sensor(db, node, sensor)
         if listed:
@@ -71,8 +71,8 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one for each option
 @click.command()
 @click.argument("node")
 @click.argument("sensor")
-@click.option("--from", "from_ms", type=INSTANT, metavar="DATE", help="the first bad instant")
-@click.option("--to", "to_ms", type=INSTANT, metavar="DATE", help="the first good one after it")
+@click.option("--from", "from_ms", type=INSTANT, metavar="DATE", help="when it begins")
+@click.option("--to", "to_ms", type=INSTANT, metavar="DATE", help="when it ends")
 @click.option("--reason", metavar="TEXT", help="what was wrong; everybody can read it")
 @_list
 @click.option("--remove", type=int, metavar="ID", help="take a flag back")

@@ -1,5 +1,6 @@
-"""The command ``tmon import``: it prints and asks; what a file means is decided elsewhere."""
+"""``tmon import``: shows, asks and prints; tmon/importer/ reads the files."""
 
+import csv
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,16 +14,17 @@ import click
 from tmon.cli.options import progress_bar, station, takes
 from tmon.core.errors import CannotImport
 from tmon.core.settings import Settings
-from tmon.db import nodes, tokens
+from tmon.core.time import now_ms
+from tmon.db import tokens
 from tmon.importer import report, run
-from tmon.importer.clock import read_zone, this_machines_zone
+from tmon.importer.clock import local_zone_name, parse_zone
 from tmon.importer.files import InputFile, open_file
 from tmon.importer.flags import Flags
 from tmon.importer.plan import Plan
 from tmon.importer.planning import make_plan
 from tmon.importer.record import Source, sha256_of
 from tmon.importer.rows import Table
-from tmon.importer.survey import Rejects, SampleTable, Survey, Tally
+from tmon.importer.survey import REJECTS_HEADER, SampleTable, Survey, Tally
 
 
 @click.command("import")
@@ -64,15 +66,15 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
     yes: bool,
     dry_run: bool,
     db: str | None,
-    **said: Any,
+    **given: Any,
 ) -> None:
     """Bring in another logger's history: CSV files of any usual kind, or - for stdin.
 
-    It finds out how a FILE is written, shows that, and asks; elsewhere than on a
-    terminal it stores with --yes, or where the columns of times and values were
-    named. What can't be told, such as 01/02/23, is refused, with the flag that
-    settles it. Stopped or told again it goes on where it was: what is there
-    already stays, once. `tmon imports undo` takes an import back.
+    It detects how a FILE is written, shows that, and asks. Without a terminal it
+    stores with --yes, or if flags name the columns of times and values. What is
+    ambiguous, such as 01/02/23, is refused with the flag that decides. Run again,
+    it goes on where it was stopped, and stores nothing twice. `tmon imports undo`
+    takes an import back.
 
     Write 'COL#2' for the second of two columns with one name, 'COL=sensor:0.1°C'
     for tenths of a degree, 'COL=my:sensor:' where a sensor's own name has a colon.
@@ -85,13 +87,13 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
       tmon import history.csv --node house --sensor-column entity_id --value-column state \\
           --sensor 'sensor.cellar_temperature=cellar:°C'
     """
-    if (said["node"] is None) == (said["node_column"] is None):
+    if (given["node"] is None) == (given["node_column"] is None):
         raise click.UsageError("say whose readings they are: either --node or --node-column")
-    flags = Flags.read(**said)
+    flags = Flags.parse(**given)
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    may_store = yes or dry_run or is_terminal or flags.are_whole
+    may_store = yes or dry_run or is_terminal or flags.name_all_columns
     if rejects:
-        Rejects.begin(rejects)
+        csv.writer(rejects).writerow(REJECTS_HEADER)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_file(path, flags.encoding)) for path in files]
         if is_terminal and not flags.zone:
@@ -100,25 +102,25 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
         job = _Job(
             flags=flags,
             settings=station({"db": db}),
-            words=_words(context),
-            shows=not may_store or yes or dry_run or is_terminal or not flags.are_whole,
+            words=_given_words(context),
+            shows=not may_store or yes or dry_run or is_terminal or not flags.name_all_columns,
             asks=is_terminal and not (yes or dry_run),
             is_one_of_several=len(files) > 1,
             rejects=rejects,
         )
-        works = [
-            job.look(path, file, plan, stores=may_store and not dry_run)
+        succeeded = [
+            job.run(path, file, plan, stores=may_store and not dry_run)
             for path, file, plan in zip(files, opened, plans, strict=True)
         ]
     if not may_store:
         raise CannotImport("nothing is stored without --yes")
-    if not all(works):
+    if not all(succeeded):
         context.exit(1)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What is the same for all files of one command."""
+    """What is the same for all files of one command; ``shows`` and ``asks`` concern the plan."""
 
     flags: Flags
     settings: Settings
@@ -128,59 +130,53 @@ class _Job:
     is_one_of_several: bool
     rejects: TextIO | None
 
-    def look(self, path: str, file: InputFile, plan: Plan, *, stores: bool) -> bool:
-        """Show one file's plan, and store it.
+    def run(self, path: str, file: InputFile, plan: Plan, *, stores: bool) -> bool:
+        """Show one file's plan, and store the file.
 
         Returns:
-            Whether something was stored, or would be, or all of it is there already.
+            Whether something was stored, or would be, or all of it is stored already.
         """
         if self.is_one_of_several:
             click.echo(file.name)
-        whole = self._look_through(file, plan) if self.shows or plan.is_assumed else None
+        whole = self._scan(file, plan) if self.shows or plan.is_assumed else None
         if whole and self.shows:
             if not stores or whole.readings == 0:
                 return whole.readings > whole.conflicts
-            if self.asks and not self._agreed(path, whole):
-                return False
+            if self.asks:
+                again = report.command(path, whole.plan, self.flags, self.words)
+                click.echo(f"  again     {again}")
+                if not click.confirm(f"Store these {whole.readings:,} readings?", default=False):
+                    return False
         survey = self._survey(Table(file, plan.layout), plan, self.rejects)
-        self._store(path, survey)
+        is_new = not self.settings.db.exists()
+        note = "times taken as UTC" if plan.zone_from == "nobody" else None
+        source = Source(path, sha256_of(path), self.flags.node, note)
+        with tokens.open_station(self.settings) as db, _progress(file) as update:
+            if is_new:  # a station with nodes and no secret has lost it
+                tokens.station_secret(self.settings, made_level=logging.INFO)
+            run.store(db, survey, source, update)
         _print(survey.tally.lines())
         if not self.shows:
-            _print(f"look at        {line}" for line in report.looked_at(survey, is_whole=False))
-        return survey.tally.is_good
+            _print(f"look at        {line}" for line in report.warnings(survey, is_whole=False))
+        return survey.tally.succeeded
 
-    def _look_through(self, file: InputFile, plan: Plan) -> Survey:
-        """Show what the file holds, and what is looked at; of a large one, its ends first."""
+    def _scan(self, file: InputFile, plan: Plan) -> Survey:
+        """Read the whole file and show what it holds; for a large one, first its two ends."""
         if self.shows and not file.is_small:
             sample = self._survey(SampleTable(file, plan.layout), plan)
-            run.look_through(sample, self.settings.db, lambda _: None)
+            run.scan(sample, self.settings.db, lambda _: None)
             _print(report.plan_lines(sample, is_whole=False))
         is_dry = "--dry-run" in self.words
         whole = self._survey(Table(file, plan.layout), plan, self.rejects if is_dry else None)
         with _progress(file) as update:
-            run.look_through(whole, self.settings.db, update)
+            run.scan(whole, self.settings.db, update)
         whole.check_assumed()
         if self.shows:
             _print(report.plan_lines(whole, is_whole=True))
         return whole
 
     def _survey(self, table: Table, plan: Plan, rejects: TextIO | None = None) -> Survey:
-        tally = Tally(Rejects(rejects, table.file.name) if rejects else None)
-        return Survey(table, plan, nodes.now_ms(), tally)
-
-    def _agreed(self, path: str, whole: Survey) -> bool:
-        click.echo(f"  again     {report.command(path, whole.plan, self.flags, self.words)}")
-        return click.confirm(f"Store these {whole.readings:,} readings?", default=False)
-
-    def _store(self, path: str, survey: Survey) -> None:
-        file = survey.table.file
-        is_new = not self.settings.db.exists()
-        note = "times taken as UTC" if survey.plan.zone_from == "nobody" else None
-        source = Source(path, sha256_of(path), self.flags.node, note)
-        with tokens.open_station(self.settings) as db, _progress(file) as update:
-            if is_new:  # a station with nodes and no secret has lost it
-                tokens.station_secret(self.settings, made_level=logging.INFO)
-            run.store(db, survey, source, update)
+        return Survey(table, plan, now_ms(), Tally(table.file.name, rejects))
 
 
 @contextmanager
@@ -200,21 +196,19 @@ def _progress(file: InputFile) -> Iterator[Callable[[int], object]]:
 
 
 def _with_zone(files: Sequence[InputFile], flags: Flags) -> Flags:
-    """Ask for the zone of times that have none, and of which no file says it."""
+    """Ask for the zone of times without an offset, unless the files name it."""
     if all(make_plan(file, flags).zone_from != "nobody" for file in files):
         return flags
     while True:
-        told = click.prompt(
-            "The times have no offset; which zone are they of", this_machines_zone()
-        )
+        answer = click.prompt("The times have no offset; which zone are they of", local_zone_name())
         try:
-            return replace(flags, zone=read_zone(told))
+            return replace(flags, zone=parse_zone(answer))
         except CannotImport as error:
             click.echo(str(error), err=True)
 
 
 def _plan(file: InputFile, flags: Flags, *, names: bool) -> Plan:
-    """A file's plan; of several files an error names its own."""
+    """A file's plan; with several files, errors name theirs."""
     try:
         return make_plan(file, flags)
     except CannotImport as error:
@@ -223,8 +217,8 @@ def _plan(file: InputFile, flags: Flags, *, names: bool) -> Plan:
         raise
 
 
-def _words(context: click.Context) -> list[str]:
-    """The flags as they were given."""
+def _given_words(context: click.Context) -> list[str]:
+    """The command line's flags, as they were given."""
     words = []
     for option in context.command.params:
         given = context.params.get(str(option.name))
@@ -239,6 +233,6 @@ def _words(context: click.Context) -> list[str]:
     return words
 
 
-def _print(lines: "Iterator[str]") -> None:
+def _print(lines: Iterator[str]) -> None:
     for line in lines:
         click.echo(line)

@@ -7,9 +7,10 @@ import click
 
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
-from tmon.core import words
+from tmon.core import humanize
+from tmon.core.humanize import pluralize
+from tmon.core.time import as_datetime, now_ms
 from tmon.db.connect import open_database
-from tmon.db.station import now_ms
 from tmon.maintenance import imports as of_imports
 from tmon.maintenance.imports import Part
 
@@ -35,14 +36,14 @@ def imports(ctx: click.Context, /, *, as_json: bool, **flags: str | None) -> Non
 
 @imports.command()
 @click.argument("number", type=int)
-@click.option("--yes", is_flag=True, help="take them back without asking")
+@click.option("--yes", is_flag=True, help="undo without asking")
 @takes("db")
 def undo(number: int, *, yes: bool, **flags: str | None) -> None:
-    """Take the readings of import NUMBER back, and put their hours right.
+    """Delete the readings that import NUMBER stored, and recompute their hours.
 
-    It takes what that import stored, and nothing that was there before or came since.
-    Where that can't be told apart any more, the readings stay, and are named. Ingest goes on
-    meanwhile. Stopped or killed, all is well, and the same again goes on.
+    Readings from before it, or that came since, stay. So do those that can't be told from
+    them any more; they are listed. Ingest goes on meanwhile. It can be stopped or killed at
+    any time; run again, it goes on.
 
     \b
     Examples:
@@ -50,45 +51,39 @@ def undo(number: int, *, yes: bool, **flags: str | None) -> None:
       tmon imports undo 3 --yes      elsewhere than on a terminal
     """
     with open_database(station(flags).db) as db:
-        click.echo(_headline(of_imports.find(db, number)), err=True)
+        row = of_imports.find(db, number)
+        headline = f"import {row['id']}, {humanize.printable(row['file'])}: {_counts(row)}"
+        headline += "" if row["ended_ms"] else "; it was stopped, or still goes on"
+        click.echo(headline, err=True)
         parts = of_imports.plan(db, number)
         waiting = sum(part.readings for part in parts if not part.why)
         if parts:
             show([*map(_part, parts)], as_json=False)
         if waiting and not yes:
-            _ask(waiting)
+            if not sys.stdin.isatty():
+                raise click.UsageError("nothing was changed; say --yes to take them back")
+            click.confirm(f"Take {pluralize(waiting, 'reading')} back?", abort=True, err=True)
         with progress_bar(waiting) as bar:
             taken = of_imports.undo(db, number, now_ms(), bar.update)
         left = of_imports.plan(db, number)
-    click.echo(f"took back {words.some(taken, 'reading')}")
+    click.echo(f"took back {pluralize(taken, 'reading')}")
     if left:
         raise click.ClickException(
-            f"readings of {words.some(len(left), 'sensor')} had to stay, for the reasons above; "
-            f"`tmon imports undo {number}` can be tried again"
+            f"readings of {pluralize(len(left), 'sensor')} had to stay, for the reasons"
+            f" above; `tmon imports undo {number}` can be tried again"
         )
 
 
-def _ask(waiting: int) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError("nothing was changed; say --yes to take them back")
-    click.confirm(f"Take {words.some(waiting, 'reading')} back?", abort=True, err=True)
-
-
-def _headline(row: dict[str, Any]) -> str:
-    told = f"import {row['id']}, {words.plain(row['file'])}: {_counted(row)}"
-    return told if row["ended_ms"] else f"{told}; it was stopped, or still goes on"
-
-
-def _counted(row: dict[str, Any]) -> str:
-    stored = f"{words.some(row['stored'], 'reading')} stored"
+def _counts(row: dict[str, Any]) -> str:
+    stored = f"{pluralize(row['stored'], 'reading')} stored"
     return f"{stored}, {row['taken_back']:,} taken back" if row["taken_back"] else stored
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "import": row["id"],
-        "file": words.plain(row["file"]),
-        "at": words.instant(row["started_ms"]),
+        "file": humanize.printable(row["file"]),
+        "at": humanize.instant(row["started_ms"]),
         "node": row["node"],
         "stored": row["stored"],
         "already there": row["already_there"],
@@ -102,7 +97,9 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 def _state(row: dict[str, Any]) -> str:
     if row["taken_back"]:
         return "undone" if row["taken_back"] == row["stored"] else "partly undone"
-    return words.plain(row["note"] or "") if row["ended_ms"] else "stopped, or still going on"
+    return (
+        humanize.printable(row["note"] or "") if row["ended_ms"] else "stopped, or still going on"
+    )
 
 
 def _part(part: Part) -> dict[str, Any]:
@@ -110,11 +107,11 @@ def _part(part: Part) -> dict[str, Any]:
         "node": part.node,
         "sensor": part.sensor,
         "readings": part.readings or None,  # where it can't be told
-        "first": words.instant(part.first_ms),
-        "last": words.instant(part.last_ms),
+        "first": humanize.instant(part.first_ms),
+        "last": humanize.instant(part.last_ms),
         "": f"stay: {part.why}" if part.why else "are taken back",
     }
 
 
 def _day(instant_ms: int | None) -> str | None:
-    return None if instant_ms is None else f"{words.moment(instant_ms):%Y-%m-%d}"
+    return None if instant_ms is None else f"{as_datetime(instant_ms):%Y-%m-%d}"

@@ -4,11 +4,11 @@ import click
 
 from tmon.cli.options import as_json, show, station, takes
 from tmon.cli.params import LENGTH
+from tmon.core.time import now_ms
 from tmon.db.connect import open_database
 from tmon.db.lookup import find_sensor
-from tmon.db.station import now_ms
-from tmon.watch import limits
-from tmon.watch.limits import Given
+from tmon.watch import sensor_limits
+from tmon.watch.sensor_limits import LimitChange
 
 
 @click.command()
@@ -16,7 +16,7 @@ from tmon.watch.limits import Given
 @click.argument("sensor", required=False)
 @click.option("--above", type=float, metavar="VALUE", help="values above it are too high")
 @click.option("--below", type=float, metavar="VALUE", help="values below it are too low")
-@click.option("--for", "for_s", type=LENGTH, metavar="LENGTH", help="so long they may be")
+@click.option("--for", "for_s", type=LENGTH, metavar="LENGTH", help="for how long they may be")
 @click.option("--hysteresis", type=float, metavar="VALUE", help="how far they must come back")
 @click.option("--remove", is_flag=True, help="take the sensor's limit away")
 @click.option("--list", "listed", is_flag=True, help="show all limits")
@@ -34,10 +34,10 @@ def limit(  # noqa: PLR0913, PLR0917 - one for each option
     as_json: bool,
     **flags: str | None,
 ) -> None:
-    """Say what SENSOR of NODE should stay within; `tmon check` tells when it doesn't.
+    """Set limits for SENSOR of NODE; `tmon check` says when its values exceed them.
 
-    It is told once a value was beyond its limit for LENGTH, and is over once one is back
-    within by the hysteresis. Only what is given changes.
+    A finding begins once values exceed a limit for LENGTH, and ends once one is back within
+    it by the hysteresis. Flags that aren't given keep their value.
 
     \b
     Examples:
@@ -46,18 +46,18 @@ def limit(  # noqa: PLR0913, PLR0917 - one for each option
       tmon limit basement temperature --remove
       tmon limit --list
     """
-    given = Given(below, above, for_s, hysteresis)
-    changes = any(one is not None for one in given)
+    change = LimitChange(below, above, for_s, hysteresis)
+    changes = any(one is not None for one in change)
     if [listed, remove, changes].count(True) != 1:
         raise click.UsageError("say what the limit is, or else --remove or --list")
     if listed is (node is not None) or (node is not None and sensor is None):
         raise click.UsageError("say a node and its sensor, or only --list")
     with open_database(station(flags).db) as db:
         if listed:
-            show(limits.listed(db), as_json=as_json)
+            show(sensor_limits.listed(db), as_json=as_json)
             return
         found = find_sensor(db, str(node), str(sensor))
         if remove:
-            limits.remove(db, found)
+            sensor_limits.remove(db, found)
         else:
-            limits.set_limit(db, found, given, now_ms())
+            sensor_limits.set_limit(db, found, change, now_ms())

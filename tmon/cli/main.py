@@ -1,4 +1,4 @@
-"""`tmon` and its commands; a group's are in the module of its name."""
+"""The program ``tmon`` and its commands; each group's are in a module of their own."""
 
 import click
 

@@ -4,15 +4,15 @@ import click
 
 from tmon.cli.options import as_json, show, station, takes
 from tmon.cli.params import LENGTH
+from tmon.core.time import now_ms
 from tmon.db.connect import open_database
-from tmon.db.station import now_ms
 from tmon.watch import mutes
 
 
 @click.command()
 @click.argument("what", required=False)
 @click.argument("length", type=LENGTH, required=False)
-@click.option("--end", is_flag=True, help="let WHAT be told again")
+@click.option("--end", is_flag=True, help="send alerts about WHAT again")
 @click.option("--list", "listed", is_flag=True, help="show what is muted")
 @as_json
 @takes("db")
@@ -25,9 +25,9 @@ def mute(
     as_json: bool,
     **flags: str | None,
 ) -> None:
-    """Have nobody told about WHAT for LENGTH: a node, NODE/SENSOR, or a finding's number.
+    """Send no alerts about WHAT for LENGTH: a node, NODE/SENSOR, or a finding's number.
 
-    `tmon check` goes on to show it, as muted. What still goes on then is told then.
+    `tmon check` still shows its findings, as muted. Those that last longer are sent then.
 
     \b
     Examples:

@@ -3,15 +3,15 @@
 import click
 
 from tmon.cli.options import as_json, show, station, takes
+from tmon.core.time import now_ms
 from tmon.db import nodes
 from tmon.db.connect import open_database
-from tmon.db.station import now_ms
 from tmon.maintenance import names
 
 
 @click.group()
 def node() -> None:
-    """Nodes: what is known of each."""
+    """Nodes: described, listed, renamed."""
 
 
 @node.command("set")
@@ -29,7 +29,7 @@ def set_(
     silent_after_s: int | None,
     **flags: str | None,
 ) -> None:
-    """Say of a node where it stands and what it is for; everybody can read it.
+    """Describe a node: where it is, and what it is for. Everybody can read it.
 
     \b
     Example:
@@ -49,7 +49,7 @@ def set_(
 @as_json
 @takes("db")
 def list_(as_json: bool, **flags: str | None) -> None:
-    """List the nodes and what is known of them.
+    """List the nodes with their descriptions.
 
     \b
     Examples:
@@ -65,10 +65,10 @@ def list_(as_json: bool, **flags: str | None) -> None:
 @click.argument("new")
 @takes("db")
 def rename(old: str, new: str, **flags: str | None) -> None:
-    """Call the node OLD by the name NEW.
+    """Rename the node OLD to NEW.
 
-    Its history and its token stay, and it may go on telling the old name. Links
-    to its old page lead to the new one, unless another node takes the old name.
+    Its history and its token stay, and it may go on sending the old name. Links to
+    its old page lead to the new one, unless another node takes the old name.
 
     \b
     Example:

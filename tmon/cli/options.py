@@ -1,4 +1,4 @@
-"""What all commands share: flags for settings, errors in one line, tables and JSON."""
+"""Shared by all commands: flags for settings, errors in one line, tables, JSON, progress."""
 
 import json
 import os
@@ -17,11 +17,11 @@ from tmon.db.connect import RefusedDatabase, sqlite3
 from tmon.db.sqlite_errors import explained
 
 F = TypeVar("F", bound=Callable[..., Any])
-DELIBERATE = (TmonError, RefusedDatabase, InvalidSettings, OSError)
+EXPECTED = (TmonError, RefusedDatabase, InvalidSettings, OSError)
 
 
 class Commands(click.Group):
-    """Commands whose deliberate errors are one line on stderr, and no traceback."""
+    """A group whose expected errors are one line on stderr, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         with in_one_line():
@@ -30,45 +30,45 @@ class Commands(click.Group):
 
 @contextmanager
 def in_one_line() -> Iterator[None]:
-    """Turn a deliberate error, or what SQLite says of the file, into click's one line.
+    """Turn an expected error, or one of SQLite's about the file, into click's one line.
 
     Raises:
-        click.ClickException: what is wrong and, where that is known, what to do.
+        click.ClickException: what is wrong and, if known, what to do.
     """
     try:
         yield
-    except DELIBERATE as error:
+    except EXPECTED as error:
         raise click.ClickException(str(error)) from error
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # these are our own faults
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # these are bugs
         raise
     except sqlite3.DatabaseError as error:
         raise click.ClickException(explained(error)) from error
 
 
 def takes(*names: str) -> Callable[[F], F]:
-    """Give a command flags for some of the settings; it gets what was given by name."""
+    """Give a command flags for some of the settings, as keyword arguments."""
 
     def decorate(command: F) -> F:
         for setting in reversed([one for one in SETTINGS if one.name in names]):
             shown = f" [default: {setting.default}]" if setting.default else ""
-            told = f"{setting.help}{shown} [{setting.variable}]"
-            command = click.option(setting.flag, setting.name, metavar="", help=told)(command)
+            text = f"{setting.help}{shown} [{setting.variable}]"
+            command = click.option(setting.flag, setting.name, metavar="", help=text)(command)
         return command
 
     return decorate
 
 
 def environ_with(flags: Mapping[str, str | None]) -> dict[str, str]:
-    """The environment, in which a flag that was given goes before its variable."""
+    """The environment, in which given flags replace their variables."""
     given = {f"TMON_{name.upper()}": text for name, text in flags.items() if text is not None}
     return {**os.environ, **given}
 
 
 def station(flags: Mapping[str, str | None]) -> Settings:
-    """The settings from flags and environment; what is logged from now on is logged as they say.
+    """The settings from flags and environment; sets up logging by them.
 
     Raises:
-        InvalidSettings: with every problem that there is.
+        InvalidSettings: with every problem.
     """
     settings = Settings.load(environ_with(flags))
     logs.set_up(settings.log_level, settings.log_format)
@@ -76,12 +76,12 @@ def station(flags: Mapping[str, str | None]) -> Settings:
 
 
 def show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Rows for people as a table, for programs as JSON."""
+    """Print rows as a table for people, or as JSON for programs."""
     click.echo(json.dumps(rows) if as_json else tabulate(rows, headers="keys", tablefmt="plain"))
 
 
 def progress_bar(length: int) -> Any:
-    """A bar on stderr, where that is a terminal and there is a length to go."""
+    """A bar on stderr; hidden where that is no terminal, or the length is 0."""
     hidden = not (length and sys.stderr.isatty())
     return click.progressbar(length=length, file=sys.stderr, hidden=hidden)
 

@@ -1,4 +1,4 @@
-"""What people type: lengths of time, instants, and which sensors they mean."""
+"""Parse what people type: lengths of time, dates, and sensors."""
 
 import re
 from datetime import UTC, datetime
@@ -7,6 +7,7 @@ from typing import Any
 import click
 from sqlite_utils import Database
 
+from tmon.core.time import as_ms
 from tmon.db.lookup import find_node, find_sensor
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
@@ -40,14 +41,14 @@ class Instant(click.ParamType[int]):
             at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
         except (ValueError, OverflowError):
             self.fail(f"{value!r} must be like 2026-11-22 or 2026-11-22T12:00Z", param, ctx)
-        return round(at.timestamp() * 1000)
+        return as_ms(at)
 
 
 LENGTH, INSTANT = Length(), Instant()
 
 
 def find_sensors(db: Database, node: str | None, sensor: str | None) -> list[int] | None:
-    """The numbers of the sensors that --node and --sensor mean; None: all of them.
+    """The ids of the sensors that --node and --sensor name; None for all.
 
     Raises:
         UnknownNode: there is no such node.
@@ -62,4 +63,4 @@ def find_sensors(db: Database, node: str | None, sensor: str | None) -> list[int
         return [find_sensor(db, node, sensor).id]
     find_node(db, node)
     found = db.execute("select id from sensors where node = ?", [node])
-    return [number for (number,) in found.fetchall()]
+    return [id_ for (id_,) in found.fetchall()]

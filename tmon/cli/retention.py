@@ -11,16 +11,15 @@ from tabulate import tabulate
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
 from tmon.cli.params import INSTANT, LENGTH, find_sensors
-from tmon.core import words
-from tmon.db.connect import WritableDatabase, open_database
-from tmon.db.station import now_ms
+from tmon.core.time import as_datetime, now_ms
+from tmon.db.connect import open_database
 from tmon.maintenance import compact as compacting
 from tmon.maintenance import prune as pruning
 from tmon.maintenance import rollup as rolling
 from tmon.maintenance import stats as counting
 from tmon.maintenance.prune import Old
 
-LISTED = 20  # differing hours that are told one by one
+LISTED = 20  # differing hours that are shown one by one
 
 
 @click.command()
@@ -40,10 +39,10 @@ def prune(
 ) -> None:
     """Delete raw readings that are older than LENGTH, such as 2y; their hours stay.
 
-    Ingest goes on meanwhile. What comes late from before that is then refused, as
-    nobody could tell whether it was counted. Kept are the hour of each sensor's newest
-    reading, and hours that a calibration or flag begins or ends within. Stopped or
-    killed, all is well, and the same again goes on.
+    Ingest goes on meanwhile. Later, readings from before then are refused, as nobody can
+    tell whether their hour has counted them. The hour of each sensor's newest reading and
+    hours in which a calibration or flag begins or ends are kept. It can be stopped or
+    killed at any time; run again, it goes on.
 
     \b
     Examples:
@@ -53,31 +52,25 @@ def prune(
     """
     with open_database(station(flags).db) as db:
         chosen = find_sensors(db, node, sensor)
-        olds = _planned(db, older_than_s, chosen)
+        with progress_bar(len(rolling.sensors(db))) as bar:
+            olds = pruning.plan(db, older_than_s, now_ms(), chosen, bar.update)
+        readings = sum(old.readings for old in olds)
         if dry_run:
             show([_shown(old) for old in olds], as_json=as_json)
-            click.echo(f"would go: {_total(olds)}", err=True)
+            size = _megabytes(sum(old.about_bytes for old in olds))
+            total = f"{readings:,} readings of {len(olds):,} sensors, about {size}"
+            click.echo(f"would go: {total}", err=True)
             return
-        deleted, returned_bytes = _pruned(db, olds)
-    told = {"readings": deleted, "sensors": len(olds), "returned_bytes": returned_bytes}
-    words = f"pruned {deleted:,} readings of {len(olds):,} sensors; {_megabytes(returned_bytes)}"
-    click.echo(json.dumps(told) if as_json else f"{words} given back")
-
-
-def _planned(db: Database, older_than_s: int, chosen: Sequence[int] | None) -> list[Old]:
-    with progress_bar(len(rolling.sensors(db))) as bar:
-        return pruning.plan(db, older_than_s, now_ms(), chosen, bar.update)
-
-
-def _pruned(db: WritableDatabase, olds: Sequence[Old]) -> tuple[int, int]:
-    """How many readings were deleted, and how many bytes the file is shorter."""
-    with progress_bar(len(olds)) as bar:
-        pruning.verify(db, olds, bar.update)
-    with progress_bar(sum(old.readings for old in olds)) as bar:
-        deleted = pruning.prune(db, olds, bar.update)
-    with progress_bar(pruning.free_pages(db)) as bar:
-        pages = pruning.give_back(db, bar.update)
-    return deleted, pages * int(db.execute("pragma page_size").fetchone()[0])
+        with progress_bar(len(olds)) as bar:
+            pruning.verify(db, olds, bar.update)
+        with progress_bar(readings) as bar:
+            deleted = pruning.prune(db, olds, bar.update)
+        with progress_bar(pruning.free_pages(db)) as bar:
+            pages = pruning.give_back(db, bar.update)
+        returned_bytes = pages * int(db.execute("pragma page_size").fetchone()[0])
+    result = {"readings": deleted, "sensors": len(olds), "returned_bytes": returned_bytes}
+    text = f"pruned {deleted:,} readings of {len(olds):,} sensors; {_megabytes(returned_bytes)}"
+    click.echo(json.dumps(result) if as_json else f"{text} given back")
 
 
 def _shown(old: Old) -> dict[str, Any]:
@@ -86,27 +79,21 @@ def _shown(old: Old) -> dict[str, Any]:
         "sensor": old.name,
         "readings": old.readings,
         "about_bytes": old.about_bytes,
-        "before": _at(old.to_ms),
+        "before": _minute(old.to_ms),
     }
-
-
-def _total(olds: Sequence[Old]) -> str:
-    readings = sum(old.readings for old in olds)
-    size = _megabytes(sum(old.about_bytes for old in olds))
-    return f"{readings:,} readings of {len(olds):,} sensors, about {size}"
 
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def _at(instant_ms: int) -> str:
-    return f"{words.moment(instant_ms):%Y-%m-%dT%H:%MZ}"
+def _minute(instant_ms: int) -> str:
+    return f"{as_datetime(instant_ms):%Y-%m-%dT%H:%MZ}"
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="say where hours are not what their readings say")
-@click.option("--rebuild", is_flag=True, help="put those right")
+@click.option("--check", is_flag=True, help="list hours that differ from their readings")
+@click.option("--rebuild", is_flag=True, help="recompute those")
 @click.option("--since", "since_ms", type=INSTANT, metavar="DATE", help="only from then on")
 @as_json_option
 @takes("db")
@@ -117,11 +104,10 @@ def rollup(
     as_json: bool,
     **flags: str | None,
 ) -> None:
-    """Compare `hourly` with the raw readings, or make it what they say.
+    """Compare `hourly` with the raw readings, or recompute it from them.
 
-    tmon keeps the two in step; another program's UPDATE, DELETE or REPLACE doesn't.
-    Hours whose readings were pruned are left alone. With --check, the exit status is 1
-    where something differs.
+    They differ only after another program's UPDATE, DELETE or REPLACE. Hours whose
+    readings were pruned are left alone. With --check, the exit status is 1 if hours differ.
 
     \b
     Examples:
@@ -138,21 +124,21 @@ def rollup(
             else:
                 differing = list(rolling.differing(db, since_ms, bar.update))
         if rebuild:
-            told = {"rebuilt": count}
-            click.echo(json.dumps(told) if as_json else f"{count:,} hours put right")
+            result = {"rebuilt": count}
+            click.echo(json.dumps(result) if as_json else f"{count:,} hours put right")
             return
-        _tell(db, differing, as_json=as_json)
+        _show_differing(db, differing, as_json=as_json)
     click.get_current_context().exit(1 if differing else 0)
 
 
-def _tell(db: Database, differing: Sequence[tuple[int, int]], *, as_json: bool) -> None:
+def _show_differing(db: Database, differing: Sequence[tuple[int, int]], *, as_json: bool) -> None:
     labels = dict(db.execute("select id, label from sensors").fetchall())
     if as_json:
         rows = [{"sensor": sensor, "hour_ms": hour_ms} for sensor, hour_ms in differing]
         click.echo(json.dumps({"differing": len(differing), "hours": rows}))
         return
     for sensor, hour_ms in differing[:LISTED]:
-        click.echo(f"{labels[sensor]} {_at(hour_ms)}")
+        click.echo(f"{labels[sensor]} {_minute(hour_ms)}")
     if len(differing) > LISTED:
         click.echo(f"and {len(differing) - LISTED:,} more")
     if differing:
@@ -166,11 +152,11 @@ def _tell(db: Database, differing: Sequence[tuple[int, int]], *, as_json: bool) 
 @click.command()
 @takes("db")
 def compact(**flags: str | None) -> None:
-    """Write the database anew: without gaps, and in small pages, which spare an SD card.
+    """Rewrite the database without gaps and in small pages, which spare an SD card.
 
-    A file that tmon 0.1 made has pages of 4 kB, of which a reading alone writes two. Stop
-    `tmon serve` before; a station of 10 million readings takes half a minute. Until the end
-    the old file is in its place, so killed, nothing is lost.
+    A file from tmon 0.1 has pages of 4 kB, and each reading writes two of them. Stop
+    `tmon serve` before; 10 million readings take half a minute. The old file stays in place
+    until the end, so nothing is lost if it is killed.
 
     \b
     Examples:
@@ -185,7 +171,7 @@ def compact(**flags: str | None) -> None:
 @as_json_option
 @takes("db")
 def stats(as_json: bool, **flags: str | None) -> None:
-    """Say how much there is: readings, sensors, the file's size, what was pruned.
+    """Count readings, sensors and the file's bytes, and say what was pruned.
 
     \b
     Examples:
@@ -199,10 +185,12 @@ def stats(as_json: bool, **flags: str | None) -> None:
         click.echo(json.dumps(counted))
         return
     chores = counted.pop("chores")
-    rows = [(name.replace("_", " "), _figure(value)) for name, value in counted.items()]
+    rows = [
+        (
+            name.replace("_", " "),
+            f"{value:,}" if isinstance(value, int | float) else str(value or ""),
+        )
+        for name, value in counted.items()
+    ]
     rows += [(name, f"{chore['done_at']} {chore['outcome']}") for name, chore in chores.items()]
     click.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
-
-
-def _figure(value: object) -> str:
-    return "" if value is None else f"{value:,}" if isinstance(value, int | float) else str(value)

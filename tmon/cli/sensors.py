@@ -4,14 +4,14 @@ import click
 
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
+from tmon.core.time import now_ms
 from tmon.db.connect import open_database
-from tmon.db.station import now_ms
 from tmon.maintenance import names, replace, sensors
 
 
 @click.group()
 def sensor() -> None:
-    """Sensors: what is known of each; renamed, moved, replaced with their history."""
+    """Sensors: described, listed; renamed, moved and replaced with their history."""
 
 
 @sensor.command("list")
@@ -19,7 +19,7 @@ def sensor() -> None:
 @as_json_option
 @takes("db")
 def list_(node: str | None, as_json: bool, **flags: str | None) -> None:
-    """List the sensors and what is known of them.
+    """List the sensors with their descriptions and latest readings.
 
     \b
     Examples:
@@ -49,11 +49,11 @@ def set_(  # noqa: PLR0913, PLR0917 - all that can be said
     allow_85: bool | None,
     **flags: str | None,
 ) -> None:
-    """Say of a sensor what it is for; everybody can read it.
+    """Describe a sensor; everybody can read it.
 
-    Its unit can be given once, where it has none: values that are stored don't change.
-    A sudden 85.0 °C is what a DS18B20 answers after its power failed, so it is refused:
-    unless --allow-85 says that this sensor does measure such jumps.
+    A unit can only be given to a sensor without one: stored values don't change. A sudden
+    85.0 °C is refused, as it is what a DS18B20 answers after its power failed; --allow-85
+    says that this sensor does measure such jumps.
 
     \b
     Examples:
@@ -61,13 +61,13 @@ def set_(  # noqa: PLR0913, PLR0917 - all that can be said
       tmon sensor set basement load1 --quantity "load average" --unit 1
       tmon sensor set kitchen oven --allow-85
     """
-    said = {
+    columns = {
         "description": description,
         "quantity": quantity,
         "unit": unit,
         "allow_85": None if allow_85 is None else int(allow_85),
     }
-    given = {column: value for column, value in said.items() if value is not None}
+    given = {column: value for column, value in columns.items() if value is not None}
     if not given:
         raise click.UsageError("say --description, --quantity, --unit or --allow-85")
     with open_database(station(flags).db) as db:
@@ -80,9 +80,9 @@ def set_(  # noqa: PLR0913, PLR0917 - all that can be said
 @click.argument("new")
 @takes("db")
 def rename(node: str, old: str, new: str, **flags: str | None) -> None:
-    """Call the sensor OLD of NODE by the name NEW.
+    """Rename the sensor OLD of NODE to NEW.
 
-    Its history stays, and the node may go on calling it as it does.
+    Its history stays, and the node may go on sending the old name.
 
     \b
     Example:
@@ -100,10 +100,10 @@ def rename(node: str, old: str, new: str, **flags: str | None) -> None:
 @click.option("--name", "new_name", metavar="NAME", help="what it is called there")
 @takes("db")
 def move(node: str, name: str, to: str, new_name: str | None, **flags: str | None) -> None:
-    """Let SENSOR of NODE belong to another node, with its history.
+    """Move SENSOR of NODE to another node, with its history.
 
-    What the other node sends under its name goes on in that history, and so does
-    what NODE has not sent yet.
+    Readings that the other node sends under its name continue that history, and so do
+    those that NODE hasn't sent yet.
 
     \b
     Examples:
@@ -121,10 +121,10 @@ def move(node: str, name: str, to: str, new_name: str | None, **flags: str | Non
 @click.option("--by", "wire_name", required=True, metavar="NAME", help="as NODE sends the new one")
 @takes("db")
 def replace_(node: str, name: str, wire_name: str, **flags: str | None) -> None:
-    """Let a new probe of NODE go on with SENSOR's history.
+    """Continue SENSOR's history with a new probe of NODE.
 
-    If it has reported already, as a sensor of its own, its readings come into that
-    history too. Limits stay SENSOR's; a calibration was the old probe's, and ends.
+    If the probe has already reported as a sensor of its own, those readings join the
+    history. SENSOR keeps its limits; the old probe's calibration ends.
 
     \b
     Example:
@@ -137,6 +137,6 @@ def replace_(node: str, name: str, wire_name: str, **flags: str | None) -> None:
     click.echo(f"{node} {name} goes on as {wire_name}; {merged.taken:,} readings taken over")
     if merged.left:
         raise click.ClickException(
-            f"{merged.left:,} readings stay where they were: others of the same instants "
-            f"came meanwhile; `tmon sensor list --node {node}` shows their sensor"
+            f"{merged.left:,} readings stay where they were: there are others of the same "
+            f"instants; `tmon sensor list --node {node}` shows their sensor"
         )

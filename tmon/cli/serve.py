@@ -11,12 +11,12 @@ from tmon.core.settings import SERVED
 @takes(*SERVED)
 @click.option("--fds", type=(int, int), hidden=True, help="a socket and a lifeline, handed over")
 def serve(part: str | None, fds: tuple[int, int] | None, **flags: str | None) -> None:
-    """Take readings in and publish them, or do just one of the two.
+    """Receive readings and publish them, or do just one of the two.
 
     \b
     Examples:
       tmon serve
-      tmon serve --host 0.0.0.0      so that nodes in the network reach it
+      tmon serve --host 0.0.0.0      so that nodes in the network can reach it
       tmon serve ingest              one of the two, for systemd
       tmon serve datasette           the other
     """

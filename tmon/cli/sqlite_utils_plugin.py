@@ -1,4 +1,4 @@
-"""``sqlite-utils token insert tmon.db basement``: a node's token, by another road."""
+"""A sqlite-utils plugin: ``sqlite-utils token insert tmon.db basement``."""
 
 import os
 
@@ -26,7 +26,7 @@ def token() -> None:
 @click.argument("path")
 @click.argument("node", nargs=-1, required=True)
 def insert(path: str, node: tuple[str, ...]) -> None:
-    """Make each NODE in the tmon database PATH, and print its token.
+    """Create each NODE in the tmon database PATH, and print its token.
 
     \b
     Example:
@@ -35,5 +35,5 @@ def insert(path: str, node: tuple[str, ...]) -> None:
     settings = Settings.load({**os.environ, "TMON_DB": path})
     for one in tokens.get_all(settings, node):
         click.echo(one)
-    if told := running.refusal(settings, one):
-        click.echo(told, err=True)
+    if warning := running.refusal(settings, one):
+        click.echo(warning, err=True)

@@ -18,9 +18,9 @@ def token() -> None:
 @click.argument("node", nargs=-1, required=True)
 @takes_station
 def get(node: tuple[str, ...], **flags: str | None) -> None:
-    """Print each NODE's token, making nodes that there aren't yet.
+    """Print each NODE's token, creating nodes that don't exist.
 
-    Asked again it prints the same.
+    Run again, it prints the same token.
 
     \b
     Examples:
@@ -28,9 +28,9 @@ def get(node: tuple[str, ...], **flags: str | None) -> None:
       tmon token get attic garage cellar
     """
     settings = station(flags)
-    for one in tokens.get_all(settings, node):
-        click.echo(one)
-    _say_if_refused(settings, one)
+    for made in tokens.get_all(settings, node):
+        click.echo(made)
+    _warn_if_refused(settings, made)
 
 
 @token.command("rotate")
@@ -47,12 +47,12 @@ def rotate(node: str, **flags: str | None) -> None:
     with open_database(settings.db) as db:
         rotated = tokens.rotate(db, tokens.Tokens(tokens.station_secret(settings)), node)
     click.echo(rotated)
-    _say_if_refused(settings, rotated)
+    _warn_if_refused(settings, rotated)
 
 
-def _say_if_refused(settings: Settings, made: str) -> None:
-    if told := running.refusal(settings, made):
-        click.echo(told, err=True)
+def _warn_if_refused(settings: Settings, token: str) -> None:
+    if warning := running.refusal(settings, token):
+        click.echo(warning, err=True)
 
 
 @token.command("revoke")
@@ -76,7 +76,7 @@ def revoke(node: str, **flags: str | None) -> None:
 @as_json
 @takes("db")
 def list_(as_json: bool, **flags: str | None) -> None:
-    """List who holds a token. The tokens themselves are not stored, so not shown.
+    """List the nodes with a token. The tokens themselves aren't stored, so not shown.
 
     \b
     Examples:

@@ -1,1 +1,1 @@
-"""What everything may import, plugins too: it opens no file and no database."""
+"""Shared by all rooms, the pages too: it opens no file and no database."""

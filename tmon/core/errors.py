@@ -1,12 +1,12 @@
-"""Deliberate errors: each knows its HTTP status and its code."""
+"""Expected errors; those that a sender is answered have an HTTP status and a code."""
 
 
 class TmonError(Exception):
-    """Something a person or a node must hear about, in one sentence."""
+    """An error whose message is one sentence for a person or a node."""
 
 
 class ApiError(TmonError):
-    """What a sender is answered: a status, a code, and whether to try again."""
+    """An answer to a sender: a status, a code, and when to try again."""
 
     status = 400
     code = "bad_request"
@@ -14,20 +14,20 @@ class ApiError(TmonError):
 
 
 class InvalidBody(ApiError):
-    """The body can't be parsed at all; sent again it fails again."""
+    """The body can't be parsed; a retry would fail as well."""
 
     code = "invalid_body"
 
 
 class Unauthorized(ApiError):
-    """No token, or none that is valid now."""
+    """There is no token, or it isn't valid."""
 
     status = 401
     code = "unauthorized"
 
 
 class Forbidden(ApiError):
-    """The token is genuine and may not do this: revoked, or it names another node."""
+    """The token is genuine, but is revoked or of another node."""
 
     status = 403
     code = "forbidden"
@@ -40,7 +40,7 @@ class Revoked(Forbidden):
 
 
 class TooLarge(ApiError):
-    """More than one request may hold; the node should split it."""
+    """The request is too large; the node should split it."""
 
     status = 413
     code = "too_large"
@@ -73,7 +73,7 @@ class Overloaded(ApiError):
 
 
 class Unavailable(ApiError):
-    """The database can't be written now; nothing was stored, and the node should retry."""
+    """The database can't be written; nothing was stored, and the node should retry."""
 
     status = 503
     code = "unavailable"
@@ -81,14 +81,14 @@ class Unavailable(ApiError):
 
 
 class DiskFull(Unavailable):
-    """No space for another reading; heals by itself once there is."""
+    """The disk has no space for another reading; ends by itself once it has."""
 
     code = "disk_full"
     retry_after_s = 60
 
 
 class Damaged(Unavailable):
-    """The database file is damaged; only a person can mend that."""
+    """The database file is damaged; a person has to restore it."""
 
     code = "damaged"
     retry_after_s = 300
@@ -101,9 +101,9 @@ class Locked(Unavailable):
 
 
 class ClockDiffers(ApiError):
-    """Readings ahead of our clock, but not of their sender's, or our clock was never set.
+    """Readings are ahead of our clock, but not of their sender's; or ours was never set.
 
-    Nothing was stored; the node should keep them until both agree.
+    Nothing was stored; the node should keep them until both clocks agree.
     """
 
     status = 503
@@ -112,11 +112,11 @@ class ClockDiffers(ApiError):
 
 
 class UnknownNode(TmonError):
-    """No node has that name."""
+    """There is no node of that name."""
 
 
 class UnknownSensor(TmonError):
-    """A node has no sensor of that name."""
+    """The node has no sensor of that name."""
 
 
 class InvalidName(TmonError):
@@ -124,21 +124,21 @@ class InvalidName(TmonError):
 
 
 class OutOfRange(TmonError):
-    """A number about a node that can't be, like a latitude of 91."""
+    """An impossible number about a node, like a latitude of 91."""
 
 
 class CannotImport(TmonError):
-    """The file isn't what was said of it, or the database takes no more; says which."""
+    """The file can't be read as the flags say, or the database can't be written."""
 
     code = "cannot_import"
 
 
 class CannotServe(TmonError):
-    """A process can't be started, or stopped by itself."""
+    """A process can't be started, or ended unexpectedly."""
 
 
 class Replaced(TmonError):
-    """The database's file was removed or replaced: what is written now would be lost."""
+    """The database file was removed or replaced: further writes would be lost."""
 
 
 class Overwritten(Replaced):
@@ -146,11 +146,11 @@ class Overwritten(Replaced):
 
 
 class LogReplaced(Replaced):
-    """The log's file, or its index, was removed or replaced: a next start wouldn't find it."""
+    """The -wal or -shm file was removed or replaced: the next start wouldn't find its contents."""
 
 
 class LogCut(Replaced):
-    """The log's file was cut short: what it had is gone."""
+    """The -wal file was truncated: its contents are lost."""
 
 
 class RefusedDatabase(Exception):

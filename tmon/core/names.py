@@ -1,4 +1,4 @@
-"""What nodes and sensors may be called."""
+"""The names that nodes and sensors may have."""
 
 import re
 
@@ -12,11 +12,11 @@ _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,63}")
 _SENSOR = re.compile(r"(?!.*(//|\.\.|/\.(/|$)))[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}")
 
 
-def can_be_node(name: str) -> bool:
-    """Whether a node can be called that: a sensor's grammar without / and dot."""
+def is_node_name(name: str) -> bool:
+    """Whether a node can have that name: as a sensor's, without / and dot."""
     return _NODE.fullmatch(name) is not None
 
 
-def can_be_sensor(name: str) -> bool:
-    """Whether a sensor can be called that."""
+def is_sensor_name(name: str) -> bool:
+    """Whether a sensor can have that name."""
     return _SENSOR.fullmatch(name) is not None

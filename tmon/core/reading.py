@@ -1,26 +1,25 @@
-"""Readings, batches and receipts; names, times, and what they can be. Pure."""
+"""Readings, batches and receipts; the names and times that a reading may have."""
 
 import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
 
-from tmon.core.names import NODE_GRAMMAR, SENSOR_GRAMMAR, can_be_node, can_be_sensor
+from tmon.core.names import NODE_GRAMMAR, SENSOR_GRAMMAR, is_node_name, is_sensor_name
+from tmon.core.time import as_ms
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: a clock before that was never set
 SET_FROM_MS = 1_577_836_800_000  # 2020-01-01: no server of ours is older
-AHEAD_MS = 10 * 60 * 1000  # what a node's clock may be ahead of ours
-DEFAULT_SENSOR = "temperature"  # of a reading that names none
-TEXT_LIMIT = 200  # characters of a sender's text that are kept or repeated
+AHEAD_MS = 10 * 60 * 1000  # how far a node's clock may be ahead of ours
+DEFAULT_SENSOR = "temperature"  # of a reading without a sensor
+TEXT_LIMIT = 200  # characters of a sender's text that are stored or shown
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-# A token and all that follows it, as it may have been broken in two; of one that was mangled
-# what stands behind its uid and generation; and what is as long as a signature.
+# A token and all that follows it, as it may have been split in two; what follows the uid and
+# generation of a mangled one; and any word as long as a signature.
 _TOKEN = re.compile(
     r"tmon_[\w:-]+\..*|(?<=[0-9a-f]{16})(?:%2e|\W){1,9}[0-9]{1,9}(?:%2e|\W).*|(?<![\w-])[\w-]{43}(?![\w-])",
     re.ASCII | re.DOTALL | re.IGNORECASE,
@@ -38,7 +37,7 @@ _ISO_8601 = re.compile(
 
 
 class Refusal(Exception):
-    """This one reading can't be stored; its neighbours can."""
+    """This reading can't be stored; others of its batch can."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -47,9 +46,9 @@ class Refusal(Exception):
 
 
 class Node(Struct, frozen=True, gc=False, array_like=True):
-    """Who sends: found by ``uid``.
+    """A node, found by ``uid``.
 
-    ``label`` is the name its token was made under, ``former`` are those it had before.
+    ``label`` is the name in its token, ``former`` are its earlier names.
     """
 
     uid: str
@@ -58,17 +57,16 @@ class Node(Struct, frozen=True, gc=False, array_like=True):
     former: tuple[str, ...] = ()
 
     def is_called(self, name: str) -> bool:
-        """Whether ``name`` is its present name or any it had."""
+        """Whether ``name`` is its present name or an earlier one."""
         return name in (self.name, self.label) or name in self.former
 
 
 class Reading(Struct, frozen=True, gc=False, array_like=True):
     """One value at one time.
 
-    ``value`` is in ``unit``, which is canonical or, where the sender gave none,
-    None. ``timed`` is False where ``measured_ms`` is merely when it arrived.
-    ``index`` is its place in the request, ``sent`` what was written there, unless
-    that says the same.
+    ``unit`` is canonical, or None if the sender gave none. ``timed`` is False if
+    ``measured_ms`` is only the time of arrival. ``index`` is the reading's place in the
+    request, and ``sent`` what stands there, if it differs.
     """
 
     index: int
@@ -81,7 +79,7 @@ class Reading(Struct, frozen=True, gc=False, array_like=True):
 
 
 class Rejection(Struct, frozen=True, gc=False, array_like=True):
-    """One reading that was not stored, why, and what it said."""
+    """A reading that wasn't stored: why, and its contents."""
 
     index: int
     code: str
@@ -92,7 +90,7 @@ class Rejection(Struct, frozen=True, gc=False, array_like=True):
 
 
 class Batch(Struct, frozen=True, array_like=True):
-    """One request's readings, checked as far as one can without the database."""
+    """One request's readings, checked as far as possible without the database."""
 
     node: Node
     received_ms: int
@@ -102,7 +100,7 @@ class Batch(Struct, frozen=True, array_like=True):
 
     @property
     def size(self) -> int:
-        """How many readings it holds, the bad ones included."""
+        """The number of its readings, with the rejected ones."""
         return len(self.readings) + len(self.rejected)
 
 
@@ -115,7 +113,7 @@ class Receipt(Struct, frozen=True, array_like=True, tag=True):
 
     @property
     def size(self) -> int:
-        """How many readings it tells of."""
+        """The number of readings that it is about."""
         return self.accepted + self.duplicates + len(self.rejected)
 
     def as_json(self) -> dict[str, object]:
@@ -124,45 +122,43 @@ class Receipt(Struct, frozen=True, array_like=True, tag=True):
             "accepted": self.accepted,
             "duplicates": self.duplicates,
             "rejected": [
-                {"index": told.index, "code": told.code, "error": told.error}
-                for told in self.rejected
+                {"index": one.index, "code": one.code, "error": one.error} for one in self.rejected
             ],
         }
 
 
 @lru_cache(maxsize=4096)
 def check_sensor_name(name: str) -> str:
-    """``name``, if it is one a sensor can have.
+    """``name``, if a sensor can have it.
 
     Raises:
-        Refusal: it isn't.
-
+        Refusal: it can't.
     """
-    if not can_be_sensor(name):
+    if not is_sensor_name(name):
         raise Refusal("invalid_sensor", f"sensor {clip(name)!r} {SENSOR_GRAMMAR}")
     return name
 
 
 def check_node_name(name: str) -> str:
-    """``name``, if it is one a node can have.
+    """``name``, if a node can have it.
 
     Raises:
-        Refusal: it isn't.
+        Refusal: it can't.
     """
-    if not can_be_node(name):
+    if not is_node_name(name):
         raise Refusal("invalid_node", f"node {clip(name)!r} {NODE_GRAMMAR}")
     return name
 
 
 def iso_moment(text: str) -> datetime | None:
-    """The moment that an ISO 8601 text tells; None if it is none.
+    """Parse ISO 8601; None for other texts.
 
-    It is a date or a date and a time, with ``T`` or one blank between them, and with an
+    It is a date, or a date and a time with ``T`` or one blank between them, and with an
     offset, ``Z`` or neither. Fractions of a second have at most nine digits.
     """
     try:
         return datetime.fromisoformat(text.upper()) if _ISO_8601.fullmatch(text) else None
-    except ValueError:  # a month of 13, say
+    except ValueError:  # such as month 13
         return None
 
 
@@ -170,8 +166,7 @@ def instant_ms(text: str) -> int:
     """Unix milliseconds of an ISO 8601 time with an offset or Z.
 
     Raises:
-        Refusal: it is no such time.
-
+        Refusal: it isn't such a time.
     """
     moment = iso_moment(text)
     if moment is None or moment.tzinfo is None:
@@ -180,20 +175,14 @@ def instant_ms(text: str) -> int:
             f"measured_at {clip(text)!r} must be ISO 8601 with an offset, "
             "like 2026-11-22T12:00:00Z",
         )
-    return moment_ms(moment)
-
-
-def moment_ms(moment: datetime) -> int:
-    """Unix milliseconds of a moment that knows its offset; those before 1970 round down too."""
-    return (moment - _EPOCH) // _MILLISECOND
+    return as_ms(moment)
 
 
 def check_measured(measured_ms: int, received_ms: int) -> None:
-    """Whether a reading that arrived at ``received_ms`` can have been measured then.
+    """Check that a reading which arrived at ``received_ms`` can be from ``measured_ms``.
 
     Raises:
-        Refusal: before 2000, or more than ten minutes ahead.
-
+        Refusal: it is from before 2000, or more than ten minutes ahead.
     """
     if not EARLIEST_MS <= measured_ms <= received_ms + AHEAD_MS:
         when = "before 2000" if measured_ms < EARLIEST_MS else "over 10 minutes in the future"
@@ -204,7 +193,7 @@ def check_measured(measured_ms: int, received_ms: int) -> None:
 
 
 def clip(text: str) -> str:
-    """A sender's text, fit to be stored and shown: short, printable, and without a token."""
+    """A sender's text, made short and printable, and without tokens, to be stored or shown."""
     text = _TOKEN.sub("tmon_\N{HORIZONTAL ELLIPSIS}", text[: 4 * TEXT_LIMIT])[:TEXT_LIMIT]
     if text.isprintable():
         return text
@@ -212,7 +201,7 @@ def clip(text: str) -> str:
 
 
 def rejection(index: int, sent: object, refusal: Refusal) -> Rejection:
-    """A reading that is refused, with what it said in its own words."""
+    """A rejected reading, with its contents as they were sent."""
     fields = msgspec.structs.asdict(sent) if isinstance(sent, Struct) else sent
     if not isinstance(fields, dict):
         fields = {"value": fields}

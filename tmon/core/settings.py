@@ -1,4 +1,4 @@
-"""Settings: from flags and TMON_* variables, checked together, then frozen."""
+"""Settings, from flags and TMON_* variables."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-# An address to listen at, and the one by which this machine finds itself there.
+# An address to listen at, and the one at which this machine reaches it.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 LEAST_SECRET_BYTES = 16  # ours has 64
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class InvalidSettings(Exception):
-    """Every problem of the settings, one a line, each with its variable and flag."""
+    """All problems of the settings, one on each line, with its variable and flag."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: its variable is ``TMON_`` and its name, its flag ``--`` and its name."""
+    """One setting; it is read from the variable ``TMON_NAME`` or the flag ``--name``."""
 
     name: str
     default: str
@@ -47,7 +47,7 @@ def _optional_path(text: str) -> Path | None:
 
 def _secret(text: str) -> bytes | None:
     if text and len(text.strip().encode()) < LEAST_SECRET_BYTES:
-        raise ValueError(f"must have {LEAST_SECRET_BYTES} bytes at least: less can be guessed")
+        raise ValueError(f"must have at least {LEAST_SECRET_BYTES} bytes: less can be guessed")
     return text.encode() or None
 
 
@@ -68,10 +68,6 @@ def _url(text: str) -> str:
     if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
         raise ValueError("must be an address like https://tmon.example.org")
     return text.rstrip("/")
-
-
-def _urls(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -121,19 +117,24 @@ SETTINGS = (
     ),
     Setting("log_level", "warning", "debug, info, warning or error", _one_of(*LOG_LEVELS)),
     Setting("log_format", "text", "text, or json for programs", _one_of("text", "json")),
-    Setting("notify", "", "whom to tell: apprise URLs, with spaces between them", _urls),
+    Setting(
+        "notify",
+        "",
+        "whom to tell: apprise URLs, with spaces between them",
+        lambda text: tuple(text.split()),
+    ),
     Setting("mail_to", "root", "whom the machine's own sendmail tells, without those", str),
     Setting("ping_url", "", "a Healthchecks-style address to ping at each check", _url),
 )
 
 LOGGED = ("log_level", "log_format")
-TOLD = ("notify", "mail_to", "ping_url")
-SERVED = tuple(setting.name for setting in SETTINGS if setting.name not in TOLD)
+ALERTING = ("notify", "mail_to", "ping_url")
+SERVED = tuple(setting.name for setting in SETTINGS if setting.name not in ALERTING)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What one station runs with."""
+    """The settings of a station."""
 
     db: Path
     secret: bytes | None
@@ -155,10 +156,10 @@ class Settings:
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":
-        """Read the TMON_* variables; what isn't set has its default.
+        """Read the TMON_* variables, or their defaults.
 
         Raises:
-            InvalidSettings: with every problem that there is.
+            InvalidSettings: with every problem.
         """
         values: dict[str, Any] = {}
         problems = []
@@ -176,6 +177,6 @@ class Settings:
 
 
 def local_url(host: str, port: int) -> str:
-    """Where this machine reaches what listens at ``host``; empty for port 0, which nobody knows."""
+    """The URL at which this machine reaches ``host``; empty for port 0, which isn't known yet."""
     host = LOOPBACK.get(host, host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}" if port else ""

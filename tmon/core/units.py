@@ -1,4 +1,4 @@
-"""Units: how they are spelled, what they become, and what a value in one can be. Pure."""
+"""Units: their spellings, conversions, and the range of values in each."""
 
 import math
 from functools import lru_cache
@@ -10,14 +10,14 @@ from tmon.core.reading import Refusal
 LARGEST = 1e30  # in any unit; an hour's sum of such values is still finite
 UNIT_LIMIT = 32  # characters
 
-# What thermometers, and the usual libraries for them, answer that measured nothing.
+# What thermometers and their libraries return without having measured.
 LOST_CHIP_C = -127.0  # DallasTemperature's DEVICE_DISCONNECTED_C
 POWER_ON_C = 85.0  # a DS18B20 that lost its power, until its next conversion
 CONVERSION_ERROR_C = 5e-5  # 358.15 K as a 32-bit float is 84.999994 °C
 
 
 class Unit(Struct, frozen=True):
-    """A unit tmon knows: what it measures, and the least and most it can be."""
+    """A known unit: what it measures, and its lowest and highest possible value."""
 
     quantity: str
     lowest: float
@@ -34,9 +34,9 @@ UNITS: dict[str | None, Unit] = {
 }
 ANY_UNIT = Unit("", -LARGEST, LARGEST)
 
-# How senders spell a unit: (canonical unit, offset, times, over),
-# for (value + offset) * times / over. In that order 212 °F are 100 °C to the last bit.
-# Words and signs are found in any case (see _folded); symbols such as mV as they are.
+# Spellings of a unit: (canonical unit, offset, times, over), for (value + offset) * times / over.
+# In that order 212 °F are exactly 100 °C. Words match in any case (see _folded), symbols such as
+# mV only as they are.
 _SPELLINGS: dict[str, tuple[str, float, float, float]] = {
     **dict.fromkeys(("°C", "C", "°c", "degc", "cel", "celsius"), ("°C", 0.0, 1.0, 1.0)),
     **dict.fromkeys(("°F", "F", "°f", "degf", "[degf]", "fahrenheit"), ("°C", -32.0, 5.0, 9.0)),
@@ -51,56 +51,48 @@ _SPELLINGS: dict[str, tuple[str, float, float, float]] = {
     "mV": ("V", 0.0, 1.0, 1000.0),
     "ppm": ("ppm", 0.0, 1.0, 1.0),
 }
-# The ordinal sign, the ring above, and the signs that hold a letter, for the degree's.
+# Signs that are used for the degree sign: ordinal, ring above, and those with a letter.
 _DEGREES = str.maketrans({"º": "°", "˚": "°", "℃": "°c", "℉": "°f"})
 
 
 def canonical(value: float, unit: str | None) -> tuple[float, str | None]:
     """``value`` in the unit it is stored in: °F and K become °C, Pa becomes hPa.
 
-    A unit tmon doesn't know is kept as it is written; an empty one is none.
+    An unknown unit is kept as written; an empty one becomes None.
 
     Raises:
         Refusal: the unit is longer than 32 characters or not printable.
-
     """
     if not unit:
         return value, None
     symbol, offset, times, over = _conversion(unit)
     converted = (value + offset) * times / over
-    return (_exact(converted) if offset else converted), symbol
-
-
-def _exact(celsius: float) -> float:
-    """A converted temperature; one that stands for an error is that error to the last bit."""
-    for error in (LOST_CHIP_C, POWER_ON_C):
-        if abs(celsius - error) < CONVERSION_ERROR_C:
-            return error
-    return celsius
+    if offset:  # a temperature: errors in °F or K become exactly those in °C
+        for error in (LOST_CHIP_C, POWER_ON_C):
+            if abs(converted - error) < CONVERSION_ERROR_C:
+                return error, symbol
+    return converted, symbol
 
 
 @lru_cache(maxsize=1024)
 def _conversion(unit: str) -> tuple[str, float, float, float]:
-    known = _SPELLINGS.get(unit) or _SPELLINGS.get(_folded(unit))
-    return known or (_unknown_unit(unit), 0.0, 1.0, 1.0)
-
-
-def _folded(unit: str) -> str:
-    """A unit without what people write differently; one letter alone means what it is."""
-    plain = unit.translate(_DEGREES).replace(" ", "")
-    return plain.casefold() if len(plain) > 1 else plain
-
-
-def _unknown_unit(unit: str) -> str:
+    if known := _SPELLINGS.get(unit) or _SPELLINGS.get(_folded(unit)):
+        return known
     if len(unit) > UNIT_LIMIT or not unit.isprintable() or unit != unit.strip():
         raise Refusal(
             "invalid_unit", f"unit must be at most {UNIT_LIMIT} printable characters, like °C"
         )
-    return unit
+    return unit, 0.0, 1.0, 1.0
+
+
+def _folded(unit: str) -> str:
+    """A unit in lower case without blanks; a single letter keeps its case."""
+    plain = unit.translate(_DEGREES).replace(" ", "")
+    return plain.casefold() if len(plain) > 1 else plain
 
 
 def kept_as(unit: str) -> str | None:
-    """How tmon spells a unit, or None where no value is kept in it: °F is kept as °C."""
+    """The stored spelling of a unit; None for one that is converted, as °F is to °C."""
     try:
         value, symbol = canonical(1.0, unit)
     except Refusal:
@@ -109,7 +101,7 @@ def kept_as(unit: str) -> str | None:
 
 
 def stored(value: float, unit: str | None) -> tuple[float, str | None]:
-    """``value`` as ``canonical`` has it, if it can be at all.
+    """``value`` in its canonical unit, if it is possible at all.
 
     Raises:
         Refusal: as ``canonical`` and ``check_value``.
@@ -123,11 +115,10 @@ def stored(value: float, unit: str | None) -> tuple[float, str | None]:
 
 
 def check_value(value: float, unit: str | None) -> None:
-    """Whether a value in a canonical unit can be at all.
+    """Check that a value in a canonical unit is possible.
 
     Raises:
-        Refusal: not finite, outside what the unit can be, or a lost chip's -127 °C.
-
+        Refusal: it isn't finite, is outside the unit's range, or is a lost chip's -127 °C.
     """
     known = UNITS.get(unit, ANY_UNIT)
     if known.lowest <= value <= known.highest:
@@ -150,7 +141,7 @@ def default_unit(sensor: str) -> str | None:
 
 
 def quantity_of(sensor: str, unit: str | None) -> str | None:
-    """What a sensor measures, as far as its unit and name tell."""
+    """What a sensor measures, by its unit and name; None if they don't tell."""
     if unit == "%" and "humid" in sensor:
         return "humidity"
     known = UNITS.get(unit) if unit else None

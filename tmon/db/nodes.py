@@ -1,7 +1,6 @@
 """Nodes: found, made, described, listed."""
 
 import secrets
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from sqlite_utils import Database
 
 from tmon.core.errors import InvalidName, OutOfRange, UnknownNode
 from tmon.core.reading import Refusal, check_node_name, clip
+from tmon.core.time import iso_sql, now_ms
 
 
 class KnownNode(Struct, frozen=True):
@@ -81,7 +81,8 @@ def with_tokens(db: Database) -> list[dict[str, Any]]:
     return list(
         db.query(f"""
             select name as node, token_generation as generation,
-                {_at("revoked_ms")} as revoked_at, {_at("last_received_ms")} as last_received_at
+                {iso_sql("revoked_ms")} as revoked_at,
+                {iso_sql("last_received_ms")} as last_received_at
             from nodes order by name
         """)
     )
@@ -92,19 +93,11 @@ def described(db: Database) -> list[dict[str, Any]]:
     return list(
         db.query(f"""
             select name, description, latitude, longitude, silent_after_s, clock_skew_s,
-                {_at("created_ms")} as created_at, {_at("last_received_ms")} as last_received_at
+                {iso_sql("created_ms")} as created_at,
+                {iso_sql("last_received_ms")} as last_received_at
             from nodes order by name
         """)
     )
-
-
-def now_ms() -> int:
-    """The server's clock, Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def _at(column: str) -> str:
-    return f"strftime('%Y-%m-%dT%H:%M:%SZ', {column} / 1000, 'unixepoch')"
 
 
 def _make(db: Database, name: str) -> KnownNode:

@@ -4,16 +4,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import time_ns
 from typing import NamedTuple
 
 from sqlite_utils import Database
 
 from tmon.core.settings import Settings
 from tmon.db.connect import open_migrated_for_reading
-
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 
 
 class Chore(NamedTuple):
@@ -48,11 +44,6 @@ def opened(path: Path, now_ms: int) -> Iterator[Database]:
         # What is silent is defined in the view `latest`, by this very function.
         db.conn.create_function("unixepoch", 0, lambda: now_ms // 1000, deterministic=True)
         yield db
-
-
-def now_ms() -> int:
-    """This machine's clock, Unix milliseconds."""
-    return time_ns() // 1_000_000
 
 
 def chores(db: Database) -> dict[str, Chore]:

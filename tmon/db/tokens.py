@@ -17,6 +17,7 @@ from sqlite_utils import Database
 
 from tmon.core.errors import CannotServe, Revoked, Unauthorized
 from tmon.core.settings import LEAST_SECRET_BYTES, Settings
+from tmon.core.time import now_ms
 from tmon.db import nodes
 from tmon.db.connect import give_to_folders_owner, open_database, open_for_reading
 from tmon.db.identity import beside, log_of
@@ -203,5 +204,5 @@ def revoke(db: Database, name: str) -> None:
     nodes.find(db, name)
     db.execute(
         "update nodes set revoked_ms = ? where name = ? and revoked_ms is null",
-        [nodes.now_ms(), name],
+        [now_ms(), name],
     )

@@ -1,4 +1,4 @@
-"""Which columns hold the times and the values, where no flag says it."""
+"""Which columns hold the times and the values, where no flag says so."""
 
 import re
 from collections.abc import Sequence
@@ -7,37 +7,28 @@ from itertools import pairwise
 from tmon.core.errors import CannotImport
 from tmon.core.reading import clip
 from tmon.importer.columns import Column, find, plain
+from tmon.importer.date_and_clock import is_clock, join_clock
 from tmon.importer.flags import Flags
-from tmon.importer.joined import is_clock, with_clock
 from tmon.importer.layout import Layout, is_dated
 from tmon.importer.numbers import is_number
-from tmon.importer.time_format import has_time_of_day, is_excel_day
+from tmon.importer.time_detection import has_time_of_day, is_excel_day
 
-# By how surely a column of that name is the time of the reading.
+# Names of columns of times: the surest first.
 _TIME_NAMES = (
     re.compile(r"_time|time|timestamp|date_?time|date_time_.*|measured_(at|ms)|zeitstempel|zeitpunkt"),
     re.compile(r"(.*_)?(time|timestamp|date_?time|zeit|uhrzeit)(_.*)?|created_at|last_changed|mess_datum|dateutc"),
     re.compile(r"(.*_)?(date|datum|fecha|data|dato|day|dt|ts|epoch|unix|clock)(_.*)?"),
 )  # fmt: skip
 _SENSOR_COLUMNS = (
-    *("entity_id", "_field", "sensor", "sensor_name", "metric", "field", "topic", "parameter"),
-    *(
-        "variable",
-        "channel",
-        "series",
-        "quantity",
-        "phenomenon",
-        "sensor_type",
-        "measurement",
-        "name",
-    ),
+    "entity_id _field sensor sensor_name metric field topic parameter variable channel series"
+    " quantity phenomenon sensor_type measurement name".split()
 )
 VALUE_COLUMNS = ("state", "_value", "value", "reading", "payload", "messwert", "wert", "val")
 _NODES = re.compile(
     r"(device|sensor|station|stations|node|logger|probe|room|host|entity|location|channel|module)"
     r"([ _-]?(id|name|no|nr|number))?|name|topic|mac|serial|raum|ort|area|zone|tag|_measurement"
 )
-# Numbers in such a column may just count.
+# As above, but only where the column holds texts: numbers may be row numbers.
 _THINGS = re.compile(
     r"(instance|item|resource|subject|object|asset|meter|point|signal)([ _-]?(id|name))?"
 )
@@ -46,21 +37,17 @@ _UNIT_COLUMNS = ("unit", "units", "unit_of_measurement", "einheit")
 
 
 def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str | None]:
-    """The columns of times, joined by a blank; and what is to be said of the choice.
+    """The columns of times, which are joined by a blank, and a note on the choice.
 
     Raises:
-        CannotImport: there is none, or there are several.
+        CannotImport: there is none, or several are possible.
     """
     if flags.times:
         named = tuple(find(layout.columns, name, layout.header_line) for name in flags.times)
-        return (
-            (named, None)
-            if len(named) > 1 or flags.time_format
-            else _joined(layout, named[0], flags)
-        )
-    dated = dated_columns(layout)
-    if not dated:
-        dated = [one for one in layout.columns if _is_excel(layout, one)]
+        if len(named) > 1 or flags.time_format:
+            return named, None
+        return join_clock(layout, named[0], flags, may_repeat=True)
+    dated = dated_columns(layout) or [one for one in layout.columns if _is_excel(layout, one)]
     if not dated:
         raise CannotImport(_no_times(layout))
     ranks = {column: _rank(column) for column in dated}
@@ -76,17 +63,13 @@ def choose_times(layout: Layout, flags: Flags) -> tuple[tuple[Column, ...], str 
             f"{clip(best[0].name)!r} holds times without an offset, and"
             f" {clip(surer[0].name)!r} some that need none: --time COL says which"
         )
-    return _joined(layout, best[0], flags)
-
-
-def _joined(layout: Layout, column: Column, flags: Flags) -> tuple[tuple[Column, ...], str | None]:
-    """Days, joined by their times of day; several nodes, or sensors, may have the same day."""
-    may_repeat = bool(flags.times or flags.node_column or choose_rows(layout))
-    return with_clock(layout, column, flags, may_repeat=may_repeat)
+    # Several nodes or sensors may have rows of the same day.
+    may_repeat = bool(flags.node_column or choose_rows(layout))
+    return join_clock(layout, best[0], flags, may_repeat=may_repeat)
 
 
 def dated_columns(layout: Layout) -> list[Column]:
-    """The columns of times."""
+    """The columns that hold times with a date."""
     return [
         column
         for column in layout.columns
@@ -98,7 +81,7 @@ def dated_columns(layout: Layout) -> list[Column]:
 
 
 def other_times(layout: Layout, chosen: Sequence[Column]) -> list[Column]:
-    """The columns of times beside the chosen ones; numbers are some where they are called so."""
+    """Further columns of times; columns of numbers only where their name says so."""
     return [
         column
         for column in dated_columns(layout)
@@ -108,14 +91,14 @@ def other_times(layout: Layout, chosen: Sequence[Column]) -> list[Column]:
 
 
 def _is_excel(layout: Layout, column: Column) -> bool:
-    """Whether a column called such as ``Time`` has a spreadsheet's numbers for times."""
+    """Whether a column called like ``Time`` holds a spreadsheet's numbers of days."""
     cells = layout.cells_of(column)
     is_named = _rank(column) < len(_TIME_NAMES)
     return is_named and any(map(has_time_of_day, cells)) and all(map(is_excel_day, cells))
 
 
 def zone_column(layout: Layout) -> Column | None:
-    """The column that says of which zone each time is, such as ``utc_offset``."""
+    """The column with each row's time zone, such as ``utc_offset``."""
     for column in layout.columns:
         if _ZONES.fullmatch(re.sub(r"\W+", "_", column.name.lower())) and layout.cells_of(column):
             return column
@@ -123,14 +106,14 @@ def zone_column(layout: Layout) -> Column | None:
 
 
 def choose_values(layout: Layout, taken: Sequence[Column | None]) -> list[Column]:
-    """The columns of numbers that a sensor may have measured."""
+    """The columns of numbers that may be measured values."""
     numbers = [
         column
         for column in layout.columns
         if column not in taken
         and column.name
-        and not column.is_no_value
-        and not _is_key(layout, column)
+        and not column.is_not_measured
+        and not (_NODES.fullmatch(column.name.lower()) and _are_digits(layout, column))
         and layout.mostly(column, is_number)
         and not (layout.mostly(column, is_dated) and _rank(column) < len(_TIME_NAMES))
     ]
@@ -138,7 +121,7 @@ def choose_values(layout: Layout, taken: Sequence[Column | None]) -> list[Column
 
 
 def choose_rows(layout: Layout) -> tuple[Column, Column] | None:
-    """The column of sensors' names and that of their values, where each row is of one sensor."""
+    """A long table's columns of sensor names and values; None where this isn't one."""
     value = _by_name(layout, VALUE_COLUMNS)
     sensor = _by_name(layout, _SENSOR_COLUMNS)
     if value is None or sensor is None or value == sensor:
@@ -150,17 +133,17 @@ def choose_rows(layout: Layout) -> tuple[Column, Column] | None:
 
 
 def choose_units(layout: Layout) -> Column | None:
-    """The column of units, where each row has its own."""
+    """The column with each row's unit."""
     return _by_name(layout, _UNIT_COLUMNS)
 
 
-def tells_apart(
+def find_key_column(
     layout: Layout, columns: Sequence[Column], times: Sequence[Column], sensors: Column | None
 ) -> Column | None:
-    """A column whose texts may say of which node or sensor a row is, where there are several.
+    """A column that may say of which node or sensor a row is, where there are several.
 
-    It is called so, or has another text in each row of one time. Where the column ``sensors``
-    says of which sensor a row is, there are several texts for one sensor.
+    It has such a name, or its texts differ among the rows of the same time. In a long table,
+    whose column of sensor names is ``sensors``, one sensor must have several such texts.
     """
     for column in columns:
         rows = [cells for cells in layout.rows() if column.name and cells[column.index]]
@@ -174,20 +157,19 @@ def tells_apart(
                 return column
         elif not are_digits:
             moments = [" ".join(cells[time.index] for time in times) for cells in rows]
-            if _parts(texts, [*zip(moments, sensor_of, strict=True)]):
+            if _are_distinct(texts, [*zip(moments, sensor_of, strict=True)]):
                 return column
     return None
 
 
-def _parts(texts: Sequence[str], keys: Sequence[tuple[str, str]]) -> bool:
-    """Whether most rows share their key with others, each of which has another text."""
+def _are_distinct(texts: Sequence[str], keys: Sequence[tuple[str, str]]) -> bool:
+    """Whether most rows share their key with others, and texts of the same key all differ."""
     of_key: dict[tuple[str, str], list[str]] = {}
     for text, key in zip(texts, keys, strict=True):
         of_key.setdefault(key, []).append(text)
-    shared = [alike for alike in of_key.values() if len(alike) > 1]
-    return 2 * sum(map(len, shared)) > len(texts) and all(
-        len({*alike}) == len(alike) for alike in shared
-    )
+    shared = [same for same in of_key.values() if len(same) > 1]
+    is_most = 2 * sum(map(len, shared)) > len(texts)
+    return is_most and all(len({*same}) == len(same) for same in shared)
 
 
 def _no_times(layout: Layout) -> str:
@@ -208,17 +190,14 @@ def _no_times(layout: Layout) -> str:
 
 
 def _rank(column: Column) -> int:
-    slug = (
-        re.sub(r"\W+", "_", plain(column.name).lower()).strip("_")
-        if column.name != "_time"
-        else "_time"
-    )
-    found = [rank for rank, names in enumerate(_TIME_NAMES) if names.fullmatch(slug)]
-    return found[0] if found else len(_TIME_NAMES)
+    slug = re.sub(r"\W+", "_", plain(column.name).lower())
+    slug = slug if slug == "_time" else slug.strip("_")
+    found = (rank for rank, names in enumerate(_TIME_NAMES) if names.fullmatch(slug))
+    return next(found, len(_TIME_NAMES))
 
 
 def _is_sure(layout: Layout, column: Column) -> bool:
-    """Whether its times need no zone: they are Unix times, have an offset, or it is called UTC."""
+    """Whether its times need no zone: Unix times, times with an offset, or a name with UTC."""
     cells = layout.cells_of(column)
     return re.search(r"utc|gmt", column.name, re.IGNORECASE) is not None or all(
         re.fullmatch(r"[0-9.]{9,}|.*(Z|[+-]\d\d:?\d\d|UTC|GMT)", cell) for cell in cells
@@ -226,16 +205,11 @@ def _is_sure(layout: Layout, column: Column) -> bool:
 
 
 def _counts_rows(layout: Layout, column: Column) -> bool:
-    """Whether it just counts: 1, 2, 3."""
+    """Whether it is the first column and holds row numbers: 1, 2, 3."""
     cells = layout.cells_of(column)
     if column.index or len(cells) < 2 or not _are_digits(layout, column):
         return False
     return all(int(after) - int(before) == 1 for before, after in pairwise(cells[:50]))
-
-
-def _is_key(layout: Layout, column: Column) -> bool:
-    """Whether its numbers say of which sensor a row is: whole ones, in a column called channel."""
-    return bool(_NODES.fullmatch(column.name.lower())) and _are_digits(layout, column)
 
 
 def _are_digits(layout: Layout, column: Column) -> bool:

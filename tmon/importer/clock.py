@@ -1,18 +1,16 @@
-"""Zones and clocks: what instant a time is that was read off a clock on the wall."""
+"""Time zones, and the instants of local times, also where clocks were put back."""
 
 import math
 import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tmon.core.errors import CannotImport
-from tmon.core.reading import AHEAD_MS, Refusal, clip, moment_ms
-
-YEAR_1_MS = -62_135_596_800_000  # no calendar of Python's or SQLite's goes further
+from tmon.core.reading import AHEAD_MS, Refusal, clip
+from tmon.core.time import FIRST_MS, as_ms
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?\s*([+-])([0-9]{1,2})(?::?([0-5][0-9]))?", re.IGNORECASE)
 _IN_HEADER = re.compile(
@@ -24,7 +22,7 @@ _SEVERAL = re.compile(
     re.IGNORECASE,
 )
 _PLACE = re.compile(r"\b[A-Z][A-Za-z]+/[A-Z][A-Za-z_]+\b")
-# Abbreviations that mean one offset, and some that don't all the year or all over the world.
+# Abbreviations for one offset, and some for several, by season or by country.
 _SURE = frozenset(("UTC", "GMT", "Z", "UT"))
 _UNSURE = re.compile(
     r"(?<![A-Za-z])(?:[ECMP][SD]T|AK[SD]T|HST|BST|IST|JST|A[ECW][SD]T|NZ[SD]T|MSK|[CEW]ES?T|MES?Z"
@@ -32,25 +30,25 @@ _UNSURE = re.compile(
 )
 
 
-def read_zone(text: str) -> tzinfo:
-    """A zone as people write it: ``Europe/Berlin``, ``-07:00``, ``UTC-7``, ``GMT+1``.
+def parse_zone(text: str) -> tzinfo:
+    """Parse a zone as people write it: ``Europe/Berlin``, ``-07:00``, ``UTC-7``, ``GMT+1``.
 
     Offsets have their everyday sign, east of Greenwich +; only ``Etc/GMT-1`` has the other.
 
     Raises:
-        CannotImport: it is no zone.
+        CannotImport: it isn't a zone.
     """
     if text.upper() in _SURE:
         return UTC
     found = _OFFSET.fullmatch(text.strip())
     if found and int(found[2]) <= 14:
-        minutes = 60 * int(found[2]) + int(found[3] or 0)
-        return _fixed(-minutes if found[1] == "-" else minutes)
+        minutes = int(f"{found[1]}1") * (60 * int(found[2]) + int(found[3] or 0))
+        return timezone(timedelta(minutes=minutes)) if minutes else UTC
     try:
         return ZoneInfo(text)
     except (KeyError, ValueError, OSError):
         raise CannotImport(
-            f"--tz {clip(text)!r} is no zone; say it like Europe/Berlin or -07:00"
+            f"--tz {clip(text)!r} isn't a zone; it must be like Europe/Berlin or -07:00"
         ) from None
 
 
@@ -58,17 +56,17 @@ def zone_in(header: str) -> tzinfo | None:
     """The zone that a header or a title names, such as ``Date Time, GMT-07:00``.
 
     Raises:
-        CannotImport: it names one that may be several, such as EST.
+        CannotImport: the name means several zones, such as EST.
     """
     if _SEVERAL.search(header):
         raise CannotImport(f"{clip(header)!r} names several zones: --tz says which")
     for place in _PLACE.finditer(header):
         try:
-            return read_zone(place[0])
+            return parse_zone(place[0])
         except CannotImport:
             continue
     if found := _IN_HEADER.search(header):
-        return read_zone(found[0].replace(" ", ""))
+        return parse_zone(found[0].replace(" ", ""))
     if {*re.findall(r"[A-Z]{2,4}", header)} & {"UTC", "GMT"}:
         return UTC
     if re.search(r"(?:^|[_\W])utc(?:$|[_\W])(?!offset)|^dateutc$", header, re.IGNORECASE):
@@ -82,9 +80,9 @@ def zone_in(header: str) -> tzinfo | None:
 
 
 class Clock:
-    """The times of one node, as its clock on the wall had them, in the order of the file.
+    """Converts one node's local times, in the order of the file.
 
-    ``twice`` holds the days on which it showed an hour twice, with how many rows are in it.
+    ``twice`` counts the rows in hours that the clock showed twice, by their day.
     """
 
     def __init__(self, column: str, zone: tzinfo | None, received_ms: int) -> None:
@@ -97,34 +95,32 @@ class Clock:
         self._backwards = False
 
     def measured_ms(self, read: datetime | int, text: str) -> int:
-        """Unix milliseconds of a time that was read, which ``text`` is.
+        """Unix milliseconds of a parsed time; ``text`` is its cell, for messages.
 
         Raises:
-            Refusal: it is more than ten minutes ahead, or the clocks skipped it.
+            Refusal: it is over ten minutes ahead, or clocks were put forward over it.
         """
         if isinstance(read, int):
             measured_ms = read
         elif read.tzinfo is not None:
-            measured_ms = moment_ms(read)
+            measured_ms = as_ms(read)
         elif self._zone is None:
             raise Refusal(
                 "invalid_time",
                 f"{self._column} {clip(text)!r} has no offset, and others have; --tz says its zone",
             )
         elif self._is_fixed:
-            measured_ms = moment_ms(read.replace(tzinfo=self._zone))
+            measured_ms = as_ms(read.replace(tzinfo=self._zone))
         else:
             measured_ms = self._local_ms(read)
-        if not YEAR_1_MS <= measured_ms <= self._received_ms + AHEAD_MS:
-            when = "before the year 1" if measured_ms < YEAR_1_MS else "in the future"
+        if not FIRST_MS <= measured_ms <= self._received_ms + AHEAD_MS:
+            when = "before the year 1" if measured_ms < FIRST_MS else "in the future"
             raise Refusal("implausible_time", f"{self._column} {clip(text)!r} is {when}")
         return measured_ms
 
     def _local_ms(self, moment: datetime) -> int:
-        """Where the clocks went back: the one that goes on from the row before it."""
-        early_ms, late_ms = (
-            moment_ms(moment.replace(tzinfo=self._zone, fold=fold)) for fold in (0, 1)
-        )
+        """Where clocks were put back, the instant that continues the row before."""
+        early_ms, late_ms = (as_ms(moment.replace(tzinfo=self._zone, fold=fold)) for fold in (0, 1))
         if early_ms > late_ms:
             raise Refusal(
                 "skipped_time",
@@ -144,8 +140,8 @@ class Clock:
         return measured_ms
 
 
-def this_machines_zone() -> str:
-    """The name of the zone that this machine's clock shows, as Debian and macOS keep it."""
+def local_zone_name() -> str:
+    """This machine's time zone, as Debian and macOS keep it."""
     if named := os.environ.get("TZ", "").lstrip(":"):
         return named
     _, found, name = str(Path("/etc/localtime").resolve()).partition("zoneinfo/")
@@ -153,10 +149,5 @@ def this_machines_zone() -> str:
 
 
 def same_offsets(one: tzinfo, other: tzinfo, moments: Sequence[datetime]) -> bool:
-    """Whether two zones' clocks agree at all of some times."""
+    """Whether two zones have the same offset at each of these times."""
     return all(one.utcoffset(moment) == other.utcoffset(moment) for moment in moments)
-
-
-@lru_cache
-def _fixed(minutes: int) -> tzinfo:
-    return timezone(timedelta(minutes=minutes)) if minutes else UTC

@@ -1,4 +1,4 @@
-"""What a column's header says: its name, the unit in it, the zone in it, and what it measures."""
+"""A column's header: its name, its unit, and the sensor it is of."""
 
 import re
 import unicodedata
@@ -7,36 +7,16 @@ from dataclasses import dataclass
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import Refusal, clip
-from tmon.core.units import canonical, kept_as
+from tmon.core.units import UNITS, canonical, kept_as
 
-# Units that tmon keeps as they are written; what it converts, it knows from `units`.
+# Units that are kept as written; those that are converted are in tmon/core/units.py.
 _OTHER_UNITS = frozenset(
-    (
-        *(
-            "mmhg",
-            "inhg",
-            "psi",
-            "m/s",
-            "km/h",
-            "kmh",
-            "mph",
-            "kn",
-            "kt",
-            "kts",
-            "knots",
-            "mm",
-            "cm",
-            "m",
-            "km",
-        ),
-        *("inch", "mm/h", "w", "kw", "mw", "wh", "kwh", "va", "var", "a", "ma", "ah", "mah"),
-        *("db", "dba", "dbm", "hz", "khz", "µg/m³", "ug/m3", "µg/m3", "mg/m³", "mg/m3", "g/m³"),
-        *("g/m3", "ppb", "µs/cm", "us/cm", "ms/cm", "w/m²", "w/m2", "klux", "uv", "°", "deg"),
-        *("m³", "m3", "l", "l/min", "l/h", "g", "kg", "j", "kj", "mj", "ph", "ntu", "%vol"),
-        *("bq/m³", "bq/m3", "pci/l", "µm", "um", "pcs"),
-    )
+    "mmhg inhg psi m/s km/h kmh mph kn kt kts knots mm cm m km inch mm/h w kw mw wh kwh va var a ma"
+    " ah mah db dba dbm hz khz µg/m³ ug/m3 µg/m3 mg/m³ mg/m3 g/m³ g/m3 ppb µs/cm us/cm ms/cm w/m²"
+    " w/m2 klux uv ° deg m³ m3 l l/min l/h g kg j kj mj ph ntu %vol bq/m³ bq/m3 pci/l µm um"
+    " pcs".split()
 )
-# Of brackets: °R, g/kg, dPa, torr; not (avg), (Bad), (2m).
+# In brackets: °R, g/kg, dPa, torr; but not (avg), (Bad), (2m).
 _UNKNOWN_UNIT = re.compile(
     r"°[A-Za-z]{1,3}|[A-Za-zµ]{1,5}/[A-Za-z0-9²³]{1,5}|[a-zµ]{1,2}[A-Z][a-z]?|torr"
 )
@@ -61,7 +41,7 @@ _NEVER_VALUES = re.compile(
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its place, its name, what stands above and below the name in the file."""
+    """One column: its index, its name, and the cells above and below the name."""
 
     index: int
     name: str
@@ -70,34 +50,39 @@ class Column:
 
     @property
     def full_name(self) -> str:
-        """With the line above it, as WeatherLink writes ``Temp`` over ``Out``."""
+        """The name after the cell above it: WeatherLink writes ``Temp`` over ``Out``."""
         return f"{self.above} {self.name}".strip()
 
     @property
     def unit(self) -> str | None:
-        """The unit that its header names, as it is written there."""
+        """The unit that the header names, as written."""
         return unit_in(self.full_name) or (self.below if is_unit(self.below) else None)
 
     @property
     def sensor(self) -> str:
-        """A sensor's name made from the header: ``temperature`` of ``Temp, °C (LGR S/N: 1)``."""
-        slug = slug_of(_without_unit(self.full_name)) or f"column{self.index + 1}"
+        """A sensor's name for the header: ``temperature`` for ``Temp, °C (LGR S/N: 1)``."""
+        bare = re.sub(r"[(\[].*?[)\]]", " ", self.full_name)
+        bare = re.sub(r",.*", "", bare, flags=re.DOTALL).strip() or bare
+        unit = unit_in(bare)
+        if unit and bare.lower().endswith(unit.lower()) and len(bare) > len(unit):
+            bare = bare[: -len(unit)]
+        slug = slug_of(bare) or f"column{self.index + 1}"
         return usual_name(slug) or slug.lower()
 
     @property
-    def is_no_value(self) -> bool:
-        """Whether its name is that of a number or a place that no sensor measured."""
+    def is_not_measured(self) -> bool:
+        """Whether it is called like a row number, an id or a place rather than a measured value."""
         plain = re.sub(r"\W+", "_", self.name.lower()).strip("_") or self.name
         return _NEVER_VALUES.fullmatch(plain) is not None
 
 
 def usual_name(text: str) -> str | None:
-    """What tmon calls a sensor of that name: ``humidity`` of ``RH``, ``rel. Luftfeuchte``."""
+    """The usual name of a sensor: ``humidity`` for ``RH`` or ``rel. Luftfeuchte``."""
     return _SENSOR_OF.get(slug_of(text).lower())
 
 
 def slug_of(text: str) -> str:
-    """ASCII letters, digits and _ of a text; ``Kuche`` of ``Küche``."""
+    """A text in ASCII letters, digits and _: ``Kuche`` for ``Küche``."""
     plain = (
         unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode()
     )
@@ -105,18 +90,18 @@ def slug_of(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A header's text in one line, without blanks, or a mark of the byte order, around it."""
+    """A header's text in one line, without a byte order mark or blanks around it."""
     return " ".join(text.strip("\ufeff").split())
 
 
 def is_unit(text: str) -> bool:
-    """Whether it is a unit's symbol or word: one tmon converts, or one of the usual others."""
+    """Whether a text is a unit: one that tmon converts, or one of the usual others."""
     text = text.strip()
     return bool(text) and (is_converted(text) or text.replace(" ", "").lower() in _OTHER_UNITS)
 
 
 def is_temperature(unit: str) -> bool:
-    """Whether a unit is one of temperature."""
+    """Whether a unit measures temperature."""
     try:
         return canonical(0.0, unit)[1] == "°C"
     except Refusal:
@@ -124,7 +109,7 @@ def is_temperature(unit: str) -> bool:
 
 
 def is_lettered(names: Iterable[str], name: str) -> bool:
-    """Whether a C or F in a name just counts, as in ``Temp A``, ``Temp B``, ``Temp C``."""
+    """Whether C or F in a name is one of several letters: ``Temp A``, ``Temp B``, ``Temp C``."""
     for other in names:
         places = [
             place for place, pair in enumerate(zip(name, other, strict=False)) if len({*pair}) > 1
@@ -139,7 +124,7 @@ def is_lettered(names: Iterable[str], name: str) -> bool:
 
 
 def same_unit(one: str, other: str) -> bool:
-    """Whether two spellings mean one unit: ``C`` and ``°C`` do, ``°F`` and ``°C`` don't."""
+    """Whether two spellings mean the same unit: ``C`` and ``°C`` do, ``°F`` and ``°C`` don't."""
     try:
         return canonical(100.0, one) == canonical(100.0, other)
     except Refusal:
@@ -147,16 +132,17 @@ def same_unit(one: str, other: str) -> bool:
 
 
 def unit_in(header: str) -> str | None:
-    """The unit that a header names: in brackets, behind a comma, or as its last word."""
-    return _unit_in_brackets(header) or _unit_at_end(header) or _unknown_unit(header)
+    """The unit that a header names: in brackets, after a comma, or as its last word.
 
-
-def _unknown_unit(header: str) -> str | None:
-    """What looks like a unit that tmon doesn't know, such as g/kg, °R, dPa: kept as written."""
-    texts = [text.strip() for text in re.findall(r"[(\[]([^()\[\]]*)[)\]]", header)]
-    *_, last = header.split() or [""]
-    found = [text for text in texts if _UNKNOWN_UNIT.fullmatch(text)]
-    return next(iter(found), last if re.fullmatch(r"°[A-Za-z]{1,3}", last) else None)
+    A unit that tmon doesn't know, such as g/kg, °R or dPa, is kept as written.
+    """
+    if known := _unit_in_brackets(header) or _unit_at_end(header):
+        return known
+    for text in re.findall(r"[(\[]([^()\[\]]*)[)\]]", header):
+        if _UNKNOWN_UNIT.fullmatch(text.strip()):
+            return str(text).strip()
+    last = (header.split() or [""])[-1]
+    return last if re.fullmatch(r"°[A-Za-z]{1,3}", last) else None
 
 
 def _unit_in_brackets(header: str) -> str | None:
@@ -172,9 +158,8 @@ def _unit_in_brackets(header: str) -> str | None:
 
 
 def _unit_at_end(header: str) -> str | None:
-    *before, last = re.split(r"[\s_]+|-(?=[°%])", re.sub(r"[(\[].*?[)\]]", "", header).strip()) or [
-        ""
-    ]
+    bare = re.sub(r"[(\[].*?[)\]]", "", header).strip()
+    *before, last = re.split(r"[\s_]+|-(?=[°%])", bare) or [""]
     if last.casefold() in _WORDS_OF_UNITS or (last and not last[0].isalnum() and is_unit(last)):
         return last
     if _RELATIVE.fullmatch(last):
@@ -186,7 +171,7 @@ def _unit_at_end(header: str) -> str | None:
 
 
 def _degrees_in(header: str) -> str | None:
-    """``F`` of ``temperatureF``, ``TEMP_F_AVG``, ``Temp *F``; K might be a thermocouple's type."""
+    """``F`` in ``temperatureF``, ``TEMP_F_AVG``, ``Temp *F``; K could be a thermocouple's type."""
     if re.fullmatch(r"(?:in|out|indoor|outdoor)?temp(?:in|out|\d+)?[cf]", header.strip().lower()):
         return header.strip()[-1].upper()
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", header)]
@@ -198,7 +183,7 @@ def _degrees_in(header: str) -> str | None:
 
 
 def find(columns: Sequence[Column], name: str, line: int) -> Column:
-    """The column of that name; ``NAME#2`` is the second of equal names.
+    """The column called ``name``; ``NAME#2`` is the second of that name.
 
     Raises:
         CannotImport: there is none, or there are several.
@@ -224,27 +209,14 @@ def find(columns: Sequence[Column], name: str, line: int) -> Column:
 
 
 def reference(columns: Sequence[Column], column: Column) -> str:
-    """How a flag names a column: ``Temp``, or ``Temp#2`` where several are called that."""
+    """How a flag names a column: ``Temp``, or ``Temp#2`` where several have that name."""
     equals = [other for other in columns if other.name == column.name]
     return column.name if len(equals) == 1 else f"{column.name}#{equals.index(column) + 1}"
 
 
-def _without_unit(header: str) -> str:
-    """A header without brackets, what stands behind a comma, and a unit at its end."""
-    bare = re.sub(r"[(\[].*?[)\]]", " ", header)
-    bare = re.sub(r",.*", "", bare, flags=re.DOTALL).strip() or bare
-    unit = unit_in(bare)
-    if unit and bare.lower().endswith(unit.lower()) and len(bare) > len(unit):
-        return bare[: -len(unit)]
-    return bare
-
-
 def is_converted(unit: str) -> bool:
-    """Whether tmon knows what a unit measures, and can convert it."""
+    """Whether tmon knows what a unit measures."""
     try:
-        return kept_as(unit) in _KNOWN or canonical(1.0, unit)[0] != 1.0
+        return kept_as(unit) in UNITS or canonical(1.0, unit)[0] != 1.0
     except Refusal:
         return False
-
-
-_KNOWN = frozenset(("°C", "%", "hPa", "lx", "V", "ppm"))

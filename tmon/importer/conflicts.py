@@ -1,4 +1,4 @@
-"""Readings for whose time the file, or the database, has another value already."""
+"""Count readings whose time has another value already, in the file or in the database."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,9 +8,9 @@ from typing import Self
 from tmon.core.reading import Reading
 from tmon.db.connect import open_for_reading, sqlite3
 
-PORTION = 1_000  # readings that are compared in one transaction
+CHUNK = 1_000  # readings that are compared in one transaction
 
-# What was seen is in a file, as it may be a hundred million readings; who dies leaves no harm.
+# In a temporary file, as there may be a hundred million readings; it needs no durability.
 _BEGIN = """
 pragma journal_mode = off;
 pragma synchronous = off;
@@ -32,9 +32,10 @@ _STORED_AS = """select sensor from sensor_names join nodes on nodes.uid = node_u
 
 
 class Conflicts:
-    """Counts the conflicting readings of one file, however long it is; close it by ``with``."""
+    """Counts the conflicting readings of one file of any size; a context manager."""
 
     def __init__(self, database: Path) -> None:
+        # By node and name: a sensor's number in this file, and in the database if it is there.
         self._sensors: dict[tuple[str, str], tuple[int, int | None]] = {}
         self._waiting: list[tuple[int, int | None, int, float]] = []
         with ExitStack() as stack:
@@ -42,7 +43,7 @@ class Conflicts:
             self._db = sqlite3.connect(Path(file.name).as_uri(), uri=True)
             stack.callback(self._db.close)
             self._db.executescript(_BEGIN)
-            if _is_station(database):
+            if _is_ours(database):
                 self._db.execute("attach ? as station", [f"{database.absolute().as_uri()}?mode=ro"])
             else:  # it is made when readings are stored
                 self._db.executescript(_NO_STATION)
@@ -55,23 +56,20 @@ class Conflicts:
         self._close()
 
     def add(self, node: str, readings: list[Reading]) -> None:
-        """Compare readings with those before them, and with those in the database."""
+        """Compare readings with earlier ones of the file, and with the database."""
         for reading in readings:
-            sensor = self._sensors.get((node, reading.sensor)) or self._find(node, reading.sensor)
-            self._waiting.append((*sensor, reading.measured_ms, reading.value))
-        if len(self._waiting) >= PORTION:
+            key = node, reading.sensor
+            if key not in self._sensors:
+                row = self._db.execute(_STORED_AS, key).fetchone()
+                self._sensors[key] = len(self._sensors), row[0] if row else None
+            self._waiting.append((*self._sensors[key], reading.measured_ms, reading.value))
+        if len(self._waiting) >= CHUNK:
             self._compare()
 
     def count(self) -> int:
-        """How many conflict, of all that were added."""
+        """How many of the added readings conflict."""
         self._compare()
         return int(self._db.execute("select total(conflicts) from seen").fetchone()[0])
-
-    def _find(self, node: str, wire_name: str) -> tuple[int, int | None]:
-        """A sensor's number here, and in the database if that has it."""
-        row = self._db.execute(_STORED_AS, [node, wire_name]).fetchone()
-        self._sensors[node, wire_name] = len(self._sensors), row[0] if row else None
-        return self._sensors[node, wire_name]
 
     def _compare(self) -> None:
         with self._db:  # a transaction
@@ -79,7 +77,7 @@ class Conflicts:
         self._waiting.clear()
 
 
-def _is_station(database: Path) -> bool:
+def _is_ours(database: Path) -> bool:
     if not database.exists():
         return False
     with open_for_reading(database) as db:

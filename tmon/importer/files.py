@@ -1,4 +1,4 @@
-"""The file an import reads: opened, its kind and encoding found out; its lines and rows."""
+"""The input file of an import: opened, its encoding detected, split into lines and rows."""
 
 import csv
 import gzip
@@ -21,8 +21,8 @@ from tmon.core.reading import clip
 if TYPE_CHECKING:
     from _csv import Reader
 
-SAMPLE_BYTES = 256 * 1024  # of the head, and of the tail: a thousand rows of most loggers
-LINE_LIMIT = 1024 * 1024  # characters; what is no text at all may have no end of line
+SAMPLE_BYTES = 256 * 1024  # of the head and of the tail each: a thousand rows of most loggers
+LINE_LIMIT = 1024 * 1024  # characters; a binary file may have no line ends at all
 
 _BYTE_ORDER_MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
@@ -35,73 +35,79 @@ _NOT_CSV = {
     b"SQLite format 3": "an SQLite database; `sqlite3 -header -csv FILE 'select …'` writes CSV",
     b"%PDF": "a PDF; export CSV from the program that made it",
 }
-# A degree or a micro sign and the letters of Western Europe: what cp1252 text of a logger holds.
+# What a logger writes in cp1252: degree and micro signs, and Western European letters.
 _WESTERN = re.compile(r"[\x00-\x7f°µ²³·±€‰\u2013-\u201d…ª«»À-ÖØ-öù-ÿ\xa0]*")
 
 
 class InputFile:
-    """A file that can be read as often as needed; what is added meanwhile is left out."""
+    """A file that can be read repeatedly, up to the size that it had when it was opened."""
 
     def __init__(self, name: str, file: BinaryIO, encoding: str | None) -> None:
         self.name = name
         self.size_bytes = os.fstat(file.fileno()).st_size
         self._file = file
-        self._told_bytes = 0
+        self._reported_bytes = 0
         self.is_gzip = self._bytes_at(0, 2) == b"\x1f\x8b"
         head = self._head()
-        self.is_small = len(head) < SAMPLE_BYTES  # all of it is in the head's sample
+        self.is_small = len(head) < SAMPLE_BYTES  # the head's sample is the whole file
         self._check_kind(head)
-        self.encoding = encoding or self._encoding(head)
-        self._check_encoding(head)
+        self.encoding = encoding or self._detect_encoding(head)
+        try:
+            head.decode(self.encoding, errors="replace")
+        except LookupError:
+            raise CannotImport(
+                f"--encoding {clip(self.encoding)!r} is unknown; it must be like cp1252"
+            ) from None
+        except UnicodeError as error:
+            raise CannotImport(f"--encoding {clip(self.encoding)!r}: {error}") from None
 
     @property
     def has_grown(self) -> bool:
-        """Whether somebody has added to the file since it was opened."""
+        """Whether the file is longer than when it was opened."""
         return os.fstat(self._file.fileno()).st_size > self.size_bytes
 
     def lines(self) -> Iterator[str]:
-        """All lines, with their ends.
+        """All lines, each with its line end.
 
         Raises:
-            CannotImport: a line has no end, or a compressed file is damaged.
+            CannotImport: a line is too long, or a compressed file is damaged.
         """
         self._file.seek(0)
-        self._told_bytes = 0
-        raw: BinaryIO = io.BufferedReader(_UpTo(self._file, self.size_bytes), 128 * 1024)
+        self._reported_bytes = 0
+        raw: BinaryIO = io.BufferedReader(_FirstBytes(self._file, self.size_bytes), 128 * 1024)
         plain = gzip.GzipFile(fileobj=raw) if self.is_gzip else raw
         text = io.TextIOWrapper(plain, self.encoding, errors="replace", newline="")
         number = 0
         try:
             while line := text.readline(LINE_LIMIT):
                 number += 1
-                if line[-1] not in "\r\n" and not self._ends_well(line, number):
+                if len(line) >= LINE_LIMIT and line[-1] not in "\r\n":
+                    raise CannotImport(
+                        f"line {number:,} of {self.name} has over {LINE_LIMIT:,} characters;"
+                        " is it CSV?"
+                    )
+                if line[-1] not in "\r\n" and self.has_grown:  # half of a line being written
                     return
                 yield line
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise CannotImport(f"{self.name} is damaged after line {number:,}: {error}") from None
 
     def tail(self) -> list[str]:
-        """Some whole lines from its end; none of a compressed file, which has no way there."""
+        """Some whole lines from the file's end; none of a compressed file."""
         if self.is_gzip or self.is_small:
             return []
         start = (self.size_bytes - SAMPLE_BYTES) & ~3  # no character of UTF-16 is cut in two
-        encoding = {"utf-16": self._utf_16()}.get(self.encoding, self.encoding)
+        encoding = self.encoding
+        if encoding == "utf-16":  # its byte order mark is at the file's start
+            encoding = "utf-16-le" if self._bytes_at(0, 2) == b"\xff\xfe" else "utf-16-be"
         text = self._bytes_at(start, SAMPLE_BYTES).decode(encoding, errors="replace")
         lines = io.StringIO(text, newline="").readlines()
         return lines[1 : None if lines[-1].endswith(("\r", "\n")) else -1]
 
     def progress_bytes(self) -> int:
-        """How much of the file was read since this was last asked."""
-        before, self._told_bytes = self._told_bytes, min(self._file.tell(), self.size_bytes)
-        return self._told_bytes - before
-
-    def _ends_well(self, line: str, number: int) -> bool:
-        """Whether a line without an end is the last one, and whole."""
-        if len(line) >= LINE_LIMIT:
-            raise CannotImport(
-                f"line {number:,} of {self.name} has over {LINE_LIMIT:,} characters; is it CSV?"
-            )
-        return not self.has_grown
+        """How many bytes were read since the last call."""
+        before, self._reported_bytes = self._reported_bytes, min(self._file.tell(), self.size_bytes)
+        return self._reported_bytes - before
 
     def _bytes_at(self, start: int, count: int) -> bytes:
         self._file.seek(start)
@@ -130,23 +136,18 @@ class InputFile:
         if start[:1] == b"<":
             raise CannotImport(f"{self.name} is HTML or XML; export CSV instead")
 
-    def _encoding(self, head: bytes) -> str:
+    def _detect_encoding(self, head: bytes) -> str:
         for mark, encoding in _BYTE_ORDER_MARKS.items():
             if head.startswith(mark):
                 return encoding
-        sample = (
-            head
-            + b"\n"
-            + (
-                b""
-                if self.is_gzip
-                else self._bytes_at(max(self.size_bytes - SAMPLE_BYTES, 0), SAMPLE_BYTES)
-            )
-        )
+        sample = head + b"\n"
+        if not self.is_gzip:
+            sample += self._bytes_at(max(self.size_bytes - SAMPLE_BYTES, 0), SAMPLE_BYTES)
         if sample.count(0) > len(sample) // 4:
             order = "le" if head[1:2] == b"\0" else "be"
             raise CannotImport(
-                f"{self.name} looks like UTF-16 without a mark: --encoding utf-16-{order}"
+                f"{self.name} looks like UTF-16 without a byte order mark:"
+                f" --encoding utf-16-{order}"
             )
         if _is_utf_8(head) and _is_utf_8(sample[len(head) :].lstrip(bytes(range(0x80, 0xC0)))):
             return "utf-8"
@@ -162,22 +163,9 @@ class InputFile:
             )
         return "cp1252"
 
-    def _check_encoding(self, head: bytes) -> None:
-        try:
-            head.decode(self.encoding, errors="replace")
-        except LookupError:
-            raise CannotImport(
-                f"--encoding {clip(self.encoding)!r} is none; say it like cp1252"
-            ) from None
-        except UnicodeError as error:
-            raise CannotImport(f"--encoding {clip(self.encoding)!r}: {error}") from None
-
-    def _utf_16(self) -> str:
-        return "utf-16-le" if self._bytes_at(0, 2) == b"\xff\xfe" else "utf-16-be"
-
 
 def _is_utf_8(sample: bytes) -> bool:
-    """Whether it is UTF-8, the character that the sample may cut in two aside."""
+    """Whether a sample is UTF-8; its last character may be cut in two."""
     try:
         sample.decode()
     except UnicodeDecodeError as error:
@@ -185,8 +173,8 @@ def _is_utf_8(sample: bytes) -> bool:
     return True
 
 
-class _UpTo(io.RawIOBase):
-    """The first bytes of a file, as many as it had when it was opened."""
+class _FirstBytes(io.RawIOBase):
+    """A stream of a file's first ``size`` bytes."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
@@ -204,12 +192,12 @@ class _UpTo(io.RawIOBase):
 
 @contextmanager
 def open_file(path: str, encoding: str | None) -> Iterator[InputFile]:
-    """The file at ``path``; of ``-``, what standard input holds.
+    """Open the file at ``path``, or standard input for ``-``.
 
-    What can be read only once, such as a pipe, is copied to a temporary file first.
+    A pipe can be read only once, so it is copied to a temporary file first.
 
     Raises:
-        CannotImport: it can't be read, or is no text.
+        CannotImport: it can't be read, or isn't text.
     """
     name = "standard input" if path == "-" else path
     with ExitStack() as stack:
@@ -227,7 +215,7 @@ def open_file(path: str, encoding: str | None) -> Iterator[InputFile]:
 
 
 class Row(NamedTuple):
-    """A row of cells, and in which lines of the file it begins and ends."""
+    """A row of cells, with the lines of the file in which it begins and ends."""
 
     line: int
     end: int
@@ -235,7 +223,7 @@ class Row(NamedTuple):
 
 
 def split(lines: Iterable[str], delimiter: str, start: int = 0) -> Iterator[Row]:
-    """Rows of cells, those with an unfit quote left out; ``start`` lines come before."""
+    """Rows of stripped cells; blank and malformed ones are skipped. ``start`` lines come before."""
     reader = csv_reader(lines, delimiter)
     while True:
         line = start + reader.line_num + 1
@@ -250,7 +238,7 @@ def split(lines: Iterable[str], delimiter: str, start: int = 0) -> Iterator[Row]
 
 
 def csv_reader(lines: Iterable[str], delimiter: str) -> "Reader":
-    """A reader of cells; where blanks part them, any number of blanks does."""
+    """A CSV reader; where the delimiter is a blank, several blanks count as one."""
     if delimiter == " ":
         lines = (line.expandtabs().strip() for line in lines)
     return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)

@@ -1,4 +1,4 @@
-"""How a file is laid out: what parts its cells, and in which line its header and readings begin."""
+"""The layout of a file: its delimiter, its columns, and the lines of its header and first row."""
 
 import re
 from collections import Counter
@@ -13,15 +13,15 @@ from tmon.importer.columns import Column, is_unit, plain
 from tmon.importer.files import SAMPLE_BYTES, InputFile, Row, split
 from tmon.importer.flags import Flags
 from tmon.importer.numbers import is_missing, is_number
-from tmon.importer.time_format import is_time
+from tmon.importer.time_detection import is_time
 from tmon.importer.times import clock_of
 
-SAMPLE_ROWS = 1_000  # of the head, and of the tail
-LOOKED_AT_ROWS = 100  # for the header: loggers write some twenty lines before it
+SAMPLE_ROWS = 1_000  # of the head and of the tail each
+HEADER_ROWS = 100  # the header is among them: loggers write some twenty lines before it
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|", " ": "blanks"}
 
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
-# What Campbell's loggers write in the lines below the names.
+# What Campbell's loggers write below the names and units.
 _KINDS = frozenset(["ts", "rn", "smp", "avg", "min", "max", "tot", "std"])
 
 is_dated = lru_cache(maxsize=16_384)(is_time)
@@ -29,12 +29,11 @@ is_dated = lru_cache(maxsize=16_384)(is_time)
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are. ``header_line`` is 0 where there is no header.
+    """``header_line`` is 0 where there is no header, ``start`` the number of lines before the rows.
 
-    ``start`` is how many lines stand before the readings; ``titles`` are those before the header.
-    A row must have ``width`` cells. The columns behind them are left out, and some rows end before
-    them, such as those of a serial number that only the first row tells; ``beyond`` is what stands
-    there. A row that lacks a cell elsewhere has too few cells, or one of those texts too early.
+    ``titles`` are the lines before the header. A row must have ``width`` cells. Columns after
+    them aren't imported and some rows lack them, such as a serial number in the first row only;
+    ``beyond`` holds their texts. So a short row that ends in such a text lacks another cell.
     """
 
     delimiter: str
@@ -47,51 +46,53 @@ class Layout:
     beyond: frozenset[str] = frozenset()
 
     def fits(self, cells: Sequence[str]) -> bool:
-        """Whether a row has a cell for each column that counts, and nothing beyond the others."""
+        """Whether a row has a cell for each needed column, and none after the last column."""
         if len(cells) < self.width or any(cell.strip() for cell in cells[len(self.columns) :]):
             return False
-        if len(cells) >= _named(self.columns):
+        if len(cells) >= _last_named(self.columns):
             return True
         last = cells[self.width - 1].strip()
         return last not in self.beyond and _kind(last) != "text"
 
     def rows(self) -> Iterator[list[str]]:
-        """The sample's rows that fit, each with a cell for each column."""
+        """The sample's rows that fit, filled up to a cell for each column."""
         for row in self.sample:
             if self.fits(row.cells):
                 yield row.cells + [""] * (len(self.columns) - len(row.cells))
 
     def cells_of(self, column: Column) -> list[str]:
-        """A column's cells in the sample, those that hold something."""
+        """A column's cells in the sample, without those for a missing value."""
         cells = (row[column.index] for row in self.rows())
         return [cell for cell in cells if not is_missing(cell)]
 
     def mostly(self, column: Column, holds: Callable[[str], bool]) -> bool:
-        """Whether it holds for half of a column's first cells at least."""
+        """Whether ``holds`` is true for at least half of a column's first cells."""
         cells = self.cells_of(column)[:200]
         return bool(cells) and 2 * sum(map(holds, cells)) >= len(cells)
 
 
-def _named(columns: Sequence[Column]) -> int:
-    """How many columns there are up to the last that has a name."""
+def _last_named(columns: Sequence[Column]) -> int:
+    """The number of columns up to the last one with a name."""
     return max((column.index + 1 for column in columns if column.name), default=0)
 
 
-def _needed(
+def _needed_width(
     columns: Sequence[Column], sample: Sequence[Row], wanted: Container[str]
 ) -> tuple[int, frozenset[str]]:
-    """How many cells a row must have, and what stands in the named columns behind them.
+    """How many cells a row must have, and the texts in the named columns after them.
 
-    Those are columns at the end that nobody wants and that hold no readings: words, or one and
-    the same number, called such as a serial number.
+    Those are columns at the end that no flag names and that hold no readings: words, or the
+    same number throughout under a name such as ``serial``.
     """
-    width = _named(columns)
+    width = _last_named(columns)
     full = [row.cells for row in sample if len(row.cells) >= width]
     beyond: set[str] = set()
     while full and width > 1 and columns[width - 1].name not in wanted:
         texts = {cells[width - 1] for cells in full} - {""}
         is_number = any(_kind(text) != "text" for text in texts)
-        if not texts or (is_number and not (columns[width - 1].is_no_value and len(texts) == 1)):
+        if not texts or (
+            is_number and not (columns[width - 1].is_not_measured and len(texts) == 1)
+        ):
             break
         beyond |= texts
         width -= 1
@@ -99,12 +100,17 @@ def _needed(
 
 
 def find_layout(file: InputFile, flags: Flags) -> Layout:
-    """A file's layout, as its first rows show it.
+    """Detect a file's layout.
 
     Raises:
-        CannotImport: it has no rows, or no header and nobody said so.
+        CannotImport: it has no rows, or no header and no --no-header.
     """
-    lines = list(_head(file))
+    lines, characters = [], 0
+    for line in islice(file.lines(), 4 * SAMPLE_ROWS):
+        characters += len(line)
+        if characters > SAMPLE_BYTES:
+            break
+        lines.append(line)
     skip, delimiter = flags.skip, flags.delimiter
     if len(lines) > skip and (sep := _SEP.fullmatch(lines[skip])):
         skip, delimiter = skip + 1, delimiter or sep[1]
@@ -119,24 +125,15 @@ def find_layout(file: InputFile, flags: Flags) -> Layout:
     return best.layout(file.name, [*tail][::-1])
 
 
-def _head(file: InputFile) -> Iterator[str]:
-    read = 0
-    for line in islice(file.lines(), 4 * SAMPLE_ROWS):
-        read += len(line)
-        if read > SAMPLE_BYTES:
-            return
-        yield line
-
-
 class _Candidate:
-    """The head of a file, as one delimiter parts it."""
+    """The head of a file, split by one delimiter."""
 
     def __init__(self, lines: Sequence[str], delimiter: str, skip: int, flags: Flags) -> None:
         self.delimiter = delimiter
         self.rows = [*islice(split(lines, delimiter, skip), SAMPLE_ROWS)]
         self._skip = skip
         self._flags = flags
-        self._looked_at = self.rows[:LOOKED_AT_ROWS]
+        self._first_rows = self.rows[:HEADER_ROWS]
         self._wanted = {
             plain(name).split("#")[0] if "#" in name[1:] else plain(name) for name in flags.columns
         }
@@ -144,14 +141,14 @@ class _Candidate:
 
     @property
     def fitness(self) -> tuple[int, int, int, int]:
-        """How well the delimiter parts it: by columns that were named, by times, by numbers."""
-        named = max((self._named(row) for row in self._looked_at), default=0)
-        body = self._looked_at[-1:] if self._body is None else self.rows[self._body :][:1]
+        """How well the delimiter fits: by columns that flags name, by times, by numbers."""
+        named = max((self._named(row) for row in self._first_rows), default=0)
+        body = self._first_rows[-1:] if self._body is None else self.rows[self._body :][:1]
         cells = [cell for row in body for cell in row.cells]
         kinds = [*map(_kind, cells)]
         values = kinds.count("number") + kinds.count("missing")
         odd = kinds.count("text") + 3 * sum(";" in cell or "\t" in cell for cell in cells)
-        width = max((len(row.cells) for row in self._looked_at), default=0)
+        width = max((len(row.cells) for row in self._first_rows), default=0)
         is_whole = "time" in kinds and "number" in kinds
         return (
             named if self._flags.has_header else 0,
@@ -165,7 +162,7 @@ class _Candidate:
             width = Counter(len(row.cells) for row in self.rows).most_common(1)[0][0]
             columns = tuple(Column(index, str(index + 1)) for index in range(width))
             return Layout(self.delimiter, columns, 0, self._skip, (), (*self.rows, *tail), width)
-        place = self._header()
+        place = self._header_row()
         header = self.rows[place]
         start = place + 1
         while start < len(self.rows) and _is_below(self.rows[start].cells):
@@ -177,17 +174,18 @@ class _Candidate:
         sample = tuple(
             row
             for row in (*self.rows[start:], *tail)
-            if row.cells != header.cells and not _is_comment(row.cells)
+            if row.cells != header.cells
+            and (not row.cells[0].startswith(("#", "//")) or any(map(is_dated, row.cells)))
         )
         columns = self._columns(place, below)
-        width, beyond = _needed(columns, sample, self._wanted)
+        width, beyond = _needed_width(columns, sample, self._wanted)
         return Layout(self.delimiter, columns, header.line, end, titles, sample, width, beyond)
 
     def _first_body_row(self) -> int | None:
-        """The first row with a time where most rows have one."""
+        """The first row with a time in the column in which most rows have one."""
         places = Counter(
             place
-            for row in self._looked_at
+            for row in self._first_rows
             for place, cell in enumerate(row.cells)
             if len(row.cells) > 1 and is_dated(cell)
         )
@@ -197,21 +195,21 @@ class _Candidate:
         place = min(place for place, count in places.items() if count == most)
         rows = [
             number
-            for number, row in enumerate(self._looked_at)
+            for number, row in enumerate(self._first_rows)
             if len(row.cells) > max(place, 1) and is_dated(row.cells[place])
         ]
-        widths = [len(row.cells) for row in self._looked_at]
+        widths = [len(row.cells) for row in self._first_rows]
         width = Counter(widths[number] for number in rows).most_common(1)[0][0]
         below_names = (n for n in rows if n and n - 1 not in rows and widths[n - 1] >= width - 1)
         usual = next(number for number in rows if widths[number] == width)
         return min(next(below_names, usual), usual)
 
-    def _header(self) -> int:
-        named = [self._named(row) for row in self._looked_at]
+    def _header_row(self) -> int:
+        named = [self._named(row) for row in self._first_rows]
         if self._wanted and max(named) > 0 and max(named) >= min(2, len(self._wanted)):
             return named.index(max(named))
         if self._body is None:
-            wide = [number for number, row in enumerate(self._looked_at) if len(row.cells) > 1]
+            wide = [number for number, row in enumerate(self._first_rows) if len(row.cells) > 1]
             return wide[0] if wide else 0
         place = max(self._body - 1, 0)
         while place and (_is_below(self.rows[place].cells) or len(self.rows[place].cells) < 2):
@@ -253,17 +251,13 @@ class _Candidate:
 
 
 def _uncommented(cells: Sequence[str]) -> list[str]:
-    """A header's cells; ``# time`` is the name of a column of times."""
+    """A header's cells without a comment sign: ``# time`` names a column ``time``."""
     first = cells[0].lstrip("#/ ") if len(cells) > 1 else cells[0]
     return [first or cells[0], *cells[1:]]
 
 
-def _is_comment(cells: Sequence[str]) -> bool:
-    return cells[0].startswith(("#", "//")) and not any(map(is_dated, cells))
-
-
 def _is_below(cells: Sequence[str]) -> bool:
-    """Whether it is a line of units, or of what Campbell's loggers write below them."""
+    """Whether a row belongs to the header: units, or what Campbell's loggers write below them."""
     filled = [cell.strip("[]()") for cell in cells if cell]
     if not filled or any(is_number(cell) and not is_unit(cell) for cell in filled):
         return False

@@ -1,4 +1,4 @@
-"""Numbers as loggers and spreadsheets write them: decimal commas, thousands, units, no value."""
+"""Numbers as loggers and spreadsheets write them: decimal commas, thousands, units, missing."""
 
 import re
 from collections.abc import Container, Iterable, Sequence
@@ -10,12 +10,9 @@ from tmon.core.units import canonical
 from tmon.importer.columns import is_unit
 
 MISSING = frozenset(
-    (
-        *("", "-", "--", "---", "----", ".", "na", "n/a", "n.a.", "#n/a", "nan", "null", "none"),
-        *("nil", "unavailable", "unknown", "missing", "\\n"),
-    )
-)
-# Apostrophes and narrow blanks: where they stand between three digits each, they part thousands.
+    "- -- --- ---- . na n/a n.a. #n/a nan null none nil unavailable unknown missing \\n".split()
+) | {""}
+# Apostrophes and narrow blanks separate thousands where groups of three digits follow them.
 _GROUPING = (
     "'\N{RIGHT SINGLE QUOTATION MARK}\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
 )
@@ -28,12 +25,12 @@ _NUMBER = (
 _WITH_UNIT = re.compile(rf"({_NUMBER})\s*([^\s0-9.,+-]\S*(?: \S+)?)?")
 # NOAA's Integrated Surface Database: tenths, then a quality code.
 _ISD = re.compile(r"([-+]?[0-9]{4,5}),([0-9A-Z])")
-# What loggers write where there is no value; 85 is what a DS18B20 has after power-on.
-MARKS = frozenset(
+# Values that loggers write for a missing one; 85 is a DS18B20's after power-on.
+SENTINELS = frozenset(
     (*(sign * mark for sign in (1, -1) for mark in (99.9, 999, 999.9, 9999, 99999, 6999, 32767)),
      -99, -32768, 65535, 327.67, -3276.8, 85, -127)
 )  # fmt: skip
-_ISD_NOTHING = frozenset(("+9999", "99999", "9999"))
+_ISD_MISSING = frozenset(("+9999", "99999", "9999"))
 _ISD_WRONG = frozenset("37")
 
 
@@ -41,17 +38,17 @@ _ISD_WRONG = frozenset("37")
 class NumberFormat:
     """How one column's numbers are written.
 
-    ``decimal`` is the sign before the decimals, or empty where no cell has shown it; the other
-    one of ``.`` and ``,`` then parts thousands, if ``groups``. Where it is not ``sure``, a
-    cell that can be read in two ways is refused; so is ``1.250`` among decimal commas, unless
-    a flag told them (``is_told``). A number is multiplied by ``factor``. ``unit`` is what a flag
-    says; it may stand behind numbers, though tmon doesn't know it.
+    ``decimal`` is the decimal sign, or empty where no cell has one; with ``groups``, the other
+    one of ``.`` and ``,`` separates thousands. If it isn't ``sure``, cells that can be read in
+    two ways are refused; so is ``1.250`` among decimal commas, unless a flag gave the sign
+    (``is_given``). Numbers are multiplied by ``factor``. ``unit`` is a flag's; it may follow
+    the numbers even if tmon doesn't know it.
     """
 
     decimal: str = "."
     groups: bool = False
     sure: bool = True
-    is_told: bool = False
+    is_given: bool = False
     factor: float = 1.0
     unit: str | None = None
     missing: frozenset[str] = frozenset()
@@ -63,13 +60,13 @@ class NumberFormat:
         object.__setattr__(self, "_missing_numbers", numbers)
 
     def read(self, text: str, column: str) -> tuple[float, str | None]:
-        """A cell's number, and the unit that stands behind it.
+        """A cell's number, and the unit that follows it.
 
         Raises:
-            Refusal: there is none.
+            Refusal: it isn't a number, or means a missing value.
         """
         unit = None
-        is_other = self.decimal == "," and not self.is_told and "." in text
+        is_other = self.decimal == "," and not self.is_given and "." in text
         if (not self.sure or is_other) and _is_unsure(text):
             raise Refusal(
                 "invalid_value", f"{column} {clip(text)!r} may have thousands; --decimal says it"
@@ -79,14 +76,14 @@ class NumberFormat:
         else:
             if text.lower() in MISSING or text in self.missing:
                 raise Refusal("missing_value", f"{column} is {clip(text) or 'empty'}")
-            number, unit = self._unusual(text, column)
+            number, unit = self._read_unusual(text, column)
         if number in self._missing_numbers:
             raise Refusal("missing_value", f"{column} is {clip(text)}")
         return number * self.factor, unit
 
-    def _unusual(self, text: str, column: str) -> tuple[float, str | None]:
+    def _read_unusual(self, text: str, column: str) -> tuple[float, str | None]:
         if self.is_isd and (isd := _ISD.fullmatch(text)):
-            if isd[1] in _ISD_NOTHING:
+            if isd[1] in _ISD_MISSING:
                 raise Refusal("missing_value", f"{column} is {text}")
             if isd[2] in _ISD_WRONG:
                 raise Refusal(
@@ -97,7 +94,11 @@ class NumberFormat:
         number = found and self._plain(found[1].strip())
         other = found[2] if found and number and found[2] != self.unit else None
         if other and not is_unit(other) and other[0].isalpha():
-            raise Refusal("invalid_value", f"{column} {clip(text)!r} {_unknown(other)}")
+            raise Refusal(
+                "invalid_value",
+                f"{column} {clip(text)!r} is in {clip(other)}, a unit that tmon doesn't know:"
+                f" --value 'COL=sensor:{clip(other)}' (or --sensor) keeps it",
+            )
         if not found or not number or (other and not is_unit(other)):
             hint = "; --decimal , reads commas" if re.fullmatch(r"-?\d+,\d+", text) else ""
             if _is_unsure(text):
@@ -106,7 +107,7 @@ class NumberFormat:
         return float(number), found[2]
 
     def _plain(self, text: str) -> str | None:
-        """A number as Python writes it; None if it is none in this format."""
+        """A number as Python writes it; None if it isn't one in this format."""
         decimal = self.decimal or ("," if "," in text and "." not in text else ".")
         other = re.escape("," if decimal == "." else ".") if self.groups else ""
         whole, mark, decimals = text.partition(decimal)
@@ -121,13 +122,13 @@ class NumberFormat:
 
 
 def is_number(text: str, unit: str | None = None) -> bool:
-    """Whether a cell is a number in some format; a known unit, or ``unit``, may be behind it."""
+    """Whether a cell is a number in any format; a known unit, or ``unit``, may follow it."""
     found = _WITH_UNIT.fullmatch(text.translate(_MINUS)) if text else None
     return bool(found and (found[2] in {None, unit} or is_unit(found[2]))) or is_isd(text)
 
 
 def unknown_unit(cells: Sequence[str]) -> str | None:
-    """What stands behind the numbers of all cells, and is no unit that tmon knows."""
+    """The unit that follows the numbers of all cells, if tmon doesn't know it."""
     found = [_WITH_UNIT.fullmatch(cell.translate(_MINUS)) for cell in cells]
     units = {one[2] if one else None for one in found}
     unit = units.pop() if len(units) == 1 else None
@@ -135,25 +136,18 @@ def unknown_unit(cells: Sequence[str]) -> str | None:
     return unit if unit and unit[0].isalpha() and not is_unit(unit) and not is_hex else None
 
 
-def _unknown(unit: str) -> str:
-    return (
-        f"is in {clip(unit)}, a unit that tmon doesn't know: --value 'COL=sensor:{clip(unit)}'"
-        " (or --sensor) keeps it"
-    )
-
-
 def is_isd(text: str) -> bool:
-    """Whether a cell is as in NOAA's Integrated Surface Database, such as ``+0233,1``."""
+    """Whether a cell is like one of NOAA's Integrated Surface Database, such as ``+0233,1``."""
     return _ISD.fullmatch(text) is not None and len(text) in {7, 8}
 
 
 def is_missing(text: str) -> bool:
-    """Whether a cell says that there is no value."""
+    """Whether a cell means a missing value."""
     return text.lower() in MISSING
 
 
 def unit_of_cells(cells: Iterable[str], column: str) -> str | None:
-    """The unit that stands behind a column's numbers.
+    """The unit that follows a column's numbers.
 
     Raises:
         CannotImport: there are several.
@@ -175,21 +169,21 @@ def find_format(
     others: Container[str],
     missing: frozenset[str],
 ) -> NumberFormat:
-    """The format of a column, as its cells show it.
+    """Detect the format of a column.
 
     Args:
-        cells: those that hold a number.
+        cells: its cells that hold a number.
         column: its name.
-        delimiter: what parts the cells: where it is a comma, decimal commas must be told.
-        others: ``.``, ``,`` or both: the decimal signs that are sure in the file's other columns.
-        missing: what else means that there is no value.
+        delimiter: the file's; if it is a comma, decimal commas need a flag.
+        others: the decimal signs that the file's columns surely have: ``.``, ``,`` or both.
+        missing: further texts for a missing value.
 
     Raises:
-        CannotImport: it can be read in two ways; says which flag settles it.
+        CannotImport: it can be read in two ways; names the flag that decides.
     """
     if cells and all(map(is_isd, cells)):
         return NumberFormat(missing=missing, is_isd=True)
-    if delimiter == ",":  # a comma there is none of a number's; such a cell is refused by itself
+    if delimiter == ",":  # a comma isn't part of a number then; such cells are refused one by one
         pointed = [cell for cell in cells if "," not in cell or "." in cell]
         if cells and not pointed:
             raise CannotImport(_ask(column, cells, "has commas in all cells"))
@@ -205,13 +199,14 @@ def find_format(
         raise CannotImport(_ask(column, unsure, "may have thousands, or decimals"))
     sure = bool(signs or unsure) or (delimiter == "," and "," not in others)
     decimal = "," if signs == {","} else "." if sure or delimiter == "," else ""
-    return NumberFormat(decimal, _has_groups(cells), sure, missing=missing)
+    has_groups = any(len(re.sub(r"[^.,]", "", cell)) > 1 for cell in cells)
+    return NumberFormat(decimal, has_groups, sure, missing=missing)
 
 
 def _are_decimals(
     cells: Sequence[str], unsure: Sequence[str], delimiter: str, others: Container[str]
 ) -> bool:
-    """Whether what may be thousands is surely decimals: ``21.485`` where others are ``45.2``."""
+    """Whether signs that may separate thousands don't: ``21.485`` where others are ``45.2``."""
     if any("," in cell for cell in unsure) or "," in others:
         return False
     has_whole = any(cell.isdigit() for cell in cells)
@@ -219,7 +214,7 @@ def _are_decimals(
 
 
 def decimals_in(cells: Iterable[str]) -> set[str]:
-    """The decimal signs that are sure: ``,`` of ``21,5`` and ``1.013.250``; none of ``1.250``."""
+    """The decimal signs that are sure: ``,`` for ``21,5`` and ``1.013.250``; none for ``1.250``."""
     signs = set()
     for cell in cells:
         marks = re.sub(r"[^.,]", "", cell)
@@ -231,12 +226,8 @@ def decimals_in(cells: Iterable[str]) -> set[str]:
 
 
 def _is_unsure(cell: str) -> bool:
-    """Whether a sign may part thousands as well as decimals."""
+    """Whether a cell's sign may separate thousands or decimals."""
     return re.fullmatch(r"[-+]?[1-9][0-9]{0,2}[.,][0-9]{3}(\s*[^0-9.,]*)?", cell) is not None
-
-
-def _has_groups(cells: Iterable[str]) -> bool:
-    return any(len(re.sub(r"[^.,]", "", cell)) > 1 for cell in cells)
 
 
 def _ask(column: str, cells: Sequence[str], what: str) -> str:

@@ -1,4 +1,4 @@
-"""Which readings an import stored, written down so that it can be undone."""
+"""Record which readings an import stored, so that it can be undone."""
 
 import json
 import zlib
@@ -16,19 +16,19 @@ from tmon.core.reading import clip
 from tmon.db.connect import transaction
 from tmon.store.commit import Row
 
-RUN_LIMIT = 256  # readings; an undo looks at a whole run, and deletes it, in one transaction
-# A run is written anew when readings are added to it. Where few come at a time, as of one of a
-# thousand sensors, that would soon cost more than the readings themselves.
-WRITTEN_ANEW = 16
+RUN_LIMIT = 256  # readings; an undo checks and deletes a whole run in one transaction
+# Adding readings rewrites a run. Where few come at a time, as with a thousand sensors, that soon
+# costs more than the readings themselves; so a run is rewritten up to this multiple of them.
+REWRITE_LIMIT = 16
 
 
 @dataclass(frozen=True)
 class Source:
     """What is imported, as everybody can read it in ``imports``.
 
-    Of ``file``, a path or - for standard input, the last part is kept. ``sha256`` is the
-    file's, in hexadecimal. ``node`` is whose readings these are; None where a column of the
-    file says so. ``note`` tells what was taken for granted, such as the time zone.
+    Only the last part of ``file`` is stored: a path, or - for standard input. ``sha256`` is in
+    hexadecimal. ``node`` is None where a column names the nodes. ``note`` is what was assumed,
+    such as the time zone.
     """
 
     file: str
@@ -38,7 +38,7 @@ class Source:
 
 
 def sha256_of(path: str) -> str | None:
-    """A file's SHA-256; None of what can be read only once, such as standard input."""
+    """A file's SHA-256; None for a pipe or standard input, which can be read only once."""
     if not Path(path).is_file():
         return None
     with Path(path).open("rb") as file:
@@ -46,9 +46,9 @@ def sha256_of(path: str) -> str | None:
 
 
 def pack(instants: Sequence[int]) -> bytes:
-    """Times in ms for ``import_runs.times``: the first, then the steps, as JSON by zlib.
+    """Encode times in ms for ``import_runs.times``: the first, then the steps, as zlib's JSON.
 
-    Steps are mostly alike, so it takes a byte or less for most readings.
+    Most steps are equal, so a reading takes a byte or less.
     """
     steps = (after - before for before, after in pairwise(instants))
     return zlib.compress(json.dumps([instants[0], *steps], separators=(",", ":")).encode())
@@ -60,7 +60,7 @@ def unpack(times: bytes) -> list[int]:
 
 
 class Newest(NamedTuple):
-    """The run of a sensor that was written last."""
+    """A sensor's latest run."""
 
     id: int
     readings: int
@@ -68,10 +68,10 @@ class Newest(NamedTuple):
 
 
 class Recorder:
-    """One import's row in ``imports``, and the runs of readings that it stored.
+    """Writes one import's row in ``imports`` and the runs of readings that it stored.
 
-    ``stored`` is called within the transaction that stores the readings. So whenever an
-    import is killed, exactly what it stored is written down.
+    ``stored`` runs in the transaction that stores the readings, so a killed import has recorded
+    exactly what it stored.
     """
 
     def __init__(self, db: Database, number: int, node: str | None) -> None:
@@ -82,7 +82,7 @@ class Recorder:
 
     @classmethod
     def begin(cls, db: Database, source: Source, now_ms: int) -> Self:
-        """Make the import's row, in a transaction of its own."""
+        """Insert the import's row, in a transaction of its own."""
         file = clip(Path(source.file).name or source.file)
         with transaction(db):
             [number] = db.execute(
@@ -93,11 +93,22 @@ class Recorder:
         return cls(db, int(number), source.node)
 
     def stored(self, rows: Sequence[Row]) -> None:
-        """Write down readings that were stored just now, within the same transaction."""
+        """Record readings that were just stored, within the same transaction."""
         if not rows:
             return
         for sensor, group in groupby(sorted(rows), itemgetter(0)):
-            self._add(sensor, [measured_ms for _, measured_ms, _ in group])
+            added = [measured_ms for _, measured_ms, _ in group]
+            if self._extend(sensor, added):
+                continue
+            for start in range(0, len(added), RUN_LIMIT):
+                part = added[start : start + RUN_LIMIT]
+                times = pack(part)
+                [run] = self._db.execute(
+                    "insert into import_runs (import, sensor, first_ms, last_ms, count, times)"
+                    " values (?, ?, ?, ?, ?, ?) returning id",
+                    [self.number, sensor, min(part), max(part), len(part), times],
+                ).fetchone()
+                self._newest[sensor] = Newest(run, len(part), times)
         instants = [measured_ms for _, measured_ms, _ in rows]
         self._db.execute(
             "update imports set node = coalesce(node, (select name from nodes where name = :node)),"
@@ -114,37 +125,21 @@ class Recorder:
         )
 
     def end(self, already_there: int, rejected: int, now_ms: int) -> None:
-        """Write down what became of the other readings; a killed import's row has no end."""
+        """Record that the import is complete, and what became of the other readings."""
         with transaction(self._db):
             self._db.execute(
                 "update imports set already_there = ?, rejected = ?, ended_ms = ? where id = ?",
                 [already_there, rejected, now_ms, self.number],
             )
 
-    def _add(self, sensor: int, instants: list[int]) -> None:
-        """Let the run written last hold these as well if it has room, or else new runs."""
-        if self._extend(sensor, instants):
-            return
-        for start in range(0, len(instants), RUN_LIMIT):
-            part = instants[start : start + RUN_LIMIT]
-            times = pack(part)
-            [run] = self._db.execute(
-                "insert into import_runs (import, sensor, first_ms, last_ms, count, times)"
-                " values (?, ?, ?, ?, ?, ?) returning id",
-                [self.number, sensor, min(part), max(part), len(part), times],
-            ).fetchone()
-            self._newest[sensor] = Newest(run, len(part), times)
-
     def _extend(self, sensor: int, instants: list[int]) -> bool:
-        """Whether the run written last took them.
+        """Add readings to the sensor's latest run; False if it has no room, or has changed.
 
-        It takes none where it is another by now: a transaction was rolled back, the run was
-        undone, or its sensor became another's.
+        It changes where a transaction is rolled back, the run is undone, or its sensor merged.
         """
         run = self._newest.get(sensor)
-        if run is None or run.readings + len(instants) > RUN_LIMIT:
-            return False
-        if run.readings > WRITTEN_ANEW * len(instants):
+        count = len(instants)
+        if run is None or run.readings > min(RUN_LIMIT - count, REWRITE_LIMIT * count):
             return False
         longer = unpack(run.times) + instants
         times = pack(longer)

@@ -1,12 +1,13 @@
-"""How a plan and a survey are shown, in 80 columns of plain text."""
+"""Show a plan and a survey, in 80 columns of plain text."""
 
 import shlex
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from textwrap import wrap
 
+from tmon.core.humanize import pluralize
 from tmon.core.reading import clip
-from tmon.importer.columns import Column, reference
+from tmon.core.time import iso
+from tmon.importer.columns import reference
 from tmon.importer.flags import Flags
 from tmon.importer.layout import DELIMITERS
 from tmon.importer.plan import Plan
@@ -17,90 +18,91 @@ WIDTH = 80
 LABEL = 12
 SENSORS_SHOWN = 20
 NAMES_SHOWN = 60  # characters of a column's name
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def plan_lines(survey: Survey, *, is_whole: bool) -> Iterator[str]:
-    """The plan: how the file is read, its times, its sensors, what is left out, what to look at."""
-    plan, table = survey.plan, survey.table
-    so_far = "" if is_whole else " so far"
-    yield from _field("read as", [_read_as(survey, so_far)])
+    """The plan: the file's format, its times and sensors, what is left out, and warnings."""
+    plan, layout, file = survey.plan, survey.plan.layout, survey.table.file
+    encoding = file.encoding.upper().replace("-SIG", "").replace("CP", "cp")
+    parts = [DELIMITERS.get(layout.delimiter, repr(layout.delimiter)), encoding]
+    parts += ["gzip"] if file.is_gzip else []
+    parts += [f"header in line {layout.header_line}" if layout.header_line else "no header"]
+    if any(value.numbers.decimal == "," for value in plan.values):
+        parts.append("decimal commas")
+    rows = pluralize(survey.table.row_count, "row") + ("" if is_whole else " so far")
+    yield from _field("read as", [", ".join([*parts, rows])])
     yield from _field("time", [*_times(survey)])
     yield from _field("sensors", _sensors(survey), wraps=False)
-    if names := [
-        _named(column) for column in plan.left_out if plan.layout.cells_of(column) or column.name
-    ]:
-        yield from _field("left out", [", ".join(names)])
-    yield from _field("look at", [*looked_at(survey, is_whole=is_whole)])
-    if table.file.has_grown:
+    left_out = [
+        repr(_short(column.name)) if column.name else f"column {column.index + 1}, nameless"
+        for column in plan.left_out
+        if layout.cells_of(column) or column.name
+    ]
+    if left_out:
+        yield from _field("left out", [", ".join(left_out)])
+    yield from _field("look at", [*warnings(survey, is_whole=is_whole)])
+    if file.has_grown:
         yield from _field("", ["the file grows; what is added now is left out"])
 
 
-def looked_at(survey: Survey, *, is_whole: bool) -> Iterator[str]:
-    """What may be wrong, in a line each."""
-    plan, seen = survey.plan, survey.reader.seen
+def warnings(survey: Survey, *, is_whole: bool) -> Iterator[str]:
+    """What may be wrong, one line for each."""
+    plan, notices = survey.plan, survey.reader.notices
     yield from plan.notes
     if plan.zone_from == "nobody":
         yield "times have no offset and are taken as UTC; --tz ZONE says otherwise"
     if twice := survey.reader.twice:
         days = ", ".join(sorted(twice)[:3]) + (" …" if len(twice) > 3 else "")
         yield (
-            f"{_count(twice.total(), 'row')} in an hour that came twice ({days}), taken in the"
+            f"{pluralize(twice.total(), 'row')} in an hour that came twice ({days}), taken in the"
             " order of the rows, and as the first of the two where that doesn't tell"
         )
-    yield from _marks(survey)
-    if seen.before_2000:
-        yield f"{_count(seen.before_2000, 'row')} from before 2000"
+    yield from _sentinels(survey)
+    if notices.before_2000:
+        yield f"{pluralize(notices.before_2000, 'row')} from before 2000"
     if survey.conflicts:
         yield _conflicts(survey)
-    for text, count in seen.unlisted.most_common(5):
-        yield f"{_count(count, 'row')} of {text!r}, which no --sensor names: passed over"
+    for text, count in notices.unlisted.most_common(5):
+        yield f"{pluralize(count, 'row')} of {text!r}, which no --sensor names: skipped"
     if survey.table.stopped:
         yield f"{survey.table.stopped}; the file is read up to there"
-    if is_whole:
-        yield from _refused(survey)
+    if is_whole and notices.missing:
+        yield f"{pluralize(notices.missing, 'cell')} without a value"
+    rejected = survey.tally.rejected
+    count = sum(rejected[kind] for kind in rejected if kind[0] != "missing_value")
+    if is_whole and count:
+        yield f"{pluralize(count, 'reading')} that will be refused:"
+        lines = survey.tally.rejected_lines()
+        yield from (line.strip() for line in lines if "missing_value" not in line)
 
 
 def command(file: str, plan: Plan, flags: Flags, words: Sequence[str]) -> str:
-    """The command that does the same again, without asking."""
-    said = [*words]
+    """The command that does the same again without asking; ``words`` are the flags given."""
+    arguments = [*words]
     if not flags.times:
         for column in plan.times:
-            said += ["--time", reference(plan.layout.columns, column)]
-    if not flags.series and not plan.rows:
+            arguments += ["--time", reference(plan.layout.columns, column)]
+    if not flags.series and not plan.long_table:
         for value in plan.values:
             unit = f":{value.unit}" if value.unit else ""
             name = reference(plan.layout.columns, value.column)
-            said += ["--value", f"{name}={value.sensor}{unit}"]
+            arguments += ["--value", f"{name}={value.sensor}{unit}"]
     if plan.zone_from == "nobody" or (flags.zone and "--tz" not in words):
-        said += ["--tz", str(flags.zone or "UTC")]  # as it was answered
-    return shlex.join(["tmon", "import", file, *said, "--yes"])
+        arguments += ["--tz", str(flags.zone or "UTC")]  # as the user answered
+    return shlex.join(["tmon", "import", file, *arguments, "--yes"])
 
 
 def at(measured_ms: int) -> str:
     """A time for people, such as 2023-06-01T20:00Z."""
-    text = (_EPOCH + timedelta(milliseconds=measured_ms)).isoformat(timespec="milliseconds")
-    text = text.removesuffix("+00:00").removesuffix(".000").removesuffix(":00")
-    return f"{text}Z"
+    return iso(measured_ms).replace(":00Z", "Z")
 
 
 def interval(milliseconds: int) -> str:
-    """A length of time for people: ``15 min``."""
+    """A duration, such as ``15 min``."""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
         if milliseconds >= size:
             return f"{milliseconds / size:,.1f}".removesuffix(".0") + f" {unit}"
     return f"{milliseconds} ms"
-
-
-def _read_as(survey: Survey, so_far: str) -> str:
-    layout, file = survey.plan.layout, survey.table.file
-    encoding = file.encoding.upper().replace("-SIG", "").replace("CP", "cp")
-    parts = [DELIMITERS.get(layout.delimiter, repr(layout.delimiter)), encoding]
-    parts += ["gzip"] if file.is_gzip else []
-    parts += [f"header in line {layout.header_line}" if layout.header_line else "no header"]
-    if any(value.numbers.decimal == "," for value in survey.plan.values):
-        parts.append("decimal commas")
-    return f"{', '.join(parts)}, {_count(survey.table.row_count, 'row')}{so_far}"
 
 
 def _times(survey: Survey) -> Iterator[str]:
@@ -128,7 +130,7 @@ def _sensors(survey: Survey) -> list[str]:
             f"{node}/{sensor}",
             summary.unit or "-",
             f"{summary.count:,}",
-            " … ".join(map(_number, summary.range)),
+            " … ".join(f"{value:.6g}" for value in summary.range),
             sources.get(sensor, ""),
         )
         for (node, sensor), summary in [*survey.sensors.items()][:SENSORS_SHOWN]
@@ -149,16 +151,16 @@ def _sensors(survey: Survey) -> list[str]:
     return lines
 
 
-def _marks(survey: Survey) -> Iterator[str]:
-    """Numbers that loggers write where there is no value, and that lie outside of the others."""
+def _sentinels(survey: Survey) -> Iterator[str]:
+    """Values that loggers write for a missing one, and that are outside the others' range."""
     for (_, sensor), summary in survey.sensors.items():
-        for mark, count in sorted(summary.doubtful.items()):
+        for value, count in sorted(summary.doubtful.items()):
             why = (
-                "a DS18B20's value after power-on" if mark == 85 else "often the mark for no value"
+                "a DS18B20's value after power-on" if value == 85 else "often the mark for no value"
             )
-            number = _number(mark)
+            number = f"{value:.6g}"
             yield (
-                f"{sensor} is {number} in {_count(count, 'row')}, {why}; --missing {number}"
+                f"{sensor} is {number} in {pluralize(count, 'row')}, {why}; --missing {number}"
                 " leaves it out"
             )
 
@@ -170,21 +172,9 @@ def _conflicts(survey: Survey) -> str:
     several = [repr(_short(name)) for name, cells in texts.items() if 1 < len(cells) <= 50]
     hint = f"; do {', '.join(several[:3])} say of which node or sensor a row is?" if several else ""
     return (
-        f"{survey.conflicts:,} of {_count(survey.readings, 'reading')} have another value than"
+        f"{survey.conflicts:,} of {pluralize(survey.readings, 'reading')} have another value than"
         f" one before them, or in the database, at that time{hint}"
     )
-
-
-def _refused(survey: Survey) -> Iterator[str]:
-    missing = survey.reader.seen.missing
-    if missing:
-        yield f"{_count(missing, 'cell')} without a value"
-    rejected = {
-        kind: count for kind, count in survey.tally.rejected.items() if kind[0] != "missing_value"
-    }
-    if rejected:
-        yield f"{_count(sum(rejected.values()), 'reading')} that will be refused:"
-        yield from (line.strip() for line in survey.tally.kinds() if "missing_value" not in line)
 
 
 def _field(label: str, lines: Sequence[str], *, wraps: bool = True) -> Iterator[str]:
@@ -195,21 +185,9 @@ def _field(label: str, lines: Sequence[str], *, wraps: bool = True) -> Iterator[
             label = ""
 
 
-def _named(column: Column) -> str:
-    return repr(_short(column.name)) if column.name else f"column {column.index + 1}, nameless"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
 def _short(name: str) -> str:
     return _cut(clip(name), NAMES_SHOWN)
 
 
 def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else text[: max(room - 1, 0)] + "…"
-
-
-def _number(value: float) -> str:
-    return f"{value:.6g}"

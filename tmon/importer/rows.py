@@ -1,4 +1,4 @@
-"""A file's rows, one after the other, and what readings they are by its plan."""
+"""A file's rows, one by one, and the readings that its plan makes of them."""
 
 import csv
 from collections import Counter
@@ -19,9 +19,9 @@ Refuse = Callable[[int, Refusal, Sequence[str]], None]
 
 
 class Table:
-    """The rows of a file; blank lines, comments and repeated headers are passed over.
+    """The rows of a file, without blank lines, comments and repeated headers.
 
-    ``stopped`` says where reading ended before the file did, and why.
+    ``stopped`` says where and why reading ended before the file did.
     """
 
     def __init__(self, file: InputFile, layout: Layout) -> None:
@@ -33,7 +33,7 @@ class Table:
         self._header = [column.name for column in layout.columns]
 
     def rows(self, refuse: Refuse) -> Iterator[tuple[int, list[str]]]:
-        """Each row's line number and its cells; ``refuse`` hears of those of another shape."""
+        """Each row's line number and cells; ``refuse`` is called for malformed rows."""
         lines = self.file.lines()
         start = self.layout.start
         for _ in range(start):
@@ -47,38 +47,38 @@ class Table:
             except StopIteration:
                 return
             except csv.Error as error:
-                refuse(
-                    line,
-                    Refusal("invalid_row", f"{error}, up to line {start + reader.line_num}"),
-                    (),
-                )
+                reason = f"{error}, up to line {start + reader.line_num}"
+                refuse(line, Refusal("invalid_row", reason), ())
                 continue
             if len(row) != columns and not self._fits(line, row, refuse):
                 continue
             self.row_count += 1
             yield line, row
 
-    def is_passed_over(self, line: int, row: Sequence[str]) -> bool:
-        """Whether a row that is no reading is blank, a comment, or a header once more.
+    def is_skipped(self, line: int, row: Sequence[str]) -> bool:
+        """Whether a row without a reading is blank, a comment, or the header again.
 
-        Another header than the first ends the table.
+        Another header ends the table.
         """
         cells = [plain(cell) for cell in row]
         filled = [cell for cell in cells if cell]
         if not filled or filled[0].startswith(("#", "//")):
             return True
-        begins_table = self._refused_line == line - 1  # a line with a title stands before it
+        begins_table = self._refused_line == line - 1  # the line before is a title
         if cells[: len(self._header)] == self._header[: len(cells)] and not begins_table:
             return True
-        if not self.layout.header_line or len(filled) < 2 or any(map(_is_typed, filled)):
+        if not self.layout.header_line or len(filled) < 2:
             return False
+        for cell in filled:  # a column's name is none of these
+            if is_missing(cell) or is_number(cell) or is_dated(cell) or clock_of(cell):
+                return False
         self.stopped = f"line {line:,} begins another table: {clip(', '.join(filled))}"
         return True
 
     def _fits(self, line: int, row: list[str], refuse: Refuse) -> bool:
         if self.layout.fits(row):
             return True
-        if row and not self.is_passed_over(line, row):
+        if row and not self.is_skipped(line, row):
             names = "the first line names" if self.layout.header_line == 1 else "the header names"
             reason = f"it has {len(row)} cells, and {names} {len(self._header)} columns"
             self._refused_line = line
@@ -86,14 +86,9 @@ class Table:
         return False
 
 
-def _is_typed(cell: str) -> bool:
-    """Whether a cell is a time, a number, or says that there is none: no column's name."""
-    return is_missing(cell) or is_number(cell) or is_dated(cell) or bool(clock_of(cell))
-
-
 @dataclass
-class Seen:
-    """What was noticed of a file's rows while they were read."""
+class Notices:
+    """Counts of what a user may want to look at: rows of unlisted sensors, by their text, ..."""
 
     unlisted: Counter[str] = field(default_factory=Counter)
     before_2000: int = 0
@@ -101,10 +96,10 @@ class Seen:
 
 
 class Reader:
-    """A table's rows as readings: the node's name, and what it read; indices are line numbers.
+    """Iterates over a table's rows as a node's name and its readings, indexed by line number.
 
-    ``received_ms`` is our clock. ``refuse`` hears of what is no reading: the line, why, of
-    which sensor (all of them: ""), how many values that is, and the row.
+    ``received_ms`` is this machine's clock. ``refuse`` is called for what can't be imported: the
+    line, the reason, the sensor ("" for all), the number of readings, and the row.
     """
 
     def __init__(
@@ -114,19 +109,19 @@ class Reader:
         received_ms: int,
         refuse: Callable[[int, Refusal, str, int, Sequence[str]], None],
     ) -> None:
-        self.seen = Seen()
+        self.notices = Notices()
         self._table = table
         self._plan = plan
         self._received_ms = received_ms
         self._refuse = refuse
         self._clocks: dict[tuple[str, str], Clock] = {}
         self._names: dict[str, str] = {}  # nodes' names by the text in their column
-        self._read_cells = self._read_long if plan.rows else self._read_wide
+        self._read_cells = self._read_long if plan.long_table else self._read_wide
         self._column = " ".join(column.name for column in plan.times)
 
     @property
     def twice(self) -> Counter[str]:
-        """How many rows are in an hour that clocks showed twice, by its day."""
+        """The number of rows in hours that clocks showed twice, by their day."""
         days: Counter[str] = Counter()
         for clock in self._clocks.values():
             days.update(clock.twice)
@@ -138,19 +133,19 @@ class Reader:
         measured_ms = 0
         for line, row in self._table.rows(self._refuse_row):
             try:
-                if row != previous:  # the same row again is of the same moment
+                if row != previous:  # a repeated row is of the same instant, not of the hour after
                     name = self._node(row)
                     measured_ms = self._measured_ms(line, name, row)
                     previous = row
             except Refusal as refusal:
                 previous = []
-                if refusal.code == "invalid_time" and self._table.is_passed_over(line, row):
+                if refusal.code == "invalid_time" and self._table.is_skipped(line, row):
                     self._table.row_count -= 1
                 else:
                     self._refuse_row(line, refusal, row)
                 continue
             if measured_ms < EARLIEST_MS:
-                self.seen.before_2000 += 1
+                self.notices.before_2000 += 1
             yield name, [*self._read_cells(line, row, measured_ms)]
 
     def _refuse_row(self, line: int, refusal: Refusal, row: Sequence[str]) -> None:
@@ -171,36 +166,31 @@ class Reader:
             self._names[text] = name
         return self._names[text]
 
-    def _check_order(self, line: int, text: str) -> None:
-        """Whether a date can't be in the order that the first ones showed, but in another one."""
-        order, date = self._plan.time_format.order, numeric_date(text)
-        if order and date and (orders := orders_of(*date)):
-            others = " or ".join(ORDERS[one] for one in sorted(orders))
-            raise CannotImport(
-                f"line {line:,}: {self._column} {clip(text)} contradicts {ORDERS[order]}, as the"
-                f" first dates have it, and is {others}:"
-                " --time-format says which is right"
-            )
-
     def _measured_ms(self, line: int, name: str, row: Sequence[str]) -> int:
         text = self._plan.time_of(row)
         try:
             read = self._plan.time_format.read(text, self._column)
         except Refusal:
-            self._check_order(line, text)
+            # A date in another order than the first ones: they may have been read wrongly.
+            order, date = self._plan.time_format.order, numeric_date(text)
+            if order and date and (orders := orders_of(*date)):
+                others = " or ".join(ORDERS[one] for one in sorted(orders))
+                raise CannotImport(
+                    f"line {line:,}: {self._column} {clip(text)} contradicts {ORDERS[order]}, as"
+                    f" the first dates have it, and is {others}: --time-format says which is right"
+                ) from None
             raise
-        rows = self._plan.rows  # each sensor's own rows follow each other in time
-        key = (name, row[rows.sensor_column.index].strip() if rows else "")
+        table = self._plan.long_table  # in a long table, only one sensor's rows are in order
+        key = (name, row[table.sensor_column.index].strip() if table else "")
         if isinstance(read, int) and 0 <= read < EARLIEST_MS and not self._plan.time_format.is_sure:
             raise Refusal(
                 "implausible_time",
                 f"{self._column} {clip(text)!r} is before 2000 as a Unix time; --time-format %s"
                 " says that it is one",
             )
-        clock = self._clocks.get(key)
-        if clock is None:
-            clock = self._clocks[key] = Clock(self._column, self._plan.zone, self._received_ms)
-        return clock.measured_ms(read, text)
+        if key not in self._clocks:
+            self._clocks[key] = Clock(self._column, self._plan.zone, self._received_ms)
+        return self._clocks[key].measured_ms(read, text)
 
     def _read_wide(self, line: int, row: Sequence[str], measured_ms: int) -> Iterator[Reading]:
         for value in self._plan.values:
@@ -211,15 +201,15 @@ class Reader:
                 self._refuse_cell(line, refusal, value.sensor, row)
 
     def _read_long(self, line: int, row: Sequence[str], measured_ms: int) -> Iterator[Reading]:
-        rows = self._plan.rows
-        assert rows is not None  # noqa: S101 - only then is this called
-        text = row[rows.sensor_column.index].strip()
-        unit = row[rows.unit_column.index].strip() if rows.unit_column else None
+        table = self._plan.long_table
+        assert table is not None  # noqa: S101 - it is called for long tables only
+        text = row[table.sensor_column.index].strip()
+        unit = row[table.unit_column.index].strip() if table.unit_column else None
         sensor = ""
         try:
-            value = rows.value_of(text)
+            value = table.value_of(text)
             if value is None:
-                self.seen.unlisted[clip(text)] += 1
+                self.notices.unlisted[clip(text)] += 1
                 return
             sensor = value.sensor
             number, stored_unit = value.read(row[value.column.index].strip(), unit)
@@ -229,5 +219,5 @@ class Reader:
             self._refuse_cell(line, refusal, sensor, row)
 
     def _refuse_cell(self, line: int, refusal: Refusal, sensor: str, row: Sequence[str]) -> None:
-        self.seen.missing += refusal.code == "missing_value"
+        self.notices.missing += refusal.code == "missing_value"
         self._refuse(line, refusal, sensor, 1, row)

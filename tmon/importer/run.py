@@ -1,6 +1,7 @@
-"""Storing a file's readings, through the same checks and the same insert as any others."""
+"""Store a file's readings, through the same checks and the same insert as those of nodes."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,6 +9,7 @@ from sqlite_utils import Database
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import Batch, Node, Reading, Receipt
+from tmon.core.time import now_ms
 from tmon.db import nodes
 from tmon.db.connect import sqlite3
 from tmon.db.turns import PATIENCE_S, Turns
@@ -23,7 +25,7 @@ T = TypeVar("T")
 
 
 class Importer:
-    """Owns the database for an import, and takes turns with who else writes to it."""
+    """Owns the database for an import, in turns with the other writers."""
 
     def __init__(self, db: Database, source: Source, patience_s: float = PATIENCE_S) -> None:
         self._db = db
@@ -33,7 +35,7 @@ class Importer:
             at_most=READINGS_AT_MOST,
             patience_s=patience_s,
         )
-        self._recorder = self._turn(lambda: Recorder.begin(db, source, nodes.now_ms()))
+        self._recorder = self._turn(lambda: Recorder.begin(db, source, now_ms()))
         self._store = Store(
             db,
             keep_rejected=False,
@@ -44,34 +46,31 @@ class Importer:
 
     @property
     def readings(self) -> int:
-        """How many to hand over in one turn."""
+        """How many to store in one turn."""
         return self._turns.size
 
     def store(self, waiting: dict[str, list[Reading]], received_ms: int) -> list[Receipt]:
-        """Store readings by their nodes' names; nodes are made where there are none.
+        """Store readings by their nodes' names; missing nodes are created.
 
         Raises:
-            CannotImport: the database takes no more; what was stored before stays.
+            CannotImport: the database can't be written; what was stored before stays.
         """
-        batches = [
-            Batch(self._node(name), received_ms, readings)
-            for name, readings in waiting.items()
-            if readings
-        ]
+        batches = []
+        for name, readings in waiting.items():
+            if not readings:
+                continue
+            if name not in self._nodes:
+                known = self._turn(partial(nodes.find_or_make, self._db, name))
+                self._nodes[name] = Node(known.uid, known.name, name)
+            batches.append(Batch(self._nodes[name], received_ms, readings))
         receipts = self._turn(lambda: self._store.commit(batches))
         self._turns.did(sum(map(len, waiting.values())))
         return receipts
 
     def end(self, tally: Tally) -> None:
-        """Write down that all of the file was gone through, and what became of it."""
+        """Record that the file was read to its end, and what became of its readings."""
         rejected = tally.rejected.total()
-        self._turn(lambda: self._recorder.end(tally.already_there, rejected, nodes.now_ms()))
-
-    def _node(self, name: str) -> Node:
-        if name not in self._nodes:
-            known = self._turn(lambda: nodes.find_or_make(self._db, name))
-            self._nodes[name] = Node(known.uid, known.name, name)
-        return self._nodes[name]
+        self._turn(lambda: self._recorder.end(tally.already_there, rejected, now_ms()))
 
     def _turn(self, write: Callable[[], T]) -> T:
         try:
@@ -82,10 +81,10 @@ class Importer:
             ) from error
 
 
-def look_through(survey: Survey, database: Path, progress: Callable[[int], object]) -> None:
-    """Read all of a file, compare it with what the database has, and store nothing."""
+def scan(survey: Survey, database: Path, progress: Callable[[int], object]) -> None:
+    """Read a whole file and compare it with the database, without storing anything."""
     with Conflicts(database) as conflicts:
-        for number, (name, readings) in enumerate(survey.portions(), 1):
+        for number, (name, readings) in enumerate(survey.rows(), 1):
             conflicts.add(name, readings)
             if number % READINGS_AT_MOST == 0:
                 progress(survey.table.file.progress_bytes())
@@ -94,21 +93,21 @@ def look_through(survey: Survey, database: Path, progress: Callable[[int], objec
 
 
 def store(db: Database, survey: Survey, source: Source, progress: Callable[[int], object]) -> None:
-    """Store a file's readings; again, it goes on where it was stopped.
+    """Store a file's readings; run again, it goes on where it was stopped.
 
     Args:
-        db: where to.
-        survey: of the file, and not begun; its tally tells what became of the readings.
-        source: what `tmon imports` is to say of the file.
-        progress: told how many bytes further the file is read.
+        db: the database.
+        survey: a new survey of the file; its tally counts what became of the readings.
+        source: what `tmon imports` shows of the file.
+        progress: called with the number of bytes read since its last call.
 
     Raises:
-        CannotImport: the database takes no more, or somebody stopped it; what was stored stays.
+        CannotImport: the database can't be written, or Ctrl-C; what was stored stays.
     """
     tally, importer = survey.tally, Importer(db, source)
     try:
-        for portion in _portions(survey, importer):
-            for receipt in importer.store(portion, nodes.now_ms()):
+        for waiting in _batches(survey, importer):
+            for receipt in importer.store(waiting, now_ms()):
                 tally.add(receipt)
             survey.conflicts = tally.conflicts
             progress(survey.table.file.progress_bytes())
@@ -117,14 +116,14 @@ def store(db: Database, survey: Survey, source: Source, progress: Callable[[int]
         raise CannotImport(f"{tally.stored:,} stored; run it again to go on") from None
 
 
-def _portions(survey: Survey, importer: Importer) -> Iterator[dict[str, list[Reading]]]:
-    """Readings by their node's name, as many at a time as a turn can take."""
-    portion: dict[str, list[Reading]] = {}
+def _batches(survey: Survey, importer: Importer) -> Iterator[dict[str, list[Reading]]]:
+    """Readings by their node's name, as many at a time as fit in a turn."""
+    waiting: dict[str, list[Reading]] = {}
     size = 0
-    for name, readings in survey.portions():
-        portion.setdefault(name, []).extend(readings)
+    for name, readings in survey.rows():
+        waiting.setdefault(name, []).extend(readings)
         size += len(readings)
         if size >= importer.readings:
-            yield portion
-            portion, size = {}, 0
-    yield portion
+            yield waiting
+            waiting, size = {}, 0
+    yield waiting

@@ -1,4 +1,4 @@
-"""Times as loggers write them: what a cell says, and which ways there are to read a column."""
+"""Times as loggers write them: Unix times, Excel's days, ISO 8601, and dates of many kinds."""
 
 import math
 import re
@@ -7,9 +7,10 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 
 from tmon.core.reading import Refusal, clip, iso_moment
+from tmon.core.time import DAY_MS
 
-# Numbers that are surely Unix times: less would be a year, a day like 20130704, or
-# seconds since the logger's start; between them lie minutes like 201307041200.
+# Numbers in these ranges are Unix times. Smaller ones may be a year, a day like 20130704, or
+# seconds since the logger's start; those in between may be minutes like 201307041200.
 UNIX_S = (1e8, 1e11)  # 1973 on
 UNIX_MS = (2.1e11, 1e14)  # August 1976 on
 UNIX_US = (1e14, 1e17)
@@ -31,12 +32,9 @@ _MONTHS = {
     for word in words.split()
 }  # fmt: skip
 _WEEKDAYS = frozenset(
-    (
-        *("mon", "tue", "tues", "wed", "thu", "thur", "thurs", "fri", "sat", "sun"),
-        *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
-        *("mo", "di", "mi", "do", "fr", "sa", "so"),
-        *("montag", "dienstag", "mittwoch", "donnerstag", "freitag", "samstag", "sonntag"),
-    )
+    "mon tue tues wed thu thur thurs fri sat sun monday tuesday wednesday thursday friday saturday"
+    " sunday mo di mi do fr sa so montag dienstag mittwoch donnerstag freitag samstag"
+    " sonntag".split()
 )
 _TIME = (
     r"(?P<h>[0-9]{1,2})(?:[:.h](?P<m>[0-9]{2})(?:[:.](?P<s>[0-9]{2})(?:[.,](?P<f>[0-9]{1,9}))?)?)?"
@@ -68,11 +66,11 @@ _BASIC = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 @dataclass(frozen=True)
 class TimeFormat:
-    """How a column's times are written, as far as a cell by itself doesn't say.
+    """How a column's times are written, as far as one cell doesn't show it.
 
-    ``pattern`` is strptime's, for all cells. Without it: ``order`` is that of dates such
-    as 01/02/23, ``dmy``, ``mdy`` or ``ymd``; ``digits`` is strptime's pattern for a number,
-    or None where numbers are Unix times, and milliseconds of any size if ``in_ms``.
+    ``pattern`` is strptime's, for all cells. Without it, ``order`` is that of dates such as
+    01/02/23: ``dmy``, ``mdy`` or ``ymd``. ``digits`` is strptime's pattern for numbers; if it
+    is None, they are Unix times, and with ``in_ms`` in milliseconds whatever their size.
     """
 
     pattern: str | None = None
@@ -82,48 +80,47 @@ class TimeFormat:
 
     @property
     def is_sure(self) -> bool:
-        """Whether a number is surely a Unix time: somebody said so, or tmon wrote it."""
+        """Whether numbers are surely Unix times: a flag says so, or tmon wrote them."""
         return self.pattern == UNIX_FORMAT or self.in_ms
 
     def read(self, text: str, column: str = "time") -> datetime | int:
-        """What a cell says: a moment, with or without an offset, or Unix milliseconds.
+        """A cell as a datetime, with or without an offset, or as Unix milliseconds.
 
         Raises:
-            Refusal: it is no time in this format.
+            Refusal: it isn't a time in this format.
         """
-        read = self._by_pattern(text) if self.pattern else self._by_shape(text)
+        read = self.parse(text)
         if read is None:
             like = self.pattern or "2013-07-04 12:00, Unix seconds or ms; --time-format says more"
             raise Refusal("invalid_time", f"{column} {clip(text)!r} must be like {like}")
         return read
 
-    def _by_pattern(self, text: str) -> datetime | int | None:
+    def parse(self, text: str) -> datetime | int | None:
+        """As ``read``, but None where it isn't a time in this format."""
         if self.pattern == UNIX_FORMAT:
             return unix_ms(text)
-        if self.pattern == EXCEL_FORMAT:
-            return excel_moment(text)
-        return parse(text, str(self.pattern))
-
-    def _by_shape(self, text: str) -> datetime | int | None:
+        if self.pattern:
+            is_excel = self.pattern == EXCEL_FORMAT
+            return excel_moment(text) if is_excel else strptime(text, self.pattern)
         if self.in_ms and is_plain(text):
             return round(float(text))
         if (moment := iso_moment(text)) is not None and not self.digits:
             return moment
         if text.isdigit() and len(text) in _BASIC and text.isascii():
-            moment = parse(text, self.digits or _BASIC[len(text)])
+            moment = strptime(text, self.digits or _BASIC[len(text)])
             earliest = 1850 if len(text) == 10 else 1700  # 1700010120 is of November 2023
             if moment and (self.digits or earliest <= moment.year < 2100):
                 return moment
         return unix_ms(text) if is_plain(text) else general(text, self.order)
 
 
-def parse(text: str, pattern: str) -> datetime | None:
-    """A time by strptime's pattern; ``a`` and ``p`` will do for AM and PM."""
+def strptime(text: str, pattern: str) -> datetime | None:
+    """``datetime.strptime``, or None; ``a`` and ``p`` will do for AM and PM."""
     if "%p" in pattern:
         text = re.sub(r"(?<=\d)\s?([aApP])\.?\s?[mM]?\.?(?![a-zA-Z])", r" \1m", text)
         pattern = re.sub(r"\s*%p", " %p", pattern)
     for number, width in zip(re.findall(r"\d+", text), _widths(pattern), strict=False):
-        if width and len(number) != width:  # strptime takes 100 for 10:00, and 123 for 12 and 3
+        if width and len(number) != width:  # strptime reads 100 as 10:00, and 123 as 12 and 3
             return None
     try:
         return datetime.strptime(text, pattern)  # noqa: DTZ007 - the clock knows its zone
@@ -133,7 +130,7 @@ def parse(text: str, pattern: str) -> datetime | None:
 
 @lru_cache
 def _widths(pattern: str) -> tuple[int, ...]:
-    """How many digits each number has, where several are written without a sign between them."""
+    """How many digits each number of a pattern has; 0 for one that is written by itself."""
     runs = re.findall(r"(?:%[dmyYHIMSj])+", pattern)
     widths = {"Y": 4, "j": 3}
     return tuple(
@@ -142,8 +139,12 @@ def _widths(pattern: str) -> tuple[int, ...]:
 
 
 def unix_ms(text: str) -> int | None:
-    """Milliseconds of a Unix time in s, ms, µs or ns, as its size tells; None if it is none."""
-    if not is_plain(text) or _is_rounded(text):
+    """Milliseconds of a Unix time, which is in s, ms, µs or ns by its size, or None."""
+    if not is_plain(text):
+        return None
+    # Spreadsheets round to 1.68847E+12, and C to 1.688472e+12.
+    exponent = re.fullmatch(r"[-+]?[0-9]\.?([0-9]*)[eE]\+?([0-9]{1,2})", text)
+    if exponent and len(exponent[1]) <= 6 < int(exponent[2]):
         return None
     number = int(text) if text.lstrip("+-").isdigit() else float(text)
     size = abs(number)
@@ -158,21 +159,21 @@ def unix_ms(text: str) -> int | None:
 
 
 def excel_moment(text: str) -> datetime | None:
-    """The moment that a spreadsheet keeps as a number of days, such as 45078.395833; or None.
+    """The time that a spreadsheet keeps as a number of days, such as 45078.395833; or None.
 
-    With less than 8 decimals it can't tell milliseconds: it is the nearest second then.
+    With fewer than 8 decimals it is rounded to the second.
     """
     found = re.fullmatch(r"([0-9]{1,6})(?:[.,]([0-9]*))?", text)
     if found is None or not 1 <= int(found[1]) < 1_000_000:
         return None
     decimals = found[2] or "0"
-    per_day = 86_400 if len(decimals) < 8 else 86_400_000
+    per_day = 86_400 if len(decimals) < 8 else DAY_MS
     count = round(float(f"0.{decimals}") * per_day)
-    return EXCEL_DAY_0 + timedelta(days=int(found[1]), milliseconds=count * 86_400_000 // per_day)
+    return EXCEL_DAY_0 + timedelta(days=int(found[1]), milliseconds=count * DAY_MS // per_day)
 
 
 def general(text: str, order: str | None) -> datetime | None:
-    """A date with signs or words in it, and perhaps a time of day and an offset."""
+    """A date in numbers or with a month's name, perhaps with a time of day and an offset."""
     if found := _ASCTIME.fullmatch(text):
         zone = f" {found['zone']}" if found["zone"] else ""
         text = f"{found['named']} {found['year']} {found['time']}{zone}"
@@ -188,13 +189,13 @@ def general(text: str, order: str | None) -> datetime | None:
 
 
 def orders_of(a: str, b: str, c: str) -> dict[str, datetime]:
-    """The ways in which three numbers are a date: all of ``dmy``, ``mdy`` and ``ymd`` that fit."""
+    """The orders in which three numbers are a date, of ``dmy``, ``mdy`` and ``ymd``."""
     fitting = {order: _day(a, b, c, order) for order in ("dmy", "mdy", "ymd")}
     return {order: day for order, day in fitting.items() if day}
 
 
 def numeric_date(text: str) -> tuple[str, str, str] | None:
-    """The three numbers of a date such as 01/02/23; None where the year's place is sure."""
+    """The three numbers of a date such as 01/02/23; None if its year has four digits in front."""
     found = _GENERAL.fullmatch(text)
     if found is None or not found["a"] or len(found["a"]) > 2:
         return None
@@ -202,34 +203,28 @@ def numeric_date(text: str) -> tuple[str, str, str] | None:
 
 
 def has_half_days(text: str) -> bool:
-    """Whether it has AM or PM."""
+    """Whether a time has AM or PM."""
     found = _GENERAL.fullmatch(text)
     return bool(found and found["p"])
 
 
 def day_of(text: str) -> str:
-    """A date without a midnight behind it, as spreadsheets write one."""
+    """A date without the midnight that spreadsheets write after it."""
     return _MIDNIGHT.sub("", text)
 
 
 def clock_of(text: str) -> str | None:
-    """A time of day alone, such as 13:00, 1:00 PM or 24:00; None if it is none.
+    """A time of day alone, such as 13:00, 1:00 PM or 24:00; None for other texts.
 
-    Spreadsheets and Access may write it with the day on which they begin to count.
+    Spreadsheets and Access may write it with their day 0, which is left out.
     """
     text = _DAY_0.sub("", text)
     found = _CLOCK.fullmatch(text)
     return text if found and int(found["h"]) <= 24 and 0 <= int(found["m"] or -1) < 60 else None
 
 
-def _is_rounded(text: str) -> bool:
-    """Whether digits are left out, as spreadsheets write 1.68847E+12, and C 1.688472e+12."""
-    found = re.fullmatch(r"[-+]?[0-9]\.?([0-9]*)[eE]\+?([0-9]{1,2})", text)
-    return bool(found and len(found[1]) <= 6 < int(found[2]))
-
-
 def is_plain(text: str) -> bool:
-    """Whether it is a number without an underscore or digits of other scripts."""
+    """Whether a text is a number in ASCII digits, without underscores."""
     return re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?", text) is not None
 
 

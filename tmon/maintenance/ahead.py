@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.db.connect import transaction
 from tmon.db.lookup import find_node
 from tmon.db.turns import Turns
@@ -107,9 +107,6 @@ def _write_down(db: Database, one: Ahead, removed: int, now_ms: int) -> None:
         "delete from changes where sensor = ? and what = ? and at_ms = ?",
         [one.sensor, REMOVED, now_ms],
     )
-    told = f"{words.some(removed, 'reading')} from {_at(one.from_ms)} to {_at(one.to_ms)}"
+    readings = humanize.pluralize(removed, "reading")
+    told = f"{readings} from {humanize.instant(one.from_ms)} to {humanize.instant(one.to_ms)}"
     record(db, now_ms, REMOVED, find_node(db, one.node), one.sensor, told, None)
-
-
-def _at(instant_ms: int) -> str:
-    return words.instant(instant_ms)

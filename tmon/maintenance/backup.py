@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.core.errors import TmonError
 from tmon.core.settings import Settings, local_url
 from tmon.db.connect import RefusedDatabase, open_database, sqlite3, transaction
@@ -164,7 +164,7 @@ def _warnings(settings: Settings, path: Path, secret: bytes | None) -> Iterator[
     if others := strangers(path.parent):
         yield (
             f"{path.parent}: others can write there, and have put files there, such as "
-            f"{words.plain(others[0].name)}; they were left, and not counted"
+            f"{humanize.printable(others[0].name)}; they were left, and not counted"
         )
     try:
         vetting.vet(path, path)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.core.errors import TmonError
-from tmon.db.station import DAY_MS
+from tmon.core.time import DAY_MS
 
 AHEAD_MS = 10 * 60 * 1000  # as ingest takes readings, and as the view `latest` shows them
 SET_FROM_MS = 1_577_836_800_000  # 2020-01-01: ingest takes no readings before it
@@ -34,7 +34,7 @@ class Majority(NamedTuple):
 
     def __str__(self) -> str:
         off = "behind" if self.ahead_s > 0 else "ahead of"
-        length = words.length(abs(self.ahead_s))
+        length = humanize.duration(abs(self.ahead_s))
         return f"clock {length} {off} what {self.nodes} of {self.heard} nodes say"
 
 

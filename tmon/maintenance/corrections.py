@@ -5,13 +5,11 @@ from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
-from tmon.core import words
 from tmon.core.errors import TmonError
+from tmon.core.time import FIRST_MS, HOUR_MS, as_datetime
 from tmon.db.connect import transaction
 from tmon.db.lookup import Sensor
-from tmon.db.station import HOUR_MS
 
-BEGINNING_MS = -62_135_596_800_000  # of the year 1: of whatever a sensor measured
 LARGEST = 1e12  # of a scale or an offset: what is larger was mistyped
 LONGEST_REASON = 500  # characters: a page shows it whole
 
@@ -47,9 +45,9 @@ class Period(NamedTuple):
 
 def told(instant_ms: int) -> str:
     """An instant as people write it, UTC."""
-    if instant_ms == BEGINNING_MS:
+    if instant_ms == FIRST_MS:
         return "the beginning"
-    at = words.moment(instant_ms)
+    at = as_datetime(instant_ms)
     exact = at.isoformat(timespec="milliseconds" if instant_ms % 1000 else "seconds")
     return exact.removesuffix("T00:00:00+00:00").replace("+00:00", "Z")
 

@@ -3,7 +3,7 @@
 from sqlite_utils import Database
 
 from tmon.core.errors import InvalidName, TmonError
-from tmon.core.names import NODE_GRAMMAR, SENSOR_GRAMMAR, can_be_node, can_be_sensor
+from tmon.core.names import NODE_GRAMMAR, SENSOR_GRAMMAR, is_node_name, is_sensor_name
 from tmon.db.connect import transaction
 from tmon.db.lookup import Sensor, find_node, find_sensor, find_sent
 from tmon.maintenance.changes import MOVED, RENAMED, RENAMED_NODE, record
@@ -21,7 +21,7 @@ def rename_node(db: Database, old: str, new: str, now_ms: int) -> None:
         InvalidName: no node can be called ``new``.
         NameTaken: one is.
     """
-    if not can_be_node(new):
+    if not is_node_name(new):
         raise InvalidName(f"node {new!r} {NODE_GRAMMAR}")
     with transaction(db):
         uid = find_node(db, old)
@@ -92,7 +92,7 @@ def check_sensor_name(name: str) -> None:
     Raises:
         InvalidName: it is one.
     """
-    if not can_be_sensor(name):
+    if not is_sensor_name(name):
         raise InvalidName(f"sensor {name!r} {SENSOR_GRAMMAR}")
 
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
+from tmon.core.time import HOUR_MS
 from tmon.db.connect import WritableDatabase, transaction
 from tmon.db.turns import Turns
 from tmon.maintenance.clocks import check_server_clock, plausible_until_ms
 from tmon.maintenance.rollup import (
     EVER_MS,
-    HOUR_MS,
     RollupDiffers,
     Stretch,
     differing_in,

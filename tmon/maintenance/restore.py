@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tmon.core import words
-from tmon.core.bounded import side_by_side
+from tmon.core import humanize
+from tmon.core.deadline import run_with_deadline
 from tmon.core.errors import TmonError
 from tmon.core.settings import LEAST_SECRET_BYTES, Settings
 from tmon.db.connect import (
@@ -163,7 +163,7 @@ def _look(draft: Path, file: Path, progress: Progress) -> list[str]:
     except (copies.Unsound, vetting.Untrusted) as error:
         raise copies.Unsound(f"{file}: {error}; nothing was restored") from error
     except sqlite3.DatabaseError as error:
-        why = words.plain(str(error))
+        why = humanize.printable(str(error))
         raise copies.Unsound(f"{file}: it is damaged: {why}; nothing was restored") from error
     except RefusedDatabase as error:
         raise copies.Unsound(str(error).replace(str(draft), str(file))) from error
@@ -181,7 +181,7 @@ def _check(draft: Path, file: Path, advance: copies.Advance) -> None:
     with closing(sqlite3.connect(":memory:")) as conn:
         conn.execute(f"pragma hard_heap_limit = {HEAP_LIMIT_BYTES}")  # of all connections
     patience_s = LOOK_S + draft.stat().st_size / LOOK_BYTES_A_S
-    for _, error in side_by_side({draft: look}, patience_s):
+    for _, error in run_with_deadline({draft: look}, patience_s):
         if isinstance(error, TimeoutError):
             raise copies.Unsound(f"looking through it was not over after {patience_s:,.0f} s")
         if isinstance(error, MemoryError):

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
+from tmon.core.time import HOUR_MS
 from tmon.db.connect import transaction
-from tmon.db.station import HOUR_MS as HOUR_MS
 from tmon.db.turns import Turns
 
 EVER_MS, NEVER_MS = -(1 << 62), 1 << 62  # before and after any instant

@@ -5,6 +5,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
+from tmon.core.time import iso_sql
 from tmon.core.units import kept_as
 from tmon.db.connect import transaction
 from tmon.db.lookup import find_node, find_sensor
@@ -33,8 +34,8 @@ def described(db: Database, node: str | None) -> list[dict[str, Any]]:
                         and node_uid = (select uid from nodes where name = sensors.node)
                     order by wire_name
                 )) as sent_as,
-                {_at("measured_ms")} as measured_at, value,
-                {_at("pruned_before_ms")} as pruned_before
+                {iso_sql("measured_ms")} as measured_at, value,
+                {iso_sql("pruned_before_ms")} as pruned_before
             from sensors left join readings on sensor = sensors.id and measured_ms = (
                 select max(measured_ms) from readings
                 where sensor = sensors.id and measured_ms <= (unixepoch() + 600) * 1000)
@@ -76,7 +77,3 @@ def _unit(now: str | None, wanted: str) -> str:
             "characters, like °C, %, hPa, lx or V"
         )
     return unit
-
-
-def _at(column: str) -> str:
-    return f"strftime('%Y-%m-%dT%H:%M:%SZ', {column} / 1000, 'unixepoch')"

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from tmon.db.station import DAY_MS
+from tmon.core.time import DAY_MS, iso_sql
 from tmon.maintenance.clocks import plausible_until_ms
 
 # `hourly` has counted all that was ever stored; what is before a horizon and not in its
@@ -67,8 +67,7 @@ def stats(db: Database, path: Path, now_ms: int) -> dict[str, Any]:
 
 
 def _at(db: Database, instant_ms: int | None) -> str | None:
-    query = "select strftime('%Y-%m-%dT%H:%M:%SZ', ? / 1000, 'unixepoch')"
-    at: str | None = db.execute(query, [instant_ms]).fetchone()[0]
+    at: str | None = db.execute(f"select {iso_sql('?')}", [instant_ms]).fetchone()[0]
     return at
 
 

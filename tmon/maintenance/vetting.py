@@ -15,8 +15,9 @@ from unicodedata import category
 from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
-from tmon.core.names import can_be_node, can_be_sensor
-from tmon.core.words import plain, some
+from tmon.core.humanize import pluralize, printable
+from tmon.core.names import is_node_name, is_sensor_name
+from tmon.core.time import FIRST_MS, LAST_MS
 from tmon.db.connect import (
     APPLICATION_ID,
     SchemaObject,
@@ -31,11 +32,10 @@ from tmon.maintenance.copies import open_unchanging, quoted
 MOST_OBJECTS = 2_000  # tmon itself makes about 40
 MOST_SHOWN = 80  # characters of a name
 MOST_SQL_CHARACTERS = 1_000_000
-# Of a row of the schema: pages couldn't read it (tmon/pages/limited.py has 32 KiB), and
+# Of a row of the schema: pages couldn't read it (tmon/pages/limited_connection.py has 32 KiB), and
 # Datasette couldn't be started.
 MOST_OBJECT_BYTES = 30 * 1024
 VIEW_S = 2.0  # a view of views doubles with each of them what preparing it takes
-FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999  # of the years 1 and 9999
 UTF_8 = 1  # in a file's header
 COMPUTED = -2  # in place of a column's number, as `pragma index_xinfo` has it
 
@@ -209,10 +209,10 @@ def _until(deadline_s: float, *_what: object) -> int:
 def _refuse_names(db: Database) -> None:
     """Refuse names that ingest refuses, as they become part of addresses and of pages."""
     for what, query, can_be in (
-        ("node", "select name from nodes", can_be_node),
-        ("node's uid", "select uid from nodes", can_be_node),
-        ("sensor", "select name from sensors", can_be_sensor),
-        ("sensor", "select wire_name from sensor_names", can_be_sensor),
+        ("node", "select name from nodes", is_node_name),
+        ("node's uid", "select uid from nodes", is_node_name),
+        ("sensor", "select name from sensors", is_sensor_name),
+        ("sensor", "select wire_name from sensor_names", is_sensor_name),
     ):
         for (name,) in db.execute(query):
             if not can_be(name):
@@ -240,11 +240,11 @@ def _refuse_numbers(db: Database, tables: set[str]) -> None:
         count = db.execute(f"select count(*) from {table} where {' or '.join(bad)}").fetchone()[0]
         if count:
             raise Untrusted(
-                f"{some(count, 'row')} of its table {table}: an infinite value, a time outside "
-                "the years 1 to 9999, or a text over 30 KiB, none of which pages can show"
+                f"{pluralize(count, 'row')} of its table {table}: an infinite value, a time"
+                " outside the years 1 to 9999, or a text over 30 KiB, none of which pages can show"
             )
 
 
 def _shown(name: str) -> str:
     """A name on one line, and without what would move a terminal's cursor."""
-    return plain(name[:MOST_SHOWN])
+    return printable(name[:MOST_SHOWN])

@@ -1,43 +1,45 @@
-"""What a request got wrong is a 400 that says so; what is a fault of ours stays a 500.
+"""Errors that a request caused are answered with 400; errors of ours stay 500.
 
-Datasette takes some parameters for what they should be, and fails where they are not: with a
-ValueError, a KeyError, whatever comes first. Such an error is its request's own where none of
-our code is among what was called, and the request told anything that could be wrong.
+Datasette converts some parameters without a check and fails with whatever Python raises. Such an
+error counts as the request's own when no code of ours was called and the request had parameters.
 """
 
 import json
 import logging
 import re
 import traceback
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from errno import ENAMETOOLONG
 from inspect import iscoroutine
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl
 
 import datasette.app
 from datasette import NotFound, Response, hookimpl
 from datasette.utils.asgi import BadRequest
 from datasette.views.base import DatasetteError
+from starlette.types import Message, Receive, Scope, Send
 
-THEIRS = str(Path(datasette.app.__file__).parent)
-OURS = str(Path(__file__).parent)
-OF_REQUESTS = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
-NO_FORMAT = re.compile(r"Invalid format: (.*)")
-LOGGED_CHARACTERS = TOLD_CHARACTERS = 200
-# Datasette names pragmas that its own check lets pass; some of them are denied here.
-DATASETTES_PRAGMAS = "Allowed pragma functions are"
-PRAGMAS_TOLD = (
-    "SQL can only read here. Of pragmas there are pragma_table_list(), pragma_table_info(),"
+from tmon.pages.asgi import Middleware
+
+DATASETTE_FOLDER = str(Path(datasette.app.__file__).parent)
+OUR_FOLDER = str(Path(__file__).parent)
+CONVERSION_ERRORS = (
+    *(ValueError, LookupError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),
+)
+INVALID_FORMAT = re.compile(r"Invalid format: (.*)")
+MAX_LOGGED_CHARACTERS = MAX_SHOWN_CHARACTERS = 200
+# Datasette's message lists pragmas that its own check allows; some of them are denied here.
+DATASETTE_PRAGMA_MESSAGE = "Allowed pragma functions are"
+PRAGMA_MESSAGE = (
+    "SQL can only read here. The pragmas are pragma_table_list(), pragma_table_info(),"
     " pragma_table_xinfo(), pragma_index_list(), pragma_index_info(), pragma_foreign_key_list()"
     " and pragma_schema_version(), each as a function to select from."
 )
-ANSWER = "tmon.answer"  # in a scope
-
-Scope = dict[str, Any]
-App = Callable[..., Awaitable[None]]
+STATUS_KEY = "tmon.answer"  # in a scope: a dict in which a template may set a status
 
 log = logging.getLogger("tmon.publish")
 
@@ -46,81 +48,72 @@ log = logging.getLogger("tmon.publish")
 def handle_exception(
     datasette: Any, request: Any, exception: Exception
 ) -> Generator[None, list[Any], list[Any]]:
-    """Answer what is the request's own as such; and let one answer be enough.
+    """Replace an error that the request caused, and leave one handler to answer.
 
-    Datasette awaits them all, and its own prints a traceback.
+    Datasette would await all handlers, and its own prints a traceback.
     """
     first, *others = yield
-    told = _told(request, exception)
-    _leave(others if told is None else (first, *others))
-    _leave(_facets_left(exception))
-    if told is None:
+    replacement = _replacement(request, exception)
+    _close_coroutines(others if replacement is None else (first, *others))
+    _close_coroutines(_unawaited_facets(exception))
+    if replacement is None:
         return [first]
-    log.info("%s %.*r: %r", request.method, LOGGED_CHARACTERS, request.full_path, exception)
+    log.info("%s %.*r: %r", request.method, MAX_LOGGED_CHARACTERS, request.full_path, exception)
     answers: list[Any] = datasette.pm.hook.handle_exception(
-        datasette=datasette, request=request, exception=told
+        datasette=datasette, request=request, exception=replacement
     )
     return answers
 
 
-@hookimpl
-def asgi_wrapper() -> Callable[[App], App]:
-    """Refuse addresses that are none before Datasette decodes them; SQL's errors are 400s.
+class BadRequests(Middleware):
+    """Refuses addresses that Datasette can't decode, and sets 400 where query.html asks for it.
 
-    Datasette's page for a question shows them, as if that were an answer; query.html knows.
+    Datasette's SQL page shows SQL errors with status 200.
     """
 
-    def checked(app: App) -> App:
-        async def wrapped(scope: Scope, receive: Any, send: Any) -> None:
-            if scope.get("raw_path", b"").isascii() and scope.get("query_string", b"").isascii():
-                return await _with_status(app, scope, receive, send)
-            told = "An address is made of ASCII characters; the others are percent-encoded"
-            await Response.error(told, 400).asgi_send(send)
-            return None
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not (scope.get("raw_path", b"").isascii() and scope.get("query_string", b"").isascii()):
+            message = "An address is made of ASCII characters; percent-encode all others"
+            await Response.error(message, 400).asgi_send(send)
+            return
+        status: dict[str, int] = {}
 
-        return wrapped
+        async def send_with_status(message: Message) -> None:
+            is_start = message["type"] == "http.response.start"
+            await send({**message, **status} if is_start else message)
 
-    return checked
-
-
-async def _with_status(app: App, scope: Scope, receive: Any, send: Any) -> None:
-    """Answer with the status that a template has put into the scope."""
-    answer: dict[str, int] = {}
-
-    async def send_with_status(message: Scope) -> None:
-        await send({**message, **answer} if message["type"] == "http.response.start" else message)
-
-    await app({**scope, ANSWER: answer}, receive, send_with_status)
+        await self.app({**scope, STATUS_KEY: status}, receive, send_with_status)
 
 
-def _told(request: Any, exception: Exception) -> Any:
-    """The same error as Datasette's own for requests; None where it isn't the request's."""
+def _replacement(request: Any, exception: Exception) -> Any:
+    """The error to answer with; None where the request didn't cause it."""
     if isinstance(exception, DatasetteError):
-        if DATASETTES_PRAGMAS in str(exception.message):
-            return BadRequest(PRAGMAS_TOLD)
+        if DATASETTE_PRAGMA_MESSAGE in str(exception.message):
+            return BadRequest(PRAGMA_MESSAGE)
         return BadRequest(exception.message) if exception.status == 500 else None
-    if not _is_datasettes(exception):
+    files = [frame.filename for frame in traceback.extract_tb(exception.__traceback__)]
+    in_datasette = any(file.startswith(DATASETTE_FOLDER) for file in files)
+    if not in_datasette or any(file.startswith(OUR_FOLDER) for file in files):
         return None
     if isinstance(exception, OSError) and exception.errno == ENAMETOOLONG:
         return NotFound("Not here")
-    if no_format := NO_FORMAT.fullmatch(str(exception)):
-        return NotFound(f"There is no format {no_format[1]}")
-    return _of_request(request) if isinstance(exception, OF_REQUESTS) else None
+    if invalid := INVALID_FORMAT.fullmatch(str(exception)):
+        return NotFound(f"There is no format {invalid[1]}")
+    return _bad_parameter(request) if isinstance(exception, CONVERSION_ERRORS) else None
 
 
-def _of_request(request: Any) -> Any:
-    """A sentence that names the parameter; Python's own words would say nothing to its reader."""
-    asked = parse_qsl(request.query_string, keep_blank_values=True)
-    if not asked:
+def _bad_parameter(request: Any) -> Any:
+    """A message that names the parameter: Python's own would mean nothing to the visitor."""
+    parameters = parse_qsl(request.query_string, keep_blank_values=True)
+    if not parameters:
         return None
-    for name, value in asked:
-        if name in FORMS and not FORMS[name].accepts(value):
-            return BadRequest(f"{name} has to be {FORMS[name].told}")
-    names = dict.fromkeys(name for name, _ in asked if name.startswith("_") or "__" in name)
+    for name, value in parameters:
+        is_valid, expected = EXPECTED.get(name, (None, ""))
+        if is_valid and not is_valid(value):
+            return BadRequest(f"{name} has to be {expected}")
+    names = dict.fromkeys(name for name, _ in parameters if name.startswith("_") or "__" in name)
     which = f" ({', '.join(names)})" if names else ""
-    return BadRequest(
-        f"A parameter of this address is not as it has to be{which:.{TOLD_CHARACTERS}}"
-    )
+    return BadRequest(f"A parameter of this address is not valid{which:.{MAX_SHOWN_CHARACTERS}}")
 
 
 def _is_through(value: str) -> bool:
@@ -132,36 +125,21 @@ def _is_through(value: str) -> bool:
     return False
 
 
-class Form(NamedTuple):
-    """How a parameter of Datasette's has to be."""
-
-    accepts: Callable[[str], Any]
-    told: str
-
-
-FORMS = {
-    "_through": Form(_is_through, 'a JSON object with the texts "table", "column" and "value"'),
-    "_timelimit": Form(re.compile(r"\d{1,9}", re.ASCII).fullmatch, "a number of milliseconds"),
+EXPECTED: dict[str, tuple[Callable[[str], Any], str]] = {
+    "_through": (_is_through, 'a JSON object with the texts "table", "column" and "value"'),
+    "_timelimit": (re.compile(r"\d{1,9}", re.ASCII).fullmatch, "a number of milliseconds"),
 }
 
 
-def _is_datasettes(exception: Exception) -> bool:
-    """Whether it was raised in Datasette, and passed through none of our code."""
-    files = [frame.filename for frame in traceback.extract_tb(exception.__traceback__)]
-    return any(file.startswith(THEIRS) for file in files) and not any(
-        file.startswith(OURS) for file in files
-    )
-
-
-def _facets_left(exception: Exception) -> Iterable[Any]:
-    """The facets after one that failed, which Datasette has made and not asked."""
+def _unawaited_facets(exception: Exception) -> Iterable[Any]:
+    """Coroutines that Datasette made for the facets after one that failed."""
     for frame, _ in traceback.walk_tb(exception.__traceback__):
         if frame.f_code.co_name == "run_sequential":
             yield from frame.f_locals["args"]
 
 
-def _leave(unasked: Iterable[Any]) -> None:
-    """Say of coroutines that nobody will await them; others are functions that nobody calls."""
-    for one in unasked:
+def _close_coroutines(unawaited: Iterable[Any]) -> None:
+    """Close coroutines, or Python warns that nobody awaited them; the rest are functions."""
+    for one in unawaited:
         if iscoroutine(one):
             one.close()

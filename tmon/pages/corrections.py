@@ -1,15 +1,16 @@
-"""What calibrations and flags do to what a page shows: found, and told in words."""
+"""Calibrations and flags that apply to the values on a page."""
 
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tmon.pages.spans import FIRST_MS, LAST_MS, NoSuchSpan, Span
+from tmon.core.time import FIRST_MS, LAST_MS
+from tmon.pages.spans import BadSpan, Span
 
-MOST_FLAGS = 100  # on one page, the newest; the table has them all
+MAX_FLAGS = 100  # on one page, the newest
 
-# Each is valid until the sensor's next.
+# A calibration is valid until the sensor's next one.
 _CALIBRATIONS = """
 select sensor, from_ms, scale, offset, reason from (
     select *, lead(from_ms, 1, :ever_ms) over (partition by sensor order by from_ms) as until_ms
@@ -28,7 +29,7 @@ limit :most
 
 
 class Calibration(NamedTuple):
-    """A sensor's value * scale + offset, in its unit, from an instant on."""
+    """From an instant on, a sensor's values are value * scale + offset."""
 
     sensor: int
     from_ms: int
@@ -36,8 +37,8 @@ class Calibration(NamedTuple):
     offset: float
     reason: str | None
 
-    def in_words(self, unit: str | None) -> str:
-        """Scale and offset as signs and numbers, the offset in the sensor's unit."""
+    def formula(self, unit: str | None) -> str:
+        """Scale and offset, such as ``+ 0.5 °C``."""
         scale = f"\N{MULTIPLICATION SIGN} {self.scale:g}" if self.scale != 1 else ""
         scale = scale.replace("-", "\N{MINUS SIGN}")
         sign = "\N{MINUS SIGN}" if self.offset < 0 else "+"
@@ -47,7 +48,7 @@ class Calibration(NamedTuple):
 
 
 class Flag(NamedTuple):
-    """A bad period of a sensor, from an instant up to another."""
+    """A period of a sensor's readings that are known to be wrong."""
 
     id: int
     sensor: int
@@ -57,7 +58,7 @@ class Flag(NamedTuple):
 
 
 class Corrections(NamedTuple):
-    """What corrects a page's values; ``raw``: they are shown without."""
+    """The corrections of a page's values; ``raw``: the page shows values without them."""
 
     raw: bool
     calibrations: Sequence[Calibration]
@@ -65,50 +66,56 @@ class Corrections(NamedTuple):
 
     @property
     def sensors(self) -> frozenset[int]:
-        """The sensors whose values are others without."""
+        """The sensors that have any."""
         calibrated = {one.sensor for one in self.calibrations}
         return frozenset(calibrated | {one.sensor for one in self.flags})
 
 
-def asks_for_raw(args: Mapping[str, str]) -> bool:
+def wants_raw(parameters: Mapping[str, str]) -> bool:
     """Whether an address asks for values without corrections.
 
     Raises:
-        NoSuchSpan: it asks for some that there are not.
+        BadSpan: ``values`` is neither clean nor raw.
     """
-    values = args.get("values", "clean")
+    values = parameters.get("values", "clean")
     if values not in {"clean", "raw"}:
-        raise NoSuchSpan("values must be clean or raw")
+        raise BadSpan("values must be clean or raw")
     return values == "raw"
 
 
-def find(
-    conn: sqlite3.Connection, sensors: Iterable[int], span: Span, last_ms: int | None, *, raw: bool
+def load_corrections(
+    connection: sqlite3.Connection,
+    sensors: Iterable[int],
+    span: Span,
+    last_ms: int | None,
+    *,
+    raw: bool,
 ) -> Corrections:
-    """What is valid somewhere in a span, or of the newest reading."""
-    asked = {
+    """The corrections that apply to some time in a span, or to the newest reading."""
+    parameters = {
         "sensors": json.dumps([*sensors]),
         "from_ms": span.start_ms,
         "to_ms": span.end_ms,
         "last_ms": last_ms,
         "ever_ms": LAST_MS + 1,
-        "most": MOST_FLAGS,
+        "most": MAX_FLAGS,
     }
-    calibrations = [Calibration(*row) for row in conn.execute(_CALIBRATIONS, asked)]
-    return Corrections(raw, calibrations, [Flag(*row) for row in conn.execute(_FLAGS, asked)])
+    calibrations = [Calibration(*row) for row in connection.execute(_CALIBRATIONS, parameters)]
+    flags = [Flag(*row) for row in connection.execute(_FLAGS, parameters)]
+    return Corrections(raw, calibrations, flags)
 
 
-def lately(
-    conn: sqlite3.Connection, newest_ms: Mapping[int, int], from_ms: int, at_ms: int
+def corrected_since(
+    connection: sqlite3.Connection, newest_ms: Mapping[int, int], from_ms: int, now_ms: int
 ) -> list[int]:
-    """The sensors, of those told with their newest reading, that something corrects.
+    """The sensors with corrections of their newest reading or of any since ``from_ms``.
 
-    It corrects that reading, or some since ``from_ms``.
+    ``newest_ms`` has the time of each sensor's newest reading.
     """
-    calibrated = conn.execute(
-        "select distinct sensor from calibrations where from_ms <= ?", [at_ms]
+    calibrated = connection.execute(
+        "select distinct sensor from calibrations where from_ms <= ?", [now_ms]
     ).fetchall()
-    flagged = conn.execute("select sensor, max(to_ms) from flags group by sensor").fetchall()
+    flagged = connection.execute("select sensor, max(to_ms) from flags group by sensor").fetchall()
     found = {sensor for (sensor,) in calibrated}
     found |= {
         sensor
@@ -118,17 +125,19 @@ def lately(
     return sorted(found & newest_ms.keys())
 
 
-def told(corrections: Corrections, units: Mapping[int, tuple[str, str | None]]) -> dict[str, Any]:
-    """For a template: each calibration in words, each flag with its sensor's name."""
+def template_context(
+    corrections: Corrections, sensors: Mapping[int, tuple[str, str | None]]
+) -> dict[str, Any]:
+    """Calibrations as formulas and flags by sensor; ``sensors`` has their names and units."""
     return {
         "calibrations": [
             {
-                "name": units[one.sensor][0],
-                "words": one.in_words(units[one.sensor][1]),
+                "name": sensors[one.sensor][0],
+                "formula": one.formula(sensors[one.sensor][1]),
                 "since_ms": one.from_ms if one.from_ms > FIRST_MS else None,
                 "reason": one.reason,
             }
             for one in corrections.calibrations
         ],
-        "flags": [(units[one.sensor][0], one) for one in corrections.flags],
+        "flags": [(sensors[one.sensor][0], one) for one in corrections.flags],
     }

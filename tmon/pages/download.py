@@ -1,4 +1,4 @@
-"""The whole database as one file: a page about it, and the file itself, in parts where asked."""
+"""The whole database as one file: a page about it, and the file itself, with range requests."""
 
 import asyncio
 import os
@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasette import NotFound, Response, hookimpl
+from starlette.types import Receive, Send
 
-from tmon.pages.offered import NAME, NEWEST, Offered, folder_of, newest, take
-from tmon.pages.station import address, page, problem
+from tmon.pages.asgi import disconnected
+from tmon.pages.public_copies import NEWEST_NAME, PublicCopy, copies_dir, newest_copy, open_copy
+from tmon.pages.responses import absolute_url, render_page, render_problem
 
-CHUNK_BYTES = 256 * 1024  # read in a thread, one after the other: no download is held in memory
-MEDIA_TYPE = "application/vnd.sqlite3"
+CHUNK_BYTES = 256 * 1024  # read in a thread, one at a time
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-
-class Part(NamedTuple):
-    """What of a file is sent: from which byte on, how many; ``status`` is 200, 206 or 416."""
+class ByteRange(NamedTuple):
+    """The part of a file to send: first byte and length; ``status`` is 200, 206 or 416."""
 
     status: int
     start: int
@@ -31,151 +29,139 @@ class Part(NamedTuple):
 
 
 @hookimpl
-def register_routes() -> list[tuple[str, Any]]:
-    """The page, the newest copy, and each that there still is by its own name."""
-    return [
-        (r"/download$", show),
-        (rf"/download/(?P<name>{re.escape(NEWEST)}|{NAME})$", send_file),
-        (rf"/download/(?P<name>{re.escape(NEWEST)}|{NAME})\.sha256$", send_digest),
-    ]
-
-
-@hookimpl
 def extra_template_vars(datasette: Any) -> Callable[[], Awaitable[dict[str, Any]]] | None:
-    """``download`` for every page's foot: the newest copy, where there is one."""
-    folder = folder_of(datasette)
+    """Give every page's footer the newest copy as ``download``."""
+    folder = copies_dir(datasette)
     if folder is None:
         return None
 
     async def variables() -> dict[str, Any]:
-        return {"download": await asyncio.to_thread(newest, folder)}
+        return {"download": await asyncio.to_thread(newest_copy, folder)}
 
     return variables
 
 
 async def show(datasette: Any, request: Any) -> Response:
-    """``/download``: how large it is, of when, how to check it; or how to make one."""
-    folder = folder_of(datasette)
-    found = await asyncio.to_thread(newest, folder)
-    if found is None:
-        return await _nothing_yet(datasette, request, is_set=folder is not None)
-    url = address(datasette, request, f"/download/{found.name}")
-    return await page(datasette, request, "download.html", {"offered": found, "url": url})
+    """``/download``: size, date and digest of the newest copy; or how to make one."""
+    folder = copies_dir(datasette)
+    copy = await asyncio.to_thread(newest_copy, folder)
+    if copy is not None:
+        url = absolute_url(datasette, request, f"/download/{copy.name}")
+        return await render_page(datasette, request, "download.html", {"copy": copy, "url": url})
+    setting = "" if folder else "TMON_DOWNLOAD_DIR, "
+    message = (
+        "There is no copy of the whole database to download here yet. Whoever keeps this station"
+        f" can make one: {setting}tmon backup --publish DIR."
+    )
+    links = {"all tables, as CSV or JSON": datasette.urls.database("tmon")}
+    return await render_problem(datasette, request, 404, message, links)
 
 
 async def send_digest(datasette: Any, request: Any) -> Response:
-    """``/download/tmon.db.sha256``, as ``sha256sum -c`` reads it."""
-    name, (offered, descriptor) = await _asked(datasette, request)
+    """``/download/tmon.db.sha256``, in the format of ``sha256sum -c``."""
+    copy, descriptor = await _open_requested(datasette, request)
     os.close(descriptor)
-    return Response.text(f"{offered.sha256}  {name}\n", headers={"cache-control": "no-cache"})
+    text = f"{copy.sha256}  {request.url_vars['name']}\n"
+    return Response.text(text, headers={"cache-control": "no-cache"})
 
 
 async def send_file(datasette: Any, request: Any, receive: Receive, send: Send) -> None:
-    """``/download/tmon.db``: all of it or a part, from one file to the end."""
-    name, (offered, descriptor) = await _asked(datasette, request)
+    """``/download/tmon.db``: the whole file or a range, always of the same copy."""
+    copy, descriptor = await _open_requested(datasette, request)
     try:
         if request.method not in {"GET", "HEAD"}:
-            await _answer(send, 405, {"allow": "GET, HEAD"})
-        elif request.headers.get("if-none-match") in {_etag(offered), "*"}:
-            await _answer(send, 304, _headers(name, offered))
+            await _send_start(send, 405, {"allow": "GET, HEAD"}, more=False)
+        elif request.headers.get("if-none-match") in {_etag(copy), "*"}:
+            await _send_start(send, 304, _validators(copy), more=False)
         else:
-            part = part_of(offered, request.headers)
-            await _answer(send, part.status, _headers(name, offered, part), more=True)
-            whole = 0 if request.method == "HEAD" else part.length
-            await _stream(descriptor, part._replace(length=whole), receive, send)
+            requested = byte_range(copy, request.headers)
+            headers = _range_headers(request.url_vars["name"], copy, requested)
+            await _send_start(send, requested.status, headers, more=True)
+            length = 0 if request.method == "HEAD" else requested.length
+            await _send_range(descriptor, requested._replace(length=length), receive, send)
     finally:
         os.close(descriptor)
 
 
-def part_of(offered: Offered, headers: Mapping[str, str]) -> Part:
-    """What of a file a request asks for; several ranges, or of another file: all of it."""
-    size = offered.size_bytes
-    asked = _RANGE.fullmatch(headers.get("range", "").replace(" ", ""))
-    of_this = headers.get("if-range", _etag(offered)) == _etag(offered)
-    if asked is None or not of_this or asked[0] == "bytes=-":
-        return Part(200, 0, size)
-    first, last = (int(digits) if digits else None for digits in asked.groups())
-    if first is None:  # the last so many
+def byte_range(copy: PublicCopy, headers: Mapping[str, str]) -> ByteRange:
+    """The range that a request asks for. Several ranges, or one of another copy: the whole."""
+    size = copy.size_bytes
+    requested = _RANGE.fullmatch(headers.get("range", "").replace(" ", ""))
+    is_same_copy = headers.get("if-range", _etag(copy)) == _etag(copy)
+    if requested is None or not is_same_copy or requested[0] == "bytes=-":
+        return ByteRange(200, 0, size)
+    first, last = (int(digits) if digits else None for digits in requested.groups())
+    if first is None:  # the last bytes of the file
         first, last = max(0, size - (last or 0)), None
     if last is not None and last < first:
-        return Part(200, 0, size)
+        return ByteRange(200, 0, size)
     if first >= size:
-        return Part(416, 0, 0)
+        return ByteRange(416, 0, 0)
     end = size if last is None else min(size, last + 1)
-    return Part(206, first, end - first)
+    return ByteRange(206, first, end - first)
 
 
-async def _nothing_yet(datasette: Any, request: Any, *, is_set: bool) -> Response:
-    told = "There is no copy of the whole database to download here yet."
-    how = "tmon backup --publish DIR" if is_set else "TMON_DOWNLOAD_DIR, tmon backup --publish DIR"
-    told += f" Whoever keeps this station can make one: {how}."
-    links = {"all tables, as CSV or JSON": datasette.urls.database("tmon")}
-    return await problem(datasette, request, 404, told, links)
-
-
-async def _asked(datasette: Any, request: Any) -> tuple[str, tuple[Offered, int]]:
-    """The name as it was asked for, and what has it, opened.
+async def _open_requested(datasette: Any, request: Any) -> tuple[PublicCopy, int]:
+    """The copy with the requested name, and its file descriptor.
 
     Raises:
-        NotFound: there is no such copy, or none any more.
+        NotFound: there is no such copy any more.
     """
-    name, folder = request.url_vars["name"], folder_of(datasette)
-    opened = await asyncio.to_thread(_open, folder, name)
+    opened = await asyncio.to_thread(_open, copies_dir(datasette), request.url_vars["name"])
     if opened is None:
         raise NotFound("There is no such copy of the database; /download has the newest")
-    return name, opened
+    return opened
 
 
-def _open(folder: Path | None, name: str) -> tuple[Offered, int] | None:
-    found = newest(folder) if name == NEWEST else None
-    return take(folder, found.name if found else name) if folder else None
+def _open(folder: Path | None, name: str) -> tuple[PublicCopy, int] | None:
+    newest = newest_copy(folder) if name == NEWEST_NAME else None
+    return open_copy(folder, newest.name if newest else name) if folder else None
 
 
-def _etag(offered: Offered) -> str:
-    return f'"{offered.sha256}"'
+def _etag(copy: PublicCopy) -> str:
+    return f'"{copy.sha256}"'
 
 
-def _headers(name: str, offered: Offered, part: Part | None = None) -> dict[str, str]:
-    """Saved by the ``name`` that was asked for, as its digest has it too."""
-    headers = {
-        "etag": _etag(offered),
-        "last-modified": formatdate(offered.made_ms / 1000, usegmt=True),
-        "cache-control": "no-cache",  # ask whether it is still the newest
+def _validators(copy: PublicCopy) -> dict[str, str]:
+    return {
+        "etag": _etag(copy),
+        "last-modified": formatdate(copy.made_ms / 1000, usegmt=True),
+        "cache-control": "no-cache",  # revalidate: there may be a newer copy
         "accept-ranges": "bytes",
     }
-    if part is None:
-        return headers
-    size, end = offered.size_bytes, part.start + part.length - 1
-    if part.status == 416:
-        headers["content-range"] = f"bytes */{size}"
-    elif part.status == 206:
-        headers["content-range"] = f"bytes {part.start}-{end}/{size}"
-    return {
-        **headers,
-        "content-type": MEDIA_TYPE,
-        "content-length": str(part.length),
-        "content-disposition": f'attachment; filename="{name}"',
+
+
+def _range_headers(filename: str, copy: PublicCopy, requested: ByteRange) -> dict[str, str]:
+    headers = {
+        **_validators(copy),
+        "content-type": "application/vnd.sqlite3",
+        "content-length": str(requested.length),
+        "content-disposition": f'attachment; filename="{filename}"',
     }
+    end = requested.start + requested.length - 1
+    if requested.status == 416:
+        headers["content-range"] = f"bytes */{copy.size_bytes}"
+    elif requested.status == 206:
+        headers["content-range"] = f"bytes {requested.start}-{end}/{copy.size_bytes}"
+    return headers
 
 
-async def _answer(
-    send: Send, status: int, headers: Mapping[str, str], *, more: bool = False
-) -> None:
+async def _send_start(send: Send, status: int, headers: Mapping[str, str], *, more: bool) -> None:
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     if not more:
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _stream(descriptor: int, part: Part, receive: Receive, send: Send) -> None:
-    """Send a part, as fast as it is taken, until it is whole or nobody is there any more."""
-    gone = asyncio.ensure_future(_disconnected(receive))
+async def _send_range(descriptor: int, requested: ByteRange, receive: Receive, send: Send) -> None:
+    """Send bytes at the client's speed, until the end or until the client has gone."""
+    gone = asyncio.ensure_future(disconnected(receive))
     try:
-        at, end = part.start, part.start + part.length
+        at, end = requested.start, requested.start + requested.length
         while at < end and not gone.done():
             chunk = await asyncio.to_thread(os.pread, descriptor, min(CHUNK_BYTES, end - at), at)
             if not chunk:
-                return  # shorter than it was: the connection closes, and no end is told
+                return  # the file was truncated: without an end, the connection is closed
             at += len(chunk)
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         if not gone.done():
@@ -184,8 +170,3 @@ async def _stream(descriptor: int, part: Part, receive: Receive, send: Send) -> 
         gone.cancel()
         with suppress(asyncio.CancelledError):
             await gone
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -1,29 +1,36 @@
-"""The home page: every sensor by node, as it is now, or what to do where there is none."""
+"""The home page: every sensor's newest reading by node, or how to send the first one."""
 
 import asyncio
 import os
 from functools import cache
 from time import monotonic
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from datasette import Response, hookimpl
+from datasette import Response
 from datasette.database import QueryInterrupted
 from markupsafe import Markup
 
+from tmon.core.time import iso, now_ms
 from tmon.pages import cells
-from tmon.pages.board import MOST_SENSORS, MOST_WORDS, Asked, Board, Row, look
-from tmon.pages.spans import iso
-from tmon.pages.station import PUBLISHED_AS, address, ask, check_choices, now_ms, page, readers
+from tmon.pages.home_data import (
+    MAX_SENSORS,
+    MAX_TERMS,
+    HomeData,
+    HomeQuery,
+    SensorRow,
+    load_home,
+)
+from tmon.pages.queries import DATABASE, query_threads, run_query
+from tmon.pages.responses import absolute_url, check_parameters, node_path, render_page
 
-INGEST_PORT = "13117"  # where TMON_PORT says nothing else
-# For a page's values: there are few enough of them, so only a busy machine takes so long.
-VALUES_LIMIT_MS = 5000
-COLUMNS = ("sensor", "measured_ms", "value", "unit", "silent")  # of what makes a page fresh
+INGEST_PORT = "13117"  # unless TMON_PORT is set
+CHEAP_LIMIT_MS = 5000  # for a query of one page, which is slow only on a busy machine
+LATEST_COLUMNS = ("sensor", "measured_ms", "value", "unit", "silent")  # that home.js reads
 
 
 class Line(NamedTuple):
-    """A sensor as its line says it: its values in the unit shown, and exact in its own."""
+    """A sensor as the template shows it: values in the chosen unit, and exact in their own."""
 
     id: int
     name: str
@@ -38,153 +45,141 @@ class Line(NamedTuple):
     day: tuple[str, str, float, float, str] | None  # low and high, both exact, and the path
 
 
-@hookimpl
-def register_routes() -> list[tuple[str, Any]]:
-    """In place of Datasette's index, which stays at ``/-/``."""
-    return [(r"^/$", show)]
-
-
 async def show(datasette: Any, request: Any) -> Response:
-    """The page; all who ask for the same at the same time share one look."""
-    check_choices(request)
-    drawing = _drawings(datasette)
+    """``/``. Requests for the same address at the same time share one rendering."""
+    check_parameters(request)
+    rendering = _rendering(datasette)
     key = (request.scheme, request.host, request.full_path)
-    if key not in drawing:
-        drawing[key] = asyncio.ensure_future(_drawn(datasette, request))
-        drawing[key].add_done_callback(lambda _: drawing.pop(key))
-    told = await asyncio.shield(drawing[key])
-    return await page(datasette, request, "home.html", told)
+    if key not in rendering:
+        rendering[key] = asyncio.ensure_future(_render(datasette, request))
+        rendering[key].add_done_callback(lambda _: rendering.pop(key))
+    context = await asyncio.shield(rendering[key])
+    return await render_page(datasette, request, "home.html", context)
 
 
 @cache
-def _drawings(datasette: Any) -> dict[tuple[str, ...], asyncio.Future[dict[str, Any]]]:  # noqa: ARG001
-    """The boards of a station that are being drawn."""
+def _rendering(datasette: Any) -> dict[tuple[str, ...], asyncio.Future[dict[str, Any]]]:  # noqa: ARG001
+    """The renderings that run now, for each Datasette."""
     return {}
 
 
-async def _drawn(datasette: Any, request: Any) -> dict[str, Any]:
-    """What is asked for; where it takes too long, the first page, which says so."""
-    asked = _asked(request)
+async def _render(datasette: Any, request: Any) -> dict[str, Any]:
+    """What the address asks for; if that takes too long, the first page with a note."""
+    silent_first = request.args.get("sort") == "silent"
+    query = HomeQuery(
+        terms=(request.args.get("q") or "").split()[:MAX_TERMS],
+        after="" if silent_first else request.args.get("after") or "",
+        silent_first=silent_first,
+        raw=request.args.get("values") == "raw",
+    )
     at_ms = now_ms()
-    instead = False
+    too_slow = False
     try:
-        board = await _look(datasette, asked, at_ms)
+        home = await _load(datasette, query, at_ms)
     except QueryInterrupted:
-        if asked.bounded:
+        if query.is_cheap:
             raise
-        instead, asked = True, Asked(raw=asked.raw)
-        board = await _look(datasette, asked, at_ms)
-    context = _context(datasette, request, asked, board)
-    template = _template(datasette, "_home_board.html")
-    drawn = Markup(template.render(context, at_ms=at_ms, instead=instead))  # noqa: S704
-    return {"board": drawn, "first": context["first"]}
+        too_slow, query = True, HomeQuery(raw=query.raw)
+        home = await _load(datasette, query, at_ms)
+    context = _context(datasette, request, query, home)
+    template = _sync_environment(datasette.get_jinja_environment()).get_template("_home_board.html")
+    html = template.render(context, at_ms=at_ms, too_slow=too_slow)
+    return {"board": Markup(html), "first": context["first"]}  # noqa: S704
 
 
-async def _look(datasette: Any, asked: Asked, at_ms: int) -> Board:
-    limit_ms = readers(datasette).limit_ms
+async def _load(datasette: Any, query: HomeQuery, at_ms: int) -> HomeData:
+    limit_ms = query_threads(datasette).limit_ms
     until_s = monotonic() + limit_ms / 1000
-    return await ask(
+    return await run_query(
         datasette,
-        lambda conn: look(conn, asked, at_ms, until_s),
-        VALUES_LIMIT_MS if asked.bounded else limit_ms,
+        lambda connection: load_home(connection, query, at_ms, until_s),
+        CHEAP_LIMIT_MS if query.is_cheap else limit_ms,
     )
 
 
-def _template(datasette: Any, name: str) -> Any:
-    """A template that waits for nothing: 1,000 sensors are written in a third of the time."""
-    return _plain(datasette.get_jinja_environment()).get_template(name)
-
-
 @cache
-def _plain(env: Any) -> Any:
+def _sync_environment(env: Any) -> Any:
+    """Templates without async, which take a third of the time for 1,000 sensors."""
     return env.overlay(enable_async=False)
 
 
-def _asked(request: Any) -> Asked:
-    words = (request.args.get("q") or "").split()[:MOST_WORDS]
-    silent_first = request.args.get("sort") == "silent"
-    after = "" if silent_first else request.args.get("after") or ""
-    return Asked(words, after, silent_first, raw=request.args.get("values") == "raw")
-
-
-def _context(datasette: Any, request: Any, asked: Asked, board: Board) -> dict[str, Any]:
-    """What the template is given."""
+def _context(datasette: Any, request: Any, query: HomeQuery, home: HomeData) -> dict[str, Any]:
+    """What _home_board.html needs."""
     fahrenheit = request.args.get("unit") == "F"
-    node_url = datasette.urls.path("/node/")
-    whole = not (board.more or asked.words or asked.after)
-    last = board.groups[-1].node if board.groups else ""
+    base = datasette.urls.path("/").rstrip("/")
+    whole = not (home.has_more or query.terms or query.after)
+    last = home.nodes[-1].node if home.nodes else ""
     return {
         "urls": datasette.urls,
-        "asked": asked,
+        "query": query,
         "q": request.args.get("q") or "",
-        "board": board,
-        "silent": sum(row.silent for row in board.rows),
+        "home": home,
+        "silent": sum(row.silent for row in home.rows),
         "fahrenheit": fahrenheit,
         "whole": whole,
-        "groups": [
-            (group, [_line(row, node_url, fahrenheit=fahrenheit) for row in group.rows])
-            for group in board.groups
+        "nodes": [
+            (node, [_line(row, base, fahrenheit=fahrenheit) for row in node.rows])
+            for node in home.nodes
         ],
-        "most": MOST_SENSORS,
-        "latest_url": _latest_url(datasette, board, whole=whole),
-        "silent_nodes_url": f"{datasette.urls.database(PUBLISHED_AS)}/silent_nodes",
-        "incidents_url": f"{datasette.urls.table(PUBLISHED_AS, 'incidents')}?to_ms__isnull=1",
-        "other_values_url": _changed(datasette, request, values=None if asked.raw else "raw"),
+        "max_sensors": MAX_SENSORS,
+        "latest_url": _latest_url(datasette, home, whole=whole),
+        "silent_nodes_url": f"{datasette.urls.database(DATABASE)}/silent_nodes",
+        "incidents_url": f"{datasette.urls.table(DATABASE, 'incidents')}?to_ms__isnull=1",
+        "other_values_url": _changed(datasette, request, values=None if query.raw else "raw"),
         "by_name_url": _changed(datasette, request, sort=None, after=None),
         "silent_url": _changed(datasette, request, sort="silent", after=None),
         "more_url": _changed(datasette, request, after=last, sort=None),
-        "first": whole and not board.rows,
+        "first": whole and not home.rows,
         "ingest_url": _ingest_url(datasette, request),
     }
 
 
-def _line(row: Row, node_url: str, *, fahrenheit: bool) -> Line:
+def _line(row: SensorRow, base: str, *, fahrenheit: bool) -> Line:
     converted = fahrenheit and row.unit == "°C"
     unit = "°F" if converted else row.unit
 
-    def figure(value: float) -> str:
-        value = value * 9 / 5 + 32 if converted else value
-        return cells.rounded(value, unit)
+    def number(value: float) -> str:
+        return cells.rounded(value * 9 / 5 + 32 if converted else value, unit)
 
     day = row.day
     return Line(
         row.id,
         row.name,
-        f"{node_url}{quote(row.node)}/{quote(row.name)}",
+        base + node_path(row.node, row.name),
         row.silent,
-        figure(row.value),
+        number(row.value),
         unit or "",
         row.value,
         row.unit or "",
-        cells.in_words(row.age_s),
+        cells.short_duration(row.age_s),
         iso(row.measured_ms),
-        day and (figure(day.low), figure(day.high), *day),
+        day and (number(day.low), number(day.high), *day),
     )
 
 
-def _latest_url(datasette: Any, board: Board, *, whole: bool) -> str:
-    """Where the newest readings of this page's sensors are as data."""
+def _latest_url(datasette: Any, home: HomeData, *, whole: bool) -> str:
+    """The JSON with the newest readings of this page's sensors."""
     query = [
-        *(("_col", column) for column in COLUMNS),
+        *(("_col", column) for column in LATEST_COLUMNS),
         *(("_shape", "arrays"), ("_nocount", "1"), ("_ttl", "0"), ("_size", "max")),
     ]
     if not whole:
-        query.append(("sensor__in", ",".join(str(row.id) for row in board.rows)))
-    latest = "latest_clean" if board.corrected else "latest"
-    return f"{datasette.urls.table(PUBLISHED_AS, latest)}.json?{urlencode(query, safe=',')}"
+        query.append(("sensor__in", ",".join(str(row.id) for row in home.rows)))
+    latest = "latest_clean" if home.corrected else "latest"
+    return f"{datasette.urls.table(DATABASE, latest)}.json?{urlencode(query, safe=',')}"
 
 
 def _changed(datasette: Any, request: Any, **parameters: str | None) -> str:
     """This page's address with some parameters changed."""
-    told = {name: request.args.get(name) for name in request.args}
-    query = {name: text for name, text in {**told, **parameters}.items() if text}
+    present = {name: request.args.get(name) for name in request.args}
+    query = {name: text for name, text in {**present, **parameters}.items() if text}
     return f"{datasette.urls.instance()}?{urlencode(query)}"
 
 
 def _ingest_url(datasette: Any, request: Any) -> str:
-    """Where nodes send to, as the station was told, or this host on ingest's own port."""
-    if told := (datasette.plugin_config(PUBLISHED_AS) or {}).get("ingest_url"):
-        return str(told)
-    host = urlsplit(address(datasette, request)).hostname or "localhost"
+    """The URL that nodes send to: the configured one, or this host with ingest's port."""
+    if configured := (datasette.plugin_config(DATABASE) or {}).get("ingest_url"):
+        return str(configured)
+    host = urlsplit(absolute_url(datasette, request)).hostname or "localhost"
     port = os.environ.get("TMON_PORT") or INGEST_PORT
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

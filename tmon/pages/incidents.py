@@ -1,11 +1,11 @@
-"""What is wrong, and what was: of a node or a sensor, and how much of it anywhere."""
+"""Incidents of a node or a sensor, and the number of open ones."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-SHOWN = 10  # the newest, on a page
+MAX_SHOWN = 10  # on a page
 
 _COLUMNS = """select incidents.id, finding, severity, incidents.node, subject, reason,
     from_ms, to_ms, sensors.name as sensor
@@ -18,33 +18,34 @@ where incidents.node = :node
 {_NEWEST}"""
 
 
-class Open(NamedTuple):
-    """How many incidents go on, and how many of them are critical."""
+class OpenIncidents(NamedTuple):
+    """The number of open incidents, and of the critical ones among them."""
 
     n: int
     critical: int
 
 
-def newest(conn: sqlite3.Connection, node: str, sensor: int | None) -> Sequence[Mapping[str, Any]]:
-    """A node's incidents, its sensors' among them, or those of one sensor."""
+def newest_incidents(
+    connection: sqlite3.Connection, node: str, sensor: int | None
+) -> Sequence[Mapping[str, Any]]:
+    """The newest incidents of a node and its sensors, or of one sensor."""
     sql = _OF_NODE if sensor is None else _OF_SENSOR
-    found: Sequence[Mapping[str, Any]] = conn.execute(
-        sql, {"node": node, "sensor": sensor, "most": SHOWN}
+    rows: Sequence[Mapping[str, Any]] = connection.execute(
+        sql, {"node": node, "sensor": sensor, "most": MAX_SHOWN}
     ).fetchall()
-    return found
+    return rows
 
 
-def going_on(conn: sqlite3.Connection) -> Open:
-    """Those that have no end yet, found in their own index."""
-    found = conn.execute(
+def count_open(connection: sqlite3.Connection) -> OpenIncidents:
+    row = connection.execute(
         "select count(*), coalesce(sum(severity = 'critical'), 0) from incidents"
         " where to_ms is null"
     ).fetchone()
-    return Open(*found)
+    return OpenIncidents(*row)
 
 
-def query(node: str, sensor: int | None) -> str:
-    """What asks the table ``incidents`` for all that ``newest`` is the beginning of."""
+def table_query(node: str, sensor: int | None) -> str:
+    """The query string for the page of the table ``incidents`` that shows all of them."""
     if sensor is not None:
         return urlencode({"sensor": sensor})
     quoted = node.replace("'", "''")

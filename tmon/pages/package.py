@@ -1,7 +1,7 @@
 """The tables as a Frictionless Data Package (specs.frictionlessdata.io, version 1).
 
-Its paths are the CSV exports, relative to it: it describes the files of a folder
-that they were downloaded to as well as those of the server.
+Its paths are relative: it describes the CSV exports of the server, and the same files after they
+were downloaded to a folder.
 """
 
 import json
@@ -12,20 +12,21 @@ from typing import Any, NamedTuple
 
 from datasette import Response
 
-from tmon.pages.schema_org import keywords, told
-from tmon.pages.spans import iso
-from tmon.pages.station import NOT_AHEAD, PUBLISHED_AS, address, ask
+from tmon.core.time import iso
+from tmon.pages.queries import DATABASE, newest_reading_ms, run_query
+from tmon.pages.responses import absolute_url
+from tmon.pages.schema_org import keywords, without_empty
 
-# What refers to a table comes before it: a sensor that is new between two downloads
-# is then in the later one.
+# A table comes before those that it refers to: a sensor that is added during a download is then
+# in both files.
 TABLES = ("readings", "hourly", "daily", "calibrations", "flags", "sensors", "nodes")
 
-# What a view can't tell as a table does.
-KEY_OF_VIEW = {"hourly": ["sensor", "hour_ms"], "daily": ["sensor", "day_ms"]}
-MADE_OF = {"hourly": "hours", "daily": "hours"}
+# SQLite knows no keys of views.
+VIEW_KEYS = {"hourly": ["sensor", "hour_ms"], "daily": ["sensor", "day_ms"]}
+VIEW_TABLES = {"hourly": "hours", "daily": "hours"}
 
 TYPES = {"INTEGER": "integer", "REAL": "number", "TEXT": "string"}
-# Of what is computed; in a view SQLite knows no types.
+# Computed columns, of which SQLite knows no types.
 COMPUTED = {
     "measured_at": {"type": "datetime", "format": "%Y-%m-%dT%H:%M:%S.%fZ"},
     "day_ms": {"type": "integer"},
@@ -38,7 +39,7 @@ Descriptions = Mapping[tuple[str, str], str]
 
 
 class Table(NamedTuple):
-    """A table or view as SQLite tells it: ``table_xinfo`` and ``foreign_key_list``."""
+    """A table or view, from ``table_xinfo`` and ``foreign_key_list``."""
 
     name: str
     columns: Sequence[Any]
@@ -47,15 +48,15 @@ class Table(NamedTuple):
 
 async def show(datasette: Any, request: Any) -> Response:
     """``/datapackage.json``."""
-    tables, newest_ms = await ask(datasette, _look)
+    tables, newest_ms = await run_query(datasette, _load_tables)
     station = await datasette.get_instance_metadata()
     described = await _descriptions(datasette)
     package = {
         "profile": "tabular-data-package",
-        "name": PUBLISHED_AS,
-        **told({"title": station.get("title"), "description": station.get("description")}),
-        "homepage": address(datasette, request),
-        **told(
+        "name": DATABASE,
+        **without_empty({"title": station.get("title"), "description": station.get("description")}),
+        "homepage": absolute_url(datasette, request),
+        **without_empty(
             {
                 "created": newest_ms and iso(newest_ms),
                 "keywords": keywords(station),
@@ -70,52 +71,53 @@ async def show(datasette: Any, request: Any) -> Response:
     return Response(text, content_type="application/json; charset=utf-8")
 
 
-def _look(conn: sqlite3.Connection) -> tuple[list[Table], int | None]:
-    """The tables, and the instant of the newest reading (Unix ms)."""
+def _load_tables(connection: sqlite3.Connection) -> tuple[list[Table], int | None]:
+    """The tables, and when the newest reading was measured (Unix ms)."""
     tables = [
         Table(
             name,
-            conn.execute(f"pragma table_xinfo({name})").fetchall(),
-            conn.execute(f"pragma foreign_key_list({MADE_OF.get(name, name)})").fetchall(),
+            connection.execute(f"pragma table_xinfo({name})").fetchall(),
+            connection.execute(
+                f"pragma foreign_key_list({VIEW_TABLES.get(name, name)})"
+            ).fetchall(),
         )
         for name in TABLES
     ]
-    newest = conn.execute(f"select max(measured_ms) from readings where {NOT_AHEAD}")
-    return tables, newest.fetchone()[0]
+    return tables, newest_reading_ms(connection)
 
 
 async def _descriptions(datasette: Any) -> Descriptions:
-    """What metadata.yml says about each table and column; a table's own is under no column."""
+    """Descriptions in metadata.yml by table and column; a table's own has the column ""."""
     rows = await datasette.get_internal_database().execute(
         "select resource_name, column_name, value from metadata_columns"
         " where database_name = :name and key = 'description'"
         " union all select resource_name, '', value from metadata_resources"
         " where database_name = :name and key = 'description'",
-        {"name": PUBLISHED_AS},
+        {"name": DATABASE},
     )
     return {(row[0], row[1]): row[2] for row in rows}
 
 
 def _licenses(station: Mapping[str, str]) -> list[dict[str, str]]:
-    """``CC BY 4.0`` has the name CC-BY-4.0 at opendefinition.org/licenses, and so others."""
+    """Names as opendefinition.org/licenses has them: ``CC BY 4.0`` is CC-BY-4.0 there."""
     title = station.get("license", "")
     name = re.sub(r"[^A-Za-z0-9.]+", "-", title).strip("-")
-    licence = told({"name": name, "title": title, "path": station.get("license_url")})
+    licence = without_empty({"name": name, "title": title, "path": station.get("license_url")})
     return [licence] if "name" in licence or "path" in licence else []
 
 
 def _titled(station: Mapping[str, str], key: str) -> list[dict[str, str]]:
-    """A source or contributor, which has to have a title."""
+    """A source or contributor; the specification requires a title."""
     title, path = station.get(key), station.get(f"{key}_url")
-    return [told({"title": title, "path": path})] if title else []
+    return [without_empty({"title": title, "path": path})] if title else []
 
 
 def _resource(table: Table, described: Descriptions) -> dict[str, Any]:
     return {
         "profile": "tabular-data-resource",
         "name": table.name,
-        **told({"description": described.get((table.name, ""))}),
-        "path": f"{PUBLISHED_AS}/{table.name}.csv",
+        **without_empty({"description": described.get((table.name, ""))}),
+        "path": f"{DATABASE}/{table.name}.csv",
         "format": "csv",
         "mediatype": "text/csv",
         "encoding": "utf-8",
@@ -125,33 +127,27 @@ def _resource(table: Table, described: Descriptions) -> dict[str, Any]:
 
 def _schema(table: Table, described: Descriptions) -> dict[str, Any]:
     of_key = sorted((column for column in table.columns if column["pk"]), key=lambda one: one["pk"])
-    key = KEY_OF_VIEW.get(table.name) or [column["name"] for column in of_key]
+    key = VIEW_KEYS.get(table.name) or [column["name"] for column in of_key]
     fields = [
         {
             "name": column["name"],
-            **_type(column),
-            **told({"description": described.get((table.name, column["name"]))}),
-            **({"constraints": {"required": True}} if _required(column, key) else {}),
+            **(COMPUTED.get(column["name"]) or {"type": TYPES[column["type"]]}),
+            **without_empty({"description": described.get((table.name, column["name"]))}),
+            **({"constraints": {"required": True}} if required else {}),
         }
         for column in table.columns
+        for required in [column["notnull"] or column["name"] in key]
     ]
-    return told(
+    return without_empty(
         {
             "fields": fields,
             "primaryKey": key,
-            "foreignKeys": [_foreign_key(reference) for reference in table.references],
+            "foreignKeys": [
+                {
+                    "fields": one["from"],
+                    "reference": {"resource": one["table"], "fields": one["to"]},
+                }
+                for one in table.references
+            ],
         }
     )
-
-
-def _type(column: Any) -> dict[str, str]:
-    return COMPUTED.get(column["name"]) or {"type": TYPES[column["type"]]}
-
-
-def _required(column: Any, key: Sequence[str]) -> bool:
-    return bool(column["notnull"]) or column["name"] in key
-
-
-def _foreign_key(reference: Any) -> dict[str, Any]:
-    there = {"resource": reference["table"], "fields": reference["to"]}
-    return {"fields": reference["from"], "reference": there}

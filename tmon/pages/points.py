@@ -1,21 +1,22 @@
-"""What a chart draws: every reading of a span, or means that are few enough to be sent."""
+"""The points of a chart: all readings of a span, or means when there are too many."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median_low
 from typing import NamedTuple
 
-from tmon.pages.spans import DAY_MS, HOUR_MS, Span
-from tmon.pages.station import NOT_AHEAD
+from tmon.core.time import DAY_MS, HOUR_MS
+from tmon.pages.queries import NOT_AHEAD
+from tmon.pages.spans import ReadingRange, Span
 
-MOST_POINTS = 2000  # of all lines of a chart together
-FEWEST_EACH = 200  # of one line, however many there are
-ROWS_READ = 62  # of a table: two months of days
-LARGEST = 1e30  # ingest stores no larger value; only another program or a calibration makes one
-FINEST_SPAN_MS = 2 * DAY_MS  # of minutes, which are made of raw readings
+MAX_POINTS = 2000  # of all lines of a chart together
+MIN_POINTS_PER_LINE = 200  # a line may have as many, however many lines there are
+MAX_TABLE_ROWS = 62  # of the chart as a table: two months of days
+MAX_VALUE = 1e30  # ingest stores no larger value; another program or a calibration could
+MAX_MINUTES_SPAN_MS = 2 * DAY_MS  # means of minutes are computed from raw readings
 
-# Of raw readings, or with _CLEAN of what calibrations and flags make of them.
+# Raw readings, or with _CLEAN those that calibrations and flags have corrected.
 _CLEAN = "_clean"
 _READINGS = """select measured_ms, value
 from readings{clean}
@@ -43,15 +44,15 @@ order by start_ms"""
 
 
 class Resolution(NamedTuple):
-    """What one point stands for; ``step_ms`` is 0 where that is one reading."""
+    """What one point stands for: a reading (``step_ms`` is 0) or the mean of a step of time."""
 
     name: str
     step_ms: int
     sql: str
     clean_sql: str
 
-    def of(self, sensor: "Sensor") -> str:
-        """The SQL that gives a sensor's points."""
+    def sql_for(self, sensor: "Sensor") -> str:
+        """The SQL that selects a sensor's points."""
         return self.clean_sql if sensor.clean else self.sql
 
 
@@ -73,7 +74,7 @@ RESOLUTIONS = (
 
 
 class Sensor(NamedTuple):
-    """One line of a chart; ``clean``: of its clean readings, as something corrects them."""
+    """A sensor; ``clean``: its corrected readings are shown, as it has corrections."""
 
     id: int
     name: str
@@ -82,10 +83,10 @@ class Sensor(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A sensor's points in the order of time, as its resolution's SQL gives them.
+    """A sensor's points in order of time, as the resolution's SQL selects them.
 
-    A point that stands for a step of time lies in its middle, ``half_step_ms`` on.
-    Two that are further apart than ``gap_ms`` have a gap between them.
+    The mean of a step is drawn in its middle, ``half_step_ms`` after its start. Between two
+    points that are further apart than ``gap_ms`` the line has a gap.
     """
 
     sensor: Sensor
@@ -93,9 +94,17 @@ class Line(NamedTuple):
     gap_ms: float
     half_step_ms: float
 
+    def in_fahrenheit(self) -> "Line":
+        """The same line, of a sensor in °C."""
+        points = [
+            (point[0], *(value * 9 / 5 + 32 for value in point[1:4]), *point[4:])
+            for point in self.points
+        ]
+        return self._replace(sensor=self.sensor._replace(unit="°F"), points=points)
+
 
 class Summary(NamedTuple):
-    """A sensor's readings in a span, all of them; None where there are none."""
+    """Lowest, highest and mean value of a sensor's readings in a span, and their number."""
 
     low: float | None
     high: float | None
@@ -103,84 +112,80 @@ class Summary(NamedTuple):
     n: int
 
 
-def resolution_for(
-    conn: sqlite3.Connection, sensors: Sequence[Sensor], span: Span, finest: Resolution = RAW
+def choose_resolution(
+    connection: sqlite3.Connection, sensors: Sequence[Sensor], span: Span, finest: Resolution = RAW
 ) -> Resolution:
-    """``finest``, or the first after it that makes no more points of all sensors than are sent."""
-    most = max(MOST_POINTS // max(1, len(sensors)), FEWEST_EACH)
+    """``finest``, or the next coarser one that has few enough points."""
+    limit = max(MAX_POINTS // max(1, len(sensors)), MIN_POINTS_PER_LINE)
     for resolution in RESOLUTIONS[RESOLUTIONS.index(finest) :]:
-        if 0 < resolution.step_ms < HOUR_MS and span.length_ms > FINEST_SPAN_MS:
+        if 0 < resolution.step_ms < HOUR_MS and span.length_ms > MAX_MINUTES_SPAN_MS:
             continue
-        if resolution.step_ms and span.length_ms / resolution.step_ms <= most:
+        if resolution.step_ms and span.length_ms / resolution.step_ms <= limit:
             return resolution
-        if resolution in {RAW, HOURLY} and _fit(conn, resolution, sensors, span, most):
+        sql = "select count(*) from (select 1 from ({}) limit {})"
+        if resolution in {RAW, HOURLY} and all(
+            connection.execute(
+                sql.format(resolution.sql_for(sensor), limit + 1), query_parameters(sensor, span)
+            ).fetchone()[0]
+            <= limit
+            for sensor in sensors
+        ):
             return resolution
     return RESOLUTIONS[-1]
 
 
-def pruned_in(conn: sqlite3.Connection, sensor: Sensor, span: Span) -> bool:
-    """Whether of a time in the span only the hours of a sensor's readings are kept."""
+def is_pruned(connection: sqlite3.Connection, sensor: Sensor, span: Span) -> bool:
+    """Whether only hourly means are left of some time in the span."""
     sql = """select exists (
         select 1 from hourly
         where sensor = id and hour_ms > :from_ms - 3600000
             and hour_ms < min(pruned_before_ms, :to_ms)
         ) from sensors where id = :sensor"""
-    row = conn.execute(sql, parameters(sensor, span)).fetchone()
+    row = connection.execute(sql, query_parameters(sensor, span)).fetchone()
     return row is not None and bool(row[0])
 
 
-def first_ms(conn: sqlite3.Connection, sensor: Sensor) -> int | None:
-    """When a sensor's first reading was, or its hour began where that reading was pruned."""
+def reading_range(connection: sqlite3.Connection, sensor: Sensor) -> ReadingRange:
+    """When a sensor's first and last reading were; of a pruned first reading, its hour."""
     sql = f"""select coalesce(
             (select min(hour_ms) from hourly where sensor = id and hour_ms < pruned_before_ms),
             (select min(measured_ms) from readings where sensor = id and {NOT_AHEAD})
-        ) from sensors where id = ?"""
-    first: int | None = conn.execute(sql, [sensor.id]).fetchone()[0]
-    return first
+        ),
+        (select max(measured_ms) from readings where sensor = id and {NOT_AHEAD})
+        from sensors where id = ?"""
+    return ReadingRange(*connection.execute(sql, [sensor.id]).fetchone())
 
 
-def _fit(
-    conn: sqlite3.Connection,
-    resolution: Resolution,
-    sensors: Sequence[Sensor],
-    span: Span,
-    most: int,
-) -> bool:
-    sql = "select count(*) from (select 1 from ({}) limit {})"
-    return all(
-        conn.execute(
-            sql.format(resolution.of(sensor), most + 1), parameters(sensor, span)
-        ).fetchone()[0]
-        <= most
-        for sensor in sensors
-    )
+def load_line(
+    connection: sqlite3.Connection, sensor: Sensor, span: Span, resolution: Resolution
+) -> Line:
+    """A sensor's points in a span, without values that no chart can show, such as infinity."""
+    sql, parameters = resolution.sql_for(sensor), query_parameters(sensor, span)
+    points = [
+        tuple(row)
+        for row in connection.execute(sql, parameters)
+        # The sum of both infinities is NULL.
+        if all(value is not None and abs(value) <= MAX_VALUE for value in row[1:4])
+    ]
+    distances = [after[0] - before[0] for before, after in pairwise(points)]
+    usual_ms, step_ms = median_low(distances) if distances else 0, resolution.step_ms
+    gap_ms = 3 * usual_ms if usual_ms > step_ms else 1.5 * step_ms
+    return Line(sensor, points, gap_ms, step_ms / 2)
 
 
-def line(conn: sqlite3.Connection, sensor: Sensor, span: Span, resolution: Resolution) -> Line:
-    """One sensor's points in a span, without those that no chart can show, such as infinity."""
-    rows = conn.execute(resolution.of(sensor), parameters(sensor, span)).fetchall()
-    points = [tuple(row) for row in rows if _can_be_drawn(row[1:4])]
-    return Line(sensor, points, _gap_ms(points, resolution), resolution.step_ms / 2)
-
-
-def _can_be_drawn(values: Iterable[float | None]) -> bool:
-    """SQLite answers NULL for the sum of both infinities."""
-    return all(value is not None and abs(value) <= LARGEST for value in values)
-
-
-def for_a_table(span: Span) -> Resolution:
-    """Hours, days or more: what makes about as many rows as people read."""
-    least = RESOLUTIONS.index(HOURLY)
-    fitting = (one for one in RESOLUTIONS[least:] if span.length_ms / one.step_ms <= ROWS_READ)
+def table_resolution(span: Span) -> Resolution:
+    """The finest of hours, days and so on that makes no more rows than people read."""
+    coarse = RESOLUTIONS[RESOLUTIONS.index(HOURLY) :]
+    fitting = (one for one in coarse if span.length_ms / one.step_ms <= MAX_TABLE_ROWS)
     return next(fitting, RESOLUTIONS[-1])
 
 
-def summary(conn: sqlite3.Connection, sensor: Sensor, span: Span) -> Summary:
-    """Low, high, mean and number of all readings, from whole hours and what is beside them."""
+def load_summary(connection: sqlite3.Connection, sensor: Sensor, span: Span) -> Summary:
+    """Summarize all readings of a span: whole hours, and the readings before and after them."""
     first_hour_ms = -(-span.start_ms // HOUR_MS) * HOUR_MS
     last_hour_ms = max(span.end_ms // HOUR_MS * HOUR_MS, first_hour_ms)
     clean = _CLEAN if sensor.clean else ""
-    row = conn.execute(
+    row = connection.execute(
         f"""
         select min(min), max(max), sum(sum) / sum(n), coalesce(sum(n), 0) from (
             select n, sum, min, max from hourly{clean}
@@ -195,7 +200,7 @@ def summary(conn: sqlite3.Connection, sensor: Sensor, span: Span) -> Summary:
         )
         """,
         {
-            **parameters(sensor, span),
+            **query_parameters(sensor, span),
             "first_hour_ms": first_hour_ms,
             "last_hour_ms": last_hour_ms,
         },
@@ -203,13 +208,6 @@ def summary(conn: sqlite3.Connection, sensor: Sensor, span: Span) -> Summary:
     return Summary(*row)
 
 
-def parameters(sensor: Sensor, span: Span) -> dict[str, int]:
-    """What a resolution's SQL asks for."""
+def query_parameters(sensor: Sensor, span: Span) -> dict[str, int]:
+    """The parameters of a resolution's SQL."""
     return {"sensor": sensor.id, "from_ms": span.start_ms, "to_ms": span.end_ms}
-
-
-def _gap_ms(points: Sequence[tuple[float, ...]], resolution: Resolution) -> float:
-    """Three times the usual distance, or else more than one step."""
-    apart = [after[0] - before[0] for before, after in pairwise(points)]
-    usual_ms = median_low(apart) if apart else 0
-    return 3 * usual_ms if usual_ms > resolution.step_ms else 1.5 * resolution.step_ms

@@ -1,20 +1,27 @@
-"""The data as search engines for data sets read it: a schema.org ``Dataset``.
+"""The data as a schema.org ``Dataset``, for search engines.
 
-Everything in it is from metadata.yml or the file; what neither tells is left out.
+All of it comes from metadata.yml and the database; what neither has is left out.
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from asyncio import to_thread
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import unquote, urlencode
 
-from tmon.pages.offered import Offered
-from tmon.pages.spans import iso
-from tmon.pages.station import NOT_AHEAD, PUBLISHED_AS
+from datasette import hookimpl
+from datasette.database import QueryInterrupted
 
-MOST_SENSORS = 10_000  # of the station, looked through for what is measured
-MOST_OF_NODE = 500  # of a node; with more it has no link to all of its readings
-MOST_VARIABLES = 30
+from tmon.core.time import iso
+from tmon.pages.public_copies import PublicCopy, copies_dir, newest_copy
+from tmon.pages.queries import DATABASE, NOT_AHEAD, run_query
+from tmon.pages.responses import absolute_url, node_path
+
+TEMPLATES = frozenset(("home.html", "node.html"))
+MAX_STATION_SENSORS = 10_000  # read for the list of variables
+MAX_NODE_SENSORS = 500  # with more, a node has no link to all of its readings
+MAX_VARIABLES = 30
 
 UNIT_CODES = {"°C": "CEL", "%": "P1", "hPa": "A97", "lx": "LUX", "V": "VLT", "ppm": "59"}
 
@@ -24,9 +31,9 @@ _ENDS = f"""select
     (select sensor from readings where {NOT_AHEAD} order by measured_ms desc limit 1)"""
 
 _VARIABLES = f"""select distinct coalesce(quantity, name), unit
-from (select quantity, name, unit from sensors limit {MOST_SENSORS})
+from (select quantity, name, unit from sensors limit {MAX_STATION_SENSORS})
 order by 1, 2
-limit {MOST_VARIABLES}"""
+limit {MAX_VARIABLES}"""
 
 _SENSORS = f"""select id, coalesce(quantity, name) as measures, unit,
     (select min(measured_ms) from readings where sensor = id and {NOT_AHEAD}) as first_ms,
@@ -34,7 +41,7 @@ _SENSORS = f"""select id, coalesce(quantity, name) as measures, unit,
 from sensors
 where node = :node and name = coalesce(:sensor, name)
 order by name
-limit {MOST_OF_NODE + 1}"""
+limit {MAX_NODE_SENSORS + 1}"""
 
 _BOX = """select min(latitude), min(longitude), max(latitude), max(longitude)
 from nodes
@@ -42,7 +49,7 @@ where latitude is not null and longitude is not null"""
 
 
 class Subject(NamedTuple):
-    """What is described: a sensor, without one a node, without either the station."""
+    """What a page is about: a sensor, a node, or with neither the whole station."""
 
     node: str | None = None
     sensor: str | None = None
@@ -51,124 +58,141 @@ class Subject(NamedTuple):
     def name(self) -> str:
         return " ".join(name for name in self if name)
 
-    @property
-    def path(self) -> str:
-        return f"/node/{quote('/'.join(name for name in self if name), '/:')}" if self.node else "/"
-
 
 class Extent(NamedTuple):
-    """How far the data reach: in time (Unix ms), in space (degrees), and in what they are of."""
+    """What the data cover: time (Unix ms), space (degrees), and variables with units."""
 
     description: str | None
     first_ms: int | None
     last_ms: int | None
-    goes_on: bool
-    box: tuple[float, float, float, float] | None  # south, west, north, east
+    is_live: bool  # more readings are expected
+    box: Any  # south, west, north, east; None without any coordinates
     variables: list[tuple[str, str | None]]
-    selection: dict[str, str] | None  # what the readings are asked for; None: it is too long
+    selection: dict[str, str] | None  # the filter for the readings; None: too many sensors
 
 
-def look(conn: sqlite3.Connection, subject: Subject) -> Extent:
-    """Read the extent: times by their index, the rest from the two short tables."""
-    return _of_node(conn, subject) if subject.node else _of_station(conn)
+@hookimpl
+def extra_template_vars(
+    template: str | None, datasette: Any, request: Any
+) -> Callable[[], Awaitable[dict[str, Any]]] | None:
+    """Give home and node pages ``dataset``, for their head."""
+    if template not in TEMPLATES:
+        return None
+
+    async def variables() -> dict[str, Any]:
+        names = [unquote(request.url_vars.get(name) or "") for name in ("node", "sensor")]
+        subject = Subject(*(name or None for name in names))
+        load = partial(load_node_extent, subject=subject) if subject.node else load_station_extent
+        try:
+            extent = await run_query(datasette, load)
+        except QueryInterrupted:  # the page is worth more than its metadata
+            return {}
+        station = await datasette.get_instance_metadata()
+        copy = None if subject.node else await to_thread(newest_copy, copies_dir(datasette))
+        url = partial(absolute_url, datasette, request)
+        return {"dataset": describe(subject, extent, station, copy, url)}
+
+    return variables
 
 
-def dataset(
-    subject: Subject, extent: Extent, station: Mapping[str, str], link: Callable[[str], str]
+def describe(
+    subject: Subject,
+    extent: Extent,
+    station: Mapping[str, str],
+    copy: PublicCopy | None,
+    url: Callable[[str], str],
 ) -> dict[str, Any]:
-    """The ``Dataset``; ``link`` makes an absolute address of a path."""
+    """The ``Dataset``; ``url`` makes an absolute URL of a path."""
     title = station.get("title") or "tmon"
-    return told(
+    first, last = (None if at is None else iso(at) for at in (extent.first_ms, extent.last_ms))
+    return without_empty(
         {
             "@context": "https://schema.org/",
             "@type": "Dataset",
             "name": f"{subject.name} · {title}" if subject.node else title,
             "description": _description(subject, extent, station),
-            "url": link(subject.path),
-            "isPartOf": subject.node and {"@type": "Dataset", "name": title, "url": link("/")},
+            "url": url(node_path(subject.node, subject.sensor) if subject.node else "/"),
+            "isPartOf": subject.node and {"@type": "Dataset", "name": title, "url": url("/")},
             "license": _license(station),
             "creator": _creator(station),
             "keywords": keywords(station),
             "isAccessibleForFree": True,
-            "temporalCoverage": _times(extent),
-            "dateModified": _at(extent.last_ms),
+            # An ISO 8601 interval, open while readings come in.
+            "temporalCoverage": first and f"{first}/{'..' if extent.is_live else last}",
+            "dateModified": last,
             "spatialCoverage": _place(extent),
-            "variableMeasured": [_variable(name, unit) for name, unit in extent.variables],
-            "distribution": _distribution(extent, link),
+            "variableMeasured": [
+                without_empty(
+                    {
+                        "@type": "PropertyValue",
+                        "name": name,
+                        "unitText": unit,
+                        "unitCode": UNIT_CODES.get(unit or ""),
+                    }
+                )
+                for name, unit in extent.variables
+            ],
+            "distribution": _downloads(extent, copy, url),
         }
     )
 
 
 def keywords(station: Mapping[str, str]) -> list[str]:
-    """Those of metadata.yml, which have commas between them."""
+    """The keywords in metadata.yml, which are separated by commas."""
     words = (word.strip() for word in station.get("keywords", "").split(","))
     return [word for word in words if word]
 
 
-def told(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that there is something to tell of."""
+def without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in (None, "", [])}
 
 
-def _of_station(conn: sqlite3.Connection) -> Extent:
-    first_ms, last_ms, newest = conn.execute(_ENDS).fetchone()
+def load_station_extent(connection: sqlite3.Connection) -> Extent:
+    first_ms, last_ms, newest = connection.execute(_ENDS).fetchone()
+    box = connection.execute(_BOX).fetchone()
     return Extent(
         description=None,
         first_ms=first_ms,
         last_ms=last_ms,
-        goes_on=_goes_on(conn, newest),
-        box=_box(conn.execute(_BOX).fetchone()),
-        variables=[tuple(row) for row in conn.execute(_VARIABLES)],
+        is_live=_is_live(connection, newest),
+        box=None if box[0] is None else tuple(box),
+        variables=[tuple(row) for row in connection.execute(_VARIABLES)],
         selection={},
     )
 
 
-def _of_node(conn: sqlite3.Connection, subject: Subject) -> Extent:
-    sensors = conn.execute(_SENSORS, subject._asdict()).fetchall()
-    read = [row for row in sensors if row["last_ms"] is not None]
-    newest = max(read, key=lambda row: row["last_ms"], default=None)
-    about = conn.execute("select description from nodes where name = ?", [subject.node]).fetchone()
-    place = conn.execute(f"{_BOX} and name = ?", [subject.node]).fetchone()
-    listed = ",".join(str(row["id"]) for row in sensors)
+def load_node_extent(connection: sqlite3.Connection, subject: Subject) -> Extent:
+    """The extent of a node, or of one of its sensors."""
+    sensors = connection.execute(_SENSORS, subject._asdict()).fetchall()
+    with_readings = [row for row in sensors if row["last_ms"] is not None]
+    newest = max(with_readings, key=lambda row: row["last_ms"], default=None)
+    sql = "select description from nodes where name = ?"
+    node = connection.execute(sql, [subject.node]).fetchone()
+    box = connection.execute(f"{_BOX} and name = ?", [subject.node]).fetchone()
+    ids = ",".join(str(row["id"]) for row in sensors)
+    variables = sorted({(row["measures"], row["unit"]) for row in sensors}, key=str)
     return Extent(
-        description=about["description"],
-        first_ms=min((row["first_ms"] for row in read), default=None),
+        description=node["description"],
+        first_ms=min((row["first_ms"] for row in with_readings), default=None),
         last_ms=newest and newest["last_ms"],
-        goes_on=_goes_on(conn, newest and newest["id"]),
-        box=_box(place),
-        variables=sorted({(row["measures"], row["unit"]) for row in sensors}, key=str)[
-            :MOST_VARIABLES
-        ],
-        selection={"sensor__in": listed} if 0 < len(sensors) <= MOST_OF_NODE else None,
+        is_live=_is_live(connection, newest and newest["id"]),
+        box=None if box[0] is None else tuple(box),
+        variables=variables[:MAX_VARIABLES],
+        selection={"sensor__in": ids} if 0 < len(sensors) <= MAX_NODE_SENSORS else None,
     )
 
 
-def _goes_on(conn: sqlite3.Connection, sensor: int | None) -> bool:
-    """Whether the next reading is still to be expected."""
-    row = conn.execute("select silent from latest where sensor = ?", [sensor]).fetchone()
+def _is_live(connection: sqlite3.Connection, sensor: int | None) -> bool:
+    row = connection.execute("select silent from latest where sensor = ?", [sensor]).fetchone()
     return row is not None and not row["silent"]
-
-
-def _box(row: Any) -> tuple[float, float, float, float] | None:
-    return None if row[0] is None else (row[0], row[1], row[2], row[3])
 
 
 def _description(subject: Subject, extent: Extent, station: Mapping[str, str]) -> str | None:
     if not subject.node:
         return station.get("description")
-    named = [f"{name} ({unit})" if unit else name for name, unit in extent.variables]
-    measured = f"Readings of {', '.join(named)} at {subject.node}." if named else None
+    variables = [f"{name} ({unit})" if unit else name for name, unit in extent.variables]
+    measured = f"Readings of {', '.join(variables)} at {subject.node}." if variables else None
     return " ".join(text for text in (measured, extent.description) if text)
-
-
-def whole(offered: Offered, link: Callable[[str], str]) -> dict[str, str]:
-    """The whole database as one file, as an entry of ``distribution``."""
-    return {
-        **_download("application/vnd.sqlite3", link("/download/tmon.db")),
-        "contentSize": offered.size,
-        "sha256": offered.sha256,
-        "dateModified": iso(offered.made_ms),
-    }
 
 
 def _license(station: Mapping[str, str]) -> str | dict[str, str] | None:
@@ -181,18 +205,7 @@ def _creator(station: Mapping[str, str]) -> dict[str, str] | None:
     if not station.get("creator"):
         return None
     keys = {"@type": "creator_type", "name": "creator", "url": "creator_url"}
-    return told({name: station.get(key) for name, key in keys.items()})
-
-
-def _times(extent: Extent) -> str | None:
-    """An interval as ISO 8601 has it, open where measuring goes on."""
-    if extent.first_ms is None:
-        return None
-    return f"{_at(extent.first_ms)}/{'..' if extent.goes_on else _at(extent.last_ms)}"
-
-
-def _at(instant_ms: int | None) -> str | None:
-    return None if instant_ms is None else iso(instant_ms)
+    return without_empty({name: station.get(key) for name, key in keys.items()})
 
 
 def _place(extent: Extent) -> dict[str, Any] | None:
@@ -205,24 +218,27 @@ def _place(extent: Extent) -> dict[str, Any] | None:
     return {"@type": "Place", "geo": geo}
 
 
-def _variable(name: str, unit: str | None) -> dict[str, Any]:
-    code = UNIT_CODES.get(unit or "")
-    return told({"@type": "PropertyValue", "name": name, "unitText": unit, "unitCode": code})
+def _downloads(
+    extent: Extent, copy: PublicCopy | None, url: Callable[[str], str]
+) -> list[dict[str, str]]:
+    """The readings as CSV and JSON, and the whole database as one file."""
 
+    def download(media_type: str, path: str, **fields: str) -> dict[str, str]:
+        entry = {"@type": "DataDownload", "encodingFormat": media_type, "contentUrl": url(path)}
+        return {**entry, **fields}
 
-def _distribution(extent: Extent, link: Callable[[str], str]) -> list[dict[str, str]] | None:
-    """Where all of the readings are."""
-    if extent.selection is None:
-        return None
-    csv = f"/{PUBLISHED_AS}/readings.csv"
-    if extent.selection:
-        csv += f"?{urlencode(extent.selection)}"
-    json = urlencode({**extent.selection, "_shape": "objects"})
-    return [
-        _download("text/csv", link(csv)),
-        _download("application/json", link(f"/{PUBLISHED_AS}/readings.json?{json}")),
-    ]
-
-
-def _download(form: str, url: str) -> dict[str, str]:
-    return {"@type": "DataDownload", "encodingFormat": form, "contentUrl": url}
+    found = []
+    if extent.selection is not None:
+        query = urlencode(extent.selection)
+        json_query = urlencode({**extent.selection, "_shape": "objects"})
+        readings = f"/{DATABASE}/readings"
+        found.append(download("text/csv", f"{readings}.csv{'?' * bool(query)}{query}"))
+        found.append(download("application/json", f"{readings}.json?{json_query}"))
+    if copy:
+        details = {
+            "contentSize": copy.size,
+            "sha256": copy.sha256,
+            "dateModified": iso(copy.made_ms),
+        }
+        found.append(download("application/vnd.sqlite3", "/download/tmon.db", **details))
+    return found

@@ -1,15 +1,23 @@
-"""Spans of time, as a page's address tells them: ``range=7d``, or ``from`` and ``to``. Pure."""
+"""The span of time in a page's address: ``range=7d``, or ``from`` and ``to``."""
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
+from tmon.core.time import (
+    DAY_MS,
+    EPOCH,
+    FIRST_MS,
+    LAST_MS,
+    MILLISECOND,
+    as_ms,
+    iso,
+    within_calendar,
+)
+
 LENGTHS_MS = {"24h": DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS, "1y": 365 * DAY_MS}
 ALL = "all"
-FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999  # of the years 1 and 9999
 NAMES = (*LENGTHS_MS, ALL)
 IN_WORDS = {
     "24h": "the last 24 hours",
@@ -19,31 +27,28 @@ IN_WORDS = {
     ALL: "all readings",
 }
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+
+class BadSpan(ValueError):
+    """A parameter of the address is not valid; the message says what is."""
 
 
-class NoSuchSpan(ValueError):
-    """The address tells no span of time; the message says what it may tell."""
-
-
-class Past(NamedTuple):
-    """From when to when there are readings (Unix ms); None where there is none."""
+class ReadingRange(NamedTuple):
+    """When the first and last reading were (Unix ms); None where there are no readings."""
 
     first_ms: int | None
     last_ms: int | None
 
 
-def together(pasts: Iterable[Past]) -> Past:
-    """From the first reading of any to the last of any, within the years 1 to 9999."""
-    ends = [within(end_ms) for past in pasts for end_ms in past if end_ms is not None]
-    return Past(min(ends, default=None), max(ends, default=None))
+def combined(ranges: Iterable[ReadingRange]) -> ReadingRange:
+    """The range of all readings, limited to the years 1 to 9999."""
+    ends = [within_calendar(end_ms) for one in ranges for end_ms in one if end_ms is not None]
+    return ReadingRange(min(ends, default=None), max(ends, default=None))
 
 
 class Span(NamedTuple):
-    """From an instant up to another, which isn't in it any more (Unix ms).
+    """A span of time (Unix ms), without its end.
 
-    ``name`` is its ``range``, or None where it is told by ``from`` and ``to``.
+    ``name`` is its ``range``, or None when it is given by ``from`` and ``to``.
     """
 
     start_ms: int
@@ -55,8 +60,8 @@ class Span(NamedTuple):
         return self.end_ms - self.start_ms
 
     @property
-    def asked(self) -> dict[str, str]:
-        """What tells it in an address."""
+    def parameters(self) -> dict[str, str]:
+        """Its parameters in an address."""
         if self.name:
             return {"range": self.name}
         return {"from": iso(self.start_ms), "to": iso(self.end_ms)}
@@ -69,74 +74,55 @@ class Span(NamedTuple):
         return f"{start} to {end} UTC"
 
 
-def moved(span: Span, lengths: float, *, times: float = 1) -> Span:
-    """A span so many lengths later, and so many times as long about its middle."""
-    middle_ms = span.start_ms + span.length_ms * (lengths + 0.5)
-    half_ms = max(span.length_ms * times / 2, 500)
+def shifted(span: Span, by: float, *, scale: float = 1) -> Span:
+    """A span moved by a multiple of its length, and scaled around its middle."""
+    middle_ms = span.start_ms + span.length_ms * (by + 0.5)
+    half_ms = max(span.length_ms * scale / 2, 500)
     return Span(max(FIRST_MS, round(middle_ms - half_ms)), min(LAST_MS, round(middle_ms + half_ms)))
 
 
-def span_of(asked: Mapping[str, str], past: Past, now_ms: int) -> Span:
-    """The span that an address tells.
+def parse_span(parameters: Mapping[str, str], readings: ReadingRange, now_ms: int) -> Span:
+    """The span that an address asks for.
 
-    Without one, the last 24 hours, or all readings where none of those is in them.
+    By default the last 24 hours, or all readings when the newest is older than that.
 
     Raises:
-        NoSuchSpan: it tells none.
+        BadSpan: a parameter is not valid.
     """
-    if "from" in asked or "to" in asked:
-        return _from_to(asked, past, now_ms)
-    name = asked.get("range") or (
-        "24h" if past.last_ms is None or past.last_ms > now_ms - DAY_MS else ALL
-    )
+    if "from" in parameters or "to" in parameters:
+        return _from_to(parameters, readings, now_ms)
+    is_live = readings.last_ms is None or readings.last_ms > now_ms - DAY_MS
+    name = parameters.get("range") or ("24h" if is_live else ALL)
     if name == ALL:
-        return _all(past, now_ms)
+        if readings.first_ms is None or readings.last_ms is None:
+            return Span(now_ms - DAY_MS, now_ms, ALL)
+        return Span(readings.first_ms, readings.last_ms + 1, ALL)
     if name not in LENGTHS_MS:
-        raise NoSuchSpan(f"range must be {', '.join(LENGTHS_MS)} or {ALL}; or give from and to")
+        raise BadSpan(f"range must be {', '.join(LENGTHS_MS)} or {ALL}; or give from and to")
     return Span(now_ms - LENGTHS_MS[name], now_ms, name)
 
 
-def within(instant_ms: int) -> int:
-    """An instant, or the nearest that a calendar has; another program can store any number."""
-    return min(max(instant_ms, FIRST_MS), LAST_MS)
-
-
-def iso(instant_ms: int) -> str:
-    """An instant as ``2026-11-22T12:00:00Z``, with milliseconds where there are any.
-
-    One that no calendar has stays a number.
-    """
-    if instant_ms != within(instant_ms):
-        return str(instant_ms)
-    at = _EPOCH + instant_ms * _MILLISECOND
-    exact = "seconds" if instant_ms % 1000 == 0 else "milliseconds"
-    return at.replace(tzinfo=None).isoformat(timespec=exact) + "Z"
-
-
-def _all(past: Past, now_ms: int) -> Span:
-    if past.first_ms is None or past.last_ms is None:
-        return Span(now_ms - DAY_MS, now_ms, ALL)
-    return Span(past.first_ms, past.last_ms + 1, ALL)
-
-
-def _from_to(asked: Mapping[str, str], past: Past, now_ms: int) -> Span:
-    start_ms = _instant_ms(asked["from"]) if asked.get("from") else past.first_ms
-    end_ms = _instant_ms(asked["to"]) if asked.get("to") else now_ms
+def _from_to(parameters: Mapping[str, str], readings: ReadingRange, now_ms: int) -> Span:
+    start, end = parameters.get("from"), parameters.get("to")
+    start_ms = _parse_ms(start) if start else readings.first_ms
+    end_ms = _parse_ms(end) if end else now_ms
     if start_ms is None:
         start_ms = end_ms - DAY_MS
     if start_ms >= end_ms:
-        raise NoSuchSpan("from must be before to")
+        raise BadSpan("from must be before to")
     return Span(start_ms, end_ms)
 
 
-def _instant_ms(text: str) -> int:
-    """Unix milliseconds, or ISO 8601; without an offset in UTC."""
+def _parse_ms(text: str) -> int:
+    """Parse Unix milliseconds or ISO 8601, which is UTC unless it has an offset."""
     try:
         if re.fullmatch(r"-?\d+", text, re.ASCII):
-            return (_EPOCH + int(text) * _MILLISECOND - _EPOCH) // _MILLISECOND
-        at = datetime.fromisoformat(text.replace(" ", "+"))  # in addresses + is a space
-        return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
+            return as_ms(EPOCH + int(text) * MILLISECOND)
+        at = datetime.fromisoformat(
+            text.replace(" ", "+")
+        )  # a + in an address is decoded to a space
+        return as_ms(at if at.tzinfo else at.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
-        raise NoSuchSpan(
+        raise BadSpan(
             "from and to must be like 2026-11-22, 2026-11-22T12:00Z, or Unix milliseconds"
         ) from None

@@ -1,27 +1,26 @@
-"""Charts as SVG, for places without scripts. Pure."""
+"""Charts as SVG, for pages without scripts and other places."""
 
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from markupsafe import Markup
 
-from tmon.pages.marks import Level, Marks, extent
+from tmon.core.time import DAY_MS, HOUR_MS, as_datetime, as_ms
+from tmon.pages.annotations import Annotations, LimitLine, value_range
 from tmon.pages.points import Line
-from tmon.pages.spans import DAY_MS, HOUR_MS, Span
+from tmon.pages.spans import Span
 
 SIDE = 10_000  # of the square that lines are drawn in; the browser stretches it
-MOST_TIMES, MOST_VALUES = 7, 6  # what the axes say, at a phone's width and a chart's height
-THINNEST = 20  # of a flagged period: two pixels
-LARGEST_TICK, MOST_DECIMALS = 1e6, 5  # beyond, an axis has no room for the digits
-DOT_POINTS = 60  # so few of them are also shown one by one
+MAX_TIME_TICKS, MAX_VALUE_TICKS = 7, 6  # what a phone's width and a chart's height have room for
+MIN_FLAG_WIDTH = 20  # two pixels
+MAX_TICK, MAX_DECIMALS = 1e6, 5  # beyond, an axis has no room for the digits
+MAX_DOTS = 60  # a line with no more points also shows each as a dot
 
-NOTHING = Marks()
+NO_ANNOTATIONS = Annotations()
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _STEPS_MS = (
     *(minutes * 60_000 for minutes in (1, 2, 5, 10, 15, 30)),
     *(hours * HOUR_MS for hours in (1, 2, 3, 6, 12)),
@@ -58,34 +57,39 @@ viewBox="0 0 {width} {height}" role="img" aria-label="{title}, {span}">
 
 
 class Frame(NamedTuple):
-    """What lies within a picture: a span of time, and values from low to high."""
+    """The area of a chart: a span of time, and values from low to high."""
 
     span: Span
     low: float
     high: float
-    step: float  # between two values of the axis
+    step: float  # between two ticks of the axis
 
     def x(self, instant_ms: float) -> float:
-        """How far to the right an instant is, of 1."""
+        """An instant's place from left to right, from 0 to 1."""
         return (instant_ms - self.span.start_ms) / self.span.length_ms
 
     def y(self, value: float) -> float:
-        """How far down a value is, of 1."""
+        """A value's place from top to bottom, from 0 to 1."""
         return (self.high - value) / (self.high - self.low)
 
 
-def frame(lines: Sequence[Line], span: Span, levels: Sequence[Level] = ()) -> Frame:
-    """One that holds all points and levels, with round numbers at its edges."""
-    edges = [*(extent(lines) or (0.0, 1.0)), *(level.value for level in levels)]
+def frame(lines: Sequence[Line], span: Span, limits: Sequence[LimitLine] = ()) -> Frame:
+    """The smallest frame for all points and limits, with round numbers at its edges."""
+    edges = [*(value_range(lines) or (0.0, 1.0)), *(limit.value for limit in limits)]
     low, high = min(edges), max(edges)
     if low == high:
         low, high = low - 0.5, high + 0.5
-    step = _nice_step((high - low) / (MOST_VALUES - 1))
+    # The smallest of 1, 2 and 5 times a power of ten that makes few enough ticks.
+    least = (high - low) / (MAX_VALUE_TICKS - 1)
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(power * by for by in (1, 2, 5, 10) if power * by >= least * (1 - 1e-9))
     return Frame(span, math.floor(low / step) * step, math.ceil(high / step) * step, step)
 
 
-def drawing(lines: Sequence[Line], within: Frame, marks: Marks = NOTHING) -> Markup:
-    """What belongs inside an ``<svg>`` of any size, which has room around it for the axes."""
+def drawing(
+    lines: Sequence[Line], within: Frame, annotations: Annotations = NO_ANNOTATIONS
+) -> Markup:
+    """The content of an ``<svg>`` of any size; ticks are drawn outside of its edges."""
     return Markup(
         '<svg viewBox="0 0 {0} {0}" width="100%" height="100%" preserveAspectRatio="none">{1}</svg>'
         "{2}"
@@ -93,52 +97,54 @@ def drawing(lines: Sequence[Line], within: Frame, marks: Marks = NOTHING) -> Mar
         SIDE,
         Markup("").join(
             [
-                *_marks(marks, within),
+                *_annotations(annotations, within),
                 *_grid(within),
                 *(part for place, line in enumerate(lines) for part in _line(line, within, place)),
             ]
         ),
-        Markup("").join(_words(within)),
+        Markup("").join(_tick_labels(within)),
     )
 
 
-def _marks(marks: Marks, within: Frame) -> Iterator[Markup]:
-    """Shades that tell why on hover, and dashed lines from side to side."""
-    for _, flag in marks.flags:
+def _annotations(annotations: Annotations, within: Frame) -> Iterator[Markup]:
+    """Shades for flagged periods, with the reason as title, and dashed lines for limits."""
+    for _, flag in annotations.flags:
         left, right = (min(max(within.x(at), 0), 1) * SIDE for at in (flag.from_ms, flag.to_ms))
         if left < right:
             yield Markup(
                 '<rect class="flag" x="{:.0f}" width="{:.0f}" height="{}"><title>{}</title></rect>'
-            ).format(left, max(right - left, THINNEST), SIDE, flag.reason)
-    for level in marks.levels:
+            ).format(left, max(right - left, MIN_FLAG_WIDTH), SIDE, flag.reason)
+    for limit in annotations.limits:
         yield Markup('<path class="level" d="M0,{:.0f}H{}"/>').format(
-            within.y(level.value) * SIDE, SIDE
+            within.y(limit.value) * SIDE, SIDE
         )
 
 
 def _line(line: Line, within: Frame, place: int) -> Iterator[Markup]:
-    """The band from low to high, and the line; the place among others gives the colour."""
+    """A band from low to high, and the line; ``place`` chooses the colour."""
 
     def path(name: str, points: Sequence[tuple[float, float]], end: str = "") -> Markup:
-        corners = "L".join(
+        coordinates = "L".join(
             f"{within.x(at + line.half_step_ms) * SIDE:.0f},{within.y(value) * SIDE:.0f}"
             for at, value in points
         )
-        return Markup('<path class="{} c{}" d="M{}{}"/>').format(name, place, corners, end)
+        return Markup('<path class="{} c{}" d="M{}{}"/>').format(name, place, coordinates, end)
 
-    for run in _runs(line.points, line.gap_ms):
+    for run in _without_gaps(line.points, line.gap_ms):
         middle = [(point[0], point[1]) for point in run]
         if len(run[0]) > 2:
             low = [(point[0], point[2]) for point in run]
             high = [(point[0], point[3]) for point in reversed(run)]
             yield path("band", [*low, *high], "Z")
         yield path("line", middle)
-        if len(run) == 1 or len(line.points) <= DOT_POINTS:
+        if len(run) == 1 or len(line.points) <= MAX_DOTS:
             yield from (path("dot", [point], "h0") for point in middle)
 
 
-def _runs(points: Iterable[tuple[float, ...]], gap: float) -> Iterator[list[tuple[float, ...]]]:
-    """The points between gaps."""
+def _without_gaps(
+    points: Iterable[tuple[float, ...]], gap: float
+) -> Iterator[list[tuple[float, ...]]]:
+    """Split the points where they are further apart than ``gap``."""
     run: list[tuple[float, ...]] = []
     for point in points:
         if run and point[0] - run[-1][0] > gap:
@@ -147,12 +153,6 @@ def _runs(points: Iterable[tuple[float, ...]], gap: float) -> Iterator[list[tupl
         run.append(point)
     if run:
         yield run
-
-
-def _nice_step(least: float) -> float:
-    """The least of 1, 2 and 5 times a power of ten that is no less."""
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(power * times for times in (1, 2, 5, 10) if power * times >= least * (1 - 1e-9))
 
 
 def _ticks(within: Frame) -> list[float]:
@@ -168,48 +168,43 @@ def _grid(within: Frame) -> Iterator[Markup]:
         yield Markup('<path class="grid" d="M{:.0f},0V{}"/>').format(x, SIDE)
 
 
-def _words(within: Frame) -> Iterator[Markup]:
-    """What the axes say."""
+def _tick_labels(within: Frame) -> Iterator[Markup]:
     decimals = max(0, -math.floor(math.log10(within.step)))
     for value in _ticks(within):
-        told = _figure(value + 0.0, decimals).replace("-", "\N{MINUS SIGN}")
+        if abs(value) < MAX_TICK and decimals <= MAX_DECIMALS:
+            label = f"{value + 0.0:.{decimals}f}"
+        else:  # 2.5e7
+            label = re.sub(r"e\+?(-?)0*", r"e\1", f"{value + 0.0:.6g}")
         yield Markup(
             '<text class="tick" x="-6" y="{:.1f}%" dy="4" text-anchor="end">{}</text>'
-        ).format(within.y(value) * 100, told)
-    for instant_ms, told in _times(within.span):
+        ).format(within.y(value) * 100, label.replace("-", "\N{MINUS SIGN}"))
+    for instant_ms, label in _times(within.span):
         yield Markup(
             '<text class="tick" x="{:.1f}%" y="100%" dy="17" text-anchor="middle">{}</text>'
-        ).format(within.x(instant_ms) * 100, told)
-
-
-def _figure(value: float, decimals: int) -> str:
-    """What an axis says of a value; where digits have no room, 2.5e7."""
-    if abs(value) < LARGEST_TICK and decimals <= MOST_DECIMALS:
-        return f"{value:.{decimals}f}"
-    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.6g}")
+        ).format(within.x(instant_ms) * 100, label)
 
 
 def _times(span: Span) -> Iterator[tuple[int, str]]:
-    """Round instants of a span, UTC, and what they are called."""
-    step_ms = next((step for step in _STEPS_MS if span.length_ms / step <= MOST_TIMES), None)
+    """Round instants (UTC) of a span, with their labels."""
+    step_ms = next((step for step in _STEPS_MS if span.length_ms / step <= MAX_TIME_TICKS), None)
     if step_ms is None:
         yield from _months(span)
         return
     first_ms = -(-span.start_ms // step_ms) * step_ms
     for instant_ms in range(first_ms, span.end_ms, step_ms):
-        at = _EPOCH + instant_ms * _MILLISECOND
+        at = as_datetime(instant_ms)
         midnight = at.hour == at.minute == 0
         yield instant_ms, f"{at.day} {at:%b}" if midnight else f"{at:%H:%M}"
 
 
 def _months(span: Span) -> Iterator[tuple[int, str]]:
     step = next(
-        (step for step in _MONTHS if span.length_ms / (step * 30 * DAY_MS) <= MOST_TIMES), 240
+        (step for step in _MONTHS if span.length_ms / (step * 30 * DAY_MS) <= MAX_TIME_TICKS), 240
     )
-    month = (_EPOCH + span.start_ms * _MILLISECOND).year * 12
+    month = as_datetime(span.start_ms).year * 12
     while True:
         at = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
-        instant_ms = (at - _EPOCH) // _MILLISECOND
+        instant_ms = as_ms(at)
         if instant_ms >= span.end_ms:
             return
         if instant_ms >= span.start_ms:
@@ -221,12 +216,12 @@ def picture(  # noqa: PLR0913
     title: str,
     lines: Sequence[Line],
     span: Span,
-    marks: Marks,
+    annotations: Annotations,
     *,
     values: str,
     size: tuple[int, int],
 ) -> Markup:
-    """A whole SVG file, for mails, READMEs and places without scripts; ``values``: which."""
+    """A whole SVG file, for mails and READMEs; ``values`` says which values it shows."""
     width, height = size
     return _PICTURE.format(
         width=width,
@@ -237,5 +232,5 @@ def picture(  # noqa: PLR0913
         unit=lines[0].sensor.unit or "",
         span=span.in_words,
         values=values,
-        drawing=drawing(lines, frame(lines, span, marks.levels), marks),
+        drawing=drawing(lines, frame(lines, span, annotations.limits), annotations),
     )

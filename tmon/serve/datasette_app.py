@@ -25,7 +25,7 @@ from datasette.utils.sqlite import sqlite3
 from tmon.core.errors import CannotServe
 from tmon.db.connect import refuse_foreign_log
 from tmon.db.sqlite_errors import explained
-from tmon.pages.limited import LimitedConnection, Rendering, rendering
+from tmon.pages.limited_connection import LimitedConnection, RowCost, row_cost
 
 PUBLISHED_AS = "tmon"
 LOGGED_SQL_CHARACTERS = 200  # visitors may send 64 KB of it
@@ -225,9 +225,9 @@ class ReadOnlyDatabase(Database):  # type: ignore[misc]  # Datasette ships no ty
                 log.log(level, "%.*r: %s", LOGGED_SQL_CHARACTERS, sql, _sentence(error)[:200])
             raise
         if results.truncated and kwargs.get("page_size") is None:  # else there is a next page
-            form = rendering.get(Rendering())
-            form.truncated = True  # the page says so
-            if form.whole:  # a CSV can't
+            cost = row_cost.get(RowCost())
+            cost.truncated = True  # the page says so
+            if cost.must_be_complete:  # a CSV can't
                 raise BadStatement(CUT_OFF.format(self.ds.max_returned_rows))
         return results
 

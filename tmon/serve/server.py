@@ -60,7 +60,7 @@ def run_datasette(settings: Settings, listening: socket.socket, *, is_alone: boo
     """
     os.nice(DATASETTE_NICENESS)
     _keep_memory_small()
-    with logs.strays_logged():
+    with logs.stderr_logged():
         _run(_serve_datasette(settings, listening, is_alone=is_alone))
 
 

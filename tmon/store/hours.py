@@ -5,9 +5,9 @@ from time import monotonic
 
 from sqlite_utils import Database
 
+from tmon.core.time import HOUR_MS
 from tmon.db.connect import transaction
 
-HOUR_MS = 3_600_000
 DUE_MS = HOUR_MS + 5 * 60_000  # after an hour's begin; five minutes for readings under way
 CLOSING_S = 0.005  # no reading is stored meanwhile
 HOURS_AT_ONCE = 20  # about 2 ms with a reading a minute

@@ -13,9 +13,9 @@ from sqlite_utils import Database
 
 from tmon.core.errors import Damaged, DiskFull, Locked, Replaced, Unavailable
 from tmon.core.reading import Batch, Receipt
+from tmon.core.time import now_ms
 from tmon.db.connect import sqlite3
 from tmon.db.damage import ANSWER, Damage, is_damage
-from tmon.db.nodes import now_ms
 from tmon.db.sqlite_errors import primary_code
 from tmon.db.wal import Wal
 from tmon.store.commit import Store

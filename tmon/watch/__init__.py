@@ -1,1 +1,1 @@
-"""Checks, incidents, and who is told of them."""
+"""Checks, incidents and notifications."""

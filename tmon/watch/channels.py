@@ -1,4 +1,4 @@
-"""The ways to tell somebody: each of the addresses of ``TMON_NOTIFY``, or sendmail."""
+"""Notification channels: the addresses of ``TMON_NOTIFY``, or else sendmail."""
 
 import hmac
 import re
@@ -17,68 +17,79 @@ HASH_CHARACTERS = 32  # 128 bits
 
 
 class InvalidChannels(TmonError):
-    """Addresses of ``TMON_NOTIFY`` that nobody can be told by; one a line."""
+    """Addresses of ``TMON_NOTIFY`` that can't be used; one a line."""
 
 
 class NoSecret(TmonError):
-    """Without the station's secret, who was told what can't be kept."""
+    """The secret can't be read, so the channels' names in the database are unknown."""
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One way to tell one somebody.
+    """One way to reach one recipient.
 
-    ``name`` is what the database calls it, ``label`` what people are shown; neither gives
-    its address away. ``deliver`` raises ``mail.Undelivered``, or whatever a plugin raises.
+    ``name`` is its name in the database, ``label`` the one that is shown; neither contains
+    the address. ``deliver`` raises ``mail.Undelivered``, or whatever a plugin raises.
     """
 
-    name: str
+    name: str  # scheme:hash
     label: str
     deliver: Callable[[Message], None]
-
-    @property
-    def scheme(self) -> str:
-        return scheme_of(self.name)
 
     @property
     def hash(self) -> str:
         return self.name.partition(":")[2]
 
 
-def scheme_of(name: str) -> str:
-    """``mailto``, of a channel's name in the database."""
-    return name.partition(":")[0]
-
-
-def channels_of(settings: Settings, key: bytes) -> list[Channel]:
-    """Every channel that the settings name, each once.
+def load_channels(settings: Settings, key: bytes) -> list[Channel]:
+    """The channels of the settings, without duplicates.
 
     Args:
-        settings: with ``notify``, and ``mail_to`` where that is empty.
-        key: the station's secret, for the names.
+        settings: with ``notify``, or ``mail_to`` if that is empty.
+        key: the station's secret; it makes the channels' names.
 
     Raises:
-        InvalidChannels: an address can't be understood, or names nobody.
+        InvalidChannels: an address can't be understood, or has no recipient.
     """
     if not settings.notify:
-        found = [_by_sendmail(settings.mail_to, key)]
+        to = settings.mail_to
+        name = f"sendmail:{_hash(key, f'sendmail:{to}')}"
+        return [Channel(name, f"sendmail ({to})", partial(mail.send_by_sendmail, to))]
+    channels: dict[str, Channel] = {}
+    problems = []
+    for position, url in enumerate(settings.notify, 1):
+        found = _SCHEME.match(url)
+        scheme = found[1].lower() if found else "no scheme"
+        try:
+            for channel in _load(url, scheme, position, key):
+                channels[channel.name] = channel
+        except ValueError as problem:
+            problems.append(f"TMON_NOTIFY: address {position} ({scheme}) {problem}")
+    if problems:
+        raise InvalidChannels("\n".join(problems))
+    return [*channels.values()]
+
+
+def _load(url: str, scheme: str, position: int, key: bytes) -> Iterator[Channel]:
+    """The channel of an address. Each recipient of a mail is one, as each may fail alone."""
+    from tmon.watch import apprise_channel  # noqa: PLC0415 - apprise takes a quarter of a second
+
+    plugin = apprise_channel.load_plugin(url)
+    label = f"{scheme} (address {position} of TMON_NOTIFY)"
+    if isinstance(plugin, apprise_channel.NotifyEmail):
+        for server, recipient in apprise_channel.recipients(plugin):
+            name = f"{scheme}:{_hash(key, f'{url} {recipient}')}"
+            yield Channel(name, label, partial(mail.send_by_smtp, server, recipient))
     else:
-        found, problems = [], []
-        for place, url in enumerate(settings.notify, 1):
-            try:
-                found += _by_address(url, place, key)
-            except ValueError as problem:
-                problems.append(f"TMON_NOTIFY: address {place} ({_scheme(url)}) {problem}")
-        if problems:
-            raise InvalidChannels("\n".join(problems))
-    return [*{channel.name: channel for channel in found}.values()]
+        name = f"{scheme}:{_hash(key, url)}"
+        yield Channel(name, label, partial(apprise_channel.send, plugin))
 
 
-def secret(settings: Settings) -> bytes:
+def load_secret(settings: Settings) -> bytes:
     """The station's secret.
 
     Raises:
-        NoSecret: its file can't be read, or holds none.
+        NoSecret: its file can't be read, or is empty.
     """
     try:
         return read_secret(settings)
@@ -86,35 +97,9 @@ def secret(settings: Settings) -> bytes:
         raise NoSecret(str(error)) from error
     except OSError as error:
         raise NoSecret(
-            f"{settings.secret_file}: {error.strerror}; nobody can be told without it"
+            f"{settings.secret_file}: {error.strerror}; no notification can be sent without it"
             " (`tmon serve` makes it, and a backup has it)"
         ) from error
-
-
-def _by_sendmail(to: str, key: bytes) -> Channel:
-    name = f"sendmail:{_hash(key, f'sendmail:{to}')}"
-    return Channel(name, f"sendmail ({to})", partial(mail.by_sendmail, to))
-
-
-def _by_address(url: str, place: int, key: bytes) -> Iterator[Channel]:
-    """A mail's recipients are a channel each: what one has got, another may still lack."""
-    from tmon.watch import apprised  # noqa: PLC0415 - apprise takes a quarter of a second
-
-    plugin = apprised.plugin_of(url)
-    scheme = _scheme(url)
-    label = f"{scheme} (address {place} of TMON_NOTIFY)"
-    if isinstance(plugin, apprised.NotifyEmail):
-        for server, recipient in apprised.recipients(plugin):
-            name = f"{scheme}:{_hash(key, f'{url} {recipient}')}"
-            yield Channel(name, label, partial(mail.by_smtp, server, recipient))
-    else:
-        name = f"{scheme}:{_hash(key, url)}"
-        yield Channel(name, label, partial(apprised.notify, plugin))
-
-
-def _scheme(url: str) -> str:
-    found = _SCHEME.match(url)
-    return found[1].lower() if found else "no scheme"
 
 
 def _hash(key: bytes, text: str) -> str:

@@ -1,10 +1,9 @@
-"""All checks, one after the other: what one can't do hides nothing of the others."""
+"""Run all checks; one that fails hides nothing of the others."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from sqlite_utils import Database
@@ -13,33 +12,33 @@ from tmon.core.settings import Settings
 from tmon.db import station
 from tmon.db.connect import RefusedDatabase, sqlite3
 from tmon.db.station import Chore, Station
-from tmon.watch import chores
+from tmon.watch import alert_text, jobs
+from tmon.watch.alert_text import SensorCounts
 from tmon.watch.checks import (
-    answers,
     backups,
     channels,
     clocks,
     integrity,
-    limits,
+    out_of_limits,
     pressure,
     published,
+    reachability,
     rejections,
     secret,
     silence,
     storage,
 )
-from tmon.watch.checks.answers import Addresses
-from tmon.watch.findings import CATALOGUE, Finding, Key, Severity, key
-from tmon.watch.incidents import Incident, matter_of, open_incidents, sensors_by_node
-from tmon.watch.lines import Matter, Sensors, shown, together
+from tmon.watch.checks.reachability import Addresses
+from tmon.watch.findings import CATALOGUE, Finding, Key, Severity
+from tmon.watch.incidents import Incident, open_incidents, sensor_counts
 from tmon.watch.mutes import Mutes
 
 log = logging.getLogger("tmon.check")
 
-# Of the open database: what each can find.
-OF_STATION: tuple[tuple[tuple[str, ...], Callable[[Station], Iterator[Finding]]], ...] = (
+# The checks of the open database, each with the numbers that it can find.
+STATION_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Station], Iterator[Finding]]], ...] = (
     (("T01",), silence.check),
-    (("T02", "T03"), limits.check),
+    (("T02", "T03"), out_of_limits.check),
     (("T06",), rejections.check),
     (("T07", "T20"), clocks.check),
     (("T19",), clocks.check_readings),
@@ -48,100 +47,86 @@ OF_STATION: tuple[tuple[tuple[str, ...], Callable[[Station], Iterator[Finding]]]
     (("T11", "T12"), integrity.check),
     (("T15",), channels.check),
 )
-OF_MACHINE = ("T08", "T09", "T11", "T13", "T14", "T17")
-OF_ANSWERS = ("T04", "T05", "T21")
-OF_PAGES = ("T18",)
-OF_SECRET = ("T22",)
-OF_DATABASE = (*(number for numbers, _ in OF_STATION for number in numbers), *OF_SECRET, *OF_PAGES)
+MACHINE = ("T08", "T09", "T11", "T13", "T14", "T17")
+REACHABILITY = ("T04", "T05", "T21")
+PAGES = ("T18",)
+SECRET = ("T22",)
+DATABASE = (*(number for numbers, _ in STATION_CHECKS for number in numbers), *SECRET, *PAGES)
 UNUSABLE = (sqlite3.Error, RefusedDatabase, OSError)
 
 
-class Task(NamedTuple):
-    """What to check: a whole station here, or only whether a distant one answers."""
+class CheckOptions(NamedTuple):
+    """What to check: a whole station here, or only whether a remote one answers."""
 
-    settings: Settings
+    settings: Settings  # for a remote station, `db` is the database of its incidents
     addresses: Addresses
-    memory: Path  # the database that knows the incidents: the station's, or one of its own
     now_ms: int
-    whole_file: bool = False  # do the chores that are due
-    full: bool = False  # and those that are not
-    pauses_s: tuple[float, ...] = answers.PAUSES_S
-
-
-class Known(NamedTuple):
-    """What the memory says of what is found."""
-
-    incidents: Mapping[Key, Incident]
-    mutes: Mutes | None
-    sensors: Sensors
-
-
-class Current(NamedTuple):
-    """Something that is wrong now, and until when nobody wants to hear of it."""
-
-    matter: Matter
-    muted_until_ms: int | None
+    run_jobs: bool = False  # do the jobs that are due
+    all_jobs: bool = False  # do all jobs, due or not
+    retry_pauses_s: tuple[float, ...] = reachability.PAUSES_S
 
 
 @dataclass
 class Report:
-    """What came of a round."""
+    """The results of one run of all checks."""
 
     findings: list[Finding] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)  # sentences: which checks couldn't be made
-    blind: set[str] = field(default_factory=set)  # the numbers that those would find
-    done: dict[str, Chore] = field(default_factory=dict)
-    current: list[Current] = field(default_factory=list)
-    sensors: Sensors = field(default_factory=dict)
-    _going_on: set[Key] = field(default_factory=set)
+    unknown: list[str] = field(default_factory=list)  # a sentence for each check that failed
+    skipped: set[str] = field(default_factory=set)  # the numbers those could have found
+    jobs_done: dict[str, Chore] = field(default_factory=dict)
+    active: list[Finding] = field(default_factory=list)  # findings to show, with their mutes
+    sensor_counts: SensorCounts = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)  # a line each: not checked, or not notified
+    _seen: set[Key] = field(default_factory=set)
 
     @property
     def status(self) -> int:
-        """0 ok, 1 warning, 2 critical, 3 unknown: the monitoring plugins' exit status."""
-        severities = {one.matter.severity for one in self.current if one.muted_until_ms is None}
+        """Exit status of a monitoring plugin: 0 ok, 1 warning, 2 critical, 3 unknown."""
+        severities = {one.severity for one in self.active if one.muted_until_ms is None}
         if Severity.CRITICAL in severities:
             return 2
         if self.unknown:
             return 3
         return 1 if severities else 0
 
-    def attempt(self, numbers: Iterable[str], look: Callable[[], Iterable[Finding]]) -> None:
-        """Take in what a check finds, and what keeps it from looking for the rest."""
+    def run(self, numbers: Iterable[str], check: Callable[[], Iterable[Finding]]) -> None:
+        """Run a check that can find ``numbers``, and keep what it finds until it ends or fails."""
         try:
-            for finding in look():
+            for finding in check():
                 self.add(finding)
-        except Exception as error:  # whatever it is: the other checks are made
-            self.met(numbers, error)
+        except Exception as error:  # whatever it is, the other checks still run
+            self.add_failure(numbers, error)
 
-    def met(self, numbers: Iterable[str], error: Exception) -> None:
-        """Tell what kept ``numbers`` from being looked for; their incidents stay as they are."""
-        self.blind.update(numbers)
+    def add_failure(self, numbers: Iterable[str], error: Exception) -> None:
+        """Note that a check failed; incidents of its ``numbers`` stay as they are."""
+        self.skipped.update(numbers)
         if isinstance(error, sqlite3.OperationalError | RefusedDatabase):
             self.add(unusable(str(error)))
         elif isinstance(error, sqlite3.DatabaseError):
             self.add(Finding("T11", Severity.CRITICAL, str(error), subject="database"))
         else:
             log.debug("a check failed", exc_info=error)
-            titles = ", ".join(CATALOGUE[number].title for number in numbers) or "chores"
+            titles = ", ".join(CATALOGUE[number].title for number in numbers) or "jobs"
             self.unknown.append(f"can't check ({titles}): {type(error).__name__}: {error}")
 
     def add(self, finding: Finding) -> None:
-        """Take in a finding, unless it goes on by another's word already."""
+        """Add a finding; of two with the same key that both last, the first."""
         if finding.until_ms is None:
-            if key(finding) in self._going_on:
+            if finding.key in self._seen:
                 return
-            self._going_on.add(key(finding))
+            self._seen.add(finding.key)
         self.findings.append(finding)
 
     def lines(self) -> list[str]:
-        """What is current, a line each; silent sensors of a node that nobody muted share one."""
-        mutes = {one.matter: one.muted_until_ms for one in self.current}
+        """One line for each active finding or group of them, the muted ones last."""
         groups = [
             group
             for muted in (False, True)
-            for group in together(one for one in mutes if (mutes[one] is not None) is muted)
+            for group in alert_text.group(
+                one for one in self.active if (one.muted_until_ms is not None) is muted
+            )
         ]
-        return [shown(group, self.sensors, mutes[group[0]]) for group in groups]
+        return [alert_text.check_line(group, self.sensor_counts) for group in groups]
 
 
 def unusable(reason: str) -> Finding:
@@ -149,57 +134,57 @@ def unusable(reason: str) -> Finding:
     return Finding("T16", Severity.CRITICAL, reason, subject="database")
 
 
-def look(task: Task, report: Report, say: Callable[[str], None]) -> None:
-    """Make all checks into ``report``, and see what of it is current; nothing is written.
+def run_checks(options: CheckOptions, report: Report, progress: Callable[[str], None]) -> None:
+    """Run all checks into ``report``, and list its active findings. Nothing is written.
 
     Args:
-        task: what to check.
-        report: may hold findings already.
-        say: told before what takes long.
+        options: what to check.
+        report: may have findings already.
+        progress: called with a short text before each job that takes long.
     """
-    report.attempt(OF_ANSWERS, lambda: answers.check(task.addresses, task.now_ms, task.pauses_s))
-    known = Known({}, None, {})
-    if not task.addresses.remote:
-        report.attempt(OF_MACHINE, lambda: storage.check(task.settings))
-    if not task.addresses.remote or task.memory.exists():
+    addresses, now_ms = options.addresses, options.now_ms
+    report.run(REACHABILITY, lambda: reachability.check(addresses, now_ms, options.retry_pauses_s))
+    incidents: dict[Key, Incident] = {}
+    mutes = None
+    if not addresses.remote:
+        report.run(MACHINE, lambda: storage.check(options.settings))
+    if not addresses.remote or options.settings.db.exists():
         try:
-            with station.opened(task.memory, task.now_ms) as db:
-                if not task.addresses.remote:
-                    _look_at_station(task, db, report, say)
-                known = Known(open_incidents(db), Mutes(db, task.now_ms), sensors_by_node(db))
+            with station.opened(options.settings.db, now_ms) as db:
+                if not addresses.remote:
+                    _check_station(options, db, report, progress)
+                found = open_incidents(db), Mutes(db, now_ms), sensor_counts(db)
+                incidents, mutes, report.sensor_counts = found
         except UNUSABLE as error:
-            report.met(OF_DATABASE, error)
-    report.sensors = known.sensors
-    report.current = [*_current(report.findings, known, task.now_ms)]
+            report.add_failure(DATABASE, error)
+    for finding in report.findings:
+        incident = incidents.get(finding.key)
+        if finding.until_ms is None and (finding.meets_threshold or incident):
+            since_ms = finding.since_ms
+            if since_ms is None:
+                since_ms = incident.finding.since_ms if incident else now_ms
+            muted_until_ms = mutes.until_ms(finding) if mutes else None
+            report.active.append(replace(finding, since_ms=since_ms, muted_until_ms=muted_until_ms))
 
 
-def _look_at_station(task: Task, db: Database, report: Report, say: Callable[[str], None]) -> None:
-    remembered = station.chores(db)
-    if task.whole_file:
-        report.attempt((), lambda: _do_chores(task, db, report, say))
-    now = Station(db, task.settings, task.now_ms, {**remembered, **report.done})
-    for numbers, check in OF_STATION:
-        report.attempt(numbers, partial(check, now))
-    report.attempt(OF_SECRET, lambda: secret.check(now, task.addresses))
+def _check_station(
+    options: CheckOptions, db: Database, report: Report, progress: Callable[[str], None]
+) -> None:
+    last_done = station.chores(db)
+    if options.run_jobs:
+        # A job's outcome becomes a finding by the check `integrity`, here and in later runs.
+        try:
+            for name, done in jobs.run_due(
+                db, last_done, options.now_ms, progress, run_all=options.all_jobs
+            ):
+                report.jobs_done[name] = done
+        except Exception as error:  # the checks still run
+            report.add_failure((), error)
+    now = Station(db, options.settings, options.now_ms, {**last_done, **report.jobs_done})
+    for numbers, check in STATION_CHECKS:
+        report.run(numbers, partial(check, now))
+    report.run(SECRET, lambda: secret.check(now, options.addresses))
     if any(finding.number == "T05" for finding in report.findings):
-        report.blind.update(OF_PAGES)
+        report.skipped.update(PAGES)
     else:
-        report.attempt(OF_PAGES, lambda: published.check(now, task.addresses))
-
-
-def _do_chores(
-    task: Task, db: Database, report: Report, say: Callable[[str], None]
-) -> Iterator[Finding]:
-    """Their outcomes are findings later, by the check that remembers them."""
-    due = chores.due(db, station.chores(db), task.now_ms, say, full=task.full)
-    report.done.update(due)
-    yield from ()
-
-
-def _current(findings: Iterable[Finding], known: Known, now_ms: int) -> Iterator[Current]:
-    for finding in findings:
-        incident = known.incidents.get(key(finding))
-        if finding.until_ms is None and (finding.enough or incident):
-            matter = matter_of(finding, incident.matter.from_ms if incident else now_ms)
-            of_it = finding.number, finding.node, finding.sensor_id
-            yield Current(matter, known.mutes.until_ms(*of_it) if known.mutes else None)
+        report.run(PAGES, lambda: published.check(now, options.addresses))

@@ -1,4 +1,4 @@
-"""What people are told in one message: composed of stored events, the same each time."""
+"""The text of a notification: composed from stored events, so it is the same each time."""
 
 import secrets
 from collections.abc import Iterable, Sequence
@@ -8,20 +8,20 @@ from urllib.parse import quote
 
 from sqlite_utils import Database
 
-MOST_LINES = 50  # that somebody reads; the rest is a number and a link
-MOST_LINKED = 10  # each with a link of its own
-MOST_CHARACTERS = 300  # of one line
-IN_SUBJECT = 120  # characters of a line that stands in the subject
+MOST_LINES = 50  # more than that nobody reads: the rest is a number and a link
+MOST_LINKS = 10  # with more lines than that, none has a link
+MOST_CHARACTERS = 300  # of a line
+SUBJECT_CHARACTERS = 120  # of a line in the subject
 KINDS = ("new", "over", "going on", "found")
 
 
-class Item(NamedTuple):
-    """One incident in a message."""
+class AlertLine(NamedTuple):
+    """One line of a message: one incident, or several that share a text."""
 
     kind: str  # one of KINDS
     severity: str  # critical or warning
-    told: str
-    page: str  # the path of the page it is about
+    text: str
+    page: str  # path of the page about it
 
     @property
     def heading(self) -> str:
@@ -30,66 +30,62 @@ class Item(NamedTuple):
 
 
 class Message(NamedTuple):
-    """One message to one channel; ``id`` is a Message-ID, and ``at_ms`` when it was found."""
+    """One message to one channel."""
 
-    id: str
-    at_ms: int
-    items: Sequence[Item]
+    id: str  # the Message-ID
+    at_ms: int  # when its newest event was recorded
+    lines: Sequence[AlertLine]
     public_url: str
     opening: str = ""
 
     @property
     def subject(self) -> str:
-        """The one line that it tells, or how many."""
-        if len(self.items) == 1:
-            item = self.items[0]
-            return f"tmon: {item.kind}: {cut(item.told, IN_SUBJECT)}"
-        counts = {kind: sum(item.kind == kind for item in self.items) for kind in KINDS}
+        """The line, if there is only one; otherwise how many of each kind."""
+        if len(self.lines) == 1:
+            line = self.lines[0]
+            return f"tmon: {line.kind}: {_cut(line.text, SUBJECT_CHARACTERS)}"
+        counts = {kind: sum(line.kind == kind for line in self.lines) for kind in KINDS}
         return "tmon: " + ", ".join(f"{n:,} {kind}" for kind, n in counts.items() if n)
 
     @property
     def severity(self) -> str:
-        """critical, warning or over, for channels with colours; of what isn't over, the worst."""
-        severities = {item.severity for item in self.items if item.kind != "over"}
-        return min(severities, default="over")  # as the words happen to be ordered
+        """The worst of what isn't over: critical or warning; or ``over``, if all is."""
+        severities = {line.severity for line in self.lines if line.kind != "over"}
+        return min(severities, default="over")  # critical sorts before warning
 
     def text(self, most_bytes: int) -> str:
-        """All lines, or as many as there is room for, and how many more there are."""
-        for shown in range(MOST_LINES, 0, -1):
-            text = self._first(shown)
+        """The lines, or as many as fit and how many more there are."""
+        for count in range(MOST_LINES, 0, -1):
+            text = self._text_of(count)
             if len(text.encode()) <= most_bytes:
                 return text
-        return self._first(0).encode()[:most_bytes].decode(errors="ignore")
+        return self._text_of(0).encode()[:most_bytes].decode(errors="ignore")
 
-    def _first(self, count: int) -> str:
-        lines = [self.opening] if self.opening else []
-        linked = self.public_url and len(self.items) <= MOST_LINKED
-        for heading, items in groupby(self.items[:count], key=lambda item: item.heading):
-            lines.append(heading)
-            for item in items:
-                lines.append(f"- {item.told}")
+    def _text_of(self, count: int) -> str:
+        """The text with the first ``count`` lines."""
+        text = [self.opening] if self.opening else []
+        linked = self.public_url and len(self.lines) <= MOST_LINKS
+        for heading, lines in groupby(self.lines[:count], key=lambda line: line.heading):
+            text.append(heading)
+            for line in lines:
+                text.append(f"- {line.text}")
                 if linked:
-                    lines.append(f"  {self.public_url}{item.page}")
-            lines.append("")
-        more = len(self.items) - count
-        told_more = f"and {more:,} more" if more > 0 else ""
+                    text.append(f"  {self.public_url}{line.page}")
+            text.append("")
+        left = len(self.lines) - count
+        more = f"and {left:,} more" if left > 0 else ""
         link = f"{self.public_url}/tmon/incidents?_sort_desc=id" if self.public_url else ""
-        lines.append(": ".join(filter(None, (told_more, link))))
-        return "\n".join(lines).strip()
+        text.append(": ".join(filter(None, (more, link))))
+        return "\n".join(text).strip()
 
 
-def of_events(
+def message_of_events(
     db: Database, after: int, last: int, *, public_url: str, sender: str
 ) -> Message | None:
-    """The message that tells the events after ``after`` up to ``last``, if there are any.
+    """The message about the events from ``after + 1`` to ``last``; None if there are none.
 
-    Args:
-        db: where the events are.
-        after: the last event that was told before.
-        last: the last event to tell.
-        public_url: the pages' address, for links; empty for none.
-        sender: makes the Message-ID this channel's and this station's, like ``hash@host``.
-
+    An incident with several events gets one line, by its newest. Equal lines are merged.
+    ``sender`` is ``hash@host``: it makes the Message-ID unique to this channel and station.
     """
     rows = db.execute(
         """
@@ -104,53 +100,38 @@ def of_events(
     ).fetchall()
     if not rows:
         return None
+    began = {incident for incident, what, *_ in rows if what == "began"}
+    newest = {incident: row for incident, *row in rows}  # in the order of their first events
+    lines: dict[tuple[str, ...], AlertLine] = {}
+    for incident, (what, told, _, severity, node, sensor) in newest.items():
+        kind = "over" if what == "ended" else "new" if incident in began else "going on"
+        text = one_line(told)
+        names = [quote(name, ":/") for name in ("node", node, sensor) if name]
+        page = f"/{'/'.join(names)}" if node else "/tmon/incidents"
+        same = lines.get((kind, severity, text))
+        if same and same.page != page:
+            page = "/".join(same.page.split("/")[:3])  # several sensors: their node's page
+        lines[kind, severity, text] = AlertLine(kind, severity, text, page)
+    ordered = sorted(lines.values(), key=lambda line: (KINDS.index(line.kind), line.severity))
     at_ms = rows[-1][3]
-    # With the time: a database brought back from a backup counts its events anew.
+    # The time is in it because a restored backup gives the same ids to other events.
     message_id = f"<tmon.{after + 1}-{last}.{at_ms}.{sender}>"
-    by_incident: dict[int, list[tuple[str, ...]]] = {}
-    for incident, *row in rows:
-        by_incident.setdefault(incident, []).append(tuple(row))
-    items = _together(map(_item, by_incident.values()))
-    return Message(message_id, at_ms, items, public_url)
+    return Message(message_id, at_ms, ordered, public_url)
 
 
-def of_lines(lines: Iterable[str], now_ms: int, *, public_url: str, host: str) -> Message:
-    """A message of lines that are stored nowhere; each has an id of its own."""
-    items = [Item("found", "critical", plain(line), "/") for line in lines]
-    opening = "The database can't be written, so this may be told again at each check.\n"
+def message_of_lines(lines: Iterable[str], now_ms: int, *, public_url: str, host: str) -> Message:
+    """A message of lines that can't be recorded; its id is random."""
+    found = [AlertLine("found", "critical", one_line(line), "/") for line in lines]
+    opening = "The database can't be written, so each check may send this again.\n"
     message_id = f"<tmon.{secrets.token_hex(8)}@{host}>"
-    return Message(message_id, now_ms, items, public_url, opening)
+    return Message(message_id, now_ms, found, public_url, opening)
 
 
-def _item(events: Sequence[tuple[str, ...]]) -> Item:
-    """What is told of one incident: how it is now, by its newest event."""
-    last, told, _, severity, node, sensor = events[-1]
-    began = any(what == "began" for what, *_ in events)
-    kind = "over" if last == "ended" else "new" if began else "going on"
-    page = "/" + "/".join(quote(name, ":/") for name in ("node", node, sensor) if name)
-    return Item(kind, severity, plain(told), page if node else "/tmon/incidents")
+def one_line(text: str) -> str:
+    """Text without line breaks, control characters and direction marks, and not too long."""
+    visible = "".join(character if character.isprintable() else " " for character in text)
+    return _cut(" ".join(visible.split()), MOST_CHARACTERS)
 
 
-def _together(items: Iterable[Item]) -> list[Item]:
-    """New ones first, and of these the critical ones; incidents that share a line, once."""
-    lines: dict[tuple[str, ...], Item] = {}
-    for item in items:
-        *line, page = item
-        known = lines.get(tuple(line))
-        lines[tuple(line)] = item._replace(page=_shared(known.page, page)) if known else item
-    return sorted(lines.values(), key=lambda item: (KINDS.index(item.kind), item.severity))
-
-
-def _shared(page: str, other: str) -> str:
-    """The page of both: the same one, or the node's that both are of."""
-    return page if page == other else "/".join(page.split("/")[:3])
-
-
-def plain(text: str) -> str:
-    """One line of what can be seen: no breaks, no controls, nothing that turns text around."""
-    seen = "".join(character if character.isprintable() else " " for character in text)
-    return cut(" ".join(seen.split()), MOST_CHARACTERS)
-
-
-def cut(text: str, most: int) -> str:
+def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"

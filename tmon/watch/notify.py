@@ -1,86 +1,67 @@
-"""``tmon check --notify``: check, remember what was found, and tell."""
+"""``tmon check --notify``: run the checks, record incidents, send notifications."""
 
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import NamedTuple
-
-from sqlite_utils import Database
+from collections.abc import Callable
 
 from tmon.db.connect import open_database, sqlite3
 from tmon.db.station import Chore
 from tmon.maintenance.shelf import write_secret
-from tmon.watch import check, incidents, telling
-from tmon.watch.check import UNUSABLE, Report, Task
+from tmon.watch import check, incidents, outbox
+from tmon.watch.check import UNUSABLE, CheckOptions, Report
 from tmon.watch.ping import ping
 
-TRIES = 3  # of two seconds each (tmon/db/connect.py): others' transactions are shorter
+RECORD_TRIES = 3  # each waits two seconds for the lock (tmon/db/connect.py)
 STATUS = ("ok", "warning", "critical", "unknown")
 
 
-class Told(NamedTuple):
-    """What was found; and what could not be looked for, or who not be told: a line each."""
+def check_and_notify(options: CheckOptions, progress: Callable[[str], None]) -> Report:
+    """Run the checks, record what began, lasts and ended in one transaction, and notify.
 
-    report: Report
-    failures: list[str]
-
-
-def check_and_tell(task: Task, say: Callable[[str], None]) -> Told:
-    """Check; in one transaction remember what began, goes on and ended; tell it.
-
-    Where nothing can be remembered, all that is found is told, at each run.
+    If the database can't be written, everything that is found is sent, at each run again.
+    ``failures`` of the report says what could not be checked or sent.
 
     Raises:
-        TmonError: nobody can be told, as the settings are.
+        TmonError: no notification can be sent with these settings.
     """
-    began = ping(task.settings, "start")
-    ended = "fail"
+    start_failure = ping(options.settings, "start")
+    result = "fail"
     try:
-        told = _round(task, say)
-        ended = "fail" if told.failures or told.report.unknown else "success"
+        report = _check_and_notify(options, progress)
+        report.failures[:0] = report.unknown
+        result = "fail" if report.failures else "success"
     finally:
-        over = ping(task.settings, ended)
-    unknown = told.report.unknown
-    return told._replace(failures=[*unknown, *told.failures, *filter(None, (began, over))])
+        end_failure = ping(options.settings, result)
+    report.failures += filter(None, (start_failure, end_failure))
+    return report
 
 
-def _round(task: Task, say: Callable[[str], None]) -> Told:
-    task = task._replace(settings=replace(task.settings, db=task.memory), whole_file=True)
+def _check_and_notify(options: CheckOptions, progress: Callable[[str], None]) -> Report:
+    options = options._replace(run_jobs=True)
+    settings, remote, now_ms = options.settings, options.addresses.remote, options.now_ms
     report = Report()
     try:
-        with _memory(task) as db:
-            telling.enlist(db, task.settings, task.now_ms)
-            check.look(task, report, say)
-            _record(db, report, task.now_ms)
-            return Told(report, telling.tell(db, task.settings, task.now_ms))
+        if remote:
+            settings.db.parent.mkdir(parents=True, exist_ok=True)
+            if settings.secret is None and not settings.secret_file.exists():
+                # It only keeps the channels' addresses out of the database.
+                write_secret(settings.secret_file, f"{secrets.token_hex(32)}\n".encode())
+        with open_database(settings.db, create=remote) as db:
+            outbox.register_channels(db, settings, now_ms)
+            check.run_checks(options, report, progress)
+            done = {**report.jobs_done, "check": Chore(now_ms, STATUS[report.status])}
+            for tries_left in reversed(range(RECORD_TRIES)):
+                try:
+                    incidents.record(
+                        db, report.findings, now_ms, skipped=report.skipped, jobs_done=done
+                    )
+                    break
+                except sqlite3.OperationalError as error:
+                    if not tries_left or "locked" not in str(error):
+                        raise
+            report.failures = outbox.send_new_events(db, settings, now_ms)
     except UNUSABLE as error:
         report = Report()
         report.add(check.unusable(str(error)))
-        check.look(task._replace(whole_file=False), report, say)
-        lines = report.lines()
-        return Told(report, telling.tell_without_memory(task.settings, lines, task.now_ms))
-
-
-@contextmanager
-def _memory(task: Task) -> Iterator[Database]:
-    """The database that remembers; a distant station's is made here, with a secret of its own."""
-    if task.addresses.remote:
-        task.memory.parent.mkdir(parents=True, exist_ok=True)
-        if task.settings.secret is None and not task.settings.secret_file.exists():
-            # Only to keep the channels' addresses out of the database.
-            write_secret(task.settings.secret_file, f"{secrets.token_hex(32)}\n".encode())
-    with open_database(task.memory, create=task.addresses.remote) as db:
-        yield db
-
-
-def _record(db: Database, report: Report, now_ms: int) -> None:
-    done = {**report.done, "check": Chore(now_ms, STATUS[report.status])}
-    for tries_left in reversed(range(TRIES)):
-        try:
-            incidents.record(db, report.findings, now_ms, blind=report.blind, done=done)
-        except sqlite3.OperationalError as error:
-            if not tries_left or "locked" not in str(error):
-                raise
-        else:
-            return
+        check.run_checks(options._replace(run_jobs=False), report, progress)
+        report.failures = outbox.send_unrecorded(settings, report.lines(), now_ms)
+    return report

@@ -1,41 +1,38 @@
-"""Tell a Healthchecks-style watcher that the checker itself runs."""
+"""Report each run of the checker to a monitor such as Healthchecks."""
 
 from functools import partial
 
-from tmon.core.bounded import side_by_side
+from tmon.core.deadline import run_with_deadline
 from tmon.core.settings import Settings
 
 SOCKET_S = 5.0
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 
 
-def ping(settings: Settings, what: str, *, patience_s: float = PATIENCE_S) -> str | None:
-    """Ask for ``TMON_PING_URL``, if it is set.
+def ping(settings: Settings, what: str, *, timeout_s: float = TIMEOUT_S) -> str | None:
+    """GET ``TMON_PING_URL``, if it is set.
 
     Args:
         settings: with ``ping_url``.
-        what: ``start``; ``success``; or ``fail`` where nothing could be checked or somebody
-            could not be told.
-        patience_s: seconds that it may take.
+        what: ``start``; ``success``; or ``fail`` if something could not be checked or sent.
+        timeout_s: how long it may take in all.
 
     Returns:
-        What failed, in a line; a run goes on without.
+        A line that says what failed, or None. It doesn't contain the address, a secret.
     """
     if not settings.ping_url:
         return None
     url = settings.ping_url if what == "success" else f"{settings.ping_url}/{what}"
-    [(_, error)] = side_by_side({what: partial(_get, url)}, patience_s)
-    return f"TMON_PING_URL ({what}): {_why(error)}" if error else None
+    [(_, error)] = run_with_deadline({what: partial(_get, url)}, timeout_s)
+    if error is None:
+        return None
+    answer = getattr(error, "response", None)
+    why = type(error).__name__ if answer is None else f"the answer was {answer.status_code}"
+    return f"TMON_PING_URL ({what}): {why}"
 
 
 def _get(url: str) -> None:
-    import requests  # noqa: PLC0415 - only where something is pinged
+    import requests  # noqa: PLC0415 - only if something is pinged
 
     with requests.get(url, timeout=SOCKET_S, stream=True) as answer:
         answer.raise_for_status()
-
-
-def _why(error: Exception) -> str:
-    """What went wrong, without the address, which is a secret."""
-    answer = getattr(error, "response", None)
-    return f"the answer was {answer.status_code}" if answer is not None else type(error).__name__

@@ -5,10 +5,10 @@ from textwrap import dedent
 from sqlite_utils import Database, Migrations
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-migrations = Migrations("tmon")
+from tmon.core.time import DAY_MS as DAY_MS
+from tmon.core.time import HOUR_MS as HOUR_MS
 
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
+migrations = Migrations("tmon")
 
 
 def floor(column: str, step_ms: int) -> str:

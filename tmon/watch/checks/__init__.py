@@ -1,1 +1,1 @@
-"""What is looked at, one kind of thing a file: each yields what it finds wrong."""
+"""The checks, one subject a file: each yields findings."""

@@ -1,28 +1,23 @@
-"""T11, T12: what the checks of the whole file said when they were made last (see chores.py)."""
+"""T11, T12: what the checks of the whole file (`jobs.py`) found when they ran last."""
 
 from collections.abc import Iterator
 
-from tmon.core import words
-from tmon.db.station import Chore, Station
-from tmon.watch.chores import EQUAL, EQUAL_LATELY, GOOD, QUICK, WHOLE
+from tmon.core import humanize
+from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
+from tmon.watch.jobs import ALL_HOURS, GOOD, INTEGRITY_CHECK, QUICK_CHECK, RECENT_HOURS
 
 
 def check(station: Station) -> Iterator[Finding]:
-    """A bad outcome stays until a check that looks at as much says otherwise."""
-    for number, severity, subject, quick, whole in (
-        ("T11", Severity.CRITICAL, "database", QUICK, WHOLE),
-        ("T12", Severity.WARNING, "hourly", EQUAL_LATELY, EQUAL),
+    """A bad outcome counts until the same check, or one that includes it, is good."""
+    for number, severity, subject, small, large in (
+        ("T11", Severity.CRITICAL, "database", QUICK_CHECK, INTEGRITY_CHECK),
+        ("T12", Severity.WARNING, "hourly", RECENT_HOURS, ALL_HOURS),
     ):
-        bad = _bad(station.chores.get(quick), station.chores.get(whole))
+        part, whole = station.chores.get(small), station.chores.get(large)
+        bad = whole if whole and whole.outcome != GOOD else None
+        if not bad and part and part.outcome != GOOD:
+            bad = part if whole is None or whole.done_ms < part.done_ms else None
         if bad:
-            told = f"{bad.outcome} (checked {words.instant(bad.done_ms)})"
-            yield Finding(number, severity, told, subject=subject)
-
-
-def _bad(quick: Chore | None, whole: Chore | None) -> Chore | None:
-    if whole and whole.outcome != GOOD:
-        return whole
-    if quick and quick.outcome != GOOD and (whole is None or whole.done_ms < quick.done_ms):
-        return quick
-    return None
+            reason = f"{bad.outcome} (checked {humanize.instant(bad.done_ms)})"
+            yield Finding(number, severity, reason, subject=subject)

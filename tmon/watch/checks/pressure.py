@@ -1,61 +1,40 @@
-"""T23: air pressure that looks ten times too high or too low."""
+"""T23: values in hPa that are ten times too high or too low for air pressure."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from tmon.core import words
-from tmon.db.station import DAY_MS, Station
+from tmon.core import humanize
+from tmon.core.time import DAY_MS
+from tmon.db.station import Station
 from tmon.maintenance.clocks import plausible_until_ms
 from tmon.watch.findings import Finding, Severity
 
 LOWEST_HPA, HIGHEST_HPA = 300.0, 1100.0  # what barometers are made for, from 9 km up to a deep mine
-HOURS = 3  # the newest; a bad reading or two are no wrong unit
-
-
-class Range(NamedTuple):
-    """The lowest and highest of some hours, in hPa."""
-
-    lowest: float
-    highest: float
-
-    @property
-    def off_by_ten(self) -> str:
-        """``a tenth of`` or ``ten times`` an air pressure, or nothing."""
-        for factor, what in ((0.1, "a tenth of"), (10.0, "ten times")):
-            if factor * LOWEST_HPA <= self.lowest <= self.highest <= factor * HIGHEST_HPA:
-                return what
-        return ""
+HOURS = 3  # the newest; one or two bad readings are no wrong unit
 
 
 def check(station: Station) -> Iterator[Finding]:
-    """Sensors called ``pressure…`` or ``barometer…`` whose last hours all lie there."""
+    """Sensors named ``pressure…`` or ``barometer…`` whose newest hours are all off by ten."""
     sensors = station.db.execute("""
         select id, node, name from sensors
         where unit = 'hPa' and (lower(name) glob 'pressure*' or lower(name) glob 'barometer*')
         order by node, name
     """).fetchall()
     for sensor, node, name in sensors:
-        raw = _newest_hours(station, "hourly", sensor)
-        if not (raw and raw.off_by_ten):
-            continue  # most: the corrected hours take longer
-        found = _newest_hours(station, "hourly_clean", sensor)
-        if found and found.off_by_ten:
-            yield Finding(
-                "T23",
-                Severity.WARNING,
-                f"{found.lowest:.6g} to {words.value(found.highest, 'hPa')} is"
-                f" {found.off_by_ten} an air pressure: a factor of ten?",
-                node,
-                name,
-                sensor,
-            )
+        if not _off_by_ten(station, "hourly", sensor):
+            continue  # as most are: the view of corrected hours is slower
+        if reason := _off_by_ten(station, "hourly_clean", sensor):
+            yield Finding("T23", Severity.WARNING, reason, node, name, sensor)
 
 
-def _newest_hours(station: Station, table: str, sensor: int) -> Range | None:
-    """Of the newest hours within a day, if there are any."""
-    row = station.db.execute(
+def _off_by_ten(station: Station, table: str, sensor: int) -> str:
+    """What is wrong with the newest hours within a day; empty if nothing is."""
+    lowest, highest = station.db.execute(
         f"select min(min), max(max) from (select min, max from {table}"
         " where sensor = ? and hour_ms > ? and hour_ms <= ? order by hour_ms desc limit ?)",
         [sensor, station.now_ms - DAY_MS, plausible_until_ms(station.now_ms), HOURS],
     ).fetchone()
-    return None if row[0] is None else Range(*row)
+    for factor, what in ((0.1, "a tenth of"), (10.0, "ten times")):
+        if lowest and factor * LOWEST_HPA <= lowest <= highest <= factor * HIGHEST_HPA:
+            span = f"{lowest:.6g} to {humanize.value(highest, 'hPa')}"
+            return f"{span} is {what} an air pressure: a factor of ten?"
+    return ""

@@ -1,36 +1,36 @@
-"""T18: a published page that is older than the file."""
+"""T18: a published page is older than the file."""
 
 from collections.abc import Iterator
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.db.station import Station
-from tmon.watch.checks.answers import Addresses
+from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding, Severity
 
-ASKED = 12  # times: each of Datasette's four threads has a connection of its own
-NEWEST = (
+REQUESTS = 12  # each of Datasette's four threads has a connection of its own
+NEWEST_READING = (
     "{}/tmon/readings.json?_sort_desc=measured_ms&measured_ms__lte={}"
     "&_size=1&_col=measured_ms&_shape=objects&_nocount=1&_nofacet=1&_ttl=0"
 )
 
 
 def check(station: Station, addresses: Addresses) -> Iterator[Finding]:
-    """Ask for the newest reading; each answer is made later than the file was looked at.
+    """Ask Datasette for the newest reading, after reading it from the file.
 
     Raises:
         NoAnswer: Datasette answers something else.
     """
-    from tmon.watch.checks.asking import ask  # noqa: PLC0415 - 7 MB that `tmon serve` spares
+    from tmon.watch.checks.http_probe import get_json  # noqa: PLC0415 - 7 MB that `tmon serve` spares
 
     if addresses.remote or not addresses.datasette:
         return
-    url = NEWEST.format(addresses.datasette, station.now_ms)
+    url = NEWEST_READING.format(addresses.datasette, station.now_ms)
     newest_ms = _newest_ms(station)
     if newest_ms is None:
         return
     shown_ms = []
-    for _ in range(ASKED):
-        rows = ask(url, "rows", remote=False, pauses_s=(0.0, 1.0))["rows"]
+    for _ in range(REQUESTS):
+        rows = get_json(url, "rows", remote=False, pauses_s=(0.0, 1.0))["rows"]
         shown_ms.append(rows[0]["measured_ms"] if rows else 0)
     newest_ms = min(newest_ms, _newest_ms(station) or 0)  # readings may have been removed
     if min(shown_ms) < newest_ms:
@@ -38,8 +38,8 @@ def check(station: Station, addresses: Addresses) -> Iterator[Finding]:
         yield Finding(
             "T18",
             Severity.CRITICAL,
-            f"{late} of {ASKED} pages show nothing newer than {words.instant(min(shown_ms))},"
-            f" the file has readings of {words.instant(newest_ms)}",
+            f"{late} of {REQUESTS} pages show nothing newer than {humanize.instant(min(shown_ms))},"
+            f" the file has readings of {humanize.instant(newest_ms)}",
             subject="pages",
         )
 

@@ -1,4 +1,4 @@
-"""T22: the secret is missing, or the ingest that runs has another."""
+"""T22: the secret is missing, or the running ingest has another one."""
 
 from collections.abc import Iterator
 
@@ -6,20 +6,20 @@ from tmon.core.errors import CannotServe
 from tmon.db.station import Station
 from tmon.db.tokens import read_secret
 from tmon.maintenance.running import difference
-from tmon.watch.checks.answers import Addresses
+from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding, Severity
 
-PATIENCE_S = 3.0  # longer than a loaded ingest takes, so that a finding doesn't come and go
+TIMEOUT_S = 3.0  # longer than a loaded ingest takes, so that the finding doesn't come and go
 
 
 def check(station: Station, addresses: Addresses) -> Iterator[Finding]:
-    """See that the secret is there, and ask the ingest that runs, with any node's uid."""
+    """Read the secret, and ask the running ingest whether it accepts a token made with it."""
     node = station.db.execute("select uid from nodes order by name limit 1").fetchone()
     if addresses.remote or not addresses.ingest or not node:
         return
     try:
         key = read_secret(station.settings)
-        reason = difference(addresses.ingest, key, node[0], PATIENCE_S)
+        reason = difference(addresses.ingest, key, node[0], TIMEOUT_S)
     except FileNotFoundError:
         reason = (
             f"{station.settings.secret_file} is missing: ingest can't be started again, no token "
@@ -28,6 +28,6 @@ def check(station: Station, addresses: Addresses) -> Iterator[Finding]:
     except CannotServe as error:
         reason = str(error)
     except PermissionError:
-        return  # it belongs to whom tmon runs as, and this is somebody else
+        return  # only the user that tmon runs as may read it
     if reason:
         yield Finding("T22", Severity.CRITICAL, reason, subject="secret")

@@ -1,4 +1,4 @@
-"""T01: sensors later than expected (the view `latest` knows when), and nodes never heard."""
+"""T01: sensors that are silent, and nodes that never sent anything."""
 
 from collections.abc import Iterator
 
@@ -7,29 +7,21 @@ from tmon.watch.findings import Finding, Severity
 
 
 def check(station: Station) -> Iterator[Finding]:
-    """Silent sensors and nodes.
+    """Silent sensors, as the view `latest` defines them, and silent nodes without sensors.
 
-    Nobody waits for revoked nodes, nor for nodes whose readings were only ever imported, unless
+    Revoked nodes don't count, nor nodes with imported readings only, unless
     ``silent_after_s`` is set for them.
     """
-    yield from _silent_sensors(station)
-    yield from _nodes_never_heard(station)
-
-
-def _silent_sensors(station: Station) -> Iterator[Finding]:
-    rows = station.db.execute("""
+    sensors = station.db.execute("""
         select latest.node, latest.name, latest.sensor, latest.measured_ms
         from latest join nodes on nodes.name = latest.node
         where nodes.revoked_ms is null and latest.silent
             and (nodes.last_received_ms is not null or nodes.silent_after_s is not null)
         order by latest.node, latest.name
     """)
-    for node, name, sensor, measured_ms in rows:
+    for node, name, sensor, measured_ms in sensors:
         yield Finding("T01", Severity.WARNING, "silent", node, name, sensor, since_ms=measured_ms)
-
-
-def _nodes_never_heard(station: Station) -> Iterator[Finding]:
-    rows = station.db.execute(
+    nodes = station.db.execute(
         """
         select name, created_ms from nodes
         where revoked_ms is null and last_received_ms is null
@@ -39,5 +31,5 @@ def _nodes_never_heard(station: Station) -> Iterator[Finding]:
         """,
         [station.now_ms],
     )
-    for node, created_ms in rows:
+    for node, created_ms in nodes:
         yield Finding("T01", Severity.WARNING, "never heard", node, since_ms=created_ms)

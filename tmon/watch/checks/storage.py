@@ -1,6 +1,6 @@
-"""T08, T09, T11, T13, T14, T17: disk, log, damage, library, secret; the file stays closed."""
+"""T08, T09, T11, T13, T14, T17: disk, log, damage, SQLite, secret; the database isn't opened."""
 
-import os
+import shutil
 import stat
 import struct
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 from time import sleep
 from typing import NamedTuple
 
-from tmon.core import words
+from tmon.core import humanize
 from tmon.core.settings import Settings
 from tmon.db.connect import sqlite3
 from tmon.db.identity import damage_of, index_of, log_of
@@ -17,22 +17,22 @@ from tmon.watch.findings import Finding, Severity
 
 MIB, GIB = 1 << 20, 1 << 30
 
-LITTLE_SHARE, LITTLE_BYTES = 0.10, 5 * GIB  # both: a tenth of a large disk is plenty
-NO_SHARE, NO_BYTES = 0.02, 100 * MIB
-BACK = 1.2  # times as much free as that, and it is over
+LOW_SHARE, LOW_BYTES = 0.10, 5 * GIB  # both: a tenth of a large disk is plenty
+CRITICAL_SHARE, CRITICAL_BYTES = 0.02, 100 * MIB
+OVER_FACTOR = 1.2  # an incident lasts until so much more than LOW is free
 
-WAL_BYTES = 256 * MIB  # usually 16: see tmon/db/checkpoint.py
+WAL_BYTES = 256 * MIB  # it usually has 16: tmon/db/checkpoint.py
 WAL_CRITICAL_BYTES = GIB
-WAL_BACK_BYTES = WAL_BYTES // 2
+WAL_OVER_BYTES = WAL_BYTES // 2
 
-WAITING_BYTES = 32 * MIB  # ingest writes back what is in the log from 16 MiB on
-WAITING_BACK_BYTES = WAITING_BYTES // 2
+WAITING_BYTES = 32 * MIB  # ingest makes a checkpoint at 16 MiB
+WAITING_OVER_BYTES = WAITING_BYTES // 2
 WAITING_PAUSE_S = 2.0  # twice as long as a statement of Datasette may take
 
 HEADER_BYTES = 100  # of the -shm file
 
-# Which SQLite have the WAL-reset bug: each from the first to before the last
-# (https://sqlite.org/wal.html#walresetbug; two older branches were mended as well).
+# SQLite versions with the WAL-reset bug, from the first to the first without
+# (https://sqlite.org/wal.html#walresetbug; two older branches have the fix too).
 WAL_RESET_BUG = (
     ((3, 7, 0), (3, 44, 6)),
     ((3, 45, 0), (3, 50, 7)),
@@ -40,30 +40,18 @@ WAL_RESET_BUG = (
 )
 
 
-class LogIndex(NamedTuple):
-    """What SQLite's ``-shm`` file says of the log."""
+class WalIndex(NamedTuple):
+    """The state of the write-ahead log, from SQLite's ``-shm`` file."""
 
-    generation: bytes  # another one each time the log is begun anew
-    written_back: int  # frames of it that are in the database file
-    waiting_bytes: int  # of those after them
-
-
-class Space(NamedTuple):
-    """What a disk has for somebody who isn't root."""
-
-    free_bytes: int
-    total_bytes: int
-
-
-def space_at(path: Path) -> Space:
-    """The disk that a file is on."""
-    disk = os.statvfs(path.absolute().parent)
-    return Space(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
+    salt: bytes  # changes each time the log restarts
+    checkpointed: int  # frames that are in the database file
+    waiting_bytes: int  # of the frames that aren't
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Disk, log, library and secret of a station; and whether ingest met damage."""
-    yield from check_disk(space_at(settings.db))
+    """All of them, for the station of these settings."""
+    disk = shutil.disk_usage(settings.db.absolute().parent)
+    yield from check_disk(disk.free, disk.total)
     yield from check_log(log_of(settings.db))
     yield from check_damage(settings.db)
     yield from check_readers(index_of(settings.db))
@@ -72,88 +60,86 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield from check_secret(settings.secret_file)
 
 
-def check_disk(space: Space) -> Iterator[Finding]:
-    """T08."""
-    free, share = space.free_bytes, space.free_bytes / max(space.total_bytes, 1)
-    none_left = free < NO_BYTES or (share < NO_SHARE and free < LITTLE_BYTES)
-    little = share < LITTLE_SHARE and free < LITTLE_BYTES
-    if none_left or (share < BACK * LITTLE_SHARE and free < BACK * LITTLE_BYTES):
+def check_disk(free: int, total: int) -> Iterator[Finding]:
+    """T08; in bytes, as users other than root can use them."""
+    share = free / max(total, 1)
+    critical = free < CRITICAL_BYTES or (share < CRITICAL_SHARE and free < LOW_BYTES)
+    low = share < LOW_SHARE and free < LOW_BYTES
+    if critical or (share < OVER_FACTOR * LOW_SHARE and free < OVER_FACTOR * LOW_BYTES):
         yield Finding(
             "T08",
-            Severity.CRITICAL if none_left else Severity.WARNING,
-            f"{words.size(free)} free, {share:.0%} of it",
+            Severity.CRITICAL if critical else Severity.WARNING,
+            f"{humanize.size(free)} free, {share:.0%} of the disk",
             subject="disk",
-            enough=none_left or little,
+            meets_threshold=critical or low,
         )
 
 
 def check_log(path: Path) -> Iterator[Finding]:
-    """T09; a database that nobody has open has no log."""
+    """T09; without open connections there is no log."""
     log_bytes = path.stat().st_size if path.exists() else 0
-    if log_bytes > WAL_BACK_BYTES:
+    if log_bytes > WAL_OVER_BYTES:
         yield Finding(
             "T09",
             Severity.CRITICAL if log_bytes > WAL_CRITICAL_BYTES else Severity.WARNING,
-            f"{words.size(log_bytes)} not yet in the database file, usually 16 MiB",
+            f"{humanize.size(log_bytes)} not yet in the database file, usually 16 MiB",
             subject="write-ahead log",
-            enough=log_bytes > WAL_BYTES,
+            meets_threshold=log_bytes > WAL_BYTES,
         )
 
 
 def check_damage(db: Path) -> Iterator[Finding]:
-    """T11; ingest stores nothing in such a file."""
-    if told := damage_of(db):
-        yield Finding("T11", Severity.CRITICAL, f"ingest met damage: {told}", subject="database")
+    """T11, if ingest noted it at the file; it stores nothing more there."""
+    if damage := damage_of(db):
+        yield Finding("T11", Severity.CRITICAL, f"ingest met damage: {damage}", subject="database")
 
 
 def check_readers(path: Path, pause_s: float = WAITING_PAUSE_S) -> Iterator[Finding]:
-    """T17: looked at twice, as any reader may hold the log up for a moment."""
-    first = log_index(path)
-    if first is None or first.waiting_bytes <= WAITING_BACK_BYTES:
+    """T17. Look twice, because every reader delays a checkpoint for a moment."""
+    first = wal_index(path)
+    if first is None or first.waiting_bytes <= WAITING_OVER_BYTES:
         return
     sleep(pause_s)
-    second = log_index(path)
-    if second and second[:2] == first[:2] and second.waiting_bytes > WAITING_BACK_BYTES:
+    second = wal_index(path)
+    if second and second[:2] == first[:2] and second.waiting_bytes > WAITING_OVER_BYTES:
         yield Finding(
             "T17",
             Severity.WARNING,
-            f"a reader holds an old state of the file: {words.size(second.waiting_bytes)}"
+            f"a reader holds an old state of the file: {humanize.size(second.waiting_bytes)}"
             " of the log can't be written back",
             subject="write-ahead log",
-            enough=second.waiting_bytes > WAITING_BYTES,
+            meets_threshold=second.waiting_bytes > WAITING_BYTES,
         )
 
 
-def log_index(path: Path) -> LogIndex | None:
-    """The header of a ``-shm`` file (https://sqlite.org/walformat.html), None where there is none.
+def wal_index(path: Path) -> WalIndex | None:
+    """Read a ``-shm`` file (https://sqlite.org/walformat.html); None if there is none.
 
-    Another process reads it: as soon as this one closed the file, the locks would be
-    gone that its own connections hold on it.
+    A child process reads it: if this process closed the file, it would lose the locks that
+    its own connections have on it.
     """
     command = ["head", "-c", str(HEADER_BYTES), str(path)]
     header = subprocess.run(command, capture_output=True, check=False).stdout  # noqa: S603
     if len(header) < HEADER_BYTES:
         return None
     page_bytes, frames = struct.unpack_from("=HI", header, 14)
-    (written_back,) = struct.unpack_from("=I", header, 96)
+    (checkpointed,) = struct.unpack_from("=I", header, 96)
     page_bytes = 65_536 if page_bytes == 1 else page_bytes
-    return LogIndex(header[32:40], written_back, (frames - written_back) * page_bytes)
+    return WalIndex(header[32:40], checkpointed, (frames - checkpointed) * page_bytes)
 
 
 def check_library(version: tuple[int, ...]) -> Iterator[Finding]:
     """T13."""
-    if any(first <= version < mended for first, mended in WAL_RESET_BUG):
-        told = ".".join(map(str, version))
-        yield Finding(
-            "T13",
-            Severity.WARNING,
-            f"tmon keeps clear of the bug in {told}; other programs that write to the file may not",
-            subject="SQLite",
+    if any(first <= version < fixed for first, fixed in WAL_RESET_BUG):
+        text = ".".join(map(str, version))
+        reason = (
+            f"version {text}: tmon avoids the bug; other programs that write to the file may not"
         )
+        yield Finding("T13", Severity.WARNING, reason, subject="SQLite")
 
 
 def check_secret(path: Path) -> Iterator[Finding]:
-    """T14; it is made with the first token."""
+    """T14; there is no secret before the first token."""
     if not path.exists():
         return
     mode = stat.S_IMODE(path.stat().st_mode)

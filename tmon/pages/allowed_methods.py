@@ -1,0 +1,24 @@
+"""Published data can only be read: GET and HEAD are allowed, everything else is a 405."""
+
+from datasette import Response
+from starlette.types import Receive, Scope, Send
+
+from tmon.pages.asgi import Middleware
+
+ALLOWED = "GET, HEAD, OPTIONS"
+
+
+class AllowedMethods(Middleware):
+    """Answers OPTIONS with the allowed methods and rejects all that write with 405."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in {"GET", "HEAD"}:
+            await self.app(scope, receive, send)
+        elif scope["method"] == "OPTIONS":
+            await Response("", 204, {"allow": ALLOWED}).asgi_send(send)
+        else:
+            await self.send_error(
+                *(scope, send, 405, "Only GET and HEAD are allowed here: the data is read-only."),
+                title="Method not allowed",
+                headers={"allow": ALLOWED},
+            )

@@ -1,0 +1,78 @@
+"""What a chart shows beside its lines: flagged periods, and limits close to the values."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from tmon.pages.corrections import Flag
+from tmon.pages.points import Line
+
+MAX_DISTANCE = 0.5  # of the values' range: with a limit that far away they fill half the chart
+
+
+class Limits(NamedTuple):
+    """A sensor's limits, and for how long its values may be beyond them."""
+
+    sensor: int
+    below: float | None
+    above: float | None
+    for_s: int
+    hysteresis: float
+
+
+class LimitLine(NamedTuple):
+    """A limit as a horizontal line; ``place`` is the index of its sensor's line in the chart."""
+
+    place: int
+    side: str  # below or above
+    value: float
+
+
+class Annotations(NamedTuple):
+    """Flagged periods, each with the index of its sensor's line, and limits."""
+
+    flags: Sequence[tuple[int, Flag]] = ()
+    limits: Sequence[LimitLine] = ()
+
+    def in_fahrenheit(self) -> "Annotations":
+        return self._replace(
+            limits=[one._replace(value=one.value * 9 / 5 + 32) for one in self.limits]
+        )
+
+
+def load_limits(connection: sqlite3.Connection, sensors: Iterable[int]) -> dict[int, Limits]:
+    """The limits of those sensors that have any."""
+    rows = connection.execute(
+        "select sensor, below, above, for_s, hysteresis from limits"
+        " where sensor in (select value from json_each(?))",
+        [json.dumps([*sensors])],
+    )
+    return {row["sensor"]: Limits(*row) for row in rows}
+
+
+def value_range(lines: Iterable[Line]) -> tuple[float, float] | None:
+    """The lowest and highest value of some lines."""
+    values = [value for line in lines for point in line.points for value in point[1:4]]
+    return (min(values), max(values)) if values else None
+
+
+def annotate(
+    chart: Sequence[Line], flags: Iterable[Flag], limits: Mapping[int, Limits]
+) -> Annotations:
+    """The flags of a chart's sensors, and those limits that don't squash its lines."""
+    places = {line.sensor.id: place for place, line in enumerate(chart)}
+    flagged = [(places[flag.sensor], flag) for flag in flags if flag.sensor in places]
+    shown = value_range(chart)
+    if shown is None:
+        return Annotations(flagged)
+    low, high = shown
+    margin = MAX_DISTANCE * ((high - low) or 1)
+    near = [
+        LimitLine(place, side, value)
+        for sensor, place in places.items()
+        if sensor in limits
+        for side, value in (("below", limits[sensor].below), ("above", limits[sensor].above))
+        if value is not None and low - margin <= value <= high + margin
+    ]
+    return Annotations(flagged, near)

@@ -1,0 +1,73 @@
+"""Our HTML pages as responses, their absolute URLs, and the parameters all of them take."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from datasette import Response
+from datasette.utils.asgi import BadRequest
+
+from tmon.pages.queries import DATABASE
+
+# Our pages have no inline scripts or styles.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
+    " form-action 'self'; frame-ancestors {}"
+)
+
+# Parameters with few values; spans of time are read in spans.py.
+PARAMETERS = {
+    "unit": ("C", "F"),
+    "utc": ("0", "1"),
+    "values": ("clean", "raw"),
+    "sort": ("name", "silent"),
+}
+
+
+def check_parameters(request: Any) -> None:
+    """Refuse values that a page would silently ignore.
+
+    Raises:
+        BadRequest: a parameter has another value; the message lists the allowed ones.
+    """
+    for name, allowed in PARAMETERS.items():
+        for value in request.args.getlist(name):
+            if value and value not in allowed:
+                raise BadRequest(f"{name} must be {' or '.join(allowed)}")
+
+
+def absolute_url(datasette: Any, request: Any, path: str = "/") -> str:
+    """The URL of a path as the public knows it: TMON_PUBLIC_URL, or the host of the request."""
+    public_url = (datasette.plugin_config(DATABASE) or {}).get("public_url")
+    return f"{public_url or f'{request.scheme}://{request.host}'}{datasette.urls.path(path)}"
+
+
+def node_path(node: str, sensor: str | None = None) -> str:
+    """The path of a node's page or a sensor's, below the base URL."""
+    return quote(f"/node/{node}" if sensor is None else f"/node/{node}/{sensor}", "/:")
+
+
+async def render_page(  # noqa: PLR0913
+    datasette: Any,
+    request: Any,
+    template: str,
+    context: Mapping[str, Any],
+    *,
+    status: int = 200,
+    may_be_framed: bool = False,
+) -> Response:
+    """Render a page of ours; with ``may_be_framed`` other sites may embed it."""
+    context = {"address": absolute_url(datasette, request, request.path), **context}
+    html = await datasette.render_template(template, context, request=request)
+    policy = CONTENT_SECURITY_POLICY.format("*" if may_be_framed else "'none'")
+    return Response.html(html, status=status, headers={"content-security-policy": policy})
+
+
+async def render_problem(
+    datasette: Any, request: Any, status: int, message: str, links: Mapping[str, str]
+) -> Response:
+    """Render a page that says what is wrong, with links to go on."""
+    if request.path.endswith(".json"):
+        return Response.json({"ok": False, "error": message, "status": status}, status=status)
+    context = {"message": message, "links": links, "status": status}
+    return await render_page(datasette, request, "problem.html", context, status=status)

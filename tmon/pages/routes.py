@@ -1,0 +1,39 @@
+"""Every page and file of ours, by its path."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from datasette import NotFound, Response, hookimpl
+
+from tmon.pages import download, feed, home, node, package, sitemap
+from tmon.pages.public_copies import NAME_PATTERN, NEWEST_NAME
+
+NODE = r"/node/(?P<node>[^/.]+)"
+COPY = rf"/download/(?P<name>{re.escape(NEWEST_NAME)}|{NAME_PATTERN})"
+
+
+async def not_published() -> Response:
+    """Datasette's list of databases would show where the file is on the server."""
+    raise NotFound("Not published")
+
+
+ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
+    (r"^/$", home.show),  # Datasette's own index stays at /-/
+    (rf"{NODE}(?P<format>\.json)?$", node.show),
+    (rf"{NODE}/(?P<sensor>.+?)(?P<format>\.json|\.svg)?$", node.show),
+    (r"/incidents\.atom$", feed.show),
+    (r"/download$", download.show),
+    (rf"{COPY}$", download.send_file),
+    (rf"{COPY}\.sha256$", download.send_digest),
+    (r"/datapackage\.json$", package.show),
+    (r"/robots\.txt$", sitemap.robots),
+    (r"/sitemap\.xml$", sitemap.sitemap),
+    (r"/sitemap-(?P<number>\d{1,4})\.xml$", sitemap.sitemap_part),
+    (r"/-/databases(\.json)?$", not_published),
+)
+
+
+@hookimpl
+def register_routes() -> list[tuple[str, Callable[..., Any]]]:
+    return [*ROUTES]
