@@ -91,21 +91,21 @@ def drive(server: Server, load: Load, clock: Clock, seconds: float, folder: Path
     before_s = cpu_s(server.pid)
     wrk = start_wrk("load.lua", server.port, load.connections, seconds, [shape, nodes])
     try:
-        said = finish_wrk(wrk, seconds, server)
+        measured = finish_wrk(wrk, seconds, server)
     except NothingAnswered:
         if seconds > PATIENCE_S:
             raise
         return drive(server, load, clock, 2 * seconds, folder)
     used_s = cpu_s(server.pid) - before_s
-    readings = said["requests"] * load.count
+    readings = measured["requests"] * load.count
     check_stored(server, start_ms, readings)
     return Outcome(
-        requests=said["requests"],
+        requests=measured["requests"],
         readings=readings,
-        seconds=said["duration_us"] / 1e6,
+        seconds=measured["duration_us"] / 1e6,
         cpu_s=used_s,
-        p50_ms=said["p50_us"] / 1000,
-        p99_ms=said["p99_us"] / 1000,
+        p50_ms=measured["p50_us"] / 1000,
+        p99_ms=measured["p99_us"] / 1000,
     )
 
 
@@ -136,7 +136,7 @@ def start_wrk(
 
 
 def finish_wrk(wrk: subprocess.Popen[str], seconds: float, server: Server) -> dict[str, int]:
-    """Let wrk run for so long, which may be less than the second it knows, and hear it out.
+    """Let wrk run for so long, which may be less than the second it knows, and return its results.
 
     Raises:
         Failed: not all answers were 2xx; NothingAnswered: there were none.
@@ -152,12 +152,12 @@ def finish_wrk(wrk: subprocess.Popen[str], seconds: float, server: Server) -> di
     last = stdout.strip().rpartition("\n")[2]
     if wrk.returncode or not last.startswith("{"):
         raise Failed(f"wrk: {stderr or stdout}")
-    said: dict[str, int] = json.loads(last)
-    if said["refused"] or said["broken"]:
+    measured: dict[str, int] = json.loads(last)
+    if measured["refused"] or measured["broken"]:
         raise Failed(f"{server.name} did not answer everything with 2xx: {last}\n{stdout}")
-    if not said["requests"]:
+    if not measured["requests"]:
         raise NothingAnswered(f"{server.name} did not answer in time: {last}\n{stdout}")
-    return said
+    return measured
 
 
 def check_stored(server: Server, since_ms: int, acknowledged: int) -> None:

@@ -85,8 +85,8 @@ class _Visitors:
             self._wrk.kill()
             self._wrk.communicate()
             return
-        said = finish_wrk(self._wrk, FIRST_PAGES_S, self._server)
-        rate = said["requests"] / (said["duration_us"] / 1e6)
+        measured = finish_wrk(self._wrk, FIRST_PAGES_S, self._server)
+        rate = measured["requests"] / (measured["duration_us"] / 1e6)
         self._work.record.add("browsing.pages", "tmon", rate)
         self._work.say(f"browsing, round {self._number + 1}: {rate:.1f} pages/s")
 

@@ -1,24 +1,22 @@
-"""One line in the log for each request; where nobody wants it, connections know nothing of it."""
+"""The access log: one line a request. Without it, connections use the plain classes."""
 
 import logging
 from collections import deque
 from time import monotonic
 from typing import Any
 
-from starlette.types import Scope
-
 from ingest.exchange import Exchange
 from ingest.http import HttpConnection
 from tmon.core.logs import redacted
 
-ASKED_CHARACTERS = 400  # of path and query
-GONE = 499  # nginx's number for who didn't wait for the answer
+PATH_CHARACTERS = 400  # of path and query
+CLIENT_CLOSED = 499  # nginx's status for a client that didn't wait for the response
 
 log = logging.getLogger("tmon.access")
 
 
 def connection_type() -> type[HttpConnection]:
-    """The connection that tells what it answered, if level info is on."""
+    """The connection that logs its requests, if level info is on."""
     return LoggedConnection if log.isEnabledFor(logging.INFO) else HttpConnection
 
 
@@ -30,56 +28,51 @@ class LoggedExchange(Exchange):
         self._began_s = monotonic()
         self._sent_bytes = 0
 
-    def _framed(self, body: bytes, *, more: bool) -> bytes:
+    def _write(self, body: bytes, *, more: bool) -> None:
         self._sent_bytes += len(body)
-        return super()._framed(body, more=more)
+        super()._write(body, more=more)
 
-    def tell(self, status: int) -> None:
-        """Log what was asked for, what was answered, and for which node."""
+    def log_request(self, status: int) -> None:
+        """Log the request, its status, and its node."""
+        path: str = self.scope["raw_path"].decode()
+        if query := self.scope["query_string"]:
+            path += "?" + query.decode("ascii", "backslashreplace")
         fields = {
             "method": self.scope["method"],
-            "path": _asked_for(self.scope),
+            "path": redacted(path[: 4 * PATH_CHARACTERS])[:PATH_CHARACTERS],  # without tokens
             "status": status,
             "ms": round(1000 * (monotonic() - self._began_s), 1),
             "bytes": self._sent_bytes,
         }
         line = "%(method)s %(path)s %(status)d %(ms)s ms %(bytes)d bytes"
-        if node := self.scope.get("node"):  # as its handler identified it
+        if node := self.scope.get("node"):  # set by the handler that authenticated it
             fields["node"] = node.name
             line += " %(node)s"
         log.info(line, fields, extra={"fields": fields})
 
 
 class LoggedConnection(HttpConnection):
-    """A connection that logs each request once: answered, failed, refused, or nobody there."""
+    """A connection that logs each request once: answered, failed, refused or given up."""
 
     exchange_type = LoggedExchange
     _exchanges: deque[LoggedExchange]  # type: ignore[assignment]
 
-    def answered(self, exchange: Exchange) -> None:
-        self._exchanges[0].tell(exchange.status)
-        super().answered(exchange)
+    def response_complete(self, exchange: Exchange) -> None:
+        self._exchanges[0].log_request(exchange.status)
+        super().response_complete(exchange)
 
-    def failed(self, exchange: Exchange) -> None:
+    def response_failed(self, exchange: Exchange) -> None:
         if not exchange.started:
             exchange.status = 500
-        super().failed(exchange)  # which closes
+        super().response_failed(exchange)  # closes, so that connection_lost logs it
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         while self._exchanges:
             exchange = self._exchanges.popleft()
-            exchange.tell(exchange.status or GONE)
+            exchange.log_request(exchange.status or CLIENT_CLOSED)
 
-    def _say(self, status: int, code: str, error: str) -> None:
-        super()._say(status, code, error)
-        if status != 500:  # which is an exchange's
+    def _respond_and_close(self, status: int, code: str, error: str) -> None:
+        super()._respond_and_close(status, code, error)
+        if status != 500:  # logged as its exchange's status
             log.info("refused %d %s", status, code, extra={"fields": {"status": status}})
-
-
-def _asked_for(scope: Scope) -> str:
-    """Path and query as they were sent, without what opens a door, and cut."""
-    path: str = scope["raw_path"].decode()
-    if query := scope["query_string"]:
-        path += "?" + query.decode("ascii", "backslashreplace")
-    return redacted(path[: 4 * ASKED_CHARACTERS])[:ASKED_CHARACTERS]

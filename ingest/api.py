@@ -1,9 +1,9 @@
-"""The handlers: identify, parse, store, respond."""
+"""The handlers: authenticate, parse, store, respond."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypedDict
 
 import msgspec
@@ -11,16 +11,16 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingest.auth import Door
-from ingest.body_parser import BodyParser
-from ingest.limits import decompress, is_compressed, limited_body
+from ingest.auth import Authenticator
+from ingest.body import BodyParser, is_compressed, limited_body
 from ingest.metrics import Metrics
 from ingest.wire import json as json_wire
+from ingest.writer_client import WriterClient
 from tmon.core.errors import ClockDiffers, Damaged
-from tmon.core.reading import SET_FROM_MS, Batch, Node, Receipt
+from tmon.core.reading import SET_FROM_MS, Batch, Receipt
 from tmon.db.damage import DAMAGED_MESSAGE, Damage
 
-STUCK_S = 10.0  # then something is wrong: a commit takes milliseconds
+STUCK_S = 10.0  # a commit takes milliseconds; this long means that something is wrong
 NDJSON = {b"application/x-ndjson", b"application/ndjson", b"application/jsonl"}
 
 
@@ -36,37 +36,44 @@ class Json(Response):
 class State(TypedDict):
     """What the handlers share, made at start-up."""
 
-    door: Door
+    authenticator: Authenticator
     now_ms: Callable[[], int]  # the server's clock, Unix milliseconds
-    check_room: Callable[[], object]
     parser: BodyParser
-    store: Callable[[Batch, Callable[[], bool]], Awaitable[Receipt]]
-    backlog: Callable[[], int]
+    writer: WriterClient
+    store: Callable[[Batch, Callable[[], bool]], Awaitable[Receipt]]  # the writer's, or limited
     damage: Damage
-    oldest_waiting_s: Callable[[], float]
     metrics: Metrics
-    answered: Callable[[int], object]  # each status, by the connections
+    answered: Callable[[int], object]  # called with each status by the connections
 
 
 async def post_readings(request: Request[State]) -> Json:
     """``POST /readings``: store one batch for the node its token names."""
     scope = request.scope
     headers, state = dict(scope["headers"]), scope["state"]
-    node = scope["node"] = state["door"].identify(headers)
+    node = scope["node"] = state["authenticator"].authenticate(headers)
     if state["damage"].is_known:
         raise Damaged(DAMAGED_MESSAGE)
-    _check_own_clock(state["now_ms"]())
-    state["check_room"]()  # before a body is read that there is no room for
+    if state["now_ms"]() < SET_FROM_MS:  # a machine without a battery starts in 1970
+        raise ClockDiffers(
+            "the server's clock was not set since it was switched on; nothing was stored: "
+            "keep the readings until it is"
+        )
+    state["writer"].check_capacity()  # before the body is read
     body = await limited_body(headers, request.receive)
     received_ms = state["now_ms"]()
     clock_skew_s = _clock_skew_s(headers, received_ms)
     sender = scope["extensions"]["tmon.sender"]
-    known = body, headers, node, received_ms, clock_skew_s
-    packed = is_compressed(headers)
+    parse = partial(
+        json_wire.parse,
+        ndjson=_is_ndjson(headers.get(b"content-type", b"")),
+        node=node,
+        received_ms=received_ms,
+        clock_skew_s=clock_skew_s,
+    )
     try:
-        batch = await state["parser"].parse(len(body), _parse, *known, is_compressed=packed)
+        batch = await state["parser"].parse(body, parse, packed=is_compressed(headers))
     except ClockDiffers:
-        # A batch of nothing is not written; the store notes the node's clock, as of each batch.
+        # An empty batch writes no reading, but the store notes the node's clock.
         await state["store"](Batch(node, received_ms, (), (), clock_skew_s), lambda: sender.closed)
         raise
     receipt = await state["store"](batch, lambda: sender.closed)
@@ -75,50 +82,37 @@ async def post_readings(request: Request[State]) -> Json:
     return _all_stored(receipt.accepted, receipt.duplicates)
 
 
-def _parse(
-    body: bytes,
-    headers: Mapping[bytes, bytes],
-    node: Node,
-    received_ms: int,
-    clock_skew_s: float | None,
-) -> Batch:
-    return json_wire.parse(
-        decompress(body) if body and is_compressed(headers) else body,
-        ndjson=_is_ndjson(headers.get(b"content-type", b"")),
-        node=node,
-        received_ms=received_ms,
-        clock_skew_s=clock_skew_s,
-    )
+@lru_cache(maxsize=64)
+def _is_ndjson(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() in NDJSON
 
 
 @lru_cache(maxsize=1024)
 def _all_stored(accepted: int, duplicates: int) -> Json:
-    """The usual answer, which is rendered once."""
+    """The usual response, rendered once."""
     return Json(Receipt(accepted, duplicates, ()).as_json(), status_code=201)
 
 
 async def get_healthz(request: Request[State]) -> Json:
-    """``GET /healthz``: that ingest answers and commits, and what time it is (Unix ms).
+    """``GET /healthz``: whether ingest commits, and the server's time (Unix ms).
 
-    Asked with a token it also says whether it could be one of this station's.
+    With a token, the answer also says whether that token could be one of this station's.
     """
-    headers, oldest_s = dict(request.scope["headers"]), request.state["oldest_waiting_s"]()
-    figures = {
-        "time_ms": request.state["now_ms"](),
-        "backlog": request.state["backlog"](),
-        "oldest_waiting_s": round(oldest_s, 1),
-    }
-    told: dict[str, object] = {"status": "ok", **figures}
-    is_stuck, is_damaged = oldest_s > STUCK_S, request.state["damage"].is_known
-    if is_damaged:
-        told = {"error": DAMAGED_MESSAGE, "code": Damaged.code, **figures}
-    elif is_stuck:
+    headers, state = dict(request.scope["headers"]), request.state
+    oldest_s = state["writer"].oldest_waiting_s
+    answer: dict[str, object] = {"status": "ok"}
+    if state["damage"].is_known:
+        answer = {"error": DAMAGED_MESSAGE, "code": Damaged.code}
+    elif oldest_s > STUCK_S:
         error = f"nothing is committed: the oldest reading has waited for {oldest_s:.0f} s"
-        told = {"error": error, "code": "stuck", **figures}
+        answer = {"error": error, "code": "stuck"}
+    answer["time_ms"] = state["now_ms"]()
+    answer["backlog"] = state["writer"].backlog
+    answer["oldest_waiting_s"] = round(oldest_s, 1)
     if b"authorization" in headers:
-        told["token"] = request.state["door"].recognize(headers)
-    status = 503 if is_damaged or is_stuck else 200
-    return Json(told, status, headers={"Cache-Control": "no-store"})
+        answer["token"] = state["authenticator"].token_status(headers)
+    status = 503 if "error" in answer else 200
+    return Json(answer, status, headers={"Cache-Control": "no-store"})
 
 
 async def get_metrics(request: Request[State]) -> Response:
@@ -126,32 +120,14 @@ async def get_metrics(request: Request[State]) -> Response:
     return Response(request.state["metrics"].render(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _check_own_clock(now_ms: int) -> None:
-    """Whether the server's clock was ever set; a machine without a battery begins in 1970.
-
-    Raises:
-        ClockDiffers: it wasn't, so that no reading could get its right time.
-    """
-    if now_ms < SET_FROM_MS:
-        raise ClockDiffers(
-            "the server's clock was not set since it was switched on; nothing was stored: "
-            "keep the readings until it is"
-        )
-
-
-@lru_cache(maxsize=64)
-def _is_ndjson(content_type: bytes) -> bool:
-    return content_type.partition(b";")[0].strip().lower() in NDJSON
-
-
 def _clock_skew_s(headers: Mapping[bytes, bytes], received_ms: int) -> float | None:
-    """How far the node's clock is ahead, as far as its ``Date`` header tells (1 s)."""
-    told = headers.get(b"date")
-    if told is None:
+    """How far the node's clock is ahead by its ``Date`` header, which has whole seconds."""
+    date = headers.get(b"date")
+    if date is None:
         return None
     try:
-        sent = parsedate_to_datetime(told.decode())
-        sent = sent if sent.tzinfo else sent.replace(tzinfo=UTC)  # -0000 says: unknown
+        sent = parsedate_to_datetime(date.decode())
+        sent = sent if sent.tzinfo else sent.replace(tzinfo=UTC)  # -0000: the zone is unknown
         return round(sent.timestamp() - received_ms / 1000, 1)
     except (ValueError, OverflowError):
         return None

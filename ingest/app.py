@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
 
@@ -15,18 +15,18 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ingest.api import Json, State, get_healthz, get_metrics, post_readings
-from ingest.auth import Door
-from ingest.body_parser import BodyParser
-from ingest.handover import Handover
+from ingest.auth import Authenticator
+from ingest.body import BodyParser
 from ingest.metrics import Metrics
 from ingest.rate import RateLimit
+from ingest.writer_client import WriterClient
 from tmon.core.errors import ApiError, Damaged, Unavailable
 from tmon.core.settings import Settings
 from tmon.core.time import now_ms
 from tmon.db.connect import open_for_reading, sqlite3
 from tmon.db.damage import DAMAGED_MESSAGE, Damage, is_damage
 from tmon.db.tokens import Tokens, load_or_create_secret
-from tmon.store.frames import Reply
+from tmon.store.messages import Reply
 
 log = logging.getLogger("tmon.app")
 
@@ -34,10 +34,10 @@ Handler = Callable[[Request[State]], Awaitable[Response]]
 
 
 class Ingest(Starlette):
-    """Starlette that finds an endpoint by its exact path, and has no layers for errors.
+    """Starlette that looks endpoints up by their exact path, without its error middleware.
 
-    Endpoints answer their own errors, the connection the rest. The layers and the matching of
-    patterns took a quarter of a request's time.
+    Endpoints turn their own errors into responses, the connection all others. The
+    middleware and the matching of path patterns took a quarter of a request's time.
     """
 
     def __init__(self, routes: Sequence[Route], **options: Any) -> None:
@@ -50,7 +50,7 @@ class Ingest(Starlette):
 
 
 class Endpoint:
-    """The handlers of one address by their methods, and what they are answered who err."""
+    """Dispatch one path's methods; turn ApiError and sqlite3.Error into a JSON response."""
 
     def __init__(self, **handlers: Handler) -> None:
         self._handlers = handlers
@@ -60,16 +60,21 @@ class Endpoint:
         try:
             response = await handler(Request(scope, receive))
         except ApiError as error:
-            response = _deliberate(error)
+            response = _error_response(error)
         except sqlite3.Error as error:
-            response = _deliberate(_unreadable(error, scope["state"]["damage"]))
-        except asyncio.CancelledError:  # the server is stopping, and has waited long enough
-            response = _deliberate(Unavailable("tmon is stopping; send it again"))
+            if is_damage(error):
+                scope["state"]["damage"].meet(error)
+                response = _error_response(Damaged(DAMAGED_MESSAGE))
+            else:
+                log.warning("the database can't be read: %s", error)
+                response = _error_response(Unavailable("the database can't be read now; try again"))
+        except asyncio.CancelledError:  # the server is stopping, and its time is up
+            response = _error_response(Unavailable("tmon is stopping; send it again"))
         await response(scope, receive, send)
 
     async def _not_allowed(self, _: Request[State]) -> Json:
         allowed = {"Allow": ", ".join(self._handlers)}
-        return _answer(405, "method_not_allowed", "use another method here", allowed)
+        return _json_error(405, "method_not_allowed", "use another method here", allowed)
 
 
 def create_app(
@@ -81,10 +86,10 @@ def create_app(
     """The ASGI app of one station.
 
     Args:
-        settings: the station's; its database is there.
-        writer: a socket that leads to the writer.
-        clock: tells for how many seconds a batch has waited.
-        wall_clock: tells what time it is, Unix milliseconds.
+        settings: the station's, with the path of its database.
+        writer: a socket that is connected to the writer.
+        clock: seconds; for how long a batch has waited.
+        wall_clock: Unix milliseconds.
     """
     app = Ingest(
         routes=[
@@ -92,77 +97,66 @@ def create_app(
             Route("/healthz", Endpoint(GET=get_healthz, HEAD=get_healthz)),
             Route("/metrics", Endpoint(GET=get_metrics, HEAD=get_metrics)),
         ],
-        lifespan=_lifespan(settings, writer, clock, wall_clock),
+        lifespan=lambda _: _lifespan(settings, writer, clock, wall_clock),
     )
     app.router.redirect_slashes = False
     app.router.default = _not_found
     return app
 
 
-def _lifespan(
+@asynccontextmanager
+async def _lifespan(
     settings: Settings,
-    writer: socket.socket,
+    writer_sock: socket.socket,
     clock: Callable[[], float],
     wall_clock: Callable[[], int],
-) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[State]:
-        reader = open_for_reading(settings.db)
-        damage = Damage(settings.db)
-        door = Door(Tokens(load_or_create_secret(settings)), reader)
-        metrics = Metrics(settings.db, lambda: handover.backlog, lambda: handover.oldest_waiting_s)
+) -> AsyncIterator[State]:
+    reader = open_for_reading(settings.db)
+    damage = Damage(settings.db)
+    authenticator = Authenticator(Tokens(load_or_create_secret(settings)), reader)
+    metrics = Metrics(settings.db, lambda: writer.backlog, lambda: writer.oldest_waiting_s)
 
-        def hear(reply: Reply) -> None:
-            metrics.committed(reply)
-            if reply.trouble and reply.trouble.code == Damaged.code:
-                damage.is_known = True  # the writer has said so
-            if reply.others_wrote:
-                door.forget()
+    def on_reply(reply: Reply) -> None:
+        metrics.committed(reply)
+        if reply.trouble and reply.trouble.code == Damaged.code:
+            damage.is_known = True
+        if reply.others_wrote:
+            authenticator.invalidate()
 
-        handover = await Handover.over(writer, on_reply=hear, clock=clock)
-        store, parser = handover.store, BodyParser()
-        try:
-            yield State(
-                door=door,
-                now_ms=wall_clock,
-                check_room=handover.check_room,
-                parser=parser,
-                store=RateLimit(settings.rate).held(store) if settings.rate else store,
-                backlog=lambda: handover.backlog,
-                damage=damage,
-                oldest_waiting_s=lambda: handover.oldest_waiting_s,
-                metrics=metrics,
-                answered=metrics.answered,
-            )
-        finally:
-            parser.close()
-            reader.close()  # first, so that the writer is the last and leaves one file
-            await handover.close()
-
-    return lifespan
-
-
-def _unreadable(error: sqlite3.Error, damage: Damage) -> ApiError:
-    if is_damage(error):
-        damage.record(error)
-        return Damaged(DAMAGED_MESSAGE)
-    log.warning("the database can't be read: %s", error)
-    return Unavailable("the database can't be read now; try again")
+    writer = await WriterClient.connect(writer_sock, on_reply, clock)
+    parser = BodyParser()
+    try:
+        yield State(
+            authenticator=authenticator,
+            now_ms=wall_clock,
+            parser=parser,
+            writer=writer,
+            store=RateLimit(settings.rate).limit(writer.store) if settings.rate else writer.store,
+            damage=damage,
+            metrics=metrics,
+            answered=metrics.answered,
+        )
+    finally:
+        parser.close()
+        reader.close()  # before the writer, whose close then leaves a single file
+        await writer.close()
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    response = _answer(404, "not_found", "nothing is here; readings go to POST /readings")
+    response = _json_error(404, "not_found", "nothing is here; readings go to POST /readings")
     await response(scope, receive, send)
 
 
-def _deliberate(error: ApiError) -> Json:
+def _error_response(error: ApiError) -> Json:
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return _answer(error.status, error.code, str(error), headers)
+    return _json_error(error.status, error.code, str(error), headers)
 
 
-def _answer(status: int, code: str, error: str, headers: Mapping[str, str] | None = None) -> Json:
+def _json_error(
+    status: int, code: str, error: str, headers: Mapping[str, str] | None = None
+) -> Json:
     return Json({"error": error, "code": code}, status_code=status, headers=headers)

@@ -1,4 +1,4 @@
-"""Who sends: the node whose token a request carries."""
+"""Authentication: the node whose token a request carries."""
 
 from collections.abc import Mapping
 from hmac import compare_digest
@@ -12,55 +12,32 @@ from tmon.db import nodes
 from tmon.db.tokens import Tokens
 
 
-class Admitted(Struct, frozen=True):
-    """Whom a claim lets in, together with this signature."""
+class CachedToken(Struct, frozen=True):
+    """Cache entry: a token's node and the signature that was verified for it."""
 
     signature: bytes
     node: Node
 
 
-class Door:
-    """Lets in who holds a valid token.
-
-    Who was let in once is remembered by the claim, until ``forget``.
-    """
+class Authenticator:
+    """Finds the node of a request's token; caches verified tokens until ``invalidate``."""
 
     def __init__(self, tokens: Tokens, db: Database) -> None:
         self._tokens = tokens
         self._db = db
-        self._admitted: dict[bytes, Admitted] = {}
+        self._cache: dict[bytes, CachedToken] = {}  # by claim
 
-    def identify(self, headers: Mapping[bytes, bytes]) -> Node:
+    def authenticate(self, headers: Mapping[bytes, bytes]) -> Node:
         """The node whose token the ``Authorization: Bearer`` header carries.
 
         Raises:
-            Unauthorized: no token, a forged or an outdated one.
-            Revoked: one that may write no more.
+            Unauthorized: the token is missing, forged or outdated.
+            Revoked: the token may no longer write.
         """
-        claim, signature = _bearer(headers)
-        admitted = self._admitted.get(claim)
-        if admitted is None or not compare_digest(signature, admitted.signature):
-            admitted = Admitted(signature, self._admit(claim, signature))
-            self._admitted[claim] = admitted
-        return admitted.node
-
-    def recognize(self, headers: Mapping[bytes, bytes]) -> str:
-        """What is known of a token, valid or not: for who makes tokens, and wonders whether here.
-
-        ``other_secret``, ``unknown_node`` or ``known``. What has no signature of ours is told
-        no more than a 401 tells.
-        """
-        try:
-            _, uid, _ = self._tokens.verify(*_bearer(headers))
-        except Unauthorized:
-            return "other_secret"
-        return "known" if nodes.find_by_uid(self._db, uid) else "unknown_node"
-
-    def forget(self) -> None:
-        """Look nodes up anew: another process has changed the database."""
-        self._admitted.clear()
-
-    def _admit(self, claim: bytes, signature: bytes) -> Node:
+        claim, signature = _bearer_token(headers)
+        cached = self._cache.get(claim)
+        if cached is not None and compare_digest(signature, cached.signature):
+            return cached.node
         label, uid, generation = self._tokens.verify(claim, signature)
         known = nodes.find_by_uid(self._db, uid)
         if known is None or generation != known.token_generation:
@@ -72,10 +49,28 @@ class Door:
                 f"the token of {known.name} was revoked; "
                 f"on the server, `tmon token rotate {known.name}` makes a new one"
             )
-        return Node(uid, known.name, label, nodes.former_names(self._db, uid))
+        node = Node(uid, known.name, label, nodes.former_names(self._db, uid))
+        self._cache[claim] = CachedToken(signature, node)
+        return node
+
+    def token_status(self, headers: Mapping[bytes, bytes]) -> str:
+        """``other_secret``, ``unknown_node`` or ``known``; the token need not be valid.
+
+        It helps who makes a token on the wrong machine. A token without our signature
+        learns no more than a 401 would tell it.
+        """
+        try:
+            _, uid, _ = self._tokens.verify(*_bearer_token(headers))
+        except Unauthorized:
+            return "other_secret"
+        return "known" if nodes.find_by_uid(self._db, uid) else "unknown_node"
+
+    def invalidate(self) -> None:
+        """Empty the cache: another process has changed the database."""
+        self._cache.clear()
 
 
-def _bearer(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+def _bearer_token(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
     """The claim and the signature of a request's token."""
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not token:

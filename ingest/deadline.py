@@ -1,91 +1,86 @@
-"""What a connection waits for, and when that is late."""
+"""A connection's timeout, and what it waits for meanwhile."""
 
 import asyncio
 import math
 from collections.abc import Callable
 from enum import Enum, auto
 
-LOOK_S = 5.0  # the timer looks this often whether it is time
-NEVER_S = math.inf
+TICK_S = 5.0  # the timer runs at least this often
 
 
-class Awaits(Enum):
-    """What a connection waits for its other side to do."""
+class Awaiting(Enum):
+    """What a connection waits for."""
 
     HEADERS = auto()
     BODY = auto()
-    NOTHING = auto()  # the turn is ours
-    ANOTHER = auto()  # request, if it likes
-    CLOSE = auto()  # the last answer is written
-
-
-UNBODIED = (Awaits.HEADERS, Awaits.BODY)  # what comes is headers, or else chunks and trailers
+    RESPONSE = auto()  # of the app; without a timeout
+    NEXT_REQUEST = auto()
+    CLOSE = auto()  # by the other side, after our last response
 
 
 class Deadline:
-    """Owns one timer; ``on_late`` is called when what was awaited isn't there in time.
+    """Owns one timer; calls ``on_timeout`` when the time is over.
 
-    Setting it again costs next to nothing: the timer looks now and then, and
-    is set anew only for what is due before it looks.
+    Setting it again is cheap: the timer ticks every few seconds, and is restarted
+    only for what is due before its next tick.
 
     Args:
-        loop: whose clock counts.
-        on_late: called once when the time is over.
-        on_look: called each time the timer looks, until ``stop``.
-        look_s: how often that is at least.
+        loop: its clock counts.
+        on_timeout: called once for each time that is over.
+        on_tick: called at each tick, until ``stop``.
+        tick_s: the time between ticks.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        on_late: Callable[[], None],
-        on_look: Callable[[], None],
-        look_s: float = LOOK_S,
+        on_timeout: Callable[[], None],
+        on_tick: Callable[[], None],
+        tick_s: float = TICK_S,
     ) -> None:
         self._loop = loop
-        self._on_late = on_late
-        self._on_look = on_look
-        self._look_s = look_s
+        self._on_timeout = on_timeout
+        self._on_tick = on_tick
+        self._tick_s = tick_s
         self._timer: asyncio.TimerHandle | None = None
-        self._due_s = NEVER_S  # on the loop's clock
-        self._left_s: float | None = None  # while the clock is stopped
+        self._due_s = math.inf  # on the loop's clock
+        self._paused_left_s: float | None = None  # while paused
 
-    def within(self, seconds: float) -> None:
-        """Be late after so many seconds, rather than when it would have been."""
-        if self._left_s is not None:
-            self._left_s = seconds
+    def set(self, seconds: float) -> None:
+        """Time out after so many seconds from now; replaces the time set before."""
+        if self._paused_left_s is not None:
+            self._paused_left_s = seconds
             return
         now_s = self._loop.time()
         self._due_s = now_s + seconds
         if self._timer is None or self._due_s < self._timer.when():
-            self._look_later(now_s)
+            self._restart_timer(now_s)
 
-    def hold(self) -> None:
-        """Stop the clock: the other side can't do anything now."""
-        if self._left_s is None:
-            self._left_s = self._due_s - self._loop.time()
-            self._due_s = NEVER_S
+    def pause(self) -> None:
+        """Stop the clock while the other side can't do anything."""
+        if self._paused_left_s is None:
+            self._paused_left_s = self._due_s - self._loop.time()
+            self._due_s = math.inf
 
-    def release(self) -> None:
-        """Let the clock run on from where it was stopped."""
-        if self._left_s is not None:
-            left_s, self._left_s = self._left_s, None
-            self.within(left_s)
+    def resume(self) -> None:
+        if self._paused_left_s is not None:
+            left_s, self._paused_left_s = self._paused_left_s, None
+            self.set(left_s)
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look_later(self, now_s: float) -> None:
+    def _restart_timer(self, now_s: float) -> None:
         self.stop()
-        self._timer = self._loop.call_at(min(self._due_s, now_s + self._look_s), self._look)
+        self._timer = self._loop.call_at(min(self._due_s, now_s + self._tick_s), self._tick)
 
-    def _look(self) -> None:
+    def _tick(self) -> None:
         now_s = self._loop.time()
-        late = self._due_s <= now_s
-        if late:
-            self._due_s = NEVER_S
-        self._look_later(now_s)
-        self._on_look()
-        if late:
-            self._on_late()
+        is_due = self._due_s <= now_s
+        if is_due:
+            self._due_s = math.inf
+        self._restart_timer(now_s)
+        self._on_tick()
+        if is_due:
+            self._on_timeout()

@@ -1,4 +1,4 @@
-"""One HTTP request and its answer, as ASGI wants them."""
+"""One HTTP request and its response, in the terms of ASGI."""
 
 import asyncio
 import json
@@ -15,54 +15,54 @@ LAST_CHUNK = b"0\r\n\r\n"
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
-# A header's name with its value, and no other character than these may hold.
+# A header line: its name, and a value without control characters except tabs.
 _HEADER = re.compile(rb"[!#$%&'*+.^_`|~\w-]+: [^\0-\x08\n-\x1f\x7f]*")
 
 log = logging.getLogger("tmon.http")
 
 
-class Line(Protocol):
+class Connection(Protocol):
     """What an exchange needs of its connection."""
 
     @property
     def is_full(self) -> bool: ...
     def write(self, data: bytes) -> None: ...
-    async def drained(self) -> None: ...
-    def read_on(self) -> None: ...
-    def answered(self, exchange: "Exchange") -> None: ...
-    def failed(self, exchange: "Exchange") -> None: ...
+    async def drain(self) -> None: ...
+    def update_reading(self) -> None: ...
+    def response_complete(self, exchange: "Exchange") -> None: ...
+    def response_failed(self, exchange: "Exchange") -> None: ...
 
 
 class Sender:
-    """Who sent a request, for an app that wants to know: the extension ``tmon.sender``."""
+    """ASGI extension ``tmon.sender``: whether the sender may have disconnected."""
 
-    closed = False  # its side of the connection: it may be gone, or still wait for the answer
+    closed = False  # its half of the connection; it may still wait for the response
 
 
 class Exchange:
-    """Owns what has arrived of one request, and what has been sent of its answer.
+    """Owns what has arrived of one request, and what has been sent of its response.
 
     Args:
-        line: the connection.
+        connection: reads the request and writes the response.
         scope: ASGI's, of the request.
-        default_headers: of each answer.
+        default_headers: of each response.
         keep_alive: whether another request may follow.
-        wants_continue: the sender waits to be told that its body is wanted.
+        wants_continue: the sender waits for 100 Continue before it sends the body.
     """
 
     status = 0
-    started = False  # the answer
-    complete = False
-    _all_here = _all_read = False
+    started = False  # the response
+    complete = False  # the response
+    _body_arrived = _body_read = False  # the whole of it
     _disconnected = False
-    _news: asyncio.Event | None = None
-    _head = b""  # goes out with the first of the body
+    _changed: asyncio.Event | None = None
+    _head = b""  # sent together with the first part of the body
     _bodiless = _chunked = False
-    _remaining: int | None = None  # bytes of the body, where it was told how many
+    _remaining: int | None = None  # bytes of the response body, if its length is known
 
     def __init__(
         self,
-        line: Line,
+        connection: Connection,
         scope: Scope,
         default_headers: list[tuple[bytes, bytes]],
         *,
@@ -73,19 +73,19 @@ class Exchange:
         self._sender = Sender()
         scope["extensions"] = {"tmon.sender": self._sender}
         self.keep_alive = keep_alive
-        self._line = line
+        self._connection = connection
         self._default_headers = default_headers
         self._wants_continue = wants_continue
-        self._body = bytearray()  # arrived, and not read yet
+        self._body = bytearray()  # arrived, and not read by the app yet
 
     @property
     def unread_bytes(self) -> int:
         return len(self._body)
 
     async def run(self, app: ASGIApp) -> None:
-        """Let the app answer, when the answers before are read; where it can't, we do."""
-        if self._line.is_full:
-            await self._line.drained()
+        """Run the app once earlier responses are read; report its failure to the connection."""
+        if self._connection.is_full:
+            await self._connection.drain()
         if self._disconnected:
             return
         try:
@@ -94,18 +94,18 @@ class Exchange:
             log.exception("%s failed", self.scope["method"])
         finally:
             if not self.complete and not self._disconnected:
-                self._line.failed(self)
+                self._connection.response_failed(self)
 
-    def take(self, body: bytes) -> None:
+    def feed_body(self, body: bytes) -> None:
         self._body += body
         self._wake()
 
-    def took_all(self) -> None:
-        self._all_here = True
+    def feed_end(self) -> None:
+        self._body_arrived = True
         self._wake()
 
     def sender_closed(self) -> None:
-        """Nothing more will be sent; whoever did that may still want the answer."""
+        """The sender has closed its half; it may still wait for the response."""
         self.keep_alive = False
         self._sender.closed = True
 
@@ -114,103 +114,93 @@ class Exchange:
         self._wake()
 
     async def receive(self) -> Message:
-        """ASGI's ``receive``: the body as it arrives, then that the connection is over."""
+        """ASGI's ``receive``: the body as it arrives, then ``http.disconnect``."""
         if self._wants_continue and not (self.started or self._disconnected):
             self._wants_continue = False
-            self._line.write(CONTINUE)
-        while not (self._body or self._disconnected or self.complete or self._is_at_end()):
-            await self._wait()
+            self._connection.write(CONTINUE)
+        while not (self._body or self._disconnected or self.complete):
+            if self._body_arrived and not self._body_read:
+                break  # only the end is left to report
+            if self._changed is None:
+                self._changed = asyncio.Event()
+            self._changed.clear()
+            self._connection.update_reading()
+            await self._changed.wait()
         if self._disconnected or self.complete:
             return {"type": "http.disconnect"}
         body = bytes(self._body)
         self._body.clear()
-        self._all_read = self._all_here
-        self._line.read_on()
-        return {"type": "http.request", "body": body, "more_body": not self._all_here}
+        self._body_read = self._body_arrived
+        self._connection.update_reading()
+        return {"type": "http.request", "body": body, "more_body": not self._body_arrived}
 
     async def send(self, message: Message) -> None:
         """ASGI's ``send``: the status and headers, then the body.
 
         Raises:
-            RuntimeError: it isn't HTTP that the app sends.
+            RuntimeError: the app breaks the rules of ASGI or HTTP.
         """
-        if self._line.is_full:
-            await self._line.drained()
+        if self._connection.is_full:
+            await self._connection.drain()
         if self._disconnected:
-            await asyncio.sleep(0)  # who sends without end lets the others have their turn
+            await asyncio.sleep(0)  # an app that sends without end must not block the loop
             return
-        if message["type"] == "http.response.start" and not self._head and not self.started:
-            self._head = self._start(message)
-        elif message["type"] == "http.response.body" and self._takes_body():
+        has_head = bool(self._head) or self.started
+        if message["type"] == "http.response.start" and not has_head:
+            self._head = self._response_head(message)
+        elif message["type"] == "http.response.body" and has_head and not self.complete:
             self._write(message.get("body", b""), more=message.get("more_body", False))
         else:
             raise RuntimeError(f"{message['type']} is out of turn")
 
-    def _is_at_end(self) -> bool:
-        """Whether only the end of the body is left to be told."""
-        return self._all_here and not self._all_read
-
-    def _takes_body(self) -> bool:
-        return not self.complete and bool(self._head or self.started)
-
-    async def _wait(self) -> None:
-        if self._news is None:
-            self._news = asyncio.Event()
-        self._news.clear()
-        self._line.read_on()
-        await self._news.wait()
-
     def _wake(self) -> None:
-        if self._news is not None:
-            self._news.set()
+        if self._changed is not None:
+            self._changed.set()
 
-    def _start(self, message: Message) -> bytes:
+    def _response_head(self, message: Message) -> bytes:
         status = self.status = message["status"]
-        written, self._remaining, closes = _written_headers(
+        headers, self._remaining, closes = _encode_headers(
             (*self._default_headers, *map(tuple, message.get("headers", ())))
         )
         self._bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
-        is_endless = self._remaining is None and not self._bodiless
-        self._chunked = is_endless and self.scope["http_version"] == "1.1"
-        # Else the body ends with the connection; so it may where its sender has more to send.
-        if closes or is_endless > self._chunked or not self._all_here:
+        no_length = self._remaining is None and not self._bodiless
+        self._chunked = no_length and self.scope["http_version"] == "1.1"
+        ends_by_close = no_length and not self._chunked
+        if closes or ends_by_close or not self._body_arrived:
             self.keep_alive = False
         status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         chunked = b"transfer-encoding: chunked\r\n" if self._chunked else b""
-        last = b"" if self.keep_alive else b"connection: close\r\n"
-        return status_line + written + chunked + last + b"\r\n"
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        return status_line + headers + chunked + close + b"\r\n"
 
     def _write(self, body: bytes, *, more: bool) -> None:
-        self._line.write(self._head + self._framed(body, more=more))
+        if self._bodiless:
+            body = b""
+        elif self._chunked:
+            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            body = chunk if more else chunk + LAST_CHUNK
+        elif self._remaining is not None:
+            self._remaining -= len(body)
+            if self._remaining < 0 or (self._remaining and not more):
+                raise RuntimeError("the body isn't as long as its Content-Length")
+        self._connection.write(self._head + body)
         self._head = b""
         self.started = True
         if not more:
             self.complete = True
             self._body.clear()
             self._wake()
-            self._line.answered(self)
-
-    def _framed(self, body: bytes, *, more: bool) -> bytes:
-        if self._bodiless:
-            return b""
-        if self._chunked:
-            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-            return chunk if more else chunk + LAST_CHUNK
-        if self._remaining is not None:
-            self._remaining -= len(body)
-            if self._remaining < 0 or (self._remaining and not more):
-                raise RuntimeError("the body isn't as long as its Content-Length")
-        return body
+            self._connection.response_complete(self)
 
 
 @lru_cache(maxsize=1024)
-def _written_headers(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, int | None, bool]:
-    """Headers as they are sent, the body's length if they tell it, and whether they say close.
+def _encode_headers(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, int | None, bool]:
+    """Encoded headers, their Content-Length if any, and whether they say ``close``.
 
-    How the body is framed is not theirs to say.
+    Connection and Transfer-Encoding are left out: the exchange writes its own.
 
     Raises:
-        RuntimeError: a name or a value has characters that it can't have.
+        RuntimeError: a name or a value has characters that HTTP forbids.
     """
     lines, length, closes = [], None, False
     for name, value in headers:
@@ -229,8 +219,8 @@ def _written_headers(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, i
     return b"".join(lines), length, closes
 
 
-def last_answer(status: int, code: str, error: str) -> bytes:
-    """A connection's own answer, in the shape that all errors have; then it closes."""
+def closing_response(status: int, code: str, error: str) -> bytes:
+    """A response of the connection itself, in the shape of all errors, before it closes."""
     body = json.dumps({"error": error, "code": code}).encode()
     headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
     return _STATUS_LINES[status] + headers % len(body) + body

@@ -1,4 +1,4 @@
-"""What ``/metrics`` tells Prometheus."""
+"""The metrics that Prometheus reads from ``/metrics``."""
 
 import math
 from collections import Counter
@@ -11,23 +11,23 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from tmon.db.identity import log_of
-from tmon.store.frames import Failure, Reply
+from tmon.store.messages import Failure, Reply
 
 COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # SSD to card
 COMMIT_READINGS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
-RENDERED_S = 1.0  # it takes a millisecond of everybody's time, and Prometheus asks every 15 s
+RENDERED_S = 1.0  # rendering blocks the event loop for a millisecond; Prometheus asks every 15 s
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # each would double the series
 
 
 class Metrics(Collector):
-    """Counts what is answered and stored; Prometheus asks for the sums.
+    """Counts responses and readings since the start.
 
     Args:
-        db: the database file; its log is beside it.
-        backlog: tells how many readings wait for their commit.
-        oldest_waiting_s: tells how long the oldest of them has waited.
-        clock: tells seconds.
+        db: the database file; its write-ahead log is beside it.
+        backlog: how many readings wait for their commit.
+        oldest_waiting_s: how long the oldest of them has waited.
+        clock: seconds.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def answered(self, status: int) -> None:
-        """Count an answer."""
+        """Count a response."""
         self._answers[status] += 1
 
     def committed(self, reply: Reply) -> None:
-        """Count what the writer says of one transaction."""
+        """Count the receipts and the transaction of one reply of the writer."""
         receipts = [one for _, one in reply.results if not isinstance(one, Failure)]
-        rejected = [told.code for one in receipts if one.rejected for told in one.rejected]
+        rejected = [each.code for one in receipts if one.rejected for each in one.rejected]
         self._readings["accepted"] += sum([one.accepted for one in receipts])
         self._readings["duplicate"] += sum([one.duplicates for one in receipts])
         self._readings["rejected"] += len(rejected)
@@ -78,7 +78,11 @@ class Metrics(Collector):
             self._commit_readings.observe(reply.readings)
 
     def collect(self) -> Iterator[Metric]:
-        """prometheus-client's: the counters and gauges as they are now."""
+        """Called by prometheus-client: the counters and gauges as they are now."""
+        try:
+            wal_bytes = self._wal.stat().st_size
+        except FileNotFoundError:
+            wal_bytes = 0
         yield _counter(
             "tmon_http_requests", "Requests by the status answered.", "status", self._answers
         )
@@ -94,27 +98,18 @@ class Metrics(Collector):
             "How long the oldest of them has waited; over 10 nothing is committed.",
             self._oldest_waiting_s(),
         )
-        yield GaugeMetricFamily(
-            "tmon_wal_bytes", "Size of SQLite's write-ahead log.", _size_bytes(self._wal)
-        )
+        yield GaugeMetricFamily("tmon_wal_bytes", "Size of SQLite's write-ahead log.", wal_bytes)
 
     def render(self) -> bytes:
-        """All of it in Prometheus' text format, as it was at most a second ago."""
+        """Everything in Prometheus' text format, at most a second old."""
         if self._clock() >= self._render_again_s:
             self._rendered = generate_latest(self._registry)
             self._render_again_s = self._clock() + RENDERED_S
         return self._rendered
 
 
-def _counter(name: str, told: str, label: str, counts: Counter[str] | Counter[int]) -> Metric:
-    family = CounterMetricFamily(name, told, labels=[label])
+def _counter(name: str, about: str, label: str, counts: Counter[str] | Counter[int]) -> Metric:
+    family = CounterMetricFamily(name, about, labels=[label])
     for value, count in sorted(counts.items()):
         family.add_metric([str(value)], count)
     return family
-
-
-def _size_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

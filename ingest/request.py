@@ -1,4 +1,4 @@
-"""The head of one HTTP request: what was asked for, and whether it can be read in one way only."""
+"""The head of one HTTP request: parsed, and refused if it can be read in more than one way."""
 
 import urllib.parse
 from typing import Any
@@ -7,19 +7,21 @@ import httptools
 
 from ingest.limits import PIPELINED
 
-ONCE = frozenset((b"host", b"authorization", b"content-encoding", b"content-type", b"date"))
-VERSION = b"HTTP/1."  # stands once in each head
+SINGLE_HEADERS = frozenset(
+    (b"host", b"authorization", b"content-encoding", b"content-type", b"date")
+)
+VERSION = b"HTTP/1."  # occurs once in each head
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
 class RequestHead:
-    """Address and headers of a request, as they arrive."""
+    """URL and headers of a request, as they arrive."""
 
     def __init__(self) -> None:
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
-        self.wants_continue = False  # its sender waits to hear that the body is wanted
-        self._seen: set[bytes] = set()  # of those that may stand only once
+        self.wants_continue = False  # Expect: 100-continue
+        self._seen: set[bytes] = set()  # of SINGLE_HEADERS
         self._repeated = b""
         self._codings: list[bytes] = []
 
@@ -28,10 +30,10 @@ class RequestHead:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def add(self, name: bytes, value: bytes) -> None:
-        """Take one header."""
+        """Add one header."""
         name = name.lower()
         self.headers.append((name, value))
-        if name in ONCE:
+        if name in SINGLE_HEADERS:
             self._repeated = name if name in self._seen else self._repeated
             self._seen.add(name)
         elif name == b"transfer-encoding":
@@ -39,10 +41,15 @@ class RequestHead:
         elif name == b"expect" and value.lower() == b"100-continue":
             self.wants_continue = True
 
-    def fault(self, version: str) -> str:
-        """Why this can't be understood, or only in several ways; or nothing."""
+    def error(self, version: str) -> str:
+        """Why this request is invalid or ambiguous; empty if it is neither."""
         try:
-            self._path, self._query = path_and_query(self.url)
+            if self.url.startswith(b"/") and b"#" not in self.url:
+                path, _, self._query = self.url.partition(b"?")
+            else:
+                parsed = httptools.parse_url(self.url)
+                path, self._query = parsed.path or b"/", parsed.query or b""
+            self._path = path.decode("ascii")
         except (ValueError, httptools.HttpParserInvalidURLError):
             return "the address can't be understood"
         if version not in ("1.0", "1.1"):
@@ -54,7 +61,7 @@ class RequestHead:
         return ""
 
     def scope(self, method: str, version: str) -> dict[str, Any]:
-        """ASGI's scope of a request without fault, but for what the connection knows."""
+        """ASGI's scope, once ``error`` has found none; the connection adds what it knows."""
         path = self._path
         return {
             "type": "http",
@@ -70,18 +77,8 @@ class RequestHead:
         }
 
 
-def path_and_query(url: bytes) -> tuple[str, bytes]:
-    """Path and query of what was asked for."""
-    if url.startswith(b"/") and b"#" not in url:
-        path, _, query = url.partition(b"?")
-    else:
-        parsed = httptools.parse_url(url)
-        path, query = parsed.path or b"/", parsed.query or b""
-    return path.decode("ascii"), query
-
-
 def end_of_few_requests(data: bytes) -> int:
-    """Where to cut bytes so that only a few requests begin before; the parser takes any cut."""
+    """Where to cut ``data`` so that at most PIPELINED requests begin before the cut."""
     end = 0
     for _ in range(PIPELINED):
         found = data.find(VERSION, end)

@@ -1,8 +1,7 @@
-"""The writing half of a connection: how much waits, and whether its reader still reads."""
+"""The writing half of a connection: flow control, and a check that the reader still reads."""
 
 import asyncio
 import fcntl
-import socket
 import struct
 import termios
 
@@ -10,11 +9,11 @@ from ingest.limits import SEND_AHEAD_S, SEND_BYTES_PER_S, SEND_S
 
 
 class SendingProtocol(asyncio.Protocol):
-    """Writes to a transport, and tells a slow reader from one that has stopped reading.
+    """Writes to a transport, and aborts it if the reader has stopped reading.
 
-    Each byte that is taken buys time, at ``send_bytes_per_s``. So a slow reader
-    isn't cut off, however much it reads, nor is one behind a proxy that takes a
-    lot ahead.
+    Each byte that is taken extends the deadline, at ``send_bytes_per_s``. So a slow
+    reader isn't cut off, however much it reads, nor one behind a proxy that reads far
+    ahead.
     """
 
     send_s = SEND_S
@@ -23,8 +22,8 @@ class SendingProtocol(asyncio.Protocol):
     _loop: asyncio.AbstractEventLoop
 
     def start_sending(self) -> None:
-        """To be called once, when there is a transport."""
-        self._writable: asyncio.Event | None = None  # while there is too much to write
+        """Call once, when there is a transport."""
+        self._writable: asyncio.Event | None = None  # while the transport's buffer is full
         self._written_bytes = self._taken_bytes = 0
         self._send_due_s = self._loop.time() + self.send_s
 
@@ -42,15 +41,16 @@ class SendingProtocol(asyncio.Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether there is more to write than the other side has taken."""
+        """Whether the transport's buffer is full."""
         return self._writable is not None
 
-    async def drained(self) -> None:
+    async def drain(self) -> None:
+        """Wait until the transport takes more."""
         if self._writable is not None:
             await self._writable.wait()
 
     def abort_if_unread(self) -> None:
-        """Cut the connection off if too little was taken for too long; ask every few seconds."""
+        """Abort if the reader took too little for too long; call every few seconds."""
         now_s = self._loop.time()
         waiting = self._transport.get_write_buffer_size()
         taken = self._written_bytes - waiting - _unacknowledged_bytes(self._transport)
@@ -64,14 +64,14 @@ class SendingProtocol(asyncio.Protocol):
 
 
 def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
-    """What the system has taken and the other side hasn't.
+    """Bytes in the kernel's send buffer; 0 if the kernel doesn't tell.
 
-    Up to megabytes, of which the system takes more when a third is gone: minutes
-    of a slow reader. 0 where the system doesn't tell.
+    Up to megabytes, and the kernel takes more only when a third is gone: minutes of a
+    slow reader.
     """
-    sock: socket.socket = transport.get_extra_info("socket")
+    descriptor = transport.get_extra_info("socket").fileno()
     try:
-        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+        answer = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
     except OSError:
         return 0
     return int(struct.unpack("i", answer)[0])

@@ -2,11 +2,11 @@
 
 python scripts/readings_in_log.py tmon.db-wal.replaced-2026-11-25T101500Z tmon.db >readings.csv
 
-A log holds whole pages of the database, the older ones of its last round included. `tmon.db` is a
-backup of the lost database: it says which page is the root of `readings`. Which tree another page
-belongs to is told by SQLite's pointer map: it names each page's parent. Where log and backup have
-no entry for a page, its rows are `likely` readings: no other tree of tmon's has two integers and a
-number with a fraction. See docs/backup.md.
+A log holds whole pages of the database, also some older versions. `tmon.db` is a backup of the
+lost database: it says which page is the root of `readings`. SQLite's pointer map has the parent
+of each page, and so shows which table a page belongs to. If neither log nor backup has an entry
+for a page, its rows are `likely` readings: no other table of tmon's has two integers and a number
+with a fraction. See docs/backup.md.
 """
 
 import csv
@@ -43,22 +43,19 @@ class Pages:
         self._newest = dict(self._frames())
 
     def by_root(self) -> Iterator[tuple[int | None, bytes]]:
-        """The pages in the log, older versions too, and the root of the tree that each is of.
-
-        None where that isn't known.
-        """
+        """The log's pages, also older versions, each with the root of its tree, if known."""
         for number, at in self._frames():
             yield self._root_of(number), self._log[at : at + self.page_bytes]
 
     def _frames(self) -> Iterator[tuple[int, int]]:
-        """The number of each page in the log, and where the page begins there."""
+        """The number of each page in the log, and its offset there."""
         for start in range(LOG_HEADER_BYTES, len(self._log), FRAME_HEADER_BYTES + self.page_bytes):
             at = start + FRAME_HEADER_BYTES
             if at + self.page_bytes <= len(self._log):
                 yield int.from_bytes(self._log[start : start + 4], "big"), at
 
     def _root_of(self, number: int) -> int | None:
-        """The root of the tree that a page belongs to; None where that isn't known."""
+        """The root of a page's tree; None if it isn't known."""
         for _ in range(DEEPEST):
             kind, parent = self._pointer(number)
             if kind == ROOT:
@@ -70,7 +67,9 @@ class Pages:
 
     def _pointer(self, number: int) -> tuple[int, int]:
         """A page's entry in the pointer map (https://sqlite.org/fileformat2.html#pointer_map)."""
-        group = self.page_bytes // POINTER_BYTES + 1  # a page of the map, and those it is of
+        group = (
+            self.page_bytes // POINTER_BYTES + 1
+        )  # a page of the map, and the pages it describes
         map_page = (number - 2) // group * group + 2
         if number <= map_page:
             return 0, 0
@@ -83,7 +82,7 @@ class Pages:
 
 
 def readings(pages: Pages, root: int) -> Iterator[tuple[int, int, float, str]]:
-    """Sensor, ``measured_ms``, value, and how sure it is that this is a row of ``readings``."""
+    """Sensor, ``measured_ms``, value, and how certain it is that this is a row of ``readings``."""
     latest_ms = time() * 1000 + A_DAY_MS
     for of_root, page in pages.by_root():
         rows = [*_rows(page)] if of_root in (root, None) else []
@@ -104,7 +103,7 @@ def _has_real(row: list[Value]) -> bool:
 
 
 def root_of_readings(database: Path) -> int:
-    """The page at which the table begins, there and in all copies by `tmon backup`."""
+    """The table's root page, which is the same in all backups by `tmon backup`."""
     uri = f"{database.absolute().as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True)) as conn:
         query = "select rootpage from sqlite_master where type = 'table' and name = 'readings'"
@@ -140,7 +139,7 @@ def _row(page: bytes, start: int) -> list[Value]:
 
 
 def _varint(page: bytes, at: int) -> tuple[int, int]:
-    """An integer of SQLite's variable length, and where it ends."""
+    """A variable-length integer of SQLite's, and the offset after it."""
     value = 0
     for _ in range(8):
         byte = page[at]
@@ -152,10 +151,10 @@ def _varint(page: bytes, at: int) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Print what the log has, in order."""
+    """Print the log's readings, sorted."""
     log, database = map(Path, sys.argv[1:])
     pages = Pages(log.read_bytes(), database.read_bytes())
-    # The last version of a page comes last; what is sure goes before what is likely.
+    # The last version of a page comes last; a sure reading replaces a likely one.
     found = sorted(readings(pages, root_of_readings(database)), key=lambda row: row[3] == SURE)
     last = {(sensor, measured_ms): rest for sensor, measured_ms, *rest in found}
     table = csv.writer(sys.stdout)

@@ -1,6 +1,6 @@
-"""The pictures of README and docs, of the real temperatures that tmon ships.
+"""Take the screenshots for README and docs, of the temperatures in data/.
 
-Three parts of them stand for three nodes, and are moved so that they end now.
+Three parts of them become three nodes' readings, moved in time so that they end now.
 """
 
 import csv
@@ -61,26 +61,26 @@ def _take(browser: Browser, url: str, name: str) -> None:
 
 @contextmanager
 def _station(folder: Path) -> Iterator[str]:
-    """A station with the nodes, and the address of its pages."""
+    """Run a station with the nodes; yield the URL of its pages."""
     for number, node in enumerate(NODES):
-        moved = folder / f"{node}.csv"
-        _write_part(moved, number)
+        part = folder / f"{node}.csv"
+        _write_part(part, number)
         flags = ("--node", node, "--time", "timestamp", "--value", "value=temperature:°F")
-        bring_in = [*TMON, "import", str(moved), *flags]
-        subprocess.run(bring_in, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+        command = [*TMON, "import", str(part), *flags]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     serve = [*TMON, "serve", "--port", "0", "--datasette-port", "0"]
     process = subprocess.Popen(serve, cwd=folder, stdout=subprocess.PIPE, text=True)  # noqa: S603
     try:
         assert process.stdout is not None  # noqa: S101
-        told = dict(process.stdout.readline().split() for _ in range(2))
-        yield told["datasette"].removesuffix("/tmon/readings")
+        urls = dict(process.stdout.readline().split() for _ in range(2))
+        yield urls["datasette"].removesuffix("/tmon/readings")
     finally:
         process.terminate()
         process.wait()
 
 
 def _write_part(path: Path, number: int) -> None:
-    """The n-th part of the readings, as if the last had been a while ago."""
+    """Write the n-th part of the readings, moved so that the last is some minutes old."""
     with DATA.open() as file:
         rows = list(csv.DictReader(file))
     size = len(rows) // len(NODES)

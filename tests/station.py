@@ -20,7 +20,7 @@ from ingest.http import HttpConnection
 from tmon.core.settings import Settings
 from tmon.db import tokens
 from tmon.db.connect import open_database, open_for_reading
-from tmon.store.writer_process import write_what_comes
+from tmon.store.writer_process import run_writer
 
 
 class Station:
@@ -65,9 +65,9 @@ def station_in_thread(
 
 
 def writer_in_thread(path: Path) -> socket.socket:
-    """A line to a writer that ends when the line does; `tmon serve` has it in a process."""
+    """A socket to a writer, which ends when it is closed; `tmon serve` has it in a process."""
     ours, theirs = socket.socketpair()
-    threading.Thread(target=write_what_comes, args=[theirs, path]).start()
+    threading.Thread(target=run_writer, args=[theirs, path]).start()
     return ours
 
 

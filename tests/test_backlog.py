@@ -1,4 +1,4 @@
-"""What waits for a disk that is slow or hangs: what is told, refused and dropped."""
+"""A disk that is slow or hangs: what healthz says, what is refused, what is dropped."""
 
 import asyncio
 import json
@@ -19,12 +19,12 @@ from starlette.types import Message
 
 from ingest.api import STUCK_S
 from ingest.app import Endpoint, create_app
-from ingest.handover import WINDOW_READINGS
 from ingest.http import HttpConnection
+from ingest.writer_client import WINDOW_READINGS
 from tests.station import Station, free, running, wait_for
-from tests.test_handover import Clock
 from tests.test_metrics import samples
 from tests.test_writer import Held, Ingest, runs
+from tests.test_writer_client import Clock
 from tmon.core.settings import Settings
 from tmon.db.connect import open_database
 from tmon.store.writer import Writer
@@ -84,25 +84,25 @@ def stuck(tmp_path: Path) -> Iterator[Stuck]:
     wait_for(lambda: disks)
     clock = Clock()
     with running(create_app(settings, ours, clock), HttpConnection) as url:
-        told = Stuck(Station(tmp_path, url), clock, disks[0])
+        stuck = Stuck(Station(tmp_path, url), clock, disks[0])
         try:
-            yield told
+            yield stuck
         finally:
             disks[0].released.set()
-            told.pool.shutdown()
+            stuck.pool.shutdown()
 
 
-def test_a_disk_that_hangs_is_told_and_refused_until_it_answers(stuck: Stuck) -> None:
+def test_while_the_disk_hangs_healthz_says_stuck_and_posts_are_refused(stuck: Stuck) -> None:
     sent = stuck.post({"value": 1})
     stuck.wait_for_backlog(1)
     well = stuck.healthz()
     assert (well.status_code, well.json()["status"]) == (200, "ok")
     stuck.clock.now_s += STUCK_S + 1
-    told = stuck.healthz()
-    assert told.status_code == 503
-    assert told.json().keys() == {"error", "code", "time_ms", "backlog", "oldest_waiting_s"}
-    assert told.json()["code"] == "stuck"
-    assert told.json()["oldest_waiting_s"] == STUCK_S + 1
+    health = stuck.healthz()
+    assert health.status_code == 503
+    assert health.json().keys() == {"error", "code", "time_ms", "backlog", "oldest_waiting_s"}
+    assert health.json()["code"] == "stuck"
+    assert health.json()["oldest_waiting_s"] == STUCK_S + 1
     assert requests.head(f"{stuck.station.url}/healthz", timeout=5).status_code == 503
     assert samples(stuck.station.url)["tmon_oldest_waiting_seconds"] == STUCK_S + 1
     with stuck.connection() as unread:  # the body never comes
@@ -135,7 +135,7 @@ def half_closed(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("leave", [closed, reset, half_closed])
-def test_what_waits_for_a_sender_that_left_is_not_stored(
+def test_a_queued_batch_of_a_sender_that_disconnected_is_not_stored(
     stuck: Stuck, leave: Callable[[socket.socket], bytes]
 ) -> None:
     full = [stuck.post(HALF_A_WINDOW), stuck.post(HALF_A_WINDOW)]
@@ -155,7 +155,7 @@ def test_what_waits_for_a_sender_that_left_is_not_stored(
     assert [*stuck.station.query("select name from sensors where name <> 'large'")] == [("stays",)]
 
 
-def test_what_the_writer_has_is_stored_and_answered_after_a_half_close(stuck: Stuck) -> None:
+def test_a_batch_at_the_writer_is_stored_and_answered_after_a_half_close(stuck: Stuck) -> None:
     with stuck.connection() as leaving:
         leaving.sendall(stuck.request(b'{"sensor": "left", "value": 1}'))
         leaving.shutdown(socket.SHUT_WR)
@@ -164,7 +164,7 @@ def test_what_the_writer_has_is_stored_and_answered_after_a_half_close(stuck: St
         assert b'"accepted":1' in leaving.recv(65_536)
 
 
-def test_who_cant_be_waited_for_at_the_end_hears_503() -> None:
+def test_a_request_that_is_cancelled_at_shutdown_gets_503() -> None:
     said: list[Message] = []
 
     async def never(_: Any) -> Any:
@@ -186,7 +186,7 @@ def test_who_cant_be_waited_for_at_the_end_hears_503() -> None:
 
 
 @pytest.mark.soak  # it waits for what takes ten seconds, twice
-def test_a_writer_that_was_stopped_is_told_and_the_end_of_ingest_comes_all_the_same(
+def test_ingest_ends_although_its_writer_is_stopped(
     tmp_path: Path,
 ) -> None:
     ingest = Ingest(tmp_path)

@@ -62,7 +62,8 @@ def test_every_code_is_in_the_api_reference() -> None:
     source = "\n".join(path.read_text() for path in files)
     codes = set(
         re.findall(
-            r'(?:Refusal|_Broken|_answer|_refuse|_say)\((?:\{[^}]*\}|[^"()])*"([a-z_]+)"', source
+            r'(?:Refusal|_json_error|_refuse|_respond_and_close)\((?:\{[^}]*\}|[^"()])*"([a-z_]+)"',
+            source,
         )
     )
     codes |= set(re.findall(r'return "([a-z]+_[a-z]+)", ', source))

@@ -42,23 +42,23 @@ import asyncio, sys
 from pathlib import Path
 from tmon.store import writer_process
 from tmon.core.errors import ApiError
-from ingest.handover import Handover
+from ingest.writer_client import WriterClient
 from tmon.core.reading import Batch, Node, Reading
 
-async def stored(handover, batch):
+async def stored(client, batch):
     try:
-        await handover.store(batch)
+        await client.store(batch)
     except ApiError:  # such as 503, where a file is overwritten during a commit
         return False
     return True
 
 async def send(path, uid):
-    handover = await Handover.over(writer_process.start(path), on_reply=lambda _: None)
+    client = await WriterClient.connect(writer_process.start(path), on_reply=lambda _: None)
     node = Node(uid, "basement", "basement")
     for count in range(100_000):
         at_ms = 1_795_176_000_000 + count
         batch = Batch(node, at_ms, [Reading(0, "x", float(count), None, at_ms)])
-        while not await stored(handover, batch):
+        while not await stored(client, batch):
             await asyncio.sleep(0.05)
         print(count, flush=True)
         await asyncio.sleep(0.002)

@@ -57,18 +57,18 @@ class App:
         await answer(scope, receive, send)
 
     async def echo(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What was asked, as JSON; its length is told."""
+        """What was asked, as JSON; with its length."""
         body, more = b"", True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
             body, more = body + message["body"], message["more_body"]
-        told: dict[str, Any] = {
+        seen: dict[str, Any] = {
             name: str(scope[name]) for name in ("method", "path", "raw_path", "query_string")
         }
-        told |= {"body": len(body), "headers": [name.decode() for name, _ in scope["headers"]]}
-        await say(send, json.dumps(told).encode())
+        seen |= {"body": len(body), "headers": [name.decode() for name, _ in scope["headers"]]}
+        await say(send, json.dumps(seen).encode())
 
     async def early(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Doesn't look at the body, and takes its time."""
@@ -190,18 +190,18 @@ def connected(url: str, receive_bytes: int = 0) -> Iterator[socket.socket]:
         yield sock
 
 
-def to_the_end(sock: socket.socket) -> bytes:
-    """All that is answered until the server closes."""
+def read_to_end(sock: socket.socket) -> bytes:
+    """Everything the server sends until it closes."""
     return b"".join(iter(lambda: sock.recv(1 << 20), b""))
 
 
-def told(url: str, *parts: bytes, pause_s: float = 0.001) -> bytes:
-    """All that is answered to bytes sent in parts; the server must close by itself."""
+def raw_response(url: str, *parts: bytes, pause_s: float = 0.001) -> bytes:
+    """Everything the server sends until it closes, after bytes sent in parts."""
     with connected(url) as sock:
         for part in parts:
             sock.sendall(part)
             time.sleep(pause_s)
-        return to_the_end(sock)
+        return read_to_end(sock)
 
 
 class Answers(io.BytesIO):
@@ -224,7 +224,7 @@ class Answers(io.BytesIO):
 
 
 def answers(url: str, *parts: bytes, pause_s: float = 0.001) -> list[tuple[int, bytes]]:
-    return Answers(told(url, *parts, pause_s=pause_s)).all()
+    return Answers(raw_response(url, *parts, pause_s=pause_s)).all()
 
 
 def answers_in_turn(url: str, first: bytes, second: bytes) -> list[tuple[int, bytes]]:
@@ -233,7 +233,7 @@ def answers_in_turn(url: str, first: bytes, second: bytes) -> list[tuple[int, by
         sock.sendall(first)
         sock.recv(1, socket.MSG_PEEK)
         sock.sendall(second)
-        return Answers(to_the_end(sock)).all()
+        return Answers(read_to_end(sock)).all()
 
 
 def paths(found: list[tuple[int, bytes]]) -> list[str]:
@@ -243,7 +243,7 @@ def paths(found: list[tuple[int, bytes]]) -> list[str]:
 
 def test_head_has_the_headers_and_no_body(url: str) -> None:
     head = get("/a", "Connection: close").replace(b"GET", b"HEAD")
-    answer = told(url, head)
+    answer = raw_response(url, head)
     [(status, body)] = Answers(answer).all(["HEAD"])
     assert (status, body) == (200, b"")
     assert answer.endswith(b"\r\n\r\n")
@@ -251,19 +251,19 @@ def test_head_has_the_headers_and_no_body(url: str) -> None:
 
 
 def test_a_streamed_head_has_no_body_either(url: str) -> None:
-    answer = told(url, get("/stream", "Connection: close").replace(b"GET", b"HEAD"))
+    answer = raw_response(url, get("/stream", "Connection: close").replace(b"GET", b"HEAD"))
     assert answer.endswith(b"\r\n\r\n")
     assert b"chunked" not in answer
 
 
 def test_no_content_has_no_body_and_no_length(url: str) -> None:
-    answer = told(url, get("/no/content") + CLOSE)
+    answer = raw_response(url, get("/no/content") + CLOSE)
     assert [status for status, _ in Answers(answer).all()] == [204, 200]
     assert b"chunked" not in answer
 
 
 def test_not_modified_has_no_body_whatever_the_app_sends(url: str) -> None:
-    answer = told(url, get("/not/modified") + CLOSE)
+    answer = raw_response(url, get("/not/modified") + CLOSE)
     assert [status for status, _ in Answers(answer).all()] == [304, 200]
     assert b"unseen" not in answer
 
@@ -271,14 +271,14 @@ def test_not_modified_has_no_body_whatever_the_app_sends(url: str) -> None:
 @pytest.mark.parametrize("keep", ["", "Connection: keep-alive\r\n"])
 def test_http_1_0_gets_an_answer_without_chunks_and_a_close(url: str, keep: str) -> None:
     request = f"GET /early/listening HTTP/1.0\r\n{keep}\r\n".encode()
-    # It listens for a disconnect, and is told that the request is all there.
-    answer = told(url, request)
+    # It listens for a disconnect, and the request has arrived whole.
+    answer = raw_response(url, request)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"transfer-encoding" not in answer
     assert answer.endswith(b"connection: close\r\n\r\nfirst last")
 
 
-def test_http_1_0_is_never_told_to_continue(url: str) -> None:
+def test_http_1_0_never_gets_100_continue(url: str) -> None:
     head = b"POST /a HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     [(status, body)] = answers(url, head, b"abc", pause_s=0.1)
     assert (status, json.loads(body)["body"]) == (200, 3)
@@ -312,7 +312,7 @@ def test_pipelined_requests_are_answered_in_order(url: str, count: int) -> None:
     with connected(url) as sock:
         sender = threading.Thread(target=sock.sendall, args=[requests + CLOSE])
         sender.start()
-        found = Answers(to_the_end(sock)).all()
+        found = Answers(read_to_end(sock)).all()
         sender.join()
     assert paths(found) == [*(f"/{i}" for i in range(count)), "/last"]
 
@@ -338,8 +338,8 @@ def test_a_trailer_is_never_a_header(url: str) -> None:
     assert json.loads(found[1][1])["headers"] == ["host", "connection"]
 
 
-def told_after_a_chunk(*parts: bytes) -> bytes:
-    """All that is answered to bytes that follow a chunk which the app has taken.
+def response_after_a_chunk(*parts: bytes) -> bytes:
+    """Everything the server sends after bytes that follow a chunk which the app has read.
 
     What comes in one read with a body isn't counted as headers: how it is cut
     into reads must not decide whether the limit is reached.
@@ -350,7 +350,7 @@ def told_after_a_chunk(*parts: bytes) -> bytes:
         assert app.begun.wait(10)
         for part in parts:
             sock.sendall(part)
-        return to_the_end(sock)
+        return read_to_end(sock)
 
 
 TOO_MUCH = [b"a" * 4096] * (HEADER_BYTES // 4096)
@@ -358,67 +358,67 @@ TOO_MUCH = [b"a" * 4096] * (HEADER_BYTES // 4096)
 
 @pytest.mark.parametrize("endless", [b"X-Long: ", b"X: y\r\nX-Long: "])
 def test_trailers_are_bounded_as_headers_are(endless: bytes) -> None:
-    answer = told_after_a_chunk(b"0\r\n", endless, *TOO_MUCH)
+    answer = response_after_a_chunk(b"0\r\n", endless, *TOO_MUCH)
     assert b" 431 " in answer.splitlines()[0]
 
 
 def test_a_chunks_extension_is_bounded_as_headers_are() -> None:
-    answer = told_after_a_chunk(b"1;", *TOO_MUCH)
+    answer = response_after_a_chunk(b"1;", *TOO_MUCH)
     assert b" 431 " in answer.splitlines()[0]
 
 
-def test_who_asks_is_told_to_continue_before_the_body(url: str) -> None:
+def test_expect_continue_gets_100_before_the_body(url: str) -> None:
     request = post("/a", b"", "Expect: 100-continue", "Connection: close")
     with connected(url) as sock:
         sock.sendall(request.replace(b"Content-Length: 0", b"Content-Length: 3"))
         assert sock.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         sock.sendall(b"abc")
-        [(status, body)] = Answers(to_the_end(sock)).all()
+        [(status, body)] = Answers(read_to_end(sock)).all()
     assert (status, json.loads(body)["body"]) == (200, 3)
 
 
-def test_who_is_answered_instead_is_never_told_to_continue(url: str) -> None:
+def test_a_request_that_is_answered_early_gets_no_100_continue(url: str) -> None:
     """Its body may or may not follow; so what follows isn't looked at."""
     head = post("/early", b"", "Expect: 100-continue")
     with connected(url) as sock:
         sock.sendall(head.replace(b"Content-Length: 0", b"Content-Length: 300"))
         answer = sock.recv(1000)
         sock.shutdown(socket.SHUT_WR)
-        answer += to_the_end(sock)
+        answer += read_to_end(sock)
     assert Answers(answer).all() == [(200, b"early")]
     assert b"connection: close" in answer
 
 
-def test_to_continue_is_never_said_within_an_answer(url: str) -> None:
+def test_100_continue_is_never_sent_within_a_response(url: str) -> None:
     head = post("/early/listening", b"", "Expect: 100-continue")
     with connected(url) as sock:
         sock.sendall(head.replace(b"Content-Length: 0", b"Content-Length: 3"))
         time.sleep(0.1)
         sock.sendall(b"abc")
-        assert Answers(to_the_end(sock)).all() == [(200, b"first last")]
+        assert Answers(read_to_end(sock)).all() == [(200, b"first last")]
 
 
-def rests(number: Callable[[], int]) -> bool:
+def stops_growing(number: Callable[[], int]) -> bool:
     before = number()
     time.sleep(0.2)
     return number() == before
 
 
 @pytest.mark.parametrize("address", ["/stream", "/stream?length"])
-def test_a_slow_reader_holds_the_app_up_and_gets_it_all(address: str) -> None:
+def test_a_slow_reader_pauses_the_app_and_gets_everything(address: str) -> None:
     app = App()
     with running(app, HttpConnection) as url, connected(url, receive_bytes=65536) as sock:
         sock.sendall(get(address) + CLOSE)
         wait_for(lambda: app.streamed_mb > 0)
-        wait_for(lambda: rests(lambda: app.streamed_mb))
+        wait_for(lambda: stops_growing(lambda: app.streamed_mb))
         # What is sent and not yet read is the system's, and little.
         assert app.streamed_mb < STREAMED / 2
-        [(status, body), (_, last)] = Answers(to_the_end(sock)).all()
+        [(status, body), (_, last)] = Answers(read_to_end(sock)).all()
     assert (status, body) == (200, bytes(STREAMED << 20))
     assert json.loads(last)["path"] == "/last"
 
 
-def test_who_goes_away_ends_the_stream() -> None:
+def test_a_disconnect_ends_a_streamed_response() -> None:
     app = App()
     with running(app, HttpConnection) as url:
         with connected(url) as sock:
@@ -427,7 +427,7 @@ def test_who_goes_away_ends_the_stream() -> None:
         assert app.ended.wait(5)
 
 
-def test_who_goes_away_while_held_up_ends_the_stream() -> None:
+def test_a_disconnect_ends_a_streamed_response_that_is_paused() -> None:
     app = App()
     with running(app, HttpConnection) as url:
         with connected(url, receive_bytes=65536) as sock:
@@ -438,7 +438,7 @@ def test_who_goes_away_while_held_up_ends_the_stream() -> None:
         assert app.streamed_mb < STREAMED
 
 
-def test_the_app_hears_of_a_cut_connection() -> None:
+def test_the_app_receives_http_disconnect() -> None:
     app = App()
     with running(app, HttpConnection) as url:
         with connected(url) as sock:
@@ -452,7 +452,7 @@ def test_the_app_hears_of_a_cut_connection() -> None:
     "path", ["/raises", "/silent", "/injects", "/odd/name", "/nul", "/too/long", "/too/short"]
 )
 def test_an_app_that_fails_before_its_first_byte_is_500(url: str, path: str) -> None:
-    answer = told(url, get(path) + CLOSE)
+    answer = raw_response(url, get(path) + CLOSE)
     [(status, body)] = Answers(answer).all()
     assert (status, json.loads(body)["code"]) == (500, "internal")
     assert b"connection: close" in answer
@@ -460,12 +460,12 @@ def test_an_app_that_fails_before_its_first_byte_is_500(url: str, path: str) -> 
     assert b"set-cookie" not in answer
 
 
-def test_an_app_that_fails_later_is_cut_off_visibly(url: str) -> None:
+def test_an_app_that_fails_later_truncates_its_response_visibly(url: str) -> None:
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         requests.get(f"{url}/raises/late", timeout=10)
 
 
-def test_an_answer_can_be_tried_again_without_its_length(url: str) -> None:
+def test_a_response_with_an_invalid_header_can_be_started_again(url: str) -> None:
     assert answers(url, get("/corrects") + CLOSE)[0] == (500, b"corrected")
 
 
@@ -475,11 +475,11 @@ def test_nothing_follows_an_answers_end(url: str) -> None:
     assert paths(found[1:]) == ["/last"]
 
 
-def test_who_has_sent_all_and_said_so_gets_the_answers(url: str) -> None:
+def test_a_client_that_half_closes_gets_its_responses(url: str) -> None:
     with connected(url) as sock:
         sock.sendall(get("/slow") + post("/a", b"abc") + get("/b"))
         sock.shutdown(socket.SHUT_WR)
-        found = Answers(to_the_end(sock)).all()
+        found = Answers(read_to_end(sock)).all()
     assert found[0] == (200, b"slow")
     assert paths(found[1:]) == ["/a", "/b"]
 
@@ -487,7 +487,7 @@ def test_who_has_sent_all_and_said_so_gets_the_answers(url: str) -> None:
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 def test_a_get_that_asks_for_another_protocol_is_answered_in_this(url: str, protocol: str) -> None:
     upgrade = get("/a", "Connection: Upgrade", f"Upgrade: {protocol}")
-    answer = told(url, upgrade + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    answer = raw_response(url, upgrade + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     assert paths(Answers(answer).all()) == ["/a"]
     assert b"connection: close" in answer
 
@@ -534,7 +534,7 @@ BAD = {
     "a length past 64 bits": post("/", b"abc").replace(b": 3", b": 3" + b"0" * 30) + CLOSE,
     "chunks past 64 bits": CHUNKED + b"f" * 17 + b"\r\nabc" + CLOSE,
     "a chunk that isn't hex": CHUNKED + b"0x3\r\nabc\r\n0\r\n\r\n" + CLOSE,
-    "a chunk longer than told": CHUNKED + b"2\r\nabc\r\n0\r\n\r\n" + CLOSE,
+    "a chunk longer than its size": CHUNKED + b"2\r\nabc\r\n0\r\n\r\n" + CLOSE,
     "chunks with bare newlines": CHUNKED + b"3\nabc\n0\n\n" + CLOSE,
     "an unknown encoding": CHUNKED.replace(b"chunked", b"gzip") + CLOSE,
     "xchunked": CHUNKED.replace(b"chunked", b"xchunked") + b"0\r\n\r\n" + CLOSE,
@@ -581,8 +581,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_could_be_read_in_two_ways_is_400_and_the_end(url: str, name: str) -> None:
-    answer = told(url, BAD[name])
+def test_ambiguous_requests_are_400_and_close_the_connection(url: str, name: str) -> None:
+    answer = raw_response(url, BAD[name])
     [(status, body)] = Answers(answer).all()
     assert (status, set(json.loads(body))) == (400, {"error", "code"})
     assert b"connection: close" in answer
@@ -606,33 +606,33 @@ CUT = {
 
 @pytest.mark.parametrize("before", [b"", get("/a"), get("/slow")], ids=["", "quick", "slow"])
 @pytest.mark.parametrize("name", CUT)
-def test_what_ends_too_early_is_400_after_the_answers_before_it(
+def test_a_truncated_request_is_400_after_the_earlier_responses(
     url: str, name: str, before: bytes
 ) -> None:
     with connected(url) as sock:
         sock.sendall(before + CUT[name])
         sock.shutdown(socket.SHUT_WR)
-        *first, (status, body) = Answers(to_the_end(sock)).all()
+        *first, (status, body) = Answers(read_to_end(sock)).all()
     assert [status for status, _ in first] == [200] * bool(before)
     assert (status, json.loads(body)["code"]) == (400, "incomplete")
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n", get("/a"), get("/a") + b"\r\n"])
-def test_who_ends_between_requests_is_told_nothing(url: str, sent: bytes) -> None:
+def test_a_connection_that_ends_between_requests_gets_no_error(url: str, sent: bytes) -> None:
     with connected(url) as sock:
         sock.sendall(sent)
         sock.shutdown(socket.SHUT_WR)
-        assert len(Answers(to_the_end(sock)).all()) == sent.count(b"GET")
+        assert len(Answers(read_to_end(sock)).all()) == sent.count(b"GET")
 
 
 class Counting(HttpConnection):
-    """The server's protocol that knows how many requests waited at most, and who is gone."""
+    """Counts the most requests that waited, and lost connections."""
 
     most = lost = 0
 
-    def answered(self, exchange: Exchange) -> None:
+    def response_complete(self, exchange: Exchange) -> None:
         Counting.most = max(Counting.most, len(self._exchanges))
-        super().answered(exchange)
+        super().response_complete(exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -640,7 +640,7 @@ class Counting(HttpConnection):
 
 
 @pytest.mark.parametrize("name", CUT)
-def test_who_resets_the_connection_leaves_nothing_behind(name: str) -> None:
+def test_a_reset_connection_leaves_nothing_behind(name: str) -> None:
     with running(App(), Counting) as url:
         Counting.lost = 0
         with connected(url) as sock:
@@ -651,27 +651,27 @@ def test_who_resets_the_connection_leaves_nothing_behind(name: str) -> None:
         assert paths(answers(url, CLOSE)) == ["/last"]
 
 
-def test_there_is_one_refusal_however_much_is_wrong(url: str) -> None:
+def test_a_connection_gets_one_error_response_at_most(url: str) -> None:
     assert [status for status, _ in answers(url, b"x" * 100_000)] == [400]
 
 
 @pytest.mark.parametrize("bad", [b"no HTTP at all\r\n\r\n", get("/", "X: " + "a" * 20_000)])
-def test_who_goes_on_sending_sees_why_it_was_refused(url: str, bad: bytes) -> None:
+def test_a_client_that_keeps_sending_still_gets_the_error_response(url: str, bad: bytes) -> None:
     with connected(url) as sock:
         for _ in range(100):
             sock.sendall(bad + bytes(20_000))
             time.sleep(0.001)
-        assert len(Answers(to_the_end(sock)).all()) == 1
+        assert len(Answers(read_to_end(sock)).all()) == 1
 
 
 class Broken(HttpConnection):
-    """A connection with a fault of ours."""
+    """A connection whose own code fails."""
 
-    def _begin(self, *_: Any, **__: Any) -> None:
+    def _begin_exchange(self, *_: Any, **__: Any) -> None:
         raise LookupError("secret of the house")
 
 
-def test_a_fault_of_ours_is_500_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_is_500_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     with running(App(), Broken) as url:
         [(status, body)] = answers(url, get("/a"))
     assert (status, json.loads(body)["code"]) == (500, "internal")
@@ -682,19 +682,19 @@ def test_a_fault_of_ours_is_500_and_logged(caplog: pytest.LogCaptureFixture) -> 
 @pytest.mark.parametrize(
     "last", ["HTTP/1.0\r\nConnection: keep-alive", "HTTP/1.1\r\nConnection: close"]
 )
-def test_nothing_is_done_after_the_last_request(url: str, last: str) -> None:
+def test_requests_after_the_last_one_are_ignored(url: str, last: str) -> None:
     first = get("/a").replace(b"HTTP/1.1", last.encode())
     assert paths(answers(url, first + get("/b") + get("/c"))) == ["/a"]
 
 
-class Impatient(HttpConnection):
-    """The server's protocol with a shorter patience with bodies."""
+class ShortBodyTimeout(HttpConnection):
+    """The server's protocol with a short timeout for bodies."""
 
     body_s = 0.2
 
 
 def test_a_request_that_waits_behind_a_slow_one_is_not_late() -> None:
-    with running(App(), Impatient) as url:
+    with running(App(), ShortBodyTimeout) as url:
         found = answers(url, get("/slow") + post("/a", bytes(900_000), "Connection: close"))
     assert found[0] == (200, b"slow")
     assert paths(found[1:]) == ["/a"]
@@ -711,7 +711,7 @@ def test_of_pipelined_requests_only_a_few_are_parsed_ahead(version: bytes) -> No
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_bad_doesnt_touch_the_answer_before_it(url: str, name: str) -> None:
+def test_an_invalid_request_leaves_the_response_before_it_intact(url: str, name: str) -> None:
     first, *rest = answers_in_turn(url, get("/a"), BAD[name])
     assert paths([first]) == ["/a"]
     assert [status for status, _ in rest] == [400]
@@ -741,14 +741,14 @@ def test_a_large_body_doesnt_count_as_the_next_requests_headers(url: str) -> Non
     assert json.loads(found[0][1])["body"] == 900_000
 
 
-def test_who_sent_everything_may_ask_again_though_nobody_read_it(url: str) -> None:
+def test_keep_alive_survives_a_body_that_the_app_did_not_read(url: str) -> None:
     found = answers(url, post("/early", bytes(100)) + CLOSE)
     assert found[0] == (200, b"early")
     assert paths(found[1:]) == ["/last"]
 
 
 @pytest.mark.parametrize("size", [100, 70_000, 900_000, 4_000_000])
-def test_who_is_answered_early_may_send_the_rest_and_is_told_that_it_is_over(
+def test_after_an_early_response_the_body_is_drained_and_the_connection_closed(
     url: str, size: int
 ) -> None:
     """Else the next request could go out just as the connection is closed."""
@@ -757,17 +757,17 @@ def test_who_is_answered_early_may_send_the_rest_and_is_told_that_it_is_over(
         sock.sendall(head + b"\r\n\r\n" + body[:50])
         sock.recv(1, socket.MSG_PEEK)
         sock.sendall(body[50:])
-        answer = to_the_end(sock)
+        answer = read_to_end(sock)
     assert Answers(answer).all() == [(200, b"early")]
     assert b"\r\nconnection: close\r\n" in answer
 
 
-def test_who_is_answered_early_and_will_close_still_reads_the_answer(url: str) -> None:
+def test_an_early_response_is_readable_by_a_client_that_will_close(url: str) -> None:
     assert answers(url, post("/early", bytes(900_000), "Connection: close")) == [(200, b"early")]
 
 
-class Brief(HttpConnection):
-    """The server's protocol with a shorter patience for connections that nobody uses."""
+class ShortKeepAlive(HttpConnection):
+    """The server's protocol with a short timeout for idle connections."""
 
     def __init__(self, config: Config, *rest: Any, **more: Any) -> None:
         config.timeout_keep_alive = 1
@@ -775,12 +775,12 @@ class Brief(HttpConnection):
 
 
 def test_idle_connections_are_closed_after_a_while() -> None:
-    with running(App(), Brief) as url, connected(url) as sock:
+    with running(App(), ShortKeepAlive) as url, connected(url) as sock:
         begun = time.monotonic()
         sock.sendall(get("/a"))
         time.sleep(0.5)
         sock.sendall(get("/b"))
-        assert paths(Answers(to_the_end(sock)).all()) == ["/a", "/b"]
+        assert paths(Answers(read_to_end(sock)).all()) == ["/a", "/b"]
         assert 1.4 < time.monotonic() - begun < 5  # uvicorn's own patience
 
 
@@ -818,7 +818,7 @@ STREAM = (
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_where_the_bytes_are_cut_changes_nothing(url: str, cuts: list[int]) -> None:
+def test_where_the_bytes_are_split_changes_nothing(url: str, cuts: list[int]) -> None:
     ends = [*sorted(cuts), len(STREAM)]
     pieces = [STREAM[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
     found = answers(url, *pieces)

@@ -18,8 +18,9 @@ from starlette.routing import Route
 
 from ingest.api import State
 from ingest.app import Endpoint
+from ingest.body import limited_body
 from ingest.http import HttpConnection
-from ingest.limits import BODY_S, HEADER_S, limited_body
+from ingest.limits import BODY_S, HEADER_S
 from ingest.rate import RateLimit
 from tests.station import Station, running, station_in_thread
 from tmon.core.errors import TooFast
@@ -64,7 +65,9 @@ def test_a_body_over_1_mib_as_sent_is_413(shared: Station) -> None:
 
 
 @pytest.mark.parametrize("size_mib", [2, 3])
-def test_who_sends_too_much_sees_why_and_that_it_is_over(shared: Station, size_mib: int) -> None:
+def test_an_oversized_body_gets_its_error_response_and_a_close(
+    shared: Station, size_mib: int
+) -> None:
     """Else a sender reuses the connection just as it closes, or loses the answer to a reset."""
     size = size_mib * 1024 * 1024
     head = (
@@ -177,15 +180,15 @@ def test_headers_within_16_kib_are_read(shared: Station) -> None:
     assert status(shared.url, request) == 200
 
 
-class Impatient(HttpConnection):
-    """The server's protocol with a shorter patience."""
+class ShortHeaderTimeout(HttpConnection):
+    """The server's protocol with a short timeout for headers."""
 
     header_s = 0.3
 
 
 @pytest.mark.parametrize("start", [b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
 def test_headers_must_arrive_in_time(start: bytes) -> None:
-    with running(Starlette(), Impatient) as url:
+    with running(Starlette(), ShortHeaderTimeout) as url:
         begun = time.monotonic()
         answer = raw(url, start)
         assert time.monotonic() - begun < HEADER_S / 2
@@ -193,7 +196,7 @@ def test_headers_must_arrive_in_time(start: bytes) -> None:
 
 
 def test_a_second_requests_headers_have_their_own_time() -> None:
-    with running(Starlette(), Impatient) as url:
+    with running(Starlette(), ShortHeaderTimeout) as url:
         one = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
         answer = raw(url, one, one, one, one[:9], pause_s=0.2)
         assert answer.count(b" 404 ") == 3
@@ -205,7 +208,7 @@ def test_a_body_must_arrive_in_time() -> None:
         return JSONResponse(len(await limited_body({}, request.receive)))
 
     app = Starlette(routes=[Route("/", Endpoint(POST=read))])
-    with running(app, ImpatientWithBodies) as url:
+    with running(app, ShortBodyTimeout) as url:
         answer = raw(
             url, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabc", pause_s=0.6
         )
@@ -213,14 +216,14 @@ def test_a_body_must_arrive_in_time() -> None:
         assert b'"code": "too_slow"' in answer
 
 
-class ImpatientWithBodies(HttpConnection):
-    """The server's protocol with a shorter patience with bodies that nobody reads."""
+class ShortBodyTimeout(HttpConnection):
+    """The server's protocol with a short timeout for bodies."""
 
     body_s = 0.3
 
 
 def test_a_body_that_nobody_reads_must_arrive_in_time_too() -> None:
-    with running(Starlette(), ImpatientWithBodies) as url:
+    with running(Starlette(), ShortBodyTimeout) as url:
         begun = time.monotonic()
         answer = raw(url, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         assert b" 404 " in answer.splitlines()[0]
@@ -248,7 +251,7 @@ def test_a_body_that_is_cut_off_stores_nothing(shared: Station) -> None:
     assert shared.query("select count(*) from sensors where name like 'cut%'") == [(0,)]
 
 
-def test_an_answer_under_way_goes_before_a_refusal(station: Station) -> None:
+def test_an_earlier_response_goes_before_an_error_response(station: Station) -> None:
     body = b'{"value": 1}'
     head = (
         f"POST /readings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {station.token()}\r\n"
@@ -266,13 +269,13 @@ def test_an_answer_under_way_goes_before_a_refusal(station: Station) -> None:
     assert answer.index(b"HTTP/1.1 400 ") > answer.index(b'"accepted"')
 
 
-def test_a_post_that_asks_for_another_protocol_is_told_so(shared: Station) -> None:
+def test_a_post_with_upgrade_is_refused(shared: Station) -> None:
     upgrade = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c"}
     answer = shared.post(b'{"value": 1}', headers=upgrade)
     assert (answer.status_code, answer.json()["code"]) == (400, "upgrade_unsupported")
 
 
-def test_what_isnt_http_is_told_so(shared: Station) -> None:
+def test_bytes_that_arent_http_are_400(shared: Station) -> None:
     answer = raw(shared.url, b"\x16\x03\x01 hello\r\n\r\n")
     assert b" 400 " in answer.splitlines()[0]
     assert b'"code": "invalid_http"' in answer
@@ -289,12 +292,12 @@ def test_a_node_faster_than_its_rate_is_429(tmp_path: Path) -> None:
         assert station.post({"value": 1}, node="attic").status_code == 201
 
 
-def test_what_was_not_stored_doesnt_count() -> None:
+def test_a_batch_that_was_not_stored_doesnt_count() -> None:
     rate = RateLimit(1.0, clock=lambda: 1000.0)
     for _ in range(5):
-        rate.admit("uid", 30)
+        rate.charge("uid", 30)
         rate.refund("uid", 30)
-    rate.admit("uid", 30)
-    with pytest.raises(TooFast) as told:
-        rate.admit("uid", 1)
-    assert told.value.retry_after_s == 20
+    rate.charge("uid", 30)
+    with pytest.raises(TooFast) as caught:
+        rate.charge("uid", 1)
+    assert caught.value.retry_after_s == 20

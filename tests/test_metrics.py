@@ -10,8 +10,8 @@ from ingest.metrics import RENDERED_S, Metrics
 from tests.station import Process, Station, tmon, wait_for
 
 
-def told_anew(url: str) -> dict[str, float]:
-    """What is told when the answer before is a second old."""
+def fresh_samples(url: str) -> dict[str, float]:
+    """Samples that are rendered anew, after a second."""
     time.sleep(RENDERED_S)
     return samples(url)
 
@@ -32,24 +32,24 @@ def test_readings_are_counted_by_what_became_of_them(station: Station) -> None:
     readings = [{"value": 1, "measured_ms": 1_795_176_000_000}, {"value": 1e31}, {"sensor": "/"}]
     station.post(readings)
     station.post(readings[:1])
-    told = samples(station.url)
-    assert told["tmon_readings_total accepted"] == 1
-    assert told["tmon_readings_total duplicate"] == 1
-    assert told["tmon_readings_total rejected"] == 2
-    assert told["tmon_rejections_total implausible_value"] == 1
-    assert told["tmon_rejections_total missing_value"] == 1
+    counts = samples(station.url)
+    assert counts["tmon_readings_total accepted"] == 1
+    assert counts["tmon_readings_total duplicate"] == 1
+    assert counts["tmon_readings_total rejected"] == 2
+    assert counts["tmon_rejections_total implausible_value"] == 1
+    assert counts["tmon_rejections_total missing_value"] == 1
 
 
-def test_answers_are_counted_by_status_those_of_the_connection_too(station: Station) -> None:
+def test_responses_are_counted_by_status_also_those_of_the_connection(station: Station) -> None:
     station.post({"value": 1})
     station.post(b"{")
     station.http.post(f"{station.url}/readings", timeout=5)
     station.http.get(f"{station.url}/nothing", timeout=5)
     station.http.get(f"{station.url}/healthz", headers={"X": "x" * 17_000}, timeout=5)
-    told = samples(station.url)
-    counted = {name.split()[1]: told[name] for name in told if name.startswith("tmon_http")}
+    counts = samples(station.url)
+    counted = {name.split()[1]: counts[name] for name in counts if name.startswith("tmon_http")}
     assert counted == {"201": 1, "400": 1, "401": 1, "404": 1, "431": 1}
-    assert told_anew(station.url)["tmon_http_requests_total 200"] == 1  # the question before
+    assert fresh_samples(station.url)["tmon_http_requests_total 200"] == 1  # the question before
 
 
 def test_it_is_rendered_once_a_second(tmp_path: Path) -> None:
@@ -65,17 +65,17 @@ def test_it_is_rendered_once_a_second(tmp_path: Path) -> None:
 
 def test_commits_are_measured(station: Station) -> None:
     station.post([{"sensor": f"s{i}", "value": 1} for i in range(20)])
-    told = samples(station.url)
-    assert told["tmon_commit_duration_seconds_count"] == 1
-    assert 0 < told["tmon_commit_duration_seconds_sum"] < 10
-    assert told["tmon_commit_readings_sum"] == 20
-    assert told["tmon_commit_readings_bucket 10.0"] == 0
-    assert told["tmon_commit_readings_bucket 30.0"] == 1
-    assert told["tmon_backlog_readings"] == 0
-    assert told["tmon_wal_bytes"] == station.path.with_name("tmon.db-wal").stat().st_size > 0
+    counts = samples(station.url)
+    assert counts["tmon_commit_duration_seconds_count"] == 1
+    assert 0 < counts["tmon_commit_duration_seconds_sum"] < 10
+    assert counts["tmon_commit_readings_sum"] == 20
+    assert counts["tmon_commit_readings_bucket 10.0"] == 0
+    assert counts["tmon_commit_readings_bucket 30.0"] == 1
+    assert counts["tmon_backlog_readings"] == 0
+    assert counts["tmon_wal_bytes"] == station.path.with_name("tmon.db-wal").stat().st_size > 0
 
 
-def test_no_token_and_no_name_is_told(station: Station) -> None:
+def test_metrics_have_no_token_and_no_name(station: Station) -> None:
     station.post({"value": 1, "sensor": "secret-lair"})
     text = requests.get(f"{station.url}/metrics", timeout=5).text
     assert "basement" not in text

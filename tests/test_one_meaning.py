@@ -5,11 +5,11 @@ import gzip
 import json
 import threading
 import time
-from functools import partial
 
 import pytest
 
-from ingest.body_parser import WAITING_BYTES, BodyParser
+from ingest.body import BodyParser
+from ingest.limits import PARSE_QUEUE_BYTES
 from tests.station import Station
 from tmon.core.errors import Overloaded
 from tmon.core.reading import Batch, Node
@@ -46,9 +46,9 @@ def test_a_field_that_stands_there_twice_is_refused(
     headers = {"Content-Type": "application/x-ndjson"} if shape == "ndjson" else {}
     answer = shared.post(body, headers=headers)
     assert answer.status_code == 201
-    told = answer.json()
-    assert told["accepted"] == (shape != "one")
-    (rejected,) = told["rejected"]
+    receipt = answer.json()
+    assert receipt["accepted"] == (shape != "one")
+    (rejected,) = receipt["rejected"]
     assert rejected["code"] == "repeated_field"
     assert "more than once" in rejected["error"]
 
@@ -124,21 +124,20 @@ def test_nobody_waits_for_anothers_costly_body(
 def test_large_bodies_wait_within_bounds() -> None:
     batch, free = Batch(Node("u", "n", "n"), MS, ()), threading.Event()
 
-    def slow() -> Batch:
+    def slow(_: bytes) -> Batch:
         assert free.wait(20)
         return batch
 
     async def crowd() -> None:
         parser = BodyParser()
-        parse = partial(parser.parse, is_compressed=False)
-        first = asyncio.create_task(parse(WAITING_BYTES, slow))
+        first = asyncio.create_task(parser.parse(bytes(PARSE_QUEUE_BYTES), slow))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded, match="large"):
-            await parse(20_000, lambda: batch)
-        assert await parse(100, lambda: batch) is batch  # small ones go on
+            await parser.parse(bytes(20_000), lambda _: batch)
+        assert await parser.parse(bytes(100), lambda _: batch) is batch  # small ones go on
         free.set()
         assert await first is batch
-        assert await parse(WAITING_BYTES, lambda: batch) is batch
+        assert await parser.parse(bytes(PARSE_QUEUE_BYTES), lambda _: batch) is batch
         parser.close()
 
     asyncio.run(crowd())

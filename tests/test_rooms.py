@@ -103,7 +103,7 @@ def test_modules_stay_small() -> None:
     [
         ("ingest", "tmon.serve.processes, tmon.serve.server, ingest.app", "tmon.pages"),
         ("its writer", "tmon.serve.processes", "ingest"),
-        ("Datasette", "tmon.serve.server, tmon.serve.publish", "ingest.app"),
+        ("Datasette", "tmon.serve.server, tmon.serve.datasette_app", "ingest.app"),
     ],
 )
 def test_a_process_loads_nothing_of_the_others(process: str, modules: str, never: str) -> None:

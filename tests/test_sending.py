@@ -13,21 +13,21 @@ from starlette.types import Receive, Scope, Send
 
 from ingest.http import HttpConnection
 from tests.station import Process, running, wait_for
-from tests.test_http import Answers, connected, get, to_the_end
+from tests.test_http import Answers, connected, get, read_to_end
 
 MB = 2**20
 
 
-class Brief(HttpConnection):
-    """The server's protocol, with less patience and a look every tenth of a second."""
+class ShortTimeouts(HttpConnection):
+    """The server's protocol, with shorter timeouts and ten ticks a second."""
 
     send_s = 0.3
     send_bytes_per_s = 100_000
-    look_s = 0.1
+    tick_s = 0.1
     lost = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
-        Brief.lost += 1
+        ShortTimeouts.lost += 1
         super().connection_lost(exc)
 
 
@@ -39,13 +39,13 @@ async def large(scope: Scope, receive: Receive, send: Send) -> None:
 
 def cut_off(request: bytes, read: Callable[[socket.socket], object]) -> bool:
     """Whether the server ends a connection whose reader does so and no more."""
-    Brief.lost = 0
-    with running(large, Brief) as url, connected(url, receive_bytes=16_384) as sock:
+    ShortTimeouts.lost = 0
+    with running(large, ShortTimeouts) as url, connected(url, receive_bytes=16_384) as sock:
         sock.sendall(request)
         read(sock)
         with suppress(AssertionError):
-            wait_for(lambda: Brief.lost, 5)
-        return bool(Brief.lost)
+            wait_for(lambda: ShortTimeouts.lost, 5)
+        return bool(ShortTimeouts.lost)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def cut_off(request: bytes, read: Callable[[socket.socket], object]) -> bool:
     [get("/1") * 9000, get("/9000"), get("/9000", "Connection: close")],
     ids=["pipelined", "large", "closing"],
 )
-def test_who_never_reads_is_cut_off(request_: bytes) -> None:
+def test_a_client_that_never_reads_is_cut_off(request_: bytes) -> None:
     assert cut_off(request_, lambda _: None)
 
 
@@ -69,15 +69,15 @@ def test_the_next_request_is_not_begun_while_its_sender_does_not_read() -> None:
         assert sock.recv(1_000)
         time.sleep(0.3)
         assert asked == ["/9000"]
-        assert to_the_end(sock)
+        assert read_to_end(sock)
     assert asked == ["/9000", "/1"]
 
 
-def test_who_stops_reading_is_cut_off() -> None:
+def test_a_client_that_stops_reading_is_cut_off() -> None:
     assert cut_off(get("/9000"), lambda sock: sock.recv(50_000))
 
 
-def test_who_reads_a_byte_now_and_then_is_cut_off() -> None:
+def test_a_client_that_reads_single_bytes_is_cut_off() -> None:
     def trickle(sock: socket.socket) -> None:
         for _ in range(20):
             sock.recv(1)
@@ -87,8 +87,8 @@ def test_who_reads_a_byte_now_and_then_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("request_", [get("/2000"), get("/20") * 100], ids=["large", "pipelined"])
-def test_who_reads_slowly_gets_it_all_however_long_it_takes(request_: bytes) -> None:
-    with running(large, Brief) as url, connected(url, receive_bytes=16_384) as sock:
+def test_a_slow_reader_gets_everything_however_long_it_takes(request_: bytes) -> None:
+    with running(large, ShortTimeouts) as url, connected(url, receive_bytes=16_384) as sock:
         sock.sendall(request_ + get("/0", "Connection: close"))
         began_s, parts = time.monotonic(), []
         while part := sock.recv(65_536):
@@ -96,22 +96,22 @@ def test_who_reads_slowly_gets_it_all_however_long_it_takes(request_: bytes) -> 
             time.sleep(len(part) / (1.5 * MB))
         found = Answers(b"".join(parts)).all()
     assert sum(len(body) for _, body in found) == 2000 * 1024
-    assert time.monotonic() - began_s > 3 * Brief.send_s
+    assert time.monotonic() - began_s > 3 * ShortTimeouts.send_s
 
 
-def test_who_pauses_after_reading_much_is_not_cut_off() -> None:
+def test_a_client_that_pauses_after_reading_much_is_not_cut_off() -> None:
     """As a proxy does whose own reader is slow."""
-    with running(large, Brief) as url, connected(url) as sock:
+    with running(large, ShortTimeouts) as url, connected(url) as sock:
         sock.sendall(get("/40000", "Connection: close"))
         taken = sum(len(sock.recv(65_536)) for _ in range(20))
-        assert taken > 2 * Brief.send_s * Brief.send_bytes_per_s
-        time.sleep(2 * Brief.send_s)
-        [(status, body)] = Answers(b"HTTP/1.1 200 OK\r\n\r\n" + to_the_end(sock)).all()
+        assert taken > 2 * ShortTimeouts.send_s * ShortTimeouts.send_bytes_per_s
+        time.sleep(2 * ShortTimeouts.send_s)
+        [(status, body)] = Answers(b"HTTP/1.1 200 OK\r\n\r\n" + read_to_end(sock)).all()
     assert status == 200
     assert 0 <= taken + len(body) - 40_000 * 1024 < 1_000  # its headers
 
 
-def test_the_system_holds_little_of_what_nobody_reads(tmp_path: Path) -> None:
+def test_the_kernel_buffers_little_of_an_unread_response(tmp_path: Path) -> None:
     served = Process(tmp_path, "serve", "ingest", "--port", "0")
     try:
         url = served.addresses(1)["ingest"]

@@ -15,7 +15,7 @@ import requests
 
 from tests.station import Process, answers, free, tmon, wait_for
 from tmon.db.connect import open_database, open_for_reading
-from tmon.serve.processes import Companion
+from tmon.serve.processes import DatasetteProcess
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def datasette_pid(process: Process) -> int | None:
     return next((int(line[0]) for line in lines if "datasette" in line), None)
 
 
-def test_a_reading_goes_in_at_one_and_comes_out_at_the_other(
+def test_a_reading_posted_to_ingest_is_published_by_datasette(
     served: Process, tmp_path: Path
 ) -> None:
     urls = served.addresses(2)
@@ -86,10 +86,10 @@ def test_if_datasette_dies_ingest_stops_and_says_why(served: Process) -> None:
 
 def test_a_datasette_that_was_waited_for_already_is_no_error() -> None:
     """At a Ctrl-C two threads wait for it, and only one of them finds it."""
-    companion = Companion.__new__(Companion)
-    companion._process = subprocess.Popen(["true"])
-    companion._process.wait()
-    companion._stop_with_it()
+    datasette = DatasetteProcess.__new__(DatasetteProcess)
+    datasette._process = subprocess.Popen(["true"])
+    datasette._process.wait()
+    datasette._stop_with_child()
 
 
 def test_kill_9_of_ingest_leaves_no_orphan(served: Process) -> None:
@@ -117,7 +117,7 @@ def test_a_signal_while_it_starts_stops_it_cleanly(served: Process, wait_s: floa
     assert all(map(free, urls.values()))
 
 
-def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_a_taken_port_is_an_error_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         failed = tmon(tmp_path, "serve", "--port", "0", "--datasette-port", port)
@@ -128,7 +128,7 @@ def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
     )
 
 
-def test_a_broken_metadata_file_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_broken_metadata_file_is_one_line_on_stderr(tmp_path: Path) -> None:
     (tmp_path / "metadata.yml").write_text("title: [unclosed")
     failed = tmon(tmp_path, "serve", "--port", "0", "--datasette-port", "0")
     assert failed.returncode == 1
@@ -171,7 +171,7 @@ def test_sigterm_answers_what_was_taken(tmp_path: Path) -> None:
         assert db.table("readings").count == 8
 
 
-def test_the_public_address_is_the_one_that_is_told(tmp_path: Path) -> None:
+def test_the_public_url_is_the_one_that_is_printed(tmp_path: Path) -> None:
     environ = {"TMON_PUBLIC_URL": "https://tmon.example.org/"}
     ports = ("--port", "0", "--datasette-port", "0")
     process = Process(tmp_path, "serve", *ports, environ=environ)

@@ -42,7 +42,7 @@ def batch(node: Node, *measured_ms: int, sensor: str = "t", unit: str | None = N
 def codes(store: Store, batch: Batch) -> tuple[int, list[str]]:
     """How many were accepted, and why the others were not."""
     [receipt] = store.commit([batch])
-    return receipt.accepted, [told.code for told in receipt.rejected]
+    return receipt.accepted, [each.code for each in receipt.rejected]
 
 
 def test_an_old_reading_is_refused_if_it_was_pruned_a_moment_ago(
@@ -56,13 +56,13 @@ def test_an_old_reading_is_refused_if_it_was_pruned_a_moment_ago(
     with open_database(path) as other:
         other.execute("update sensors set pruned_before_ms = ?", [NOW_MS - FRESH_MS])
     [receipt] = store.commit([batch(node, old_ms - 2)])
-    assert (receipt.accepted, [told.code for told in receipt.rejected]) == (0, ["pruned"])
+    assert (receipt.accepted, [each.code for each in receipt.rejected]) == (0, ["pruned"])
     assert "before 2026-11-19T12:00Z, only" in receipt.rejected[0].error
     assert codes(store, batch(node, NOW_MS - FRESH_MS)) == (1, [])
     assert db.table("readings").count == 4
 
 
-def test_an_old_reading_comes_into_the_sensor_that_others_gave_its_name(
+def test_an_old_reading_goes_to_the_sensor_that_has_its_name_now(
     path: Path, db: Database, node: Node
 ) -> None:
     store = Store(db)
@@ -75,22 +75,22 @@ def test_an_old_reading_comes_into_the_sensor_that_others_gave_its_name(
 
 
 @pytest.mark.parametrize(
-    ("first", "later", "told"),
+    ("first", "later", "error"),
     [
         ("V", "A", "t is in V since its first reading, not in A; send V, or"),
         (None, "V", "t is in no unit since its first reading, not in V; send none, or"),
     ],
 )
-def test_another_unit_is_told_with_what_to_send(
-    db: Database, node: Node, first: str | None, later: str, told: str
+def test_a_wrong_unit_is_refused_with_the_right_one(
+    db: Database, node: Node, first: str | None, later: str, error: str
 ) -> None:
     store = Store(db)
     codes(store, batch(node, NOW_MS, unit=first))
     [receipt] = store.commit([batch(node, NOW_MS + 1, unit=later)])
-    assert told in receipt.rejected[0].error
+    assert error in receipt.rejected[0].error
 
 
-def test_each_reading_is_counted_as_what_became_of_it(db: Database, node: Node) -> None:
+def test_a_receipt_counts_each_reading(db: Database, node: Node) -> None:
     store = Store(db)
     codes(store, batch(node, NOW_MS, NOW_MS - 1))
     again = batch(node, NOW_MS, *(NOW_MS - i for i in range(2, 5)), NOW_MS - 1)
@@ -98,10 +98,10 @@ def test_each_reading_is_counted_as_what_became_of_it(db: Database, node: Node) 
     [first, second] = store.commit([again, conflict])
     assert (first.accepted, first.duplicates, first.rejected) == (3, 2, [])
     assert (second.accepted, second.duplicates) == (0, 0)
-    assert [told.code for told in second.rejected] == ["conflict"]
+    assert [each.code for each in second.rejected] == ["conflict"]
 
 
-def test_the_usual_inserts_write_a_long_log_back(
+def test_the_fast_path_checkpoints_a_long_log(
     path: Path, db: Database, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "CHECKPOINT_BYTES", 100_000)
@@ -111,27 +111,27 @@ def test_the_usual_inserts_write_a_long_log_back(
     assert log_of(path).stat().st_size < 150_000
 
 
-def test_nothing_to_store_is_no_error(db: Database) -> None:
+def test_an_empty_batch_is_no_error(db: Database) -> None:
     """As where a part of an import has no good reading."""
     assert Store(db).commit([]) == []
 
 
-def test_when_a_node_was_heard_is_written_once(db: Database, node: Node) -> None:
-    """While nothing is sent the SD card rests. A clock that isn't told again stays known."""
+def test_last_seen_is_written_once(db: Database, node: Node) -> None:
+    """While nothing is sent the SD card rests. A clock that isn't sent again stays known."""
     store = Store(db)
     store.commit([Batch(node, NOW_MS, [], clock_skew_s=2.5), Batch(node, NOW_MS + 1, [])])
     store.commit([Batch(node, NOW_MS + 2, [], clock_skew_s=1.5)])
-    store.flush_heard()
+    store.flush_last_seen()
     store.commit([Batch(node, NOW_MS + 3, [])])
-    store.flush_heard()
+    store.flush_last_seen()
     written = db.conn.total_changes
-    store.flush_heard()
+    store.flush_last_seen()
     assert db.conn.total_changes == written
     heard = db.execute("select last_received_ms, clock_skew_s from nodes").fetchall()
     assert heard == [(NOW_MS + 3, 1.5)]
 
 
-def test_what_is_kept_of_a_refused_reading_is_what_was_sent(station: Station) -> None:
+def test_a_rejected_reading_is_kept_as_it_was_sent(station: Station) -> None:
     """Not what was made of it: the value in our unit, the time of its arrival."""
     station.post({"sensor": "h", "value": 50, "unit": "%", "measured_ms": NOW_MS - 1})
     station.post({"sensor": "k", "value": 300, "unit": "K", "measured_ms": NOW_MS - 1})
@@ -143,8 +143,8 @@ def test_what_is_kept_of_a_refused_reading_is_what_was_sent(station: Station) ->
         {"sensor": "h", "value": 60, "unit": "V", "measured_ms": NOW_MS},
         {"sensor": "k", "value": 310, "unit": "K", "measured_ms": NOW_MS - 1},
     ):
-        [told] = station.post(refused).json()["rejected"]
-        assert told["index"] == 0
+        [each] = station.post(refused).json()["rejected"]
+        assert each["index"] == 0
     assert station.query("select sensor, measured, value, code from rejected order by id") == [
         ("h", str(NOW_MS - 1), "70.0", "unit_mismatch"),
         ("h", "2026-11-20T13:00:00+01:00", "50.0", "unit_mismatch"),

@@ -60,13 +60,13 @@ def test_what_is_well_formed_is_parsed_without_the_slow_way(
     body: bytes, name: str | None, sensors: list[str]
 ) -> None:
     """The slow way would say the same, and take several times as long."""
-    batch, is_envelope = items._well_formed(body)
-    told, found = batch.node, batch.readings
+    batch, is_envelope = items._decode(body)
+    node_name, found = batch.node, batch.readings
     assert not items._may_repeat_a_field(body, batch, is_envelope=is_envelope)
-    assert told == name
+    assert node_name == name
     named = [item.sensor or DEFAULT_SENSOR for item in found if isinstance(item, WireReading)]
     assert named == sensors
-    assert (told, found) == items._item_by_item(body)
+    assert (node_name, found) == items._decode_each(body)
 
 
 def test_a_sensor_may_be_called_readings() -> None:
@@ -79,7 +79,7 @@ def test_a_sensor_may_be_called_readings() -> None:
 def test_a_bad_reading_in_an_envelope_fails_alone(name: str) -> None:
     batch = parse(b'{%s"readings": [{"value": 1}, 17, {"value": "x"}]}' % name.encode())
     assert [reading.index for reading in batch.readings] == [0]
-    assert [(told.index, told.code) for told in batch.rejected] == [
+    assert [(refused.index, refused.code) for refused in batch.rejected] == [
         (1, "invalid_reading"),
         (2, "invalid_value"),
     ]
@@ -111,7 +111,10 @@ def test_another_nodes_name_is_refused_however_it_is_written() -> None:
 
 def kept(batch: Batch) -> list[tuple[str, str | None, str | None, str | None]]:
     """What is kept of each that was refused: the code, and what it said."""
-    return [(told.code, told.sensor, told.measured, told.value) for told in batch.rejected]
+    return [
+        (refused.code, refused.sensor, refused.measured, refused.value)
+        for refused in batch.rejected
+    ]
 
 
 def test_what_is_kept_of_a_broken_reading_is_what_it_said() -> None:
@@ -148,14 +151,14 @@ def test_a_broken_line_is_told_and_kept_as_it_was() -> None:
         ("invalid_json", "temperature", None, '{"value": 2, "body": '),
         ("invalid_json", "temperature", None, "\N{REPLACEMENT CHARACTER}" + "x" * 199),
     ]
-    assert [told.index for told in batch.rejected] == [1, 2]
-    no_json, no_utf8 = (told.error for told in batch.rejected)
+    assert [refused.index for refused in batch.rejected] == [1, 2]
+    no_json, no_utf8 = (refused.error for refused in batch.rejected)
     assert no_json.startswith("the line is not JSON: ")
     assert no_utf8.startswith("the line is not JSON in UTF-8: ")
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "code", "told"),
+    ("field", "value", "code", "error"),
     [
         ("value", "21", "invalid_value", "value must be a number"),
         ("sensor", 5, "invalid_sensor", "sensor must be text"),
@@ -168,24 +171,24 @@ def test_a_broken_line_is_told_and_kept_as_it_was() -> None:
     ],
 )
 def test_a_field_of_another_type_is_told_with_what_it_must_be(
-    field: str, value: object, code: str, told: str
+    field: str, value: object, code: str, error: str
 ) -> None:
     for body in ({"value": 1, field: value}, {"readings": [{"value": 1, field: value}]}):
         [rejected] = parse(json.dumps(body).encode()).rejected
-        assert (rejected.code, rejected.error[: len(told)]) == (code, told)
+        assert (rejected.code, rejected.error[: len(error)]) == (code, error)
 
 
 def test_a_reading_that_names_its_node_twice_is_refused() -> None:
     batch = parse(b'[{"value": 1, "node": "attic", "node": "basement"}]')
-    assert [told.code for told in batch.rejected] == ["repeated_field"]
+    assert [refused.code for refused in batch.rejected] == ["repeated_field"]
 
 
 def test_an_unknown_field_is_told_with_those_there_are() -> None:
-    [told] = parse(b'[{"value": 1, "val\\nue": 2}]').rejected
-    assert told.code == "unknown_field"
+    [refused] = parse(b'[{"value": 1, "val\\nue": 2}]').rejected
+    assert refused.code == "unknown_field"
     for name in ("value", "sensor", "unit", "measured_at", "measured_ms", "age_s"):
-        assert name in told.error
-    assert "value, sensor" in told.error
+        assert name in refused.error
+    assert "value, sensor" in refused.error
 
 
 @pytest.mark.parametrize("name", ["measured_at", "measured_ms", "age_s"])
@@ -196,8 +199,8 @@ def test_a_time_that_contradicts_another_is_refused(name: str) -> None:
         NOW_MS - 60_000
     ]
     one[name] = {"measured_at": "2026-11-20T12:00:00Z", "measured_ms": NOW_MS, "age_s": 0}[name]
-    [told] = parse(json.dumps([one]).encode()).rejected
-    assert (told.code, "one of measured_at, measured_ms and age_s" in told.error) == (
+    [refused] = parse(json.dumps([one]).encode()).rejected
+    assert (refused.code, "one of measured_at, measured_ms and age_s" in refused.error) == (
         "invalid_time",
         True,
     )
@@ -215,7 +218,7 @@ def test_a_time_that_contradicts_another_is_refused(name: str) -> None:
 def test_a_reading_is_from_2000_to_ten_minutes_ahead(measured_ms: int, why: str | None) -> None:
     batch = parse(b'{"value": 1, "measured_ms": %d}' % measured_ms)
     assert [reading.measured_ms for reading in batch.readings] == [measured_ms] * (why is None)
-    assert [(told.code, told.error.split(" check")[0]) for told in batch.rejected] == [
+    assert [(refused.code, refused.error.split(" check")[0]) for refused in batch.rejected] == [
         ("implausible_time", why)
     ] * (why is not None)
 
@@ -229,9 +232,9 @@ def test_a_reading_is_from_2000_to_ten_minutes_ahead(measured_ms: int, why: str 
     ],
 )
 def test_only_who_sends_several_texts_is_told_of_ndjson(body: bytes, is_ndjson: bool) -> None:
-    with pytest.raises(InvalidBody, match=r"not JSON: .* line [12] column [0-9]+") as told:
+    with pytest.raises(InvalidBody, match=r"not JSON: .* line [12] column [0-9]+") as caught:
         parse(body)
-    assert ("NDJSON" in str(told.value)) is is_ndjson
+    assert ("NDJSON" in str(caught.value)) is is_ndjson
 
 
 @pytest.mark.parametrize("name", ["unit", "time", "N"])

@@ -17,7 +17,7 @@ import pytest
 import requests
 from sqlite_utils import Database
 
-from ingest.handover import BACKLOG_READINGS, Handover
+from ingest.writer_client import BACKLOG_READINGS, WriterClient
 from tests.station import Process, Station, answers, free, holds_within_a_second, tmon, wait_for
 from tmon.core.errors import DiskFull, Locked, Overloaded, Replaced, Unavailable
 from tmon.core.reading import Batch, Node, Reading, Receipt, Rejection
@@ -25,9 +25,9 @@ from tmon.db import nodes
 from tmon.db.connect import BUSY_TIMEOUT_S, open_database, open_for_reading
 from tmon.db.wal import Wal
 from tmon.store.commit import Store
-from tmon.store.frames import COMMIT_READINGS, Frames, Reply, encode, frame
+from tmon.store.messages import COMMIT_READINGS, MessageReader, Reply, encode_batch, encode_message
 from tmon.store.writer import Writer
-from tmon.store.writer_process import write_what_comes
+from tmon.store.writer_process import run_writer
 
 NOON_MS = 1_795_176_000_000
 
@@ -44,13 +44,13 @@ def batch(node: Node, *values: float, sensor: str = "x", at_ms: int = NOON_MS) -
 
 
 @asynccontextmanager
-async def handover_to_writer(
+async def client_of_writer(
     path: Path,
     *,
     wal: Callable[[Database], Wal] = Wal,
     prepare: Callable[[Database], object] = lambda _: None,
-) -> AsyncIterator[Handover]:
-    """A line to a writer in a thread of this process, as `tmon serve` has one to a process."""
+) -> AsyncIterator[WriterClient]:
+    """A client of a writer in a thread; `tmon serve` has it in a process."""
     ours, theirs = socket.socketpair()
 
     def write() -> None:
@@ -62,11 +62,11 @@ async def handover_to_writer(
 
     thread = threading.Thread(target=write)
     thread.start()
-    handover = await Handover.over(ours, on_reply=lambda _: None)
+    client = await WriterClient.connect(ours, on_reply=lambda _: None)
     try:
-        yield handover
+        yield client
     finally:
-        await handover.close()
+        await client.close()
         thread.join()
 
 
@@ -83,8 +83,8 @@ def test_requests_that_come_together_share_commits(tmp_path: Path) -> None:
         db.conn.set_trace_callback(slow)
 
     async def run() -> list[Receipt]:
-        async with handover_to_writer(tmp_path / "tmon.db", prepare=trace) as handover:
-            each = [handover.store(batch(node, 1.0, sensor=f"s{i}")) for i in range(100)]
+        async with client_of_writer(tmp_path / "tmon.db", prepare=trace) as client:
+            each = [client.store(batch(node, 1.0, sensor=f"s{i}")) for i in range(100)]
             return await asyncio.gather(*each)
 
     receipts = asyncio.run(run())
@@ -93,7 +93,7 @@ def test_requests_that_come_together_share_commits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, COMMIT_READINGS])
-def test_one_bad_batch_never_fails_its_neighbours(
+def test_one_bad_batch_never_fails_the_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int
 ) -> None:
     """Neither those in its transaction nor, where it fills that, those that wait for the next."""
@@ -103,8 +103,8 @@ def test_one_bad_batch_never_fails_its_neighbours(
     async def run() -> list[Receipt | BaseException]:
         bad = batch(nobody, *[2.0] * size)
         batches = [batch(node, 1.0, sensor="a"), bad, batch(node, 3.0, sensor="b")]
-        async with handover_to_writer(tmp_path / "tmon.db") as handover:
-            return await asyncio.gather(*map(handover.store, batches), return_exceptions=True)
+        async with client_of_writer(tmp_path / "tmon.db") as client:
+            return await asyncio.gather(*map(client.store, batches), return_exceptions=True)
 
     first, bad, last = asyncio.run(run())
     assert isinstance(bad, Unavailable)
@@ -143,16 +143,16 @@ def test_values_come_back_to_the_last_bit(tmp_path: Path) -> None:
         assert again.duplicates == len(values)
 
 
-def test_what_waits_for_the_next_transaction_waits_for_nothing_else(tmp_path: Path) -> None:
+def test_batches_that_wait_are_committed_without_further_messages(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
     refused = [Rejection(i, "invalid_value", "") for i in range(COMMIT_READINGS)]
     ours, theirs = socket.socketpair()
     with ours, ThreadPoolExecutor() as pool:
-        ended = pool.submit(write_what_comes, theirs, tmp_path / "tmon.db")
-        full = encode(Batch(node, NOON_MS, (), refused))  # a transaction's size
-        pool.submit(ours.sendall, frame([(number, full) for number in range(1, 21)]))
+        ended = pool.submit(run_writer, theirs, tmp_path / "tmon.db")
+        full = encode_batch(Batch(node, NOON_MS, (), refused))  # a transaction's size
+        pool.submit(ours.sendall, encode_message([(number, full) for number in range(1, 21)]))
         began_s = time.monotonic()
-        replies, answered = Frames(Reply), 0
+        replies, answered = MessageReader(Reply), 0
         while answered < 20:
             answered += sum(len(reply.results) for reply in replies.feed(ours.recv(1 << 20)))
         assert time.monotonic() - began_s < 10
@@ -165,14 +165,14 @@ def test_a_full_backlog_is_refused_and_nothing_of_it_stored(tmp_path: Path) -> N
     full = batch(node, *[1.0] * BACKLOG_READINGS)
 
     async def run() -> None:
-        async with handover_to_writer(tmp_path / "tmon.db") as handover:
-            taken = asyncio.create_task(handover.store(full))
+        async with client_of_writer(tmp_path / "tmon.db") as client:
+            taken = asyncio.create_task(client.store(full))
             await asyncio.sleep(0)
             with pytest.raises(Overloaded):
-                await handover.store(batch(node, 1.0, sensor="late"))
+                await client.store(batch(node, 1.0, sensor="late"))
             assert (await taken).accepted == BACKLOG_READINGS
-            assert handover.backlog == 0
-            later = await handover.store(batch(node, 1.0, sensor="later"))
+            assert client.backlog == 0
+            later = await client.store(batch(node, 1.0, sensor="later"))
             assert later.accepted == 1
 
     asyncio.run(run())
@@ -192,14 +192,14 @@ def test_a_full_disk_is_503_and_heals_by_itself(
         dbs[0].execute(f"pragma max_page_count = {limit}")  # what SQLite says then is: disk is full
 
     async def run() -> None:
-        async with handover_to_writer(tmp_path / "tmon.db", prepare=dbs.append) as handover:
-            assert (await handover.store(batch(node, 1.0))).accepted == 1
+        async with client_of_writer(tmp_path / "tmon.db", prepare=dbs.append) as client:
+            assert (await client.store(batch(node, 1.0))).accepted == 1
             pages(1)
             for _ in range(2):
                 with pytest.raises(DiskFull):
-                    await handover.store(large)
+                    await client.store(large)
             pages(1_000_000)
-            assert (await handover.store(large)).accepted == 5000
+            assert (await client.store(large)).accepted == 5000
 
     asyncio.run(run())
     assert caplog.messages == [
@@ -222,16 +222,16 @@ def test_a_locked_database_is_503_and_heals_by_itself(station: Station) -> None:
     assert station.query("select value from readings order by measured_ms") == [(1.0,), (2.0,)]
 
 
-def test_who_waits_for_the_same_lock_is_answered_with_the_first(tmp_path: Path) -> None:
+def test_all_batches_that_wait_for_a_lock_fail_together(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
 
     async def run() -> float:
-        async with handover_to_writer(tmp_path / "tmon.db") as handover:
+        async with client_of_writer(tmp_path / "tmon.db") as client:
             with open_database(tmp_path / "tmon.db") as other:
                 other.execute("begin immediate")
                 begun = time.monotonic()
                 many = [batch(node, *[1.0] * 6000, sensor=f"s{i}") for i in range(8)]
-                results = await asyncio.gather(*map(handover.store, many), return_exceptions=True)
+                results = await asyncio.gather(*map(client.store, many), return_exceptions=True)
                 took_s = time.monotonic() - begun
         assert [type(result) for result in results] == [Locked] * 8
         return took_s
@@ -239,14 +239,14 @@ def test_who_waits_for_the_same_lock_is_answered_with_the_first(tmp_path: Path) 
     assert asyncio.run(run()) < 3 * BUSY_TIMEOUT_S  # not 8 times
 
 
-def test_trouble_with_the_small_things_doesnt_stop_the_writer(tmp_path: Path) -> None:
+def test_a_failed_flush_doesnt_stop_the_writer(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
     with open_database(tmp_path / "tmon.db") as db:
         db.execute("create trigger no before update on nodes begin select raise(abort, 'no'); end")
 
     async def run() -> None:
-        async with handover_to_writer(tmp_path / "tmon.db") as handover:
-            await handover.store(batch(node, 1.0))
+        async with client_of_writer(tmp_path / "tmon.db") as client:
+            await client.store(batch(node, 1.0))
         # at its end it writes down who was heard, which fails
 
     asyncio.run(run())
@@ -276,11 +276,11 @@ def test_a_sensor_whose_transaction_failed_is_made_again(tmp_path: Path) -> None
 
 def test_many_connections_at_once_lose_and_double_nothing(station: Station) -> None:
     def send(sender: int) -> int:
-        told = 0
+        accepted = 0
         for i in range(20):
             body = [{"sensor": f"s{i}", "value": sender, "measured_ms": NOON_MS - sender * 60_000}]
-            told += station.post(body, node=f"n{sender % 4}").json()["accepted"]
-        return told
+            accepted += station.post(body, node=f"n{sender % 4}").json()["accepted"]
+        return accepted
 
     with ThreadPoolExecutor(16) as pool:
         accepted = sum(pool.map(send, range(16)))
@@ -318,15 +318,15 @@ def test_nothing_is_acknowledged_before_it_is_on_the_disk(tmp_path: Path) -> Non
             return int(db.table("readings").count)
 
     async def run() -> list[Receipt]:
-        async with handover_to_writer(tmp_path / "tmon.db", wal=held) as handover:
-            sent = [asyncio.create_task(handover.store(batch(node, 1.0, sensor="first")))]
+        async with client_of_writer(tmp_path / "tmon.db", wal=held) as client:
+            sent = [asyncio.create_task(client.store(batch(node, 1.0, sensor="first")))]
             await asyncio.to_thread(lambda: wait_for(lambda: wals and wals[0].asked.acquire(False)))
             for i in range(5):
                 one = batch(node, 1.0, sensor=f"s{i}")
-                sent.append(asyncio.create_task(handover.store(one)))
+                sent.append(asyncio.create_task(client.store(one)))
                 await asyncio.sleep(0.01)
             assert not any(each.done() for each in sent)
-            assert (handover.backlog, await asyncio.to_thread(count)) == (6, 1)
+            assert (client.backlog, await asyncio.to_thread(count)) == (6, 1)
             wals[0].released.set()
             return await asyncio.gather(*sent)
 
@@ -334,7 +334,7 @@ def test_nothing_is_acknowledged_before_it_is_on_the_disk(tmp_path: Path) -> Non
     assert wals[0].syncs == 2
 
 
-def test_files_that_are_exchanged_while_the_disk_is_waited_for_end_the_writer(
+def test_files_that_are_replaced_during_a_sync_end_the_writer(
     tmp_path: Path,
 ) -> None:
     """What was committed just then is in the file that is still open, to be saved from there."""
@@ -345,7 +345,7 @@ def test_files_that_are_exchanged_while_the_disk_is_waited_for_end_the_writer(
         held = Held(db)
         writer = Writer(db, held, theirs)
         ended = pool.submit(writer.run)
-        ours.sendall(frame([(1, encode(batch(node, 1.0)))]))
+        ours.sendall(encode_message([(1, encode_batch(batch(node, 1.0)))]))
         assert held.asked.acquire(timeout=30)
         path.rename(tmp_path / "moved.db")
         held.released.set()
@@ -354,7 +354,7 @@ def test_files_that_are_exchanged_while_the_disk_is_waited_for_end_the_writer(
         assert db.table("readings").count == 1
 
 
-def test_the_end_waits_for_the_disk_and_then_comes(tmp_path: Path) -> None:
+def test_close_waits_for_the_disk(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
     wals: list[Held] = []
 
@@ -363,10 +363,10 @@ def test_the_end_waits_for_the_disk_and_then_comes(tmp_path: Path) -> None:
         return wals[0]
 
     async def run() -> list[Receipt]:
-        async with handover_to_writer(tmp_path / "tmon.db", wal=held) as handover:
-            first = asyncio.create_task(handover.store(batch(node, 1.0, sensor="first")))
+        async with client_of_writer(tmp_path / "tmon.db", wal=held) as client:
+            first = asyncio.create_task(client.store(batch(node, 1.0, sensor="first")))
             await asyncio.to_thread(lambda: wait_for(lambda: wals and wals[0].asked.acquire(False)))
-            second = asyncio.create_task(handover.store(batch(node, 1.0, sensor="second")))
+            second = asyncio.create_task(client.store(batch(node, 1.0, sensor="second")))
             await asyncio.sleep(0)
             threading.Timer(0.3, wals[0].released.set).start()
         return [await first, await second]  # answered before the line ended
@@ -374,13 +374,13 @@ def test_the_end_waits_for_the_disk_and_then_comes(tmp_path: Path) -> None:
     assert [receipt.accepted for receipt in asyncio.run(run())] == [1, 1]
 
 
-def test_an_answer_that_nobody_read_is_an_end_like_any_other(tmp_path: Path) -> None:
+def test_a_client_that_is_gone_before_its_reply_ends_the_writer(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
     ours, theirs = socket.socketpair()
     with ThreadPoolExecutor() as pool:
         with ours:
-            ended = pool.submit(write_what_comes, theirs, tmp_path / "tmon.db")
-            ours.sendall(frame([(1, encode(batch(node, 1.0)))]))
+            ended = pool.submit(run_writer, theirs, tmp_path / "tmon.db")
+            ours.sendall(encode_message([(1, encode_batch(batch(node, 1.0)))]))
             assert ours.recv(1, socket.MSG_PEEK)
         ended.result(5)
 
@@ -389,7 +389,7 @@ FAILING_DISK = """
 import os, sys
 from pathlib import Path
 from tmon.store import writer_process
-from tmon.store.frames import encode, frame
+from tmon.store.messages import encode_batch, encode_message
 from tmon.core.reading import Batch, Node, Reading
 from tmon.db.wal import Wal
 
@@ -398,26 +398,26 @@ def fail(wal):
 
 path, uid, name = sys.argv[1:]
 Wal.sync = fail
-line = writer_process.start(Path(path))
+sock = writer_process.start(Path(path))
 batch = Batch(Node(uid, name, name), 1_795_176_000_000, [Reading(0, "x", 1.0, None, 10**12)])
-line.sendall(frame([(1, encode(batch))]))
-print("told", len(line.recv(1000)), "ended", os.waitstatus_to_exitcode(os.wait()[1]))
+sock.sendall(encode_message([(1, encode_batch(batch))]))
+print("received", len(sock.recv(1000)), "ended", os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
 
 def test_a_disk_that_fails_ends_the_writer_before_it_acknowledges(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
     command = [sys.executable, "-c", FAILING_DISK, str(tmp_path / "tmon.db"), node.uid, node.name]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    assert told.stdout == "told 0 ended 1\n"
-    assert "readings can't be stored any more: [Errno 5] Input/output error" in told.stderr
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert ended.stdout == "received 0 ended 1\n"
+    assert "readings can't be stored any more: [Errno 5] Input/output error" in ended.stderr
 
 
-SPEAKING = """
+SENDING = """
 import os, sys
 from pathlib import Path
 from tmon.store import writer_process
-from tmon.store.frames import encode, frame
+from tmon.store.messages import encode_batch, encode_message
 from tmon.core.reading import Batch, Node, Reading, Receipt
 from tmon.store.commit import Store
 
@@ -427,36 +427,36 @@ def odd(size):
 path, uid, name, store, said = sys.argv[1:]
 exec(store)
 batch = Batch(Node(uid, name, name), 1_795_176_000_000, [Reading(0, "x", 1.0, None, 10**12)])
-one = encode(batch)
-line = writer_process.start(Path(path))
-line.sendall(eval(said))
-print("told", len(line.recv(1000)), "ended", os.waitstatus_to_exitcode(os.wait()[1]))
+one = encode_batch(batch)
+sock = writer_process.start(Path(path))
+sock.sendall(eval(said))
+print("received", len(sock.recv(1000)), "ended", os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
 
 @pytest.mark.parametrize(
     ("said", "store"),
     [
-        ("frame([(2, one)])", ""),
-        ("frame([(0, one)])", ""),
-        ("frame([(1, one), (1, one)])", ""),
-        ("frame([(1, one), (3, one)])", ""),
-        ("frame([one])", ""),
-        ("frame([(1, 'a batch')])", ""),
+        ("encode_message([(2, one)])", ""),
+        ("encode_message([(0, one)])", ""),
+        ("encode_message([(1, one), (1, one)])", ""),
+        ("encode_message([(1, one), (3, one)])", ""),
+        ("encode_message([one])", ""),
+        ("encode_message([(1, 'a batch')])", ""),
         ("b'GET / HTTP/1.1'", ""),
-        ("frame([(1, one)])", "odd(0)"),
-        ("frame([(1, one)])", "odd(2)"),
+        ("encode_message([(1, one)])", "odd(0)"),
+        ("encode_message([(1, one)])", "odd(2)"),
     ],
 )
-def test_what_cant_be_right_ends_the_writer_before_it_acknowledges(
+def test_an_impossible_message_ends_the_writer_before_it_acknowledges(
     tmp_path: Path, said: str, store: str
 ) -> None:
     node = node_in(tmp_path / "tmon.db")
     of_node = [str(tmp_path / "tmon.db"), node.uid, node.name]
-    command = [sys.executable, "-c", SPEAKING, *of_node, store, said]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    assert told.stdout == "told 0 ended 1\n"
-    assert "readings can't be stored any more" in told.stderr
+    command = [sys.executable, "-c", SENDING, *of_node, store, said]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert ended.stdout == "received 0 ended 1\n"
+    assert "readings can't be stored any more" in ended.stderr
 
 
 class Ingest:
@@ -486,8 +486,8 @@ class Ingest:
 
 
 def children_of(pid: int) -> list[int]:
-    told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in told.split()]
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in children.split()]
 
 
 def runs(pid: int) -> bool:
@@ -539,7 +539,7 @@ def test_a_log_index_that_is_cut_short_is_named_as_the_reason(
     assert "the writing process was killed by SIGBUS (was tmon.db-shm cut short" in stderr
 
 
-def test_without_the_door_the_writer_ends_by_itself(ingest: Ingest, tmp_path: Path) -> None:
+def test_a_writer_ends_when_ingest_was_killed(ingest: Ingest, tmp_path: Path) -> None:
     assert ingest.post("x") == 201
     with eight_waiting(ingest, tmp_path / "tmon.db") as statuses:
         ingest.process.popen.kill()
@@ -550,13 +550,13 @@ def test_without_the_door_the_writer_ends_by_itself(ingest: Ingest, tmp_path: Pa
     assert "Traceback" not in stderr
 
 
-def test_an_idle_writer_ends_with_the_door_too(ingest: Ingest) -> None:
+def test_an_idle_writer_ends_when_ingest_was_killed(ingest: Ingest) -> None:
     ingest.process.popen.kill()
     wait_for(lambda: not runs(ingest.writer))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_to_all_stores_and_answers_what_was_taken(
+def test_a_signal_to_all_processes_stores_and_answers_what_was_taken(
     ingest: Ingest, tmp_path: Path, number: signal.Signals
 ) -> None:
     with eight_waiting(ingest, tmp_path / "tmon.db") as statuses:

@@ -1,4 +1,4 @@
-"""The readings in a request's body, each as its node wrote it or with what is wrong with it."""
+"""The readings of a request's body: decoded, or with the reason why they can't be."""
 
 import json
 import re
@@ -41,13 +41,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _check_count(readings: int) -> None:
-    """Before anything is done with each of them."""
     if readings > READINGS_LIMIT:
         raise TooLarge(f"{readings:,} readings in one request; send at most {READINGS_LIMIT:,}")
 
 
 def check_values(body: bytes) -> None:
-    """Whether a body may be parsed: 8 MiB hold four million values, and a second's work.
+    """Check this before parsing: 8 MiB hold four million values, which take a second.
 
     Raises:
         TooLarge: more values than 10,000 readings can have.
@@ -56,44 +55,40 @@ def check_values(body: bytes) -> None:
         raise TooLarge(f"too many values in one request; send at most {READINGS_LIMIT:,} readings")
 
 
-# JSON may name a field twice, and msgspec takes the last. The way that looks at each item alone
-# finds it. It is gone where there are more quotation marks than what was read is written with,
-# and where then a name stands there more often than readings have the field.
-_FIELDS = ("value", "sensor", "unit", "measured_at", "measured_ms", "age_s", "node")
-
-
+# JSON may repeat a field, and msgspec keeps the last. Then the body has more quotation marks
+# than the decoded readings when encoded again, and the field's name more often than readings
+# have that field. Decoding each item alone finds out which one it is.
 def _may_repeat_a_field(body: bytes, batch: WireBatch, *, is_envelope: bool) -> bool:
-    read: object = batch if is_envelope else batch.readings
-    if body.count(b'"') <= _encode(read).count(b'"'):
+    decoded: object = batch if is_envelope else batch.readings
+    if body.count(b'"') <= _encode(decoded).count(b'"'):
         return False
+    if body.count(b'"readings"') > is_envelope:
+        return True
+    for name in WireReading.__struct_fields__:
+        count = sum(getattr(one, name) not in (None, UNSET) for one in batch.readings)
+        count += name == "node" and batch.node is not None
+        if body.count(b'"%b"' % name.encode()) > count:
+            return True
+    return False
 
-    def stands(name: str) -> int:
-        return body.count(b'"%b"' % name.encode())
 
-    def has(name: str) -> int:
-        beside = name == "node" and batch.node is not None
-        return beside + sum(getattr(one, name) not in (None, UNSET) for one in batch.readings)
-
-    return stands("readings") > is_envelope or any(stands(name) > has(name) for name in _FIELDS)
-
-
-class _Repeated(dict[str, object]):
-    """A JSON object that names a field twice."""
+class _RepeatedField(dict[str, object]):
+    """A JSON object that has a field twice."""
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
-        times = Counter(name for name, _ in pairs)
-        self.reason = f"{clip(times.most_common(1)[0][0])!r} stands there more than once"
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        self.reason = f"{clip(name)!r} is given more than once"
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
-    return fields if len(fields) == len(pairs) else _Repeated(pairs)
+    return fields if len(fields) == len(pairs) else _RepeatedField(pairs)
 
 
-# JSON can escape half of a surrogate pair. That is no Unicode: it can't be encoded, so it can't
-# be handed on. And it can escape letters and quotation marks, so that a repeated field isn't
-# seen by its name. msgspec takes both; the way that looks at each item alone finds them.
+# JSON can escape half of a surrogate pair, which is no Unicode and can't be encoded again. And
+# it can escape letters and quotation marks, which hides a repeated field. msgspec accepts both;
+# decoding each item alone finds them.
 _ODD_ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F]|00[0-7])")
 _HALF_A_PAIR = "a text in it holds half a surrogate pair, or it is nested too deeply"
 
@@ -110,35 +105,35 @@ def _can_be_encoded(value: object) -> bool:
     return True
 
 
-class Broken(Struct):
-    """A reading that isn't even one in form."""
+class InvalidItem(Struct):
+    """An item that can't be decoded as a reading."""
 
     item: object
     refusal: Refusal
 
 
-Item = WireReading | Broken
+Item = WireReading | InvalidItem
 
 
-def document_in(body: bytes) -> tuple[str | None, Sequence[Item]]:
-    """The node that an envelope names, and the readings of a JSON text.
+def parse_json(body: bytes) -> tuple[str | None, Sequence[Item]]:
+    """The node that an envelope names, and the readings.
 
     Raises:
         InvalidBody: it is no JSON text of readings.
         TooLarge: more than 10,000 readings.
     """
     try:
-        body.decode()  # msgspec doesn't look into what it skips
+        body.decode()  # msgspec doesn't check strings that it skips
         if not _has_odd_escapes(body):
-            batch, is_envelope = _well_formed(body)
+            batch, is_envelope = _decode(body)
             if not _may_repeat_a_field(body, batch, is_envelope=is_envelope):
                 return batch.node, batch.readings
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
-    return _item_by_item(body)
+    return _decode_each(body)
 
 
-def _well_formed(body: bytes) -> tuple[WireBatch, bool]:
+def _decode(body: bytes) -> tuple[WireBatch, bool]:
     """The readings, and whether they are in an envelope."""
     if body.lstrip()[:1] == b"[":
         batch, is_envelope = WireBatch(_many.decode(body)), False
@@ -150,15 +145,15 @@ def _well_formed(body: bytes) -> tuple[WireBatch, bool]:
     return batch, is_envelope
 
 
-def _item_by_item(body: bytes) -> tuple[str | None, list[Item]]:
-    """What the strict way refuses: here one bad reading fails alone, and NaN is readable."""
+def _decode_each(body: bytes) -> tuple[str | None, list[Item]]:
+    """Decode item by item, so that an invalid one fails alone; slower, and accepts NaN."""
     document = _loads(body)
     name = None
     if isinstance(document, dict) and "readings" in document:
         name, readings = document.get("node"), document.pop("readings")
         if not _can_be_encoded(document):
             raise InvalidBody(f"{_HALF_A_PAIR}, beside `readings`")
-        if isinstance(document, _Repeated):
+        if isinstance(document, _RepeatedField):
             raise InvalidBody(document.reason)
         if others := [clip(field) for field in document if field != "node"]:
             raise InvalidBody(f"{others[0]!r} stands beside `readings`; put it into each reading")
@@ -185,11 +180,11 @@ def _loads(text: bytes) -> object:
 
 
 def _int(digits: str) -> int | float:
-    """A whole number; one of thousands of digits, which Python won't read, as infinity."""
+    """An integer; infinity for thousands of digits, which Python refuses to convert."""
     return int(digits) if len(digits) < 400 else float(digits)
 
 
-def lines_in(body: bytes) -> list[Item]:
+def parse_ndjson(body: bytes) -> list[Item]:
     """The readings of NDJSON, one a line.
 
     Raises:
@@ -212,18 +207,18 @@ def _line(line: bytes) -> Item:
         return _item(_loads(line))
     except InvalidBody as error:
         text = line[:1000].decode(errors="replace")
-        return Broken(text, Refusal("invalid_json", str(error).replace("body", "line", 1)))
+        return InvalidItem(text, Refusal("invalid_json", str(error).replace("body", "line", 1)))
 
 
 def _item(item: object) -> Item:
     if not _can_be_encoded(item):
-        return Broken(item, Refusal("invalid_reading", _HALF_A_PAIR))
-    if isinstance(item, _Repeated):
-        return Broken(item, Refusal("repeated_field", item.reason))
+        return InvalidItem(item, Refusal("invalid_reading", _HALF_A_PAIR))
+    if isinstance(item, _RepeatedField):
+        return InvalidItem(item, Refusal("repeated_field", item.reason))
     try:
         return msgspec.convert(item, WireReading)
     except msgspec.ValidationError as error:
-        return Broken(item, _reason(str(error)))
+        return InvalidItem(item, _refusal(str(error)))
 
 
 _EXPECTED = {
@@ -237,14 +232,14 @@ _EXPECTED = {
 }
 
 
-def _reason(message: str) -> Refusal:
-    """What msgspec says of a reading, in our words."""
+def _refusal(message: str) -> Refusal:
+    """The refusal for what msgspec found invalid."""
     if "required field" in message:
         return Refusal("missing_value", "value is missing; a reading needs a number there")
     if unknown := re.search("unknown field `(.*)`", message, re.DOTALL):
         known = ", ".join(_EXPECTED)
-        told = f"unknown field {clip(unknown[1])!r}; the fields are {known}"
-        return Refusal("unknown_field", told)
+        reason = f"unknown field {clip(unknown[1])!r}; the fields are {known}"
+        return Refusal("unknown_field", reason)
     if (where := re.search(r"at `\$\.(\w+)`", message)) and where[1] in _EXPECTED:
         code, expected = _EXPECTED[where[1]]
         return Refusal(code, f"{where[1]} must be {expected}")

@@ -111,6 +111,8 @@ STORED = [
          "n temperature 2023-06-01T13:00 21.5; n temperature 2023-06-01T13:05 21.6"),
     Case("grafana-raw.csv", "--node n --time Time --value cellar=temperature:°C",
          "n temperature 2023-06-01T13:00 21.5", "missing_value temperature: 1"),
+    Case("ha-decimal-comma.csv", "--node n --time time --value temp=temperature --decimal ,",
+         "n temperature 2023-02-01T14:00 275.69"),
     Case("ha-decimal-comma.csv", "--node n --time time --value temp=temperature:K --decimal ,",
          "n temperature 2023-02-01T14:00 2.54"),
     Case("header-newline.csv",

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 
 from tests.station import wait_for
 from tmon.db.connect import open_database, open_for_reading
-from tmon.serve.publish import datasette_for, start
+from tmon.serve.datasette_app import datasette_for, start
 
 HOUR_MS = 3_600_000
 MARCH_MS = 1_709_251_200_000  # 2024-03-01T00:00:00Z

@@ -13,7 +13,7 @@ from tests.publish.published import MARCH_MS, Site, fill, served
 from tmon.db.connect import open_database
 from tmon.pages import limited_connection as limits
 from tmon.pages.limited_connection import LimitedConnection
-from tmon.serve import publish
+from tmon.serve import datasette_app
 
 # A page of each kind, or two; `make soak` walks all that these lead to.
 PAGES = (
@@ -54,13 +54,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     path = tmp_path_factory.mktemp("recorded") / "tmon.db"
     with open_database(path, create=True) as db:
         fill(db)
-    ours = publish.ReadOnly.connection_class
-    publish.ReadOnly.connection_class = Recording  # type: ignore[method-assign]
+    ours = datasette_app.ReadOnlyDatabase.connection_class
+    datasette_app.ReadOnlyDatabase.connection_class = Recording  # type: ignore[method-assign]
     try:
         with served(path) as site:
             yield site
     finally:
-        publish.ReadOnly.connection_class = ours  # type: ignore[method-assign]
+        datasette_app.ReadOnlyDatabase.connection_class = ours  # type: ignore[method-assign]
 
 
 def links(site: Site, page: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.publish.published import Serve, Site, fill
 from tests.station import Process
 from tmon.db.connect import open_database
-from tmon.serve.publish import datasette_for
+from tmon.serve.datasette_app import datasette_for
 
 SENTENCES = {
     "/tmon/-/query.json?sql=select+1;select+2": "one statement at a time",

@@ -15,7 +15,7 @@ import yaml
 from tests.publish.published import HOSTILE, Serve, Site
 from tests.station import Process, answers, wait_for
 from tmon.db.connect import open_database
-from tmon.serve.publish import datasette_for, start
+from tmon.serve.datasette_app import datasette_for, start
 
 PUBLIC = "https://air.example.org/cellar"
 FILES = ("/robots.txt", "/sitemap.xml", "/datapackage.json")

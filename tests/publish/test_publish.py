@@ -9,7 +9,7 @@ import requests
 
 from tests.publish.published import Serve, Site
 from tmon.db.connect import open_database
-from tmon.serve.publish import Unpublishable, datasette_for, start
+from tmon.serve.datasette_app import Unpublishable, datasette_for, start
 
 INSIDE = ("/-/versions", "/-/plugins", "/-/settings", "/-/config", "/-/databases", "/-/schema")
 

@@ -41,8 +41,8 @@ def imports(ctx: click.Context, /, *, as_json: bool, **flags: str | None) -> Non
 def undo(number: int, *, yes: bool, **flags: str | None) -> None:
     """Delete the readings that import NUMBER stored, and recompute their hours.
 
-    Readings from before it, or that came since, stay. So do those that can't be told from
-    them any more; they are listed. Ingest goes on meanwhile. It can be stopped or killed at
+    Readings from before it, or that came since, stay. So do those of which that isn't
+    certain any more; they are listed. Ingest goes on meanwhile. It can be stopped or killed at
     any time; run again, it goes on.
 
     \b
@@ -106,7 +106,7 @@ def _part(part: Part) -> dict[str, Any]:
     return {
         "node": part.node,
         "sensor": part.sensor,
-        "readings": part.readings or None,  # where it can't be told
+        "readings": part.readings or None,  # if unknown
         "first": humanize.instant(part.first_ms),
         "last": humanize.instant(part.last_ms),
         "": f"stay: {part.why}" if part.why else "are taken back",

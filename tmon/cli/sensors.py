@@ -40,7 +40,7 @@ def list_(node: str | None, as_json: bool, **flags: str | None) -> None:
     "--allow-85/--refuse-85", default=None, help="store a sudden 85.0 °C; or refuse it, as usual"
 )
 @takes("db")
-def set_(  # noqa: PLR0913, PLR0917 - all that can be said
+def set_(  # noqa: PLR0913, PLR0917 - one for each option
     node: str,
     name: str,
     description: str | None,

@@ -24,7 +24,7 @@ def serve(part: str | None, fds: tuple[int, int] | None, **flags: str | None) ->
 
     settings = station(flags)
     if fds:
-        processes.publish_beside(settings, *fds)
+        processes.serve_datasette_child(settings, *fds)
     elif part:
         processes.serve_one(part, settings, click.echo)
     else:

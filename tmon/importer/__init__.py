@@ -1,1 +1,1 @@
-"""`tmon import`: files from other loggers, found out, shown, and stored."""
+"""`tmon import`: files from other loggers: their format detected, shown, and stored."""

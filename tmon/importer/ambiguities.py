@@ -136,7 +136,7 @@ def check_tenths(name: str, unit: str | None, named: str, values: Sequence[float
 
 
 def check_bare(name: str, named: str, unit: str, cells: Sequence[str]) -> None:
-    """Whether all cells name the unit, where some do and nobody else does."""
+    """Refuse a column in which only some cells name the unit, and the header doesn't."""
     bare = [cell for cell in cells if not unit_of_cells([cell], name)]
     if bare:
         raise CannotImport(

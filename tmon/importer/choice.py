@@ -122,14 +122,11 @@ def choose_values(layout: Layout, taken: Sequence[Column | None]) -> list[Column
 
 def choose_rows(layout: Layout) -> tuple[Column, Column] | None:
     """A long table's columns of sensor names and values; None where this isn't one."""
-    value = _by_name(layout, VALUE_COLUMNS)
-    sensor = _by_name(layout, _SENSOR_COLUMNS)
+    value, sensor = _by_name(layout, VALUE_COLUMNS), _by_name(layout, _SENSOR_COLUMNS)
     if value is None or sensor is None or value == sensor:
         return None
-    texts = layout.cells_of(sensor)
-    if not texts or all(map(is_number, texts)):
-        return None
-    return sensor, value
+    # Without texts, or with numbers only, it doesn't name sensors.
+    return None if all(map(is_number, layout.cells_of(sensor))) else (sensor, value)
 
 
 def choose_units(layout: Layout) -> Column | None:
@@ -183,9 +180,9 @@ def _no_times(layout: Layout) -> str:
             )
     parts = [one for one in layout.columns if one.name.lower() in {"year", "month", "day"}]
     if len(parts) == 3:
-        said = " ".join(f"--time '{one.name}'" for one in parts)
+        times = " ".join(f"--time '{one.name}'" for one in parts)
         marks = " ".join({"y": "%Y", "m": "%m", "d": "%d"}[one.name[0].lower()] for one in parts)
-        return f"the date is in several columns: {said} --time-format '{marks}' joins them"
+        return f"the date is in several columns: {times} --time-format '{marks}' joins them"
     return f"no column of times was found; --time COL and --time-format say which; {where}: {names}"
 
 
@@ -217,8 +214,6 @@ def _are_digits(layout: Layout, column: Column) -> bool:
 
 
 def _by_name(layout: Layout, names: Sequence[str]) -> Column | None:
-    for name in names:
-        for column in layout.columns:
-            if column.name.lower() == name:
-                return column
-    return None
+    """The first column with the earliest possible of these names."""
+    by_name = {column.name.lower(): column for column in reversed(layout.columns)}
+    return next((by_name[name] for name in names if name in by_name), None)

@@ -88,9 +88,9 @@ class Table:
 
 @dataclass
 class Notices:
-    """Counts of what a user may want to look at: rows of unlisted sensors, by their text, ..."""
+    """Counts of unusual rows and cells, for the user to look at."""
 
-    unlisted: Counter[str] = field(default_factory=Counter)
+    unlisted: Counter[str] = field(default_factory=Counter)  # rows of sensors without --sensor
     before_2000: int = 0
     missing: int = 0
 

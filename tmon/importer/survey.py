@@ -14,7 +14,7 @@ from tmon.importer.columns import reference
 from tmon.importer.numbers import SENTINELS
 from tmon.importer.plan import Plan
 from tmon.importer.rows import Reader, Refuse, Table
-from tmon.importer.values import WARMEST_C
+from tmon.importer.values import WARMEST_C, WARMEST_F
 
 INTERVALS = 1_000  # the first ones, of which the median is shown
 EXAMPLES = 3  # of each kind of rejection
@@ -192,8 +192,10 @@ class Survey:
         """
         for value in self.plan.values:
             found = [one for (_, sensor), one in self.sensors.items() if sensor == value.sensor]
+            least = min((one.least for one in found), default=0)
             greatest = max((one.greatest for one in found), default=0)
-            if value.unit_from == "name" and value.unit == "°C" and greatest > WARMEST_C:
+            is_assumed = value.unit_from == "name" and value.unit == "°C"
+            if is_assumed and greatest > WARMEST_C and least <= WARMEST_F:
                 name = clip(reference(self.plan.layout.columns, value.column))
                 raise CannotImport(
                     f"{name!r} names no unit, and may be in °F, as it goes up to {greatest:g}: say"

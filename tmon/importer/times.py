@@ -264,7 +264,7 @@ def _with_time(day: datetime, found: "re.Match[str]") -> datetime | None:
             return None
         hour = hour % 12 + (12 if found["p"] in "pP" else 0)
     elif not found["m"]:
-        return None  # an hour alone is said by --time COL, twice
+        return None  # an hour alone needs a column of its own
     if hour > 24 or minute > 59 or second > 59 or (hour == 24 and minute + second):
         return None
     micros = int(((found["f"] or "") + "000000")[:6])

@@ -37,7 +37,7 @@ from tmon.importer.numbers import (
     unit_of_cells,
     unknown_unit,
 )
-from tmon.importer.values import WARMEST_C, Value, sensor_name
+from tmon.importer.values import WARMEST_C, WARMEST_F, Value, sensor_name
 
 # NOAA's Integrated Surface Database defines the units of its columns.
 _ISD_UNITS = {"TMP": "°C", "DEW": "°C", "SLP": "hPa"}
@@ -138,7 +138,7 @@ class Values:
             return
         sensor, column = table.sensor_column.index, value.column.index
         read = value.read_all([row[column] for row in self._layout.rows() if row[sensor] == text])
-        if value.unit == "°C" and read and WARMEST_C < median(read) <= 120:
+        if value.unit == "°C" and read and WARMEST_C < median(read) <= WARMEST_F:
             raise CannotImport(
                 f"{clip(text)!r} names no unit, and may be in °F: say --sensor"
                 f" '{clip(text)}={value.sensor}:°F' or '…:°C', and the others likewise"
@@ -258,7 +258,7 @@ class Values:
     ) -> str | None:
         """The unit that is assumed where no flag, header or cell names one."""
         if sensor.startswith("temperature") and not is_difference(sensor):
-            if read and WARMEST_C < median(read) <= 120:
+            if read and WARMEST_C < median(read) <= WARMEST_F:
                 raise CannotImport(
                     f"{named.rpartition('=')[0]!r} names no unit, and may be in °F: say --value"
                     f" '{named}:°F' or '{named}:°C'"

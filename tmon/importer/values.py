@@ -10,6 +10,7 @@ from tmon.importer.numbers import SENTINELS, NumberFormat
 
 # A temperature above this is in °F, or not of a room.
 WARMEST_C = 45
+WARMEST_F = 120  # what is all above isn't in °F either
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
-"""The signals that ask a process to stop, held back while it couldn't stop well."""
+"""The signals that stop a process, blocked while it couldn't stop cleanly."""
 
 import signal
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def hold() -> None:
-    """Keep them waiting, here and in the processes made from here, until ``release``."""
+def block() -> None:
+    """Keep them pending, here and in the processes forked from here, until ``unblock``."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
-def release() -> None:
-    """Let them come, and those that came meanwhile."""
+def unblock() -> None:
+    """Deliver them, and those that came meanwhile."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

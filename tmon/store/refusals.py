@@ -1,4 +1,4 @@
-"""Why a reading is refused that is good by itself: what only the database can tell."""
+"""Refusals of valid readings that only the database can decide."""
 
 from datetime import UTC, datetime
 
@@ -8,15 +8,16 @@ from tmon.core.reading import Reading, Refusal
 from tmon.core.units import POWER_ON_C, check_value
 from tmon.store.sensors import Sensor
 
-SUDDEN_C = 15.0  # so far no true temperature gets …
-SUDDEN_MS = 15 * 60 * 1000  # … in less than this without a reading on its way
+# No true temperature changes by so much in so short a time without a reading in between.
+SUDDEN_C = 15.0
+SUDDEN_MS = 15 * 60 * 1000
 
 
 def check_unit(reading: Reading, sensor: Sensor) -> None:
-    """Whether a reading in another unit than its sensor, or in none, can be stored.
+    """Check a reading whose unit isn't its sensor's.
 
     Raises:
-        Refusal: it names another unit, or its value can't be in the sensor's.
+        Refusal: it names another unit; or it names none, and the sensor's can't have its value.
     """
     if reading.unit is None:
         check_value(reading.value, sensor.unit)
@@ -29,12 +30,12 @@ def check_unit(reading: Reading, sensor: Sensor) -> None:
 
 
 def check_power_on(db: Database, sensor: int, measured_ms: int) -> None:
-    """Whether 85.0 °C can be what a sensor measured, rather than what a DS18B20 begins with.
+    """Check that 85.0 °C was measured, and isn't a DS18B20's value after power-on.
 
     Args:
-        db: where all other readings of that time are stored.
-        sensor: its number.
-        measured_ms: when, Unix milliseconds.
+        db: has all other readings of that time already.
+        sensor: its id.
+        measured_ms: Unix milliseconds.
 
     Raises:
         Refusal: the reading before it is far away and not long ago.
@@ -55,16 +56,16 @@ def check_power_on(db: Database, sensor: int, measured_ms: int) -> None:
         )
 
 
-def conflict(reading: Reading, there: float) -> Refusal:
-    """Another value is ``there`` at that time."""
+def conflict(reading: Reading, stored: float) -> Refusal:
+    """The sensor has another value at that time."""
     return Refusal(
         "conflict",
-        f"{reading.sensor} has value {there!r} at that time already; readings are never changed",
+        f"{reading.sensor} has value {stored!r} at that time already; readings are never changed",
     )
 
 
 def pruned(reading: Reading, sensor: Sensor) -> Refusal:
-    """It is from before the sensor's horizon."""
+    """The reading is older than what ``tmon prune`` has kept of the sensor."""
     kept_from = datetime.fromtimestamp(sensor.kept_from_ms // 1000, UTC)
     return Refusal(
         "pruned",

@@ -1,4 +1,4 @@
-"""What a node's own name for a sensor stands for."""
+"""Look up or make the sensor of a reading, by the node's own name for it."""
 
 from collections.abc import Set
 
@@ -10,13 +10,13 @@ from tmon.core.reading import Node, Reading, Refusal
 from tmon.core.units import check_value, default_unit, quantity_of
 
 SENSORS_PER_NODE = 1_000
-EVER_MS = -(1 << 63)  # before any instant
+FIRST_MS = -(1 << 63)  # before any time
 
 
 class Sensor(Struct, frozen=True, gc=False):
-    """A sensor's id, its unit, and from when on its raw readings are all there.
+    """A sensor's id and unit; ``kept_from_ms``: older readings were pruned.
 
-    ``doubts_85``: a sudden 85.0 is taken for the value after power-on.
+    ``doubts_85``: a sudden 85.0 is taken for a DS18B20's value after power-on.
     ``empty``: it has no reading, so its unit isn't fixed.
     """
 
@@ -28,51 +28,51 @@ class Sensor(Struct, frozen=True, gc=False):
 
 
 class Sensors:
-    """Finds a reading's sensor, or makes it; remembers what it found until ``forget``."""
+    """Finds a reading's sensor, or makes it; caches what it found until ``invalidate``."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._known: dict[tuple[str, str], Sensor] = {}
+        self._cache: dict[tuple[str, str], Sensor] = {}
         self._empty: set[tuple[str, str]] = set()
 
-    def known(self, node: Node, reading: Reading) -> Sensor:
-        """The reading's sensor; KeyError if it isn't remembered."""
-        return self._known[node.uid, reading.sensor]
+    def cached(self, node: Node, reading: Reading) -> Sensor:
+        """The reading's sensor; KeyError if it isn't in the cache."""
+        return self._cache[node.uid, reading.sensor]
 
     def find_or_make(self, node: Node, reading: Reading) -> Sensor:
-        """The reading's sensor; what is made here is in the caller's transaction.
+        """The reading's sensor, made in the caller's transaction if it doesn't exist.
 
         Raises:
-            Refusal: a sensor too many, or one whose first reading can't be.
+            Refusal: the node has too many sensors, or the first reading's value is invalid.
         """
         key = node.uid, reading.sensor
-        while key not in self._known:
+        while key not in self._cache:
             sensor = self._find(node, reading.sensor)
             if sensor is None:
                 self._make(node, reading)
             elif sensor.empty and reading.unit not in (None, sensor.unit):
-                self._give_unit(sensor, reading)
+                self._set_unit(sensor, reading)
             else:
-                self._known[key] = sensor
+                self._cache[key] = sensor
                 if sensor.empty:
                     self._empty.add(key)
-        return self._known[key]
+        return self._cache[key]
 
-    def forget(self) -> None:
-        """Look sensors up anew."""
-        self._known.clear()
+    def invalidate(self) -> None:
+        """Empty the cache."""
+        self._cache.clear()
         self._empty.clear()
 
-    def forget_empty(self) -> None:
-        """Look those up anew that had no reading: only one that is stored fixes a unit."""
+    def invalidate_empty(self) -> None:
+        """Remove sensors without a reading from the cache: another may have fixed their unit."""
         for key in self._empty:
-            del self._known[key]
+            del self._cache[key]
         self._empty.clear()
 
-    def have_readings(self, ids: Set[int]) -> None:
-        """Remember that these have a reading now, which fixes their units."""
-        for key in [key for key in self._empty if self._known[key].id in ids]:
-            self._known[key] = replace(self._known[key], empty=False)
+    def mark_nonempty(self, ids: Set[int]) -> None:
+        """Note that these have a reading now, which fixes their units."""
+        for key in [key for key in self._empty if self._cache[key].id in ids]:
+            self._cache[key] = replace(self._cache[key], empty=False)
             self._empty.remove(key)
 
     def _find(self, node: Node, wire_name: str) -> Sensor | None:
@@ -84,12 +84,21 @@ class Sensors:
             " from sensor_names"
             " join sensors on sensors.id = sensor_names.sensor"
             " where node_uid = ? and wire_name = ?",
-            [EVER_MS, node.uid, wire_name],
+            [FIRST_MS, node.uid, wire_name],
         ).fetchone()
         return None if row is None else Sensor(*row)
 
     def _make(self, node: Node, reading: Reading) -> None:
-        self._check_room(node, reading.sensor)
+        query = "select count(*) from sensor_names where node_uid = ?"
+        if self._db.execute(query, [node.uid]).fetchone()[0] >= SENSORS_PER_NODE:
+            raise Refusal("too_many_sensors", f"a node can have {SENSORS_PER_NODE:,} sensors")
+        query = (
+            "select 1 from sensors where name = ? and node = (select name from nodes where uid = ?)"
+        )
+        if self._db.execute(query, [reading.sensor, node.uid]).fetchone():
+            raise Refusal(
+                "name_taken", f"another sensor of this node was renamed to {reading.sensor}"
+            )
         unit = reading.unit or default_unit(reading.sensor)
         check_value(reading.value, unit)
         self._db.execute(
@@ -103,21 +112,11 @@ class Sensors:
             [node.uid, reading.sensor],
         )
 
-    def _give_unit(self, sensor: Sensor, reading: Reading) -> None:
-        """Fix the unit of a sensor that has no reading any more, as its import was undone."""
+    def _set_unit(self, sensor: Sensor, reading: Reading) -> None:
+        """Change the unit of a sensor that has no reading any more, as its import was undone."""
         check_value(reading.value, reading.unit)
         before, after = (quantity_of(reading.sensor, unit) for unit in (sensor.unit, reading.unit))
         self._db.execute(
             "update sensors set unit = ?, quantity = iif(quantity is ?, ?, quantity) where id = ?",
             [reading.unit, before, after, sensor.id],
         )
-
-    def _check_room(self, node: Node, name: str) -> None:
-        query = "select count(*) from sensor_names where node_uid = ?"
-        if self._db.execute(query, [node.uid]).fetchone()[0] >= SENSORS_PER_NODE:
-            raise Refusal("too_many_sensors", f"a node can have {SENSORS_PER_NODE:,} sensors")
-        query = (
-            "select 1 from sensors where name = ? and node = (select name from nodes where uid = ?)"
-        )
-        if self._db.execute(query, [name, node.uid]).fetchone():
-            raise Refusal("name_taken", f"another sensor of this node was renamed to {name}")

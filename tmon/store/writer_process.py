@@ -18,55 +18,50 @@ CACHE_KIB = 8_000
 log = logging.getLogger("tmon.writer")
 
 
-def write_what_comes(line: socket.socket, path: Path) -> Database:
-    """Be the writer of one database, until the other end of the line is closed.
+def run_writer(sock: socket.socket, path: Path) -> Database:
+    """Run the writer of one database until the other end closes the socket.
 
     Returns:
-        The open connection. To close it would be to remove the log, by now empty, and its index,
-        which Datasette needs to start and can't make.
+        The open connection. Closing it would remove the empty log and its index, which
+        Datasette needs to start and can't make.
     """
     db = open_database(path)
-    with line:
+    with sock:
         db.execute(f"pragma cache_size = -{CACHE_KIB}")
         wal = Wal(db, path)
-        writer = Writer(db, wal, line)
+        writer = Writer(db, wal, sock)
         try:
             writer.run()
             if not writer.has_damage:
                 wal.checkpoint(db)
         except Replaced as error:
             rescue.save(wal.files, error, writer.refuse)
-            os._exit(1)  # to close the connection would be to write to files that aren't ours
+            os._exit(1)  # closing the connection would write to files that aren't ours
         if writer.has_damage:
-            os._exit(0)  # to close the connection would be to write the log to a damaged file
+            os._exit(0)  # closing the connection would write the log into a damaged file
         wal.close()
     return db
 
 
 def start(path: Path) -> socket.socket:
-    """Start the writing process; its line ends when it does, and it ends when the line does.
+    """Fork the writing process; returns the socket to it. Each ends when the other closes it.
 
-    It is a copy of this process, which must not have begun any thread, and holds
-    back the signals to stop: for the writer they never come, it ends with its line.
+    This process must not have started a thread yet, and must have blocked the signals
+    to stop: the writer never gets them, and ends with its socket.
     """
     ours, theirs = socket.socketpair()
     if os.fork():
         theirs.close()
         return ours
-    _keep_nothing_but(theirs.fileno())
+    os.closerange(3, theirs.fileno())  # what the parent has open isn't the writer's
+    os.closerange(theirs.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     status = 1
     try:
-        open_still = write_what_comes(theirs, path)  # noqa: F841 - until the process is gone
+        still_open = run_writer(theirs, path)  # noqa: F841 - until the process is gone
         status = 0
-    except (TmonError, OSError) as error:  # OSError: the disk can't make them durable
+    except (TmonError, OSError) as error:  # OSError: the disk can't make readings durable
         log.critical("readings can't be stored any more: %s", error)
     except BaseException:
         log.critical("readings can't be stored any more", exc_info=True)
     finally:
         os._exit(status)
-
-
-def _keep_nothing_but(line_fd: int) -> None:
-    """What its parent has open is not the writer's."""
-    os.closerange(3, line_fd)
-    os.closerange(line_fd + 1, os.sysconf("SC_OPEN_MAX"))

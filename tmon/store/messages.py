@@ -1,4 +1,4 @@
-"""Messages between the process that takes readings and the one that writes them."""
+"""Messages between the process that takes readings and the process that writes them."""
 
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Failure(Struct, frozen=True, array_like=True, tag=True):
     """Why a batch was not stored: an error's code and sentence.
 
-    ``lasting``: it would fail any batch now, so it isn't this one's own.
+    ``lasting``: any other batch would fail in the same way now.
     """
 
     code: str
@@ -27,11 +27,11 @@ class Failure(Struct, frozen=True, array_like=True, tag=True):
 
 
 class Reply(Struct, array_like=True):
-    """What became of some batches, each by the number under which it was handed over.
+    """Results of some batches, each with its batch's number.
 
     ``others_wrote``: another program has changed the database. ``readings``
     were in one transaction, which was on the disk after ``took_s``. ``trouble``:
-    nothing can be stored now, so what is not handed over yet needn't be.
+    nothing can be stored now, so don't send the batches that still wait.
     """
 
     results: list[tuple[int, Receipt | Failure]]
@@ -41,7 +41,7 @@ class Reply(Struct, array_like=True):
     trouble: Failure | None = None
 
 
-class Frames(Generic[T]):
+class MessageReader(Generic[T]):
     """Cuts a stream of bytes into messages of one type."""
 
     def __init__(self, message: type[T]) -> None:
@@ -57,18 +57,24 @@ class Frames(Generic[T]):
         """
         data = self._pending + data
         start = 0
-        while (end := _end(data, start)) is not None:
+        while len(data) - start >= LENGTH_BYTES:
+            length = int.from_bytes(data[start : start + LENGTH_BYTES], "big")
+            if length > MESSAGE_BYTES:
+                raise ValueError(f"a message of {length:,} bytes")
+            end = start + LENGTH_BYTES + length
+            if end > len(data):
+                break
             yield self._decoder.decode(memoryview(data)[start + LENGTH_BYTES : end])
             start = end
         self._pending = data[start:]
 
 
-def batches_in() -> Frames[list[tuple[int, Batch]]]:
-    """What the writer is sent: batches, numbered from 1 on."""
-    return Frames(list[tuple[int, Batch]])
+def batch_reader() -> MessageReader[list[tuple[int, Batch]]]:
+    """Reads what is sent to the writer: batches, numbered from 1 on."""
+    return MessageReader(list[tuple[int, Batch]])
 
 
-def encode(batch: Batch) -> msgspec.Raw:
+def encode_batch(batch: Batch) -> msgspec.Raw:
     """A batch's bytes within a message.
 
     Raises:
@@ -77,18 +83,7 @@ def encode(batch: Batch) -> msgspec.Raw:
     return msgspec.Raw(msgspec.msgpack.encode(batch))
 
 
-def frame(message: object) -> bytes:
+def encode_message(message: object) -> bytes:
     """A message with its length in front."""
     body = msgspec.msgpack.encode(message)
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
-
-
-def _end(data: bytes, start: int) -> int | None:
-    """Where the message that begins at ``start`` ends, if all of it is here."""
-    if len(data) - start < LENGTH_BYTES:
-        return None
-    length = int.from_bytes(data[start : start + LENGTH_BYTES], "big")
-    if length > MESSAGE_BYTES:
-        raise ValueError(f"a message of {length:,} bytes")
-    end = start + LENGTH_BYTES + length
-    return end if end <= len(data) else None
