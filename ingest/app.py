@@ -63,7 +63,7 @@ class Endpoint:
             response = _error_response(error)
         except sqlite3.Error as error:
             if is_damage(error):
-                scope["state"]["damage"].meet(error)
+                scope["state"]["damage"].record(error)
                 response = _error_response(Damaged(DAMAGED_MESSAGE))
             else:
                 log.warning("the database can't be read: %s", error)
