@@ -67,13 +67,13 @@ class Station:
 
     def event(self, incident: int, what: str, text: str, at_ms: int = NOW_MS) -> None:
         self.db.execute(
-            "insert into events (at_ms, incident, what, told) values (?, ?, ?, ?)",
+            "insert into events (at_ms, incident, what, message) values (?, ?, ?, ?)",
             [at_ms, incident, what, text],
         )
 
     def channels(self) -> list[tuple[object, ...]]:
         rows: Iterable[tuple[object, ...]] = self.db.execute(
-            "select told, telling, failed_ms from channels order by name"
+            "select last_sent_event, sending_event, failed_ms from channels order by name"
         )
         return [*rows]
 

@@ -49,7 +49,8 @@ def build(folder: Path) -> Path:
         db.execute(sql, ["critical", "lab", HOSTILE, NOW_MS - HOUR_MS])
         db.execute(sql, ["warning", "o'hara", "silent", NOW_MS])
         db.execute(
-            "insert into events (at_ms, incident, what, told) values (0, 13, 'began', ?)", [HOSTILE]
+            "insert into events (at_ms, incident, what, message) values (0, 13, 'began', ?)",
+            [HOSTILE],
         )
         sql = "insert into changes (at_ms, node_uid, what, before) values (0, 'lab', 'rename', ?)"
         db.execute(sql, [HOSTILE])

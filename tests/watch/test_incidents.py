@@ -136,5 +136,5 @@ def test_thousands_of_sensors_that_fall_silent_at_once_are_recorded_in_a_moment(
         for n in range(1, 2001)
     ]
     assert len(record(watched, silent)) == 2000
-    [(told,)] = watched.db.execute("select distinct told from events").fetchall()
-    assert told == "hub: all 2000 sensors silent, since 2026-11-22 12:00 UTC"
+    [(message,)] = watched.db.execute("select distinct message from events").fetchall()
+    assert message == "hub: all 2000 sensors silent, since 2026-11-22 12:00 UTC"

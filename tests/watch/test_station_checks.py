@@ -184,7 +184,7 @@ def test_a_database_that_cant_be_used_is_found(watched: Watched, gone: bool) -> 
 
 def test_a_channel_that_failed_is_found_until_a_message_is_delivered(watched: Watched) -> None:
     watched.db.execute(
-        "insert into channels (name, told, failed_ms) values ('mailto:abc', 0, ?)",
+        "insert into channels (name, last_sent_event, failed_ms) values ('mailto:abc', 0, ?)",
         [NOW_MS - 30 * SECOND_MS],
     )
     [line] = watched.found(NOW_MS, "T15")

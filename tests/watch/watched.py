@@ -87,7 +87,7 @@ class Watched:
         report = self.check(now_ms, **how)
         done = {**report.jobs_done, "check": JobRun(now_ms, "ok")}
         incidents.record(self.db, report.findings, now_ms, skipped=report.skipped, jobs_done=done)
-        rows = self.db.execute("select what, told from events where id > ? order by id", [last])
+        rows = self.db.execute("select what, message from events where id > ? order by id", [last])
         return [*dict.fromkeys(rows.fetchall())]
 
     def incidents(self, number: str = "T") -> list[tuple[Any, ...]]:

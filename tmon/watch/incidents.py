@@ -109,7 +109,7 @@ class _Recorder:
             for group in alert_text.group(incidents):
                 text = alert_text.event_line(what, group, counts)
                 self._db.conn.executemany(
-                    "insert into events (at_ms, incident, what, told) values (?, ?, ?, ?)",
+                    "insert into events (at_ms, incident, what, message) values (?, ?, ?, ?)",
                     [(self._now_ms, incidents[finding], what, text) for finding in group],
                 )
 

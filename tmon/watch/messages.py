@@ -89,7 +89,7 @@ def message_of_events(
     """
     rows = db.execute(
         """
-        select events.incident, what, told, at_ms, events.severity,
+        select events.incident, what, message, at_ms, events.severity,
             coalesce(incidents.node, sensors.node), sensors.name
         from events
         join incidents on incidents.id = events.incident
@@ -103,9 +103,9 @@ def message_of_events(
     began = {incident for incident, what, *_ in rows if what == "began"}
     newest = {incident: row for incident, *row in rows}  # in the order of their first events
     lines: dict[tuple[str, ...], AlertLine] = {}
-    for incident, (what, told, _, severity, node, sensor) in newest.items():
+    for incident, (what, message, _, severity, node, sensor) in newest.items():
         kind = "over" if what == "ended" else "new" if incident in began else "going on"
-        text = one_line(told)
+        text = one_line(message)
         names = [quote(name, ":/") for name in ("node", node, sensor) if name]
         page = f"/{'/'.join(names)}" if node else "/tmon/incidents"
         same = lines.get((kind, severity, text))

@@ -1,11 +1,11 @@
 """The outbox: send new events to every channel at least once.
 
 The table ``events`` is the queue, and a row of ``channels`` is a channel's place in it:
-``told`` is the last event that was delivered. ``telling`` is set to a message's last event
-before it is sent, and emptied when it was delivered. If the process is killed in between,
-or the receiver didn't confirm, ``telling`` stays, and the next run sends the same message
+``last_sent_event`` is the last event that was delivered. ``sending_event`` is set to a message's
+last event before it is sent, and emptied when it was delivered. If the process is killed in
+between, or the receiver didn't confirm, it stays, and the next run sends the same message
 again, with the same Message-ID, before anything newer. If a message was certainly not
-delivered, ``telling`` is emptied too, and the next message includes its events.
+delivered, it is emptied too, and the next message includes its events.
 """
 
 import fcntl
@@ -63,7 +63,7 @@ def register_channels(db: Database, settings: Settings, now_ms: int) -> list[Cha
         with transaction(db):
             for name in names - known:
                 db.execute(
-                    "insert into channels (name, told)"
+                    "insert into channels (name, last_sent_event)"
                     " select ?, coalesce(max(id), 0) from events where at_ms < ?",
                     [name, now_ms],
                 )
@@ -71,7 +71,7 @@ def register_channels(db: Database, settings: Settings, now_ms: int) -> list[Cha
                 db.execute("update channels set failed_ms = null where name = ?", [name])
                 db.execute(
                     "delete from channels where name = ?"
-                    " and (select min(at_ms) from events where id > channels.told) < ?",
+                    " and (select min(at_ms) from events where id > channels.last_sent_event) < ?",
                     [name, now_ms - KEEP_UNSET_MS],
                 )
     return channels
@@ -94,22 +94,22 @@ def send_new_events(
     channels = register_channels(db, settings, now_ms)
     with _exclusive(settings.db.absolute().parent, 2 * timeout_s):
         repeats = [
-            Delivery(channel, told, telling, is_repeat=True)
-            for channel, told, telling in _progress(db, channels)
-            if telling is not None
+            Delivery(channel, last_sent, sending, is_repeat=True)
+            for channel, last_sent, sending in _progress(db, channels)
+            if sending is not None
         ]
         failed = _send(db, settings, repeats, now_ms, timeout_s)
         [newest] = db.execute("select coalesce(max(id), 0) from events").fetchone()
         rest = [channel for channel in channels if channel.name not in failed]
         new = [
-            Delivery(channel, told, newest, is_repeat=False)
-            for channel, told, _ in _progress(db, rest)
-            if told < newest
+            Delivery(channel, last_sent, newest, is_repeat=False)
+            for channel, last_sent, _ in _progress(db, rest)
+            if last_sent < newest
         ]
         if new:
             with transaction(db):
                 for delivery in new:
-                    query = "update channels set telling = ? where name = ?"
+                    query = "update channels set sending_event = ? where name = ?"
                     db.execute(query, [newest, delivery.channel.name])
         failed |= _send(db, settings, new, now_ms, timeout_s)
     return [*failed.values()]
@@ -142,9 +142,9 @@ def _progress(
 ) -> Iterator[tuple[Channel, int, int | None]]:
     """Each channel, its last delivered event, and the last of a message that may be."""
     for channel in channels:
-        query = "select told, telling from channels where name = ?"
-        told, telling = db.execute(query, [channel.name]).fetchone()
-        yield channel, told, telling
+        query = "select last_sent_event, sending_event from channels where name = ?"
+        last_sent, sending = db.execute(query, [channel.name]).fetchone()
+        yield channel, last_sent, sending
 
 
 def _send(
@@ -178,14 +178,19 @@ def _record(db: Database, delivery: Delivery, error: Exception | None, now_ms: i
     """Record how a delivery ended; returns the line to show if it failed."""
     channel = delivery.channel
     if error is None:
-        query = "update channels set told = ?, telling = null, failed_ms = null where name = ?"
+        query = (
+            "update channels set last_sent_event = ?, sending_event = null, failed_ms = null"
+            " where name = ?"
+        )
         if _write(db, query, [delivery.last, channel.name]):
             return None
         return f"{channel.label}: sent, but the database can't be written, so it will be sent again"
     undelivered = isinstance(error, Undelivered) and not error.maybe_delivered
-    telling = None if undelivered and not delivery.is_repeat else delivery.last
-    query = "update channels set telling = ?, failed_ms = coalesce(failed_ms, ?) where name = ?"
-    _write(db, query, [telling, now_ms, channel.name])
+    sending_event = None if undelivered and not delivery.is_repeat else delivery.last
+    query = (
+        "update channels set sending_event = ?, failed_ms = coalesce(failed_ms, ?) where name = ?"
+    )
+    _write(db, query, [sending_event, now_ms, channel.name])
     return _failure(channel, error)
 
 
