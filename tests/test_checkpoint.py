@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tmon.db.checkpoint import CHECKPOINT_BYTES, WritableDatabase
+from tmon.db.checkpoint import BUSY_BYTES, BUSY_S, CHECKPOINT_BYTES, WritableDatabase
 from tmon.db.connect import PAGE_BYTES, open_database, sqlite3, transaction
 from tmon.db.identity import index_of, log_of
 from tmon.maintenance import prune
@@ -14,6 +14,7 @@ from tmon.watch.checks.storage import wal_index
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT_PAGES = CHECKPOINT_BYTES // PAGE_BYTES
+BUSY_PAGES = BUSY_BYTES // PAGE_BYTES
 INSERT = "insert into rejected (received_ms, node, code, reason) values (0, 'n', 'c', ?)"
 ROW_PAGES = 1000  # of one row
 
@@ -129,6 +130,21 @@ def test_a_long_log_is_written_back_and_begins_anew(db: WritableDatabase, tmp_pa
         write(db, CHECKPOINT_PAGES // 8)
     log_pages = log_of(tmp_path / "tmon.db").stat().st_size // PAGE_BYTES
     assert CHECKPOINT_PAGES <= log_pages < 2 * CHECKPOINT_PAGES
+
+
+@pytest.mark.parametrize(("ago_s", "at_pages"), [(0, BUSY_PAGES), (BUSY_S, CHECKPOINT_PAGES)])
+def test_where_much_is_written_checkpoints_are_short(
+    db: WritableDatabase, ago_s: float, at_pages: int
+) -> None:
+    checkpoints: list[None] = []
+    db.checkpoint()
+    db._last_checkpoint_s -= ago_s
+    at_checkpoint(db, lambda: checkpoints.append(None))
+    for _ in range(7):
+        write(db, at_pages // 8)
+    assert not checkpoints
+    write(db, at_pages // 4)
+    assert len(checkpoints) == 1
 
 
 def test_a_commit_stands_whatever_becomes_of_the_checkpoint(

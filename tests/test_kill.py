@@ -21,7 +21,7 @@ SERVER = """
 import sys
 from tmon.db import checkpoint, wal
 from tmon.cli import main as cli
-checkpoint.CHECKPOINT_BYTES = 300_000
+checkpoint.CHECKPOINT_BYTES = checkpoint.BUSY_BYTES = 300_000
 if sys.argv.pop(1) == "hurried":
     wal.Wal.sync = lambda self: None
 cli.main()

@@ -1,9 +1,11 @@
 """Checkpoints: write the log's pages back into the database file."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
@@ -12,6 +14,9 @@ from tmon.db import identity, log_contents
 from tmon.db.database_file import connect_uri
 
 CHECKPOINT_BYTES = 32 * 1024 * 1024  # a page that changes often is then written back once
+# Where many nodes send, 32 MB is a second's work, and its checkpoint keeps them waiting for 100 ms.
+BUSY_BYTES = 8 * 1024 * 1024
+BUSY_S = 60.0  # since the last checkpoint
 
 
 class WritableDatabase(Database):
@@ -28,6 +33,7 @@ class WritableDatabase(Database):
         super().__init__(connection, execute_plugins=False)
         self.execute("pragma wal_autocheckpoint = 0")
         self._log_path = identity.log_of(path)
+        self._last_checkpoint_s = -math.inf  # on the monotonic clock
         self._reader = connect_uri(path, "mode=ro", isolation_level=None, check_same_thread=False)
 
     def checkpoint(self) -> None:
@@ -38,13 +44,15 @@ class WritableDatabase(Database):
         """
         with self._log_held():
             self.execute("pragma wal_checkpoint(passive)").fetchone()
+        self._last_checkpoint_s = monotonic()
 
     def checkpoint_if_long(self) -> None:
         """After a commit, do what SQLite's automatic checkpoint would do."""
+        is_busy = monotonic() - self._last_checkpoint_s < BUSY_S
         with suppress(OSError, sqlite3.Error):  # the commit stands; the next one tries again
             log = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                is_long = log_contents.reaches(log, CHECKPOINT_BYTES)
+                is_long = log_contents.reaches(log, BUSY_BYTES if is_busy else CHECKPOINT_BYTES)
             finally:
                 os.close(log)
             if is_long:
