@@ -104,7 +104,8 @@ def test_a_receipt_counts_each_reading(db: Database, node: Node) -> None:
 def test_the_fast_path_checkpoints_a_long_log(
     path: Path, db: Database, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "CHECKPOINT_BYTES", 100_000)
+    for name in ("CHECKPOINT_BYTES", "BUSY_BYTES"):
+        monkeypatch.setattr(checkpoint, name, 100_000)
     store = Store(db)
     for i in range(300):
         assert codes(store, batch(node, NOW_MS - i)) == (1, [])
