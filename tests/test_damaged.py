@@ -129,8 +129,9 @@ def test_the_log_of_a_damaged_file_is_kept_once(tmp_path: Path) -> None:
         assert running.post() == (201, None)
         spoil_the_last_page(path)
         set_damage(path, "database disk image is malformed")
-        log = path.with_name("tmon.db-wal").read_bytes()
         os.killpg(running.process.popen.pid, signal.SIGKILL)
+        running.process.popen.wait(20)
+        log = path.with_name("tmon.db-wal").read_bytes()
     for _ in range(3):
         with suppress(RefusedDatabase):
             open_database(path).close()
