@@ -137,6 +137,7 @@ def test_without_scripts_all_is_there_and_the_filter_is_a_form(
         expect(page.locator("li[data-sensor]")).to_have_count(4)
         page.get_by_role("searchbox").fill("basement temp")
         page.get_by_role("button", name="Filter").click()
+        expect(page.locator("li[data-sensor]")).to_have_count(1)
         assert lines(page) == ["temperature"]
         assert "70.6" in page.locator("li .now").inner_text()  # the unit goes on
         page.get_by_role("link", name="temperature").click()
