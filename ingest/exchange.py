@@ -193,7 +193,7 @@ class Exchange:
             self._connection.response_complete(self)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)  # an address of 16 KB may stand in them
 def _encode_headers(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, int | None, bool]:
     """Encoded headers, their Content-Length if any, and whether they say ``close``.
 

@@ -13,11 +13,11 @@ from tabulate import tabulate
 from tmon.core import logs
 from tmon.core.errors import TmonError
 from tmon.core.settings import SETTINGS, InvalidSettings, Settings
-from tmon.db.connect import RefusedDatabase, sqlite3
+from tmon.db.connect import sqlite3
 from tmon.db.sqlite_errors import explain
 
 F = TypeVar("F", bound=Callable[..., Any])
-EXPECTED = (TmonError, RefusedDatabase, InvalidSettings, OSError)
+EXPECTED = (TmonError, InvalidSettings, OSError)
 
 
 class Commands(click.Group):

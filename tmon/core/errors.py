@@ -153,5 +153,5 @@ class LogCut(Replaced):
     """The -wal file was truncated: its contents are lost."""
 
 
-class RefusedDatabase(Exception):
+class RefusedDatabase(TmonError):
     """The file can't be used as a tmon database; the message says why and what to do."""

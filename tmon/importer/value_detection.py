@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
-from statistics import median
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import Refusal, clip
@@ -37,7 +36,7 @@ from tmon.importer.numbers import (
     unit_of_cells,
     unknown_unit,
 )
-from tmon.importer.values import WARMEST_C, WARMEST_F, Value, sensor_name
+from tmon.importer.values import Value, may_be_fahrenheit, sensor_name
 
 # NOAA's Integrated Surface Database defines the units of its columns.
 _ISD_UNITS = {"TMP": "°C", "DEW": "°C", "SLP": "hPa"}
@@ -138,7 +137,7 @@ class Values:
             return
         sensor, column = table.sensor_column.index, value.column.index
         read = value.read_all([row[column] for row in self._layout.rows() if row[sensor] == text])
-        if value.unit == "°C" and read and WARMEST_C < median(read) <= WARMEST_F:
+        if value.unit == "°C" and may_be_fahrenheit(read):
             raise CannotImport(
                 f"{clip(text)!r} names no unit, and may be in °F: say --sensor"
                 f" '{clip(text)}={value.sensor}:°F' or '…:°C', and the others likewise"
@@ -258,7 +257,7 @@ class Values:
     ) -> str | None:
         """The unit that is assumed where no flag, header or cell names one."""
         if sensor.startswith("temperature") and not is_difference(sensor):
-            if read and WARMEST_C < median(read) <= WARMEST_F:
+            if may_be_fahrenheit(read):
                 raise CannotImport(
                     f"{named.rpartition('=')[0]!r} names no unit, and may be in °F: say --value"
                     f" '{named}:°F' or '{named}:°C'"

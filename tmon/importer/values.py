@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from tmon.core.reading import Refusal, check_sensor_name, clip
 from tmon.core.units import stored
@@ -11,6 +12,11 @@ from tmon.importer.numbers import SENTINELS, NumberFormat
 # A temperature above this is in °F, or not of a room.
 WARMEST_C = 45
 WARMEST_F = 120  # what is all above isn't in °F either
+
+
+def may_be_fahrenheit(temperatures: Sequence[float]) -> bool:
+    """Whether half of them are warmer than a room, and the room could be in °F."""
+    return bool(temperatures) and WARMEST_C < median(temperatures) <= WARMEST_F
 
 
 @dataclass(frozen=True)

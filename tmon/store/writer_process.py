@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from tmon.core.errors import RefusedDatabase, Replaced, TmonError
+from tmon.core.errors import Replaced, TmonError
 from tmon.db import rescue
 from tmon.db.connect import open_database
 from tmon.db.wal import Wal
@@ -59,7 +59,7 @@ def start(path: Path) -> socket.socket:
     try:
         still_open = run_writer(theirs, path)  # noqa: F841 - until the process is gone
         status = 0
-    except (TmonError, RefusedDatabase, OSError) as error:  # OSError: they can't be made durable
+    except (TmonError, OSError) as error:  # OSError: the disk can't make readings durable
         log.critical("readings can't be stored any more: %s", error)
     except BaseException:
         log.critical("readings can't be stored any more", exc_info=True)
