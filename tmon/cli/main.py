@@ -9,6 +9,7 @@ from tmon.cli import (
     correct,
     import_command,
     imports,
+    keys,
     limit,
     mute,
     nodes,
@@ -35,6 +36,7 @@ def main() -> None:
 for _command in (
     serve.serve,
     tokens.token,
+    keys.key,
     nodes.node,
     sensors.sensor,
     import_command.import_,

@@ -16,6 +16,7 @@ EARLIEST_MS = 946_684_800_000  # 2000-01-01: a clock before that was never set
 SET_FROM_MS = 1_577_836_800_000  # 2020-01-01: no server of ours is older
 AHEAD_MS = 10 * 60 * 1000  # how far a node's clock may be ahead of ours
 DEFAULT_SENSOR = "temperature"  # of a reading without a sensor
+NO_UNIT = ""  # of a sender that never tells units: then none is guessed from the sensor's name
 TEXT_LIMIT = 200  # characters of a sender's text that are stored or shown
 
 # A token and all that follows it, as it may have been split in two; what follows the uid and
@@ -64,7 +65,7 @@ class Node(Struct, frozen=True, gc=False, array_like=True):
 class Reading(Struct, frozen=True, gc=False, array_like=True):
     """One value at one time.
 
-    ``unit`` is canonical, or None if the sender gave none. ``timed`` is False if
+    ``unit`` is canonical, None if the sender gave none, or NO_UNIT. ``timed`` is False if
     ``measured_ms`` is only the time of arrival. ``index`` is the reading's place in the
     request, and ``sent`` what stands there, if it differs.
     """

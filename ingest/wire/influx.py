@@ -1,0 +1,237 @@
+"""InfluxDB's wire: line protocol for versions 1, 2 and 3, and the probes of its clients."""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from ingest.wire.batch_builder import BatchBuilder, sensor_name
+from ingest.wire.wire import Wire, WireRequest
+from tmon.core.errors import ApiError
+from tmon.core.reading import Node, Receipt, Refusal, clip
+
+WRITES = ("/write", "/api/v2/write", "/api/v3/write_lp")
+VERSION = {"X-Influxdb-Version": "2.7.0-tmon", "X-Influxdb-Build": "tmon"}
+NAMED_LINES = 20  # of those that could not be stored
+CODES = {401: "unauthorized", 403: "unauthorized", 404: "not found", 413: "request too large"}
+# Nanoseconds of each precision; v3 spells them out.
+PRECISIONS = {
+    **dict.fromkeys(("", "ns", "n", "nanosecond"), 1),
+    **dict.fromkeys(("us", "u", "microsecond"), 1_000),
+    **dict.fromkeys(("ms", "millisecond"), 1_000_000),
+    **dict.fromkeys(("s", "second"), 1_000_000_000),
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
+NS_IN_MS = 1_000_000
+
+# Units that a field's last part names, and units that Home Assistant has as measurements.
+_SUFFIXES = {
+    "C": "°C",
+    "F": "°F",
+    "hPa": "hPa",
+    "kPa": "kPa",
+    "pct": "%",
+    "percent": "%",
+    "V": "V",
+    "mV": "mV",
+    "lux": "lx",
+    "ppm": "ppm",
+    "mm": "mm",
+    "in": "in",
+    "km_h": "km/h",
+    "mi_h": "mph",
+    "m_s": "m/s",
+}
+_SUFFIX = re.compile(r"(.+)_({})".format("|".join(_SUFFIXES)))
+_PLAIN_MEASUREMENTS = ("state", "units")  # Home Assistant's for what has no unit
+_ESCAPED = re.compile(r"\\([,= \\])")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+# A field's value: a float, an integer with i or u, or a boolean.
+_VALUE = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[iu]?", re.ASCII)
+_BOOLEANS = {
+    **dict.fromkeys(("t", "T", "true", "True", "TRUE"), 1.0),
+    **dict.fromkeys(("f", "F", "false", "False", "FALSE"), 0.0),
+}
+
+
+class Influx(Wire):
+    name = "influxdb"
+    methods = frozenset(("POST",))
+
+    def takes_path(self, path: str) -> bool:
+        return path.rstrip("/").endswith((*WRITES, "/ping", "/health", "/query"))
+
+    def probe(self, request: WireRequest) -> Response | None:
+        path = request.path.rstrip("/")
+        if path.endswith("/ping"):
+            # Tasmota writes only if a verbose ping is answered with 200.
+            if request.query.get("verbose"):
+                return _json({"version": VERSION["X-Influxdb-Version"]}, 200)
+            return Response(status_code=204, headers=VERSION)
+        if path.endswith("/health"):
+            health = {"name": "influxdb", "status": "pass", "version": "2.7.0", "checks": []}
+            return _json({**health, "message": "ready for queries and writes"}, 200)
+        if path.endswith("/query"):
+            return _json(_query(request), 200)
+        return None
+
+    def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
+        precision = request.query.get("precision", "")
+        unit_ns = PRECISIONS.get(precision)
+        if unit_ns is None:
+            raise ApiError(f"precision {clip(precision)!r} must be one of ns, us, ms, s")
+        for number, line in enumerate(request.body.decode(errors="replace").split("\n"), 1):
+            text = line.strip()
+            if not text or text.startswith("#"):
+                continue
+            try:
+                _add_line(text, unit_ns, batch)
+            except Refusal as refusal:
+                named = Refusal(refusal.code, f"line {number}: {refusal.reason}")
+                batch.reject(named, value=clip(text))
+
+    def success(self, request: WireRequest, receipt: Receipt, notes: list[str]) -> Response:
+        """204; if some lines could not be stored, a 400 that names them: no client repeats it."""
+        if not receipt.rejected:
+            return Response(status_code=204, headers=VERSION)
+        why = "; ".join(each.error for each in receipt.rejected[:NAMED_LINES])
+        stored = receipt.accepted + receipt.duplicates
+        return _error(400, f"partial write: {stored} points stored, but not these: {why}")
+
+    def failure(self, error: ApiError) -> Response:
+        response = _error(error.status, str(error))
+        if error.retry_after_s is not None:
+            response.headers["Retry-After"] = str(error.retry_after_s)
+        if error.status == 401:  # collectd sends its password only then
+            response.headers["WWW-Authenticate"] = 'Basic realm="tmon"'
+        return response
+
+
+def _add_line(line: str, unit_ns: int, batch: BatchBuilder) -> None:
+    """Add the numeric fields of one line of line protocol."""
+    if "\\" in line or '"' in line:
+        head, fields, time = _split(line)
+    else:
+        head, _, rest = line.partition(" ")
+        fields_text, _, time = rest.strip().partition(" ")
+        fields = [field.partition("=")[::2] for field in fields_text.split(",")]
+    time = time.strip()
+    measured_ms = None
+    if time:
+        if not time.removeprefix("-").isdecimal():
+            raise Refusal("invalid_time", f"{clip(time)!r} is no integer time")
+        measured_ms = int(time[:30]) * unit_ns // NS_IN_MS
+    for field, text in fields:
+        value: float | None = _BOOLEANS.get(text)
+        if value is None:
+            found = _VALUE.fullmatch(text)
+            if found is None:
+                if text.startswith('"') and len(text) > 1 and text.endswith('"'):
+                    continue  # a text is an attribute, and not stored
+                raise Refusal(
+                    "invalid_value", f"field {clip(field)!r} has no number: {clip(text)!r}"
+                )
+            value = float(found[1])
+        sensor, unit = _sensor(head, field, batch.node)
+        batch.add(sensor, value, unit, measured_ms)
+
+
+def _split(line: str) -> tuple[str, list[tuple[str, str]], str]:
+    """A line with escapes or texts: measurement and tags, fields, and time."""
+    head, rest = _until_blank(line)
+    rest = rest.strip()
+    fields_text, time = _until_blank(rest)
+    fields = []
+    for part in _parts(fields_text, ","):
+        name, *value = _parts(part, "=", 1)
+        fields.append((_ESCAPED.sub(r"\1", name), value[0] if value else ""))
+    return head, fields, time
+
+
+def _until_blank(text: str) -> tuple[str, str]:
+    first, *rest = _parts(text, " ", 1)
+    return first, rest[0] if rest else ""
+
+
+def _parts(text: str, separator: str, most: int = -1) -> list[str]:
+    """Split at a separator that is neither escaped nor within a quoted text."""
+    parts, start, at = [], 0, 0
+    while at < len(text) and most:
+        if text[at] == "\\":
+            at += 2
+        elif text[at] == '"' and (found := _STRING.match(text, at)):
+            at = found.end()
+        elif text[at] == separator:
+            parts.append(text[start:at])
+            at = start = at + 1
+            most -= 1
+        else:
+            at += 1
+    return [*parts, text[start:]]
+
+
+@lru_cache(maxsize=8192)
+def _sensor(head: str, field: str, node: Node) -> tuple[str, str | None]:
+    """The name and unit of a series' field: by its measurement, tags and field.
+
+    Raises:
+        Refusal: a tag or the field's name is empty or repeated.
+    """
+    measurement, *pairs = (
+        [_ESCAPED.sub(r"\1", part) for part in _parts(part, "=", 1)] for part in _parts(head, ",")
+    )
+    name = "=".join(measurement)
+    tags = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+    if not name or not field or len(tags) < len(pairs) or not all(tags.values()):
+        raise Refusal("invalid_line", f"{clip(head)!r}: a name or a tag is empty or repeated")
+    if "entity_id" in tags:
+        return _of_home_assistant(name, tags, field)
+    if found := _SUFFIX.fullmatch(field):
+        field, unit = found[1], _SUFFIXES[found[2]]
+    else:
+        unit = None
+    host = tags.get("host", "")
+    if node.is_called(host) or host.casefold() == node.name.casefold():
+        tags.pop("host", None)  # it says nothing that the node doesn't
+    parts = [name, *(tags[key] for key in sorted(tags))]
+    if field != "value":
+        parts.append(field)
+    return sensor_name("/".join(parts)), unit
+
+
+def _of_home_assistant(
+    measurement: str, tags: dict[str, str], field: str
+) -> tuple[str, str | None]:
+    """An entity's state is called as the entity; its attributes have their name behind it."""
+    domain, entity = tags.get("domain", "sensor"), tags["entity_id"]
+    name = entity if domain == "sensor" else f"{domain}.{entity}"
+    if field != "value":
+        return sensor_name(f"{name}/{field}"), None
+    is_unit = measurement not in (*_PLAIN_MEASUREMENTS, f"{domain}.{entity}")
+    return sensor_name(name), measurement if is_unit and len(measurement) <= 32 else None
+
+
+def _query(request: WireRequest) -> dict[str, Any]:
+    """The two statements that clients send before they write."""
+    statement = request.query.get("q", "").strip().upper()
+    if not statement.startswith("SHOW DATABASES"):
+        return {"results": [{"statement_id": 0}]}
+    series = {"name": "databases", "columns": ["name"], "values": [["tmon"]]}
+    return {"results": [{"statement_id": 0, "series": [series]}]}
+
+
+def _error(status: int, error: str) -> Response:
+    code = CODES.get(status, "invalid" if status < 500 else "unavailable")
+    if status == 429:
+        code = "too many requests"
+    response = _json({"error": error, "code": code, "message": error}, status)
+    response.headers["X-Influxdb-Error"] = error.encode("ascii", "replace").decode()[:400]
+    return response
+
+
+def _json(content: object, status: int) -> Response:
+    body = msgspec.json.encode(content)
+    return Response(body, status, headers=VERSION, media_type="application/json")
