@@ -31,6 +31,8 @@ from tmon.db.damage import DAMAGED_MESSAGE, Damage, is_damage
 from tmon.db.tokens import load_or_create_secret
 from tmon.store.messages import Reply
 
+READINGS = "/readings"
+
 log = logging.getLogger("tmon.app")
 
 Handler = Callable[[Request[State]], Awaitable[Response]]
@@ -83,18 +85,14 @@ class Endpoint:
 
 
 class OtherPaths(Endpoint):
-    """All other paths: our own behind ``/k/KEY``, and those of other wires."""
-
-    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
-        self._endpoints = endpoints
+    """All other paths: ``/k/KEY/readings``, and those of other wires."""
 
     async def respond(self, scope: Scope, receive: Receive) -> Response:
         path, key = split_key(scope["path"])
-        if key and path in self._endpoints:
-            scope["path"] = path
+        if key and path == READINGS:
             others = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
             scope["headers"] = [*others, (b"authorization", b"Bearer " + key)]
-            return await self._endpoints[path].respond(scope, receive)
+            return await super().respond(scope, receive)
         wires: WireRequests = scope["state"]["wires"]
         response = await wires.respond(scope, receive)
         if response is None:
@@ -117,17 +115,16 @@ def create_app(
         clock: seconds; for how long a batch has waited.
         wall_clock: Unix milliseconds.
     """
-    endpoints = {
-        "/readings": Endpoint(POST=post_readings),
-        "/healthz": Endpoint(GET=get_healthz, HEAD=get_healthz),
-        "/metrics": Endpoint(GET=get_metrics, HEAD=get_metrics),
-    }
     app = Ingest(
-        routes=[Route(path, endpoint) for path, endpoint in endpoints.items()],
+        routes=[
+            Route(READINGS, Endpoint(POST=post_readings)),
+            Route("/healthz", Endpoint(GET=get_healthz, HEAD=get_healthz)),
+            Route("/metrics", Endpoint(GET=get_metrics, HEAD=get_metrics)),
+        ],
         lifespan=lambda _: _lifespan(settings, writer, clock, wall_clock),
     )
     app.router.redirect_slashes = False
-    app.router.default = OtherPaths(endpoints)
+    app.router.default = OtherPaths(POST=post_readings)
     return app
 
 

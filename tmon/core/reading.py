@@ -20,9 +20,10 @@ NO_UNIT = ""  # of a sender that never tells units: then none is guessed from th
 TEXT_LIMIT = 200  # characters of a sender's text that are stored or shown
 
 # A token and all that follows it, as it may have been split in two; what follows the uid and
-# generation of a mangled one; and any word as long as a signature.
+# generation of a mangled one; any word as long as a signature; and a key (tmon/db/keys.py).
 _TOKEN = re.compile(
-    r"tmon_[\w:-]+\..*|(?<=[0-9a-f]{16})(?:%2e|\W){1,9}[0-9]{1,9}(?:%2e|\W).*|(?<![\w-])[\w-]{43}(?![\w-])",
+    r"tmon_[\w:-]+\..*|(?<=[0-9a-f]{16})(?:%2e|\W){1,9}[0-9]{1,9}(?:%2e|\W).*|(?<![\w-])[\w-]{43}(?![\w-])"
+    r"|(?<![\da-f])[\da-f]{32}(?![\da-f])",
     re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 

@@ -86,6 +86,12 @@ def find(db: Database, node: str) -> KnownKey:
     return found
 
 
+def has_valid(db: Database, node: str) -> bool:
+    """Whether a node has a key that isn't revoked."""
+    key = _find(db, "nodes.name", node)
+    return key is not None and key.revoked_ms is None
+
+
 def get_or_create(db: Database, node: str) -> KnownKey:
     """The key of a node; creates the node and the key if missing.
 
