@@ -15,16 +15,7 @@ from tmon.watch.messages import MAIL_BYTES, Message, Undelivered
 MOST_BYTES = 3_500  # ntfy turns a message of more than 4,096 into a file
 
 # Characters that chats read as markup or as a mention, and lookalikes that they don't.
-LOOKALIKES = str.maketrans(
-    {
-        "<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
-        ">": "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
-        "@": "\N{FULLWIDTH COMMERCIAL AT}",
-        "[": "\N{FULLWIDTH LEFT SQUARE BRACKET}",
-        "]": "\N{FULLWIDTH RIGHT SQUARE BRACKET}",
-        "`": "'",
-    }
-)
+LOOKALIKES = str.maketrans("<>@[]`", "\u2039\u203a\uff20\uff3b\uff3d'")  # guillemets, fullwidth
 TYPES = {
     "critical": apprise.NotifyType.FAILURE,
     "warning": apprise.NotifyType.WARNING,
