@@ -95,7 +95,7 @@ def test_hostile_text_stays_one_line_without_headers_or_markup(
     [mail], [request] = mailbox.mails, listener.requests
     assert mail["Bcc"] is None
     assert mail["Subject"] == f"tmon: new: {line}"
-    assert text_of(mail) == f"New\n- {line}"
+    assert text_of(mail) == f"New\n- {line}\n"
     assert mail.get_content_type() == "text/plain"
     assert not set("<>@[]`") & set(request.json["message"] + request.json["title"])
 

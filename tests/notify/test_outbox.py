@@ -50,7 +50,7 @@ def test_one_mail_has_all_new_events_and_they_are_not_sent_again(
         "New, critical\n- cellar: silent\n  https://tmon.example.org/node/cellar\n\n"
         "New\n- cellar/freezer: -3 °C is above -15 °C\n"
         "  https://tmon.example.org/node/cellar/freezer\n\n"
-        "https://tmon.example.org/tmon/incidents?_sort_desc=id"
+        "https://tmon.example.org/tmon/incidents?_sort_desc=id\n"
     )
 
 
@@ -331,11 +331,13 @@ def test_no_part_of_an_address_is_in_the_database_or_the_log(
         f"json://127.0.0.1:1/{SECRETS}",
         f"ntfy://u:{SECRETS}@{listener.address}/{SECRETS}",
         f"json://{SECRETS}.invalid/",
+        f"mailto://u:{SECRETS}@127.0.0.1:1?from={SECRETS}@example.org&to={SECRETS}@example.org",
     )
     station.began()
     sender = station.process()
     output = "".join(sender.communicate(timeout=30))
     assert output.count("no connection") == 2
+    assert "mailto (address 5 of TMON_NOTIFY): not sent: no session with the mail server" in output
     assert SECRETS not in output
     station.db.execute("pragma wal_checkpoint(truncate)")
     assert SECRETS.encode() not in station.settings.db.read_bytes()
@@ -422,7 +424,7 @@ def test_if_the_database_cannot_be_written_the_findings_are_sent_anyway(
     [mail] = mailbox.mails
     assert mail["Subject"] == "tmon: 2 found"
     assert "can't be written" in text_of(mail)
-    assert text_of(mail).endswith("Found\n- disk: full\n- cellar: silent")
+    assert text_of(mail).endswith("Found\n- disk: full\n- cellar: silent\n")
     assert "disk: full" in listener.requests[0].json["message"]
     assert station.channels() == []
 

@@ -96,7 +96,7 @@ def test_killed_between_delivery_and_commit_it_is_sent_again_to_that_channel(
     station.began("two", at_ms=NOW_MS + HOUR_MS)
     assert send_new_events(station.db, station.settings, NOW_MS + HOUR_MS) == []
     assert send_new_events(station.db, station.settings, NOW_MS + HOUR_MS) == []
-    assert [text_of(mail) for mail in mailbox.mails] == ["New\n- one", "New\n- one\n- two"]
+    assert [text_of(mail) for mail in mailbox.mails] == ["New\n- one\n", "New\n- one\n- two\n"]
     messages = [request.json["message"] for request in listener.requests]
     assert messages == ["New\n- one", "New\n- two"]
 

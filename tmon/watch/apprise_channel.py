@@ -60,7 +60,7 @@ def load_plugins(url: str) -> Iterator[tuple[str, Any]]:
     Raises:
         ValueError: no plugin takes it, something is missing, or it has no recipient.
     """
-    plugin = apprise.Apprise.instantiate(url, asset=ASSET)
+    plugin: Any = apprise.Apprise.instantiate(url, asset=ASSET)
     if plugin is None:
         raise ValueError("can't be understood; see github.com/caronc/apprise/wiki")
     is_mail = isinstance(plugin, NotifyEmail)
