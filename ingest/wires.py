@@ -76,7 +76,10 @@ class WireRequests:
             if isinstance(error, Unauthorized | Revoked):
                 self._log(scope, wire)
             self._count(wire.name, error.code)
-            return wire.failure(error)
+            response = wire.failure(error)
+            if error.retry_after_s is not None:
+                response.headers["Retry-After"] = str(error.retry_after_s)
+            return response
         wire = request.wire or ANY
         self._count(wire.name, "stored")
         return wire.success(request, receipt, notes)

@@ -10,7 +10,7 @@ from ingest import credentials
 from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.times import utc_ms
 from ingest.wire.wire import Wire, WireRequest
-from tmon.core.errors import Forbidden, InvalidBody
+from tmon.core.errors import Forbidden, InvalidBody, UnknownEncoding
 from tmon.core.reading import clip
 
 EXAMPLE = "/k/KEY?temperature=21.5 stores a reading of the sensor called temperature"
@@ -34,6 +34,8 @@ class Flat(Wire):
         return True
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
+        if request.headers.get(b"content-type", b"").startswith(b"image/"):
+            raise UnknownEncoding("send readings as fields or JSON, and no pictures")
         name = request.path.strip("/")
         if name and not batch.node.is_called(name):
             raise Forbidden(f"this key is {batch.node.name}'s, and can't send for {clip(name)!r}")

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ingest.wire.batch_builder import BatchBuilder, sensor_name
 from ingest.wire.wire import Wire, WireRequest
-from tmon.core.errors import ApiError
+from tmon.core.errors import ApiError, InvalidBody
 from tmon.core.reading import Node, Receipt, Refusal, clip
 
 WRITES = ("/write", "/api/v2/write", "/api/v3/write_lp")
@@ -82,7 +82,7 @@ class Influx(Wire):
         precision = request.query.get("precision", "")
         unit_ns = PRECISIONS.get(precision)
         if unit_ns is None:
-            raise ApiError(f"precision {clip(precision)!r} must be one of ns, us, ms, s")
+            raise InvalidBody(f"precision {clip(precision)!r} must be one of ns, us, ms, s")
         for number, line in enumerate(request.body.decode(errors="replace").split("\n"), 1):
             text = line.strip()
             if not text or text.startswith("#"):
@@ -103,8 +103,6 @@ class Influx(Wire):
 
     def failure(self, error: ApiError) -> Response:
         response = _error(error.status, str(error))
-        if error.retry_after_s is not None:
-            response.headers["Retry-After"] = str(error.retry_after_s)
         if error.status == 401:  # collectd sends its password only then
             response.headers["WWW-Authenticate"] = 'Basic realm="tmon"'
         return response

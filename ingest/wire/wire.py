@@ -56,8 +56,8 @@ class WireRequest:
 
     @cached_property
     def form(self) -> dict[str, str]:
-        """The body as a form; empty where it is JSON."""
-        if self.body[:1] in (b"{", b"["):
+        """The body as a form; empty where it is none."""
+        if self.body[:1] in (b"{", b"[") or b"=" not in self.body:
             return {}
         return fields_of(self.body.decode(errors="replace").strip())
 

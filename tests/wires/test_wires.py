@@ -1,12 +1,22 @@
 """What existing devices send, unchanged, is stored; and each is answered what it expects."""
 
 import json
+import re
+import shlex
+import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ingest import wires
 from tests.wires.devices import Device
+from tmon.cli.connecting import INSTRUCTIONS, instructions
+from tmon.core.settings import Settings
+
+ROOT = Path(__file__).parent.parent.parent
 
 AT = "2026-03-01T12:00:00Z"
 AT_MS = int(datetime.fromisoformat(AT).astimezone(UTC).timestamp() * 1000)
@@ -274,3 +284,30 @@ def test_its_time_is_stored_and_a_repeat_is_a_duplicate(device: Device, case: st
         AT_MS // 1000,
         AT_MS // 1000 + 60,
     }
+
+
+def test_the_example_of_a_new_wire_works(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    [code] = re.findall("```python\n(.*?)```", (ROOT / "docs/connect.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    monkeypatch.setattr(wires, "WIRES", (names["Barometer"](), *wires.WIRES))
+    answer = device.post("/k/KEY/barometer", "29.92;2950")
+    assert (answer.status_code, answer.text) == (200, "2 stored\n")
+    assert device.values() == {"pressure": (1013.21, "hPa"), "battery": (2.95, "V")}
+
+
+@pytest.mark.parametrize("name", INSTRUCTIONS)
+def test_what_to_type_has_the_address_and_the_key(name: str) -> None:
+    settings = Settings.load({"TMON_INGEST_URL": "http://garden.example:8080/in"})
+    text = instructions(name, settings, "0123456789abcdef0123456789abcdef")
+    assert "0123456789abcdef0123456789abcdef" in text
+    assert "garden.example" in text
+    assert "8080" in text
+    assert "{" not in text.replace("${ev.", "")
+
+
+def test_the_line_for_curl_stores(device: Device) -> None:
+    settings = Settings.load({"TMON_INGEST_URL": device.station.url})
+    line = instructions("curl", settings, device.key).splitlines()[0]
+    subprocess.run(shlex.split(line), check=True, capture_output=True)
+    assert device.values() == {"temperature": (21.5, "°C"), "humidity": (40, "%")}

@@ -2,6 +2,7 @@
 
 import click
 
+from tmon.cli.connecting import INSTRUCTIONS, instructions, is_local, needs_plain_http
 from tmon.cli.options import as_json, show, station, takes, takes_station
 from tmon.db import keys
 from tmon.db.connect import open_database
@@ -15,8 +16,16 @@ def key() -> None:
 
 @key.command("get")
 @click.argument("node", nargs=-1, required=True)
+@click.option(
+    "--for",
+    "device",
+    type=click.Choice([*INSTRUCTIONS]),
+    metavar="DEVICE",
+    help=f"print what to type into it: {', '.join(INSTRUCTIONS)}",
+)
 @takes_station
-def get(node: tuple[str, ...], **flags: str | None) -> None:
+@takes("host", "port", "ingest_url")
+def get(node: tuple[str, ...], device: str | None, **flags: str | None) -> None:
     """Print each NODE's key, creating nodes that don't exist.
 
     A key is 32 hexadecimal digits and can only write. Run again, it prints the same key.
@@ -24,13 +33,26 @@ def get(node: tuple[str, ...], **flags: str | None) -> None:
     \b
     Examples:
       tmon key get weather
-      tmon key get weather plug
+      tmon key get weather --for ecowitt
     """
     settings = station(flags)
     with open_station(settings) as db:
-        made = keys.Keys(load_or_create_secret(settings))
+        signer = keys.Keys(load_or_create_secret(settings))
         for name in node:
-            click.echo(made.make(keys.get_or_create(db, name)))
+            key = signer.make(keys.get_or_create(db, name))
+            click.echo(instructions(device, settings, key) if device else key)
+    if device and needs_plain_http(device, settings):
+        click.echo(
+            f"{device} speaks no TLS: give it an address that begins with http:, "
+            "such as ingest's own in your network (--ingest-url)",
+            err=True,
+        )
+    if device and is_local(settings):
+        click.echo(
+            f"only this machine reaches {settings.host}: set TMON_HOST=0.0.0.0, "
+            "or TMON_INGEST_URL behind a proxy",
+            err=True,
+        )
 
 
 @key.command("rotate")
