@@ -59,15 +59,27 @@ class BatchBuilder:
             if measured is None:
                 return
             name = sensor_name(sensor)
-            plain, symbol = stored(*converted(measured, unit, value))
-            measured_ms = self._possible_ms(name, measured_ms)
+            measured, unit = converted(measured, unit, value)
+        except Refusal as refusal:
+            self.reject(refusal, sensor, value, measured_ms)
+        else:
+            self.add_number(name, measured, unit, measured_ms)
+
+    def add_number(
+        self, sensor: str, value: float, unit: str | None, measured_ms: int | None
+    ) -> None:
+        """Add a reading whose sensor's name is valid, and whose unit needs no conversion here."""
+        try:
+            value, unit = stored(value, unit)
+            at_ms = self._possible_ms(sensor, measured_ms)
         except Refusal as refusal:
             self.reject(refusal, sensor, value, measured_ms)
             return
-        timed = measured_ms is not None
-        at_ms = self.received_ms if measured_ms is None else measured_ms
+        timed = at_ms is not None
+        if at_ms is None:
+            at_ms = self.received_ms
         index = self._next_index()
-        self._readings.append(Reading(index, name, plain, symbol or NO_UNIT, at_ms, timed=timed))
+        self._readings.append(Reading(index, sensor, value, unit or NO_UNIT, at_ms, timed))
 
     def reject(
         self,

@@ -1,13 +1,14 @@
 """InfluxDB's wire: line protocol for versions 1, 2 and 3, and the probes of its clients."""
 
 import re
-from functools import lru_cache
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
 from ingest.wire.batch_builder import BatchBuilder, sensor_name
+from ingest.wire.values import CONVERSIONS
 from ingest.wire.wire import Wire, WireRequest
 from tmon.core.errors import ApiError, InvalidBody
 from tmon.core.reading import Node, Receipt, Refusal, clip
@@ -49,8 +50,11 @@ _SUFFIX = re.compile(r"(.+)_({})".format("|".join(_SUFFIXES)))
 _PLAIN_MEASUREMENTS = ("state", "units")  # Home Assistant's for what has no unit
 _ESCAPED = re.compile(r"\\([,= \\])")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-# A field's value: a float, an integer with i or u, or a boolean.
-_VALUE = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[iu]?", re.ASCII)
+# A field's value: a float, an integer with i or u, a boolean or a text.
+DIGITS = frozenset("0123456789.")
+_INTEGER = re.compile("([-+]?[0-9]{1,20})[iu]")
+_cache: dict[tuple[str, str, str], tuple[str, str | None]] = {}  # by node, head and field
+CACHED_FIELDS = 16_384
 _BOOLEANS = {
     **dict.fromkeys(("t", "T", "true", "True", "TRUE"), 1.0),
     **dict.fromkeys(("f", "F", "false", "False", "FALSE"), 0.0),
@@ -119,22 +123,35 @@ def _add_line(line: str, unit_ns: int, batch: BatchBuilder) -> None:
     time = time.strip()
     measured_ms = None
     if time:
-        if not time.removeprefix("-").isdecimal():
+        if not (time.isascii() and time.removeprefix("-").isdecimal()):
             raise Refusal("invalid_time", f"{clip(time)!r} is no integer time")
         measured_ms = int(time[:30]) * unit_ns // NS_IN_MS
     for field, text in fields:
-        value: float | None = _BOOLEANS.get(text)
-        if value is None:
-            found = _VALUE.fullmatch(text)
-            if found is None:
-                if text.startswith('"') and len(text) > 1 and text.endswith('"'):
-                    continue  # a text is an attribute, and not stored
-                raise Refusal(
-                    "invalid_value", f"field {clip(field)!r} has no number: {clip(text)!r}"
-                )
-            value = float(found[1])
-        sensor, unit = _sensor(head, field, batch.node)
-        batch.add(sensor, value, unit, measured_ms)
+        value = _value(field, text)
+        if value is not None:
+            sensor, unit = _sensor(head, field, batch.node)
+            if unit in CONVERSIONS:
+                batch.add(sensor, text.rstrip("iu"), unit, measured_ms)
+            else:
+                batch.add_number(sensor, value, unit, measured_ms)
+
+
+def _value(field: str, text: str) -> float | None:
+    """A field's number; None for a text, which is an attribute and not stored.
+
+    Raises:
+        Refusal: it is neither.
+    """
+    if text[-1:] in DIGITS and text.isascii() and "_" not in text:
+        with suppress(ValueError):
+            return float(text)
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
+    if found := _INTEGER.fullmatch(text):
+        return float(found[1])
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return None
+    raise Refusal("invalid_value", f"field {clip(field)!r} has no number: {clip(text)!r}")
 
 
 def _split(line: str) -> tuple[str, list[tuple[str, str]], str]:
@@ -171,8 +188,17 @@ def _parts(text: str, separator: str, most: int = -1) -> list[str]:
     return [*parts, text[start:]]
 
 
-@lru_cache(maxsize=8192)
 def _sensor(head: str, field: str, node: Node) -> tuple[str, str | None]:
+    """The name and unit of a series' field, from the cache if they are in it."""
+    key = node.uid, head, field
+    if (known := _cache.get(key)) is None:
+        if len(_cache) >= CACHED_FIELDS:
+            _cache.clear()
+        known = _cache[key] = _new_sensor(head, field, node)
+    return known
+
+
+def _new_sensor(head: str, field: str, node: Node) -> tuple[str, str | None]:
     """The name and unit of a series' field: by its measurement, tags and field.
 
     Raises:
@@ -187,13 +213,12 @@ def _sensor(head: str, field: str, node: Node) -> tuple[str, str | None]:
         raise Refusal("invalid_line", f"{clip(head)!r}: a name or a tag is empty or repeated")
     if "entity_id" in tags:
         return _of_home_assistant(name, tags, field)
+    unit = None
     if found := _SUFFIX.fullmatch(field):
         field, unit = found[1], _SUFFIXES[found[2]]
-    else:
-        unit = None
-    host = tags.get("host", "")
-    if node.is_called(host) or host.casefold() == node.name.casefold():
-        tags.pop("host", None)  # it says nothing that the node doesn't
+    called = {one.casefold() for one in (node.name, node.label, *node.former)}
+    if tags.get("host", "").casefold() in called:
+        del tags["host"]  # it says nothing that the node doesn't
     parts = [name, *(tags[key] for key in sorted(tags))]
     if field != "value":
         parts.append(field)
