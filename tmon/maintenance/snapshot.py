@@ -23,7 +23,7 @@ from tmon.db.connect import (
 from tmon.db.database_file import connect_uri
 from tmon.db.identity import new_mark
 
-PAGES_PER_STEP = 4_096  # 16 MB between two calls of `advance`
+PAGES_PER_STEP = 4_096  # 4 or 16 MB between two calls of `advance`
 OPS_PER_STEP = 1_000_000  # SQLite's VM steps between two calls of `advance` during a check
 OPS_PER_ROW = 30  # that a check takes, as counted on `readings` with its index
 
@@ -32,7 +32,7 @@ OPS_PER_ROW = 30  # that a check takes, as counted on `readings` with its index
 UNREADABLE = (sqlite3.DatabaseError, ValueError)
 
 RowCounts = Mapping[str, int]  # by table
-Advance = Callable[[int], object]  # told how much further the work is, in parts of its length
+Advance = Callable[[int], object]  # called with how much further the work is
 Progress = Callable[[int], AbstractContextManager[Any]]  # opens a progress bar of some length
 
 
@@ -47,28 +47,20 @@ class CannotCopy(TmonError):
 class Snapshot:
     """A database as it is at one instant, in a read transaction, while others write.
 
-    SQLite can't restart the log while this is open, so it should be short.
+    SQLite can't restart the log before ``copy`` has ended, so call that soon.
     """
 
     def __init__(self, db: Database) -> None:
-        db.execute("begin")  # nothing may end it: the next step would see another instant
+        db.execute("begin")  # ended by `copy` alone: the next step would see another instant
         self._db = db
         self.rows = count_rows(db)
         self._page_bytes = pragma(db, "page_size")
         self.size_bytes = pragma(db, "page_count") * self._page_bytes
-
-    @property
-    def has_received(self) -> bool:
-        """Whether any node has sent to it, with a token."""
         query = "select 1 from nodes where last_received_ms is not null limit 1"
-        return self._db.execute(query).fetchone() is not None
-
-    def end(self) -> None:
-        """Let SQLite restart the log."""
-        self._db.execute("rollback")
+        self.has_received = db.execute(query).fetchone() is not None  # from any node
 
     def copy(self, draft: Path, advance: Advance, pages_per_step: int = PAGES_PER_STEP) -> None:
-        """Write it to a new file, page by page; ``advance`` is told bytes."""
+        """Write it to a new file, page by page, and end it; ``advance`` is called with bytes."""
         left = self.size_bytes // self._page_bytes
 
         def progress(_status: int, remaining: int, _total: int) -> None:
@@ -80,6 +72,7 @@ class Snapshot:
             for setting in ("journal_mode = off", "synchronous = off"):  # see `flush_and_hash`
                 copy.execute(f"pragma {setting}")
             self._db.conn.backup(copy, pages=pages_per_step, progress=progress)
+            self._db.execute("rollback")
             copy.execute(f"pragma user_version = {new_mark()}")
 
 
@@ -110,17 +103,7 @@ def open_snapshot(path: Path) -> Iterator[Snapshot]:
 
 def count_rows(db: Database) -> RowCounts:
     """How many rows each table has."""
-    tables = "select name from sqlite_master where type = 'table' order by name"
-    names = [name for (name,) in db.execute(tables).fetchall()]
-    return {
-        name: db.execute(f"select count(*) from {quote_identifier(name)}").fetchone()[0]
-        for name in names
-    }
-
-
-def quote_identifier(name: str) -> str:
-    """A table's or an index's name within SQL, whatever characters it has."""
-    return '"' + name.replace('"', '""') + '"'
+    return {name: db.table(name).count for name in db.table_names()}
 
 
 def vacuum_into(path: Path, draft: Path) -> None:
@@ -129,7 +112,7 @@ def vacuum_into(path: Path, draft: Path) -> None:
     The new file isn't in WAL mode, so that it can be opened from a read-only folder. The old one
     isn't opened read-only, as SQLite 3.40 then can't copy a table with generated columns.
     """
-    with closing(_connect_untrusted(path, "mode=rw")) as conn:
+    with closing(connect_untrusted(path, "mode=rw")) as conn:
         conn.execute("vacuum into ?", [str(draft)])
 
 
@@ -147,7 +130,7 @@ def check_copy(path: Path, rows: RowCounts | None, advance: Advance) -> None:
     Args:
         path: a file that nobody has open.
         rows: how many each table should have, where that is known.
-        advance: told now and then about how many rows further the check is.
+        advance: called now and then with about how many rows further the check is.
 
     Raises:
         DamagedCopy: it is damaged, has other rows, or isn't a tmon database.
@@ -158,7 +141,7 @@ def check_copy(path: Path, rows: RowCounts | None, advance: Advance) -> None:
         return 0  # another value would interrupt SQLite
 
     try:
-        with closing(connect_immutable(path)) as conn:
+        with closing(connect_untrusted(path)) as conn:
             conn.set_progress_handler(progress, OPS_PER_STEP)
             _check(Database(conn, execute_plugins=False), rows)
     except UNREADABLE as error:
@@ -180,13 +163,11 @@ def _check(db: Database, rows: RowCounts | None) -> None:
         raise DamagedCopy("it hasn't the rows that the database has")
 
 
-def connect_immutable(path: Path) -> sqlite3.Connection:
-    """Open a file as it is, without locks or a log, and with no trust in its schema."""
-    return _connect_untrusted(path, "mode=ro&immutable=1")
+def connect_untrusted(path: Path, options: str = "mode=ro&immutable=1") -> sqlite3.Connection:
+    """Open a file whose schema may be somebody else's: it may call no function that acts.
 
-
-def _connect_untrusted(path: Path, options: str) -> sqlite3.Connection:
-    """Open a file whose schema may be somebody else's: it may call no function that acts."""
+    By default it is opened as it is, without locks or a log.
+    """
     conn = connect_uri(path, options, isolation_level=None)
     for setting in ("trusted_schema = off", "cell_size_check = on"):
         conn.execute(f"pragma {setting}")
