@@ -19,7 +19,7 @@ from tmon.core.settings import Settings
 from tmon.db.connect import open_database, open_for_reading, sqlite3
 from tmon.maintenance.backup import backup
 from tmon.maintenance.backup_dir import BackupDir, UnusableFile, require_free_space, staging_dir
-from tmon.maintenance.snapshot import DamagedCopy, check_copy, open_snapshot
+from tmon.maintenance.snapshot import DamagedCopy, check_copy, copy_snapshot
 
 NAME = re.compile(r"tmon-\d{4}-\d\d-\d\dT\d{6}Z\.db")
 AT_MS = 1_795_575_600_000  # 2026-11-25T03:00:00Z
@@ -326,8 +326,7 @@ def test_a_snapshot_is_of_one_instant(tmp_path: Path) -> None:
             add(db, 10)
         added.append(10)
 
-    with open_snapshot(path) as snapshot:
-        snapshot.copy(tmp_path / "copy.db", add_some, pages_per_step=200)
+    rows = copy_snapshot(path, tmp_path / "copy.db", add_some, pages_per_step=200)
     assert len(added) > 2
-    assert snapshot.rows["readings"] == 100_000
-    check_copy(tmp_path / "copy.db", snapshot.rows, lambda _: None)
+    assert rows["readings"] == 100_000
+    check_copy(tmp_path / "copy.db", rows, lambda _: None)

@@ -14,19 +14,12 @@ from tmon.db.tokens import read_secret
 from tmon.maintenance import snapshot, vetting
 from tmon.maintenance.backup_dir import (
     BackupDir,
+    UnusableFile,
     os_errors_explained,
     require_free_space,
     staging_dir,
 )
 from tmon.maintenance.token_probe import why_refused_at
-
-
-class NotRecorded(TmonError):
-    """The backup was made, but the database couldn't be updated with its time."""
-
-
-class NoSecret(TmonError):
-    """There are tokens, and the secret that signs them isn't found."""
 
 
 class BackupResult(NamedTuple):
@@ -42,8 +35,8 @@ def backup(
     """Copy the database as it is now, check the copy, and only then give it its name.
 
     Raises:
-        TmonError: there is no new backup, and nothing is left of it; or, as ``NotRecorded``,
-            there is one, and only the database couldn't be updated.
+        TmonError: there is no new backup, and nothing is left of it; or there is one, the message
+            says so, and only its time couldn't be recorded in the database.
         RefusedDatabase: there is nothing to copy.
     """
     secret = None
@@ -57,7 +50,12 @@ def backup(
         with staging_dir(backups.folder) as staging:
             backups.remove_leftovers()
             draft = staging / "draft.db"
-            digest = _write_draft(draft, settings, backups, secret, progress)
+            digest = _write_draft(draft, settings.db, backups, progress)
+            if secret is None and not backups.is_public and _uses_tokens(draft):
+                raise UnusableFile(
+                    f"{settings.secret_file}: no such file, and the nodes' tokens need it; "
+                    "set TMON_SECRET_FILE or TMON_SECRET as ingest has it"
+                )
             path = backups.add(draft, digest, secret, now_ms)
             backups.remove_oldest(path)
     job = "publish" if backups.is_public else "backup"
@@ -66,44 +64,39 @@ def backup(
         with open_database(settings.db) as db, transaction(db):
             save_job_runs(db, runs)
     except sqlite3.DatabaseError as error:
-        raise NotRecorded(
+        raise TmonError(
             f"{path.name} is made and sound, but {settings.db} can't be told: {error}"
         ) from error
     return BackupResult(path, [*_warnings(settings, backups, path, secret)])
 
 
-def _write_draft(
-    draft: Path,
-    settings: Settings,
-    backups: BackupDir,
-    secret: bytes | None,
-    progress: snapshot.Progress,
-) -> str:
+def _write_draft(draft: Path, db: Path, backups: BackupDir, progress: snapshot.Progress) -> str:
     """Write the copy to ``draft``, flush and check it; its SHA-256."""
-    db = settings.db
-    with snapshot.open_snapshot(db) as now:
-        if secret is None and not backups.is_public and now.has_received:
-            raise NoSecret(
-                f"{settings.secret_file}: no such file, and the nodes' tokens need it; "
-                "set TMON_SECRET_FILE or TMON_SECRET as ingest has it"
-            )
-        # A copy takes up to the whole file's size; a public one is made from another copy.
-        require_free_space(backups.folder, now.size_bytes * (2 if backups.is_public else 1))
-        with progress(now.size_bytes + sum(now.rows.values())) as bar:
-            now.copy(draft, bar.update)
-            if backups.is_public:
-                whole = draft.rename(draft.with_name("whole.db"))
-                snapshot.vacuum_into(whole, draft)
-                whole.unlink()
-            digest = snapshot.flush_and_hash(draft)
-            try:
-                snapshot.check_copy(draft, now.rows, bar.update)
-            except snapshot.DamagedCopy as error:
-                raise snapshot.DamagedCopy(
-                    f"{db}: its copy was not kept, for {error}; keep your older backups, "
-                    f"and look at the database itself: `sqlite3 {db} 'pragma integrity_check'`"
-                ) from error
+    size_bytes = db.stat().st_size if db.exists() else 0
+    # A copy takes up to the whole file's size; a public one is made from another copy.
+    require_free_space(backups.folder, size_bytes * (2 if backups.is_public else 1))
+    with progress(2 * size_bytes) as bar:
+        rows = snapshot.copy_snapshot(db, draft, bar.update)
+        if backups.is_public:
+            whole = draft.rename(draft.with_name("whole.db"))
+            snapshot.vacuum_into(whole, draft)
+            whole.unlink()
+        digest = snapshot.flush_and_hash(draft)
+        try:
+            snapshot.check_copy(draft, rows, bar.update)
+        except snapshot.DamagedCopy as error:
+            raise snapshot.DamagedCopy(
+                f"{db}: its copy was not kept, for {error}; keep your older backups, "
+                f"and look at the database itself: `sqlite3 {db} 'pragma integrity_check'`"
+            ) from error
     return digest
+
+
+def _uses_tokens(draft: Path) -> bool:
+    """Whether any node has ever sent to this database."""
+    query = "select 1 from nodes where last_received_ms is not null limit 1"
+    with closing(snapshot.connect_untrusted(draft)) as conn:
+        return conn.execute(query).fetchone() is not None
 
 
 def _warnings(

@@ -18,12 +18,12 @@ COMPANIONS = (".secret", ".sha256")  # created before the backup itself, and rem
 _NAME = re.compile(r"(tmon|tmon-public)-\d{4}-\d\d-\d\dT\d{6}Z\.db(\.secret|\.sha256)?", re.ASCII)
 
 
-class Busy(TmonError):
-    """Another run is using the folder."""
+class InUse(TmonError):
+    """Another run uses the folder, or a program has the database open; or a name is taken."""
 
 
 class UnusableFile(TmonError):
-    """A file or folder that can't be used for this, or must not be."""
+    """A file or folder is missing, or can't or must not be used for this."""
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def staging_dir(folder: Path, name: str = STAGING_NAME) -> Iterator[Path]:
     no link is followed, and nothing of other users is opened or removed.
 
     Raises:
-        Busy: another run has it.
+        InUse: another run has it.
         UnusableFile: something else has its name.
     """
     with ExitStack() as stack:
@@ -173,7 +173,7 @@ def staging_dir(folder: Path, name: str = STAGING_NAME) -> Iterator[Path]:
         except (BlockingIOError, FileNotFoundError):  # another run has it, or has just removed it
             is_locked = False
         if not is_locked:
-            raise Busy(f"{folder}: another run is at work there; try again when it has ended")
+            raise InUse(f"{folder}: another run is at work there; try again when it has ended")
         stack.callback(shutil.rmtree, name, dir_fd=parent)
         with os.scandir(staging) as entries:
             for entry in entries:

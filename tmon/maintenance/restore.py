@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from tmon.core import humanize
 from tmon.core.deadline import run_with_deadline
-from tmon.core.errors import TmonError
 from tmon.core.settings import LEAST_SECRET_BYTES, Settings
 from tmon.db import identity
 from tmon.db.connect import (
@@ -29,6 +28,7 @@ from tmon.db.restored_secret import complete_restore, pending_name, pending_secr
 from tmon.db.sqlite_errors import primary_code
 from tmon.maintenance import snapshot, vetting
 from tmon.maintenance.backup_dir import (
+    InUse,
     UnusableFile,
     chown_like,
     fsync_dir,
@@ -41,7 +41,6 @@ from tmon.maintenance.backup_dir import (
 
 STAGING_NAME = ".tmon-restore"
 LOGS = ("-wal", "-shm", "-journal")  # SQLite would apply an old log to the new file
-BYTES_PER_ROW = 33  # of a database that is nearly all readings, for the progress bar
 MOST_COMPANION_BYTES = 4096  # a secret has 65, a digest about 100
 HEAP_LIMIT_BYTES = 256 << 20  # SQLite's, during the check: a schema can ask for any amount
 # The check reads 24 MB a second here. A file built to take forever is given up; one on a Pi's
@@ -64,10 +63,6 @@ NEWER_READINGS = """
     group by nodes.name having newer > 0
     order by newer desc, nodes.name
 """
-
-
-class InUse(TmonError):
-    """The database's place is taken, or a program has the database open."""
 
 
 class Restored(NamedTuple):
@@ -94,10 +89,6 @@ def restore(
         _refuse_file(file, db)
         complete_restore(settings)  # of an earlier run
         secret = _secret_of(file)
-        existing = [db] if db.exists() else []
-        if secret is not None and secret_file.exists():
-            if secret_file.read_bytes().strip() != secret.strip():
-                existing.append(secret_file)
         with staging_dir(db.parent, STAGING_NAME) as staging:
             with exclusive(db):
                 pass  # fail now rather than after the long check
@@ -109,6 +100,9 @@ def restore(
             copy_mode_and_owner(db, draft)
             with exclusive(db) as present:
                 newer = _newer_readings(present, draft) if present else []
+                existing = [db] if present else []
+                if secret and secret_file.exists() and secret_file.read_bytes().strip() != secret:
+                    existing.append(secret_file)
                 if existing and not force:
                     raise InUse(
                         f"{' and '.join(map(str, existing))}: there already; --force restores, "
@@ -137,8 +131,11 @@ def _refuse_file(file: Path, db: Path) -> None:
 def _secret_of(file: Path) -> bytes | None:
     """The secret beside a backup; None where there is none."""
     path = file.with_name(f"{file.name}.secret")
-    secret = read_small_file(path, MOST_COMPANION_BYTES)
-    if secret is not None and len(secret.strip()) < LEAST_SECRET_BYTES:
+    content = read_small_file(path, MOST_COMPANION_BYTES)
+    if content is None:
+        return None
+    secret = content.strip()
+    if len(secret) < LEAST_SECRET_BYTES:
         raise UnusableFile(
             f"{path}: holds no secret of {LEAST_SECRET_BYTES} bytes at least; "
             "remove it to restore the database alone"
@@ -160,7 +157,7 @@ def _check(draft: Path, file: Path, progress: snapshot.Progress) -> list[str]:
         )
     try:
         with progress(draft.stat().st_size) as bar:
-            _check_bounded(draft, lambda rows: bar.update(rows * BYTES_PER_ROW))
+            _check_bounded(draft, bar.update)
         with open_database(draft) as db:
             db.execute(f"pragma user_version = {identity.new_mark()}")
         owners = vetting.vet(draft)
@@ -234,15 +231,15 @@ def exclusive(db: Path) -> Iterator[sqlite3.Connection | None]:
 
 
 def _newer_readings(present: sqlite3.Connection, draft: Path) -> list[str]:
-    """How many readings of each node are newer than its newest in the draft: ``attic 20``."""
+    """How many readings of each node are newer than its newest in the draft: ``attic: 20``."""
     try:
         present.execute("attach ? as backup", [f"{draft.absolute().as_uri()}?mode=ro&immutable=1"])
         counts = present.execute(NEWER_READINGS).fetchall()
     except snapshot.UNREADABLE as error:
         return [f"not known, as the database can't be read: {humanize.printable(str(error))}"]
-    shown = [f"{node} {count:,}" for node, count in counts[:MOST_NODES_SHOWN]]
+    shown = [f"{node}: {count:,}" for node, count in counts[:MOST_NODES_SHOWN]]
     if more := counts[MOST_NODES_SHOWN:]:
-        shown.append(f"and {len(more)} more nodes {sum(count for _, count in more):,}")
+        shown.append(f"and {len(more)} more nodes: {sum(count for _, count in more):,}")
     return shown
 
 
@@ -286,5 +283,5 @@ def _warnings(file: Path, secret: bytes | None, settings: Settings) -> Iterator[
             f"{file.name} came without a secret: the nodes' tokens are valid with the old one "
             f"alone, in {settings.secret_file}"
         )
-    elif settings.secret is not None and settings.secret.strip() != secret.strip():
+    elif settings.secret is not None and settings.secret.strip() != secret:
         yield "TMON_SECRET is another than the backup's: with it no token of the backup is valid"
