@@ -61,16 +61,7 @@ def restore(file: Path, force: bool, **flags: str | None) -> None:
       tmon restore /media/usb/tmon/tmon-2026-11-25T030000Z.db --force --db /var/lib/tmon/tmon.db
     """
     settings = station(flags)
-    done = put_back(file, settings, force=force, progress=progress_bar)
+    report = put_back(file, settings, force=force, progress=progress_bar)
     click.echo(settings.db)
-    for kept in done.kept:
-        click.echo(f"what was there is now {kept}", err=True)
-    if done.newer:
-        click.echo(f"readings newer than the backup, which only {done.kept[0]} has now:", err=True)
-        for line in done.newer:
-            click.echo(f"  {line}", err=True)
-        click.echo("docs/backup.md (Readings newer than the backup) says how to add them", err=True)
-    if done.owners:
-        click.echo(f"not tmon's own, and kept: {', '.join(done.owners)}", err=True)
-    for warning in done.warnings:
-        click.echo(warning, err=True)
+    for line in report:
+        click.echo(line, err=True)

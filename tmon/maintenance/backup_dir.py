@@ -111,9 +111,8 @@ class BackupDir(NamedTuple):
     def remove_leftovers(self) -> None:
         """Remove what a killed run has left: companions without a backup."""
         for path in _files(self.folder):
-            match = _NAME.fullmatch(path.name)
-            backup = match and path.with_name(path.name.removesuffix(match[2] or ""))
-            if backup and not backup.exists() and _owner(path) == os.geteuid():
+            is_companion = path.suffix in COMPANIONS and _NAME.fullmatch(path.name)
+            if is_companion and not path.with_suffix("").exists() and _owner(path) == os.geteuid():
                 path.unlink()
 
     def files_of_others(self) -> list[Path]:

@@ -10,7 +10,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from tmon.core import humanize
 from tmon.core.deadline import run_with_deadline
@@ -65,21 +64,15 @@ NEWER_READINGS = """
 """
 
 
-class Restored(NamedTuple):
-    """What was there before, under its new name, and what its owner should know."""
-
-    kept: list[Path]
-    newer: list[str]  # nodes with how many readings that `kept` alone has now
-    owners: list[str]  # tables, indexes and views that aren't tmon's
-    warnings: list[str]
-
-
 def restore(
     file: Path, settings: Settings, *, force: bool, progress: snapshot.Progress
-) -> Restored:
+) -> list[str]:
     """Put the backup ``file`` and its secret in the place of the station's.
 
     Everything is checked before anything is changed. What was there is kept under another name.
+
+    Returns:
+        What its owner should know, in lines.
 
     Raises:
         TmonError: nothing was changed.
@@ -92,11 +85,8 @@ def restore(
         with staging_dir(db.parent, STAGING_NAME) as staging:
             with exclusive(db):
                 pass  # fail now rather than after the long check
-            require_free_space(staging, file.stat().st_size)
             draft = staging / "draft.db"
-            with file.open("rb") as source, draft.open("xb") as copy:
-                shutil.copyfileobj(source, copy)
-            owners = _check(draft, file, progress)
+            owners = _copy_and_check(file, draft, progress)
             copy_mode_and_owner(db, draft)
             with exclusive(db) as present:
                 newer = _newer_readings(present, draft) if present else []
@@ -110,7 +100,7 @@ def restore(
                         + (f". Readings newer than the backup: {', '.join(newer)}" if newer else "")
                     )
                 kept = _swap(draft, existing, secret, settings)
-        return Restored(kept, newer, owners, [*_warnings(file, secret, settings)])
+    return [*_report(kept, newer, owners), *_warnings(file, secret, settings)]
 
 
 def _refuse_file(file: Path, db: Path) -> None:
@@ -143,12 +133,15 @@ def _secret_of(file: Path) -> bytes | None:
     return secret
 
 
-def _check(draft: Path, file: Path, progress: snapshot.Progress) -> list[str]:
-    """Check a draft's digest, schema and content, and migrate it.
+def _copy_and_check(file: Path, draft: Path, progress: snapshot.Progress) -> list[str]:
+    """Copy the file to a draft, check the draft's digest, schema and content, and migrate it.
 
     Returns:
         The owner's own tables, indexes and views.
     """
+    require_free_space(draft.parent, file.stat().st_size)
+    with file.open("rb") as source, draft.open("xb") as copy:
+        shutil.copyfileobj(source, copy)
     digest = snapshot.flush_and_hash(draft)
     expected = read_small_file(file.with_name(f"{file.name}.sha256"), MOST_COMPANION_BYTES)
     if expected is not None and expected.split()[:1] != [digest.encode()]:
@@ -200,12 +193,11 @@ def copy_mode_and_owner(db: Path, draft: Path) -> None:
 
 @contextmanager
 def exclusive(db: Path) -> Iterator[sqlite3.Connection | None]:
-    """Open the database so that no other program has it open, or can open it; write its log back.
+    """Lock the database: no other program has it open, or can open it. Its log is written back.
 
-    SQLite's VFS "unix-excl" does that, also for a damaged file, whose log stays in part or whole:
-    a connection's first lock shuts everybody else out, and stays until the connection is closed
-    (sqlite.org/vfs.html). The file may be renamed meanwhile: SQLite sees that when it closes it,
-    and leaves the log of the file that has taken its place alone.
+    SQLite's VFS "unix-excl" does this (sqlite.org/vfs.html): a connection's first lock shuts all
+    other processes out, also where the file is damaged, until the connection is closed. If another
+    file has the name by then, SQLite notices, and leaves that file's log alone.
 
     Yields:
         The connection; None where there is no database.
@@ -273,6 +265,17 @@ def _swap(draft: Path, old: list[Path], secret: bytes | None, settings: Settings
         pending.rename(secret_file)
         fsync_dir(secret_file.parent)
     return kept
+
+
+def _report(kept: list[Path], newer: list[str], owners: list[str]) -> Iterator[str]:
+    for path in kept:
+        yield f"what was there is now {path}"
+    if newer:
+        yield f"readings newer than the backup, which only {kept[0]} has now:"
+        yield from (f"  {line}" for line in newer)
+        yield "docs/backup.md (Readings newer than the backup) says how to add them"
+    if owners:
+        yield f"not tmon's own, and kept: {', '.join(owners)}"
 
 
 def _warnings(file: Path, secret: bytes | None, settings: Settings) -> Iterator[str]:
