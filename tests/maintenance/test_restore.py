@@ -18,6 +18,7 @@ from tests.maintenance.steady_load import load
 from tests.station import tmon, wait_for
 from tests.test_merge import NOON_MS, readings, store
 from tmon.db.connect import open_database, open_for_reading, sqlite3
+from tmon.maintenance.restore import exclusive
 
 
 def count(path: Path) -> int:
@@ -152,6 +153,19 @@ def test_a_running_ingest_is_not_pulled_from_under(tmp_path: Path, kept: Path) -
         now = len(sent.acknowledged())
         wait_for(lambda: len(sent.acknowledged()) > now)
     assert not [*tmp_path.glob("tmon.db.before-*")]
+
+
+def test_the_lock_ends_without_touching_the_log_of_the_new_file(tmp_path: Path, kept: Path) -> None:
+    path = tmp_path / "tmon.db"
+    with exclusive(path):
+        path.with_name("tmon.db-wal").unlink()
+        path.rename(tmp_path / "old.db")
+        shutil.copy(kept, path)
+        db = open_database(path)  # as another program may, before the lock ends
+        add(db, 10)
+    assert path.with_name("tmon.db-wal").stat().st_size > 0
+    assert count(path) == 1010
+    db.close()
 
 
 def test_an_old_log_is_not_applied_to_the_new_database(tmp_path: Path, kept: Path) -> None:

@@ -19,7 +19,7 @@ _NAME = re.compile(r"(tmon|tmon-public)-\d{4}-\d\d-\d\dT\d{6}Z\.db(\.secret|\.sh
 
 
 class InUse(TmonError):
-    """Another run uses the folder, or a program has the database open; or a name is taken."""
+    """Another run is using the folder, a program the database; or its name is taken."""
 
 
 class UnusableFile(TmonError):

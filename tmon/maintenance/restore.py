@@ -122,10 +122,8 @@ def _secret_of(file: Path) -> bytes | None:
     """The secret beside a backup; None where there is none."""
     path = file.with_name(f"{file.name}.secret")
     content = read_small_file(path, MOST_COMPANION_BYTES)
-    if content is None:
-        return None
-    secret = content.strip()
-    if len(secret) < LEAST_SECRET_BYTES:
+    secret = content.strip() if content is not None else None
+    if secret is not None and len(secret) < LEAST_SECRET_BYTES:
         raise UnusableFile(
             f"{path}: holds no secret of {LEAST_SECRET_BYTES} bytes at least; "
             "remove it to restore the database alone"
