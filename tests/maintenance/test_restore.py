@@ -217,7 +217,6 @@ def test_pages_may_be_of_another_size(tmp_path: Path, kept: Path) -> None:
     assert (sizes, count(old), count(path)) == ([4096, 1024], 1500, 1000)
 
 
-@pytest.mark.skipif(not shutil.which("sqlite3"), reason="the commands of docs/backup.md use it")
 def test_readings_newer_than_the_backup_are_named_and_can_be_added(tmp_path: Path) -> None:
     path = tmp_path / "tmon.db"
     token(tmp_path)
