@@ -18,6 +18,7 @@ from ingest.api import Json, get_healthz, get_metrics, post_readings
 from ingest.auth import Authenticator
 from ingest.body import BodyParser
 from ingest.credentials import split_key
+from ingest.devices import GatewayDevices
 from ingest.metrics import Metrics
 from ingest.rate import RateLimit
 from ingest.state import State
@@ -149,6 +150,7 @@ async def _lifespan(
 
     writer = await WriterClient.connect(writer_sock, on_reply, clock)
     parser = BodyParser()
+    devices = GatewayDevices(settings.db)
     store = RateLimit(settings.rate).limit(writer.store) if settings.rate else writer.store
     try:
         yield State(
@@ -160,10 +162,11 @@ async def _lifespan(
             damage=damage,
             metrics=metrics,
             answered=metrics.answered,
-            wires=WireRequests(metrics.wire_answered, clock),
+            wires=WireRequests(devices, metrics.wire_answered, clock),
         )
     finally:
         parser.close()
+        devices.close()
         reader.close()  # before the writer, whose close then leaves a single file
         await writer.close()
 

@@ -6,8 +6,8 @@ from hmac import compare_digest
 from msgspec import Struct
 from sqlite_utils import Database
 
-from tmon.core.errors import Revoked, Unauthorized
-from tmon.core.reading import Node
+from tmon.core.errors import Forbidden, Revoked, Unauthorized
+from tmon.core.reading import Gateway, Node, Sender
 from tmon.db import keys, nodes
 from tmon.db.keys import Keys, is_key
 from tmon.db.tokens import Tokens
@@ -16,10 +16,10 @@ NO_TOKEN = "send the node's token: `Authorization: Bearer tmon_...`"  # noqa: S1
 
 
 class CachedToken(Struct, frozen=True):
-    """Cache entry: the node of a token or key, and the signature that was verified for it."""
+    """Cache entry: whose a token or key is, and the signature that was verified for it."""
 
     signature: bytes
-    node: Node
+    sender: Sender
 
 
 class Authenticator:
@@ -37,11 +37,15 @@ class Authenticator:
         Raises:
             Unauthorized: the token is missing, forged or outdated.
             Revoked: the token may no longer write.
+            Forbidden: it is a gateway's key.
         """
-        return self.node_of(_bearer_token(headers))
+        sender = self.sender_of(_bearer_token(headers))
+        if isinstance(sender, Gateway):
+            raise Forbidden("this is a gateway's key; POST /readings takes a node's, or its token")
+        return sender
 
-    def node_of(self, text: bytes) -> Node:
-        """The node that a token or key belongs to.
+    def sender_of(self, text: bytes) -> Sender:
+        """The node or gateway that a token or key belongs to.
 
         Raises:
             Unauthorized: it is forged or outdated.
@@ -52,17 +56,17 @@ class Authenticator:
             claim, signature = text[: keys.ID_DIGITS], text[keys.ID_DIGITS :]
         cached = self._cache.get(claim)
         if cached is not None and compare_digest(signature, cached.signature):
-            return cached.node
-        node = (
-            self._node_of_key(claim, signature)
+            return cached.sender
+        sender = (
+            self._sender_of_key(claim, signature)
             if is_key(text)
             else self._node_of_token(claim, signature)
         )
-        self._cache[claim] = CachedToken(signature, node)
-        return node
+        self._cache[claim] = CachedToken(signature, sender)
+        return sender
 
-    def first_valid(self, candidates: Iterable[bytes]) -> Node:
-        """The node of the first text that is a valid token or key.
+    def first_valid(self, candidates: Iterable[bytes]) -> Sender:
+        """Whose the first text is that is a valid token or key.
 
         Raises:
             Unauthorized, Revoked: none is; the error is the first one's.
@@ -70,7 +74,7 @@ class Authenticator:
         first: Unauthorized | Revoked | None = None
         for text in candidates:
             try:
-                return self.node_of(text)
+                return self.sender_of(text)
             except (Unauthorized, Revoked) as error:
                 first = first or error
         raise first or Unauthorized("send the node's key; `tmon key get NODE` prints it")
@@ -106,7 +110,7 @@ class Authenticator:
             )
         return Node(uid, known.name, label, nodes.former_names(self._db, uid))
 
-    def _node_of_key(self, key_id: bytes, tag: bytes) -> Node:
+    def _sender_of_key(self, key_id: bytes, tag: bytes) -> Sender:
         key = keys.find_by_id(self._db, key_id.decode())
         if key is None:
             raise Unauthorized(
@@ -115,10 +119,12 @@ class Authenticator:
         self._keys.verify(key, tag)
         if key.revoked_ms is not None:
             raise Revoked(
-                f"the key of {key.node} was revoked; "
-                f"on the server, `tmon key rotate {key.node}` makes a new one"
+                f"the key of {key.owner} was revoked; "
+                f"on the server, `tmon key rotate {key.argument}` makes a new one"
             )
-        return Node(key.uid, key.node, key.node, nodes.former_names(self._db, key.uid))
+        if key.uid is None:
+            return Gateway(key.owner, bool(key.names_nodes), bool(key.adopts_all))
+        return Node(key.uid, key.owner, key.owner, nodes.former_names(self._db, key.uid))
 
 
 def _bearer_token(headers: Mapping[bytes, bytes]) -> bytes:

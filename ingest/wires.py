@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope
 from ingest import credentials
 from ingest.auth import Authenticator
 from ingest.body import is_compressed, limited_body
+from ingest.devices import GatewayDevices
 from ingest.readiness import check_ready
 from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.emoncms import Emoncms
@@ -18,18 +19,18 @@ from ingest.wire.influx import Influx
 from ingest.wire.lorawan import LoRaWAN
 from ingest.wire.makers import Makers
 from ingest.wire.original import Original
+from ingest.wire.ruuvi import Ruuvi
 from ingest.wire.sensor_community import SensorCommunity
 from ingest.wire.thingspeak import ThingSpeak
 from ingest.wire.weather import Weather
 from ingest.wire.wire import Wire, WireRequest
 from tmon.core.errors import ApiError, Revoked, Unauthorized, UnknownMethod
-from tmon.core.reading import Batch, Receipt
+from tmon.core.reading import Batch, Gateway, Node, Receipt
 
 # The first that takes a request has it; the last takes whatever else comes with a key in its path.
-ANY = Flat()
-WIRES: tuple[Wire, ...] = (
-    *(Influx(), Original(), Weather(), Emoncms(), ThingSpeak()),
-    *(SensorCommunity(), LoRaWAN(), Makers(), ANY),
+WIRES: tuple[type[Wire], ...] = (
+    *(Influx, Original, Weather, Emoncms, ThingSpeak),
+    *(SensorCommunity, LoRaWAN, Ruuvi, Makers, Flat),
 )
 
 LOGGED_S = 60.0  # one line for an address in this time
@@ -43,13 +44,19 @@ class WireRequests:
     """Responds to requests on other wires; remembers which addresses were logged lately.
 
     Args:
+        devices: of gateways, and those that carry no key.
         count: called with each wire's name and what became of a request.
         clock: seconds.
     """
 
     def __init__(
-        self, count: Callable[[str, str], object], clock: Callable[[], float] = monotonic
+        self,
+        devices: GatewayDevices,
+        count: Callable[[str, str], object],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
+        self._devices = devices
+        self._wires = [wire() for wire in WIRES]
         self._count = count
         self._clock = clock
         self._logged: dict[str, float] = {}
@@ -61,7 +68,7 @@ class WireRequests:
             sqlite3.Error: the database can't be read.
         """
         path, key = credentials.split_key(scope["path"])
-        wire = next((one for one in WIRES if one.takes_path(path)), None)
+        wire = next((one for one in self._wires if one.takes_path(path)), None)
         if wire is None and not key:
             return None
         headers = dict(scope["headers"])
@@ -72,7 +79,7 @@ class WireRequests:
         try:
             receipt, notes = await self._store(scope, receive, request, key)
         except ApiError as error:
-            wire = request.wire or ANY
+            wire = request.wire or self._wires[-1]
             if isinstance(error, Unauthorized | Revoked):
                 self._log(scope, wire)
             self._count(wire.name, error.code)
@@ -80,7 +87,7 @@ class WireRequests:
             if error.retry_after_s is not None:
                 response.headers["Retry-After"] = str(error.retry_after_s)
             return response
-        wire = request.wire or ANY
+        wire = request.wire or self._wires[-1]
         self._count(wire.name, "stored")
         return wire.success(request, receipt, notes)
 
@@ -89,26 +96,46 @@ class WireRequests:
     ) -> tuple[Receipt, list[str]]:
         """Store a request's readings; the receipt, and notes for the answer."""
         state, headers = scope["state"], request.headers
-        if request.method not in (request.wire or ANY).methods:
+        if request.method not in (request.wire or self._wires[-1]).methods:
             raise UnknownMethod("use another method here")
         authenticator: Authenticator = state["authenticator"]
         found = [key] if key else [*_in_head(request)]
-        node = authenticator.first_valid(found) if found else None
+        sender = authenticator.first_valid(found) if found else None
         check_ready(state)
         body = await limited_body(headers, receive)
         packed = is_compressed(headers)
-        if node is None:
+        if sender is None:
             request.body = body if len(body) <= SEARCHED_BYTES and not packed else b""
-            node = authenticator.first_valid(credentials.in_fields(request.fields))
-        scope["node"] = node
-        builder = BatchBuilder(node, state["now_ms"]())
-        batch = await state["parser"].parse(
-            body, lambda data: _parse(request, data, builder), packed=packed
+            found = [*credentials.in_fields(request.fields)]
+            sender = None if found else await self._without_key(request)
+            sender = sender or authenticator.first_valid(found)
+        builder = BatchBuilder(sender, state["now_ms"]())
+        await state["parser"].parse(
+            body, lambda data: self._parse(request, data, builder), packed=packed
         )
-        if not batch.size:
-            return Receipt(0, 0, ()), builder.notes
-        sender = scope["extensions"]["tmon.sender"]
-        return await state["store"](batch, lambda: sender.closed), builder.notes
+        closed = scope["extensions"]["tmon.sender"]
+
+        async def store(batch: Batch) -> Receipt:
+            receipt: Receipt = await state["store"](batch, lambda: closed.closed)
+            return receipt
+
+        if isinstance(sender, Gateway):
+            return await self._devices.store(sender, builder, store), builder.notes
+        scope["node"] = sender
+        batch = builder.batch(sender)
+        return await store(batch) if batch.size else Receipt(0, 0, ()), builder.notes
+
+    async def _without_key(self, request: WireRequest) -> Node | None:
+        """The node of a device that can't carry a key, if the owner has allowed its id."""
+        device = request.wire and request.wire.keyless_device(request)
+        return await self._devices.node_without_key(device) if device else None
+
+    def _parse(self, request: WireRequest, body: bytes, batch: BatchBuilder) -> None:
+        """Add a request's readings, by the wire that its path or its contents tell."""
+        request.body = body
+        if request.wire is None:
+            request.wire = next(one for one in self._wires if one.takes(request))
+        request.wire.parse(request, batch)
 
     def _log(self, scope: Scope, wire: Wire) -> None:
         """Log that a key isn't valid, at most once a minute for each address."""
@@ -125,12 +152,3 @@ class WireRequests:
 def _in_head(request: WireRequest) -> Iterator[bytes]:
     yield from credentials.in_fields(request.query)
     yield from credentials.in_headers(request.headers)
-
-
-def _parse(request: WireRequest, body: bytes, batch: BatchBuilder) -> Batch:
-    """A request's readings, by the wire that its path or its contents tell."""
-    request.body = body
-    if request.wire is None:
-        request.wire = next(one for one in WIRES if one.takes(request))
-    request.wire.parse(request, batch)
-    return batch.batch()

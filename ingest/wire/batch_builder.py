@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import defaultdict
 from functools import lru_cache
 
 from ingest.wire.items import READINGS_LIMIT
@@ -11,10 +12,12 @@ from tmon.core.names import is_sensor_name
 from tmon.core.reading import (
     NO_UNIT,
     Batch,
+    Gateway,
     Node,
     Reading,
     Refusal,
     Rejection,
+    Sender,
     check_measured,
     clip,
     rejection,
@@ -25,20 +28,40 @@ NAME_CHARACTERS, HASH_CHARACTERS = 64, 8
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.:/-]+")
 
 
+class Readings:
+    """The readings of one device in one request."""
+
+    def __init__(self) -> None:
+        self.valid: list[Reading] = []
+        self.rejected: list[Rejection] = []
+        self.untimed: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        return len(self.valid) + len(self.rejected)
+
+
 class BatchBuilder:
     """Collects the readings of one request.
 
+    ``device`` is the id of the device that the next ones are from. A gateway's devices become
+    nodes; a node's own name is in its key, so there the device is left out, but for a wire on
+    which one sender has many devices: ``device_in_names`` puts it before its sensors' names.
     ``notes`` says what was taken otherwise than it was sent, for the answer.
     """
 
-    def __init__(self, node: Node, received_ms: int) -> None:
-        self.node = node
+    def __init__(self, sender: Sender, received_ms: int) -> None:
+        self.sender = sender
         self.received_ms = received_ms
+        self.device = ""
+        self.device_in_names = False
         self.notes: list[str] = []
-        self._readings: list[Reading] = []
-        self._rejected: list[Rejection] = []
-        self._untimed: set[str] = set()
+        self.by_device: defaultdict[str, Readings] = defaultdict(Readings)
         self._count = 0
+
+    @property
+    def _readings(self) -> Readings:
+        return self.by_device[self.device if isinstance(self.sender, Gateway) else ""]
 
     def add(
         self, sensor: str, value: object, unit: str | None = None, measured_ms: int | None = None
@@ -58,6 +81,8 @@ class BatchBuilder:
             measured = number(value)
             if measured is None:
                 return
+            if self.device_in_names and self.device and isinstance(self.sender, Node):
+                sensor = f"{self.device}/{sensor}"
             name = sensor_name(sensor)
             measured, unit = converted(measured, unit, value)
         except Refusal as refusal:
@@ -79,7 +104,7 @@ class BatchBuilder:
         if at_ms is None:
             at_ms = self.received_ms
         index = self._next_index()
-        self._readings.append(Reading(index, sensor, value, unit or NO_UNIT, at_ms, timed))
+        self._readings.valid.append(Reading(index, sensor, value, unit or NO_UNIT, at_ms, timed))
 
     def reject(
         self,
@@ -90,14 +115,16 @@ class BatchBuilder:
     ) -> None:
         """Note what can't be stored, and why."""
         sent = {"sensor": sensor, "value": value, "measured_ms": measured}
-        self._rejected.append(rejection(self._next_index(), sent, refusal))
+        self._readings.rejected.append(rejection(self._next_index(), sent, refusal))
 
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
 
-    def batch(self) -> Batch:
-        return Batch(self.node, self.received_ms, self._readings, self._rejected)
+    def batch(self, node: Node, device: str = "") -> Batch:
+        """The readings of one device, as a node's."""
+        readings = self.by_device[device]
+        return Batch(node, self.received_ms, readings.valid, readings.rejected)
 
     def _next_index(self) -> int:
         index, self._count = self._count, self._count + 1
@@ -107,19 +134,20 @@ class BatchBuilder:
 
     def _possible_ms(self, sensor: str, measured_ms: int | None) -> int | None:
         """The time; None, of arrival, for an impossible one of the first reading of its sensor."""
+        untimed = self._readings.untimed
         if measured_ms is not None:
             try:
                 check_measured(measured_ms, self.received_ms)
             except Refusal:
-                if sensor in self._untimed:
+                if sensor in untimed:
                     raise
                 self.note("an impossible time: the time of arrival was taken")
             else:
                 return measured_ms
-        if sensor in self._untimed:
+        if sensor in untimed:
             reason = f"a second reading of {sensor} without a time in one request"
             raise Refusal("repeated_untimed", reason)
-        self._untimed.add(sensor)
+        untimed.add(sensor)
         return None
 
 

@@ -11,7 +11,7 @@ from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.times import utc_ms
 from ingest.wire.wire import Wire, WireRequest
 from tmon.core.errors import Forbidden, InvalidBody, UnknownEncoding
-from tmon.core.reading import clip
+from tmon.core.reading import Gateway, clip
 
 EXAMPLE = "/k/KEY?temperature=21.5 stores a reading of the sensor called temperature"
 TIMES = ("time", "timestamp", "dateutc", "measured_at", "measured_ms", "ts")
@@ -36,10 +36,12 @@ class Flat(Wire):
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
         if request.headers.get(b"content-type", b"").startswith(b"image/"):
             raise UnknownEncoding("send readings as fields or JSON, and no pictures")
-        name = request.path.strip("/")
-        if name and not batch.node.is_called(name):
-            raise Forbidden(f"this key is {batch.node.name}'s, and can't send for {clip(name)!r}")
         fields: dict[str, Any] = request.fields
+        batch.device = name = request.path.strip("/")
+        if isinstance(batch.sender, Gateway):
+            batch.device = name or str(fields.get("id", ""))
+        elif name and not batch.sender.is_called(name):
+            raise Forbidden(f"this key is {batch.sender.name}'s, and can't send for {clip(name)!r}")
         time = next((str(fields[name]) for name in TIMES if name in fields), "now")
         measured_ms = utc_ms(time)
         if measured_ms is None and time.strip() not in ("now", ""):

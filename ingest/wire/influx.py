@@ -11,7 +11,7 @@ from ingest.wire.batch_builder import BatchBuilder, sensor_name
 from ingest.wire.values import CONVERSIONS
 from ingest.wire.wire import Wire, WireRequest
 from tmon.core.errors import ApiError, InvalidBody
-from tmon.core.reading import Node, Receipt, Refusal, clip
+from tmon.core.reading import Gateway, Receipt, Refusal, Sender, clip
 
 WRITES = ("/write", "/api/v2/write", "/api/v3/write_lp")
 VERSION = {"X-Influxdb-Version": "2.7.0-tmon", "X-Influxdb-Build": "tmon"}
@@ -53,7 +53,9 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 # A field's value: a float, an integer with i or u, a boolean or a text.
 DIGITS = frozenset("0123456789.")
 _INTEGER = re.compile("([-+]?[0-9]{1,20})[iu]")
-_cache: dict[tuple[str, str, str], tuple[str, str | None]] = {}  # by node, head and field
+Field = tuple[str, str | None, str]  # a sensor's name, its unit, and its device behind a gateway
+_cache: dict[tuple[str, str, str], Field] = {}  # by sender, head and field
+DEVICE_TAGS = ("device", "host", "node", "source", "id")  # which of a gateway's tags says whose
 CACHED_FIELDS = 16_384
 _BOOLEANS = {
     **dict.fromkeys(("t", "T", "true", "True", "TRUE"), 1.0),
@@ -129,7 +131,7 @@ def _add_line(line: str, unit_ns: int, batch: BatchBuilder) -> None:
     for field, text in fields:
         value = _value(field, text)
         if value is not None:
-            sensor, unit = _sensor(head, field, batch.node)
+            sensor, unit, batch.device = _sensor(head, field, batch.sender)
             if unit in CONVERSIONS:
                 batch.add(sensor, text.rstrip("iu"), unit, measured_ms)
             else:
@@ -188,18 +190,18 @@ def _parts(text: str, separator: str, most: int = -1) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _sensor(head: str, field: str, node: Node) -> tuple[str, str | None]:
-    """The name and unit of a series' field, from the cache if they are in it."""
-    key = node.uid, head, field
+def _sensor(head: str, field: str, sender: Sender) -> Field:
+    """The name, unit and device of a series' field, from the cache if they are in it."""
+    key = sender.id, head, field
     if (known := _cache.get(key)) is None:
         if len(_cache) >= CACHED_FIELDS:
             _cache.clear()
-        known = _cache[key] = _new_sensor(head, field, node)
+        known = _cache[key] = _new_sensor(head, field, sender)
     return known
 
 
-def _new_sensor(head: str, field: str, node: Node) -> tuple[str, str | None]:
-    """The name and unit of a series' field: by its measurement, tags and field.
+def _new_sensor(head: str, field: str, sender: Sender) -> Field:
+    """The name, unit and device of a series' field: by its measurement, tags and field.
 
     Raises:
         Refusal: a tag or the field's name is empty or repeated.
@@ -211,18 +213,22 @@ def _new_sensor(head: str, field: str, node: Node) -> tuple[str, str | None]:
     tags = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
     if not name or not field or len(tags) < len(pairs) or not all(tags.values()):
         raise Refusal("invalid_line", f"{clip(head)!r}: a name or a tag is empty or repeated")
+    device = ""
+    if isinstance(sender, Gateway):
+        device = next((tags.pop(tag) for tag in DEVICE_TAGS if tag in tags), "")
+    elif tags.get("host", "").casefold() in {
+        one.casefold() for one in (sender.name, sender.label, *sender.former)
+    }:
+        del tags["host"]  # it says nothing that the node doesn't
     if "entity_id" in tags:
-        return _of_home_assistant(name, tags, field)
+        return (*_of_home_assistant(name, tags, field), device)
     unit = None
     if found := _SUFFIX.fullmatch(field):
         field, unit = found[1], _SUFFIXES[found[2]]
-    called = {one.casefold() for one in (node.name, node.label, *node.former)}
-    if tags.get("host", "").casefold() in called:
-        del tags["host"]  # it says nothing that the node doesn't
     parts = [name, *(tags[key] for key in sorted(tags))]
     if field != "value":
         parts.append(field)
-    return sensor_name("/".join(parts)), unit
+    return sensor_name("/".join(parts)), unit, device
 
 
 def _of_home_assistant(

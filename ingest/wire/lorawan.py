@@ -36,6 +36,7 @@ class LoRaWAN(Wire):
         return b'"end_device_ids"' in head or b'"deviceInfo"' in head or "event" in request.query
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
+        batch.device_in_names = True
         if request.body[:1] not in (b"{", b""):
             raise InvalidBody("choose JSON as the integration's encoding, not Protobuf")
         message = request.json if request.body else {}
@@ -58,35 +59,34 @@ def _add_things_stack(message: dict[str, Any], batch: BatchBuilder) -> None:
     ids, uplink = message["end_device_ids"], message.get("uplink_message")
     if not isinstance(uplink, dict) or message.get("simulated"):
         return
-    device = str(ids.get("device_id") or ids.get("dev_eui", "")) if isinstance(ids, dict) else ""
+    if isinstance(ids, dict):
+        batch.device = str(ids.get("device_id") or ids.get("dev_eui", ""))
     measured_ms = utc_ms(str(uplink.get("received_at", "")))
-    _add(device, uplink.get("decoded_payload"), uplink.get("rx_metadata"), measured_ms, batch)
+    _add(uplink.get("decoded_payload"), uplink.get("rx_metadata"), measured_ms, batch)
 
 
 def _add_chirpstack(message: dict[str, Any], batch: BatchBuilder) -> None:
     info = message.get("deviceInfo")
     info = info if isinstance(info, dict) else {}
-    device = str(info.get("deviceName") or info.get("devEui", ""))
+    batch.device = str(info.get("deviceName") or info.get("devEui", ""))
     measured_ms = utc_ms(str(message.get("time", "")))
     if "margin" in message:  # a status
-        batch.add(_named(device, "margin"), message["margin"], "dB", measured_ms)
+        batch.add("margin", message["margin"], "dB", measured_ms)
         if not message.get("batteryLevelUnavailable"):
             level = message.get("batteryLevel")
-            batch.add(_named(device, "battery"), level, "%", measured_ms)
+            batch.add("battery", level, "%", measured_ms)
         return
-    _add(device, message.get("object"), message.get("rxInfo"), measured_ms, batch)
+    _add(message.get("object"), message.get("rxInfo"), measured_ms, batch)
 
 
-def _add(
-    device: str, decoded: object, gateways: object, measured_ms: int | None, batch: BatchBuilder
-) -> None:
+def _add(decoded: object, gateways: object, measured_ms: int | None, batch: BatchBuilder) -> None:
     """Add a decoded payload, and how strong the best gateway received it."""
     for name, value in _numbers(decoded, DEPTH):
-        batch.add(_named(device, name), value, UNITS.get(name.lower()), measured_ms)
+        batch.add(name, value, UNITS.get(name.lower()), measured_ms)
     heard = [one for one in gateways if isinstance(one, dict)] if isinstance(gateways, list) else []
     strengths = [one["rssi"] for one in heard if isinstance(one.get("rssi"), int | float)]
     if strengths:
-        batch.add(_named(device, "rssi"), max(strengths), "dBm", measured_ms)
+        batch.add("rssi", max(strengths), "dBm", measured_ms)
 
 
 def _numbers(value: object, depth: int, name: str = "") -> Iterator[tuple[str, object]]:
@@ -96,7 +96,3 @@ def _numbers(value: object, depth: int, name: str = "") -> Iterator[tuple[str, o
     elif isinstance(value, dict) and depth:
         for key, each in value.items():
             yield from _numbers(each, depth - 1, f"{name}.{key}" if name else str(key))
-
-
-def _named(device: str, name: str) -> str:
-    return f"{device}/{name}" if device else name

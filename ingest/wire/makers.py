@@ -97,6 +97,7 @@ def _parser(document: Any) -> Any:
 
 
 def _add_enviro(document: dict[str, Any], batch: BatchBuilder) -> None:
+    batch.device = str(document.get("uid") or document["nickname"])
     measured_ms = utc_ms(str(document.get("timestamp", "")))
     for field, value in document["readings"].items():
         name, unit = ENVIRO.get(field, (field, None))
@@ -104,6 +105,7 @@ def _add_enviro(document: dict[str, Any], batch: BatchBuilder) -> None:
 
 
 def _add_airgradient(document: dict[str, Any], batch: BatchBuilder) -> None:
+    batch.device = str(document.get("serialno") or "")
     channels = document.get("channels")
     parts = channels.items() if isinstance(channels, dict) else ()
     for prefix, fields in [("", document), *((f"{key}/", value) for key, value in parts)]:
@@ -113,6 +115,7 @@ def _add_airgradient(document: dict[str, Any], batch: BatchBuilder) -> None:
 
 
 def _add_hydrometer(document: dict[str, Any], batch: BatchBuilder) -> None:
+    batch.device = str(document.get("ID") or document.get("name") or "")
     unit = TEMPERATURES.get(str(document.get("temp_units", "C")).upper()[:1], "°C")
     batch.add("temperature", document["temperature"], unit)
     for field, (name, field_unit) in HYDROMETER.items():

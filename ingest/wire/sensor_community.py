@@ -53,15 +53,28 @@ class SensorCommunity(Wire):
     def takes(self, request: WireRequest) -> bool:
         return self.takes_path(request.path) or b'"sensordatavalues"' in request.body[:2000]
 
+    def keyless_device(self, request: WireRequest) -> str:
+        """Only on the project's own path, which has no room for a key."""
+        if not self.takes_path(request.path):
+            return ""
+        return request.headers.get(b"x-sensor", b"").decode(errors="replace")
+
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
         document = request.json
         values = document.get("sensordatavalues") if isinstance(document, dict) else None
         if not isinstance(values, list):
             raise InvalidBody("expected an object with sensordatavalues")
+        batch.device = self.keyless_device(request) or _box(document)
         chip = CHIPS.get(request.headers.get(b"x-pin", b"").decode(errors="replace"), "")
         for each in values:
             if isinstance(each, dict):
                 _add(str(each.get("value_type", "")), each.get("value"), chip, batch)
+
+
+def _box(document: dict[str, Any]) -> str:
+    """A box's id as its header X-Sensor has it: ``esp8266-12345``."""
+    names = ("esp8266id", "esp32id", "raspiid")
+    return next((f"{name[:-2]}-{document[name]}" for name in names if name in document), "")
 
 
 def _add(value_type: str, value: Any, chip: str, batch: BatchBuilder) -> None:

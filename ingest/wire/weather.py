@@ -90,6 +90,8 @@ FIELDS: tuple[tuple[str, str, str | None], ...] = (
 _PATTERNS = [(re.compile(pattern), name, unit) for pattern, name, unit in FIELDS]
 _PERIODS = {"e": "event", "d": "daily", "w": "weekly", "m": "monthly", "y": "yearly"}
 
+DEVICES = ("ID", "id", "MAC", "PASSKEY")  # which hold a console's id; PASSKEY is made of its MAC
+
 
 class Weather(Wire):
     """Weather Underground's GET with ``dateutc``, and the consoles' POST or GET like it."""
@@ -112,6 +114,7 @@ class Weather(Wire):
             batch.note("the time was not understood: the time of arrival was taken")
         # Acurite's hub sends several sensors in turn.
         prefix = f"{fields.get('sensor', '')}/" if "mt" in fields else ""
+        batch.device = next((fields[name] for name in DEVICES if fields.get(name)), "")
         for field, text in fields.items():
             if (sensor := _sensor(field)) is not None:
                 name, unit = sensor

@@ -35,6 +35,7 @@ class WireRequest:
         self.headers = headers
         self.body = body
         self.wire: Wire | None = None
+        self.sequences: dict[str, int] = {}  # of devices that number what they measure
         self._query_strings = [query_string.decode(errors="replace"), *glued]
 
     @cached_property
@@ -90,6 +91,10 @@ class Wire:
     def probe(self, request: WireRequest) -> Response | None:
         """The response to a request that needs no key and stores nothing."""
         return None
+
+    def keyless_device(self, request: WireRequest) -> str:
+        """The id of the device, on a wire whose devices can't carry a key; else empty."""
+        return ""
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
         """Add a request's readings to ``batch``."""

@@ -1,5 +1,6 @@
 """Devices that send to a station, each with the key of a node of its own."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,13 +35,16 @@ class Device:
         auth: tuple[str, str] | None = None,
     ) -> requests.Response:
         """A request; KEY in its path, headers and body stands for the key."""
-        data = body.replace("KEY", self.key).encode() if isinstance(body, str) else body
-        filled = {name: value.replace("KEY", self.key) for name, value in (headers or {}).items()}
-        pair = (auth[0], auth[1].replace("KEY", self.key)) if auth else None
-        url = self.station.url + path.replace("KEY", self.key)
+        data = self._filled(body).encode() if isinstance(body, str) else body
+        filled = {name: self._filled(value) for name, value in (headers or {}).items()}
+        pair = (auth[0], self._filled(auth[1])) if auth else None
+        url = self.station.url + self._filled(path)
         return self.station.http.request(
             method, url, data=data, headers=filled, auth=pair, timeout=20, allow_redirects=False
         )
+
+    def _filled(self, text: str) -> str:
+        return re.sub(r"\bKEY\b", self.key, text)
 
     def get(self, path: str, **how: Any) -> requests.Response:
         return self.send("GET", path, **how)

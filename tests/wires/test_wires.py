@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ingest import wires
+from tests.station import station_in_thread
 from tests.wires.devices import Device
 from tmon.cli.connecting import INSTRUCTIONS, instructions
 from tmon.core.settings import Settings
@@ -286,14 +287,16 @@ def test_its_time_is_stored_and_a_repeat_is_a_duplicate(device: Device, case: st
     }
 
 
-def test_the_example_of_a_new_wire_works(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_a_new_wire_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [code] = re.findall("```python\n(.*?)```", (ROOT / "docs/connect.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)
-    monkeypatch.setattr(wires, "WIRES", (names["Barometer"](), *wires.WIRES))
-    answer = device.post("/k/KEY/barometer", "29.92;2950")
-    assert (answer.status_code, answer.text) == (200, "2 stored\n")
-    assert device.values() == {"pressure": (1013.21, "hPa"), "battery": (2.95, "V")}
+    monkeypatch.setattr(wires, "WIRES", (names["Barometer"], *wires.WIRES))
+    with station_in_thread(tmp_path) as station:
+        device = Device(station, "porch")
+        answer = device.post("/k/KEY/barometer", "29.92;2950")
+        assert (answer.status_code, answer.text) == (200, "2 stored\n")
+        assert device.values() == {"pressure": (1013.21, "hPa"), "battery": (2.95, "V")}
 
 
 @pytest.mark.parametrize("name", INSTRUCTIONS)

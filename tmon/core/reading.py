@@ -58,9 +58,33 @@ class Node(Struct, frozen=True, gc=False, array_like=True):
     label: str
     former: tuple[str, ...] = ()
 
+    @property
+    def id(self) -> str:
+        """What no other sender has."""
+        return self.uid
+
     def is_called(self, name: str) -> bool:
         """Whether ``name`` is its present name or an earlier one."""
         return name in (self.name, self.label) or name in self.former
+
+
+class Gateway(Struct, frozen=True, gc=False):
+    """A sender of many devices, which become nodes when the owner adopts them.
+
+    ``names_nodes``: a device's id is its node's name. ``adopts_all``: each is a node at once.
+    """
+
+    name: str
+    names_nodes: bool = False
+    adopts_all: bool = False
+
+    @property
+    def id(self) -> str:
+        """What no other sender has."""
+        return f"gateway {self.name}"
+
+
+Sender = Node | Gateway
 
 
 class Reading(Struct, frozen=True, gc=False, array_like=True):

@@ -15,6 +15,9 @@ def _keys(db: Database) -> None:
             id text primary key not null check (length(id) = 12),
             node_uid text unique references nodes (uid),
             gateway text unique,
+            -- Of a gateway: whether it names nodes itself, and whether all devices become nodes.
+            names_nodes integer not null default 0,
+            adopts_all integer not null default 0,
             generation integer not null default 1,
             created_ms integer not null,
             revoked_ms integer,
