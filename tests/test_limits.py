@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ingest.api import State
+from ingest.state import State
 from ingest.app import Endpoint
 from ingest.body import limited_body
 from ingest.http import HttpConnection
