@@ -56,14 +56,14 @@ def scratchpad(raw: str, thousandths: int, crc: str = "YES") -> str:
 
 def listed(root: Path) -> list[client.Probe | str]:
     """All that is found under a tree, as far as it can be listed."""
-    results = (device.result() for device in client.listings(root))
+    results = (device.probes() for device in client.find_devices(root))
     return [item for result in results if not isinstance(result, str) for item in result]
 
 
 def probes(root: Path) -> list[client.Probe]:
     """The sensors found under a tree, by the names that a new station gives them."""
     found = [item for item in listed(root) if isinstance(item, client.Probe)]
-    return list(client.named(found, {}))
+    return list(client.unique_names(found, {}))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

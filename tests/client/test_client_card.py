@@ -104,7 +104,7 @@ def test_with_a_read_only_card_and_memory_full_what_is_sensed_is_sent_at_once(
 ) -> None:
     node.spool.parent.mkdir()
     node.spool.symlink_to("/proc/none/spool.db")
-    client.in_memory(node.spool).symlink_to("/dev/full")
+    client.memory_path(node.spool).symlink_to("/dev/full")
     assert once(*DOOR).status == 0
     assert len(server.stored) == 1
 
@@ -169,7 +169,7 @@ def test_what_waits_in_memory_moves_to_the_card_when_that_is_good_again(
     assert "over: " in ran.err
     assert [value for _, value, _ in node.kept()] == [0, 3, 1, 2]
     assert "in memory 0\n" in once("--status").out
-    for file in client.in_memory(node.spool).parent.glob("*.db*"):
+    for file in client.memory_path(node.spool).parent.glob("*.db*"):
         file.unlink()  # the power is cut
     assert once().status == 0
     assert sorted(server.stored.values()) == [0, 1, 2, 3]
@@ -181,7 +181,7 @@ def test_what_was_borrowed_from_the_card_is_there_once_when_it_is_good_again(
 ) -> None:
     """With the time it had in memory, under which it may have been stored already."""
     once("--command", "door=echo 1", TMON_URL=AWAY)
-    path = client.in_memory(node.spool)
+    path = client.memory_path(node.spool)
     with client.Spool(path) as memory:
         assert memory.borrow(node.spool) == 1
         memory.learn_time(clock.now(), clock.wall_ms)

@@ -524,7 +524,7 @@ def test_status_tells_of_the_clock(sense: Once, clock: FakeClock, server: MoodyS
     server.health = Reply(500)
     sense()
     out = sense("--status").out
-    assert f"clock     {client.at(clock.wall_ms)}, not set by NTP\n" in out
+    assert f"clock     {client.iso(clock.wall_ms)}, not set by NTP\n" in out
     assert "1 of them get their time when the server has told it" in out
     server.health = None
     sense()

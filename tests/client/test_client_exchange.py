@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import signal
 import socket
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -101,7 +103,7 @@ def test_no_answer_is_waited_for_beyond_one_limit(node: Node, name: str) -> None
     with rude_server(manners) as (address, _):
         asked_s = time.monotonic()
         server = client.Server(settings(node, f"{scheme}://{address}"), answer_max_s=0.5)
-        with closing(server), pytest.raises(client.Kept, match=r"took longer than 0\.5 s"):
+        with closing(server), pytest.raises(client.Undelivered, match=r"took longer than 0\.5 s"):
             server.time_ms()
         assert time.monotonic() - asked_s < 10
 
@@ -112,7 +114,7 @@ def test_a_proxy_that_never_connects_is_not_waited_for(
     with rude_server(drips(b"HTTP/1.1 200 ", b"C")) as (address, _):
         monkeypatch.setenv("https_proxy", f"http://{address}")
         server = client.Server(settings(node, "https://far.test"), answer_max_s=0.5)
-        with closing(server), pytest.raises(client.Kept, match=r"took longer than 0\.5 s"):
+        with closing(server), pytest.raises(client.Undelivered, match=r"took longer than 0\.5 s"):
             server.time_ms()
 
 
@@ -131,6 +133,24 @@ def test_sigterm_ends_a_run_while_it_waits(node: Node, name: str) -> None:
     assert time.monotonic() - asked_s < client.READ_TIMEOUT_S / 2
     assert (process.returncode, out, err) == (1, "", "")
     assert len(node.kept()) == 1
+
+
+def test_a_signal_that_interrupts_no_wait_is_noticed_soon(node: Node) -> None:
+    """As one that comes just before a wait, while Python switches threads: here another's thread.
+
+    A signal that another thread takes interrupts the main thread's wait no more than that one.
+    """
+    with rude_server(silence) as (address, came):
+        flags = ("--command", "door=echo 1", "--url", f"http://{address}")
+        with node.start(*flags) as process:
+            assert came.wait(30)
+            tasks = {int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()}
+            (other,) = tasks - {process.pid}
+            asked_s = time.monotonic()
+            ctypes.CDLL(None).tgkill(process.pid, other, signal.SIGTERM)
+            process.communicate(timeout=client.ANSWER_MAX_S)
+    assert time.monotonic() - asked_s < client.READ_TIMEOUT_S / 2
+    assert process.returncode == 1
 
 
 def test_a_run_that_was_ended_sends_the_same_later(node: Node, server: MoodyServer) -> None:

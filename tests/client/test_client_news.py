@@ -60,7 +60,7 @@ def test_a_server_that_is_away_is_told_when_it_lasts_then_daily_then_its_end(
     hourly: Hourly, clock: FakeClock
 ) -> None:
     hourly(1)
-    sent = client.at(clock.wall_ms)
+    sent = client.iso(clock.wall_ms)
     mails = hourly(60, TMON_URL=AWAY)
     assert told(mails) == [2, 26, 50]
     assert "can't be reached: ConnectionRefusedError" in mails[2]
@@ -253,7 +253,7 @@ def test_status_says_since_when_the_server_is_away(
     hourly: Hourly, once: Once, clock: FakeClock
 ) -> None:
     hourly(1)
-    sent = client.at(clock.wall_ms)
+    sent = client.iso(clock.wall_ms)
     hourly(1, TMON_URL=AWAY)
     assert f"\ntrouble   since {sent}: {AWAY} can't be reached" in once("--status").out
     hourly(1)

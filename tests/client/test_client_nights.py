@@ -193,7 +193,7 @@ def card_is_full_for_a_while(month: Month) -> None:
 
 
 def waits_in_memory(month: Month) -> bool:
-    with client.Spool(client.in_memory(month.node.spool)) as memory:
+    with client.Spool(client.memory_path(month.node.spool)) as memory:
         return not memory.is_empty()
 
 
@@ -280,4 +280,4 @@ def test_a_node_that_is_well_writes_no_word(month: Month, tmp_path: Path) -> Non
     month.hours(48)
     assert month.mails == []
     assert not [*tmp_path.rglob("*.news")]
-    assert client.TELL_AGAIN_MS == 24 * HOUR_MS
+    assert client.REPORT_AGAIN_MS == 24 * HOUR_MS

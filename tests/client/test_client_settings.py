@@ -211,9 +211,9 @@ def test_status_tells_what_is_kept_and_why(
     requests = len(server.requests)
     ran = once("--status", TMON_URL="", TMON_TOKEN="")
     assert (ran.status, ran.err) == (0, "")
-    when = client.at(clock.wall_ms)
+    when = client.iso(clock.wall_ms)
     assert f"spool     {node.spool}\nkept      1, from {when} to {when}\n" in ran.out
-    assert f"last sent {client.at(clock.wall_ms - 60_000)}\n" in ran.out
+    assert f"last sent {client.iso(clock.wall_ms - 60_000)}\n" in ran.out
     assert "the server answered 503; backlog full" in ran.out
     assert "door 7.0  implausible no such door" in ran.out
     assert len(server.requests) == requests
@@ -231,7 +231,7 @@ def test_a_spool_of_roots_can_be_looked_at_by_others(
     open_node: Node, once: Once, clock: FakeClock
 ) -> None:
     once("--command", "door=echo 1", **{**open_node.environ, "TMON_URL": "http://127.0.0.1:1"})
-    when = client.at(clock.wall_ms)
+    when = client.iso(clock.wall_ms)
     ran = as_another("--status", **open_node.environ)
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.startswith(f"spool     {open_node.spool}\nkept      1, from {when}")
