@@ -455,10 +455,7 @@ class SensorNames:
 def read_text(path: Path, alone: bool = False) -> str:
     """A small file's text, in one read, as the kernel gives it.
 
-    Args:
-        path: the file.
-        alone: BadReading if another run is reading it: where a driver hangs, each run would add
-            a process that hangs.
+    With ``alone``, BadReading if another run reads it: where a driver hangs, each would add one.
     """
     file = os.open(path, os.O_RDONLY)
     try:
@@ -536,7 +533,7 @@ BUS_ADDRESS = re.compile(
 # Names with numbers that the kernel counts as devices turn up, and what stays of them.
 COUNTED = (
     (re.compile(r"(?:host|target|nvme|usb|hwmon|i2c-)[\d:]*"), ""),
-    (re.compile(r"\d+:(\d+:\d+:\d+)"), r"scsi-\1"),  # without its host
+    (re.compile(r"\d+:(\d+:\d+:\d+)"), r"scsi-\1"),  # without the host's number
     (re.compile(r"(port|end_device|expander)-\d+:(.*)"), r"\1-\2"),
     (re.compile(r"(0003:[0-9A-F]{4}:[0-9A-F]{4})\.[0-9A-F]{4}"), r"\1"),  # HID
 )
@@ -1036,7 +1033,7 @@ def read_sensors(plan: ReadPlan, clock: Clock, give_up_s: float = GIVE_UP_S) -> 
     theirs.close()
     ours.settimeout(give_up_s + 1)
     try:
-        with contextlib.suppress(OSError):  # it is too late
+        with contextlib.suppress(OSError):  # the child takes too long
             while message := ours.recv(FILE_MAX_BYTES):
                 key, outcome = pickle.loads(message)  # noqa: S301 - it is from our child
                 outcomes[key] = outcome
@@ -1136,18 +1133,16 @@ class SensorReader:
             if probe.sensor in names:
                 line = f"a sensor and a command are called {probe.sensor!r}: give each its own name"
                 self._finish((OTHERS, place), (probe.sensor, line))
-        early: list[deque[Key]] = []
-        late: list[deque[Key]] = []
-        for lane in self._add(SENSORS, sensors):
-            failed = any(self._probes[key].sensor in self._plan.failing for key in lane)
-            (late if failed else early).append(lane)
-        random.shuffle(early)  # of many that share a bus, each is the last one at times
-        random.shuffle(late)
+        lanes = self._add(SENSORS, sensors)
+        random.shuffle(lanes)  # of many that share a bus, each is the last one at times
+        failing = {key for key, probe in self._probes.items() if probe.sensor in self._plan.failing}
+        late = [lane for lane in lanes if not failing.isdisjoint(lane)]
+        early = [lane for lane in lanes if lane not in late]
         self._start(early)
-        self._wait(self._give_up_s / 4, but=[*chain(*late)])
+        self._wait(but=[*chain(*late)])
         self._start(late)
-        self._wait(self._give_up_s / 4)
-        self._start(lane for lane in (*others, *early, *late) for _ in tuple(lane))
+        self._wait()
+        self._start(lane for lane in (*others, *lanes) for _ in tuple(lane))
         self._wait(self._give_up_s)
         for group in tuple(RUNNING):
             with contextlib.suppress(ProcessLookupError):
@@ -1202,11 +1197,11 @@ class SensorReader:
                     outcome = (probe.sensor, line)
                 self._outcomes.put((key, outcome))
 
-    def _wait(self, patience_s: float, but: Collection[Key] = ()) -> None:
-        """Wait until no reading has come for ``patience_s``, or after ``give_up_s`` for less."""
+    def _wait(self, until_s: float = 0, but: Collection[Key] = ()) -> None:
+        """Wait until ``until_s`` after the start, then as long as readings come."""
         while self._waiting - set(but):
-            end_s = min(self._good_s + patience_s, self._began_s + self._give_up_s)
-            wait_s = max(end_s, self._good_s + self._give_up_s / 4) - time.monotonic()
+            end_s = max(self._began_s + until_s, self._good_s + self._give_up_s / 4)
+            wait_s = end_s - time.monotonic()
             try:
                 key, outcome = self._outcomes.get(timeout=max(0, min(wait_s, STALL_S)))
             except Empty:
@@ -1271,12 +1266,7 @@ class Spool:
     def __init__(
         self, path: Path, max_readings: float = float(SPOOL_MAX), *, read_only: bool = False
     ) -> None:
-        """Open the file, which is made where there is none.
-
-        Raises:
-            sqlite3.OperationalError: it can't be written, see is_unwritable.
-            SetupError: no spool can be there.
-        """
+        """Open the file, made where there is none; for the errors see open_writer."""
         self._max_readings = max_readings
         self._db = open_reader(path) if read_only else open_writer(path)
         try:
@@ -1377,8 +1367,8 @@ class Spool:
     def _boot_offset(self, boot: str) -> tuple[int, int] | None:
         """The time less a boot's monotonic clock, and by that clock when this was learned."""
         sql = "SELECT offset_ms, learned_monotonic_ms FROM boots WHERE boot = ?"
-        learned: tuple[int, int] | None = self._db.execute(sql, (boot,)).fetchone()
-        return learned
+        row: tuple[int, int] | None = self._db.execute(sql, (boot,)).fetchone()
+        return row
 
     def true_ms(self, now: Instant) -> int | None:
         """The time by the monotonic clock, if it was learned in that boot."""
@@ -1650,8 +1640,7 @@ class Spool:
 
     def status(self, now: Instant) -> Iterator[str]:
         """What a person wants to know, a line each."""
-        unsettled = self._one("SELECT count(*) FROM readings WHERE measured_ms IS NULL")
-        if unsettled:
+        if unsettled := self._one("SELECT count(*) FROM readings WHERE measured_ms IS NULL"):
             yield f"          {unsettled} of them get their time when the server has told it"
         sent_ms = self.get_state("sent_ms")
         yield f"last sent {iso(sent_ms) if sent_ms else 'never'}"
@@ -1828,14 +1817,13 @@ def open_own(path: Path, mode: str) -> IO[str]:
 def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
     """Take the lock for sending from this spool; whether it was free."""
     # A file of its own: closing the database's would drop the locks that SQLite holds on it.
-    try:
-        descriptor = make_file(Path(f"{spool}.lock"))
-    except OSError:  # a read-only disk, or a file that is root's
-        try:
-            descriptor = make_file(Path(f"{memory_path(spool)}.lock"))
-        except OSError:  # all is full: then what is sent is in this process alone, see THIS_RUN
-            yield True
-            return
+    for path in (spool, memory_path(spool)):  # the first may be on a read-only disk, or root's
+        with contextlib.suppress(OSError):
+            descriptor = make_file(Path(f"{path}.lock"))
+            break
+    else:  # all is full: then what is sent is in this process alone, see THIS_RUN
+        yield True
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -1910,7 +1898,7 @@ def replace_corrupt(path: Path, now_ms: int) -> str:
 
 NEW_TOKEN = "on the server, `tmon token get NAME` prints the token to use"  # noqa: S105 - a hint
 NOT_TMON = "it wasn't tmon that answered: is TMON_URL right, is there a login page in between?"
-# By status, for answers without an error of tmon's, which says itself what to do.
+# By status. Used where the answer has no error of tmon's, which says itself what to do.
 HINTS = {
     **dict.fromkeys([*range(200, 300), 400, 404, 405, 413], NOT_TMON),
     **dict.fromkeys((401, 403), NEW_TOKEN),
@@ -2241,12 +2229,12 @@ class Reporter:
             self.log(text)
 
     def report(self, topic: str, line: str, *, at_once: bool = False, since_ms: int = 0) -> None:
-        """This run met trouble.
+        """Note trouble that this run has met, and log it if it lasts and wasn't logged today.
 
         Args:
             topic: what it is about, such as a sensor; nothing that varies from run to run.
-            line: what to say.
-            at_once: for what happens once, or needs a person: don't wait until it lasts.
+            line: what to log.
+            at_once: don't wait until it lasts: it happens once, or needs a person.
             since_ms: when it began, if that is known to be before this run.
         """
         if topic in self._in_this_run:
@@ -2267,7 +2255,7 @@ class Reporter:
             self._troubles[topic] = Trouble(line, since_ms, runs, old.reported_ms)
 
     def is_over(self, topic: str, line: str = "") -> None:
-        """Trouble of this topic, and of "topic …", has ended; logged if the trouble was."""
+        """Note that trouble of this topic, and of "topic …", is over; log this if it was logged."""
         for name, old in self._troubles.items():
             ended = name == topic or name.startswith(f"{topic} ")
             if ended and old.runs and name not in self._in_this_run:
@@ -2622,7 +2610,7 @@ SERVICE_SPOOLS = ("/var/lib/tmon/spool.db", "/var/lib/tmon-client/spool.db")
 def default_spool(to_look: bool) -> str:
     """Where services keep their state, for root, else where a person's programs do.
 
-    ``to_look``: where this user has no spool, the one that a service fills.
+    With ``to_look``, a service's spool where this user has none.
     """
     own = f"{os.environ.get('XDG_STATE_HOME') or '~/.local/state'}/tmon/spool.db"
     own = SERVICE_SPOOLS[0] if os.geteuid() == 0 else os.path.expanduser(own)  # noqa: PTH111
@@ -2723,9 +2711,9 @@ def print_status(path: Path, clock: Clock, reporter: Reporter) -> int:
 
 
 def loop(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Start a run on each beat, until it is stopped or a run finds that it is set up wrong."""
+    """Start a run every ``loop_s``, until it is stopped or a run finds that it is set up wrong."""
     command = [sys.executable, __file__, *argv, "--loop=", "--jitter-s=0"]
-    first = ["--verbose"] if sys.stderr.isatty() else []  # whoever has started it sees how it goes
+    first = ["--verbose"] if sys.stderr.isatty() else []  # so that its user sees that it works
     time.sleep(random_delay_s(min(settings.jitter_s, settings.loop_s)))
     due_s = time.monotonic()
     runs: list[subprocess.Popen[bytes]] = []
