@@ -81,7 +81,6 @@ VERSION = "0.1.0"
 SENT, KEPT, FAILED, WRONG = 0, 1, 1, 2
 
 SENSOR_NAME = r"(?!.*(//|\.\.|/\.(/|$)))[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}"
-UNIT_MAX = 32  # characters
 ATTEMPTS = 4  # once, and three times again: 1-Wire and DHT22 fail now and then on long wires
 ATTEMPT_PAUSE_S = 0.5
 RETRY_FOR_S = 4  # a chip that takes longer to fail has tried by itself
@@ -93,7 +92,6 @@ COMMAND_TIMEOUT_S = 10
 FILE_MAX_BYTES = 1 << 16  # the kernel's files have a page
 
 BATCH_READINGS = 500  # about 50 kB, far below the server's 1 MiB
-PORT_MAX = 65_535
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 30
 ANSWER_MAX_BYTES, ANSWER_MAX_S = 1 << 18, 60  # a batch that is all rejected takes 100 kB
 # The longest wait beside other threads. A signal that comes while Python switches threads is
@@ -597,15 +595,11 @@ class Chip:
         wired = [home for home in (real.parent, self.device) if WIRED.fullmatch(home.name)]
         self._wired = wired[0].name if wired else ""
         self._parts = stable_parts(wired[0] if wired else self.device)
-        on_bus = next(filter(BUS_ADDRESS.fullmatch, reversed(self._parts)), "")
-        self._address = self._parts[-1] if wired else self._serial_number() or on_bus
-
-    def _serial_number(self) -> str:
-        for name in ("wwid", "serial"):
-            _, _, word = content(self.device / name).rpartition(" ")
-            if len(set(word.rpartition(".")[2])) > 2:  # not all zeros, as an adapter's
-                return word[-20:]
-        return ""
+        words = (content(self.device / name).rpartition(" ")[2] for name in ("wwid", "serial"))
+        # Not all zeros, as an adapter's.
+        serials = (word[-20:] for word in words if len(set(word.rpartition(".")[2])) > 2)
+        buses = filter(BUS_ADDRESS.fullmatch, reversed(self._parts))
+        self._address = self._parts[-1] if wired else next(chain(serials, buses), "")
 
     def probe(self, kind: Kind, part: str, path: Path, *details: Any) -> Probe:
         """The probe of one of the chip's files; ``details`` are for kernel_value."""
@@ -891,7 +885,7 @@ def command_probe(text: str) -> Probe:
     name, _, unit = head.strip().rpartition(":") if ":" in head else (head.strip(), "", "")
     if not command.strip() or not re.fullmatch(SENSOR_NAME, name):
         raise ValueError(f"command {text!r}: write it as name:unit=shell command")
-    if len(unit) > UNIT_MAX or not unit.isprintable() or re.search(r"\s", unit):
+    if len(unit) > 32 or not unit.isprintable() or re.search(r"\s", unit):
         raise ValueError(f"command {text!r}: {unit!r} is no unit; write name:unit=shell command")
     read = partial(command_value, command)
     return Probe(name, unit or None, text, read, attempts=1, lane="commands")
@@ -1753,12 +1747,6 @@ def open_error(path: Path, error: sqlite3.OperationalError) -> Exception:
     return SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL")
 
 
-def is_unwritable(error: sqlite3.OperationalError) -> bool:
-    """Whether the disk or another program keeps us from writing; else it is a fault of ours."""
-    said = "is full|readonly|disk I/O|unable to open|is locked"
-    return isinstance(error, CantWrite) or bool(re.search(said, str(error)))
-
-
 def is_corrupt(error: sqlite3.Error) -> bool:
     """Whether SQLite says ``not a database`` or ``malformed``: no subclass is raised for those."""
     return type(error) is sqlite3.DatabaseError
@@ -2366,7 +2354,9 @@ class Client:
                     self._reporter.report("corrupt spool", line, at_once=True)
                 status = self._keep_on_disk(readings)
         except sqlite3.OperationalError as error:
-            if not is_unwritable(error):
+            # Is it the disk, or another program? Else it is a fault of ours.
+            said = "is full|readonly|disk I/O|unable to open|is locked"
+            if not isinstance(error, CantWrite) and not re.search(said, str(error)):
                 raise
             waits = "readings wait in memory until they are sent"
             line = f"{path} can't be written: {error}; {waits}"
@@ -2377,11 +2367,8 @@ class Client:
             self._reporter.is_over("memory")
         return status
 
-    def _open(self) -> Spool:
-        return Spool(self._settings.spool, self._settings.spool_max)
-
     def _keep_on_disk(self, readings: list[Reading]) -> int:
-        with self._open() as spool:
+        with Spool(self._settings.spool, self._settings.spool_max) as spool:
             self._add(spool, readings)
             path = memory_path(self._settings.spool)
             if path.exists() and self._empty_memory(path, spool):
@@ -2421,15 +2408,16 @@ class Client:
             return memory.borrowed_id(spool) > 0
 
     def _keep_in_memory(self, readings: list[Reading]) -> int:
+        path = self._settings.spool
         try:
-            with Spool(memory_path(self._settings.spool), MEMORY_MAX) as memory:
+            with Spool(memory_path(path), MEMORY_MAX) as memory:
                 self._add(memory, readings)
                 status = self._send(memory)
-                while memory.is_empty() and memory.borrow(self._settings.spool):
+                while memory.is_empty() and memory.borrow(path):
                     status = max(status, self._send(memory))
                     if memory.is_empty():  # make room in a full spool; a read-only one stays
-                        with contextlib.suppress(sqlite3.DatabaseError), self._open() as spool:
-                            memory.give_back(spool)
+                        with contextlib.suppress(sqlite3.DatabaseError), Spool(path) as card:
+                            memory.give_back(card)
                 self._unsafe |= not memory.is_empty()
                 return status
         except sqlite3.DatabaseError as error:
@@ -2545,7 +2533,7 @@ def parse_url(text: str) -> str:
         raise ValueError("TMON_URL holds a user name or password: tmon needs its token only")
     host = r"[\w-]{1,63}(\.[\w-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\]"
     match = re.fullmatch(rf"(?i:(https?))://({host})(:(?P<port>\d{{1,5}}))?(/[^\s?#]*)?", text)
-    if not match or not 1 <= int(match["port"] or 1) <= PORT_MAX:
+    if not match or not 1 <= int(match["port"] or 1) <= 65_535:
         raise ValueError(f"TMON_URL {text!r} isn't like http://192.168.1.10:13117")
     return match[1].lower() + re.sub("(/+readings)?/*$", "", text[len(match[1]) :])
 
