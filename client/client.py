@@ -1246,6 +1246,9 @@ class Settled:
     unit: str | None
     measured_ms: int
 
+    def as_json(self) -> dict[str, object]:
+        return {k: v for k, v in asdict(self).items() if k != "id" and v is not None}
+
 
 class Spool:
     """Owns the SQLite file in which readings wait, and what the client remembers between runs.
@@ -1988,15 +1991,7 @@ class Server:
 
     def post(self, batch: Sequence[Settled], now: Instant) -> Answer:
         """Send a batch. The Date header lets the server see how far off our clock is."""
-        readings = [
-            {
-                key: value
-                for key, value in asdict(reading).items()
-                if key != "id" and value is not None
-            }
-            for reading in batch
-        ]
-        body = {"node": self._settings.node, "readings": readings}
+        body = {"node": self._settings.node, "readings": [r.as_json() for r in batch]}
         date = formatdate(now.wall_ms / 1000, usegmt=True)
         return self._ask("POST", "/readings", json=body, headers={"Date": date})
 
@@ -2010,9 +2005,8 @@ class Server:
         body = answer.fields()
         time_ms = body.get("time_ms")
         if type(time_ms) is not int or time_ms < YEAR_2020_MS or body.get("status") != "ok":
-            raise Undelivered(
-                f"this clock isn't set, and /healthz doesn't tell the time: {NOT_TMON}"
-            )
+            line = "this clock isn't set, and /healthz doesn't tell the time"
+            raise Undelivered(f"{line}: {NOT_TMON}")
         return time_ms
 
     def _ask(self, method: str, path: str, **options: Any) -> Answer:
@@ -2089,7 +2083,7 @@ class Sender:
 
     def send(self) -> None:
         """Send all that can be sent, or raise Undelivered."""
-        unchecked = lost = 0
+        unchecked = lost = 0  # readings of boots that never learned the time
         try:
             while True:
                 counts = self._spool.settle(self._clock.now())
