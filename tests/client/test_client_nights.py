@@ -17,7 +17,7 @@ from tests.client.harness import (
     GOOD,
     HOUR_MS,
     FakeClock,
-    MoodyServer,
+    FakeServer,
     Node,
     Once,
     Reply,
@@ -36,7 +36,7 @@ class Month:
     """A node that cron starts each hour; time is handed in, so a month takes seconds."""
 
     def __init__(
-        self, node: Node, once: Once, clock: FakeClock, server: MoodyServer, sysfs: SysfsTree
+        self, node: Node, once: Once, clock: FakeClock, server: FakeServer, sysfs: SysfsTree
     ) -> None:
         self.node = node
         self.server = server
@@ -110,12 +110,12 @@ def portal(month: Month) -> None:
 def answers_are_lost(month: Month) -> None:
     """It stores, and the answer doesn't come: what is sent again is sent the same."""
 
-    def mood(request: Request) -> Reply:
+    def respond(request: Request) -> Reply:
         month.server.store(request)
         return Reply(502, "<html>bad gateway")
 
     for _ in range(12):
-        month.server.next.append(mood)
+        month.server.next.append(respond)
         month.hours(2)
 
 
@@ -216,7 +216,7 @@ NIGHTS: dict[Night, int] = {
 
 
 @pytest.fixture
-def month(node: Node, once: Once, clock: FakeClock, server: MoodyServer, sysfs: SysfsTree) -> Month:
+def month(node: Node, once: Once, clock: FakeClock, server: FakeServer, sysfs: SysfsTree) -> Month:
     sysfs.thermometer()
     return Month(node, once, clock, server, sysfs)
 
