@@ -281,13 +281,7 @@ def test_at_a_terminal_trouble_is_told_at_once(node: Node) -> None:
 def test_a_loop_at_a_terminal_tells_once(node: Node, server: FakeServer) -> None:
     terminal, side = pty.openpty()
     with subprocess.Popen(
-        [
-            sys.executable,
-            str(CLIENT),
-            *DOOR,
-            "--loop",
-            "2",
-        ],  # the first has sent when the next starts
+        [sys.executable, str(CLIENT), *DOOR, "--loop", "2"],
         env={**node.environ, "PATH": os.environ["PATH"]},
         stderr=side,
     ) as process:
