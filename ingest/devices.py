@@ -10,7 +10,7 @@ from tmon.core.errors import InvalidBody
 from tmon.core.reading import Batch, Gateway, Node, Receipt
 from tmon.db import nodes
 from tmon.db.connect import open_database, open_for_reading
-from tmon.db.devices import Device, Devices, Waiting, path_beside
+from tmon.db.devices import MOST_ID, Device, Devices, Waiting, is_device_id, path_beside
 
 Store = Callable[[Batch], Awaitable[Receipt]]
 NO_DEVICE = "this is a gateway's key, and the request doesn't say which device it is from"
@@ -35,6 +35,8 @@ class GatewayDevices:
         devices = [device for device, readings in builder.by_device.items() if readings.count]
         if "" in devices:
             raise InvalidBody(NO_DEVICE)
+        if not all(map(is_device_id, devices)):
+            raise InvalidBody(f"a device's id must be at most {MOST_ID} printable characters")
         receipts = []
         for device in devices:
             node = await self._run(self._node_or_keep, gateway, device, builder)
@@ -78,8 +80,8 @@ class GatewayDevices:
         device = self._devices.known(device_id)
         if device is None and (gateway.names_nodes or gateway.adopts_all):
             device = self._adopt(device_id, builder.received_ms)
-        if device is not None and device.node_uid is not None:
-            return self._node(device)
+        if device is not None and (node := self._node(device)) is not None:
+            return node
         if device is None or not device.ignored:
             waiting = [
                 Waiting(one.sensor, one.measured_ms, one.value, one.unit, one.timed)

@@ -237,3 +237,41 @@ def test_a_kill_while_a_device_is_adopted_loses_nothing(tmp_path: Path) -> None:
         assert len(home.rows()["temperature"]) == 1
         told = home.run("device", "adopt", TAG, "freezer").stderr
         assert len(home.rows()["temperature"]) == 2, (told, home.rejected())
+
+
+def test_devices_are_in_backups_and_come_back(home: Home, tmp_path: Path) -> None:
+    home.post("/k/KEY/x", ruuvi(int(time.time()) - 10))
+    home.run("device", "adopt", "esp8266-12", "balcony")
+    made = home.run("backup", "kept").stdout.strip()
+    assert stat.S_IMODE((tmp_path / f"{made}.devices").stat().st_mode) == 0o600
+    new = tmp_path / "new"
+    new.mkdir()
+    assert tmon(new, "restore", str(tmp_path / made)).returncode == 0
+    listed = json.loads(tmon(new, "device", "list", "--json").stdout)
+    assert {row["id"]: row["node"] for row in listed} == {TAG: None, "esp8266-12": "balcony"}
+    assert "10 readings" in tmon(new, "device", "adopt", TAG, "freezer").stderr
+    assert tmon(new, "restore", str(tmp_path / made), "--force").returncode == 0
+    again = json.loads(tmon(new, "device", "list", "--json").stdout)
+    assert {row["id"] for row in again} == {TAG, "esp8266-12"}
+    (tmp_path / f"{made}.devices").write_bytes(b"rubbish" * 1000)
+    broken = tmon(new, "restore", str(tmp_path / made), "--force")
+    assert (broken.returncode, "itself is restored" in broken.stderr) == (1, True)
+
+
+def test_a_public_copy_has_no_devices(home: Home, tmp_path: Path) -> None:
+    home.post("/k/KEY/x", ruuvi(int(time.time()) - 10))
+    home.run("backup", "--publish", "public")
+    assert not list((tmp_path / "public").glob("*.devices"))
+
+
+def test_an_id_that_is_none_is_refused(home: Home) -> None:
+    for text in ("x" * 129, "a%00b"):
+        assert home.get(f"/k/KEY/{text}?temperature=1").status_code == 400
+
+
+def test_a_node_that_is_gone_leaves_its_device_waiting(home: Home) -> None:
+    devices = Devices(path_beside(home.station.path))
+    devices.adopt(TAG, "no such node", 1)
+    home.post("/k/KEY/x", ruuvi(int(time.time())))
+    assert len(devices.waiting(TAG)) == len(STORED)
+    devices.close()

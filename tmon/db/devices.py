@@ -17,8 +17,11 @@ from tmon.core.errors import TmonError
 from tmon.core.time import iso_sql
 from tmon.db.connect import chown_to_dir_owner, sqlite3
 
+Connection = sqlite3.Connection
+
 MOST_DEVICES = 1_000  # that wait; then the one that was heard longest ago is forgotten
 MOST_READINGS = 10_000  # of each that wait; then its oldest are forgotten
+MOST_ID = 128  # characters of a device's id
 MODE = 0o600
 
 _SCHEMA = """
@@ -65,6 +68,11 @@ class Waiting(Struct, frozen=True):
     value: float
     unit: str | None
     timed: int  # 0: measured_ms is the time of arrival
+
+
+def is_device_id(text: str) -> bool:
+    """Whether a device can have that id."""
+    return 0 < len(text) <= MOST_ID and text.isprintable()
 
 
 def path_beside(db: Path) -> Path:
@@ -155,6 +163,26 @@ class Devices:
                 "delete from waiting where device = ? and sensor = ? and measured_ms = ?",
                 [(device_id, one.sensor, one.measured_ms) for one in readings],
             )
+
+    def add_missing(self, backup: Connection) -> None:
+        """Add the devices of another such file, and what waits of them; change no other.
+
+        Raises:
+            sqlite3.DatabaseError: it is no such file.
+        """
+        columns = "id, gateway, node_uid, ignored, keyless, first_ms, last_ms"
+        for row in backup.execute(f"select {columns} from devices").fetchall():
+            if not is_device_id(str(row[0])) or self.known(row[0]):
+                continue
+            query = f"insert into devices ({columns}) values (?, ?, ?, ?, ?, ?, ?)"
+            waiting = backup.execute(
+                "select device, sensor, measured_ms, value, unit, timed from waiting"
+                " where device = ? order by measured_ms desc limit ?",
+                [row[0], MOST_READINGS],
+            )
+            with self._transaction():
+                self._conn.execute(query, row)
+                self._conn.executemany("insert into waiting values (?, ?, ?, ?, ?, ?)", waiting)
 
     def listed(self) -> list[dict[str, Any]]:
         """Each device, what was decided about it, and the last values of those that wait."""
