@@ -1,12 +1,17 @@
-"""`tmon device adopt`: make a gateway's device a node, with what it sent before."""
+"""Devices of gateways: make one a node with what it sent before; restore them from a backup."""
 
+import shutil
 from contextlib import closing
+from pathlib import Path
 
+from tmon.core import humanize
 from tmon.core.reading import Batch, Node, Reading, Receipt
 from tmon.core.settings import Settings
 from tmon.db import nodes
+from tmon.db.connect import sqlite3
 from tmon.db.devices import Devices, path_beside
 from tmon.db.tokens import open_station
+from tmon.maintenance import snapshot
 from tmon.store.commit import Store
 
 PART = 500  # readings in one transaction: it holds the lock for some milliseconds
@@ -44,3 +49,25 @@ def adopt_device(
         sum(one.duplicates for one in receipts),
         [each for one in receipts for each in one.rejected],
     )
+
+
+def restore_devices(file: Path, settings: Settings, staging: Path) -> None:
+    """Add the devices beside a backup that the station doesn't know.
+
+    Raises:
+        DamagedCopy: that file can't be read; the database is restored.
+    """
+    path = file.with_name(f"{file.name}.devices")
+    if not path.is_file():
+        return
+    draft = staging / "devices.db"
+    shutil.copyfile(path, draft)
+    try:
+        with (
+            closing(snapshot.connect_untrusted(draft)) as backup,
+            closing(Devices(path_beside(settings.db))) as devices,
+        ):
+            devices.add_missing(backup)
+    except sqlite3.DatabaseError as error:
+        why = humanize.printable(str(error))
+        raise snapshot.DamagedCopy(f"{path}: {why}; the database itself is restored") from error

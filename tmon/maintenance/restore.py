@@ -23,7 +23,6 @@ from tmon.db.connect import (
     sqlite3,
 )
 from tmon.db.database_file import connect_uri
-from tmon.db.devices import Devices, path_beside
 from tmon.db.restored_secret import complete_restore, pending_name, pending_secrets
 from tmon.db.sqlite_errors import primary_code
 from tmon.maintenance import snapshot, vetting
@@ -38,6 +37,7 @@ from tmon.maintenance.backup_dir import (
     staging_dir,
     write_secret_file,
 )
+from tmon.maintenance.devices import restore_devices
 
 STAGING_NAME = ".tmon-restore"
 LOGS = ("-wal", "-shm", "-journal")  # SQLite would apply an old log to the new file
@@ -101,7 +101,7 @@ def restore(
                         + (f". Readings newer than the backup: {', '.join(newer)}" if newer else "")
                     )
                 kept = _swap(draft, existing, secret, settings)
-            _add_devices(file, settings, staging)
+            restore_devices(file, settings, staging)
     return [*_report(kept, newer, owners), *_warnings(file, secret, settings)]
 
 
@@ -265,28 +265,6 @@ def _swap(draft: Path, old: list[Path], secret: bytes | None, settings: Settings
         pending.rename(secret_file)
         fsync_dir(secret_file.parent)
     return kept
-
-
-def _add_devices(file: Path, settings: Settings, staging: Path) -> None:
-    """Add the devices beside a backup that the station doesn't know.
-
-    Raises:
-        DamagedCopy: that file can't be read; the database is restored.
-    """
-    path = file.with_name(f"{file.name}.devices")
-    if not path.is_file():
-        return
-    draft = staging / "devices.db"
-    shutil.copyfile(path, draft)
-    try:
-        with (
-            closing(snapshot.connect_untrusted(draft)) as backup,
-            closing(Devices(path_beside(settings.db))) as devices,
-        ):
-            devices.add_missing(backup)
-    except sqlite3.DatabaseError as error:
-        why = humanize.printable(str(error))
-        raise snapshot.DamagedCopy(f"{path}: {why}; the database itself is restored") from error
 
 
 def _report(kept: list[Path], newer: list[str], owners: list[str]) -> Iterator[str]:

@@ -61,6 +61,7 @@ def datasette_for(
     ingest_url: str = "",
     *,
     download_dir: Path | None = None,
+    cors: bool = True,
 ) -> Datasette:
     """A Datasette that serves ``database``, whatever it is called, as ``/tmon``.
 
@@ -72,6 +73,7 @@ def datasette_for(
         public_url: the base of absolute links; empty for the Host of each request.
         ingest_url: where nodes send to; empty for the same host, on ingest's own port.
         download_dir: has copies that everybody may download; None for none.
+        cors: let other sites' scripts read what is published.
 
     Raises:
         Unpublishable: there is no such database, or one of the two files is invalid.
@@ -90,7 +92,9 @@ def datasette_for(
             template_dir=str(shipped / "plugins" / "templates"),
             static_mounts=[("static", str(shipped / "plugins" / "static"))],
         )
-        _configure_plugins(datasette, public_url=public_url, ingest_url=ingest_url)
+        _configure_plugins(
+            datasette, public_url=public_url, ingest_url=ingest_url, cors="" if cors else "no"
+        )
         # Not in the configuration: Datasette shows that to everybody, and this is a path.
         datasette.tmon_download_dir = download_dir
     except (StartupError, AttributeError, TypeError) as error:
