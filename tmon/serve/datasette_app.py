@@ -64,8 +64,8 @@ def datasette_for(
 ) -> Datasette:
     """A Datasette that serves ``database``, whatever it is called, as ``/tmon``.
 
-    A ``metadata.yml`` or ``datasette.yml`` beside the database takes the place
-    of the shipped one. Await ``start`` on the result before serving its ``app()``.
+    A ``metadata.yml`` or ``datasette.yml`` beside it replaces the shipped one. Await
+    ``start`` on the result before serving its ``app()``.
 
     Args:
         database: the file.
@@ -90,9 +90,7 @@ def datasette_for(
             template_dir=str(shipped / "plugins" / "templates"),
             static_mounts=[("static", str(shipped / "plugins" / "static"))],
         )
-        _configure_plugins(datasette, public_url=public_url, ingest_url=ingest_url)
-        # Not in the configuration: Datasette shows that to everybody, and this is a path.
-        datasette.tmon_download_dir = download_dir
+        _configure_plugins(datasette, public_url, ingest_url, download_dir)
     except (StartupError, AttributeError, TypeError) as error:
         raise Unpublishable(f"{config}: {_sentence(error)}") from error
     datasette.remove_database("_memory")  # which Datasette adds if it is started without files
@@ -238,12 +236,17 @@ def _lower_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SQL_NICENESS)
 
 
-def _configure_plugins(datasette: Datasette, **settings: str) -> None:
-    """Add the settings that aren't empty to what datasette.yml configures for our plugins."""
+def _configure_plugins(
+    datasette: Datasette, public_url: str, ingest_url: str, download_dir: Path | None
+) -> None:
+    """Give our pages the settings that aren't empty, beside what datasette.yml has for them."""
     plugins = datasette.config.get("plugins") or {}
-    ours = {name: text for name, text in settings.items() if text}
-    ours = {**(plugins.get(PUBLISHED_AS) or {}), **ours}
+    settings = {"public_url": public_url, "ingest_url": ingest_url}
+    given = {name: text for name, text in settings.items() if text}
+    ours = {**(plugins.get(PUBLISHED_AS) or {}), **given}
     datasette.config["plugins"] = {**plugins, PUBLISHED_AS: ours}
+    # Not in the configuration: Datasette shows that to everybody, and this is a path.
+    datasette.tmon_download_dir = download_dir
 
 
 def _shipped() -> Path:
