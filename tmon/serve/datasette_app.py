@@ -56,11 +56,7 @@ class Unpublishable(CannotServe):
 
 
 def datasette_for(
-    database: Path,
-    public_url: str = "",
-    ingest_url: str = "",
-    *,
-    download_dir: Path | None = None,
+    database: Path, public_url: str = "", ingest_url: str = "", *, download_dir: Path | None = None
 ) -> Datasette:
     """A Datasette that serves ``database``, whatever it is called, as ``/tmon``.
 
