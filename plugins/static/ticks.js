@@ -42,7 +42,7 @@ function valueLabel(value, step) {
 
 // Like Python's format ".6g", but 2.5e7 for 2.5e+07.
 function sixDigits(value) {
-  const rounded = +value.toPrecision(6);
+  const rounded = +(value * (1 + 1e-12)).toPrecision(6);
   const size = Math.abs(rounded);
   const plain = rounded === 0 || (size >= 1e-4 && size < 1e6);
   return plain ? String(rounded) : rounded.toExponential().replace("+", "");
@@ -74,7 +74,7 @@ function multiples(first, last, step) {
 
 function firstsOfMonths(first, last, length) {
   const step = STEPS_MONTHS.find((months) => length / (months * 30 * DAY_MS) <= MAX_TIME_TICKS);
-  const start = (month) => Date.UTC(Math.floor(month / 12), month % 12);
+  const start = (month) => new Date(0).setUTCFullYear(Math.floor(month / 12), month % 12, 1);
   const found = [];
   let month = Math.floor((new Date(first).getUTCFullYear() * 12) / step) * step;
   for (; start(month) <= last; month += step) found.push(start(month));

@@ -188,8 +188,8 @@ def _value_ticks(within: Frame) -> Iterator[tuple[float, str]]:
         value = number * within.step
         if abs(value) < MAX_TICK and decimals <= MAX_DECIMALS:
             label = f"{value:.{decimals}f}"
-        else:  # 2.5e7
-            label = re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.6g}")
+        else:  # 2.5e7; Python rounds half to even, JavaScript up: 1e-12 makes it up for both
+            label = re.sub(r"e\+?(-?)0*", r"e\1", f"{value * (1 + 1e-12):.6g}")
         yield value, label.replace("-", "\N{MINUS SIGN}")
 
 
