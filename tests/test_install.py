@@ -27,7 +27,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for dependency in required_by("tmon"):
         for name in top_level_names(distribution(dependency)):
             if not (libraries / name).exists():
-                (libraries / name).symlink_to(distribution(dependency).locate_file(name))
+                (libraries / name).symlink_to(str(distribution(dependency).locate_file(name)))
     [packages] = environment.glob("lib/python*/site-packages")
     (packages / "libraries.pth").write_text(f"{libraries}\n")
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]

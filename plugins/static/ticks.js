@@ -1,7 +1,7 @@
 // Ticks of a chart's axes, by the rules of tmon/pages/svg.py: nothing moves when the browser draws
 // a chart again.
 
-const MAX_TIME_TICKS = 7; // what fits a phone's width
+const MAX_TIME_TICKS = 6; // what fits a phone's width
 const MAX_VALUE_TICKS = 6; // what fits a chart's height
 const MAX_TICK = 1e6; // an axis has no room for more digits
 const MAX_DECIMALS = 5;

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.publish.browsing import visit
+from tests.publish.browsing import PHONE, visit
 from tests.publish.published import HOUR_MS, MARCH_MS, Site
 from tmon.core.time import DAY_MS, FIRST_MS, LAST_MS
 from tmon.pages import svg
@@ -27,11 +27,14 @@ SPANS = [
     *(Span(MARCH_MS - years * YEAR_MS, MARCH_MS) for years in (1, 3, 10, 40, 90, 500)),
     Span(FIRST_MS, LAST_MS + 1),
 ]
-# Draws a chart for each range; gives the labels and places of its ticks, values first.
+# Draws a chart for each range; gives the labels and places of its ticks, values first, and the
+# least distance between two labels of times.
 DRAW = """async (ranges) => {
   const script = document.querySelector('script[src*="node.js"]').src;
   const { draw } = await import(new URL("./chart.js", script).href);
   const figure = document.querySelector(".chart");
+  const text = document.createElement("canvas").getContext("2d");
+  text.font = "12px system-ui, sans-serif";
   const found = [];
   for (const [low, high, from_ms, to_ms] of ranges) {
     const points = [[from_ms, low], [to_ms, high]];
@@ -42,7 +45,11 @@ DRAW = """async (ranges) => {
     const { clientWidth, clientHeight } = drawn.over;
     const ticks = (axis, scale, length) => drawn.axes[axis]._splits.map((place, number) =>
       [drawn.axes[axis]._values[number], drawn.valToPos(place, scale) / length * 100]);
-    found.push([ticks(1, "y", clientHeight), ticks(0, "x", clientWidth)]);
+    const [values, times] = [ticks(1, "y", clientHeight), ticks(0, "x", clientWidth)];
+    const ends = times.map(([label, at]) =>
+      [-1, 1].map((side) => at / 100 * clientWidth + side * text.measureText(label).width / 2));
+    const apart = ends.slice(1).map(([start], number) => start - ends[number][1]);
+    found.push([[values, times], Math.min(1000, ...apart)]);
     drawn.destroy();
   }
   return found;
@@ -75,11 +82,12 @@ def test_a_chart_keeps_its_ticks_when_the_browser_draws_it_again(
 ) -> None:
     ranges = [(low, high, SPANS[7]) for low, high in VALUES]
     ranges += [(20, 24, span) for span in SPANS]
-    with visit(browser) as page:
+    with visit(browser, PHONE) as page:
         open_chart(page, site)
         given = [(low, high, span.start_ms, span.end_ms) for low, high, span in ranges]
         drawn = page.evaluate(DRAW, given)
-    for (low, high, span), axes in zip(ranges, drawn, strict=True):
+    for (low, high, span), (axes, apart) in zip(ranges, drawn, strict=True):
+        assert apart >= 3, span
         for expected, found in zip(in_svg(low, high, span), axes, strict=True):
             assert [label for label, _ in found] == [label for label, _ in expected], (low, span)
             places = [place for _, place in found]

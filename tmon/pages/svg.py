@@ -18,7 +18,7 @@ from tmon.pages.points import Line
 from tmon.pages.spans import Span
 
 SIDE = 10_000  # of the square that lines are drawn in; the browser stretches it
-MAX_TIME_TICKS, MAX_VALUE_TICKS = 7, 6  # what fits a phone's width and a chart's height
+MAX_TIME_TICKS, MAX_VALUE_TICKS = 6, 6  # what fits a phone's width and a chart's height
 MIN_FLAG_WIDTH = 20  # about two pixels
 MAX_TICK, MAX_DECIMALS = 1e6, 5  # an axis has no room for more digits
 MAX_DOTS = 60  # a line with no more points also shows each as a dot
