@@ -120,7 +120,7 @@ class WireRequests:
             return receipt
 
         if isinstance(sender, Gateway):
-            return await self._devices.store(sender, builder, store), builder.notes
+            return await self._devices.store(sender, builder.batches(), store), builder.notes
         scope["node"] = sender
         batch = builder.batch(sender)
         return await store(batch) if batch.size else Receipt(0, 0, ()), builder.notes

@@ -36,10 +36,6 @@ class Readings:
         self.rejected: list[Rejection] = []
         self.untimed: set[str] = set()
 
-    @property
-    def count(self) -> int:
-        return len(self.valid) + len(self.rejected)
-
 
 class BatchBuilder:
     """Collects the readings of one request.
@@ -121,9 +117,19 @@ class BatchBuilder:
         if text not in self.notes:
             self.notes.append(text)
 
-    def batch(self, node: Node, device: str = "") -> Batch:
-        """The readings of one device, as a node's."""
-        readings = self.by_device[device]
+    def batch(self, node: Node) -> Batch:
+        """The readings of a node."""
+        return self._batch(node, self.by_device[""])
+
+    def batches(self) -> dict[str, Batch]:
+        """The readings of each device of a gateway, by its id; none has a node yet."""
+        return {
+            device: self._batch(Node("", device, device), readings)
+            for device, readings in self.by_device.items()
+            if readings.valid or readings.rejected
+        }
+
+    def _batch(self, node: Node, readings: Readings) -> Batch:
         return Batch(node, self.received_ms, readings.valid, readings.rejected)
 
     def _next_index(self) -> int:
