@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from msgspec.structs import replace
+from sqlite_utils import Database
 
 from tmon.core.errors import InvalidBody
 from tmon.core.reading import Batch, Gateway, Node, Receipt
@@ -24,6 +25,7 @@ class GatewayDevices:
         self._db = db
         self._thread = ThreadPoolExecutor(1, "devices")
         self._file: Devices | None = None
+        self._reader: Database | None = None  # of the database, also in that thread alone
 
     async def store(self, gateway: Gateway, batches: Mapping[str, Batch], store: Store) -> Receipt:
         """Store the readings of adopted devices, and keep those of devices that aren't.
@@ -62,8 +64,9 @@ class GatewayDevices:
         return await self._run(self._keyless_node, device)
 
     def close(self) -> None:
-        if self._file is not None:
-            self._thread.submit(self._file.close)
+        for opened in (self._file, self._reader):
+            if opened is not None:
+                self._thread.submit(opened.close)
         self._thread.shutdown()
 
     async def _run(self, function: Callable[..., Node | None], *arguments: object) -> Node | None:
@@ -103,8 +106,10 @@ class GatewayDevices:
         return Device(device_id, uid)
 
     def _node(self, device: Device) -> Node | None:
-        with open_for_reading(self._db) as db:
-            known = nodes.find_by_uid(db, device.node_uid or "")
-            if known is None:
-                return None
-            return Node(known.uid, known.name, known.name, nodes.former_names(db, known.uid))
+        if self._reader is None:
+            self._reader = open_for_reading(self._db)
+        known = nodes.find_by_uid(self._reader, device.node_uid or "")
+        if known is None:
+            return None
+        former = nodes.former_names(self._reader, known.uid)
+        return Node(known.uid, known.name, known.name, former)
