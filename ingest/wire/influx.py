@@ -47,6 +47,8 @@ _SUFFIXES = {
     "m_s": "m/s",
 }
 _SUFFIX = re.compile(r"(.+)_({})".format("|".join(_SUFFIXES)))
+# Only of these: bytes_in and temp_in are no inches, and voltage_C is that of a phase.
+_ONLY_OF = {"in": "rain|depth|snow"} | dict.fromkeys("CF", "temp|dew|chill|heat|feels|point|probe")
 _PLAIN_MEASUREMENTS = ("state", "units")  # Home Assistant's for what has no unit
 _ESCAPED = re.compile(r"\\([,= \\])")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -128,14 +130,21 @@ def _add_line(line: str, unit_ns: int, batch: BatchBuilder) -> None:
         if not (time.isascii() and time.removeprefix("-").isdecimal()):
             raise Refusal("invalid_time", f"{clip(time)!r} is no integer time")
         measured_ms = int(time[:30]) * unit_ns // NS_IN_MS
+    refused: Refusal | None = None
     for field, text in fields:
-        value = _value(field, text)
+        try:
+            value = _value(field, text)
+        except Refusal as refusal:  # the line's other fields are good
+            refused = refusal
+            continue
         if value is not None:
             sensor, unit, batch.device = _sensor(head, field, batch.sender)
             if unit in CONVERSIONS:
                 batch.add(sensor, text.rstrip("iu"), unit, measured_ms)
             else:
                 batch.add_number(sensor, value, unit, measured_ms)
+    if refused is not None:
+        raise refused
 
 
 def _value(field: str, text: str) -> float | None:
@@ -223,12 +232,17 @@ def _new_sensor(head: str, field: str, sender: Sender) -> Field:
     if "entity_id" in tags:
         return (*_of_home_assistant(name, tags, field), device)
     unit = None
-    if found := _SUFFIX.fullmatch(field):
+    if (found := _SUFFIX.fullmatch(field)) and _is_of(found[2], found[1]):
         field, unit = found[1], _SUFFIXES[found[2]]
     parts = [name, *(tags[key] for key in sorted(tags))]
     if field != "value":
         parts.append(field)
     return sensor_name("/".join(parts)), unit, device
+
+
+def _is_of(suffix: str, rest: str) -> bool:
+    """Whether a field's suffix is a unit of what the rest of its name says."""
+    return re.search(_ONLY_OF.get(suffix, ""), rest, re.IGNORECASE) is not None
 
 
 def _of_home_assistant(
