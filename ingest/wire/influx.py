@@ -102,8 +102,14 @@ class Influx(Wire):
                 batch.reject(named, value=clip(text))
 
     def success(self, request: WireRequest, receipt: Receipt, notes: list[str]) -> Response:
-        """204; if some lines could not be stored, a 400 that names them: no client repeats it."""
-        if not receipt.rejected:
+        """204; if some lines could not be stored, a 400 that names them: no client repeats it.
+
+        But for Telegraf's outputs.http, which repeats whatever isn't 2xx for ever. Unlike its
+        outputs for InfluxDB, it names no database.
+        """
+        is_telegraf = request.headers.get(b"user-agent", b"").startswith(b"Telegraf")
+        repeats = is_telegraf and not request.query.keys() & {"db", "bucket"}
+        if not receipt.rejected or repeats:
             return Response(status_code=204, headers=VERSION)
         why = "; ".join(each.error for each in receipt.rejected[:NAMED_LINES])
         stored = receipt.accepted + receipt.duplicates

@@ -120,3 +120,13 @@ def test_gravitymon_by_get(device: Device) -> None:
     device.get("/k/KEY/?name=a&temperature=70.7&temp-units=F&gravity=1.01&angle=30&battery=3.9")
     assert device.values()["temperature"] == (21.5, "°C")
     assert device.values()["battery_voltage"] == (3.9, "V")
+
+
+@pytest.mark.parametrize(("query", "status"), [("", 204), ("?db=x", 400), ("?bucket=x", 400)])
+def test_telegrafs_outputs_http_is_not_made_to_repeat(
+    device: Device, query: str, status: int
+) -> None:
+    headers = {"User-Agent": "Telegraf/1.30.0 Go/1.22"}
+    answer = device.post(f"/k/KEY/write{query}", "m v=1\nbad", headers=headers)
+    assert (answer.status_code, len(device.rejected())) == (status, 1)
+    assert device.values() == {"m/v": (1, None)}
