@@ -16,9 +16,11 @@ from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.times import seconds_ms, utc_ms
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
 from tmon.core.errors import ApiError, InvalidBody, TooLarge
-from tmon.core.reading import Receipt, clip
+from tmon.core.reading import Receipt, Refusal, clip
 
 _PATH = re.compile(r".*/input/(post|bulk)(?:\.json)?(?:/([^/]+))?/?")
+ROWS = "rows of [time, node, value, ...]"
+RIGHT_CLOCK_S = 10  # beside the network's delay and whole seconds
 _BARE_KEY = re.compile(r"([{,]\s*)([A-Za-z_][\w.-]*)(\s*:)")  # {power1:100}
 
 
@@ -98,16 +100,19 @@ def _add_bulk(request: WireRequest, batch: BatchBuilder) -> None:
     else:
         text = str(query.get("data", ""))
     rows = _loads(text)
-    if not isinstance(rows, list) or not all(
-        isinstance(row, list) and len(row) > 1 for row in rows
-    ):
-        raise InvalidBody("expected rows of [time, node, value, ...]")
+    if not isinstance(rows, list):
+        raise InvalidBody(f"expected {ROWS}")
+    times = [_row_time(row) for row in rows]
     try:
-        times = [float(row[0]) for row in rows]
-        offset_s = _offset_s(query, times, batch.received_ms / 1000)
-    except (ValueError, TypeError):
-        raise InvalidBody("each row begins with its time in seconds") from None
+        known = [time for time in times if time is not None]
+        offset_s = _offset_s(query, known, batch.received_ms / 1000)
+    except ValueError:
+        raise InvalidBody("time, sentat or offset is no number of seconds") from None
     for row, time in zip(rows, times, strict=True):
+        if time is None:  # alone: emonhub would send all of them again, for ever
+            refusal = Refusal("invalid_reading", f"expected {ROWS}; each time in seconds")
+            batch.reject(refusal, value=clip(str(row)[:1000]))
+            continue
         measured_ms = seconds_ms(time + offset_s)
         place = 0
         for value in row[2:]:
@@ -116,10 +121,19 @@ def _add_bulk(request: WireRequest, batch: BatchBuilder) -> None:
                 batch.add(_sensor(str(row[1]), name), each, None, measured_ms)
 
 
+def _row_time(row: object) -> float | None:
+    try:
+        return float(row[0]) if isinstance(row, list) and len(row) > 1 else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
 def _offset_s(query: dict[str, str], times: list[float], now_s: float) -> float:
     """What is added to each row's time to make it Unix seconds."""
     if "sentat" in query:
-        return now_s - float(query["sentat"])
+        # Rows of a clock that is right keep their times, so that a repeat is a duplicate.
+        late_s = now_s - float(query["sentat"])
+        return 0.0 if abs(late_s) < RIGHT_CLOCK_S else late_s
     if "offset" in query:
         return now_s - float(query["offset"])
     if "time" in query:

@@ -23,6 +23,7 @@ UNITS = {
     **dict.fromkeys(("illuminance", "lux", "lx"), "lx"),
     **dict.fromkeys(("co2",), "ppm"),
 }
+FAULT = "999"  # of a Shelly H&T's sensor
 NOT_READINGS = frozenset((*credentials.FIELDS, *TIMES, "id", "node", "unit", "name", "sensor"))
 
 
@@ -56,6 +57,8 @@ class Flat(Wire):
         for field, value in fields.items():
             if field not in NOT_READINGS and isinstance(value, str | int | float | None):
                 found = True
+                if field == "temp" and str(value).partition(".")[0] == FAULT:
+                    continue
                 batch.add(field, value, unit or UNITS.get(field.lower()), measured_ms)
         if not found:
             raise InvalidBody(f"there is no reading in this; {EXAMPLE}")

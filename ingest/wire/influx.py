@@ -47,6 +47,8 @@ _SUFFIXES = {
     "m_s": "m/s",
 }
 _SUFFIX = re.compile(r"(.+)_({})".format("|".join(_SUFFIXES)))
+# Only of these: bytes_in and temp_in are no inches, and voltage_C is that of a phase.
+_ONLY_OF = {"in": "rain|depth|snow"} | dict.fromkeys("CF", "temp|dew|chill|heat|feels|point|probe")
 _PLAIN_MEASUREMENTS = ("state", "units")  # Home Assistant's for what has no unit
 _ESCAPED = re.compile(r"\\([,= \\])")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -100,8 +102,14 @@ class Influx(Wire):
                 batch.reject(named, value=clip(text))
 
     def success(self, request: WireRequest, receipt: Receipt, notes: list[str]) -> Response:
-        """204; if some lines could not be stored, a 400 that names them: no client repeats it."""
-        if not receipt.rejected:
+        """204; if some lines could not be stored, a 400 that names them: no client repeats it.
+
+        But for Telegraf's outputs.http, which repeats whatever isn't 2xx for ever. Unlike its
+        outputs for InfluxDB, it names no database.
+        """
+        is_telegraf = request.headers.get(b"user-agent", b"").startswith(b"Telegraf")
+        repeats = is_telegraf and not request.query.keys() & {"db", "bucket"}
+        if not receipt.rejected or repeats:
             return Response(status_code=204, headers=VERSION)
         why = "; ".join(each.error for each in receipt.rejected[:NAMED_LINES])
         stored = receipt.accepted + receipt.duplicates
@@ -128,14 +136,21 @@ def _add_line(line: str, unit_ns: int, batch: BatchBuilder) -> None:
         if not (time.isascii() and time.removeprefix("-").isdecimal()):
             raise Refusal("invalid_time", f"{clip(time)!r} is no integer time")
         measured_ms = int(time[:30]) * unit_ns // NS_IN_MS
+    refused: Refusal | None = None
     for field, text in fields:
-        value = _value(field, text)
+        try:
+            value = _value(field, text)
+        except Refusal as refusal:  # the line's other fields are good
+            refused = refusal
+            continue
         if value is not None:
             sensor, unit, batch.device = _sensor(head, field, batch.sender)
             if unit in CONVERSIONS:
                 batch.add(sensor, text.rstrip("iu"), unit, measured_ms)
             else:
                 batch.add_number(sensor, value, unit, measured_ms)
+    if refused is not None:
+        raise refused
 
 
 def _value(field: str, text: str) -> float | None:
@@ -223,12 +238,17 @@ def _new_sensor(head: str, field: str, sender: Sender) -> Field:
     if "entity_id" in tags:
         return (*_of_home_assistant(name, tags, field), device)
     unit = None
-    if found := _SUFFIX.fullmatch(field):
+    if (found := _SUFFIX.fullmatch(field)) and _is_of(found[2], found[1]):
         field, unit = found[1], _SUFFIXES[found[2]]
     parts = [name, *(tags[key] for key in sorted(tags))]
     if field != "value":
         parts.append(field)
     return sensor_name("/".join(parts)), unit, device
+
+
+def _is_of(suffix: str, rest: str) -> bool:
+    """Whether a field's suffix is a unit of what the rest of its name says."""
+    return re.search(_ONLY_OF.get(suffix, ""), rest, re.IGNORECASE) is not None
 
 
 def _of_home_assistant(

@@ -7,9 +7,10 @@ from tmon.core.reading import iso_moment
 from tmon.core.time import as_ms
 
 # 2016-1-4 21:2:35, with blanks after the colons in one firmware, and zones as +0200 or `-0500`.
+# The + of a zone is a blank where a form or query was not percent-encoded.
 _LOOSE = re.compile(
     r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[T ]+(\d{1,2}): *(\d{1,2})(?:: *(\d{1,2})(?:\.\d*)?)?"
-    r" *(Z|UTC|[+-]\d{2}:?\d{2})?",
+    r" *(Z|UTC|[ +-]\d{2}:?\d{2})?",
     re.ASCII | re.IGNORECASE,
 )
 _NUMBER = re.compile(r"[0-9]{9,10}(?:\.[0-9]{0,9})?|[0-9]{12,13}|[0-9]{18,19}")
@@ -33,7 +34,7 @@ def utc_ms(text: str) -> int | None:
     if moment is None and (found := _LOOSE.fullmatch(text)):
         year, month, day, hour, minute, second, zone = found.groups()
         iso = f"{year}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute:0>2}:{second or 0:0>2}"
-        moment = iso_moment(iso + (zone or "").upper().replace("UTC", "Z"))
+        moment = iso_moment(iso + (zone or "").upper().replace("UTC", "Z").replace(" ", "+"))
     if moment is None:
         return None
     try:
