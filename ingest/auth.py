@@ -75,6 +75,10 @@ class Authenticator:
                 first = first or error
         raise first or Unauthorized("send the node's key; `tmon key get NODE` prints it")
 
+    def is_node(self, name: str) -> bool:
+        """Whether a node is called that."""
+        return nodes.exists(self._db, name)
+
     def token_status(self, headers: Mapping[bytes, bytes]) -> str:
         """``other_secret``, ``unknown_node`` or ``known``; the token need not be valid.
 

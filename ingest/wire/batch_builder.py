@@ -7,6 +7,7 @@ from collections import defaultdict
 from functools import lru_cache
 
 from ingest.wire.items import READINGS_LIMIT
+from ingest.wire.times import utc_ms
 from ingest.wire.values import converted, number
 from tmon.core.errors import TooLarge
 from tmon.core.logs import redacted
@@ -46,6 +47,7 @@ class BatchBuilder:
     ``device`` is the id of the device that the next ones are from. A gateway's devices become
     nodes; a node's own name is in its key, so there the device is left out, but for a wire on
     which one sender has many devices: ``device_in_names`` puts it before its sensors' names.
+    ``claimed_node`` is a name in the request that may be the node's, but not another's.
     ``notes`` says what was taken otherwise than it was sent, for the answer.
     """
 
@@ -54,6 +56,7 @@ class BatchBuilder:
         self.received_ms = received_ms
         self.device = ""
         self.device_in_names = False
+        self.claimed_node = ""
         self.notes: list[str] = []
         self.by_device: defaultdict[str, Readings] = defaultdict(Readings)
         self._count = 0
@@ -115,6 +118,14 @@ class BatchBuilder:
         """Note what can't be stored, and why."""
         sent = {"sensor": sensor, "value": value, "measured_ms": measured}
         self._readings.rejected.append(rejection(self._next_index(), sent, refusal))
+
+    def time_of(self, text: str) -> int | None:
+        """Unix milliseconds of a device's time; None for ``now``, none, or one that isn't clear."""
+        text = text.strip()
+        measured_ms = None if text == "now" else utc_ms(text)
+        if measured_ms is None and text not in ("now", ""):
+            self.note("the time was not understood: the time of arrival was taken")
+        return measured_ms
 
     def note(self, text: str) -> None:
         if text not in self.notes:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ingest.limits import DECOMPRESSED_BYTES
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.times import seconds_ms, utc_ms
+from ingest.wire.times import seconds_ms
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
 from tmon.core.errors import ApiError, InvalidBody, TooLarge
 from tmon.core.reading import Receipt, Refusal, clip
@@ -40,12 +40,8 @@ class Emoncms(Wire):
         node = (found and found[2]) or str(fields.get("node", ""))
         values = _values(fields)
         time = next((values.pop(name) for name in [*values] if name.lower() == "time"), None)
-        time = fields.get("time") if time is None else time
-        measured_ms = None
-        if time is not None:
-            measured_ms = seconds_ms(time) or utc_ms(str(time))
-            if measured_ms is None:
-                batch.note("the time was not understood: the time of arrival was taken")
+        time = fields.get("time", "now") if time is None else time
+        measured_ms = seconds_ms(time) or batch.time_of(str(time))
         for name, value in values.items():
             batch.add(_sensor(node, name), value, None, measured_ms)
 
@@ -70,14 +66,10 @@ def _values(fields: dict[str, Any]) -> dict[str, Any]:
         if not text.strip():
             raise InvalidBody("send one of fulljson, json, csv or data")
         return {str(place): value for place, value in enumerate(text.split(","), 1)}
-    values = _loads(text if "fulljson" in fields else _quoted(text))
+    values = _loads(text if "fulljson" in fields else _BARE_KEY.sub(r'\1"\2"\3', text))
     if not isinstance(values, dict):
         raise InvalidBody("expected an object of names and values")
     return values
-
-
-def _quoted(text: str) -> str:
-    return _BARE_KEY.sub(r'\1"\2"\3', text)
 
 
 def _loads(text: str) -> Any:

@@ -13,22 +13,22 @@ _LOOSE = re.compile(
     r" *(Z|UTC|[ +-]\d{2}:?\d{2})?",
     re.ASCII | re.IGNORECASE,
 )
-_NUMBER = re.compile(r"[0-9]{9,10}(?:\.[0-9]{0,9})?|[0-9]{12,13}|[0-9]{18,19}")
-_NS, _MS = 18, 12  # digits of Unix nanoseconds and milliseconds
+_NUMBER = re.compile(r"[0-9]{9,10}(?:\.[0-9]{0,9})?|[0-9]{12,13}|[0-9]{15,16}|[0-9]{18,19}")
+# The fewest digits of Unix nanoseconds, microseconds and milliseconds, and how many are in one ms.
+_SCALES = ((18, 1_000_000), (15, 1_000), (12, 1))
 
 
 def utc_ms(text: str) -> int | None:
     """Unix milliseconds of an instant; of one without a zone, in UTC. None if it isn't one.
 
-    It is ISO 8601, perhaps without leading zeros, or Unix time in seconds, milliseconds or
-    nanoseconds.
+    It is ISO 8601, perhaps without leading zeros, or Unix time in seconds, milliseconds,
+    microseconds or nanoseconds.
     """
     text = text.strip()
     if _NUMBER.fullmatch(text):
-        if len(text) >= _NS and "." not in text:
-            return int(text) // 1_000_000
-        if len(text) >= _MS and "." not in text:
-            return int(text)
+        for digits, in_ms in _SCALES:
+            if len(text) >= digits and "." not in text:
+                return int(text) // in_ms
         return round(float(text) * 1000)
     moment = iso_moment(text)
     if moment is None and (found := _LOOSE.fullmatch(text)):

@@ -11,7 +11,6 @@ from functools import lru_cache
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.times import utc_ms
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
 from tmon.core.errors import ApiError
 from tmon.core.reading import Receipt
@@ -109,10 +108,7 @@ class Weather(Wire):
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
         fields = {**request.query, **request.form}
-        time = fields.get("dateutc", "now")
-        measured_ms = None if time.strip() == "now" else utc_ms(time)
-        if measured_ms is None and time.strip() != "now":
-            batch.note("the time was not understood: the time of arrival was taken")
+        measured_ms = batch.time_of(fields.get("dateutc", "now"))
         # Acurite's hub sends several sensors in turn.
         prefix = f"{fields.get('sensor', '')}/" if "mt" in fields else ""
         batch.device = next((fields[name] for name in DEVICES if fields.get(name)), "")
