@@ -61,11 +61,11 @@ def test_a_reading_is_taken_in_and_published(tmp_path: Path, environ: dict[str, 
             f"{at['ingest']}/readings",
             json={"value": 21.5},
             headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
+            timeout=60,
         )
         assert answer.status_code == 201
         page = f"{at['datasette']}/tmon/readings.json?_shape=array"
-        wait_for(lambda: [row["value"] for row in requests.get(page, timeout=30).json()] == [21.5])
+        wait_for(lambda: [row["value"] for row in requests.get(page, timeout=60).json()] == [21.5])
     finally:
         server.popen.terminate()
         status, stderr = server.end()

@@ -120,7 +120,7 @@ def http_listener(port: int = 0) -> Iterator[Listener]:
             listener.requests.append(Request(self.command, self.path, headers, body))
             listener.on_request()
             if listener.hold:
-                listener.hold.wait(20)
+                listener.hold.wait(60)
             try:
                 self.send_response(listener.status)
                 self.send_header("content-length", "2")

@@ -319,7 +319,7 @@ def test_no_part_of_an_address_is_in_the_database_or_the_log(
     )
     station.began()
     sender = station.process()
-    output = "".join(sender.communicate(timeout=30))
+    output = "".join(sender.communicate(timeout=60))
     assert output.count("no connection") == 2
     assert SECRETS not in output
     station.db.execute("pragma wal_checkpoint(truncate)")

@@ -47,7 +47,7 @@ def hold(other: Database) -> None:
 
 def kill(process: "subprocess.Popen[str]") -> None:
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
 
 def webhook(listener: Listener) -> str:
@@ -169,7 +169,7 @@ def test_two_processes_at_a_time_send_once(tmp_path: Path, listener: Listener) -
     with pytest.raises(Busy):
         send_new_events(station.db, station.settings, NOW_MS, timeout_s=0.1)
     listener.hold.set()
-    assert [sender.communicate(timeout=20) for sender in senders] == [("", "")] * 2
+    assert [sender.communicate(timeout=60) for sender in senders] == [("", "")] * 2
     assert len(listener.requests) == 1
 
 

