@@ -17,6 +17,7 @@ from sqlite_utils import Database
 
 from ingest.app import create_app
 from ingest.http import HttpConnection
+from tests.forked import tmon as tmon
 from tmon.core.settings import Settings
 from tmon.db import tokens
 from tmon.db.connect import open_database, open_for_reading
@@ -123,19 +124,6 @@ class Process:
         if self.popen.poll() is None:
             self.popen.kill()
         self.popen.communicate(timeout=240)
-
-
-def tmon(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Any:
-    """Run ``tmon`` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "tmon", *arguments],
-        cwd=folder,
-        env={**os.environ, **(environ or {})},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
 
 
 def wait_for(condition: Any, seconds: float = 120) -> None:

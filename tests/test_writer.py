@@ -229,7 +229,7 @@ def test_all_batches_that_wait_for_a_lock_fail_together(tmp_path: Path) -> None:
     transactions: list[str] = []
 
     def trace(db: Database) -> None:
-        db.conn.set_trace_callback(lambda sql: sql.startswith("begin") and transactions.append(sql))
+        db.conn.set_trace_callback(lambda sql: transactions.extend([sql] * sql.startswith("begin")))
 
     async def run() -> None:
         async with client_of_writer(tmp_path / "tmon.db", prepare=trace) as client:
