@@ -31,7 +31,7 @@ from tmon.db.connect import (
     sqlite3,
     transaction,
 )
-from tmon.maintenance.snapshot import open_snapshot
+from tmon.maintenance.snapshot import copy_snapshot
 
 ROOT = Path(__file__).parent.parent
 NOON_MS = 1_795_176_000_000
@@ -124,8 +124,7 @@ def sending(path: Path) -> Iterator[Sending]:
 def station_with_backup(folder: Path) -> Path:
     """A station's database, and ``backup.db`` of it, which a later log doesn't fit."""
     made = station(folder, EARLIER)
-    with open_snapshot(made) as snapshot:
-        snapshot.copy(folder / "backup.db", lambda _: None)
+    copy_snapshot(made, folder / "backup.db", lambda _: None)
     with open_database(made) as db:
         add(db, 20_000)
     return made
@@ -452,7 +451,7 @@ def test_a_start_sets_aside_the_log_of_a_database_that_was_replaced_meanwhile(
     with pytest.raises(RefusedDatabase, match="was written for another file"):
         open_for_reading(path)
     with pytest.raises(RefusedDatabase, match="was written for another file"):
-        open_snapshot(path).__enter__()
+        copy_snapshot(path, path.with_name("copy.db"), lambda _: None)
     open_database(path).close()
     [aside] = path.parent.glob("tmon.db-wal.replaced-*")
     assert aside.read_bytes() == log
@@ -508,8 +507,7 @@ def test_no_row_of_another_table_is_taken_for_a_reading(path: Path, rows: int) -
             ) without rowid;
             """
         )
-    with open_snapshot(path) as snapshot:
-        snapshot.copy(path.with_name("later.db"), lambda _: None)
+    copy_snapshot(path, path.with_name("later.db"), lambda _: None)
     readings = {
         (1, NOON_MS + 7 * count): count if count % 3 else count / 8 for count in range(rows)
     }

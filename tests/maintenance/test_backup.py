@@ -17,9 +17,9 @@ from tests.maintenance.steady_load import load
 from tests.station import Process, hourly_equals_raw, tmon, wait_for
 from tmon.core.settings import Settings
 from tmon.db.connect import open_database, open_for_reading, sqlite3
-from tmon.maintenance.backup import BackupTarget, backup
-from tmon.maintenance.backup_dir import UnusableFile, require_free_space, staging_dir
-from tmon.maintenance.snapshot import DamagedCopy, check_copy, open_snapshot
+from tmon.maintenance.backup import backup
+from tmon.maintenance.backup_dir import BackupDir, UnusableFile, require_free_space, staging_dir
+from tmon.maintenance.snapshot import DamagedCopy, check_copy, copy_snapshot
 
 NAME = re.compile(r"tmon-\d{4}-\d\d-\d\dT\d{6}Z\.db")
 AT_MS = 1_795_575_600_000  # 2026-11-25T03:00:00Z
@@ -37,7 +37,7 @@ def no_bar(_length: int) -> Any:
     return nullcontext(Silent())
 
 
-def make(path: Path, target: BackupTarget, now_ms: int = AT_MS) -> Path:
+def make(path: Path, target: BackupDir, now_ms: int = AT_MS) -> Path:
     return backup(Settings.load({"TMON_DB": str(path)}), target, now_ms, no_bar).path
 
 
@@ -89,7 +89,7 @@ def test_a_backup_is_three_files_that_check_each_other(tmp_path: Path) -> None:
 
 def test_a_backup_opens_as_it_is(tmp_path: Path) -> None:
     path = station(tmp_path)
-    with open_database(make(path, BackupTarget(tmp_path / "kept", False, 7))) as db:
+    with open_database(make(path, BackupDir(tmp_path / "kept", False, 7))) as db:
         pragmas = ("journal_mode", "auto_vacuum", "application_id")
         found = [db.execute(f"pragma {name}").fetchone()[0] for name in pragmas]
         assert found == ["wal", 2, 0x746D6F6E]
@@ -112,19 +112,19 @@ def test_the_newest_are_kept_and_nothing_that_others_made_is_removed(tmp_path: P
     others = ["tmon-2020.db", "tmon-2020-01-01T000000Z.db.bak", "my.db"]
     for name in others:
         (kept / name).touch()
-    made = [make(path, BackupTarget(kept, False, 2), AT_MS + n * 1000).name for n in range(4)]
+    made = [make(path, BackupDir(kept, False, 2), AT_MS + n * 1000).name for n in range(4)]
     whole = [f"{name}{suffix}" for name in made[2:] for suffix in ("", ".secret", ".sha256")]
     assert listed(kept) == sorted(others + whole)
 
 
 def test_two_in_one_second_are_two(tmp_path: Path) -> None:
     path = station(tmp_path)
-    made = [make(path, BackupTarget(tmp_path / "kept", False, 7)).name for _ in range(2)]
+    made = [make(path, BackupDir(tmp_path / "kept", False, 7)).name for _ in range(2)]
     assert made == ["tmon-2026-11-25T030000Z.db", "tmon-2026-11-25T030001Z.db"]
 
 
 def test_a_clock_that_was_set_back_removes_no_new_backup(tmp_path: Path) -> None:
-    path, target = station(tmp_path), BackupTarget(tmp_path / "kept", False, 1)
+    path, target = station(tmp_path), BackupDir(tmp_path / "kept", False, 1)
     make(path, target)
     made = make(path, target, now_ms=0)
     assert listed(tmp_path / "kept")[0] == made.name == "tmon-1970-01-01T000000Z.db"
@@ -169,7 +169,7 @@ def test_a_secret_goes_to_no_folder_that_is_wrong(tmp_path: Path, folder: str, t
     path = station(tmp_path)
     (tmp_path / "offered").mkdir()
     (tmp_path / "link").symlink_to("offered")
-    make(path, BackupTarget(tmp_path / "published", True, 7))
+    make(path, BackupDir(tmp_path / "published", True, 7))
     before = listed(tmp_path)
     ran = tmon(tmp_path, "backup", folder, "--download-dir", "offered")
     assert ran.returncode == 1
@@ -290,7 +290,7 @@ def test_kill_9_leaves_no_half_backup(tmp_path: Path) -> None:
             check_copy(copy, None, lambda _: None)
             assert copy.with_name(f"{copy.name}.secret").exists()
     (kept / "tmon-2020-01-01T000000Z.db.secret").touch()  # as if between two of its names
-    make(path, BackupTarget(kept, False, 1))
+    make(path, BackupDir(kept, False, 1))
     assert listed(kept) == [
         f"tmon-2026-11-25T030000Z.db{suffix}" for suffix in ("", ".secret", ".sha256")
     ]
@@ -326,8 +326,7 @@ def test_a_snapshot_is_of_one_instant(tmp_path: Path) -> None:
             add(db, 10)
         added.append(10)
 
-    with open_snapshot(path) as snapshot:
-        snapshot.copy(tmp_path / "copy.db", add_some, pages_per_step=200)
+    rows = copy_snapshot(path, tmp_path / "copy.db", add_some, pages_per_step=200)
     assert len(added) > 2
-    assert snapshot.rows["readings"] == 100_000
-    check_copy(tmp_path / "copy.db", snapshot.rows, lambda _: None)
+    assert rows["readings"] == 100_000
+    check_copy(tmp_path / "copy.db", rows, lambda _: None)

@@ -10,8 +10,7 @@ import pytest
 from tests.maintenance.backup_files import listed, one_line, station
 from tests.maintenance.test_backup import make
 from tests.station import tmon
-from tmon.maintenance.backup import BackupTarget
-from tmon.maintenance.backup_dir import UnusableFile, read_small_file
+from tmon.maintenance.backup_dir import BackupDir, UnusableFile, read_small_file
 
 STRANGER = 54_321  # nobody has that number
 VICTIM = b"what belongs to somebody else\n" * 100
@@ -88,12 +87,12 @@ def test_what_has_the_drafts_name_is_refused_and_left(
     tmp_path: Path, victim: Path, plant: Plant
 ) -> None:
     path = station(tmp_path)
-    made = make(path, BackupTarget(tmp_path / "kept", False, 7))
+    made = make(path, BackupDir(tmp_path / "kept", False, 7))
     (tmp_path / "public").mkdir()
     for name in ("kept/.tmon-backup", "public/.tmon-backup", ".tmon-restore"):
         plant(tmp_path / name, victim)
     before = listed(tmp_path)
-    for wanted in (BackupTarget(made.parent, False, 7), BackupTarget(tmp_path / "public", True, 7)):
+    for wanted in (BackupDir(made.parent, False, 7), BackupDir(tmp_path / "public", True, 7)):
         with pytest.raises(UnusableFile, match=r"\.tmon-backup is in the way"):
             make(path, wanted)
     ran = tmon(tmp_path, "restore", str(made), "--force")
@@ -109,8 +108,8 @@ def test_what_lies_among_the_drafts_is_removed_and_never_written_to(
     path = station(tmp_path)
     names = ("draft.db", "draft.db-journal", "whole.db", "draft.db.sha256", "draft.db.secret")
     for wanted in (
-        BackupTarget(tmp_path / "kept", False, 7),
-        BackupTarget(tmp_path / "public", True, 7),
+        BackupDir(tmp_path / "kept", False, 7),
+        BackupDir(tmp_path / "public", True, 7),
     ):
         (wanted.folder / ".tmon-backup").mkdir(parents=True)
         for name in names:
@@ -126,7 +125,7 @@ def test_what_has_the_locks_name_is_not_emptied(tmp_path: Path, victim: Path, pl
     (tmp_path / "kept" / ".tmon-backup").mkdir(parents=True)
     plant(tmp_path / "kept" / ".tmon-backup" / "lock", victim)
     with suppress(UnusableFile):
-        make(path, BackupTarget(tmp_path / "kept", False, 7))
+        make(path, BackupDir(tmp_path / "kept", False, 7))
     assert is_untouched(victim)
     assert listed(victim.parent) == ["file"]
 
@@ -148,7 +147,7 @@ def test_what_has_a_copys_name_is_neither_written_nor_counted_nor_removed(
         if plant in (hard_link, pipe):
             os.chown(kept / name, STRANGER, STRANGER)
     try:
-        made = [make(path, BackupTarget(kept, False, 2)).name for _ in range(3)]
+        made = [make(path, BackupDir(kept, False, 2)).name for _ in range(3)]
         assert made == [f"tmon-2026-11-25T03000{second}Z.db" for second in (2, 3, 4)]
         there = {path.name for path in kept.iterdir()}
         assert {*of_others, *made[1:]} <= there
@@ -183,7 +182,7 @@ def test_restore_takes_no_secret_or_digest_by_a_link(
 ) -> None:
     """Else root would give the station's user what root alone may read."""
     path = station(tmp_path)
-    made = make(path, BackupTarget(tmp_path / "kept", False, 7))
+    made = make(path, BackupDir(tmp_path / "kept", False, 7))
     beside = made.with_name(f"{made.name}{suffix}")
     beside.unlink()
     beside.symlink_to(victim)

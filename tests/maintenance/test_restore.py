@@ -1,12 +1,14 @@
 """`tmon restore` changes nothing before all is checked, and loses nothing."""
 
 import os
+import re
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,9 @@ import pytest
 from tests.maintenance.backup_files import add, damage, listed, one_line, station, token
 from tests.maintenance.steady_load import load
 from tests.station import tmon, wait_for
+from tests.test_merge import NOON_MS, readings, store
 from tmon.db.connect import open_database, open_for_reading, sqlite3
+from tmon.maintenance.restore import exclusive
 
 
 def count(path: Path) -> int:
@@ -151,6 +155,19 @@ def test_a_running_ingest_is_not_pulled_from_under(tmp_path: Path, kept: Path) -
     assert not [*tmp_path.glob("tmon.db.before-*")]
 
 
+def test_the_lock_ends_without_touching_the_log_of_the_new_file(tmp_path: Path, kept: Path) -> None:
+    path = tmp_path / "tmon.db"
+    with exclusive(path):
+        path.with_name("tmon.db-wal").unlink()
+        path.rename(tmp_path / "old.db")
+        shutil.copy(kept, path)
+        db = open_database(path)  # as another program may, before the lock ends
+        add(db, 10)
+    assert path.with_name("tmon.db-wal").stat().st_size > 0
+    assert count(path) == 1010
+    db.close()
+
+
 def test_an_old_log_is_not_applied_to_the_new_database(tmp_path: Path, kept: Path) -> None:
     with load(tmp_path, writers=1) as sent:
         wait_for(lambda: len(sent.acknowledged()) > 100)
@@ -171,10 +188,58 @@ def test_a_log_whose_database_is_gone_is_not_applied(tmp_path: Path, kept: Path)
         assert db.execute("pragma integrity_check").fetchone()[0] == "ok"
 
 
-def test_a_damaged_database_is_replaced(tmp_path: Path, kept: Path) -> None:
-    (tmp_path / "tmon.db").write_bytes(b"nothing that SQLite knows" * 1000)
+def test_a_damaged_database_is_replaced_but_not_while_it_is_open(
+    tmp_path: Path, kept: Path
+) -> None:
+    path = tmp_path / "tmon.db"
+    garbage = "yes 'nothing that SQLite knows' | head -c 25000 >tmon.db"
+    with open_database(path):
+        # Not by this process: SQLite's locks would end as it closes the file.
+        subprocess.run(["sh", "-c", garbage], cwd=tmp_path, check=True)
+        ran = tmon(tmp_path, "restore", str(kept), "--force")
+        assert "tmon.db is in use" in one_line(ran.stderr)
+    ran = tmon(tmp_path, "restore", str(kept), "--force")
+    assert ran.returncode == 0
+    assert "  not known, as the database can't be read: file is not a database\n" in ran.stderr
+    assert count(path) == 1000
+
+
+def test_pages_may_be_of_another_size(tmp_path: Path, kept: Path) -> None:
+    path = tmp_path / "tmon.db"
+    path.unlink()
+    with closing(sqlite3.connect(str(path))) as empty:
+        empty.execute("pragma page_size = 4096")
+        empty.execute("vacuum")
+    station(tmp_path, readings=1500)
     assert tmon(tmp_path, "restore", str(kept), "--force").returncode == 0
-    assert count(tmp_path / "tmon.db") == 1000
+    [old] = tmp_path.glob("tmon.db.before-restore-*Z")
+    sizes = [int.from_bytes(file.read_bytes()[16:18], "big") for file in (old, path)]
+    assert (sizes, count(old), count(path)) == ([4096, 1024], 1500, 1000)
+
+
+def test_readings_newer_than_the_backup_are_named_and_can_be_added(tmp_path: Path) -> None:
+    path = tmp_path / "tmon.db"
+    token(tmp_path)
+    store(path, "basement", "t", 1, 2)
+    made = tmon(tmp_path, "backup", "kept").stdout.strip()
+    store(path, "basement", "t", 3, at_ms=NOON_MS + 10)
+    for number in range(6):
+        store(path, f"attic{number}", "t", *range(number + 2))
+    before = readings(path)
+    newer = [*(f"attic{number}: {number + 2}" for number in (5, 4, 3, 2, 1)), "and 2 more nodes: 3"]
+    refused = tmon(tmp_path, "restore", made)
+    told = f"keeps it under another name. Readings newer than the backup: {', '.join(newer)}"
+    assert told in one_line(refused.stderr)
+    assert readings(path) == before
+    done = tmon(tmp_path, "restore", made, "--force")
+    assert "".join(f"  {line}\n" for line in newer) in done.stderr
+    assert readings(path) == [("basement", "t", 1), ("basement", "t", 2)]
+    [time] = [old.name.partition("restore-")[2] for old in tmp_path.glob("tmon.db.before-*")]
+    page = (Path(__file__).parents[2] / "docs" / "backup.md").read_text()
+    [commands] = re.findall(r"```sh\n(cp tmon.db.before-restore-.*?)```", page, re.DOTALL)
+    subprocess.run(["sh", "-ec", commands.replace("<time>", time)], cwd=tmp_path, check=True)
+    open_database(path).close()
+    assert readings(path) == before
 
 
 def test_a_public_copy_comes_without_tokens_and_says_so(tmp_path: Path) -> None:

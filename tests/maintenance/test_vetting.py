@@ -179,7 +179,7 @@ def test_what_could_act_by_itself_is_refused(file: Path, what: str) -> None:
     content = file.read_bytes()
     began_s = monotonic()
     with pytest.raises((Untrusted, sqlite3.DatabaseError)) as refused:
-        vet(file, file)
+        vet(file)
     assert "\n" not in str(refused.value)
     assert "\x1b" not in str(refused.value)
     assert monotonic() - began_s < 10
@@ -202,7 +202,7 @@ OWN = """
 
 def test_what_the_owner_added_is_kept_and_listed(file: Path) -> None:
     run(file, OWN)
-    assert vet(file, file) == [
+    assert vet(file) == [
         *("index notes_text", "index readings_value", 'table a ]"b;', "table notes"),
         *("view broken", "view warm"),
     ]
@@ -218,13 +218,13 @@ def test_times_and_values_that_an_import_stores_are_taken(file: Path) -> None:
         insert into notes values (9e999, 9223372036854775807);
         """,
     )
-    assert vet(file, file) == ["table notes"]
+    assert vet(file) == ["table notes"]
 
 
 def test_a_refusal_counts_the_rows(file: Path) -> None:
     run(file, "update readings set value = 9e999 where measured_ms < 180000")
     with pytest.raises(Untrusted, match=r"^3 rows of its table readings: an infinite value"):
-        vet(file, file)
+        vet(file)
 
 
 def test_a_database_that_cant_be_copied_is_told_in_one_line(tmp_path: Path, file: Path) -> None:
@@ -242,9 +242,9 @@ def test_backups_of_earlier_versions_are_taken(tmp_path: Path, number: int) -> N
         migrations.apply(db, stop_before=ORDER[number : number + 1])
         db.execute(f"pragma application_id = {APPLICATION_ID}")
         db.execute("create table notes (x)")
-    assert vet(file, file) == ["table notes"]
+    assert vet(file) == ["table notes"]
     open_database(file).close()
-    assert vet(file, file) == ["table notes"]
+    assert vet(file) == ["table notes"]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -271,7 +271,7 @@ def changed_at_random(tmp_path: Path, content: bytes, seed: int, times: int) -> 
             changed[random.randrange(size)] = random.randrange(256)
         file.write_bytes(changed)
         try:
-            vet(file, file)
+            vet(file)
             check_copy(file, None, lambda _: None)
         except (Untrusted, DamagedCopy, RefusedDatabase, sqlite3.DatabaseError):
             pass  # anything else would be a traceback
@@ -284,7 +284,7 @@ def test_another_encoding_is_refused(tmp_path: Path) -> None:
         migrations.apply(db)
         db.execute(f"pragma application_id = {APPLICATION_ID}")
     with pytest.raises(Untrusted, match="UTF-8"):
-        vet(file, file)
+        vet(file)
 
 
 def test_restore_says_in_one_line_what_it_refuses(tmp_path: Path, file: Path) -> None:

@@ -73,7 +73,7 @@ class Station:
 
     def channels(self) -> list[tuple[object, ...]]:
         rows: Iterable[tuple[object, ...]] = self.db.execute(
-            "select last_sent_event, sending_event, failed_ms from channels order by name"
+            "select last_sent_event, failed_ms from channels order by name"
         )
         return [*rows]
 

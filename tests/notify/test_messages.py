@@ -5,7 +5,7 @@ from pathlib import Path
 import apprise
 import pytest
 
-from tests.notify.alerting import HOUR_MS, NOW_MS, Station
+from tests.notify.alerting import NOW_MS, Station
 from tests.notify.receivers import Listener, Mailbox, text_of
 from tmon.db.connect import transaction
 from tmon.watch.messages import MOST_LINES, Message, message_of_events
@@ -16,9 +16,7 @@ HOSTILE = "x\r\nBcc: eve@example.org\r\n\r\n<b>\x1b[31m\N{RIGHT-TO-LEFT OVERRIDE
 
 def message(station: Station, after: int = 0, public_url: str = "") -> Message:
     last = station.db.execute("select max(id) from events").fetchone()[0]
-    composed = message_of_events(
-        station.db, after, last, public_url=public_url, sender="h@example.org"
-    )
+    composed = message_of_events(station.db, after, last, public_url)
     assert composed is not None
     return composed
 
@@ -83,16 +81,6 @@ def test_many_are_counted_and_linked_rather_than_listed(tmp_path: Path) -> None:
     assert len(composed.text(20).encode()) <= 20
 
 
-def test_the_ids_of_two_stations_channels_times_and_ranges_differ(tmp_path: Path) -> None:
-    station = Station(tmp_path)
-    station.began()
-    station.began()
-    first = message(station).id
-    assert first == message(station).id == f"<tmon.1-2.{NOW_MS}.h@example.org>"
-    station.db.execute("update events set at_ms = ?", [NOW_MS + HOUR_MS])  # as after a restore
-    assert len({first, message(station).id, message(station, after=1).id}) == 3
-
-
 def test_hostile_text_stays_one_line_without_headers_or_markup(
     tmp_path: Path, mailbox: Mailbox, listener: Listener
 ) -> None:
@@ -112,13 +100,14 @@ def test_hostile_text_stays_one_line_without_headers_or_markup(
     assert not set("<>@[]`") & set(request.json["message"] + request.json["title"])
 
 
-def test_ntfy_gets_the_id_as_its_last_line(tmp_path: Path, listener: Listener) -> None:
+def test_ntfy_gets_title_and_text(tmp_path: Path, listener: Listener) -> None:
     station = Station(tmp_path, f"ntfy://{listener.address}/t")
-    station.began()
+    station.began("one")
     send_new_events(station.db, station.settings, NOW_MS)
     [request] = listener.requests
     assert request.json["topic"] == "t"
-    assert request.json["message"].splitlines()[-1].startswith(f"tmon.1-1.{NOW_MS}.")
+    assert request.json["title"] == "tmon: new: one"
+    assert request.json["message"] == "New\n- one"
 
 
 def test_a_whole_station_in_trouble_fits_into_one_ntfy_message(

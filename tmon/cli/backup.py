@@ -6,8 +6,8 @@ import click
 
 from tmon.cli.options import progress_bar, station, takes, takes_station
 from tmon.core.time import now_ms
-from tmon.maintenance.backup import BackupTarget
 from tmon.maintenance.backup import backup as make_backup
+from tmon.maintenance.backup_dir import BackupDir
 from tmon.maintenance.restore import restore as put_back
 
 
@@ -37,13 +37,10 @@ def backup(folder: Path, keep: int, publish: bool, **flags: str | None) -> None:
       tmon backup /media/usb/tmon --keep 30
       tmon backup --publish /var/lib/tmon/download --keep 2
     """
-    wanted = BackupTarget(folder, publish, keep)
-    made = make_backup(station(flags), wanted, now_ms(), progress_bar)
+    made = make_backup(station(flags), BackupDir(folder, publish, keep), now_ms(), progress_bar)
     click.echo(made.path)
     for warning in made.warnings:
         click.echo(warning, err=True)
-    if not (publish or made.with_secret):
-        click.echo("no node has a token yet, so there is no secret to copy", err=True)
 
 
 @click.command()
@@ -55,7 +52,8 @@ def restore(file: Path, force: bool, **flags: str | None) -> None:
 
     Stop `tmon serve` before. FILE is checked first, against its SHA-256 and by SQLite;
     nothing changes unless it is sound and has no triggers or tables that tmon wouldn't
-    make. All tokens are valid afterwards.
+    make. All tokens are valid afterwards. Without --force a database that is there stays:
+    the command checks FILE, and says how many readings are newer than those in it.
 
     \b
     Examples:
@@ -63,11 +61,7 @@ def restore(file: Path, force: bool, **flags: str | None) -> None:
       tmon restore /media/usb/tmon/tmon-2026-11-25T030000Z.db --force --db /var/lib/tmon/tmon.db
     """
     settings = station(flags)
-    done = put_back(file, settings, force=force, now_ms=now_ms(), progress=progress_bar)
+    report = put_back(file, settings, force=force, progress=progress_bar)
     click.echo(settings.db)
-    for kept in done.kept:
-        click.echo(f"what was there is now {kept}", err=True)
-    if done.owners:
-        click.echo(f"not tmon's own, and kept: {', '.join(done.owners)}", err=True)
-    for warning in done.warnings:
-        click.echo(warning, err=True)
+    for line in report:
+        click.echo(line, err=True)

@@ -15,132 +15,75 @@ from tmon.maintenance import snapshot, vetting
 from tmon.maintenance.backup_dir import (
     BackupDir,
     UnusableFile,
-    files_of_others,
-    holds_secrets,
-    is_public,
     os_errors_explained,
     require_free_space,
     staging_dir,
-    write_secret_file,
 )
-from tmon.maintenance.snapshot import Progress
 from tmon.maintenance.token_probe import why_refused_at
 
 
-class NotRecorded(TmonError):
-    """The backup was made, but the database couldn't be updated with its time."""
-
-
-class NoSecret(TmonError):
-    """There are tokens, and the secret that signs them isn't found."""
-
-
-class BackupTarget(NamedTuple):
-    """Where to, whether it is for the public, and how many backups are kept there."""
-
-    folder: Path
-    public: bool
-    keep: int
-
-
 class BackupResult(NamedTuple):
-    """The new file, and whether its secret lies beside it."""
+    """The new file, and what is wrong with it, its secret or its folder."""
 
     path: Path
-    with_secret: bool
     warnings: list[str]
 
 
 def backup(
-    settings: Settings, target: BackupTarget, now_ms: int, progress: Progress
+    settings: Settings, backups: BackupDir, now_ms: int, progress: snapshot.Progress
 ) -> BackupResult:
     """Copy the database as it is now, check the copy, and only then give it its name.
 
     Raises:
-        TmonError: there is no new backup, and nothing is left of it; or, as ``NotRecorded``,
-            there is one, and only the database couldn't be updated.
+        TmonError: there is no new backup, and nothing is left of it; or there is one, the message
+            says so, and only its time couldn't be recorded in the database.
         RefusedDatabase: there is nothing to copy.
     """
     secret = None
-    with os_errors_explained(target.folder, "no backup was made"):
-        if not target.public:
+    with os_errors_explained(backups.folder, "no backup was made"):
+        if not backups.is_public:
             with suppress(FileNotFoundError):
                 secret = read_secret(settings)
-        path = _make(settings, target, secret, now_ms, progress)
-    run = JobRun(now_ms, path.name)
-    runs = {"publish" if target.public else "backup": run, "integrity_check": JobRun(now_ms, "ok")}
+        backups.refuse_other_kind(settings.download_dir)
+        # But not its parent, which may be a disk that isn't mounted.
+        backups.folder.mkdir(exist_ok=True)
+        with staging_dir(backups.folder) as staging:
+            backups.remove_leftovers()
+            draft = staging / "draft.db"
+            digest = _write_draft(draft, settings.db, backups, progress)
+            if secret is None and not backups.is_public and _uses_tokens(draft):
+                raise UnusableFile(
+                    f"{settings.secret_file}: no such file, and the nodes' tokens need it; "
+                    "set TMON_SECRET_FILE or TMON_SECRET as ingest has it"
+                )
+            path = backups.add(draft, digest, secret, now_ms)
+            backups.remove_oldest(path)
+    job = "publish" if backups.is_public else "backup"
+    runs = {job: JobRun(now_ms, path.name), "integrity_check": JobRun(now_ms, "ok")}
     try:
         with open_database(settings.db) as db, transaction(db):
             save_job_runs(db, runs)
     except sqlite3.DatabaseError as error:
-        raise NotRecorded(
+        raise TmonError(
             f"{path.name} is made and sound, but {settings.db} can't be told: {error}"
         ) from error
-    return BackupResult(path, secret is not None, [*_warnings(settings, path, secret)])
+    return BackupResult(path, [*_warnings(settings, backups, path, secret)])
 
 
-def _make(
-    settings: Settings, target: BackupTarget, secret: bytes | None, now_ms: int, progress: Progress
-) -> Path:
-    folder = target.folder
-    backups = BackupDir(folder, "tmon-public" if target.public else "tmon")
-    _refuse_folder(settings, target)
-    folder.mkdir(exist_ok=True)  # but not its parent, which may be a disk that isn't mounted
-    with staging_dir(folder) as staging:
-        backups.remove_leftovers()
-        with snapshot.open_snapshot(settings.db) as now:
-            if secret is None and not target.public and now.has_received:
-                raise NoSecret(
-                    f"{settings.secret_file}: no such file, and the nodes' tokens need it; "
-                    "set TMON_SECRET_FILE or TMON_SECRET as ingest has it"
-                )
-            digest = _draft(settings.db, now, staging, target, progress)
-        name = backups.free_name(now_ms)
-        (staging / "draft.db.sha256").write_text(f"{digest}  {name}\n", encoding="ascii")
-        if target.public:  # for Datasette's user too, whatever the umask
-            for part in ("draft.db", "draft.db.sha256"):
-                (staging / part).chmod(0o644)
-        snapshot.flush_and_hash(staging / "draft.db.sha256")
-        if secret is not None:
-            write_secret_file(staging / "draft.db.secret", secret)
-        added = backups.add(staging, name)
-        backups.remove_oldest(target.keep, added)
-    return added
-
-
-def _refuse_folder(settings: Settings, target: BackupTarget) -> None:
-    """Keep secrets out of public folders, and public copies out of folders with secrets.
-
-    Raises:
-        UnusableFile: the folder is of the other kind.
-    """
-    folder, download_dir = target.folder.resolve(), settings.download_dir
-    if target.public:
-        if holds_secrets(folder):
-            raise UnusableFile(f"{folder} holds secrets; publish to a folder of its own")
-    elif (download_dir and folder.is_relative_to(download_dir.resolve())) or is_public(folder):
-        raise UnusableFile(
-            f"{folder} is for everybody; a backup with its secret needs another folder"
-        )
-
-
-def _draft(
-    db: Path, now: snapshot.Snapshot, staging: Path, target: BackupTarget, progress: Progress
-) -> str:
-    """Write the copy into ``staging``, flush and check it; its SHA-256."""
-    draft = staging / "draft.db"
+def _write_draft(draft: Path, db: Path, backups: BackupDir, progress: snapshot.Progress) -> str:
+    """Write the copy to ``draft``, flush and check it; its SHA-256."""
+    size_bytes = db.stat().st_size if db.exists() else 0
     # A copy takes up to the whole file's size; a public one is made from another copy.
-    require_free_space(target.folder, now.size_bytes * (2 if target.public else 1))
-    with progress(now.size_bytes + sum(now.rows.values())) as bar:
-        now.copy(draft, bar.update)
-        now.end()
-        if target.public:
+    require_free_space(backups.folder, size_bytes * (2 if backups.is_public else 1))
+    with progress(2 * size_bytes) as bar:
+        rows = snapshot.copy_snapshot(db, draft, bar.update)
+        if backups.is_public:
             whole = draft.rename(draft.with_name("whole.db"))
             snapshot.vacuum_into(whole, draft)
             whole.unlink()
         digest = snapshot.flush_and_hash(draft)
         try:
-            snapshot.check_copy(draft, now.rows, bar.update)
+            snapshot.check_copy(draft, rows, bar.update)
         except snapshot.DamagedCopy as error:
             raise snapshot.DamagedCopy(
                 f"{db}: its copy was not kept, for {error}; keep your older backups, "
@@ -149,19 +92,29 @@ def _draft(
     return digest
 
 
-def _warnings(settings: Settings, path: Path, secret: bytes | None) -> Iterator[str]:
-    """What is wrong with the backup, its secret or its folder."""
-    if others := files_of_others(path.parent):
+def _uses_tokens(draft: Path) -> bool:
+    """Whether any node has ever sent to this database."""
+    query = "select 1 from nodes where last_received_ms is not null limit 1"
+    with closing(snapshot.connect_untrusted(draft)) as conn:
+        return conn.execute(query).fetchone() is not None
+
+
+def _warnings(
+    settings: Settings, backups: BackupDir, path: Path, secret: bytes | None
+) -> Iterator[str]:
+    if others := backups.files_of_others():
         yield (
             f"{path.parent}: others can write there, and have put files there, such as "
             f"{humanize.printable(others[0].name)}; they were left, and not counted"
         )
     try:
-        vetting.vet(path, path)
+        vetting.vet(path)
     except (vetting.Untrusted, RefusedDatabase) as error:
         yield f"`tmon restore` won't take it: {error}"
     url = local_url(settings.host, settings.port)
-    with closing(snapshot.connect_immutable(path)) as conn:
+    with closing(snapshot.connect_untrusted(path)) as conn:
         node = conn.execute("select uid from nodes order by name limit 1").fetchone()
     if secret and url and node and (reason := why_refused_at(url, secret, node[0])):
         yield f"the secret beside it may be the wrong one: {reason}"
+    if secret is None and not backups.is_public:
+        yield "no node has a token yet, so there is no secret to copy"

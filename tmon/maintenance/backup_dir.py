@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,12 +18,12 @@ COMPANIONS = (".secret", ".sha256")  # created before the backup itself, and rem
 _NAME = re.compile(r"(tmon|tmon-public)-\d{4}-\d\d-\d\dT\d{6}Z\.db(\.secret|\.sha256)?", re.ASCII)
 
 
-class Busy(TmonError):
-    """Another run is using the folder."""
+class InUse(TmonError):
+    """Another run is using the folder, a program the database; or its name is taken."""
 
 
 class UnusableFile(TmonError):
-    """A file or folder that can't be used for this, or must not be."""
+    """A file or folder is missing, or can't or must not be used for this."""
 
 
 @contextmanager
@@ -36,97 +36,117 @@ def os_errors_explained(where: Path, outcome: str) -> Iterator[None]:
 
 
 class BackupDir(NamedTuple):
-    """A folder's backups of one kind, ``tmon`` or ``tmon-public``."""
+    """A folder of backups with their secrets, or of public copies; and how many are kept."""
 
     folder: Path
-    kind: str
+    is_public: bool
+    keep: int
 
-    def newest_first(self) -> list[Path]:
-        """The complete backups; their names are their times."""
-        matches = (_NAME.fullmatch(path.name) for path in _files(self.folder))
-        names = [match[0] for match in matches if match and match[1] == self.kind and not match[2]]
-        return [self.folder / name for name in sorted(names, reverse=True)]
+    @property
+    def kind(self) -> str:
+        """What the names of the backups begin with."""
+        return "tmon-public" if self.is_public else "tmon"
 
-    def free_name(self, now_ms: int) -> str:
-        """A name of the present second, or of the next one that no file there has."""
+    def refuse_other_kind(self, download_dir: Path | None) -> None:
+        """Keep secrets out of public folders, and public copies out of folders with secrets.
+
+        Raises:
+            UnusableFile: the folder is of the other kind.
+        """
+        folder = self.folder.resolve()
+        if self.is_public:
+            if any(path.name.endswith(".secret") and _is_own(path) for path in _files(folder)):
+                raise UnusableFile(f"{folder} holds secrets; publish to a folder of its own")
+        elif (download_dir and folder.is_relative_to(download_dir.resolve())) or any(
+            map(_is_own, _newest_first(folder, "tmon-public"))
+        ):
+            raise UnusableFile(
+                f"{folder} is for everybody; a backup with its secret needs another folder"
+            )
+
+    def add(self, draft: Path, digest: str, secret: bytes | None, now_ms: int) -> Path:
+        """Write the draft's companions, and rename all: the draft last, so it is complete.
+
+        The name is of the present second, or of the next one that no file there has.
+        """
         taken = {path.name for path in _files(self.folder)}
         while True:
-            name = f"{self.kind}-{timestamp(now_ms)}.db"
+            name = f"{self.kind}-{datetime.fromtimestamp(now_ms // 1000, UTC):%Y-%m-%dT%H%M%SZ}.db"
             if not {f"{name}{suffix}" for suffix in ("", *COMPANIONS)} & taken:
-                return name
+                break
             now_ms += 1000
-
-    def add(self, staging: Path, name: str) -> Path:
-        """Rename the files in ``staging`` to ``name``: first the companions, then the backup."""
-        for suffix in COMPANIONS:
-            draft = staging / f"draft.db{suffix}"
-            if draft.exists():
-                draft.rename(self.folder / f"{name}{suffix}")
+        digest_file = draft.with_name("draft.db.sha256")
+        with digest_file.open("w", encoding="ascii") as file:
+            file.write(f"{digest}  {name}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if self.is_public:  # for Datasette's user too, whatever the umask
+            draft.chmod(0o644)
+            digest_file.chmod(0o644)
+        if secret is not None:
+            secret_file = draft.with_name("draft.db.secret")
+            write_secret_file(secret_file, secret)
+            secret_file.rename(self.folder / f"{name}.secret")
+        digest_file.rename(self.folder / f"{name}.sha256")
         fsync_dir(self.folder)
-        added = (staging / "draft.db").rename(self.folder / name)
+        added = draft.rename(self.folder / name)
         fsync_dir(self.folder)
         return added
 
-    def remove_oldest(self, keep: int, added: Path) -> None:
+    def remove_oldest(self, added: Path) -> None:
         """Remove the oldest backups beyond ``keep``, never the one that was just ``added``.
 
         Only regular files of the same owner count: files that others put there under such names
         must not push a backup out.
         """
-        owner = added.stat().st_uid
-        others = [one for one in self.newest_first() if one != added and _is_file(one, owner)]
-        for backup in others[keep - 1 :]:
+        owner = _owner(added)
+        backups = _newest_first(self.folder, self.kind)
+        others = [path for path in backups if path != added and _owner(path) == owner]
+        for backup in others[self.keep - 1 :]:
             for suffix in ("", *COMPANIONS):
-                part = backup.with_name(backup.name + suffix)
-                if _is_file(part, owner):
+                part = backup.with_name(f"{backup.name}{suffix}")
+                if _owner(part) == owner:
                     part.unlink()
 
     def remove_leftovers(self) -> None:
         """Remove what a killed run has left: companions without a backup."""
         for path in _files(self.folder):
-            match = _NAME.fullmatch(path.name)
-            backup = match and path.with_name(path.name.removesuffix(match[2] or ""))
-            if backup and not backup.exists() and _is_file(path, os.geteuid()):
+            is_companion = path.suffix in COMPANIONS and _NAME.fullmatch(path.name)
+            if is_companion and not path.with_suffix("").exists() and _owner(path) == os.geteuid():
                 path.unlink()
 
-
-def timestamp(at_ms: int) -> str:
-    """``2026-11-25T030000Z``."""
-    return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%dT%H%M%SZ}"
-
-
-def holds_secrets(folder: Path) -> bool:
-    """Whether a backup's or a station's secret is in a folder."""
-    return any(path.name.endswith(".secret") and is_own(path) for path in _files(folder))
-
-
-def is_public(folder: Path) -> bool:
-    """Whether public copies are in a folder."""
-    return any(is_own(copy) for copy in BackupDir(folder, "tmon-public").newest_first())
-
-
-def files_of_others(folder: Path) -> list[Path]:
-    """Files of other users under the names of backups: they are left alone and don't count."""
-    named = (one for one in _files(folder) if _NAME.fullmatch(one.name) or one.suffix == ".secret")
-    return sorted(path for path in named if not is_own(path))
-
-
-def is_own(path: Path) -> bool:
-    """Whether it is a regular file of this user, of root or of the folder's owner."""
-    return any(_is_file(path, owner) for owner in {os.geteuid(), 0, path.parent.stat().st_uid})
+    def files_of_others(self) -> list[Path]:
+        """Files of other users under the names of backups: they are left alone and don't count."""
+        return sorted(
+            path
+            for path in _files(self.folder)
+            if (_NAME.fullmatch(path.name) or path.suffix == ".secret") and not _is_own(path)
+        )
 
 
 def _files(folder: Path) -> Iterator[Path]:
     return folder.iterdir() if folder.exists() else iter(())
 
 
-def _is_file(path: Path, owner: int) -> bool:
-    """Whether it is a regular file, no link, and of that user."""
+def _newest_first(folder: Path, kind: str) -> list[Path]:
+    """A folder's complete backups of one kind; their names are their times."""
+    matches = (_NAME.fullmatch(path.name) for path in _files(folder))
+    names = [match[0] for match in matches if match and match[1] == kind and not match[2]]
+    return [folder / name for name in sorted(names, reverse=True)]
+
+
+def _is_own(path: Path) -> bool:
+    """Whether it is a regular file of this user, of root or of the folder's owner."""
+    return _owner(path) in {os.geteuid(), 0, path.parent.stat().st_uid}
+
+
+def _owner(path: Path) -> int | None:
+    """The user whom a regular file belongs to; None for a link, a folder or nothing at all."""
     try:
         status = path.lstat()
     except FileNotFoundError:
-        return False
-    return stat.S_ISREG(status.st_mode) and status.st_uid == owner
+        return None
+    return status.st_uid if stat.S_ISREG(status.st_mode) else None
 
 
 @contextmanager
@@ -137,72 +157,54 @@ def staging_dir(folder: Path, name: str = STAGING_NAME) -> Iterator[Path]:
     no link is followed, and nothing of other users is opened or removed.
 
     Raises:
-        Busy: another run has it.
+        InUse: another run has it.
         UnusableFile: something else has its name.
     """
     with ExitStack() as stack:
         parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         stack.callback(os.close, parent)
-        staging = _open_own_folder(parent, folder / name)
-        stack.callback(os.close, staging)
-        stack.callback(os.close, _lock(staging, folder))
+        try:
+            staging = _open_own_folder(parent, folder / name)
+            stack.callback(os.close, staging)
+            fcntl.flock(staging, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            at_path = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            is_locked = os.path.samestat(os.fstat(staging), at_path)
+        except (BlockingIOError, FileNotFoundError):  # another run has it, or has just removed it
+            is_locked = False
+        if not is_locked:
+            raise InUse(f"{folder}: another run is at work there; try again when it has ended")
         stack.callback(shutil.rmtree, name, dir_fd=parent)
         with os.scandir(staging) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.name, dir_fd=staging)
-                elif entry.name != "lock":
+                else:
                     os.unlink(entry.name, dir_fd=staging)
         yield folder / name
 
 
 def _open_own_folder(parent: int, path: Path) -> int:
     """Create and open the folder; one that exists must be this user's."""
+    in_the_way = UnusableFile(
+        f"{path} is in the way: not a folder that this user has made; "
+        "see what it is, and move it away"
+    )
     created = True
     try:
         os.mkdir(path.name, 0o700, dir_fd=parent)
     except FileExistsError:
         created = False
     try:
-        staging = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        opened = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     except FileNotFoundError:
-        raise _busy(path.parent) from None  # another run has just ended
+        raise
     except OSError:  # a link, a file, a pipe, or a folder that is closed to us
-        raise _in_the_way(path) from None
+        raise in_the_way from None
     # Some network disks show all files as one user's: what was just created is ours.
-    if not created and os.fstat(staging).st_uid != os.geteuid():
-        os.close(staging)
-        raise _in_the_way(path)
-    return staging
-
-
-def _lock(staging: int, folder: Path) -> int:
-    """Lock a file in the staging folder, which is this user's, so nobody else can replace it."""
-    try:
-        lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=staging)
-    except FileNotFoundError:  # the folder was removed since
-        raise _busy(folder) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        current = os.stat("lock", dir_fd=staging, follow_symlinks=False)
-        ours = os.path.samestat(os.fstat(lock), current)
-    except (BlockingIOError, FileNotFoundError):
-        ours = False
-    if not ours:
-        os.close(lock)
-        raise _busy(folder)
-    return lock
-
-
-def _busy(folder: Path) -> Busy:
-    return Busy(f"{folder}: another run is at work there; try again when it has ended")
-
-
-def _in_the_way(path: Path) -> UnusableFile:
-    return UnusableFile(
-        f"{path} is in the way: not a folder that this user has made; "
-        "see what it is, and move it away"
-    )
+    if not created and os.fstat(opened).st_uid != os.geteuid():
+        os.close(opened)
+        raise in_the_way
+    return opened
 
 
 def require_free_space(folder: Path, size_bytes: int) -> None:
@@ -219,15 +221,21 @@ def require_free_space(folder: Path, size_bytes: int) -> None:
         )
 
 
-def write_secret_file(
-    path: Path, secret: bytes, chown: Callable[[int], None] = lambda _descriptor: None
-) -> None:
-    """Write a new file that only its owner can read, and flush it; ``chown`` may set the owner."""
+def write_secret_file(path: Path, secret: bytes, owner_of: Path | None = None) -> None:
+    """Write a new file that only its owner can read, and flush it; see ``chown_like``."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        chown(file.fileno())
+        if owner_of:
+            chown_like(file.fileno(), owner_of)
         file.write(secret)
         file.flush()
         os.fsync(file.fileno())
+
+
+def chown_like(descriptor: int, path: Path) -> None:
+    """As root, give an open file to the owner of ``path``, or of its folder."""
+    if os.geteuid() == 0:
+        owner = (path if path.exists() else path.parent).stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def read_small_file(path: Path, most_bytes: int) -> bytes | None:

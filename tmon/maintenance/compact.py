@@ -8,8 +8,8 @@ from typing import NamedTuple
 from tmon.db.connect import PAGE_BYTES, open_database, sqlite3
 from tmon.db.identity import new_mark
 from tmon.maintenance import snapshot
-from tmon.maintenance.backup_dir import fsync_dir, require_free_space, staging_dir
-from tmon.maintenance.restore import LOGS, InUse, checkpoint_log, copy_mode_and_owner, exclusive
+from tmon.maintenance.backup_dir import InUse, fsync_dir, require_free_space, staging_dir
+from tmon.maintenance.restore import LOGS, copy_mode_and_owner, exclusive
 
 STAGING_NAME = ".tmon-compact"
 OPS_PER_STEP = 100_000  # SQLite's VM steps between two updates of the progress bar
@@ -30,7 +30,6 @@ def compact(path: Path, progress: snapshot.Progress) -> Compacted:
         TmonError: there is no room, or the copy isn't sound. Nothing was changed.
     """
     open_database(path).close()  # migrate it, if it is one of ours
-    checkpoint_log(path)
     with staging_dir(path.parent, STAGING_NAME) as staging:
         with exclusive(path):
             before = path.stat()

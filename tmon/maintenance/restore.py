@@ -4,20 +4,17 @@ The file may come from anywhere, and this may run as root: the file is copied to
 the draft is examined; files beside it are read only if they are small and no links.
 """
 
-import fcntl
 import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from functools import partial
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from tmon.core import humanize
 from tmon.core.deadline import run_with_deadline
-from tmon.core.errors import TmonError
 from tmon.core.settings import LEAST_SECRET_BYTES, Settings
+from tmon.db import identity
 from tmon.db.connect import (
     RefusedDatabase,
     open_database,
@@ -25,82 +22,85 @@ from tmon.db.connect import (
     set_foreign_log_aside,
     sqlite3,
 )
-from tmon.db.identity import new_mark
+from tmon.db.database_file import connect_uri
 from tmon.db.restored_secret import complete_restore, pending_name, pending_secrets
+from tmon.db.sqlite_errors import primary_code
 from tmon.maintenance import snapshot, vetting
 from tmon.maintenance.backup_dir import (
+    InUse,
     UnusableFile,
+    chown_like,
     fsync_dir,
     os_errors_explained,
     read_small_file,
     require_free_space,
     staging_dir,
-    timestamp,
     write_secret_file,
 )
-from tmon.maintenance.snapshot import Progress
 
 STAGING_NAME = ".tmon-restore"
 LOGS = ("-wal", "-shm", "-journal")  # SQLite would apply an old log to the new file
-# The bytes that every program with a WAL database open holds a lock on (SQLite's os_unix.c).
-SHARED_FIRST, SHARED_BYTES = 0x40000002, 510
-BYTES_PER_ROW = 33  # of a database that is nearly all readings, for the progress bar
 MOST_COMPANION_BYTES = 4096  # a secret has 65, a digest about 100
 HEAP_LIMIT_BYTES = 256 << 20  # SQLite's, during the check: a schema can ask for any amount
 # The check reads 24 MB a second here. A file built to take forever is given up; one on a Pi's
 # slow card isn't.
 CHECK_S, CHECK_BYTES_PER_S = 60.0, 250_000
+MOST_NODES_SHOWN = 5
 
-
-class InUse(TmonError):
-    """The database's place is taken, or a program has the database open."""
-
-
-class Restored(NamedTuple):
-    """What was there before, under its new name, and what its owner should know."""
-
-    kept: list[Path]
-    owners: list[str]  # tables, indexes and views that aren't tmon's
-    warnings: list[str]
+# Of the database that is about to be replaced, beside the attached backup.
+NEWER_READINGS = """
+    with newest (uid, measured_ms) as (
+        select uid, max((select max(measured_ms) from backup.readings where sensor = sensors.id))
+        from backup.nodes join backup.sensors on sensors.node = nodes.name
+        group by uid
+    )
+    select nodes.name, sum((
+        select count(*) from readings
+        where sensor = sensors.id and readings.measured_ms > ifnull(newest.measured_ms, -1e15)
+    )) as newer
+    from nodes join sensors on sensors.node = nodes.name left join newest using (uid)
+    group by nodes.name having newer > 0
+    order by newer desc, nodes.name
+"""
 
 
 def restore(
-    file: Path, settings: Settings, *, force: bool, now_ms: int, progress: Progress
-) -> Restored:
+    file: Path, settings: Settings, *, force: bool, progress: snapshot.Progress
+) -> list[str]:
     """Put the backup ``file`` and its secret in the place of the station's.
 
     Everything is checked before anything is changed. What was there is kept under another name.
 
+    Returns:
+        What its owner should know, in lines.
+
     Raises:
         TmonError: nothing was changed.
     """
-    db = settings.db
+    db, secret_file = settings.db, settings.secret_file
     with os_errors_explained(db, "nothing was restored"):
         _refuse_file(file, db)
         complete_restore(settings)  # of an earlier run
         secret = _secret_of(file)
-        if not force:
-            existing = [db] if db.exists() else []
-            if secret is not None and _differs(settings.secret_file, secret):
-                existing.append(settings.secret_file)
-            if existing:
-                raise InUse(
-                    f"{' and '.join(map(str, existing))}: there already; "
-                    "--force restores, and keeps it under another name"
-                )
         with staging_dir(db.parent, STAGING_NAME) as staging:
             with exclusive(db):
                 pass  # fail now rather than after the long check
-            require_free_space(staging, file.stat().st_size)
             draft = staging / "draft.db"
-            with file.open("rb") as source, draft.open("xb") as copy:
-                shutil.copyfileobj(source, copy)
-            owners = _check(draft, file, progress)
+            owners = _copy_and_check(file, draft, progress)
             copy_mode_and_owner(db, draft)
-            checkpoint_log(db)
-            with exclusive(db):
-                kept = _swap(draft, secret, settings, now_ms)
-        return Restored(kept, owners, [*_warnings(file, secret, settings)])
+            with exclusive(db) as present:
+                newer = _newer_readings(present, draft) if present else []
+                existing = [db] if present else []
+                if secret and secret_file.exists() and secret_file.read_bytes().strip() != secret:
+                    existing.append(secret_file)
+                if existing and not force:
+                    raise InUse(
+                        f"{' and '.join(map(str, existing))}: there already; --force restores, "
+                        "and keeps it under another name"
+                        + (f". Readings newer than the backup: {', '.join(newer)}" if newer else "")
+                    )
+                kept = _swap(draft, existing, secret, settings)
+    return [*_report(kept, newer, owners), *_warnings(file, secret, settings)]
 
 
 def _refuse_file(file: Path, db: Path) -> None:
@@ -121,8 +121,9 @@ def _refuse_file(file: Path, db: Path) -> None:
 def _secret_of(file: Path) -> bytes | None:
     """The secret beside a backup; None where there is none."""
     path = file.with_name(f"{file.name}.secret")
-    secret = read_small_file(path, MOST_COMPANION_BYTES)
-    if secret is not None and len(secret.strip()) < LEAST_SECRET_BYTES:
+    content = read_small_file(path, MOST_COMPANION_BYTES)
+    secret = content.strip() if content is not None else None
+    if secret is not None and len(secret) < LEAST_SECRET_BYTES:
         raise UnusableFile(
             f"{path}: holds no secret of {LEAST_SECRET_BYTES} bytes at least; "
             "remove it to restore the database alone"
@@ -130,17 +131,15 @@ def _secret_of(file: Path) -> bytes | None:
     return secret
 
 
-def _differs(path: Path, secret: bytes) -> bool:
-    """Whether a file holds another secret than this."""
-    return path.exists() and path.read_bytes().strip() != secret.strip()
-
-
-def _check(draft: Path, file: Path, progress: Progress) -> list[str]:
-    """Check a draft's digest, schema and content, and migrate it.
+def _copy_and_check(file: Path, draft: Path, progress: snapshot.Progress) -> list[str]:
+    """Copy the file to a draft, check the draft's digest, schema and content, and migrate it.
 
     Returns:
         The owner's own tables, indexes and views.
     """
+    require_free_space(draft.parent, file.stat().st_size)
+    with file.open("rb") as source, draft.open("xb") as copy:
+        shutil.copyfileobj(source, copy)
     digest = snapshot.flush_and_hash(draft)
     expected = read_small_file(file.with_name(f"{file.name}.sha256"), MOST_COMPANION_BYTES)
     if expected is not None and expected.split()[:1] != [digest.encode()]:
@@ -149,26 +148,22 @@ def _check(draft: Path, file: Path, progress: Progress) -> list[str]:
         )
     try:
         with progress(draft.stat().st_size) as bar:
-            _check_bounded(draft, file, lambda rows: bar.update(rows * BYTES_PER_ROW))
+            _check_bounded(draft, bar.update)
         with open_database(draft) as db:
-            db.execute(f"pragma user_version = {new_mark()}")
-        owners = vetting.vet(draft, file)
-    except (snapshot.DamagedCopy, vetting.Untrusted) as error:
-        raise snapshot.DamagedCopy(f"{file}: {error}; nothing was restored") from error
-    except sqlite3.DatabaseError as error:
-        why = humanize.printable(str(error))
-        raise snapshot.DamagedCopy(f"{file}: it is damaged: {why}; nothing was restored") from error
-    except RefusedDatabase as error:
-        raise snapshot.DamagedCopy(str(error).replace(str(draft), str(file))) from error
+            db.execute(f"pragma user_version = {identity.new_mark()}")
+        owners = vetting.vet(draft)
+    except (snapshot.DamagedCopy, vetting.Untrusted, RefusedDatabase) as error:
+        why = str(error).removeprefix(f"{draft}: ")
+        raise snapshot.DamagedCopy(f"{file}: {why}; nothing was restored") from error
     snapshot.flush_and_hash(draft)
     return owners
 
 
-def _check_bounded(draft: Path, file: Path, advance: snapshot.Advance) -> None:
+def _check_bounded(draft: Path, advance: snapshot.Advance) -> None:
     """Vet and check a draft in limited time and memory, before it is opened for writing."""
 
     def check() -> None:
-        vetting.vet(draft, file)
+        vetting.vet(draft)
         snapshot.check_copy(draft, None, advance)
 
     with closing(sqlite3.connect(":memory:")) as conn:
@@ -189,68 +184,79 @@ def copy_mode_and_owner(db: Path, draft: Path) -> None:
     try:
         if db.exists():
             os.fchmod(descriptor, stat.S_IMODE(db.stat().st_mode))
-        _chown_like(descriptor, db)
+        chown_like(descriptor, db)
     finally:
         os.close(descriptor)
 
 
-def _chown_like(descriptor: int, path: Path) -> None:
-    """As root, give an open file to the owner of ``path``, or of its folder."""
-    if os.geteuid() == 0:
-        owner = (path if path.exists() else path.parent).stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
-
-def checkpoint_log(db: Path) -> None:
-    """Write the old database's log back; a damaged database keeps it beside it."""
-    set_foreign_log_aside(db)
-    if db.exists():
-        with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(str(db))) as conn:
-            conn.execute("pragma wal_checkpoint(truncate)")
-
-
 @contextmanager
-def exclusive(db: Path) -> Iterator[None]:
-    """Lock the database so that no program has it open, or can open it.
+def exclusive(db: Path) -> Iterator[sqlite3.Connection | None]:
+    """Lock the database: no other program has it open, or can open it. Its log is written back.
+
+    SQLite's VFS "unix-excl" does this (sqlite.org/vfs.html): a connection's first lock shuts all
+    other processes out, also where the file is damaged, until the connection is closed. If another
+    file has the name by then, SQLite notices, and leaves that file's log alone.
+
+    Yields:
+        The connection; None where there is no database.
 
     Raises:
         InUse: a program has it open.
     """
+    set_foreign_log_aside(db)
     if not db.exists():
-        yield
+        yield None
         return
-    with db.open("r+b") as file:
+    with closing(connect_uri(db, "mode=rw&vfs=unix-excl", timeout=0, isolation_level=None)) as conn:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_BYTES, SHARED_FIRST)
-        except (BlockingIOError, PermissionError):
-            raise InUse(
-                f"{db} is in use; stop `tmon serve`, and whatever else has it open, first"
-            ) from None
-        yield
+            conn.execute("pragma wal_checkpoint(truncate)").fetchone()
+        except sqlite3.DatabaseError as error:
+            if primary_code(error) == sqlite3.SQLITE_BUSY:
+                raise InUse(
+                    f"{db} is in use; stop `tmon serve`, and whatever else has it open, first"
+                ) from None
+            if primary_code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise
+        yield conn
 
 
-def _swap(draft: Path, secret: bytes | None, settings: Settings, now_ms: int) -> list[Path]:
-    """Replace the database and its secret; the paths under which the old ones are kept.
+def _newer_readings(present: sqlite3.Connection, draft: Path) -> list[str]:
+    """How many readings of each node are newer than its newest in the draft: ``attic: 20``."""
+    try:
+        present.execute("attach ? as backup", [f"{draft.absolute().as_uri()}?mode=ro&immutable=1"])
+        counts = present.execute(NEWER_READINGS).fetchall()
+    except snapshot.UNREADABLE as error:
+        return [f"not known, as the database can't be read: {humanize.printable(str(error))}"]
+    shown = [f"{node}: {count:,}" for node, count in counts[:MOST_NODES_SHOWN]]
+    if more := counts[MOST_NODES_SHOWN:]:
+        shown.append(f"and {len(more)} more nodes: {sum(count for _, count in more):,}")
+    return shown
+
+
+def _swap(draft: Path, old: list[Path], secret: bytes | None, settings: Settings) -> list[Path]:
+    """Replace the database and its secret; the paths under which the ``old`` ones are kept.
 
     Killed before the database is renamed, this has changed nothing; killed after it, the next
     start completes it: the secret is on the disk before, under a name for its database.
     """
     db, secret_file = settings.db, settings.secret_file
-    while os.path.lexists(_kept_name(db, now_ms)):
-        now_ms += 1000
-    kept = _keep(db, now_ms)
+    kept_db = identity.dated_name(db, "before-restore")
+    dated = kept_db.name.removeprefix(db.name)
     for leftover in pending_secrets(secret_file):  # of runs that were killed
         leftover.unlink()
     pending = None
-    if secret is not None and (not secret_file.exists() or _differs(secret_file, secret)):
+    if secret is not None and (secret_file in old or not secret_file.exists()):
         pending = pending_name(secret_file, draft)
-        write_secret_file(pending, secret, partial(_chown_like, path=secret_file))
+        write_secret_file(pending, secret, owner_of=secret_file)
         fsync_dir(secret_file.parent)
-        kept += _keep(secret_file, now_ms)
+    kept = [identity.free_name(path.with_name(f"{path.name}{dated}")) for path in old]
+    for path, kept_path in zip(old, kept, strict=True):
+        kept_path.hardlink_to(path)  # as the name is about to be another file's
     for suffix in LOGS:
-        log = db.with_name(db.name + suffix)
-        if log.exists():
-            log.rename(f"{_kept_name(db, now_ms)}{suffix}")
+        log = db.with_name(f"{db.name}{suffix}")
+        if suffix != "-shm" and log.exists() and log.stat().st_size:  # of a damaged database
+            log.rename(kept_db.with_name(f"{kept_db.name}{suffix}"))
+        log.unlink(missing_ok=True)
     draft.rename(db)
     fsync_dir(db.parent)
     if pending:
@@ -259,17 +265,15 @@ def _swap(draft: Path, secret: bytes | None, settings: Settings, now_ms: int) ->
     return kept
 
 
-def _kept_name(path: Path, at_ms: int) -> Path:
-    return path.with_name(f"{path.name}.before-{timestamp(at_ms)}")
-
-
-def _keep(path: Path, at_ms: int) -> list[Path]:
-    """Link the present file to a second name, as its first is about to be another's."""
-    if not path.exists():
-        return []
-    kept = _kept_name(path, at_ms)
-    kept.hardlink_to(path)
-    return [kept]
+def _report(kept: list[Path], newer: list[str], owners: list[str]) -> Iterator[str]:
+    for path in kept:
+        yield f"what was there is now {path}"
+    if newer:
+        yield f"readings newer than the backup, which only {kept[0]} has now:"
+        yield from (f"  {line}" for line in newer)
+        yield "docs/backup.md (Readings newer than the backup) says how to add them"
+    if owners:
+        yield f"not tmon's own, and kept: {', '.join(owners)}"
 
 
 def _warnings(file: Path, secret: bytes | None, settings: Settings) -> Iterator[str]:
@@ -280,5 +284,5 @@ def _warnings(file: Path, secret: bytes | None, settings: Settings) -> Iterator[
             f"{file.name} came without a secret: the nodes' tokens are valid with the old one "
             f"alone, in {settings.secret_file}"
         )
-    elif settings.secret is not None and settings.secret.strip() != secret.strip():
+    elif settings.secret is not None and settings.secret.strip() != secret:
         yield "TMON_SECRET is another than the backup's: with it no token of the backup is valid"

@@ -2,8 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,18 @@ from tmon.db.connect import (
 )
 from tmon.db.database_file import connect_uri
 from tmon.db.identity import new_mark
+from tmon.maintenance.backup_dir import UnusableFile
 
-PAGES_PER_STEP = 4_096  # 16 MB between two calls of `advance`
+PAGES_PER_STEP = 4_096  # 4 or 16 MB between two calls of `advance`
 OPS_PER_STEP = 1_000_000  # SQLite's VM steps between two calls of `advance` during a check
-OPS_PER_ROW = 30  # that a check takes, as counted on `readings` with its index
+BYTES_PER_OP = 1.1  # that a check reads, as counted on `readings` with its index
 
 # SQLite's message may quote damaged bytes, which Python can't decode; and a planted schema can
 # have a name with a NUL, which Python doesn't accept within SQL.
 UNREADABLE = (sqlite3.DatabaseError, ValueError)
 
 RowCounts = Mapping[str, int]  # by table
-Advance = Callable[[int], object]  # told how much further the work is, in parts of its length
+Advance = Callable[[int], object]  # called with the bytes that were done since the last call
 Progress = Callable[[int], AbstractContextManager[Any]]  # opens a progress bar of some length
 
 
@@ -40,56 +41,20 @@ class DamagedCopy(TmonError):
     """A copy is not what it should be, and must not be relied on."""
 
 
-class CannotCopy(TmonError):
-    """No copy could be made."""
+def copy_snapshot(
+    path: Path, draft: Path, advance: Advance, pages_per_step: int = PAGES_PER_STEP
+) -> RowCounts:
+    """Copy a database as it is at one instant to a new file, page by page, while others write.
 
+    Without the read transaction SQLite would begin anew with each write. It can't restart the log
+    meanwhile. The copy has a mark of its own, and isn't flushed to the disk.
 
-class Snapshot:
-    """A database as it is at one instant, in a read transaction, while others write.
-
-    SQLite can't restart the log while this is open, so it should be short.
-    """
-
-    def __init__(self, db: Database) -> None:
-        db.execute("begin")  # nothing may end it: the next step would see another instant
-        self._db = db
-        self.rows = count_rows(db)
-        self._page_bytes = pragma(db, "page_size")
-        self.size_bytes = pragma(db, "page_count") * self._page_bytes
-
-    @property
-    def has_received(self) -> bool:
-        """Whether any node has sent to it, with a token."""
-        query = "select 1 from nodes where last_received_ms is not null limit 1"
-        return self._db.execute(query).fetchone() is not None
-
-    def end(self) -> None:
-        """Let SQLite restart the log."""
-        self._db.execute("rollback")
-
-    def copy(self, draft: Path, advance: Advance, pages_per_step: int = PAGES_PER_STEP) -> None:
-        """Write it to a new file, page by page; ``advance`` is told bytes."""
-        left = self.size_bytes // self._page_bytes
-
-        def progress(_status: int, remaining: int, _total: int) -> None:
-            nonlocal left
-            advance((left - remaining) * self._page_bytes)
-            left = remaining
-
-        with closing(sqlite3.connect(str(draft), isolation_level=None)) as copy:
-            for setting in ("journal_mode = off", "synchronous = off"):  # see `flush_and_hash`
-                copy.execute(f"pragma {setting}")
-            self._db.conn.backup(copy, pages=pages_per_step, progress=progress)
-            copy.execute(f"pragma user_version = {new_mark()}")
-
-
-@contextmanager
-def open_snapshot(path: Path) -> Iterator[Snapshot]:
-    """What ``path`` holds now.
+    Returns:
+        How many rows each table had at that instant.
 
     Raises:
         RefusedDatabase: no such file, or no tmon database.
-        CannotCopy: it can't be read, or the copy can't be written.
+        UnusableFile: it can't be read, or the copy can't be written.
     """
     if not path.exists():
         raise RefusedDatabase(f"{path}: no such database; set TMON_DB to the one to copy")
@@ -99,28 +64,24 @@ def open_snapshot(path: Path) -> Iterator[Snapshot]:
         # Read-write, though nothing is written: a read-only connection that is the last to close
         # leaves the log behind.
         connection = connect_uri(path, "mode=rw", timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        with closing(connection) as conn:
+        with closing(connection) as conn, closing(sqlite3.connect(str(draft))) as copy:
             conn.execute("pragma query_only = on")
             db = Database(conn, execute_plugins=False)
             refuse_other_application(db, path)
-            yield Snapshot(db)
+            step_bytes = pages_per_step * pragma(db, "page_size")
+            conn.execute("begin")  # nothing may end it: the next step would see another instant
+            rows = count_rows(db)
+            copy.executescript("pragma journal_mode = off; pragma synchronous = off")
+            conn.backup(copy, pages=pages_per_step, progress=lambda *_: advance(step_bytes))
+            copy.executescript(f"pragma user_version = {new_mark()}")
     except UNREADABLE as error:
-        raise CannotCopy(f"{path} can't be copied: {error}; nothing was kept") from error
+        raise UnusableFile(f"{path} can't be copied: {error}; nothing was kept") from error
+    return rows
 
 
 def count_rows(db: Database) -> RowCounts:
     """How many rows each table has."""
-    tables = "select name from sqlite_master where type = 'table' order by name"
-    names = [name for (name,) in db.execute(tables).fetchall()]
-    return {
-        name: db.execute(f"select count(*) from {quote_identifier(name)}").fetchone()[0]
-        for name in names
-    }
-
-
-def quote_identifier(name: str) -> str:
-    """A table's or an index's name within SQL, whatever characters it has."""
-    return '"' + name.replace('"', '""') + '"'
+    return {name: db.table(name).count for name in db.table_names()}
 
 
 def vacuum_into(path: Path, draft: Path) -> None:
@@ -129,7 +90,7 @@ def vacuum_into(path: Path, draft: Path) -> None:
     The new file isn't in WAL mode, so that it can be opened from a read-only folder. The old one
     isn't opened read-only, as SQLite 3.40 then can't copy a table with generated columns.
     """
-    with closing(_connect_untrusted(path, "mode=rw")) as conn:
+    with closing(connect_untrusted(path, "mode=rw")) as conn:
         conn.execute("vacuum into ?", [str(draft)])
 
 
@@ -147,18 +108,18 @@ def check_copy(path: Path, rows: RowCounts | None, advance: Advance) -> None:
     Args:
         path: a file that nobody has open.
         rows: how many each table should have, where that is known.
-        advance: told now and then about how many rows further the check is.
+        advance: called now and then with about how many bytes further the check is.
 
     Raises:
         DamagedCopy: it is damaged, has other rows, or isn't a tmon database.
     """
 
     def progress() -> int:
-        advance(OPS_PER_STEP // OPS_PER_ROW)
+        advance(int(OPS_PER_STEP * BYTES_PER_OP))
         return 0  # another value would interrupt SQLite
 
     try:
-        with closing(connect_immutable(path)) as conn:
+        with closing(connect_untrusted(path)) as conn:
             conn.set_progress_handler(progress, OPS_PER_STEP)
             _check(Database(conn, execute_plugins=False), rows)
     except UNREADABLE as error:
@@ -180,13 +141,11 @@ def _check(db: Database, rows: RowCounts | None) -> None:
         raise DamagedCopy("it hasn't the rows that the database has")
 
 
-def connect_immutable(path: Path) -> sqlite3.Connection:
-    """Open a file as it is, without locks or a log, and with no trust in its schema."""
-    return _connect_untrusted(path, "mode=ro&immutable=1")
+def connect_untrusted(path: Path, options: str = "mode=ro&immutable=1") -> sqlite3.Connection:
+    """Open a file whose schema may be somebody else's: it may call no function that acts.
 
-
-def _connect_untrusted(path: Path, options: str) -> sqlite3.Connection:
-    """Open a file whose schema may be somebody else's: it may call no function that acts."""
+    By default it is opened as it is, without locks or a log.
+    """
     conn = connect_uri(path, options, isolation_level=None)
     for setting in ("trusted_schema = off", "cell_size_check = on"):
         conn.execute(f"pragma {setting}")

@@ -5,14 +5,13 @@ views and indexes with each page. So the tables and views of tmon must be exactl
 them, and nothing else may act on them. What the owner has added is kept.
 """
 
-from collections.abc import Iterable
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from unicodedata import category
 
 from sqlite_utils import Database
+from sqlite_utils.db import quote_identifier
 
 from tmon.core.errors import TmonError
 from tmon.core.humanize import pluralize, printable
@@ -27,7 +26,7 @@ from tmon.db.connect import (
     schema_objects,
     sqlite3,
 )
-from tmon.maintenance.snapshot import connect_immutable, quote_identifier
+from tmon.maintenance.snapshot import connect_untrusted
 
 MOST_OBJECTS = 2_000  # tmon itself makes about 40
 MOST_SHOWN = 80  # characters of a name
@@ -61,14 +60,10 @@ class Untrusted(TmonError):
     """A file's schema could act by itself, or isn't as tmon makes it."""
 
 
-def vet(path: Path, shown: Path) -> list[str]:
+def vet(path: Path) -> list[str]:
     """Refuse a file whose schema isn't tmon's, or has additions that could act by themselves.
 
-    Nothing of the file is executed, and nothing is written.
-
-    Args:
-        path: the file; nobody has it open.
-        shown: the path that messages name.
+    Nothing of the file is executed, and nothing is written. Nobody may have it open.
 
     Returns:
         The owner's own tables, indexes and views.
@@ -76,25 +71,26 @@ def vet(path: Path, shown: Path) -> list[str]:
     Raises:
         Untrusted: what is wrong with it.
         RefusedDatabase: it was made by a newer tmon.
-        sqlite3.DatabaseError: it is damaged.
     """
     try:
-        with closing(connect_immutable(path)) as conn:
+        with closing(connect_untrusted(path)) as conn:
             _refuse_header(path)
             db = Database(conn, execute_plugins=False)
             objects = schema_objects(db)
             _refuse_malformed(objects)
             _compare(db, objects, set())  # the table of migrations, before it is read
-            refuse_newer(db, shown)
+            refuse_newer(db, path)
             own = _compare(db, objects, applied_migrations(db))
             _refuse_additions(db, own)
             _refuse_names(db)
-            _refuse_views(db, own)
             _refuse_values(db, {*db.table_names()} - {one.name for one in own})
+            _refuse_views(db, own)  # last: afterwards the connection's authorizer refuses all
     except MemoryError:
         raise Untrusted("its schema takes too much memory") from None
     except UnicodeDecodeError:  # of a text, or of SQLite's message that quotes one
         raise Untrusted("it is damaged: its texts are not UTF-8") from None
+    except sqlite3.DatabaseError as error:
+        raise Untrusted(f"it is damaged: {printable(str(error))}") from error
     return [f"{one.type} {_show(one.name)}" for one in own]
 
 
@@ -168,8 +164,9 @@ def _refuse_indexes(db: Database, fresh: Database) -> None:
     The pragmas are asked: a row of ``sqlite_master`` may name a wrong table.
     """
     for table in fresh.table_names():
-        ours = {name for _, name, *_ in _indexes(fresh, table)}
-        for _, name, is_unique, _, is_partial in _indexes(db, table):
+        index_list = f"pragma index_list({quote_identifier(table)})"
+        ours = {name for _, name, *_ in fresh.execute(index_list)}
+        for _, name, is_unique, _, is_partial in db.execute(index_list).fetchall():
             columns = db.execute(f"pragma index_xinfo({quote_identifier(name)})").fetchall()
             computes = is_partial or any(column == COMPUTED for _, column, *_ in columns)
             if name not in ours and (is_unique or computes):
@@ -178,29 +175,24 @@ def _refuse_indexes(db: Database, fresh: Database) -> None:
                 )
 
 
-def _indexes(db: Database, table: str) -> Iterable[tuple[int, str, int, str, int]]:
-    return db.execute(f"pragma index_list({quote_identifier(table)})").fetchall()
-
-
 def _refuse_views(db: Database, own: list[SchemaObject]) -> None:
     """Refuse views that take too long to prepare, or call what no view may."""
-    for one in own:
-        if one.type != "view":
-            continue
+    deadline_s = 0.0
+
+    def deny_if_late(*_action: object) -> int:
+        return sqlite3.SQLITE_OK if monotonic() < deadline_s else sqlite3.SQLITE_DENY
+
+    # SQLite calls it for each column and view that it resolves while it prepares.
+    db.conn.set_authorizer(deny_if_late)
+    for view in (one.name for one in own if one.type == "view"):
         deadline_s = monotonic() + VIEW_S
-        # SQLite calls it for each column and view that it resolves while it prepares.
-        db.conn.set_authorizer(partial(_deny_after, deadline_s))
         try:
-            db.execute(f"explain select * from {quote_identifier(one.name)}")
+            db.execute(f"explain select * from {quote_identifier(view)}")
         except sqlite3.DatabaseError as error:
             if monotonic() > deadline_s:
-                raise Untrusted(f"its view {_show(one.name)} takes too long") from None
+                raise Untrusted(f"its view {_show(view)} takes too long") from None
             if "unsafe use" in str(error):
-                raise Untrusted(f"its view {_show(one.name)} calls what no view may") from None
-
-
-def _deny_after(deadline_s: float, *_action: object) -> int:
-    return sqlite3.SQLITE_OK if monotonic() < deadline_s else sqlite3.SQLITE_DENY
+                raise Untrusted(f"its view {_show(view)} calls what no view may") from None
 
 
 def _refuse_names(db: Database) -> None:
@@ -222,20 +214,15 @@ def _refuse_values(db: Database, tables: set[str]) -> None:
     Ingest and import never store them, and pages can't show them.
     """
     for table in sorted(tables):
-        names = {one.name: one.type.upper() for one in db.table(table).columns}
-        bad = [f"abs({name}) = 9e999" for name, type_ in names.items() if type_ == "REAL"]
-        bad += [
-            f"{name} not between {FIRST_MS} and {LAST_MS}" for name in names if name[-3:] == "_ms"
-        ]
-        bad += [
-            f"length(cast({name} as blob)) > {MOST_OBJECT_BYTES}"
-            for name, type_ in names.items()
-            if type_ == "TEXT"
-        ]
-        if not bad:
-            continue
-        count = db.execute(f"select count(*) from {table} where {' or '.join(bad)}").fetchone()[0]
-        if count:
+        bad = ["false"]
+        for column in db.table(table).columns:
+            if column.type.upper() == "REAL":
+                bad.append(f"abs({column.name}) = 9e999")
+            if column.type.upper() == "TEXT":
+                bad.append(f"length(cast({column.name} as blob)) > {MOST_OBJECT_BYTES}")
+            if column.name.endswith("_ms"):
+                bad.append(f"{column.name} not between {FIRST_MS} and {LAST_MS}")
+        if count := db.table(table).count_where(" or ".join(bad)):
             raise Untrusted(
                 f"{pluralize(count, 'row')} of its table {table}: an infinite value, a time "
                 "outside the years 1 to 9999, or a text over 30 KiB, none of which pages can show"

@@ -1,5 +1,6 @@
-"""Channels by apprise: chats, pushes, webhooks. Import it only where one is used."""
+"""Channels by apprise: mail, chats, pushes, webhooks. Import it only if one is used."""
 
+import copy
 import logging
 import re
 from collections.abc import Iterator
@@ -7,25 +8,14 @@ from email.headerregistry import Address
 from typing import Any
 
 import apprise
-from apprise.plugins.email import NotifyEmail as NotifyEmail
+from apprise.plugins.email import NotifyEmail
 
-from tmon.watch.mail import Server, Undelivered
-from tmon.watch.messages import Message
+from tmon.watch.messages import MAIL_BYTES, Message, Undelivered
 
 MOST_BYTES = 3_500  # ntfy turns a message of more than 4,096 into a file
-ID_FITS_FROM = 500  # characters that a channel takes; one with less, such as SMS, gets no id
 
 # Characters that chats read as markup or as a mention, and lookalikes that they don't.
-LOOKALIKES = str.maketrans(
-    {
-        "<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
-        ">": "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
-        "@": "\N{FULLWIDTH COMMERCIAL AT}",
-        "[": "\N{FULLWIDTH LEFT SQUARE BRACKET}",
-        "]": "\N{FULLWIDTH RIGHT SQUARE BRACKET}",
-        "`": "'",
-    }
-)
+LOOKALIKES = str.maketrans("<>@[]`", "\u2039\u203a\uff20\uff3b\uff3d'")  # guillemets, fullwidth
 TYPES = {
     "critical": apprise.NotifyType.FAILURE,
     "warning": apprise.NotifyType.WARNING,
@@ -40,69 +30,73 @@ ASSET = apprise.AppriseAsset(
     async_mode=False,
 )
 
-# Plugins log whole requests with their secrets. So nothing of it is written: we search the
-# lines that apprise keeps with each result for a status or a connection error.
+# Plugins log whole requests with their secrets, so the log is not written. It is only searched
+# for the reason of a failure; the first pattern that matches decides.
 _log = logging.getLogger("apprise")
 _log.addHandler(logging.NullHandler())
 _log.propagate = False
 _log.setLevel(logging.DEBUG)  # the level at which a failed connection is logged
 
-_STATUS = re.compile(r"\berror=(\d{3})\b")
-_NOT_REACHED = re.compile(r"NewConnectionError|NameResolutionError|ConnectTimeout|SSLError")
-_FROM_A_PROXY = (502, 504)  # the server behind it may have got the message
+_NO_SESSION = "no session with the mail server"
+_REASONS = {
+    r"\berror=(\d{3})\b": "the answer was {}",
+    r"NewConnectionError|NameResolutionError|ConnectTimeout|SSLError": "no connection",
+    r"Socket Exception: \((53\d), b": "the server refused user or password ({})",
+    r"Socket Exception: \{.*: \((\d{3}), b": "the server refused the recipient ({})",
+    r"Socket Exception: \((\d{3}), b": "the server refused the mail ({})",
+    r"CERTIFICATE_VERIFY_FAILED": f"{_NO_SESSION} (its certificate isn't trusted)",
+    r"Connection error while submitting.*\n.*\[Errno -?\d+\] (\w[\w ]+)": f"{_NO_SESSION} ({{}})",
+    r"Connection error while submitting": _NO_SESSION,
+    r"Sending email to ": "the server did not confirm the mail",
+}
 
 
-def load_plugin(url: str) -> Any:
-    """The apprise plugin for an address.
+def load_plugins(url: str) -> Iterator[tuple[str, Any]]:
+    """The plugin for an address; for mail, one for each recipient, as each may fail alone.
+
+    Returns:
+        A text that identifies address and recipient, and the plugin.
 
     Raises:
         ValueError: no plugin takes it, something is missing, or it has no recipient.
     """
-    plugin = apprise.Apprise.instantiate(url, asset=ASSET)
+    plugin: Any = apprise.Apprise.instantiate(url, asset=ASSET)
     if plugin is None:
         raise ValueError("can't be understood; see github.com/caronc/apprise/wiki")
-    no_recipient = isinstance(plugin, NotifyEmail) and not plugin.targets
-    if no_recipient or getattr(plugin, "topics", None) == []:  # ntfy's
+    is_mail = isinstance(plugin, NotifyEmail)
+    if (is_mail and not plugin.targets) or getattr(plugin, "topics", None) == []:  # ntfy's
         raise ValueError("has no recipient")
     if getattr(plugin, "pgp_mode", "no") not in ("no", "none"):
         raise ValueError("asks for PGP, which tmon can't do")
-    return plugin
-
-
-def recipients(plugin: Any) -> Iterator[tuple[Server, Address]]:
-    """The server and each recipient of a ``mailto://`` address.
-
-    Mails are sent by ``mail.py``: apprise makes a new Message-ID each time, and adds a
-    second one if it is given one.
-    """
-    name, spec = plugin.from_addr
-    reply_to = {"Reply-To": ", ".join(sorted(plugin.reply_to))} if plugin.reply_to else {}
-    server = Server(
-        plugin.smtp_host,
-        plugin.port,
-        plugin.secure_mode,
-        plugin.user,
-        plugin.password,
-        plugin.verify_certificate,
-        Address(name or ASSET.app_id, addr_spec=spec),
-        {**reply_to, **plugin.headers},
-    )
-    copies = [(False, spec) for spec in sorted(plugin.cc | plugin.bcc)]
-    for display_name, spec in [*plugin.targets, *copies]:
-        yield server, Address(display_name or "", addr_spec=spec)
+    if not is_mail:
+        yield url, plugin
+        return
+    plugin.headers.setdefault("Auto-Submitted", "auto-generated")  # RFC 3834: no automatic replies
+    copies = [(False, address) for address in sorted(plugin.cc | plugin.bcc)]
+    for name, address in [*plugin.targets, *copies]:
+        one = copy.copy(plugin)
+        one.targets, one.cc, one.bcc = [(name, address)], set(), set()
+        yield f"{url} {Address(name or '', addr_spec=address)}", one
 
 
 def send(plugin: Any, message: Message) -> None:
-    """Send a message by a plugin, except mail.
+    """Send a message by a plugin.
 
     Raises:
-        Undelivered: it didn't arrive at all the recipients of the address.
+        Undelivered: not all recipients of the address have got it.
     """
+    title = message.subject
+    limit = MAIL_BYTES if isinstance(plugin, NotifyEmail) else MOST_BYTES
+    most_bytes = min(plugin.body_maxlen, limit)
+    if not plugin.title_maxlen:
+        most_bytes -= len(title) + 10  # the body has the title too, with markup
+    text = message.text(max(0, most_bytes))
+    if "headers" not in plugin.template_kwargs:  # neither mail nor a webhook
+        title, text = title.translate(LOOKALIKES), text.translate(LOOKALIKES)
     sender = apprise.Apprise(asset=ASSET)
     sender.add(plugin)
-    title, body = _title_and_body(plugin, message)
     result = sender.notify(
-        body=body,
+        body=text,
         title=title,
         notify_type=TYPES[message.severity],
         body_format=apprise.NotifyFormat.TEXT,
@@ -111,28 +105,7 @@ def send(plugin: Any, message: Message) -> None:
     if result:
         return
     logged = "\n".join(entry.message for one in result.results for entry in one.logs())
-    others = len(plugin) != 1  # recipients of the same address, who may have got it
-    answered = _STATUS.search(logged)
-    if answered:
-        status = int(answered[1])
-        maybe = others or status in _FROM_A_PROXY
-        raise Undelivered(f"the answer was {status}", maybe_delivered=maybe)
-    if _NOT_REACHED.search(logged):
-        raise Undelivered("no connection", maybe_delivered=others)
-    raise Undelivered("no answer came", maybe_delivered=True)
-
-
-def _title_and_body(plugin: Any, message: Message) -> tuple[str, str]:
-    """Text that fits the channel. A webhook has the id as a header, others as the last line."""
-    most_bytes = min(plugin.body_maxlen, MOST_BYTES)
-    if "headers" in plugin.template_kwargs:
-        plugin.headers["Message-ID"] = message.id
-        return message.subject, message.text(most_bytes)
-    title = message.subject.translate(LOOKALIKES)
-    id_line = ""
-    if plugin.body_maxlen >= ID_FITS_FROM:
-        id_line = f"\n\n{message.id.partition('@')[0].strip('<')}"
-    # Without a title of its own, a channel has it in the body, with markup.
-    title_bytes = 0 if plugin.title_maxlen else len(title) + 10
-    text = message.text(max(0, most_bytes - len(id_line) - title_bytes))
-    return title, (text + id_line).translate(LOOKALIKES)
+    for pattern, reason in _REASONS.items():
+        if found := re.search(pattern, logged):
+            raise Undelivered(reason.format(*found.groups()))
+    raise Undelivered("no answer came")

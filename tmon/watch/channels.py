@@ -2,14 +2,14 @@
 
 import hmac
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from tmon.core.errors import CannotServe, TmonError
 from tmon.core.settings import Settings
 from tmon.db.tokens import read_secret
-from tmon.watch import mail
+from tmon.watch import sendmail
 from tmon.watch.messages import Message
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
@@ -29,16 +29,12 @@ class Channel:
     """One way to reach one recipient.
 
     ``name`` is its name in the database, ``label`` the one that is shown; neither contains
-    the address. ``deliver`` raises ``mail.Undelivered``, or whatever a plugin raises.
+    the address. ``send`` raises ``Undelivered``, or whatever a plugin raises.
     """
 
     name: str  # scheme:hash
     label: str
-    deliver: Callable[[Message], None]
-
-    @property
-    def hash(self) -> str:
-        return self.name.partition(":")[2]
+    send: Callable[[Message], None]
 
 
 def load_channels(settings: Settings, key: bytes) -> list[Channel]:
@@ -53,36 +49,26 @@ def load_channels(settings: Settings, key: bytes) -> list[Channel]:
     """
     if not settings.notify:
         to = settings.mail_to
-        name = f"sendmail:{_hash(key, f'sendmail:{to}')}"
-        return [Channel(name, f"sendmail ({to})", partial(mail.send_by_sendmail, to))]
+        name = _name(key, "sendmail", f"sendmail:{to}")
+        return [Channel(name, f"sendmail ({to})", partial(sendmail.send, to))]
+
+    from tmon.watch import apprise_channel  # noqa: PLC0415 - apprise takes a quarter of a second
+
     channels: dict[str, Channel] = {}
     problems = []
     for position, url in enumerate(settings.notify, 1):
         found = _SCHEME.match(url)
         scheme = found[1].lower() if found else "no scheme"
+        label = f"{scheme} (address {position} of TMON_NOTIFY)"
         try:
-            for channel in _load(url, scheme, position, key):
-                channels[channel.name] = channel
+            for recipient, plugin in apprise_channel.load_plugins(url):
+                name = _name(key, scheme, recipient)
+                channels[name] = Channel(name, label, partial(apprise_channel.send, plugin))
         except ValueError as problem:
             problems.append(f"TMON_NOTIFY: address {position} ({scheme}) {problem}")
     if problems:
         raise InvalidChannels("\n".join(problems))
     return [*channels.values()]
-
-
-def _load(url: str, scheme: str, position: int, key: bytes) -> Iterator[Channel]:
-    """The channel of an address. Each recipient of a mail is one, as each may fail alone."""
-    from tmon.watch import apprise_channel  # noqa: PLC0415 - apprise takes a quarter of a second
-
-    plugin = apprise_channel.load_plugin(url)
-    label = f"{scheme} (address {position} of TMON_NOTIFY)"
-    if isinstance(plugin, apprise_channel.NotifyEmail):
-        for server, recipient in apprise_channel.recipients(plugin):
-            name = f"{scheme}:{_hash(key, f'{url} {recipient}')}"
-            yield Channel(name, label, partial(mail.send_by_smtp, server, recipient))
-    else:
-        name = f"{scheme}:{_hash(key, url)}"
-        yield Channel(name, label, partial(apprise_channel.send, plugin))
 
 
 def load_secret(settings: Settings) -> bytes:
@@ -102,5 +88,7 @@ def load_secret(settings: Settings) -> bytes:
         ) from error
 
 
-def _hash(key: bytes, text: str) -> str:
-    return hmac.digest(key, f"tmon.channel {text}".encode(), "sha256").hex()[:HASH_CHARACTERS]
+def _name(key: bytes, scheme: str, recipient: str) -> str:
+    """A channel's name: anybody may read the database, and a plain hash could be guessed."""
+    digest = hmac.digest(key, f"tmon.channel {recipient}".encode(), "sha256").hex()
+    return f"{scheme}:{digest[:HASH_CHARACTERS]}"

@@ -1,18 +1,24 @@
-"""The text of a notification: composed from stored events, so it is the same each time."""
+"""The text of a notification, composed from stored events."""
 
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 from urllib.parse import quote
 
 from sqlite_utils import Database
 
+from tmon.core.errors import TmonError
+
+MAIL_BYTES = 30_000  # MOST_LINES of MOST_CHARACTERS and their links fit
 MOST_LINES = 50  # more than that nobody reads: the rest is a number and a link
 MOST_LINKS = 10  # with more lines than that, none has a link
 MOST_CHARACTERS = 300  # of a line
 SUBJECT_CHARACTERS = 120  # of a line in the subject
 KINDS = ("new", "over", "going on", "found")
+
+
+class Undelivered(TmonError):
+    """A message was not delivered; the text says why, without addresses or secrets."""
 
 
 class AlertLine(NamedTuple):
@@ -32,8 +38,6 @@ class AlertLine(NamedTuple):
 class Message(NamedTuple):
     """One message to one channel."""
 
-    id: str  # the Message-ID
-    at_ms: int  # when its newest event was recorded
     lines: Sequence[AlertLine]
     public_url: str
     opening: str = ""
@@ -79,17 +83,14 @@ class Message(NamedTuple):
         return "\n".join(text).strip()
 
 
-def message_of_events(
-    db: Database, after: int, last: int, *, public_url: str, sender: str
-) -> Message | None:
+def message_of_events(db: Database, after: int, last: int, public_url: str) -> Message | None:
     """The message about the events from ``after + 1`` to ``last``; None if there are none.
 
     An incident with several events gets one line, by its newest. Equal lines are merged.
-    ``sender`` is ``hash@host``: it makes the Message-ID unique to this channel and station.
     """
     rows = db.execute(
         """
-        select events.incident, what, message, at_ms, events.severity,
+        select events.incident, what, message, events.severity,
             coalesce(incidents.node, sensors.node), sensors.name
         from events
         join incidents on incidents.id = events.incident
@@ -98,12 +99,10 @@ def message_of_events(
         """,
         [after, last],
     ).fetchall()
-    if not rows:
-        return None
     began = {incident for incident, what, *_ in rows if what == "began"}
     newest = {incident: row for incident, *row in rows}  # in the order of their first events
     lines: dict[tuple[str, ...], AlertLine] = {}
-    for incident, (what, message, _, severity, node, sensor) in newest.items():
+    for incident, (what, message, severity, node, sensor) in newest.items():
         kind = "over" if what == "ended" else "new" if incident in began else "going on"
         text = one_line(message)
         names = [quote(name, ":/") for name in ("node", node, sensor) if name]
@@ -113,18 +112,7 @@ def message_of_events(
             page = "/".join(same.page.split("/")[:3])  # several sensors: their node's page
         lines[kind, severity, text] = AlertLine(kind, severity, text, page)
     ordered = sorted(lines.values(), key=lambda line: (KINDS.index(line.kind), line.severity))
-    at_ms = rows[-1][3]
-    # The time is in it because a restored backup gives the same ids to other events.
-    message_id = f"<tmon.{after + 1}-{last}.{at_ms}.{sender}>"
-    return Message(message_id, at_ms, ordered, public_url)
-
-
-def message_of_lines(lines: Iterable[str], now_ms: int, *, public_url: str, host: str) -> Message:
-    """A message of lines that can't be recorded; its id is random."""
-    found = [AlertLine("found", "critical", one_line(line), "/") for line in lines]
-    opening = "The database can't be written, so each check may send this again.\n"
-    message_id = f"<tmon.{secrets.token_hex(8)}@{host}>"
-    return Message(message_id, now_ms, found, public_url, opening)
+    return Message(ordered, public_url) if ordered else None
 
 
 def one_line(text: str) -> str:

@@ -3,14 +3,14 @@
 import secrets
 from collections.abc import Callable
 
-from tmon.db.connect import open_database, sqlite3
+from tmon.db.connect import open_database
 from tmon.db.job_runs import JobRun
 from tmon.maintenance.backup_dir import write_secret_file
 from tmon.watch import check, incidents, outbox
 from tmon.watch.check import UNUSABLE, CheckOptions, Report
 from tmon.watch.ping import ping
 
-RECORD_TRIES = 3  # each waits two seconds for the lock (tmon/db/connect.py)
+LOCK_WAIT_MS = 10_000  # for other programs' transactions; tmon's own take less than 2 s
 STATUS = ("ok", "warning", "critical", "unknown")
 
 
@@ -46,22 +46,15 @@ def _check_and_notify(options: CheckOptions, progress: Callable[[str], None]) ->
                 # It only keeps the channels' addresses out of the database.
                 write_secret_file(settings.secret_file, f"{secrets.token_hex(32)}\n".encode())
         with open_database(settings.db, create=remote) as db:
+            db.execute(f"pragma busy_timeout = {LOCK_WAIT_MS}")
             outbox.register_channels(db, settings, now_ms)
             check.run_checks(options, report, progress)
             done = {**report.jobs_done, "check": JobRun(now_ms, STATUS[report.status])}
-            for tries_left in reversed(range(RECORD_TRIES)):
-                try:
-                    incidents.record(
-                        db, report.findings, now_ms, skipped=report.skipped, jobs_done=done
-                    )
-                    break
-                except sqlite3.OperationalError as error:
-                    if not tries_left or "locked" not in str(error):
-                        raise
+            incidents.record(db, report.findings, now_ms, skipped=report.skipped, jobs_done=done)
             report.failures = outbox.send_new_events(db, settings, now_ms)
     except UNUSABLE as error:
         report = Report()
         report.add(check.unusable(str(error)))
         check.run_checks(options._replace(run_jobs=False), report, progress)
-        report.failures = outbox.send_unrecorded(settings, report.lines(), now_ms)
+        report.failures = outbox.send_unrecorded(settings, report.lines())
     return report

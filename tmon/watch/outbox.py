@@ -1,22 +1,17 @@
-"""The outbox: send new events to every channel at least once.
+"""The outbox: send new events to every channel, at least once.
 
-The table ``events`` is the queue, and a row of ``channels`` is a channel's place in it:
-``last_sent_event`` is the last event that was delivered. ``sending_event`` is set to a message's
-last event before it is sent, and emptied when it was delivered. If the process is killed in
-between, or the receiver didn't confirm, it stays, and the next run sends the same message
-again, with the same Message-ID, before anything newer. If a message was certainly not
-delivered, it is emptied too, and the next message includes its events.
+The table ``events`` is the queue, and ``channels.last_sent_event`` is each channel's place in it:
+the last event that was delivered. If a message fails, or the process is killed before it
+recorded the delivery, the next run sends the same events again, with newer ones.
 """
 
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from sqlite_utils import Database
 
@@ -25,25 +20,17 @@ from tmon.core.errors import TmonError
 from tmon.core.settings import Settings
 from tmon.db.connect import sqlite3, transaction
 from tmon.watch.channels import Channel, load_channels, load_secret
-from tmon.watch.mail import Undelivered, host_name
-from tmon.watch.messages import message_of_events, message_of_lines
+from tmon.watch.messages import AlertLine, Message, Undelivered, message_of_events, one_line
 
-TIMEOUT_S = 60.0  # for all channels together; once more if some repeat a message
+TIMEOUT_S = 60.0  # for all channels together
 KEEP_UNSET_MS = 30 * 86_400_000  # a channel that is no longer set, since it missed an event
-WRITE_TRIES = 5  # each waits as long as the connection's busy timeout
+
+_SENT = "update channels set last_sent_event = ?, failed_ms = null where name = ?"
+_FAILED = "update channels set failed_ms = coalesce(failed_ms, ?) where name = ?"
 
 
 class Busy(TmonError):
     """Another process sends notifications of the same station."""
-
-
-class Delivery(NamedTuple):
-    """A message to one channel: the events after ``after`` up to ``last``."""
-
-    channel: Channel
-    after: int
-    last: int
-    is_repeat: bool  # an earlier run sent it, and it may have arrived
 
 
 def register_channels(db: Database, settings: Settings, now_ms: int) -> list[Channel]:
@@ -89,34 +76,35 @@ def send_new_events(
         InvalidChannels: an address can't be understood, or has no recipient.
         NoSecret: the station's secret can't be read.
         Busy: another process sends, and takes longer than it should.
-        sqlite3.OperationalError: the database can't be written.
     """
     channels = register_channels(db, settings, now_ms)
+    failures = []
     with _exclusive(settings.db.absolute().parent, 2 * timeout_s):
-        repeats = [
-            Delivery(channel, last_sent, sending, is_repeat=True)
-            for channel, last_sent, sending in _progress(db, channels)
-            if sending is not None
-        ]
-        failed = _send(db, settings, repeats, now_ms, timeout_s)
+        last_sent = dict(db.execute("select name, last_sent_event from channels").fetchall())
         [newest] = db.execute("select coalesce(max(id), 0) from events").fetchone()
-        rest = [channel for channel in channels if channel.name not in failed]
-        new = [
-            Delivery(channel, last_sent, newest, is_repeat=False)
-            for channel, last_sent, _ in _progress(db, rest)
-            if last_sent < newest
-        ]
-        if new:
-            with transaction(db):
-                for delivery in new:
-                    query = "update channels set sending_event = ? where name = ?"
-                    db.execute(query, [newest, delivery.channel.name])
-        failed |= _send(db, settings, new, now_ms, timeout_s)
-    return [*failed.values()]
+        url = settings.public_url
+        messages = {
+            channel: message
+            for channel in channels
+            if (message := message_of_events(db, last_sent[channel.name], newest, url))
+        }
+        for channel, not_sent in _send(messages, timeout_s):
+            failure = not_sent
+            try:
+                if failure is None:
+                    db.execute(_SENT, [newest, channel.name])
+                else:
+                    db.execute(_FAILED, [now_ms, channel.name])
+            except sqlite3.OperationalError:
+                again = "sent, but the database can't be written, so it will be sent again"
+                failure = failure or f"{channel.label}: {again}"
+            if failure:
+                failures.append(failure)
+    return failures
 
 
 def send_unrecorded(
-    settings: Settings, lines: Sequence[str], now_ms: int, *, timeout_s: float = TIMEOUT_S
+    settings: Settings, lines: Sequence[str], *, timeout_s: float = TIMEOUT_S
 ) -> list[str]:
     """Send these lines to every channel, because the database can't be written.
 
@@ -126,94 +114,26 @@ def send_unrecorded(
     Raises:
         InvalidChannels: an address can't be understood, or has no recipient.
     """
-    channels = {channel.name: channel for channel in load_channels(settings, b"")}
-    calls = {}
-    for name, channel in channels.items():
-        message = message_of_lines(
-            lines, now_ms, public_url=settings.public_url, host=_host(settings)
-        )
-        calls[name] = partial(channel.deliver, message)
-    ended = run_with_deadline(calls, timeout_s)
-    return [_failure(channels[name], error) for name, error in ended if error]
-
-
-def _progress(
-    db: Database, channels: Sequence[Channel]
-) -> Iterator[tuple[Channel, int, int | None]]:
-    """Each channel, its last delivered event, and the last of a message that may be."""
-    for channel in channels:
-        query = "select last_sent_event, sending_event from channels where name = ?"
-        last_sent, sending = db.execute(query, [channel.name]).fetchone()
-        yield channel, last_sent, sending
+    found = [AlertLine("found", "critical", one_line(line), "/") for line in lines]
+    opening = "The database can't be written, so each check may send this again.\n"
+    message = Message(found, settings.public_url, opening)
+    results = _send(dict.fromkeys(load_channels(settings, b""), message), timeout_s)
+    return [failure for _, failure in results if failure]
 
 
 def _send(
-    db: Database,
-    settings: Settings,
-    deliveries: Sequence[Delivery],
-    now_ms: int,
-    timeout_s: float,
-) -> dict[str, str]:
-    """Send messages in parallel, and record how each ended; failures by channel."""
-    by_name = {delivery.channel.name: delivery for delivery in deliveries}
-    calls: dict[str, Callable[[], None]] = {}
-    for name, delivery in by_name.items():
-        message = message_of_events(
-            db,
-            delivery.after,
-            delivery.last,
-            public_url=settings.public_url,
-            sender=f"{delivery.channel.hash}@{_host(settings)}",
-        )
-        calls[name] = partial(delivery.channel.deliver, message) if message else lambda: None
-    failures = {}
-    for name, error in run_with_deadline(calls, timeout_s):
-        failure = _record(db, by_name[name], error, now_ms)
-        if failure:
-            failures[name] = failure
-    return failures
-
-
-def _record(db: Database, delivery: Delivery, error: Exception | None, now_ms: int) -> str | None:
-    """Record how a delivery ended; returns the line to show if it failed."""
-    channel = delivery.channel
-    if error is None:
-        query = (
-            "update channels set last_sent_event = ?, sending_event = null, failed_ms = null"
-            " where name = ?"
-        )
-        if _write(db, query, [delivery.last, channel.name]):
-            return None
-        return f"{channel.label}: sent, but the database can't be written, so it will be sent again"
-    undelivered = isinstance(error, Undelivered) and not error.maybe_delivered
-    sending_event = None if undelivered and not delivery.is_repeat else delivery.last
-    query = (
-        "update channels set sending_event = ?, failed_ms = coalesce(failed_ms, ?) where name = ?"
-    )
-    _write(db, query, [sending_event, now_ms, channel.name])
-    return _failure(channel, error)
-
-
-def _write(db: Database, query: str, parameters: Sequence[object]) -> bool:
-    """Run one statement; waits for other programs' short transactions."""
-    for _ in range(WRITE_TRIES):
-        try:
-            db.execute(query, [*parameters])
-        except sqlite3.OperationalError:
+    messages: Mapping[Channel, Message], timeout_s: float
+) -> Iterator[tuple[Channel, str | None]]:
+    """Send messages in parallel; yield each channel as it ends, with a line if it failed."""
+    calls = {channel: partial(channel.send, message) for channel, message in messages.items()}
+    for channel, error in run_with_deadline(calls, timeout_s):
+        if error is None:
+            yield channel, None
             continue
-        return True
-    return False
-
-
-def _failure(channel: Channel, error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"{channel.label}: not sent: no answer in time"
-    why = str(error) if isinstance(error, Undelivered) else type(error).__name__
-    return f"{channel.label}: not sent: {why}"
-
-
-def _host(settings: Settings) -> str:
-    return urlsplit(settings.public_url).hostname or host_name()
+        why = str(error) if isinstance(error, Undelivered) else type(error).__name__
+        if isinstance(error, TimeoutError):
+            why = "no answer in time"
+        yield channel, f"{channel.label}: not sent: {why}"
 
 
 @contextmanager

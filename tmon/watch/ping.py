@@ -1,7 +1,5 @@
 """Report each run of the checker to a monitor such as Healthchecks."""
 
-from functools import partial
-
 from tmon.core.deadline import run_with_deadline
 from tmon.core.settings import Settings
 
@@ -23,16 +21,16 @@ def ping(settings: Settings, what: str, *, timeout_s: float = TIMEOUT_S) -> str 
     if not settings.ping_url:
         return None
     url = settings.ping_url if what == "success" else f"{settings.ping_url}/{what}"
-    [(_, error)] = run_with_deadline({what: partial(_get, url)}, timeout_s)
+
+    def get() -> None:
+        import requests  # noqa: PLC0415 - only if something is pinged
+
+        with requests.get(url, timeout=SOCKET_S, stream=True) as answer:
+            answer.raise_for_status()
+
+    [(_, error)] = run_with_deadline({what: get}, timeout_s)
     if error is None:
         return None
     answer = getattr(error, "response", None)
     why = type(error).__name__ if answer is None else f"the answer was {answer.status_code}"
     return f"TMON_PING_URL ({what}): {why}"
-
-
-def _get(url: str) -> None:
-    import requests  # noqa: PLC0415 - only if something is pinged
-
-    with requests.get(url, timeout=SOCKET_S, stream=True) as answer:
-        answer.raise_for_status()
