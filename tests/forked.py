@@ -1,6 +1,6 @@
 """Commands of ``tmon``, each in a process that is forked from one that has imported them.
 
-Importing them takes a quarter of a second, and tests run more than a thousand.
+Importing them takes a quarter of a second, and tests run hundreds.
 """
 
 import multiprocessing

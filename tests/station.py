@@ -127,7 +127,7 @@ class Process:
 
 
 def wait_for(condition: Any, seconds: float = 120) -> None:
-    """Wait until something holds; fail after a time that says nothing about the machine."""
+    """Wait until something holds; fail if it never does."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -516,10 +516,12 @@ def eight_waiting(ingest: Ingest) -> Iterator[list[int]]:
     with ThreadPoolExecutor(8) as pool:
         os.kill(ingest.writer, signal.SIGSTOP)
         pending = [pool.submit(ingest.post, f"s{i}") for i in range(8)]
-        wait_for(lambda: ingest.backlog() == 8)
-        yield statuses
-        with suppress(ProcessLookupError):
-            os.kill(ingest.writer, signal.SIGCONT)
+        try:
+            wait_for(lambda: ingest.backlog() == 8)
+            yield statuses
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(ingest.writer, signal.SIGCONT)
         statuses += [each.result() for each in pending]
 
 

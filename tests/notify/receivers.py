@@ -178,7 +178,7 @@ def sent_by(folder: Path) -> list[EmailMessage]:
     return mails
 
 
-def soon(condition: Callable[[], Any], seconds: float = 40) -> None:
+def soon(condition: Callable[[], Any], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
