@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ MARCH_MS = 1_709_251_200_000  # 2024-03-01T00:00:00Z
 PATIENT_MS = 60_000  # for a query, unless the time limit is what a test is about
 HOSTILE = "<script>document.title='hit'</script>\N{RIGHT-TO-LEFT OVERRIDE}gnp\N{FIRE}"
 
+ENDLESS = "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
+
 
 @dataclass
 class Site:
@@ -39,6 +42,22 @@ class Site:
         """How long each query may take, of visitors and of our own pages."""
         self.datasette.sql_time_limit_ms = limit_ms
         query_threads(self.datasette).limit_ms = limit_ms
+
+    def answer_while_sql_runs(self, *pages: str) -> list[requests.Response]:
+        """The pages' answers, got before the first of four endless queries of visitors ends."""
+        began_s = time.monotonic()
+        for page in pages:
+            self.get(page)
+        several_times_as_long_ms = 5000 * (time.monotonic() - began_s)
+        self.datasette.sql_time_limit_ms = max(1000, several_times_as_long_ms)
+        with ThreadPoolExecutor(4) as visitors:
+            asked = [visitors.submit(self.ask, ENDLESS) for _ in range(4)]
+            time.sleep(0.2)
+            answers = [self.get(page) for page in pages]
+            assert not any(one.done() for one in asked)
+        self.limit_queries(PATIENT_MS)
+        assert {one.result().status_code for one in asked} == {400}
+        return answers
 
     def get(self, page: str, **params: str) -> requests.Response:
         return requests.get(self.url + page, params=params, timeout=120)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.publish.published import Site
+from tests.publish.published import ENDLESS, Site
 
 DOUBLING = (
     "with recursive t (x, n) as"
@@ -64,10 +64,7 @@ def test_sql_that_costs_too_much_is_refused(site: Site, sql: str) -> None:
 
 
 def test_sql_without_an_end_is_ended_by_the_time_limit(limited: Site) -> None:
-    endless = (
-        "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
-    )
-    answer = limited.ask(endless)
+    answer = limited.ask(ENDLESS)
     assert answer.status_code == 400
     assert "takes longer" in answer.json()["error"]
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from tests.publish.published import PATIENT_MS, Serve, Site, fill
+from tests.publish.published import ENDLESS, PATIENT_MS, Serve, Site, fill
 from tmon.db.connect import open_database
 
 WIDE = "with recursive t (x, n) as (select 'a', 0 union all select x || x, n + 1 from t)"
 LATER_MS = 4_000_000_000_000
-ENDLESS = "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
 
 QUERIES = (
     "with x as (select 1) delete from readings",

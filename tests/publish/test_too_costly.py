@@ -2,9 +2,7 @@
 
 from html import unescape
 
-from tests.publish.published import Site
-
-ENDLESS = "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
+from tests.publish.published import ENDLESS, Site
 
 
 def test_sql_that_takes_too_long_is_there_to_be_changed(limited: Site) -> None:
