@@ -3,13 +3,13 @@
 # requires-python = ">=3.9"
 # dependencies = ["requests"]
 # ///
-"""tmon's client: senses what is on this machine, keeps it on disk, sends it to the server.
+"""tmon's client: reads the sensors of this machine, and sends the readings to the server.
 
-A reading is on disk before the first byte of it is sent, and stays there until the server has
-said that it is stored. Its time is settled once, before it is first sent. So the client may be
-killed at any moment: nothing is lost, and nothing is stored twice.
+A reading is on disk before it is sent, and stays there until the server says that it is stored.
+Its time is settled once, before it is first sent. So the client may be killed at any moment:
+nothing is lost, and nothing is stored twice.
 
-    client.py                senses once and sends: for cron, or a systemd timer
+    client.py                reads and sends once: for cron, or a systemd timer
     client.py --loop 60      starts such a run every 60 seconds, until it is stopped
     client.py --print        shows what the sensors say, sends nothing
     client.py --status       shows what is kept, what is wrong, and since when
@@ -18,8 +18,8 @@ killed at any moment: nothing is lost, and nothing is stored twice.
 Exit status: 0 all was sent, or is safely kept; 2 set up wrong: a person is needed; 1 it failed or
 was stopped, or, with --strict, readings are kept for later or another run is sending them.
 
-Trouble is told on stderr when it lasts (three runs, or six hours without sending), then once a
-day, and when it is over; at a terminal, or with --verbose, at once.
+Trouble is reported on stderr when it lasts (three runs, or six hours without sending), then once
+a day, and when it is over; at a terminal, or with --verbose, at once.
 """
 
 from __future__ import annotations
@@ -57,16 +57,14 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO, TYPE_CHECKING, Any, Union
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Union
 from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from requests import PreparedRequest
-
-    Index = tuple[int, int]  # the order of answers: ALL and so on, then by number
-    # A reading; or a sensor's name, and why there is none; or what is there and not sensed.
+    Key = tuple[int, int]  # where an outcome stands among the others: group, then place in it
+    # A reading; or a sensor's name and why it has no reading; or something found but not read.
     Outcome = Union["Reading", tuple[str, str], str]
 
 # Settings. A flag goes before the environment, and the environment before these.
@@ -83,30 +81,31 @@ VERSION = "0.1.0"
 SENT, KEPT, FAILED, WRONG = 0, 1, 1, 2
 
 SENSOR_NAME = r"(?!.*(//|\.\.|/\.(/|$)))[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}"
-UNIT_MAX = 32  # characters
 ATTEMPTS = 4  # once, and three times again: 1-Wire and DHT22 fail now and then on long wires
 ATTEMPT_PAUSE_S = 0.5
 RETRY_FOR_S = 4  # a chip that takes longer to fail has tried by itself
-GIVE_UP_S = 12  # unless good answers go on coming; the slowest one takes a second
-THREADS = 64  # that are started at once, and again when for STALL_S none of them has come to an end
+GIVE_UP_S = 12  # unless good values go on coming; the slowest chip takes a second
+THREADS = 64  # started at once, and again when none of them has finished for STALL_S
 STALL_S = 0.25
-UNLISTED_MAX = 20  # chips that are told one by one
+UNLISTED_MAX = 20  # devices that are reported one by one
 COMMAND_TIMEOUT_S = 10
 FILE_MAX_BYTES = 1 << 16  # the kernel's files have a page
 
 BATCH_READINGS = 500  # about 50 kB, far below the server's 1 MiB
-PORT_MAX = 65_535
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 30
 ANSWER_MAX_BYTES, ANSWER_MAX_S = 1 << 18, 60  # a batch that is all rejected takes 100 kB
-LASTS_ROUNDS, LASTS_MS = 3, 6 * 3_600_000  # trouble that ends sooner needs nobody
-TELL_AGAIN_MS = 24 * 3_600_000
+# The longest wait beside other threads. A signal that comes while Python switches threads is
+# noticed by the next line of Python: it doesn't end a wait that begins just then.
+SIGNAL_CHECK_S = 0.5
+LASTING_RUNS, LASTING_MS = 3, 6 * 3_600_000  # trouble that ends sooner needs nobody
+REPORT_AGAIN_MS, FORGET_MS = 24 * 3_600_000, 48 * 3_600_000
 OTHER_RUN_MAX_MS = 3_600_000  # a long spool takes its time to send
-RUNS_AT_ONCE = 2  # of a loop: one that senses, and one that is still sending
+RUNS_AT_ONCE = 2  # of a loop: one that reads sensors, and one that is still sending
 
 OFFSET_GOOD_FOR_MS = 6 * 3_600_000  # a crystal off by 50 ppm drifts a second in that time
 OFFSET_IGNORED_MS = 2_000  # what a slow network can make of a right clock
-AHEAD_MS = 10 * 60_000  # what the server takes of readings ahead of its clock
-TOLD_SLACK_MS = 60_000  # two clocks may differ so much, and both be fit for use
+AHEAD_MS = 10 * 60_000  # how far ahead of its clock the server accepts readings
+CLOCK_SLACK_MS = 60_000  # two clocks may differ so much, and both be fit for use
 DRIFT = 10_000  # a crystal is off by no more than one part in so many
 FOREVER_MS = 1 << 62
 YEAR_2020_MS = 1_577_836_800_000  # no server of ours is older: an earlier time is no time
@@ -114,16 +113,16 @@ YEAR_2020_MS = 1_577_836_800_000  # no server of ours is older: an earlier time 
 LOCK_TIMEOUT_S = 30
 REFUSED_MAX = 1_000
 RESERVE_BYTES = 256 * 1024  # room for some 2,000 readings when the disk is full
-IDENTITY = ("id", "sensor", "boot", "monotonic_ms")  # what tells a reading from all others
+IDENTITY = ("id", "sensor", "boot", "monotonic_ms")  # identifies a reading
 UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 UNWRITABLE |= {errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.ENOTCONN, errno.ESTALE}
 UNWRITABLE |= {errno.EREMOTEIO, errno.EUCLEAN, errno.ETIMEDOUT}  # the disk is gone, or dying
 MEMORY_MAX = 20_000  # readings kept in memory while the spool can't be written: about 3 MB
-BORROW_MAX = 1_000  # so many of them are copied at once from such a spool
+BORROW_MAX = 1_000  # readings copied at once from a spool that can't be written
 MEMORY = ("/dev/shm", "/tmp")  # noqa: S108 - only folders of our own in them are used
 THIS_RUN = Path(":memory:")  # a spool that ends with the run, where even those are full
 NOWHERE = Path(os.devnull, "none")  # where none of them can be written
-UNREADABLE_MAX = 10_000  # failing attempts to read a damaged table before it is given up
+UNREADABLE_MAX = 10_000  # failed attempts to read a damaged table before the rest is given up
 APPLICATION_ID = 0x746D6F6E  # "tmon"
 SCHEMA = """
 CREATE TABLE readings (
@@ -146,15 +145,13 @@ CREATE TABLE boots (
 CREATE TABLE state (key TEXT PRIMARY KEY, value NOT NULL);
 PRAGMA user_version = 1
 """
-# From the first version to the next; both are written in place, as the disk may be full.
+# From the first version to the next. In place, as there may be no room for a copy.
 UPGRADE = """
 ALTER TABLE readings ADD COLUMN synchronised INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE refused ADD COLUMN told_ms INTEGER NOT NULL DEFAULT 4611686018427387904;
 PRAGMA user_version = 1
 """
-
-
-# What waits in memory moves to the card, whose columns may stand in another order.
+# Moves readings from memory to the card. An upgraded table has its columns in another order.
 COLUMNS = "sensor, value, unit, wall_ms, monotonic_ms, boot, told_ms, measured_ms, synchronised"
 MOVE = f"""
 INSERT OR IGNORE INTO main.readings ({COLUMNS}) SELECT {COLUMNS} FROM memory.readings ORDER BY id;
@@ -175,39 +172,30 @@ class SetupError(Exception):
 
 
 class CantWrite(sqlite3.OperationalError):
-    """The spool's disk, or its owner, doesn't let us write it."""
+    """The spool can't be written: its disk or its owner doesn't allow it."""
 
 
 class BadReading(ValueError):
     """A sensor answered, but not with a reading."""
 
 
-class Kept(Exception):
+class Undelivered(Exception):
     """The server didn't take the readings; they stay in the spool."""
 
     def __init__(self, reason: str, topic: str = "server") -> None:
         super().__init__(reason)
-        self.topic = topic  # trouble of one topic is told together
+        self.topic = topic  # see Reporter.report
 
 
-# ---- words and times
+# ---- text and time
 
 
-def one_line(text: str, most: int = 200) -> str:
-    """Anything from outside, fit for one line of a log."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
+def one_line(text: str, max_length: int = 200) -> str:
+    """Text from outside, made fit for one line of a log."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:max_length]
 
 
-def cause(error: BaseException) -> str:
-    """The first cause in a chain, which names no objects in memory and so reads alike each time."""
-    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
-        error = inner
-    text = one_line(f"{type(error).__name__}: {error}")
-    hints = (hint for part, hint in CAUSES.items() if re.search(part, text))
-    return "; ".join([text, *hints]).replace("NOW", at(time.time_ns() // 1_000_000))
-
-
-# What to do about errors that don't say so themselves.
+# What to do about errors that don't say so themselves, by a pattern of their text.
 CAUSES = {
     "not yet valid|has expired": "this machine's clock says NOW",
     "self.signed|local issuer": "set TMON_CA_FILE to the certificate to trust, as a .pem file",
@@ -216,17 +204,23 @@ CAUSES = {
 }
 
 
-def at(ms: int) -> str:
-    """Unix milliseconds as ISO 8601 in UTC."""
+def cause(error: BaseException) -> str:
+    """The first error of a chain: its text has no memory addresses, so it is the same each time."""
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = inner
+    text = one_line(f"{type(error).__name__}: {error}")
+    hints = (hint for part, hint in CAUSES.items() if re.search(part, text))
+    return "; ".join([text, *hints]).replace("NOW", iso(time.time_ns() // 1_000_000))
+
+
+def iso(ms: int) -> str:
+    """Unix milliseconds as ISO 8601 in UTC, in whole seconds."""
     return datetime.fromtimestamp(ms // 1000, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def spread(most: float) -> float:
-    """Anything up to ``most``, so that a thousand nodes don't act in the same second."""
-    return random.uniform(0, most)  # noqa: S311 - no secret hangs on it
-
-
-# ---- the clock
+def random_delay_s(max_s: float) -> float:
+    """Up to ``max_s``, so that a thousand nodes don't act in the same second."""
+    return random.uniform(0, max_s)  # noqa: S311 - not a secret
 
 
 @dataclass(frozen=True)
@@ -236,7 +230,7 @@ class Instant:
     wall_ms: int
     monotonic_ms: int
     boot: str
-    synchronised: bool
+    synchronised: bool  # whether NTP has set the wall clock
 
 
 class Clock:
@@ -247,7 +241,7 @@ class Clock:
     _STA_UNSYNC = 0x0040
 
     def __init__(self) -> None:
-        """Find out which boot this is; where nobody knows, each process is its own."""
+        """Read the boot's id; where there is none, each process counts as a boot of its own."""
         try:
             self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         except OSError:
@@ -258,14 +252,17 @@ class Clock:
             wall_ms=time.time_ns() // 1_000_000,
             monotonic_ms=time.clock_gettime_ns(self._STEADY) // 1_000_000,
             boot=self._boot,
-            synchronised=self._synchronised(),
+            synchronised=self._is_synchronised(),
         )
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
+        """Sleep in short steps, see SIGNAL_CHECK_S."""
+        end_s = time.monotonic() + seconds
+        while (left_s := end_s - time.monotonic()) > 0:
+            time.sleep(min(left_s, SIGNAL_CHECK_S))
 
-    def _synchronised(self) -> bool:
-        """Whether the kernel says that NTP has set the clock; not knowing is no."""
+    def _is_synchronised(self) -> bool:
+        """Whether the kernel says that NTP has set the clock; not if it can't be asked."""
         timex = ctypes.create_string_buffer(512)  # its first field, 0, says that nothing is set
         try:
             state = ctypes.CDLL(None).adjtimex(timex)
@@ -275,12 +272,12 @@ class Clock:
         return state >= 0 and not status & self._STA_UNSYNC
 
 
-# ---- senses
+# ---- sensors and their names
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One value at one moment, as the node's clocks had it."""
+    """One value of a sensor, and when it was read by the node's own clocks."""
 
     sensor: str
     value: float
@@ -288,12 +285,15 @@ class Reading:
     instant: Instant
 
 
+ABSOLUTE_ZERO = {"°C": -273.15, "°F": -459.67, "K": 0}
+
+
 @dataclass(frozen=True)
 class Probe:
     """A way to read one sensor: ``read`` returns the value in ``unit``, or raises.
 
     Probes of one ``lane`` share a chip or a port, and are read one after the other. ``place`` is
-    where the file is, by nothing that the kernel counts, and ``device`` what that place is called;
+    the file's path without the numbers that the kernel counts, and ``device`` its last folder;
     ``former`` is the name that version 0.1 gave.
     """
 
@@ -310,7 +310,7 @@ class Probe:
 
     @property
     def key(self) -> str:
-        """What tells the sensor from all others, as far as anything does."""
+        """Identifies the sensor, as far as anything does."""
         return f"{self.sensor}@{self.place}" if self.place else self.sensor
 
     def sense(self, clock: Clock) -> Reading:
@@ -334,19 +334,27 @@ class Probe:
         if value < ABSOLUTE_ZERO.get(self.unit or "", -math.inf):
             raise BadReading(f"{value} {self.unit} is below absolute zero")
         if not lowest <= value <= highest:
-            raise BadReading(
-                f"{value} {self.unit} is outside {lowest:g} to {highest:g} {self.unit}"
-            )
+            limits = f"{lowest:g} to {highest:g} {self.unit}"
+            raise BadReading(f"{value} {self.unit} is outside {limits}")
         return value
 
 
-ABSOLUTE_ZERO = {"°C": -273.15, "°F": -459.67, "K": 0}
+def sensor_name(*parts: str) -> str:
+    """The parts that aren't empty, joined by ``:``, in letters that the server accepts."""
+    clean = (re.sub(r"[^A-Za-z0-9_.-]+|\.\.+", "-", part).strip("-.") for part in parts)
+    return ":".join(filter(None, clean))[:60]  # of 64, to leave room for a number
 
 
-def named(found: Sequence[Probe], kept: Mapping[str, str]) -> Iterator[Probe]:
-    """The sensors by names of their own: the kept ones, else the shortest that no other has.
+def numbered(name: str, seen: Counter[str]) -> str:
+    """The name, with a number behind it from the second time on."""
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}:{seen[name]}"
 
-    What nothing tells apart, such as two thermal zones of a type, gets a number.
+
+def unique_names(found: Sequence[Probe], kept: Mapping[str, str]) -> Iterator[Probe]:
+    """The probes under unique names: the kept one, else the shortest that no other has.
+
+    Probes with the same key, such as two thermal zones of a type, get numbers.
     """
     keys = Counter(probe.key for probe in found)
     names = {key: kept[key] for key, count in keys.items() if count == 1 and key in kept}
@@ -364,126 +372,115 @@ def named(found: Sequence[Probe], kept: Mapping[str, str]) -> Iterator[Probe]:
         yield replace(probe, sensor=numbered(names.get(probe.key, probe.sensor), seen))
 
 
-def numbered(name: str, seen: Counter[str]) -> str:
-    """The name, with a number behind it from the second time on."""
-    seen[name] += 1
-    return name if seen[name] == 1 else f"{name}:{seen[name]}"
+class SensorNames:
+    """The names that this machine's sensors have, by their keys, in a file beside the spool.
 
-
-@dataclass(frozen=True)
-class Names:
-    """The names that this station's sensors have, by their keys, in a file beside the spool.
-
-    A station on which version 0.1 has run keeps those that it gave. A name stays when a second
-    sensor comes that would be called the same.
+    A sensor keeps its name when another comes that would be called the same. Where version 0.1
+    has run, sensors keep the names that it gave.
     """
 
-    spool: Path
-    kept: Mapping[str, str] | None = None  # None: there is no file yet
-    is_readable: bool = True
-    is_damaged: bool = False
-
-    @classmethod
-    def read(cls, spool: Path, now_ms: int | None = None) -> tuple[Names, str]:
-        """The names, and what is wrong with their file, which is put aside if there is a time."""
-        path = Path(f"{spool}.names")
+    def __init__(self, spool: Path, now_ms: int | None = None) -> None:
+        """Read the file; a damaged one is renamed, if ``now_ms`` is given."""
+        self._spool = spool
+        self._path = Path(f"{spool}.names")
+        self._kept: dict[str, str] | None = None  # None: there is no file yet
+        self._is_readable, self._is_damaged = True, False
+        self.problem = ""  # what is wrong with the file
         try:
-            with open_own(path, "r"):
-                text = path.read_text(encoding="utf-8", errors="replace")
+            with open_own(self._path, "r") as file:
+                text = file.read()
         except FileNotFoundError:
-            return cls(spool), ""
+            return
         except OSError as error:
-            return cls(spool, is_readable=False), f"{path} can't be read: {cause(error)}"
+            self._is_readable = False
+            self.problem = f"{self._path} can't be read: {cause(error)}"
+            return
         with contextlib.suppress(ValueError, AttributeError):
-            return cls(spool, {key: str(name) for key, name in json.loads(text).items()}), ""
-        # What is still whole in it is used; no name has a quote within.
-        pairs = dict(re.findall(r'"([^"\\]+)": "([^"\\]+)"', text))
-        line = f"{path} is damaged: {len(pairs)} sensors' names could be read in it"
+            self._kept = {key: str(name) for key, name in json.loads(text).items()}
+            return
+        self._is_damaged = True
+        # Pairs that are whole are used; no name has a quote in it.
+        self._kept = dict(re.findall(r'"([^"\\]+)": "([^"\\]+)"', text)) or None
+        count = len(self._kept or ())
+        self.problem = f"{self._path} is damaged: {count} sensors' names could be read in it"
         if now_ms is not None:
             with contextlib.suppress(OSError):
-                aside = path.rename(f"{path}.corrupt-{at(now_ms).replace(':', '')}")
-                line = f"{line}; it is now {aside}"
-        return cls(spool, pairs or None, is_damaged=True), line
+                aside = self._path.rename(f"{self._path}.corrupt-{iso(now_ms).replace(':', '')}")
+                self.problem += f"; it is now {aside}"
 
-    def give(self, found: Sequence[Probe], whole: bool, keep: bool) -> list[Probe]:
-        """The sensors by their names. New ones are written down if they are to be kept.
+    def assign(self, found: Sequence[Probe], complete: bool, keep: bool) -> list[Probe]:
+        """The probes under their names; with ``keep``, new names are written to the file.
 
-        Those of version 0.1 hang on their order: they are written down when all are found.
+        Names of version 0.1 depend on the order of all sensors, so they are only written when the
+        list is ``complete``.
         """
-        kept = dict(self.kept or {})
-        is_old = self.kept is None and os.access(self.spool, os.F_OK)
+        kept = dict(self._kept or {})
+        is_old = self._kept is None and os.access(self._spool, os.F_OK)
         if is_old:
             seen: Counter[str] = Counter()
             kept = {probe.key: numbered(probe.former, seen) for probe in found if probe.former}
-        given = list(named(found, kept))
-        # Those that nothing tells apart have names by their order, which aren't kept.
+        assigned = list(unique_names(found, kept))
+        # Probes with the same key have names by their order, which aren't kept.
         often = Counter(probe.key for probe in found)
         kept = {key: name for key, name in kept.items() if often[key] < 2}
         names = {
             old.key: new.sensor
-            for old, new in zip(found, given)
+            for old, new in zip(found, assigned)
             if old.place and often[old.key] == 1
         }
         taken = set(names.values())  # such as by a disk that has been moved
         names.update((key, name) for key, name in kept.items() if name not in taken)
-        is_news = self.is_damaged or names != self.kept
-        if keep and self.is_readable and is_news and (whole or not is_old):
+        changed = self._is_damaged or names != self._kept
+        if keep and self._is_readable and changed and (complete or not is_old):
             self._write(names)
-        return given
+        return assigned
 
     def _write(self, names: Mapping[str, str]) -> None:
-        path, new = Path(f"{self.spool}.names"), Path(f"{self.spool}.names.new")
-        with contextlib.suppress(OSError):  # the spool can't be written either, and says so
-            make_folder(path.parent)
+        new = Path(f"{self._path}.new")
+        with contextlib.suppress(OSError):  # the spool can't be written either: that is reported
+            make_folder(new.parent)
             new.unlink(missing_ok=True)
             with open_own(new, "x") as file:
                 json.dump(names, file)
                 file.flush()
                 os.fsync(file.fileno())
-            new.replace(path)
+            new.replace(self._path)
 
 
-def sensor_name(*parts: str) -> str:
-    """The parts that aren't empty, joined by ``:``, in letters that the server takes."""
-    clean = (re.sub(r"[^A-Za-z0-9_.-]+|\.\.+", "-", part).strip("-.") for part in parts)
-    return ":".join(filter(None, clean))[:60]  # of 64, to leave room for a number
+# ---- the kernel's files under /sys
 
 
 def read_text(path: Path, alone: bool = False) -> str:
-    """A small file's text, by one read, as the kernel gives it; ``alone``: by one run at a time."""
+    """A small file's text, in one read, as the kernel gives it.
+
+    With ``alone``, BadReading if another run reads it: where a driver hangs, each would add one.
+    """
     file = os.open(path, os.O_RDONLY)
     try:
         if alone:
-            lock(file)
+            with contextlib.suppress(OSError):  # some file systems have no locks
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise BadReading("another run is still reading it") from None
         return os.read(file, FILE_MAX_BYTES).decode(errors="replace").strip()
     finally:
         os.close(file)
 
 
-def lock(file: int) -> None:
-    """BadReading if another run reads the file: where a driver hangs, each would add another."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise BadReading("another run is still reading it") from None
-    except OSError:  # there are file systems without locks
-        return
+# Errors by which a chip says that it has no such text.
+NO_TEXT = {errno.ENOENT, errno.ENOTDIR, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODATA}
+NO_TEXT |= {errno.EACCES, errno.EPERM}
 
 
 def content(path: Path, default: str = "") -> str:
-    """A small file's text, or ``default`` where there is none.
-
-    Chips may have files without a text; any other error is no answer.
-    """
+    """A small file's text, or ``default`` if it is empty or there is none; else OSError."""
     try:
         return read_text(path) or default
     except OSError as error:
-        if error.errno in {errno.ENOENT, errno.ENOTDIR, *NO_TEXT}:
+        if error.errno in NO_TEXT:
             return default
         raise
-
-
-NO_TEXT = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENODATA, errno.EACCES, errno.EPERM}
 
 
 def parse_value(text: str) -> float:
@@ -493,9 +490,37 @@ def parse_value(text: str) -> float:
     return float(text)
 
 
-def number(path: Path, factor: float = 1) -> float:
-    """The number that a file holds, times ``factor``."""
-    return parse_value(read_text(path, alone=True)) * factor
+@dataclass(frozen=True)
+class Kind:
+    """What a kind of the kernel's files measures: its number times ``factor`` is in ``unit``.
+
+    Values outside ``limits`` are no measurements: a lost chip or a bad wire gives them.
+    ``convert``, where there is one, takes the place of ``factor``.
+    """
+
+    quantity: str
+    unit: str
+    factor: float
+    limits: tuple[float, float]
+    convert: Callable[[float], float] | None = None
+
+
+def kernel_value(
+    path: Path,
+    kind: Kind,
+    faults: Iterable[Path] = (),
+    offset: Path | None = None,
+    scale: Path | None = None,
+) -> float:
+    """The value in a file, in our unit, unless one of the files ``faults`` has a 1."""
+    if any(content(fault) == "1" for fault in faults):
+        raise BadReading("the chip says that this sensor is broken")
+    value = parse_value(read_text(path, alone=True))
+    if offset:
+        value += parse_value(read_text(offset))
+    if scale:
+        value *= parse_value(read_text(scale))
+    return kind.convert(value) if kind.convert else value * kind.factor
 
 
 WIRED = re.compile(r"\d+-[0-9a-f]{4}|spi\d+\.\d+")  # I2C and SPI
@@ -503,23 +528,23 @@ WIRED = re.compile(r"\d+-[0-9a-f]{4}|spi\d+\.\d+")  # I2C and SPI
 BUS_ADDRESS = re.compile(
     r"(?![0-9A-F]{4}:[0-9A-F]{4}:)[0-9A-Fa-f]{1,4}([:.-][0-9A-Fa-f]{1,4})+|usb3?-[\d.:]+|ata\d+"
 )
-# What the kernel counts as devices turn up, and what is left of it.
+# Names with numbers that the kernel counts as devices turn up, and what stays of them.
 COUNTED = (
     (re.compile(r"(?:host|target|nvme|usb|hwmon|i2c-)[\d:]*"), ""),
-    (re.compile(r"\d+:(\d+:\d+:\d+)"), r"scsi-\1"),  # without its host
+    (re.compile(r"\d+:(\d+:\d+:\d+)"), r"scsi-\1"),  # without the host's number
     (re.compile(r"(port|end_device|expander)-\d+:(.*)"), r"\1-\2"),
     (re.compile(r"(0003:[0-9A-F]{4}:[0-9A-F]{4})\.[0-9A-F]{4}"), r"\1"),  # HID
 )
 USB = re.compile(r"\d+-(\d{1,3}(?:\.\d{1,3})*(?::\d+\.\d+)?)")
 
 
-def place_of(device: Path) -> list[str]:
+def stable_parts(device: Path) -> list[str]:
     """The parts of a device's path that are the same at each boot, the outermost first."""
     names = [*device.parts]
     first = len(names) - names[::-1].index("devices") if "devices" in names else 1
     parts: list[str] = []
     usb = "usb"  # a controller has a bus for each speed, with the same ports
-    bus = ""  # the place of an I2C bus whose number is counted too: behind USB, or a multiplexer
+    bus = ""  # the place of an I2C bus behind USB or a multiplexer, whose number is counted too
     for depth in range(first, len(names)):
         path, name = Path(*names[: depth + 1]), names[depth]
         mux = (path / "mux_device").resolve().name
@@ -542,75 +567,8 @@ def place_of(device: Path) -> list[str]:
     return parts
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What one kind of the kernel's files measures: ``unit`` is the kernel's times ``factor``.
-
-    No value outside ``limits`` is a measurement: that is how a lost chip and a bad wire read.
-    ``convert`` takes the place of ``factor``.
-    """
-
-    quantity: str
-    unit: str
-    factor: float
-    limits: tuple[float, float]
-    convert: Callable[[float], float] | None = None
-
-    def value(self, kernels: float) -> float:
-        """The kernel's number in our unit."""
-        return self.convert(kernels) if self.convert else kernels * self.factor
-
-
-class Chip:
-    """A chip under /sys: what it is called, and where it is.
-
-    Its address is the one on I2C or SPI (``1-0076``, ``spi0.1``), a disk's serial number, else the
-    nearest bus's. It tells a chip from others of its kind at each boot, unlike the kernel's numbers
-    (``hwmon3``); what is built in has none.
-    """
-
-    def __init__(self, path: Path, default: str) -> None:
-        self.path = path
-        self.model = content(path / "name", default)
-        real, link = path.resolve(), path / "device"
-        self.device = link.resolve() if link.exists() else real.parent
-        wired = [home for home in (real.parent, self.device) if WIRED.fullmatch(home.name)]
-        self.wired = wired[0].name if wired else ""
-        self.parts = place_of(wired[0] if wired else self.device)
-        self.address = self.parts[-1] if wired else self._serial() or self._bus_address()
-
-    def _serial(self) -> str:
-        for name in ("wwid", "serial"):
-            _, _, word = content(self.device / name).rpartition(" ")
-            if len(set(word.rpartition(".")[2])) > 2:  # not all zeros, as an adapter's
-                return word[-20:]
-        return ""
-
-    def _bus_address(self) -> str:
-        return next(filter(BUS_ADDRESS.fullmatch, reversed(self.parts)), "")
-
-    def probe(self, kind: Kind, part: str, path: Path, read: Callable[[], float]) -> Probe:
-        """One input of the chip."""
-        matching = (
-            limits
-            for models, unit, limits in LIMITS
-            if unit == kind.unit and models.match(self.model)
-        )
-        return Probe(
-            sensor_name(kind.quantity, self.model, self.address, part),
-            kind.unit,
-            str(path),
-            read,
-            limits=next(matching, kind.limits),
-            lane=str(self.path),
-            place="/".join((*self.parts, path.name)),
-            device=self.parts[-1] if self.parts else "",
-            former=sensor_name(kind.quantity, self.model, self.wired, part),
-        )
-
-
-# By the chip's model: PT100, all zeros of an AHT, thermocouples and infrared, and pressure other
-# than the air's.
+# Limits by the chip's model: PT100, all zeros of an AHT, thermocouples and infrared, and pressure
+# other than the air's.
 WIDE = "max318|maxim_thermocouple|max6675|mcp96|ltc298|mlx90|hsc|mprls|abp|sdp|ms58|adp8|dlh"
 LIMITS = (
     (re.compile("max31865"), "°C", (-200.0, 850.0)),
@@ -621,16 +579,46 @@ LIMITS = (
 )
 
 
-def relative_humidity(thousandths: float) -> float:
-    """Percent; a chip's formula goes a little below 0, and with dew on it up to 119."""
-    percent = thousandths / 1000
-    return min(max(percent, 0.0), 100.0) if -6 <= percent <= 120 else percent
+class Chip:
+    """A chip under /sys: its model and its address.
 
+    The address is the one on I2C or SPI (``1-0076``, ``spi0.1``), a disk's serial number, else the
+    nearest bus's. Unlike the kernel's numbers (``hwmon3``) it is the same at each boot. What is
+    built in has none.
+    """
 
-TEMPERATURE = Kind("temperature", "°C", 0.001, (-55, 125))
-HUMIDITY = Kind("humidity", "%", 0.001, (0, 100), relative_humidity)
-VOLTAGE = Kind("voltage", "V", 0.001, (-1_000, 1_000))
-CURRENT = Kind("current", "A", 0.001, (-1_000, 1_000))
+    def __init__(self, path: Path, default_model: str) -> None:
+        self.path = path
+        self.model = content(path / "name", default_model)
+        real, link = path.resolve(), path / "device"
+        self.device = link.resolve() if link.exists() else real.parent
+        wired = [home for home in (real.parent, self.device) if WIRED.fullmatch(home.name)]
+        self._wired = wired[0].name if wired else ""
+        self._parts = stable_parts(wired[0] if wired else self.device)
+        words = (content(self.device / name).rpartition(" ")[2] for name in ("wwid", "serial"))
+        # Not all zeros, as an adapter's.
+        serials = (word[-20:] for word in words if len(set(word.rpartition(".")[2])) > 2)
+        buses = filter(BUS_ADDRESS.fullmatch, reversed(self._parts))
+        self._address = self._parts[-1] if wired else next(chain(serials, buses), "")
+
+    def probe(self, kind: Kind, part: str, path: Path, *details: Any) -> Probe:
+        """The probe of one of the chip's files; ``details`` are for kernel_value."""
+        matching = (
+            limits
+            for models, unit, limits in LIMITS
+            if unit == kind.unit and models.match(self.model)
+        )
+        return Probe(
+            sensor_name(kind.quantity, self.model, self._address, part),
+            kind.unit,
+            str(path),
+            partial(kernel_value, path, kind, *details),
+            limits=next(matching, kind.limits),
+            lane=str(self.path),
+            place="/".join((*self._parts, path.name)),
+            device=self._parts[-1] if self._parts else "",
+            former=sensor_name(kind.quantity, self.model, self._wired, part),
+        )
 
 
 def onewire_probes(device: Path) -> Iterator[Probe | str]:
@@ -662,21 +650,21 @@ def scratchpad_celsius(text: str, family: str = "28") -> float:
         what = f"no scratchpad: {one_line(text, 80)!r}"
         raise BadReading(what if text else "empty: the kernel got no valid answer from the chip")
     scratchpad = bytes.fromhex(match[1])
-    if len(set(scratchpad)) == 1:  # a line held low reads as zeros, whose CRC is right
+    if len(set(scratchpad)) == 1:  # a wire held low reads as zeros, whose CRC is right
         raise BadReading("no chip answered")
     if match[2] == "NO":
         raise BadReading("the CRC failed")
-    celsius, lowest, highest = converted(scratchpad, family)
+    celsius, lowest, highest = decode_scratchpad(scratchpad, family)
     if not lowest <= celsius <= highest:  # 127.94 is a conversion that failed
         raise BadReading(f"{celsius} °C is outside {lowest} to {highest} °C")
     return celsius
 
 
-def converted(scratchpad: bytes, family: str) -> tuple[float, float, float]:
-    """Degrees Celsius by the chip's own format, and the least and most that it can measure.
+def decode_scratchpad(scratchpad: bytes, family: str) -> tuple[float, float, float]:
+    """Degrees Celsius in the chip's own format, and the lowest and highest it can measure.
 
     After power-on a chip has 85.0 there with byte 6 = 0x0c. A measured 85.0 has 0x10 (DS18B20
-    datasheet, table 1), or anything in a clone, which tells nothing.
+    datasheet, table 1), or in a clone any byte, so that nothing is known.
     """
     raw = int.from_bytes(scratchpad[:2], "little", signed=True)
     config, remain, per_degree = scratchpad[4], scratchpad[6], scratchpad[7]
@@ -695,11 +683,26 @@ def converted(scratchpad: bytes, family: str) -> tuple[float, float, float]:
     return raw / 16, -55, 125
 
 
+def relative_humidity(thousandths: float) -> float:
+    """Percent; a chip's formula goes a little below 0, and with dew on it up to 119."""
+    percent = thousandths / 1000
+    return min(max(percent, 0.0), 100.0) if -6 <= percent <= 120 else percent
+
+
+TEMPERATURE = Kind("temperature", "°C", 0.001, (-55, 125))
+HUMIDITY = Kind("humidity", "%", 0.001, (0, 100), relative_humidity)
+VOLTAGE = Kind("voltage", "V", 0.001, (-1_000, 1_000))
+CURRENT = Kind("current", "A", 0.001, (-1_000, 1_000))
+PRESSURE = Kind("pressure", "hPa", 10, (300, 1_250))
+CO2 = Kind("co2", "ppm", 10_000, (100, 100_000))
+CONCENTRATION = Kind("concentration", "ppm", 10_000, (0, 1_000_000))
+
+
 def thermal_probes(zone: Path) -> Iterator[Probe | str]:
     """CPU and board, by the type of their thermal zone."""
-    path, chip = zone / "temp", Chip(zone, "")
+    chip = Chip(zone, "")
     chip.model = content(zone / "type", zone.name)
-    yield chip.probe(TEMPERATURE, "", path, partial(number, path, TEMPERATURE.factor))
+    yield chip.probe(TEMPERATURE, "", zone / "temp")
 
 
 # Documentation/ABI/testing/sysfs-class-hwmon.
@@ -715,10 +718,10 @@ HWMON = {
 
 
 def hwmon_probes(path: Path) -> Iterator[Probe | str]:
-    """A chip of ``class/hwmon``, unless it mirrors what 1-Wire, IIO or a thermal zone show too.
+    """A chip of ``class/hwmon``, unless 1-Wire, IIO or a thermal zone shows it too.
 
-    Its inputs go by their labels, and by their number where the label tells nothing; the first
-    needs none.
+    Its inputs are named by their labels, and by their number where labels are missing or equal;
+    the first without a label needs no number.
     """
     chip = Chip(path, "hwmon")
     is_zone = chip.device.name.startswith("thermal_zone")
@@ -734,32 +737,25 @@ def hwmon_probes(path: Path) -> Iterator[Probe | str]:
         for file, stem, label in zip(inputs, stems, labels):
             part = label or ("" if stem == first else stem)
             part = f"{label}:{stem}" if label and often[sensor_name(label)] > 1 else part
-            yield chip.probe(kind, part, file, partial(hwmon_value, file, kind))
+            yield chip.probe(kind, part, file, [path / f"{stem}_fault"])
         known.update(stems)
     for file in sorted(path.glob("*_input")):
         if (stem := file.name.split("_")[0]) not in known:
             yield f"{chip.model} {stem}"
 
 
-def hwmon_value(path: Path, kind: Kind) -> float:
-    """An input's value, unless the chip says that its sensor is broken."""
-    if content(path.with_name(f"{path.name.split('_')[0]}_fault")) == "1":
-        raise BadReading("the chip says that this sensor is broken")
-    return kind.value(number(path))
-
-
 # Documentation/ABI/testing/sysfs-bus-iio.
 IIO = {
     "temp": TEMPERATURE,
     "humidityrelative": HUMIDITY,
-    "pressure": Kind("pressure", "hPa", 10, (300, 1_250)),
+    "pressure": PRESSURE,
     "illuminance": Kind("illuminance", "lx", 1, (0, 200_000)),
     "voltage": VOLTAGE,
     "current": CURRENT,
     "power": Kind("power", "W", 0.001, (-100_000, 100_000)),
     "resistance": Kind("resistance", "Ω", 1, (0, 1e12)),
-    "concentration_co2": Kind("co2", "ppm", 10_000, (100, 100_000)),
-    "concentration": Kind("concentration", "ppm", 10_000, (0, 1_000_000)),
+    "concentration_co2": CO2,
+    "concentration": CONCENTRATION,
     "massconcentration": Kind("particulates", "µg/m³", 1, (0, 100_000)),
 }
 IIO_CHANNEL = re.compile(
@@ -767,34 +763,18 @@ IIO_CHANNEL = re.compile(
 )
 
 
-def bme680_humidity(value: float) -> float:
-    """Percent, or its thousandths, depending on the kernel's version."""
-    return value if value <= 100 else value / 1000
-
-
-def bme680_pressure(value: float) -> float:
-    """The hPa of kPa, or of hPa before Linux 6.10."""
-    return value * 10 if value <= 500 else value
-
-
-def max31865_celsius(thousandths: float) -> float:
-    """The datasheet's straight line: a 32nd of a degree a step, above -256."""
-    return thousandths / 1000 - 256
-
-
-def am2315_celsius(thousandths: float) -> float:
-    """Bit 15 is the sign; the driver takes it for two's complement."""
-    return thousandths / 1000 if thousandths >= 0 else -(thousandths / 1000 + 3276.8)
-
-
-# Drivers that give something else than the ABI says, by the beginning of the chip's model.
-CO2, CONCENTRATION = IIO["concentration_co2"], IIO["concentration"]
+# Drivers that don't do as the ABI says, by the beginning of the chip's model.
 IIO_UNUSUAL = {
-    ("bme680", "humidityrelative"): replace(HUMIDITY, convert=bme680_humidity),
-    ("bme680", "pressure"): replace(IIO["pressure"], convert=bme680_pressure),
-    ("max31865", "temp"): replace(TEMPERATURE, convert=max31865_celsius),
-    ("am2315", "temp"): replace(TEMPERATURE, convert=am2315_celsius),
-    ("sdp500", "pressure"): replace(IIO["pressure"], factor=0.01),  # Pa
+    # Percent or its thousandths, and kPa or (before Linux 6.10) hPa.
+    ("bme680", "humidityrelative"): replace(HUMIDITY, convert=lambda n: n if n <= 100 else n / 1e3),
+    ("bme680", "pressure"): replace(PRESSURE, convert=lambda n: n * 10 if n <= 500 else n),
+    # The datasheet's straight line: a 32nd of a degree a step, above -256.
+    ("max31865", "temp"): replace(TEMPERATURE, convert=lambda n: n / 1000 - 256),
+    # Bit 15 is the sign; the driver takes it for two's complement.
+    ("am2315", "temp"): replace(
+        TEMPERATURE, convert=lambda n: n / 1000 if n >= 0 else -(n / 1000 + 3276.8)
+    ),
+    ("sdp500", "pressure"): replace(PRESSURE, factor=0.01),  # Pa
     ("mh-z19b", "concentration_co2"): replace(CO2, factor=1),  # ppm
     # Fractions; of an ams-iaq-core the model is its address.
     ("sgp30", "concentration_co2"): replace(CO2, factor=1e6),
@@ -807,10 +787,10 @@ UNSCALED = {("mh-z19b", "concentration_co2")}  # finished, though they are calle
 
 
 def iio_probes(path: Path) -> Iterator[Probe | str]:
-    """A chip such as DHT22, BME280 or BH1750; a channel's finished value goes before its raw.
+    """A chip such as DHT22, BME280 or BH1750; of a channel, the finished value if there is one.
 
-    A raw one gets the offset and scale of its channel, else those of its kind, or of all. Without
-    a scale it has no unit.
+    A raw one gets the offset and scale of its channel, else those of its quantity, else those of
+    the chip. Without a scale its unit isn't known.
     """
     chip = Chip(path, "iio")
     model = "iaq-core" if re.fullmatch(r"\d+-005a", chip.model) else chip.model
@@ -818,10 +798,8 @@ def iio_probes(path: Path) -> Iterator[Probe | str]:
     faults = [file for name, file in files.items() if name.startswith("fault_")]
     for name, file in files.items():
         stem, _, form = name.rpartition("_")
-        if not stem.startswith("in_") or form not in {"input", "raw"}:
-            continue
         finished = f"{stem}_input" in files
-        if form == "raw" and finished:
+        if not stem.startswith("in_") or form != ("input" if finished else "raw"):
             continue
         match = IIO_CHANNEL.fullmatch(name)
         quantity, channel = match.groups()[:2] if match else ("", "")
@@ -836,61 +814,56 @@ def iio_probes(path: Path) -> Iterator[Probe | str]:
         if match and (finished or scale or (model, quantity) in UNSCALED):
             kind = IIO_UNUSUAL.get((model, quantity), IIO[quantity])
             corrections = (None, None) if finished else (offset, scale)
-            read = partial(iio_value, file, kind, *corrections, faults)
-            yield chip.probe(kind, channel.strip("_"), file, read)
+            yield chip.probe(kind, channel.strip("_"), file, faults, *corrections)
         else:
             yield f"{chip.model} {stem}"
 
 
-def iio_value(
-    path: Path, kind: Kind, offset: Path | None, scale: Path | None, faults: Iterable[Path]
-) -> float:
-    """A channel's value in our unit."""
-    if any(content(fault) == "1" for fault in faults):
-        raise BadReading("the chip says that this sensor is broken")
-    value = number(path)
-    if offset:
-        value += parse_value(read_text(offset))
-    if scale:
-        value *= parse_value(read_text(scale))
-    return kind.value(value)
-
-
-FINDERS: tuple[tuple[str, Callable[[Path], Iterator[Probe | str]]], ...] = (
-    ("bus/w1/devices/[0-9a-f][0-9a-f]-*", onewire_probes),
-    ("class/thermal/thermal_zone*", thermal_probes),
-    ("class/hwmon/hwmon*", hwmon_probes),
-    ("bus/iio/devices/iio:device*", iio_probes),
-)
-
-
 @dataclass(frozen=True)
-class Listing:
-    """What is left to list of a device: its sensors, or, as text, what is there and not sensed."""
+class Device:
+    """A device under /sys, and the function that finds its sensors."""
 
     path: Path
     find: Callable[[Path], Iterable[Probe | str]]
 
-    def result(self) -> list[Probe | str] | str:
-        """What was found, or why it can't be."""
+    def probes(self) -> list[Probe | str] | str:
+        """Its probes, and as text what isn't read; or why it can't be listed."""
         try:
-            return list(self.find(self.path))
-        except OSError as error:
-            return error.strerror or str(error)
+            return [*self.find(self.path)]
         except Exception as error:
-            return one_line(f"{type(error).__name__}: {error}")
+            return one_line(reason_of(error))
 
 
-def listings(sysfs: Path) -> list[Listing]:
+FINDERS: dict[str, Callable[[Path], Iterator[Probe | str]]] = {
+    "bus/w1/devices/[0-9a-f][0-9a-f]-*": onewire_probes,
+    "class/thermal/thermal_zone*": thermal_probes,
+    "class/hwmon/hwmon*": hwmon_probes,
+    "bus/iio/devices/iio:device*": iio_probes,
+}
+
+
+def find_devices(sysfs: Path) -> list[Device]:
     """All devices under ``sysfs``, in the order of the hardware, not of the kernel's numbers."""
     found = []
-    for pattern, find in FINDERS:
+    for pattern, find in FINDERS.items():
         places = [(os.path.realpath(path / "device"), path) for path in sysfs.glob(pattern)]
-        found += [Listing(path, find) for _, path in sorted(places)]
+        found += [Device(path, find) for _, path in sorted(places)]
     return found
 
 
-# What the server knows and what is found here; others are taken as they are.
+def reason_of(error: Exception) -> str:
+    """Why a sensor has no reading."""
+    if isinstance(error, BadReading):
+        return str(error)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+# ---- commands, and the health of this machine
+
+
+# Units that the server knows. Others are accepted too.
 KNOWN_UNITS = {
     *("°C", "°F", "K", "%", "hPa", "Pa", "kPa", "mbar", "bar", "lx", "V", "mV", "ppm"),
     *("A", "W", "Ω", "µg/m³", "rpm", "1", "s", "dBm"),
@@ -898,12 +871,12 @@ KNOWN_UNITS = {
 
 
 def command_probes(texts: Iterable[str]) -> tuple[Probe, ...]:
-    """The commands as probes; ValueError, in words, if one can't be or two have one name."""
-    made = tuple(map(command_probe, texts))
-    for name, count in Counter(probe.sensor for probe in made).items():
+    """The probes of all commands; ValueError, in words, if one is wrong or two have one name."""
+    probes = tuple(map(command_probe, texts))
+    for name, count in Counter(probe.sensor for probe in probes).items():
         if count > 1:
             raise ValueError(f"{count} commands are called {name!r}: give each its own name")
-    return made
+    return probes
 
 
 def command_probe(text: str) -> Probe:
@@ -912,14 +885,13 @@ def command_probe(text: str) -> Probe:
     name, _, unit = head.strip().rpartition(":") if ":" in head else (head.strip(), "", "")
     if not command.strip() or not re.fullmatch(SENSOR_NAME, name):
         raise ValueError(f"command {text!r}: write it as name:unit=shell command")
-    if len(unit) > UNIT_MAX or not unit.isprintable() or re.search(r"\s", unit):
+    if len(unit) > 32 or not unit.isprintable() or re.search(r"\s", unit):
         raise ValueError(f"command {text!r}: {unit!r} is no unit; write name:unit=shell command")
-    return Probe(
-        name, unit or None, text, partial(command_value, command), attempts=1, lane="commands"
-    )
+    read = partial(command_value, command)
+    return Probe(name, unit or None, text, read, attempts=1, lane="commands")
 
 
-RUNNING: set[int] = set()  # the commands that run now, each with a process group of its own
+RUNNING: set[int] = set()  # process groups of the commands that run now
 
 
 def command_value(command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> float:
@@ -934,7 +906,7 @@ def command_value(command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> float:
     ) as process:
         RUNNING.add(process.pid)
         try:
-            out, err = (text.decode(errors="replace") for text in outputs(process, timeout_s))
+            out, err = (text.decode(errors="replace") for text in read_pipes(process, timeout_s))
         except BadReading:
             os.killpg(process.pid, signal.SIGKILL)  # the shell's children hold its pipes open
             raise
@@ -945,36 +917,25 @@ def command_value(command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> float:
     return parse_value(out)
 
 
-def outputs(process: subprocess.Popen[bytes], timeout_s: float) -> list[bytes]:
-    """All that a process writes to stdout and to stderr, unless it is too much or too late."""
+def read_pipes(process: subprocess.Popen[bytes], timeout_s: float) -> list[bytes]:
+    """All of a process's stdout and stderr; BadReading if it is too much or takes too long."""
     end_s = time.monotonic() + timeout_s
     written: dict[Any, bytes] = {process.stdout: b"", process.stderr: b""}
-    with selectors.DefaultSelector() as waiting:
+    with selectors.DefaultSelector() as selector:
         for pipe in written:
-            waiting.register(pipe, selectors.EVENT_READ)
-        while waiting.get_map():
-            ready = waiting.select(max(0, end_s - time.monotonic()))
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(max(0, end_s - time.monotonic()))
             if not ready:
                 raise BadReading(f"took longer than {timeout_s} s")
             for key, _ in ready:
                 text = os.read(key.fd, FILE_MAX_BYTES)
                 written[key.fileobj] += text
                 if not text:
-                    waiting.unregister(key.fileobj)
+                    selector.unregister(key.fileobj)
                 if len(written[key.fileobj]) > FILE_MAX_BYTES:
                     raise BadReading(f"no number: it printed more than {FILE_MAX_BYTES} bytes")
     return list(written.values())
-
-
-def health_probes() -> Iterator[Probe]:
-    """How this machine itself is."""
-    for name, unit, source, read in HEALTH_SENSORS:
-        yield Probe(f"health:{name}", unit, source, read, lane="health")
-    wireless = Path("/proc/net/wireless")
-    for interface in wifi_levels(content(wireless)):
-        read = partial(lambda name: wifi_levels(read_text(wireless))[name], interface)
-        name = sensor_name("health:wifi", interface)
-        yield Probe(name, "dBm", str(wireless), read, limits=(-120, 0), lane="health")
 
 
 def disk_used() -> float:
@@ -1004,97 +965,110 @@ HEALTH_SENSORS = (
 )
 
 
-ALL_SENSORS = "sensors"  # the name for what is about all of them
+def health_probes() -> Iterator[Probe]:
+    """Disk, memory, load, uptime, and the signal of each Wi-Fi interface."""
+    for name, unit, source, read in HEALTH_SENSORS:
+        yield Probe(f"health:{name}", unit, source, read, lane="health")
+    wireless = Path("/proc/net/wireless")
+    for interface in wifi_levels(content(wireless)):
+        read = partial(lambda name: wifi_levels(read_text(wireless))[name], interface)
+        name = sensor_name("health:wifi", interface)
+        yield Probe(name, "dBm", str(wireless), read, limits=(-120, 0), lane="health")
 
 
-ALL, SENSORS, OTHERS, THERE = range(-1, 3)  # the order of answers
+# ---- reading all sensors
+
+
+ALL_SENSORS = "sensors"  # the name in reports about all of them
+ALL, SENSORS, OTHERS, NOT_READ = range(4)  # the groups of outcomes, in their order
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is to be asked in a run.
+class ReadPlan:
+    """What to read in a run.
 
-    ``others`` need no listing. ``named`` gives the sensors found their names; it is told whether
-    all devices could be listed. ``failing`` are those that failed last time, who are asked last:
-    one that is dead may hold the bus of the others.
+    ``others`` are probes of no device. ``assign_names`` names the probes that were found; its
+    second argument says whether all devices could be listed. ``failing`` are the sensors that
+    failed last time. They are read last: a dead one may hold the bus of the others.
     """
 
-    listings: Callable[[], Sequence[Listing]]
+    find_devices: Callable[[], Sequence[Device]]
     others: Sequence[Probe] = ()
-    named: Callable[[Sequence[Probe], bool], Sequence[Probe]] = lambda found, _whole: found
+    assign_names: Callable[[Sequence[Probe], bool], Sequence[Probe]] = lambda found, _all: found
     failing: Collection[str] = ()
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What came of asking: readings, why a sensor has none, and what else is there."""
+    """What came of a plan: readings, sensors with the reason of their failure, other devices."""
 
     readings: list[Reading]
     failures: list[tuple[str, str]]
-    also_there: list[str]
+    not_read: list[str]
 
 
-def answers_of(question: Question, clock: Clock, give_up_s: float = GIVE_UP_S) -> Outcomes:
-    """Of each sensor: a reading, or its name and why there is none.
+def read_sensors(plan: ReadPlan, clock: Clock, give_up_s: float = GIVE_UP_S) -> Outcomes:
+    """Read all sensors of a plan, in a process of its own.
 
-    Another process finds and asks them. A read that hangs in the kernel can't be killed, and a
-    process doesn't end before its threads do; but it can be left alone.
+    A read that hangs in the kernel can't be killed, and a process doesn't end before its threads
+    do. But it can be left behind.
     """
-    answers: dict[Index, Outcome | None] = {}
+    outcomes: dict[Key, Outcome | None] = {}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-
-    def send(index: Index, answer: Outcome | None) -> None:
-        theirs.send(pickle.dumps((index, answer)))
-
-    # It takes none of the locks that other threads may hold just now.
+    # The child takes none of the locks that other threads may hold just now.
     warnings.filterwarnings("ignore", ".* use of fork", DeprecationWarning)
     try:
-        process = os.fork()
+        child = os.fork()
     except OSError as error:
         reason = f"no other process can be begun: {error.strerror}"
         return Outcomes([], [(ALL_SENSORS, reason)], [])
-    if not process:
-        try:
-            leave_parent(theirs.fileno())
-            with theirs:  # a thread that hangs would keep it open
-                try:
-                    ask_all(question, clock, send, give_up_s)
-                except Exception as error:
-                    send((ALL, 0), (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
-        finally:
-            os._exit(0)
+    if not child:
+        run_reader(plan, clock, theirs, give_up_s)
     theirs.close()
     ours.settimeout(give_up_s + 1)
     try:
-        with contextlib.suppress(OSError):  # it is too late
+        with contextlib.suppress(OSError):  # the child takes too long
             while message := ours.recv(FILE_MAX_BYTES):
-                index, answer = pickle.loads(message)  # noqa: S301 - it is from us
-                answers[index] = answer
+                key, outcome = pickle.loads(message)  # noqa: S301 - it is from our child
+                outcomes[key] = outcome
     finally:
         ours.close()
         with contextlib.suppress(OSError):  # it is gone already, where SIGCHLD is ignored
-            os.kill(process, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
             end_s = time.monotonic() + 1
-            while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < end_s:
+            while not os.waitpid(child, os.WNOHANG)[0] and time.monotonic() < end_s:
                 time.sleep(0.001)
-    given = [answer for _, answer in sorted(answers.items(), key=lambda item: item[0])]
+    ordered = [outcomes[key] for key in sorted(outcomes)]
     return Outcomes(
-        [answer for answer in given if isinstance(answer, Reading)],
-        [answer for answer in given if isinstance(answer, tuple)],
-        [answer for answer in given if isinstance(answer, str)],
+        [outcome for outcome in ordered if isinstance(outcome, Reading)],
+        [outcome for outcome in ordered if isinstance(outcome, tuple)],
+        [outcome for outcome in ordered if isinstance(outcome, str)],
     )
 
 
-def leave_parent(keep: int) -> None:
-    """Share one file with the process that we were forked from, as an open one holds its lock."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: when it is killed, so are we
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else a command's exit status is lost
-    os.closerange(3, keep)
-    os.closerange(keep + 1, 1 << 16)
+def run_reader(plan: ReadPlan, clock: Clock, sock: socket.socket, give_up_s: float) -> NoReturn:
+    """Read a plan's sensors in the child process, and send the outcomes to the parent."""
+
+    def send(key: Key, outcome: Outcome | None) -> None:
+        sock.send(pickle.dumps((key, outcome)))
+
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the parent
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else a command's exit status is lost
+        # Close all other files of the parent: an open one holds its lock.
+        os.closerange(3, sock.fileno())
+        os.closerange(sock.fileno() + 1, 1 << 16)
+        with sock:  # a thread that hangs would keep it open
+            try:
+                SensorReader(plan, clock, send, give_up_s).run()
+            except Exception as error:
+                send((ALL, 0), (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
+    finally:
+        os._exit(0)
 
 
-def start(jobs: deque[Callable[[], None]]) -> None:
-    """Do the jobs in some threads. Those that hang are made up for by starting it again."""
+def start_threads(jobs: deque[Callable[[], None]]) -> None:
+    """Run the jobs in some threads. If those hang, call it again for the jobs that are left."""
 
     def work() -> None:
         with contextlib.suppress(IndexError):  # none is left
@@ -1108,167 +1082,155 @@ def start(jobs: deque[Callable[[], None]]) -> None:
             return
 
 
-def listed(
-    devices: Sequence[Listing], patience_s: float
-) -> list[tuple[Listing, list[Probe | str] | str]]:
-    """What each device has, or why it can't be told: they are waited for while they come."""
+class SensorReader:
+    """Reads the sensors of a plan, all lanes at the same time, and sends the outcomes.
+
+    An outcome takes the place of an earlier one with the same key. So a failure is sent for each
+    sensor before it is read, and stands if nothing else comes.
+    """
+
+    def __init__(
+        self,
+        plan: ReadPlan,
+        clock: Clock,
+        send: Callable[[Key, Outcome | None], None],
+        give_up_s: float,
+    ) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._send = send
+        self._give_up_s = give_up_s
+        self._probes: dict[Key, Probe] = {}
+        self._waiting: set[Key] = set()  # those without an outcome of their own
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._outcomes: SimpleQueue[tuple[Key, Outcome]] = SimpleQueue()
+        self._began_s = self._good_s = time.monotonic()  # when the last reading came
+
+    def run(self) -> None:
+        """Read all lanes at once, but those with a sensor that failed last time after the others.
+
+        When no reading has come for a while, what still waits in its lane is read too. After
+        ``give_up_s`` the rest is given up as soon as no reading comes for a while. So any number
+        of bad sensors takes no longer than that, and any number of good ones is given its time.
+        """
+        others = self._add(OTHERS, self._plan.others)
+        self._start(others)
+        self._send((ALL, 0), (ALL_SENSORS, f"they can't be listed within {self._give_up_s:g} s"))
+        sensors: Sequence[Probe] = ()
+        try:
+            sensors = self._find_sensors()
+            self._send((ALL, 0), None)
+        except Exception as error:
+            self._send((ALL, 0), (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
+        names = {probe.sensor for probe in sensors}
+        for place, probe in enumerate(self._plan.others):
+            if probe.sensor in names:
+                line = f"a sensor and a command are called {probe.sensor!r}: give each its own name"
+                self._finish((OTHERS, place), (probe.sensor, line))
+        lanes = self._add(SENSORS, sensors)
+        random.shuffle(lanes)  # of many that share a bus, each is the last one at times
+        failing = {key for key, probe in self._probes.items() if probe.sensor in self._plan.failing}
+        late = [lane for lane in lanes if not failing.isdisjoint(lane)]
+        early = [lane for lane in lanes if lane not in late]
+        self._start(early)
+        self._wait(but=[*chain(*late)])
+        self._start(late)
+        self._wait()
+        self._start(lane for lane in (*others, *lanes) for _ in tuple(lane))
+        self._wait(self._give_up_s)
+        for group in tuple(RUNNING):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+
+    def _find_sensors(self) -> Sequence[Probe]:
+        """The probes of all devices, under their names; what can't be read is sent."""
+        devices = self._plan.find_devices()
+        results = list_devices(devices, self._give_up_s / 4)
+        items = [item for result in results if not isinstance(result, str) for item in result]
+        unlisted = [pair for pair in zip(devices, results) if isinstance(pair[1], str)]
+        for place, item in enumerate(item for item in items if isinstance(item, str)):
+            self._send((NOT_READ, place), item)
+        for place, (device, reason) in enumerate(unlisted[:UNLISTED_MAX], -len(unlisted)):
+            self._send((SENSORS, place), (device.path.name, f"{device.path}: {reason}"))
+        if (count := len(unlisted)) > UNLISTED_MAX:
+            line = f"{count} of {len(devices)} devices are left out, as they can't be listed"
+            self._send((ALL, 1), (ALL_SENSORS, line))
+        found = [item for item in items if isinstance(item, Probe)]
+        return self._plan.assign_names(found, not unlisted)
+
+    def _add(self, group: int, probes: Iterable[Probe]) -> list[deque[Key]]:
+        """The keys of the probes by their lanes; none is started."""
+        lanes: defaultdict[str, deque[Key]] = defaultdict(deque)
+        for place, probe in enumerate(probes):
+            key = group, place
+            self._probes[key] = probe
+            line = f"{probe.source}: no answer within {self._give_up_s:g} s"
+            self._send(key, (probe.sensor, line))
+            self._waiting.add(key)
+            lanes[probe.lane or probe.source].append(key)
+        return [*lanes.values()]
+
+    def _finish(self, key: Key, outcome: Outcome) -> None:
+        """Send the outcome; those that come later for its key are ignored."""
+        self._send(key, outcome)
+        self._waiting.discard(key)
+
+    def _start(self, lanes: Iterable[deque[Key]]) -> None:
+        self._jobs.extend(partial(self._read_lane, lane) for lane in lanes)
+        start_threads(self._jobs)
+
+    def _read_lane(self, lane: deque[Key]) -> None:
+        with contextlib.suppress(IndexError):  # the lane is empty
+            while True:
+                key = lane.popleft()
+                probe = self._probes[key]
+                try:
+                    outcome: Outcome = probe.sense(self._clock)
+                except Exception as error:
+                    line = one_line(f"{probe.source}: {reason_of(error)}", 500)
+                    outcome = (probe.sensor, line)
+                self._outcomes.put((key, outcome))
+
+    def _wait(self, until_s: float = 0, but: Collection[Key] = ()) -> None:
+        """Wait until ``until_s`` after the start, then as long as readings come."""
+        while self._waiting - set(but):
+            end_s = max(self._began_s + until_s, self._good_s + self._give_up_s / 4)
+            wait_s = end_s - time.monotonic()
+            try:
+                key, outcome = self._outcomes.get(timeout=max(0, min(wait_s, STALL_S)))
+            except Empty:
+                if wait_s <= 0:
+                    return
+                start_threads(self._jobs)
+                continue
+            if key in self._waiting:
+                self._finish(key, outcome)
+            if isinstance(outcome, Reading):
+                self._good_s = time.monotonic()
+
+
+def list_devices(devices: Sequence[Device], patience_s: float) -> list[list[Probe | str] | str]:
+    """Each device's probes, or why it can't be listed; waits as long as results come."""
     results: dict[int, list[Probe | str] | str] = {}
     came = threading.Event()
 
-    def look(index: int) -> None:
-        results[index] = devices[index].result()
+    def list_one(index: int) -> None:
+        results[index] = devices[index].probes()
         came.set()
 
-    jobs: deque[Callable[[], None]] = deque(partial(look, n) for n in range(len(devices)))
+    jobs: deque[Callable[[], None]] = deque(partial(list_one, n) for n in range(len(devices)))
     began_s = last_s = time.monotonic()
-    start(jobs)
+    start_threads(jobs)
     while len(results) < len(devices):
         if came.wait(min(STALL_S, patience_s)):
             came.clear()
             last_s = time.monotonic()
         else:
-            start(jobs)
+            start_threads(jobs)
         if time.monotonic() > min(last_s + patience_s, began_s + 2 * patience_s):
             break
     late = f"it can't be listed within {patience_s:g} s"
-    return [(device, results.get(index, late)) for index, device in enumerate(devices)]
-
-
-def list_all(
-    question: Question, send: Callable[[Index, Outcome | None], None], patience_s: float
-) -> Sequence[Probe]:
-    """The sensors of all devices, by their names. What else there is to tell is sent."""
-    devices = question.listings()
-    results = listed(devices, patience_s)
-    items = [item for _, result in results if not isinstance(result, str) for item in result]
-    out = [(device, result) for device, result in results if isinstance(result, str)]
-    for place, item in enumerate(item for item in items if isinstance(item, str)):
-        send((THERE, place), item)
-    for place, (device, reason) in enumerate(out[:UNLISTED_MAX]):
-        send((SENSORS, place - len(out)), (device.path.name, f"{device.path}: {reason}"))
-    if len(out) > UNLISTED_MAX:
-        line = f"{len(out)} of {len(devices)} devices are left out, as they can't be listed"
-        send((ALL, 1), (ALL_SENSORS, line))
-    return question.named([item for item in items if isinstance(item, Probe)], not out)
-
-
-class Asking:
-    """Asks sensors, all lanes at the same time, and sends the answers as they come."""
-
-    def __init__(
-        self, clock: Clock, send: Callable[[Index, Outcome | None], None], give_up_s: float
-    ) -> None:
-        self._clock = clock
-        self._send = send
-        self._give_up_s = give_up_s
-        self._asked: dict[Index, Probe] = {}
-        self._left: set[Index] = set()
-        self._jobs: deque[Callable[[], None]] = deque()
-        self._answers: SimpleQueue[tuple[Index, Outcome]] = SimpleQueue()
-        self._began_s = self._good_s = time.monotonic()  # when the last reading came
-
-    def lanes(self, rank: int, probes: Iterable[Probe]) -> list[deque[Index]]:
-        """The probes by their lanes, none of which has been begun."""
-        lanes: defaultdict[str, deque[Index]] = defaultdict(deque)
-        for place, probe in enumerate(probes):
-            index = rank, place
-            self._asked[index] = probe
-            line = f"{probe.source}: no answer within {self._give_up_s:g} s"
-            self.settle(index, (probe.sensor, line))
-            self._left.add(index)
-            lanes[probe.lane or probe.source].append(index)
-        return [*lanes.values()]
-
-    def settle(self, index: Index, outcome: Outcome) -> None:
-        """Send the outcome in place of the one before of its index; later ones don't count."""
-        self._send(index, outcome)
-        self._left.discard(index)
-
-    def begin(self, lanes: Iterable[deque[Index]]) -> None:
-        self._jobs.extend(partial(self._ask, lane) for lane in lanes)
-        start(self._jobs)
-
-    def _ask(self, lane: deque[Index]) -> None:
-        with contextlib.suppress(IndexError):  # the lane is empty
-            while True:
-                index = lane.popleft()
-                self._answers.put((index, answer_of(self._asked[index], self._clock)))
-
-    def gather(self, patience_s: float, but: Collection[Index] = ()) -> None:
-        """Wait for answers, until nothing good has come for so long, at the end for less long."""
-        while self._left - set(but):
-            end_s = min(self._good_s + patience_s, self._began_s + self._give_up_s)
-            wait_s = max(end_s, self._good_s + self._give_up_s / 4) - time.monotonic()
-            try:
-                index, outcome = self._answers.get(timeout=max(0, min(wait_s, STALL_S)))
-            except Empty:
-                if wait_s <= 0:
-                    return
-                start(self._jobs)
-                continue
-            if index in self._left:
-                self.settle(index, outcome)
-            if isinstance(outcome, Reading):
-                self._good_s = time.monotonic()
-
-
-def ask_all(
-    question: Question,
-    clock: Clock,
-    send: Callable[[Index, Outcome | None], None],
-    give_up_s: float,
-) -> None:
-    """Send what comes of a run, each in place of the one before of its index.
-
-    All lanes are asked at once, but those with a sensor that failed last time after the others.
-    When nothing good has come for a while, what still waits in its lane is asked too; after
-    ``give_up_s`` the rest is given up as soon as nothing good comes for a while. So any number of
-    bad sensors takes no longer than that, and any number of good ones is given its time.
-    """
-    asking = Asking(clock, send, give_up_s)
-    others = asking.lanes(OTHERS, question.others)
-    asking.begin(others)
-    send((ALL, 0), (ALL_SENSORS, f"they can't be listed within {give_up_s:g} s"))
-    sensors: Sequence[Probe] = ()
-    try:
-        sensors = list_all(question, send, give_up_s / 4)
-        send((ALL, 0), None)
-    except Exception as error:
-        send((ALL, 0), (ALL_SENSORS, one_line(f"{type(error).__name__}: {error}")))
-    names = {probe.sensor for probe in sensors}
-    for place, probe in enumerate(question.others):
-        if probe.sensor in names:
-            line = f"a sensor and a command are called {probe.sensor!r}: give each its own name"
-            asking.settle((OTHERS, place), (probe.sensor, line))
-    early: list[deque[Index]] = []
-    late: list[deque[Index]] = []
-    for lane in asking.lanes(SENSORS, sensors):
-        failed = any(sensors[place].sensor in question.failing for _, place in lane)
-        (late if failed else early).append(lane)
-    random.shuffle(early)  # of many that share a bus, each is the last one at times
-    random.shuffle(late)
-    asking.begin(early)
-    asking.gather(give_up_s / 4, but=[*chain(*late)])
-    asking.begin(late)
-    asking.gather(give_up_s / 4)
-    asking.begin(lane for lane in (*others, *early, *late) for _ in tuple(lane))
-    asking.gather(give_up_s)
-    for group in tuple(RUNNING):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)
-
-
-def answer_of(probe: Probe, clock: Clock) -> Reading | tuple[str, str]:
-    """The sensor's reading; or its name, and why there is none."""
-    try:
-        return probe.sense(clock)
-    except BadReading as error:
-        reason = str(error)
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-    return probe.sensor, one_line(f"{probe.source}: {reason}", 500)
+    return [results.get(index, late) for index in range(len(devices))]
 
 
 # ---- the spool
@@ -1276,7 +1238,7 @@ def answer_of(probe: Probe, clock: Clock) -> Reading | tuple[str, str]:
 
 @dataclass(frozen=True)
 class Settled:
-    """A reading whose time is settled: what is sent, the same to the byte each time."""
+    """A reading whose time is settled: the same to the byte each time it is sent."""
 
     id: int
     sensor: str
@@ -1285,31 +1247,25 @@ class Settled:
     measured_ms: int
 
     def as_json(self) -> dict[str, object]:
-        wire = asdict(self)
-        return {key: wire[key] for key in wire if key != "id" and wire[key] is not None}
+        return {k: v for k, v in asdict(self).items() if k != "id" and v is not None}
 
 
 class Spool:
-    """Owns the file in which readings wait, and what the client must remember between runs.
+    """Owns the SQLite file in which readings wait, and what the client remembers between runs.
 
-    Whatever a method has written is on the disk when it returns, or nothing of it is.
+    What a method writes is on the disk as a whole when it returns, or not at all.
 
-    Its journal is a rollback journal that stays (PERSIST). It costs an SD card little, as no
-    directory is written; it holds its room on a full disk; with synchronous=FULL the end of a
-    transaction is on the disk; and the WAL of SQLite before 3.51.3 can corrupt a file.
+    The journal is a rollback journal that stays (PERSIST). It costs an SD card little, as no
+    directory is written; it keeps its room on a full disk; with synchronous=FULL a transaction is
+    on the disk when it ends; and WAL mode can corrupt a file before SQLite 3.51.3.
     """
 
     def __init__(
-        self, path: Path, most: float = float(SPOOL_MAX), *, read_only: bool = False
+        self, path: Path, max_readings: float = float(SPOOL_MAX), *, read_only: bool = False
     ) -> None:
-        """Open the file at ``path``, made where there is none; it keeps ``most`` readings.
-
-        Raises:
-            sqlite3.OperationalError: it can't be written, see is_unwritable.
-            SetupError: no spool can be there.
-        """
-        self._most = most
-        self._db = open_reader(path) if read_only else open_database(path)
+        """Open the file, made where there is none; for the errors see open_writer."""
+        self._max_readings = max_readings
+        self._db = open_reader(path) if read_only else open_writer(path)
         try:
             (self._check if read_only else self._prepare)(path)
         except BaseException:
@@ -1327,6 +1283,7 @@ class Spool:
             raise SetupError(f"{path} is no spool: set TMON_SPOOL")
 
     def _prepare(self, path: Path) -> None:
+        """Make the tables where there are none; upgrade those of the first version."""
         self._db.execute("PRAGMA journal_mode = PERSIST")
         self._db.execute("PRAGMA synchronous = FULL")
         with self._transaction():
@@ -1338,12 +1295,13 @@ class Spool:
                 raise SetupError(f"{path} is another program's database: set TMON_SPOOL")
             self._run(SCHEMA)
             self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            self.remember("reserve", bytes(RESERVE_BYTES))
+            self._set_state("reserve", bytes(RESERVE_BYTES))
         with self._transaction():  # again: now its pages go through the journal, which stays large
-            self.remember("reserve", bytes(RESERVE_BYTES))
+            self._set_state("reserve", bytes(RESERVE_BYTES))
         self._db.execute("DELETE FROM state WHERE key = 'reserve'")
 
     def _run(self, script: str) -> None:
+        """Run statements within a transaction; executescript would commit it."""
         for statement in script.split(";"):
             self._db.execute(statement)
 
@@ -1362,94 +1320,101 @@ class Spool:
         row = self._db.execute(sql, parameters).fetchone()
         return row and row[0]
 
-    # -- small things to remember
-
-    def recall(self, key: str, default: Any = 0) -> Any:
+    def get_state(self, key: str, default: Any = 0) -> Any:
         value = self._one("SELECT value FROM state WHERE key = ?", key)
         return default if value is None else value
 
-    def remember(self, key: str, value: object) -> None:
+    def _set_state(self, key: str, value: object) -> None:
         self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
 
     # -- readings come in, and get their time
 
     def add(self, readings: Sequence[Reading]) -> int:
-        """Keep the readings; returns how many old ones had to be thinned out for them."""
+        """Keep the readings; returns how many old ones were dropped to make room for them."""
         sql = (
             "INSERT INTO readings"
             " (sensor, value, unit, wall_ms, monotonic_ms, boot, synchronised, told_ms)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         )
         with self._transaction():
-            told_ms = self.recall("told_ms")
+            told_ms = self.get_state("told_ms")
             for reading in readings:
                 now = reading.instant
                 values = (reading.sensor, reading.value, reading.unit, *astuple(now), told_ms)
                 id_ = self._db.execute(sql, values).lastrowid
                 if self.knows_time(now) and (measured_ms := self._corrected_ms(now)) is not None:
-                    self._settle(id_, measured_ms)
-            return self._thin()
+                    self._set_time(id_, measured_ms)
+            count = self._one("SELECT count(*) FROM readings")
+            if count <= self._max_readings:
+                return 0
+            # Every second reading of each sensor in the older half.
+            return self._db.execute(
+                "DELETE FROM readings WHERE id IN (SELECT id FROM"
+                " (SELECT id, row_number() OVER (PARTITION BY sensor ORDER BY id) AS n"
+                "  FROM (SELECT id, sensor FROM readings ORDER BY id LIMIT ?)) WHERE n % 2 = 0)",
+                (count // 2,),
+            ).rowcount
 
-    def _settle(self, id_: int | None, measured_ms: int) -> None:
-        """Fix a reading's time for good; a millisecond later where the sensor has one then."""
+    def _set_time(self, id_: int | None, measured_ms: int) -> None:
+        """Settle a reading's time; a millisecond later where the sensor has a reading then."""
         sql = "UPDATE OR IGNORE readings SET measured_ms = ? WHERE id = ?"
         while not self._db.execute(sql, (measured_ms, id_)).rowcount:
             measured_ms += 1
 
-    def _learned(self, boot: str) -> tuple[int, int] | None:
-        """How far a boot's monotonic clock was from the time, and when that was learned."""
+    def _boot_offset(self, boot: str) -> tuple[int, int] | None:
+        """The time less a boot's monotonic clock, and by that clock when this was learned."""
         sql = "SELECT offset_ms, learned_monotonic_ms FROM boots WHERE boot = ?"
-        learned: tuple[int, int] | None = self._db.execute(sql, (boot,)).fetchone()
-        return learned
+        row: tuple[int, int] | None = self._db.execute(sql, (boot,)).fetchone()
+        return row
 
     def true_ms(self, now: Instant) -> int | None:
         """The time by the monotonic clock, if it was learned in that boot."""
-        learned = self._learned(now.boot)
+        learned = self._boot_offset(now.boot)
         return now.monotonic_ms + learned[0] if learned else None
 
     def knows_time(self, now: Instant) -> bool:
-        """Whether the time was learned in this boot, lately enough to go by it.
+        """Whether the time was learned in this boot, and not too long ago.
 
         Not if a clock that NTP sets has jumped since then: the machine may have been paused, and
         its monotonic clock with it.
         """
-        learned = self._learned(now.boot)
+        learned = self._boot_offset(now.boot)
         if learned is None or now.monotonic_ms - learned[1] >= OFFSET_GOOD_FOR_MS:
             return False
         apart_ms = now.wall_ms - now.monotonic_ms
-        jump_ms = apart_ms - self.recall("apart_ms", apart_ms)
-        return not now.synchronised or abs(jump_ms) <= TOLD_SLACK_MS
+        jump_ms = apart_ms - self.get_state("apart_ms", apart_ms)
+        return not now.synchronised or abs(jump_ms) <= CLOCK_SLACK_MS
 
     def _corrected_ms(self, then: Instant) -> int | None:
         """By the wall clock, unless the monotonic clock says that it was plainly wrong."""
-        learned = self._learned(then.boot)
+        learned = self._boot_offset(then.boot)
         if learned is None:
             return None
         true_ms = then.monotonic_ms + learned[0]
-        differs_ms = OFFSET_IGNORED_MS
+        ignored_ms = OFFSET_IGNORED_MS
         if then.synchronised:
-            differs_ms = TOLD_SLACK_MS + abs(then.monotonic_ms - learned[1]) // DRIFT
-        return then.wall_ms if abs(true_ms - then.wall_ms) <= differs_ms else true_ms
+            ignored_ms = CLOCK_SLACK_MS + abs(then.monotonic_ms - learned[1]) // DRIFT
+        return then.wall_ms if abs(true_ms - then.wall_ms) <= ignored_ms else true_ms
 
     def learn_time(self, now: Instant, server_ms: int) -> None:
         """Note which time it is ``now``, when the server says that it is ``server_ms``.
 
-        The server is believed, unless both the clock that NTP has set and what the server told
-        before say otherwise. So at the first meeting in a boot the server is right, even if NTP
-        has set the clock; and a server whose clock jumps later moves no reading.
+        The server is believed, unless both the clock that NTP has set and the server's earlier
+        answers contradict it. So the server's first answer in a boot is right, even if NTP has
+        set the clock; and a server whose clock jumps later moves no reading.
 
         A reading of this boot that is ahead of the server can't have been stored: so its time
-        may still be put right.
+        may still be corrected.
         """
-        if now.synchronised and self._jumped(now, server_ms):
+        if now.synchronised and self._contradicts(now, server_ms):
             server_ms = now.wall_ms
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO boots VALUES (?, ?, ?)",
                 (now.boot, server_ms - now.monotonic_ms, now.monotonic_ms),
             )
-            self.remember("told_ms", server_ms)
-            self.remember("apart_ms", now.wall_ms - now.monotonic_ms)  # the two clocks of this boot
+            self._set_state("told_ms", server_ms)
+            self._set_state("apart_ms", now.wall_ms - now.monotonic_ms)
             self._db.execute(
                 "UPDATE readings SET measured_ms = NULL WHERE boot = ? AND measured_ms > ?",
                 (now.boot, server_ms + AHEAD_MS),
@@ -1460,30 +1425,32 @@ class Spool:
                 (now.boot,),
             )
 
+    def _contradicts(self, now: Instant, server_ms: int) -> bool:
+        """Whether the server contradicts its earlier answers, and this clock doesn't."""
+        if abs(server_ms - now.wall_ms) <= CLOCK_SLACK_MS:
+            return False
+        if self._boot_offset(now.boot):
+            return self._corrected_ms(now) == now.wall_ms
+        return bool(server_ms < self.get_state("told_ms") - CLOCK_SLACK_MS <= now.wall_ms)
+
     def check_time(self, now: Instant, server_ms: int) -> None:
-        """Ask for the time anew if the server's clock isn't where it was when it was asked."""
+        """Let the time be asked for again if the server's clock has jumped since it was asked."""
         true_ms = self.true_ms(now)
-        if true_ms is not None and abs(server_ms - true_ms) > TOLD_SLACK_MS:
+        if true_ms is not None and abs(server_ms - true_ms) > CLOCK_SLACK_MS:
             outdated_ms = now.monotonic_ms - OFFSET_GOOD_FOR_MS
             sql = "UPDATE boots SET learned_monotonic_ms = ? WHERE boot = ?"
             self._db.execute(sql, (outdated_ms, now.boot))
 
-    def _jumped(self, now: Instant, server_ms: int) -> bool:
-        """Whether the server contradicts what it told before, and this clock doesn't."""
-        if abs(server_ms - now.wall_ms) <= TOLD_SLACK_MS:
-            return False
-        if self._learned(now.boot):
-            return self._corrected_ms(now) == now.wall_ms
-        return bool(server_ms < self.recall("told_ms") - TOLD_SLACK_MS <= now.wall_ms)
-
     def settle(self, now: Instant) -> tuple[int, int]:
         """Settle the times of up to a batch of readings, if it is known which time it is.
 
-        Readings of a boot that never learned the time keep their wall clock. Where NTP hadn't
-        set it either, nobody has checked it; nor is it sure that NTP had where it lies before the
-        last time that the server had told by then. After the start of this boot no clock can be
-        right, and before that time none that NTP hadn't set: such a reading is set aside. How
-        many there were of both is returned.
+        Readings of a boot that never learned the time keep their wall clock. It is unchecked if
+        NTP hadn't set it, or if it was before the last time that the server had told by then. It
+        is surely wrong if it was after the start of this boot, or, not set by NTP, before that
+        last time: such a reading is moved to the refused ones.
+
+        Returns:
+            How many readings have an unchecked time, and how many were moved.
         """
         unchecked, lost = 0, []
         began_ms = self.true_ms(replace(now, monotonic_ms=0))
@@ -1497,43 +1464,30 @@ class Spool:
             ).fetchall()
             for id_, told_ms, *instant in rows:
                 then = Instant(*instant)
-                early = then.wall_ms < told_ms - TOLD_SLACK_MS
-                late = then.wall_ms > began_ms + TOLD_SLACK_MS
+                early = then.wall_ms < told_ms - CLOCK_SLACK_MS
+                late = then.wall_ms > began_ms + CLOCK_SLACK_MS
                 if (measured_ms := self._corrected_ms(then)) is not None:
-                    self._settle(id_, measured_ms)
+                    self._set_time(id_, measured_ms)
                 elif late or (early and not then.synchronised):
                     lost.append(id_)
                 else:
-                    self._settle(id_, then.wall_ms)
+                    self._set_time(id_, then.wall_ms)
                     unchecked += early or not then.synchronised
             self._refuse([(id_, "unknown_time", "the clock was wrong then") for id_ in lost])
         return unchecked, len(lost)
+
+    # -- readings go out
 
     def is_empty(self) -> bool:
         return not self._one("SELECT EXISTS (SELECT 1 FROM readings)")
 
     def waits_for_time(self) -> bool:
-        """Whether readings are left that can't be sent before the server tells the time."""
+        """Whether some readings can't be sent before the server tells the time."""
         return bool(self._one("SELECT EXISTS (SELECT 1 FROM readings WHERE measured_ms IS NULL)"))
-
-    def _thin(self) -> int:
-        """Over the limit, drop every second reading of each sensor in the older half."""
-        count = self._one("SELECT count(*) FROM readings")
-        if count <= self._most:
-            return 0
-        return self._db.execute(
-            "DELETE FROM readings WHERE id IN (SELECT id FROM"
-            " (SELECT id, row_number() OVER (PARTITION BY sensor ORDER BY id) AS n"
-            "  FROM (SELECT id, sensor FROM readings ORDER BY id LIMIT ?)) WHERE n % 2 = 0)",
-            (count // 2,),
-        ).rowcount
-
-    # -- readings go out
 
     def count_after(self, until_ms: int) -> int:
         """How many readings were measured after a time, by a clock that must have been wrong."""
-        count: int = self._one("SELECT count(*) FROM readings WHERE measured_ms > ?", until_ms)
-        return count
+        return int(self._one("SELECT count(*) FROM readings WHERE measured_ms > ?", until_ms))
 
     def batch(self, until_ms: int = FOREVER_MS) -> list[Settled]:
         """The oldest readings that can be sent; none that was measured after ``until_ms``."""
@@ -1547,15 +1501,16 @@ class Spool:
     def close_batch(
         self, batch: Sequence[Settled], refusals: Sequence[tuple[int, str, str]], now: Instant
     ) -> None:
-        """The server has the batch, or won't ever: set aside what it refused (id, code, reason)."""
+        """Remove a batch that the server has stored, or refused: (id, code, reason) of those."""
         with self._transaction():
             self._refuse(refusals)
             self._delete([reading.id for reading in batch])
-            self.remember("sent_ms", now.wall_ms)
+            self._set_state("sent_ms", now.wall_ms)
             if true_ms := self.true_ms(now):
-                self.remember("told_ms", true_ms)
+                self._set_state("told_ms", true_ms)
 
     def _refuse(self, refusals: Sequence[tuple[int, str, str]]) -> None:
+        """Move readings to the refused ones, of which the newest are kept."""
         self._db.executemany(
             "INSERT INTO refused (sensor, value, unit, measured_ms, code, reason, told_ms)"
             " SELECT sensor, value, unit, coalesce(measured_ms, wall_ms), ?2, ?3, told_ms"
@@ -1564,16 +1519,17 @@ class Spool:
         )
         self._delete([id_ for id_, _, _ in refusals])
         if refusals:
-            few = "DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?"
-            self._db.execute(few, (REFUSED_MAX,))
+            oldest = "DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?"
+            self._db.execute(oldest, (REFUSED_MAX,))
 
     def _delete(self, ids: Sequence[int]) -> None:
         self._db.executemany("DELETE FROM readings WHERE id = ?", [(id_,) for id_ in ids])
 
     def retry_refused(self) -> int:
-        """Put back what was refused, and judge its time anew where that wasn't known.
+        """Put refused readings back; those with an unknown time get another chance to settle it.
 
-        What the sensor has again since then stays refused. Returns how many were put back.
+        A reading stays refused where the sensor has another at that time. Returns how many were
+        put back.
         """
         count = 0
         with self._transaction():
@@ -1592,12 +1548,11 @@ class Spool:
 
     def count_unknown(self) -> int:
         """How many of the refused readings have no known time."""
-        count: int = self._one("SELECT count(*) FROM refused WHERE code = 'unknown_time'")
-        return count
+        return int(self._one("SELECT count(*) FROM refused WHERE code = 'unknown_time'"))
 
     # -- readings come from another spool
 
-    def take_over(self, damaged: Path) -> int:
+    def copy_from(self, damaged: Path) -> int:
         """Copy what can be read of a damaged spool; returns how many readings that was."""
         with contextlib.closing(open_reader(damaged)) as source, self._transaction():
             for table in ("state", "boots", "refused"):
@@ -1605,29 +1560,25 @@ class Spool:
             return self._copy("readings", readable_rows(source, "readings"))
 
     def borrow(self, card: Path) -> int:
-        """Copy the next readings out of a spool that can't be written; returns how many."""
+        """Copy the next readings of a spool that can't be written; returns how many."""
         try:
-            source = open_reader(card)
-        except (SetupError, sqlite3.OperationalError):  # there is none, or we mustn't read it
+            source = Spool(card, read_only=True)
+        except (SetupError, sqlite3.DatabaseError):  # there is none, or we mustn't read it
             return 0
-        with contextlib.closing(source), self._transaction():
-            self._copy("boots", readable_rows(source, "boots"))
-            after_id = self._borrowed_id(source)
-            rows = list(islice(readable_rows(source, "readings", after_id), BORROW_MAX))
+        with source, self._transaction():
+            self._copy("boots", readable_rows(source._db, "boots"))
+            after_id = self.borrowed_id(source)
+            rows = list(islice(readable_rows(source._db, "readings", after_id), BORROW_MAX))
             if rows:
-                self.remember("borrowed", json.dumps([rows[-1][column] for column in IDENTITY]))
+                self._set_state("borrowed", json.dumps([rows[-1][column] for column in IDENTITY]))
             return self._copy("readings", rows)
 
-    def _borrowed_id(self, source: sqlite3.Connection) -> int:
-        """The last reading that was borrowed, if it is still there; else 0."""
-        # An id alone doesn't name a reading: it is used again once the last one was deleted.
-        last = json.loads(self.recall("borrowed", "[0]"))
-        row = next(readable_rows(source, "readings", last[0] - 1), None)
+    def borrowed_id(self, card: Spool) -> int:
+        """The last reading that was borrowed, if it is still on the card; else 0."""
+        # An id alone isn't enough: it is used again once the last reading was deleted.
+        last = json.loads(self.get_state("borrowed", "[0]"))
+        row = next(readable_rows(card._db, "readings", last[0] - 1), None)
         return last[0] if row and [row[column] for column in IDENTITY] == last else 0
-
-    def owes(self, card: Spool) -> bool:
-        """Whether readings are in both: sent from there too, they could be stored twice."""
-        return bool(self._borrowed_id(card._db))
 
     def give_back(self, card: Spool) -> None:
         """Delete there what was borrowed and sent: in small steps if the disk is full."""
@@ -1636,7 +1587,7 @@ class Spool:
             "DELETE FROM readings WHERE id IN"
             " (SELECT id FROM readings WHERE id <= ? ORDER BY id LIMIT ?)"
         )
-        while step and (last_id := self._borrowed_id(card._db)):
+        while step and (last_id := self.borrowed_id(card)):
             try:
                 card._db.execute(sql, (last_id, step))
             except sqlite3.OperationalError:  # the journal has no room for so many pages
@@ -1646,11 +1597,11 @@ class Spool:
         self._db.execute("DELETE FROM refused")
 
     def move_to(self, card: Spool, path: Path) -> None:
-        """Let all that waits here, in ``path``, wait on the card, in place of what was borrowed.
+        """Move all that is in this spool, in ``path``, to the card, in place of what was borrowed.
 
         It is one transaction of both files: at no moment is a reading in none or in both.
         """
-        last_id = self._borrowed_id(card._db)
+        last_id = self.borrowed_id(card)
         card._db.execute("ATTACH ? AS memory", (str(path),))
         try:
             card._db.execute("PRAGMA memory.journal_mode = PERSIST")
@@ -1675,23 +1626,22 @@ class Spool:
 
     # -- for people
 
-    def kept(self, memory: Spool | None = None) -> str:
+    def summary(self, memory: Spool | None = None) -> str:
         """How many readings wait here, but for those that ``memory`` has borrowed."""
         count, oldest, newest = self._db.execute(
             "SELECT count(*), min(coalesce(measured_ms, wall_ms)),"
             " max(coalesce(measured_ms, wall_ms)) FROM readings WHERE id > ?",
-            (memory._borrowed_id(self._db) if memory else 0,),
+            (memory.borrowed_id(self) if memory else 0,),
         ).fetchone()
-        return f"{count}" + (f", from {at(oldest)} to {at(newest)}" if count else "")
+        return f"{count}" + (f", from {iso(oldest)} to {iso(newest)}" if count else "")
 
     def status(self, now: Instant) -> Iterator[str]:
         """What a person wants to know, a line each."""
-        unsettled = self._one("SELECT count(*) FROM readings WHERE measured_ms IS NULL")
-        if unsettled:
+        if unsettled := self._one("SELECT count(*) FROM readings WHERE measured_ms IS NULL"):
             yield f"          {unsettled} of them get their time when the server has told it"
-        sent_ms = self.recall("sent_ms")
-        yield f"last sent {at(sent_ms) if sent_ms else 'never'}"
-        yield f"clock     {at(now.wall_ms)}, {'' if now.synchronised else 'not '}set by NTP"
+        sent_ms = self.get_state("sent_ms")
+        yield f"last sent {iso(sent_ms) if sent_ms else 'never'}"
+        yield f"clock     {iso(now.wall_ms)}, {'' if now.synchronised else 'not '}set by NTP"
         ahead_ms = now.wall_ms - (self.true_ms(now) or now.wall_ms)
         if abs(ahead_ms) > OFFSET_IGNORED_MS:
             off = f"{abs(ahead_ms) // 1000} s {'ahead of' if ahead_ms > 0 else 'behind'}"
@@ -1701,65 +1651,7 @@ class Spool:
             "SELECT measured_ms, sensor, value, coalesce(unit, ''), code, reason FROM refused"
             " ORDER BY id DESC LIMIT 5"
         ):
-            yield f"          {at(measured_ms)} {' '.join(map(str, words))}"
-
-
-def open_database(path: Path) -> sqlite3.Connection:
-    """A connection that writes ``path``, made where there is none; else CantWrite or SetupError."""
-    try:
-        if path != THIS_RUN:
-            prepare_file(path)
-    except OSError as error:
-        if error.errno in UNWRITABLE:
-            raise CantWrite(f"{error.filename}: {error.strerror}") from error
-        raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
-    try:
-        db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
-    except sqlite3.OperationalError as error:
-        raise not_opened(path, error) from error
-    db.row_factory = sqlite3.Row
-    return db
-
-
-def not_opened(path: Path, error: sqlite3.OperationalError) -> Exception:
-    """What to raise: CantWrite with the system's reason, which SQLite keeps to itself."""
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-    except OSError as reason:
-        return CantWrite(f"{os.path.realpath(path)}: {reason.strerror}")
-    if "unable to open" not in str(error):
-        return CantWrite(str(error))
-    return SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL")
-
-
-def prepare_file(path: Path) -> None:
-    """Make a spool's file where there is none, which this user may write; else CantWrite."""
-    if path == NOWHERE:
-        raise CantWrite("no folder in memory can be written")
-    make_folder(path.parent)
-    for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
-        refuse_planted(Path(f"{path}{suffix}"))
-    if not os.path.lexists(path):  # else closing it would drop the locks that SQLite has on it
-        os.close(make_file(path))
-    if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
-        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
-        raise CantWrite("its disk is read-only" if read_only else "it is another user's to write")
-
-
-def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that only reads ``path``, whoever owns it, and however its disk is."""
-    try:
-        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
-        db.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.DatabaseError as locked:
-        if "locked" in str(locked):
-            raise
-        try:  # it may be that a kill left a journal behind, which can't be played back here
-            db = sqlite3.connect(f"{path.as_uri()}?mode=rw&immutable=1", uri=True)
-        except sqlite3.OperationalError as error:
-            raise not_opened(path, error) from error
-    db.row_factory = sqlite3.Row
-    return db
+            yield f"          {iso(measured_ms)} {' '.join(map(str, words))}"
 
 
 def readable_rows(db: sqlite3.Connection, table: str, after: int = 0) -> Iterator[sqlite3.Row]:
@@ -1788,6 +1680,81 @@ def fits(column: str, value: object) -> bool:
     return isinstance(value, (int, float) if column == "value" else str)
 
 
+# ---- the spool's files
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """A connection that writes ``path``, made where there is none; else CantWrite or SetupError."""
+    try:
+        if path != THIS_RUN:
+            prepare_file(path)
+    except OSError as error:
+        if error.errno in UNWRITABLE:
+            raise CantWrite(f"{error.filename}: {error.strerror}") from error
+        raise SetupError(f"the spool's folder can't be made: {error}: set TMON_SPOOL") from error
+    try:
+        db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
+    except sqlite3.OperationalError as error:
+        raise open_error(path, error) from error
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def prepare_file(path: Path) -> None:
+    """Make the file where there is none; CantWrite if this user can't write it.
+
+    Another user may have put a link or a pipe in the place of one of its files, which root would
+    follow: that is a SetupError.
+    """
+    if path == NOWHERE:
+        raise CantWrite("no folder in memory can be written")
+    make_folder(path.parent)
+    for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
+        file = Path(f"{path}{suffix}")
+        with contextlib.suppress(OSError):  # there is none
+            status = file.lstat()
+            if not stat.S_ISREG(status.st_mode) and status.st_uid != os.geteuid():
+                problem = "is no file, and another user's: remove it, or set TMON_SPOOL"
+                raise SetupError(f"{file} {problem}")
+    if not os.path.lexists(path):  # else closing it would drop the locks that SQLite has on it
+        os.close(make_file(path))
+    if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
+        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+        raise CantWrite("its disk is read-only" if read_only else "it is another user's to write")
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads ``path``, whoever owns it, and however its disk is."""
+    try:
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
+        db.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.DatabaseError as locked:
+        if "locked" in str(locked):
+            raise
+        try:  # a run that was killed may have left a journal, which can't be rolled back here
+            db = sqlite3.connect(f"{path.as_uri()}?mode=rw&immutable=1", uri=True)
+        except sqlite3.OperationalError as error:
+            raise open_error(path, error) from error
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def open_error(path: Path, error: sqlite3.OperationalError) -> Exception:
+    """CantWrite with the system's reason, which SQLite doesn't tell, or SetupError."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as reason:
+        return CantWrite(f"{os.path.realpath(path)}: {reason.strerror}")
+    if "unable to open" not in str(error):
+        return CantWrite(str(error))
+    return SetupError(f"{path} can't be opened as a spool: {error}: set TMON_SPOOL")
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Whether SQLite says ``not a database`` or ``malformed``: no subclass is raised for those."""
+    return type(error) is sqlite3.DatabaseError
+
+
 def make_folder(path: Path) -> None:
     """Make a folder, and those above it."""
     if not path.exists():
@@ -1795,7 +1762,7 @@ def make_folder(path: Path) -> None:
             raise OSError(errno.ENODEV, "it is missing", os.path.realpath(path))
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
-        share(path)
+        give_to_owner(path)
 
 
 def make_file(path: Path) -> int:
@@ -1805,50 +1772,49 @@ def make_file(path: Path) -> int:
     except FileExistsError:
         # A lock may be a folder or a pipe too: nothing is read from it, nor waited for.
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    share(path)
+    give_to_owner(path)
     return descriptor
 
 
-def share(path: Path) -> None:
+def give_to_owner(path: Path) -> None:
     """What root has just made in another user's folder is that user's."""
     if os.geteuid() == 0:
         folder = path.parent.stat()
         os.chown(path, folder.st_uid, folder.st_gid, follow_symlinks=False)
 
 
-def refuse_planted(path: Path) -> None:
-    """SetupError if another user has put a link or a pipe in a file's place: root would follow."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return
-    if not stat.S_ISREG(status.st_mode) and status.st_uid != os.geteuid():
-        raise SetupError(f"{path} is no file, and another user's: remove it, or set TMON_SPOOL")
+def open_own(path: Path, mode: str) -> IO[str]:
+    """Open a plain file of this user's, or of the folder's owner's; OSError if it isn't one.
 
+    Others who can write in the folder may have put a link or a pipe in its place. The text that
+    is there isn't cut off at once, so that it can be written over on a full disk.
+    """
 
-def is_unwritable(error: sqlite3.OperationalError) -> bool:
-    """Whether the disk or another program keeps us from writing; else it is a fault of ours."""
-    said = "is full|readonly|disk I/O|unable to open|is locked"
-    return isinstance(error, CantWrite) or bool(re.search(said, str(error)))
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, (flags | os.O_NOFOLLOW | os.O_NONBLOCK) & ~os.O_TRUNC, 0o644)
 
-
-def is_corrupt(error: sqlite3.Error) -> bool:
-    """Whether SQLite says ``not a database`` or ``malformed``: only those are a bare error."""
-    return type(error) is sqlite3.DatabaseError
+    file = open(path, mode, encoding="utf-8", errors="replace", opener=opener)  # noqa: SIM115
+    found, folder = os.fstat(file.fileno()), path.parent.stat()
+    ours = found.st_uid in {os.geteuid(), folder.st_uid}
+    if not (stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and ours):
+        file.close()
+        raise PermissionError(path)
+    if mode != "r" and os.geteuid() == 0:  # see give_to_owner
+        os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
+    return file
 
 
 @contextlib.contextmanager
 def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
-    """Whether no other run is sending from this spool, nor will be until we are through."""
+    """Take the lock for sending from this spool; whether it was free."""
     # A file of its own: closing the database's would drop the locks that SQLite holds on it.
-    try:
-        descriptor = make_file(Path(f"{spool}.lock"))
-    except OSError:  # a read-only disk, or a file that is root's
-        try:
-            descriptor = make_file(Path(f"{in_memory(spool)}.lock"))
-        except OSError:  # all is full: then what is sent is in this process alone, see THIS_RUN
-            yield True
-            return
+    for path in (spool, memory_path(spool)):  # the first may be on a read-only disk, or root's
+        with contextlib.suppress(OSError):
+            descriptor = make_file(Path(f"{path}.lock"))
+            break
+    else:  # all is full: then what is sent is in this process alone, see THIS_RUN
+        yield True
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -1861,21 +1827,8 @@ def sole_sender(spool: Path, wait: bool = False) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def in_memory(spool: Path) -> Path:
-    """What stands in for a spool that can't be written, until the next boot."""
-    for place in (os.environ.get("RUNTIME_DIRECTORY") or "/run", *MEMORY):
-        folder = Path(place, f"tmon-{os.geteuid()}")
-        with contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            status = folder.lstat()
-            ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-            if ours and os.access(folder, os.W_OK):
-                return folder / f"{crc32(str(spool).encode()):08x}.db"
-    return NOWHERE
-
-
 def sending_since_ms(spool: Path) -> int:
-    """When the run that is sending from this spool began to; 0 if none is."""
+    """When the run that is sending from this spool took the lock; 0 if none is."""
     with contextlib.suppress(OSError):
         descriptor = os.open(f"{spool}.lock", os.O_RDONLY | os.O_NONBLOCK)
         try:
@@ -1887,10 +1840,23 @@ def sending_since_ms(spool: Path) -> int:
     return 0
 
 
-def set_aside(path: Path, now_ms: int) -> str:
-    """Replace a corrupt spool by a new one; returns what was done, or nothing if it wasn't one.
+def memory_path(spool: Path) -> Path:
+    """The spool in memory that stands in, until the next boot, for one that can't be written."""
+    for place in (os.environ.get("RUNTIME_DIRECTORY") or "/run", *MEMORY):
+        folder = Path(place, f"tmon-{os.geteuid()}")
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            status = folder.lstat()
+            ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+            if ours and os.access(folder, os.W_OK):
+                return folder / f"{crc32(str(spool).encode()):08x}.db"
+    return NOWHERE
 
-    The new one has all that can still be read. It takes the place of the other in one step.
+
+def replace_corrupt(path: Path, now_ms: int) -> str:
+    """Replace a corrupt spool by a new one with all that can still be read, in one step.
+
+    Returns what was done, or nothing if the spool isn't corrupt.
     """
     with sole_sender(path, wait=True):
         try:
@@ -1904,8 +1870,8 @@ def set_aside(path: Path, now_ms: int) -> str:
         for left in (Path(f"{fresh}-journal"), fresh):  # by a run that was killed
             left.unlink(missing_ok=True)
         with Spool(fresh) as spool:
-            count = spool.take_over(path)
-        aside = Path(f"{path}.corrupt-{at(now_ms).replace(':', '')}")
+            count = spool.copy_from(path)
+        aside = Path(f"{path}.corrupt-{iso(now_ms).replace(':', '')}")
         for suffix in ("-journal", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
@@ -1921,9 +1887,19 @@ def set_aside(path: Path, now_ms: int) -> str:
 # ---- the server
 
 
+NEW_TOKEN = "on the server, `tmon token get NAME` prints the token to use"  # noqa: S105 - a hint
+NOT_TMON = "it wasn't tmon that answered: is TMON_URL right, is there a login page in between?"
+# By status. Used where the answer has no error of tmon's, which says itself what to do.
+HINTS = {
+    **dict.fromkeys([*range(200, 300), 400, 404, 405, 413], NOT_TMON),
+    **dict.fromkeys((401, 403), NEW_TOKEN),
+    407: "that proxy wants a name and a password: http_proxy=http://NAME:PASSWORD@…",
+}
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What came back, whoever sent it: a proxy or a café's login page answers too."""
+    """A response, whoever sent it: a proxy or a café's login page answers too."""
 
     status: int
     body: bytes
@@ -1931,80 +1907,67 @@ class Answer:
     via: str = ""  # words that name the proxy, where there is one
 
     def fields(self) -> dict[str, Any]:
-        """The JSON object that the body is; empty if it is none."""
-        try:
-            body = json.loads(self.body)
-        except (ValueError, RecursionError):  # [[[[…
-            body = None
-        return body if isinstance(body, dict) else {}
+        """The JSON object in the body; empty if it is none."""
+        with contextlib.suppress(ValueError, RecursionError):  # [[[[…
+            if isinstance(body := json.loads(self.body), dict):
+                return body
+        return {}
 
     def error(self) -> str:
         """The reason in tmon's words, where it is tmon that answered."""
         error = self.fields().get("error")
         return one_line(error) if isinstance(error, str) else ""
 
-    def told_ms(self) -> int:
-        """The server's clock from the Date header, or 0."""
+    def date_ms(self) -> int:
+        """The server's clock by the Date header, or 0."""
         try:
             return int(parsedate_to_datetime(self.headers.get("Date", "")).timestamp() * 1000)
         except (TypeError, ValueError, OverflowError, IndexError):
             return 0
 
-    def kept(self) -> Kept:
+    def undelivered(self) -> Undelivered:
         """Why nothing was stored, and what to do about it."""
-        reasons = [
-            f"the server answered {self.status}{self.via}",
-            self.error() or HINTS.get(self.status),
-        ]
+        reasons = [f"the server answered {self.status}{self.via}"]
+        reasons += filter(None, [self.error() or HINTS.get(self.status)])
         if 300 <= self.status < 400:
             to = self.headers.get("Location")
             where = f" to {to}, which isn't followed" if to else ", without saying where"
-            reasons += [f"it redirects{where}"]
+            reasons.append(f"it redirects{where}")
         # What ends by itself is one trouble, whatever stands in for the server meanwhile.
         ends = self.status >= 500 or self.status == 429
-        return Kept("; ".join(filter(None, reasons)), "server" if ends else f"server {self.status}")
+        return Undelivered("; ".join(reasons), "server" if ends else f"server {self.status}")
 
+    def rejections(self, count: int) -> dict[int, tuple[str, str]]:
+        """The code and reason of each reading that was rejected, by its index in a batch.
 
-NEW_TOKEN = "on the server, `tmon token get NAME` prints the token to use"  # noqa: S105 - a hint
-NOT_TMON = "it wasn't tmon that answered: is TMON_URL right, is there a login page in between?"
-# For answers without a word from tmon, which says itself what to do.
-HINTS = {
-    **dict.fromkeys(range(200, 300), NOT_TMON),
-    **dict.fromkeys((400, 404, 405, 413), NOT_TMON),
-    **dict.fromkeys((401, 403), NEW_TOKEN),
-    407: "that proxy wants a name and a password: http_proxy=http://NAME:PASSWORD@…",
-}
+        Undelivered if the receipt isn't complete, or isn't about ``count`` readings.
+        """
 
+        def typed(value: Any, kind: type) -> Any:  # a bool is an int, and 1.0 == 1
+            if type(value) is kind:
+                return value
+            raise TypeError(value)
 
-def receipt(answer: Answer, count: int) -> dict[int, tuple[str, str]]:
-    """What the server rejected of a batch, by index: a code and a reason; Kept if it is unclear."""
-    body = answer.fields()
-    try:
-        stored = [typed(body[key], int) for key in ("accepted", "duplicates")]
-        rejections = {
-            typed(r["index"], int): (typed(r["code"], str), typed(r["error"], str))
-            for r in body["rejected"]
-        }
-    except (KeyError, TypeError):
-        raise Kept("the server answered 201 without a receipt") from None
-    indexes = rejections.keys() & set(range(count))
-    if min(stored) < 0 or not len(indexes) == len(body["rejected"]) == count - sum(stored):
-        raise Kept("the server answered 201 with a receipt for something else")
-    return rejections
-
-
-def typed(value: Any, kind: type) -> Any:
-    """The value if it is of just that type; TypeError if not."""
-    if type(value) is kind:
-        return value
-    raise TypeError(value)
+        body = self.fields()
+        try:
+            stored = [typed(body[key], int) for key in ("accepted", "duplicates")]
+            rejections = {
+                typed(r["index"], int): (typed(r["code"], str), typed(r["error"], str))
+                for r in body["rejected"]
+            }
+        except (KeyError, TypeError):
+            raise Undelivered("the server answered 201 without a receipt") from None
+        indexes = rejections.keys() & set(range(count))
+        if min(stored) < 0 or not len(indexes) == len(body["rejected"]) == count - sum(stored):
+            raise Undelivered("the server answered 201 with a receipt for something else")
+        return rejections
 
 
 class Server:
-    """Speaks HTTP with tmon; raises Kept when nobody answers."""
+    """Speaks HTTP with tmon; raises Undelivered when nobody answers."""
 
     def __init__(self, settings: Settings, answer_max_s: float = ANSWER_MAX_S) -> None:
-        """Load requests, which takes the most of a run's time: only where there is a need."""
+        """Load requests only here, where it is needed: it takes most of a run's time."""
         try:
             import requests  # noqa: PLC0415 - see above
         except ImportError:
@@ -2017,73 +1980,70 @@ class Server:
         self._connection_error = requests.ConnectionError
         self._answered = False  # so the next request goes over a connection that was left open
         self._session = requests.Session()
-        self._session.auth = self._sign  # else requests would look into ~/.netrc
+        self._session.auth = lambda request: request  # else requests would look into ~/.netrc
         self._session.get_redirect_target = lambda _: None  # type: ignore[method-assign,assignment]
+        self._session.headers["Authorization"] = f"Bearer {settings.token}"
         self._session.headers["User-Agent"] = f"tmon-client/{VERSION}"
         self._session.headers["Accept-Encoding"] = "identity"
 
     def close(self) -> None:
         self._session.close()
 
-    def _sign(self, request: PreparedRequest) -> PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._settings.token}"
-        return request
-
     def post(self, batch: Sequence[Settled], now: Instant) -> Answer:
-        """Hand a batch over. The Date header lets the server see how far off our clock is."""
+        """Send a batch. The Date header lets the server see how far off our clock is."""
         body = {"node": self._settings.node, "readings": [r.as_json() for r in batch]}
         date = formatdate(now.wall_ms / 1000, usegmt=True)
         return self._ask("POST", "/readings", json=body, headers={"Date": date})
 
-    def time_ms(self) -> int | Kept:
-        """The server's time; Kept is returned where only readings may pass, else raised."""
+    def time_ms(self) -> int | Undelivered:
+        """The server's time, or the error if only readings may pass; other errors are raised."""
         answer = self._ask("GET", "/healthz")
         if answer.status in {401, 403, 404, 405}:
-            return answer.kept()
+            return answer.undelivered()
         if answer.status >= 300:
-            raise answer.kept()
+            raise answer.undelivered()
         body = answer.fields()
         time_ms = body.get("time_ms")
         if type(time_ms) is not int or time_ms < YEAR_2020_MS or body.get("status") != "ok":
-            raise Kept(f"this clock isn't set, and /healthz doesn't tell the time: {NOT_TMON}")
+            line = "this clock isn't set, and /healthz doesn't tell the time"
+            raise Undelivered(f"{line}: {NOT_TMON}")
         return time_ms
 
     def _ask(self, method: str, path: str, **options: Any) -> Answer:
-        """The answer to one request; Kept if it isn't there, whole, within ``answer_max_s``.
+        """The whole answer to one request; Undelivered if it takes longer than ``answer_max_s``.
 
         A thread does the work, and is left behind where it takes too long: only so is there one
         limit for the name's look-up, the connection, a proxy, TLS and every byte of the answer,
         and only so can a signal end the run meanwhile.
         """
-        outcome: SimpleQueue[Answer | Exception] = SimpleQueue()
+        outcome: list[Answer | Exception] = []
 
         def exchange() -> None:
             try:
-                outcome.put(self._exchange(method, path, **options))
+                try:
+                    outcome.append(self._request(method, path, **options))
+                except self._connection_error:  # the server closed it after the last answer
+                    if not self._answered:
+                        raise
+                    outcome.append(self._request(method, path, **options))
             except Exception as error:
-                outcome.put(error)
+                outcome.append(error)
 
-        threading.Thread(target=exchange, daemon=True).start()
-        try:
-            answer = outcome.get(timeout=self._answer_max_s)
-        except Empty:
+        thread = threading.Thread(target=exchange, daemon=True)
+        thread.start()
+        end_s = time.monotonic() + self._answer_max_s
+        while thread.is_alive() and (left_s := end_s - time.monotonic()) > 0:
+            thread.join(min(left_s, SIGNAL_CHECK_S))
+        if not outcome:
             late = f"took longer than {self._answer_max_s:g} s to answer"
-            raise Kept(f"{self._settings.url} {late}") from None
+            raise Undelivered(f"{self._settings.url} {late}")
+        answer = outcome[0]
         if isinstance(answer, (OSError, ValueError)):  # all that requests raises is one
             where = f"{self._settings.url} can't be reached{self._via}"
-            raise Kept(f"{where}: {cause(answer)}") from answer
+            raise Undelivered(f"{where}: {cause(answer)}") from answer
         if isinstance(answer, Exception):
             raise answer
         return answer
-
-    def _exchange(self, method: str, path: str, **options: Any) -> Answer:
-        """One request, and once more where the server had closed the connection between two."""
-        try:
-            return self._request(method, path, **options)
-        except self._connection_error:
-            if not self._answered:
-                raise
-            return self._request(method, path, **options)
 
     def _request(self, method: str, path: str, **options: Any) -> Answer:
         with self._session.request(
@@ -2111,43 +2071,41 @@ class Server:
 
 
 class Sender:
-    """Empties the spool into the server; whatever isn't acknowledged stays."""
+    """Sends a spool's readings to the server; what isn't acknowledged stays in the spool."""
 
-    def __init__(self, spool: Spool, server: Server, clock: Clock, news: News) -> None:
+    def __init__(self, spool: Spool, server: Server, clock: Clock, reporter: Reporter) -> None:
         self._spool = spool
         self._server = server
         self._clock = clock
-        self._news = news
+        self._reporter = reporter
         self._until_ms = FOREVER_MS  # later is what the server takes to be in the future
-        self._unchecked = self._lost = 0  # readings of boots that never learned the time
         self.stored = self.refused = 0  # how many readings, so far
 
     def send(self) -> None:
-        """Send all that can be sent, or raise Kept."""
+        """Send all that can be sent, or raise Undelivered."""
+        unchecked = lost = 0  # readings of boots that never learned the time
         try:
-            while (batch := self._next_batch()) or self._spool.waits_for_time():
-                if batch:
+            while True:
+                counts = self._spool.settle(self._clock.now())
+                unchecked, lost = unchecked + counts[0], lost + counts[1]
+                if batch := self._spool.batch(self._latest_ms()):
                     self._deliver(batch)
+                elif not self._spool.waits_for_time():
+                    break
                 elif not self._spool.knows_time(self._clock.now()):
                     self._learn_time()
         finally:
-            if self._unchecked:
+            if unchecked:
                 line = "readings were sent with the time of a clock that nobody had checked"
-                self._news.tell("unchecked clock", f"{self._unchecked} {line}", at_once=True)
-            if self._lost:
+                self._reporter.report("unchecked clock", f"{unchecked} {line}", at_once=True)
+            if lost:
                 line = "readings of an earlier boot have no known time: set aside as refused"
-                self._news.tell("unknown_time", f"{self._lost} {line}", at_once=True)
+                self._reporter.report("unknown_time", f"{lost} {line}", at_once=True)
         if ahead := self._spool.count_after(self._latest_ms()):
             why = "are from a clock that was wrong: their time is to come"
             if self._until_ms < FOREVER_MS:
                 why = "are ahead of the server's clock: see `timedatectl` on both"
-            raise Kept(f"{ahead} readings {why}", "server clocks")
-
-    def _next_batch(self) -> list[Settled]:
-        unchecked, lost = self._spool.settle(self._clock.now())
-        self._unchecked += unchecked
-        self._lost += lost
-        return self._spool.batch(self._latest_ms())
+            raise Undelivered(f"{ahead} readings {why}", "server clocks")
 
     def _latest_ms(self) -> int:
         """What was measured later has to wait: it is ahead of the server's clock, or of ours."""
@@ -2155,27 +2113,27 @@ class Sender:
         return self._until_ms if true_ms is None else min(self._until_ms, true_ms + AHEAD_MS)
 
     def _learn_time(self) -> None:
-        """Ask the server for the time, taken to be halfway between asking and answer."""
+        """Ask the server for the time, taken to be halfway between request and answer."""
         before = self._clock.now()
-        told = self._server.time_ms()
+        time_ms = self._server.time_ms()
         now = self._clock.now()
-        if isinstance(told, int):
-            self._spool.learn_time(now, told + (now.monotonic_ms - before.monotonic_ms) // 2)
+        if isinstance(time_ms, int):
+            self._spool.learn_time(now, time_ms + (now.monotonic_ms - before.monotonic_ms) // 2)
         elif now.synchronised:
             self._spool.learn_time(now, now.wall_ms)
         else:
-            raise told
+            raise time_ms
 
     def _deliver(self, batch: Sequence[Settled]) -> None:
         answer = self._server.post(batch, self._clock.now())
-        if told_ms := answer.told_ms():
-            self._spool.check_time(self._clock.now(), told_ms)
+        if date_ms := answer.date_ms():
+            self._spool.check_time(self._clock.now(), date_ms)
         # Only tmon's own 400 or 413 is about the readings. A proxy's 400 would be about all of
         # them; its 413 is about their number, down to the last, which is then no fault of its own.
         unfit = bool(answer.status in {400, 413} and answer.error())
-        until_ms, code = told_ms + AHEAD_MS, answer.fields().get("code")
+        until_ms, code = date_ms + AHEAD_MS, answer.fields().get("code")
         if answer.status == 201:
-            self._close(batch, receipt(answer, len(batch)))
+            self._close(batch, answer.rejections(len(batch)))
         elif (unfit or answer.status == 413) and len(batch) > 1:
             self._deliver(batch[: len(batch) // 2])
             self._deliver(batch[len(batch) // 2 :])
@@ -2184,126 +2142,124 @@ class Sender:
         elif code == "clock_differs" and any(r.measured_ms > until_ms for r in batch):
             self._until_ms = until_ms
         else:
-            raise answer.kept()
+            raise answer.undelivered()
 
     def _close(self, batch: Sequence[Settled], rejections: Mapping[int, tuple[str, str]]) -> None:
-        """Forget a batch, but for what is ahead of the server's clock: that may be late."""
-        rejected = [
+        """Remove a batch from the spool, but for what is ahead of the server's clock."""
+        ahead_ms = {
+            index: batch[index].measured_ms
+            for index, (code, _) in rejections.items()
+            if code == "implausible_time" and batch[index].measured_ms > YEAR_2020_MS
+        }
+        if ahead_ms:
+            self._until_ms = min(ahead_ms.values()) - 1
+        done = [reading for index, reading in enumerate(batch) if index not in ahead_ms]
+        refused = [
             (batch[index], one_line(code), one_line(reason))
             for index, (code, reason) in rejections.items()
+            if index not in ahead_ms
         ]
-        ahead = {
-            reading
-            for reading, code, _ in rejected
-            if code == "implausible_time" and reading.measured_ms > YEAR_2020_MS
-        }
-        if ahead:
-            self._until_ms = min(reading.measured_ms for reading in ahead) - 1
-        done = [reading for reading in batch if reading not in ahead]
-        final = [refusal for refusal in rejected if refusal[0] not in ahead]
-        refusals = [(reading.id, code, reason) for reading, code, reason in final]
+        refusals = [(reading.id, code, reason) for reading, code, reason in refused]
         self._spool.close_batch(done, refusals, self._clock.now())
-        self.stored += len(done) - len(final)
-        self.refused += len(final)
-        for reading, code, reason in final:
+        self.stored += len(done) - len(refused)
+        self.refused += len(refused)
+        for reading, code, reason in refused:
             what = f"{reading.sensor} ({code})"
             line = f"the server refused {what}: {reason}"
-            self._news.tell(f"refused {what}", line, at_once=True)
+            self._reporter.report(f"refused {what}", line, at_once=True)
 
 
-# ---- what people hear
+# ---- reports
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """What is wrong, since when, for how many runs (0: it is over), and when it was told."""
+    """What is wrong, since when, for how many runs (0: it is over), and when it was reported."""
 
     line: str
     since_ms: int
-    rounds: int
-    told_ms: int
+    runs: int
+    reported_ms: int
 
 
-class News:
-    """Talks to people on stderr, a line each; quiet when all is well, as cron mails any output.
+class Reporter:
+    """Reports trouble on stderr, a line each; quiet when all is well, as cron mails any output.
 
-    Trouble is told when it lasts, then once a day, and when it is over. What the next run has to
-    know stands in a small file beside the spool; where that can't be written, in memory.
+    Trouble is reported when it lasts, then once a day, and when it is over. What the next run has
+    to know is in a small file beside the spool; where that can't be written, in memory.
     """
 
     def __init__(self, spool: str, clock: Clock, *, verbose: bool, everything: bool) -> None:
-        """``everything``: trouble is told at once, and each time."""
-        self._files = [Path(f"{in_memory(Path(spool).absolute())}.news")]
+        """``everything``: report trouble at once, and each time."""
+        self._files = [Path(f"{memory_path(Path(spool).absolute())}.news")]
         if not spool.startswith("~"):  # of a user without a home
             self._files.insert(0, Path(f"{spool}.news"))
         self._clock = clock
         self._verbose = verbose
         self.everything = everything
-        self._noted = self._read()
-        self._troubles = dict(self._noted)
-        self._in_this_run: dict[str, str] = {}  # by topic, what has not been said
+        self._saved = self._read()
+        self._troubles = dict(self._saved)
+        self._in_this_run: dict[str, str] = {}  # by topic, the line if it wasn't reported
 
-    def say(self, text: str) -> None:
-        line = f"{at(time.time_ns() // 1_000_000)} {one_line(text, 500)}"
+    def log(self, text: str) -> None:
+        line = f"{iso(time.time_ns() // 1_000_000)} {one_line(text, 500)}"
         with contextlib.suppress(OSError):  # such as a log file on a full disk
             print(line, file=sys.stderr, flush=True)
 
     def detail(self, text: str) -> None:
         if self._verbose:
-            self.say(text)
+            self.log(text)
 
-    def tell(self, topic: str, line: str, *, at_once: bool = False, since_ms: int = 0) -> None:
-        """This run met trouble.
+    def report(self, topic: str, line: str, *, at_once: bool = False, since_ms: int = 0) -> None:
+        """Note trouble that this run has met, and log it if it lasts and wasn't logged today.
 
         Args:
             topic: what it is about, such as a sensor; nothing that varies from run to run.
-            line: what to say.
-            at_once: for what happens once, or needs a person: it is told before it lasts.
+            line: what to log.
+            at_once: don't wait until it lasts: it happens once, or needs a person.
             since_ms: when it began, if that is known to be before this run.
         """
         if topic in self._in_this_run:
             return
         now_ms = self._clock.now().wall_ms
         old = self._troubles.get(topic) or Trouble(line, 0, 0, 0)
-        since_ms = old.since_ms if old.rounds else since_ms or now_ms
-        rounds = min(old.rounds + 1, LASTS_ROUNDS)
-        lasts = rounds == LASTS_ROUNDS or now_ms - since_ms >= LASTS_MS
-        due = (lasts or at_once or sys.stderr.isatty()) and abs(
-            now_ms - old.told_ms
-        ) >= TELL_AGAIN_MS
-        if due or self.everything:
-            self.say(f"{line} (since {at(since_ms)})" if old.rounds else line)
+        since_ms = old.since_ms if old.runs else since_ms or now_ms
+        runs = min(old.runs + 1, LASTING_RUNS)
+        lasts = runs == LASTING_RUNS or now_ms - since_ms >= LASTING_MS
+        is_new = abs(now_ms - old.reported_ms) >= REPORT_AGAIN_MS
+        if self.everything or (is_new and (lasts or at_once or sys.stderr.isatty())):
+            self.log(f"{line} (since {iso(since_ms)})" if old.runs else line)
             self._in_this_run[topic] = ""
-            self._troubles[topic] = Trouble(line, since_ms, rounds, now_ms)
+            self._troubles[topic] = Trouble(line, since_ms, runs, now_ms)
         else:
             self._in_this_run[topic] = line
-            line = old.line if old.rounds else line  # a file that doesn't change isn't written
-            self._troubles[topic] = Trouble(line, since_ms, rounds, old.told_ms)
+            line = old.line if old.runs else line  # a file that doesn't change isn't written
+            self._troubles[topic] = Trouble(line, since_ms, runs, old.reported_ms)
 
     def is_over(self, topic: str, line: str = "") -> None:
-        """Trouble of this topic, and of "topic …", has ended; this is said if the trouble was."""
+        """Note that trouble of this topic, and of "topic …", is over; log this if it was logged."""
         for name, old in self._troubles.items():
             ended = name == topic or name.startswith(f"{topic} ")
-            if ended and old.rounds and name not in self._in_this_run:
-                if old.told_ms >= old.since_ms:
-                    self.say(f"over: {line or old.line}")
-                # It is remembered, so that what comes and goes is told once a day.
-                self._troubles[name] = replace(old, rounds=0)
+            if ended and old.runs and name not in self._in_this_run:
+                if old.reported_ms >= old.since_ms:
+                    self.log(f"over: {line or old.line}")
+                # It is remembered, so that what comes and goes is reported once a day.
+                self._troubles[name] = replace(old, runs=0)
 
     def failing(self) -> set[str]:
-        """The sensors that gave nothing in the run before."""
-        ongoing = (topic for topic, trouble in self._noted.items() if trouble.rounds)
+        """The sensors that failed in the run before."""
+        ongoing = (topic for topic, trouble in self._saved.items() if trouble.runs)
         return {topic[7:] for topic in ongoing if topic.startswith("sensor ")}
 
     def status(self) -> Iterator[str]:
         """What is wrong, and since when, a line each."""
         for trouble in sorted(self._troubles.values(), key=lambda trouble: trouble.since_ms):
-            if trouble.rounds:
-                yield f"trouble   since {at(trouble.since_ms)}: {trouble.line}"
+            if trouble.runs:
+                yield f"trouble   since {iso(trouble.since_ms)}: {trouble.line}"
 
     def close(self) -> None:
-        """Note what the next run has to know; where that fails, say all."""
-        if self._troubles == self._noted:
+        """Save what the next run has to know; where that fails, log all."""
+        if self._troubles == self._saved:
             return
         text = json.dumps({topic: astuple(trouble) for topic, trouble in self._troubles.items()})
         for place, path in enumerate(self._files):
@@ -2316,124 +2272,111 @@ class News:
                         stale.unlink()
                 return
         for line in filter(None, self._in_this_run.values()):
-            self.say(line)
+            self.log(line)
 
     def _read(self) -> dict[str, Trouble]:
-        """What was noted, less what nobody has met for two days."""
+        """What was saved, less what nobody has met for two days."""
         now_ms = self._clock.now().wall_ms
         for path in reversed(self._files):  # it is in memory while the other can't be written
             with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
                 with open_own(path, "r") as file:
-                    noted = json.load(file).items()
-                troubles = {
-                    topic: Trouble(line, *map(int, times)) for topic, (line, *times) in noted
-                }
+                    saved = json.load(file).items()
+                troubles = {topic: Trouble(line, *map(int, ms)) for topic, (line, *ms) in saved}
                 return {
                     topic: trouble
                     for topic, trouble in troubles.items()
-                    if abs(now_ms - max(trouble.since_ms, trouble.told_ms)) < 2 * TELL_AGAIN_MS
+                    if abs(now_ms - max(trouble.since_ms, trouble.reported_ms)) < FORGET_MS
                 }
         return {}
 
 
-def open_own(path: Path, mode: str) -> IO[str]:
-    """Open a plain file of this user's, or of the folder's owner's; OSError if it isn't one.
-
-    Others who can write in the folder may have put a link or a pipe in its place. What is there is
-    not cut off at once, so that it can be written over on a full disk.
-    """
-
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, (flags | os.O_NOFOLLOW | os.O_NONBLOCK) & ~os.O_TRUNC, 0o644)
-
-    file = open(path, mode, encoding="utf-8", opener=opener)  # noqa: SIM115 - Path's has no opener
-    found, folder = os.fstat(file.fileno()), path.parent.stat()
-    ours = found.st_uid in {os.geteuid(), folder.st_uid}
-    if not (stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and ours):
-        file.close()
-        raise PermissionError(path)
-    if mode != "r" and os.geteuid() == 0:  # see share
-        os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
-    return file
+# ---- a run
 
 
-# ---- the node
-
-
-def sense(
-    settings: Settings, clock: Clock, names: Names, failing: Collection[str], keep: bool = True
+def read_all(
+    settings: Settings, clock: Clock, names: SensorNames, failing: Collection[str], keep: bool
 ) -> Outcomes:
-    """Ask every sensor once, by the names that this station has for them."""
-    question = Question(
-        partial(listings, settings.sysfs),
+    """Read each sensor once, under the names that this machine has for them."""
+    plan = ReadPlan(
+        partial(find_devices, settings.sysfs),
         [*(health_probes() if settings.health else ()), *settings.commands],
-        partial(names.give, keep=keep),
+        partial(names.assign, keep=keep),
         failing,
     )
-    return answers_of(question, clock)
+    return read_sensors(plan, clock)
 
 
 class Client:
-    """One node: senses, keeps, sends."""
+    """One run: reads sensors, keeps the readings, sends them."""
 
-    def __init__(self, settings: Settings, clock: Clock, news: News) -> None:
+    def __init__(self, settings: Settings, clock: Clock, reporter: Reporter) -> None:
         self._settings = settings
         self._clock = clock
-        self._news = news
+        self._reporter = reporter
         self._unsafe = False  # whether readings are lost, or would be by a power cut
 
-    def once(self) -> int:
-        """Sense, keep and send; returns the exit status."""
-        now_ms = self._clock.now().wall_ms
-        names, damage = Names.read(self._settings.spool, now_ms)
-        if damage:
-            self._news.tell("names", damage, at_once=True)
-        answers = sense(self._settings, self._clock, names, self._news.failing())
-        readings, failures = answers.readings, answers.failures
-        for sensor, reason in failures:
-            self._news.tell(f"sensor {sensor}", f"{sensor}: {reason}")
-        for reading in readings:
-            self._news.is_over(f"sensor {reading.sensor}")
-        if readings or failures:
-            self._news.is_over("no sensor")
+    def run(self) -> int:
+        """Read, keep and send; returns the exit status."""
+        reporter = self._reporter
+        names = SensorNames(self._settings.spool, self._clock.now().wall_ms)
+        if names.problem:
+            reporter.report("names", names.problem, at_once=True)
+        outcomes = read_all(self._settings, self._clock, names, reporter.failing(), keep=True)
+        for sensor, reason in outcomes.failures:
+            reporter.report(f"sensor {sensor}", f"{sensor}: {reason}")
+        for reading in outcomes.readings:
+            reporter.is_over(f"sensor {reading.sensor}")
+        if outcomes.readings or outcomes.failures:
+            reporter.is_over("no sensor")
         else:
             line = f"no sensor found under {self._settings.sysfs}: see --command"
-            self._news.tell("no sensor", line)
-        status = self._keep(readings)
+            reporter.report("no sensor", line)
+        status = self._keep(outcomes.readings)
         return status if self._settings.strict or self._unsafe else SENT
-
-    def _open(self) -> Spool:
-        return Spool(self._settings.spool, self._settings.spool_max)
 
     def _keep(self, readings: list[Reading]) -> int:
         """Keep the readings and send: in the spool, or in memory where it can't be written."""
+        path = self._settings.spool
         try:
             try:
                 status = self._keep_on_disk(readings)
             except sqlite3.DatabaseError as error:
-                self._set_aside_if_corrupt(error)
+                if not is_corrupt(error):
+                    raise
+                if done := replace_corrupt(path, self._clock.now().wall_ms):
+                    line = f"the spool is corrupt ({error}): {done}"
+                    self._reporter.report("corrupt spool", line, at_once=True)
                 status = self._keep_on_disk(readings)
         except sqlite3.OperationalError as error:
-            if not is_unwritable(error):
+            # Is it the disk, or another program? Else it is a fault of ours.
+            said = "is full|readonly|disk I/O|unable to open|is locked"
+            if not isinstance(error, CantWrite) and not re.search(said, str(error)):
                 raise
-            line = f"{self._settings.spool} can't be written: {error}"
             waits = "readings wait in memory until they are sent"
-            self._news.tell("spool", f"{line}; {waits}", at_once=True)
+            line = f"{path} can't be written: {error}; {waits}"
+            self._reporter.report("spool", line, at_once=True)
             return self._keep_in_memory(readings)
         if not self._unsafe:
-            self._news.is_over("spool")
-            self._news.is_over("memory")
+            self._reporter.is_over("spool")
+            self._reporter.is_over("memory")
         return status
 
     def _keep_on_disk(self, readings: list[Reading]) -> int:
-        with self._open() as spool:
+        with Spool(self._settings.spool, self._settings.spool_max) as spool:
             self._add(spool, readings)
-            path = in_memory(self._settings.spool)
-            if path.exists() and self._is_owed(path, spool):
+            path = memory_path(self._settings.spool)
+            if path.exists() and self._empty_memory(path, spool):
                 return KEPT
             return self._send(spool)
 
-    def _is_owed(self, path: Path, spool: Spool) -> bool:
+    def _add(self, spool: Spool, readings: list[Reading]) -> None:
+        """Move the readings into a spool."""
+        if dropped := spool.add(readings):
+            line = f"the spool is full: {dropped} old readings were thinned out"
+            self._reporter.report("thinned", line, at_once=True)
+        readings.clear()
+
+    def _empty_memory(self, path: Path, spool: Spool) -> bool:
         """Move what waits in memory to the spool, which can be written again, or send it.
 
         Returns whether readings are in both: sent from there too, they could be stored twice.
@@ -2442,103 +2385,86 @@ class Client:
             memory = Spool(path, MEMORY_MAX)
         except sqlite3.DatabaseError as error:
             line = f"what waits in memory can't be read: {path}: {error}"
-            self._news.tell("memory", line, at_once=True)
+            self._reporter.report("memory", line, at_once=True)
             return False
         with memory:
-            self._move(memory, path, spool)
+            with sole_sender(self._settings.spool) as sole:
+                try:
+                    if sole and not memory.is_empty():  # else another run is sending it
+                        memory.move_to(spool, path)
+                except sqlite3.OperationalError as error:
+                    line = f"{self._settings.spool} has no room for what waits in memory: {error}"
+                    self._reporter.report("spool", line, at_once=True)
             self._send(memory)
             if memory.is_empty():
                 memory.give_back(spool)
             self._unsafe |= not memory.is_empty()
-            return memory.owes(spool)
-
-    def _move(self, memory: Spool, path: Path, spool: Spool) -> None:
-        with sole_sender(self._settings.spool) as sole:
-            try:
-                if sole and not memory.is_empty():  # else another run is sending it
-                    memory.move_to(spool, path)
-            except sqlite3.OperationalError as error:
-                line = f"{self._settings.spool} has no room for what waits in memory: {error}"
-                self._news.tell("spool", line, at_once=True)
+            return memory.borrowed_id(spool) > 0
 
     def _keep_in_memory(self, readings: list[Reading]) -> int:
+        path = self._settings.spool
         try:
-            with Spool(in_memory(self._settings.spool), MEMORY_MAX) as memory:
+            with Spool(memory_path(path), MEMORY_MAX) as memory:
                 self._add(memory, readings)
                 status = self._send(memory)
-                while memory.is_empty() and memory.borrow(self._settings.spool):
+                while memory.is_empty() and memory.borrow(path):
                     status = max(status, self._send(memory))
                     if memory.is_empty():  # make room in a full spool; a read-only one stays
-                        with contextlib.suppress(sqlite3.DatabaseError), self._open() as spool:
-                            memory.give_back(spool)
+                        with contextlib.suppress(sqlite3.DatabaseError), Spool(path) as card:
+                            memory.give_back(card)
                 self._unsafe |= not memory.is_empty()
                 return status
         except sqlite3.DatabaseError as error:
             return self._send_from_here(readings, error)
 
     def _send_from_here(self, readings: list[Reading], error: sqlite3.DatabaseError) -> int:
-        """Send what was sensed, the last that is left to do; what is elsewhere stays there."""
+        """Send what was read, the last that is left to do; what is elsewhere stays there."""
         with Spool(THIS_RUN) as spool:
-            count = len(readings)
             spool.add(readings)
             status = self._send(spool)
-            if not count or not spool.is_empty():
-                line = f"{count} readings can't be kept in memory either: {error}"
-                if not count:
-                    line = f"what waits in memory can't be sent: {error}"
-                self._news.tell("memory", line, at_once=True)
-                self._unsafe = True
-                return KEPT
-            return status
-
-    def _add(self, spool: Spool, readings: list[Reading]) -> None:
-        """Move the readings into a spool."""
-        if thinned := spool.add(readings):
-            line = f"the spool is full: {thinned} old readings were thinned out"
-            self._news.tell("thinned", line, at_once=True)
-        readings.clear()
-
-    def _set_aside_if_corrupt(self, error: sqlite3.DatabaseError) -> None:
-        if not is_corrupt(error):
-            raise error
-        if done := set_aside(self._settings.spool, self._clock.now().wall_ms):
-            line = f"the spool is corrupt ({error}): {done}"
-            self._news.tell("corrupt spool", line, at_once=True)
+            if readings and spool.is_empty():
+                return status
+        line = f"what waits in memory can't be sent: {error}"
+        if readings:
+            line = f"{len(readings)} readings can't be kept in memory either: {error}"
+        self._reporter.report("memory", line, at_once=True)
+        self._unsafe = True
+        return KEPT
 
     def _send(self, spool: Spool) -> int:
         if spool.is_empty():
             return SENT
-        if wait_s := spread(self._settings.jitter_s):
-            self._news.detail(f"waiting {wait_s:.0f} s, as not all nodes are to send at once")
+        if wait_s := random_delay_s(self._settings.jitter_s):
+            self._reporter.detail(f"waiting {wait_s:.0f} s, as not all nodes are to send at once")
             self._clock.sleep(wait_s)
         with sole_sender(self._settings.spool) as sole:
             if not sole:
-                return self._leave_to_other_run()
-            self._news.is_over("another run")
+                self._report_other_run()
+                return KEPT
+            self._reporter.is_over("another run")
             with contextlib.closing(Server(self._settings)) as server:
-                sender = Sender(spool, server, self._clock, self._news)
+                sender = Sender(spool, server, self._clock, self._reporter)
                 try:
                     sender.send()
-                except Kept as kept:
-                    line = f"{kept}; the readings are kept and sent later"
-                    self._news.tell(kept.topic, line, since_ms=spool.recall("sent_ms"))
+                except Undelivered as error:
+                    line = f"{error}; the readings are kept and sent later"
+                    self._reporter.report(error.topic, line, since_ms=spool.get_state("sent_ms"))
                     return KEPT
-        self._news.is_over("server", "the server takes the readings again")
+        self._reporter.is_over("server", "the server takes the readings again")
         refused = f"; it refused {sender.refused}" if sender.refused else ""
-        self._news.detail(f"sent {sender.stored} readings to {self._settings.url}{refused}")
+        self._reporter.detail(f"sent {sender.stored} readings to {self._settings.url}{refused}")
         return SENT
 
-    def _leave_to_other_run(self) -> int:
+    def _report_other_run(self) -> None:
         now = self._clock.now()
         since_ms = sending_since_ms(self._settings.spool) or now.wall_ms
         # No run is older than the boot, whatever the clock was when it began.
         age_ms = max(0, min(now.wall_ms - since_ms, now.monotonic_ms))
         line = f"another run is sending, for {age_ms // 60_000} min: the readings are left to it"
         if age_ms >= OTHER_RUN_MAX_MS:
-            self._news.tell("another run", line, at_once=True)
-        elif self._news.everything:
-            self._news.say(line)
-        return KEPT
+            self._reporter.report("another run", line, at_once=True)
+        elif self._reporter.everything:
+            self._reporter.log(line)
 
 
 # ---- settings and the command line
@@ -2567,18 +2493,19 @@ class Settings:
         sends = not args.print and not args.status
         problems = []
 
-        def checked(parse: Callable[..., Any], *texts: Any, **options: Any) -> Any:
+        def checked(parse: Callable[..., Any], *texts: Any) -> Any:
             try:
-                return parse(*texts, **options)
+                return parse(*texts)
             except ValueError as error:
                 problems.append(str(error))
 
+        token, node = (sends and checked(parse_token, args.token, args.node)) or ("", "")
         settings = cls(
             url=checked(parse_url, args.url) if sends else "",
-            token=checked(parse_token, args.token) if sends else "",
-            node=args.node or checked(node_of, args.token) if sends else "",
+            token=token,
+            node=node,
             sysfs=Path(args.sysfs),
-            spool=checked(parse_spool, args.spool, needed=not args.print),
+            spool=checked(parse_spool, args.spool, not args.print),
             spool_max=checked(parse_number, args.spool_max, "TMON_SPOOL_MAX", 2),
             jitter_s=checked(parse_number, args.jitter_s, "TMON_JITTER_S", 0),
             ca_file=checked(parse_ca_file, args.ca_file),
@@ -2600,33 +2527,32 @@ def parse_url(text: str) -> str:
         raise ValueError("TMON_URL holds a user name or password: tmon needs its token only")
     host = r"[\w-]{1,63}(\.[\w-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\]"
     match = re.fullmatch(rf"(?i:(https?))://({host})(:(?P<port>\d{{1,5}}))?(/[^\s?#]*)?", text)
-    if not match or not 1 <= int(match["port"] or 1) <= PORT_MAX:
+    if not match or not 1 <= int(match["port"] or 1) <= 65_535:
         raise ValueError(f"TMON_URL {text!r} isn't like http://192.168.1.10:13117")
     return match[1].lower() + re.sub("(/+readings)?/*$", "", text[len(match[1]) :])
 
 
-def parse_token(text: str) -> str:
-    """The token; no message ever shows it."""
-    if not text:
+def parse_token(text: str, node: str) -> tuple[str, str]:
+    """The token, and the node's name in ``tmon_<name>.<uid>.<generation>.<signature>``.
+
+    No message ever shows the token. If ``node`` is given, it goes before the token's.
+    """
+    token = text.strip()
+    if not token:
         raise ValueError("no token: set TMON_TOKEN to what `tmon token get NAME` prints")
-    if not re.fullmatch(r"[!-~]+", text.strip()):
+    if not re.fullmatch(r"[!-~]+", token):
         raise ValueError("TMON_TOKEN has spaces or strange letters in it: copy it again")
-    return text.strip()
-
-
-def node_of(token: str) -> str:
-    """The name in ``tmon_<name>.<uid>.<generation>.<signature>``."""
-    match = re.fullmatch(r"tmon_([^.]+)(\.[^.]+){3}", token.strip())
-    if token and not match:
+    match = re.fullmatch(r"tmon_([^.]+)(\.[^.]+){3}", token)
+    if not node and not match:
         raise ValueError("TMON_TOKEN isn't a whole token, which names the node: copy it again")
-    return match[1] if match else ""
+    return token, node or (match[1] if match else "")
 
 
 def parse_number(text: str, name: str, least: float) -> float:
     """A finite number that isn't less than ``least``."""
     with contextlib.suppress(ValueError):
-        if math.isfinite(number_ := float(text)) and number_ >= least:
-            return number_
+        if math.isfinite(number := float(text)) and number >= least:
+            return number
     raise ValueError(f"{name} {text!r} isn't a number of at least {least}")
 
 
@@ -2666,7 +2592,7 @@ SERVICE_SPOOLS = ("/var/lib/tmon/spool.db", "/var/lib/tmon-client/spool.db")
 def default_spool(to_look: bool) -> str:
     """Where services keep their state, for root, else where a person's programs do.
 
-    ``to_look``: where this user has no spool, the one that a service fills.
+    With ``to_look``, a service's spool where this user has none.
     """
     own = f"{os.environ.get('XDG_STATE_HOME') or '~/.local/state'}/tmon/spool.db"
     own = SERVICE_SPOOLS[0] if os.geteuid() == 0 else os.path.expanduser(own)  # noqa: PTH111
@@ -2681,7 +2607,7 @@ examples:
   client.py --loop 60                    every minute, until it is stopped
 """
 
-SETTINGS = (
+OPTIONS = (
     ("url", URL, "the server, such as http://192.168.1.10:13117"),
     ("token", TOKEN, "the node's token; given as a flag, all users here can see it in ps"),
     ("node", "", argparse.SUPPRESS),  # the token has it; goes with the next release
@@ -2702,7 +2628,7 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for name, default, text in SETTINGS:
+    for name, default, text in OPTIONS:
         variable = f"TMON_{name.upper().replace('-', '_')}"
         value = environ.get(variable) or default
         shown = text if text == argparse.SUPPRESS else f"{text} [{variable}]"
@@ -2717,72 +2643,68 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     mode.add_argument("--retry-refused", action="store_true", help="send again what was refused")
     mode.add_argument("--status", action="store_true", help="show what is kept, ask nobody")
     made.add_argument("--strict", action="store_true", help="exit status 1 if readings are kept")
-    made.add_argument("--verbose", action="store_true", help="tell all, and at once")
+    made.add_argument("--verbose", action="store_true", help="report all, and at once")
     made.add_argument("--version", action="version", version=VERSION)
     return made
 
 
-def print_readings(settings: Settings, clock: Clock, news: News) -> int:
+def print_readings(settings: Settings, clock: Clock, reporter: Reporter) -> int:
     """Show what the sensors say, as a table; on stderr, what else there is to know."""
-    names, damage = Names.read(settings.spool)
-    answers = sense(settings, clock, names, news.failing(), keep=False)
-    readings = answers.readings
-    width = max((len(reading.sensor) for reading in readings), default=0)
-    for reading in readings:
+    names = SensorNames(settings.spool)
+    outcomes = read_all(settings, clock, names, reporter.failing(), keep=False)
+    width = max((len(reading.sensor) for reading in outcomes.readings), default=0)
+    for reading in outcomes.readings:
         print(f"{reading.sensor:<{width}}  {reading.value:>10} {reading.unit or ''}".rstrip())
-    for line in filter(None, (damage, *map(": ".join, answers.failures))):
-        news.say(line)
+    for line in filter(None, (names.problem, *map(": ".join, outcomes.failures))):
+        reporter.log(line)
     for command in settings.commands:
         if command.unit and command.unit not in KNOWN_UNITS:
-            news.say(f"{command.sensor}: {command.unit}: not a unit tmon knows")
-    if there := ", ".join(answers.also_there):
-        news.say(f"also there: {there}")
-    if not readings:
-        news.say(f"no readings from {settings.sysfs}: see --command in --help")
-    return SENT if readings else KEPT
+            reporter.log(f"{command.sensor}: {command.unit}: not a unit tmon knows")
+    if outcomes.not_read:
+        reporter.log(f"also there: {', '.join(outcomes.not_read)}")
+    if not outcomes.readings:
+        reporter.log(f"no readings from {settings.sysfs}: see --command in --help")
+    return SENT if outcomes.readings else KEPT
 
 
-def print_status(spool: Path, clock: Clock, news: News) -> int:
+def print_status(path: Path, clock: Clock, reporter: Reporter) -> int:
     """Show what waits in the spool, and why."""
-    print(f"spool     {spool}")
+    print(f"spool     {path}")
     with contextlib.ExitStack() as opened:
         memory = None
-        if (path := in_memory(spool)).exists():
-            with contextlib.suppress(sqlite3.DatabaseError, SetupError):
-                memory = opened.enter_context(Spool(path, read_only=True))
-        if not os.path.lexists(spool):
+        with contextlib.suppress(sqlite3.DatabaseError, SetupError):
+            if (in_memory := memory_path(path)).exists():
+                memory = opened.enter_context(Spool(in_memory, read_only=True))
+        if not os.path.lexists(path):
             print("kept      0: there is no such file yet")
         else:
             try:
-                card = opened.enter_context(Spool(spool, read_only=True))
-                print(f"kept      {card.kept(memory)}", *card.status(clock.now()), sep="\n")
+                spool = opened.enter_context(Spool(path, read_only=True))
+                print(f"kept      {spool.summary(memory)}", *spool.status(clock.now()), sep="\n")
             except sqlite3.DatabaseError as error:
                 print(f"kept      it can't be read: {error}")
         if memory:
-            print(f"in memory {memory.kept()}")
-    if since_ms := sending_since_ms(spool):
-        print(f"sending   another run is at it, since {at(since_ms)}")
-    for line in news.status():
+            print(f"in memory {memory.summary()}")
+    if since_ms := sending_since_ms(path):
+        print(f"sending   another run is at it, since {iso(since_ms)}")
+    for line in reporter.status():
         print(line)
     return SENT
 
 
 def loop(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Start a run on each beat, until it is stopped or a run finds that it is set up wrong."""
+    """Start a run every ``loop_s``, until it is stopped or a run finds that it is set up wrong."""
     command = [sys.executable, __file__, *argv, "--loop=", "--jitter-s=0"]
-    first = ["--verbose"] if sys.stderr.isatty() else []  # whoever has started it sees how it goes
-    time.sleep(spread(min(settings.jitter_s, settings.loop_s)))
+    first = ["--verbose"] if sys.stderr.isatty() else []  # so that its user sees that it works
+    time.sleep(random_delay_s(min(settings.jitter_s, settings.loop_s)))
     due_s = time.monotonic()
     runs: list[subprocess.Popen[bytes]] = []
     try:
         while WRONG not in {run.returncode for run in runs}:
             if len(runs) < RUNS_AT_ONCE:
                 # In a session of its own: Ctrl-C is for the loop, which then ends its runs.
-                runs.append(
-                    subprocess.Popen(  # noqa: S603
-                        [*command, *first], env=dict(environ), start_new_session=True
-                    )
-                )
+                new = subprocess.Popen([*command, *first], env=environ, start_new_session=True)  # noqa: S603
+                runs.append(new)
                 first = []
             due_s = max(due_s + settings.loop_s, time.monotonic())
             time.sleep(max(0, due_s - time.monotonic()))
@@ -2796,23 +2718,23 @@ def loop(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) ->
     return WRONG
 
 
-def run(args: argparse.Namespace, clock: Clock, news: News) -> int:
+def run(args: argparse.Namespace, clock: Clock, reporter: Reporter) -> int:
     """Do what the command line asks for; returns the exit status."""
     settings = Settings.parse(args)
     if args.print:
-        return print_readings(settings, clock, news)
+        return print_readings(settings, clock, reporter)
     if args.status:
-        return print_status(settings.spool, clock, news)
+        return print_status(settings.spool, clock, reporter)
     if settings.loop_s:
         return loop(settings, args.argv, args.environ)
     if args.node:
         line = "--node goes with the next release: the token has the node's name"
-        news.tell("--node", line, at_once=True)
+        reporter.report("--node", line, at_once=True)
     if args.retry_refused:
         with Spool(settings.spool) as spool:
             again = spool.retry_refused()
             unknown = spool.count_unknown()
-    status = Client(settings, clock, news).once()
+    status = Client(settings, clock, reporter).run()
     if args.retry_refused:
         with Spool(settings.spool) as spool:
             unknown = spool.count_unknown() - unknown
@@ -2820,8 +2742,8 @@ def run(args: argparse.Namespace, clock: Clock, news: News) -> int:
         print(f"{again - unknown} refused readings {sent} sent again")
         if unknown:
             print(f"{unknown} still have no known time, and stay refused")
-    news.is_over("setup")
-    news.is_over("failed")
+    reporter.is_over("setup")
+    reporter.is_over("failed")
     return status
 
 
@@ -2839,24 +2761,24 @@ def main(
     clock = clock or Clock()
     args = parser(environ).parse_args(argv, argparse.Namespace(argv=argv, environ=environ))
     args.spool = args.spool or default_spool(to_look=args.status)
-    asks = args.print or args.status
+    shows = args.print or args.status
     by_hand = sys.stderr.isatty() and args.loop is None  # a person waits for the run
     spool = os.path.expanduser(args.spool)  # noqa: PTH111 - see parse_spool
-    everything = args.verbose or asks or by_hand
-    news = News(spool, clock, verbose=args.verbose, everything=everything)
+    everything = args.verbose or shows or by_hand
+    reporter = Reporter(spool, clock, verbose=args.verbose, everything=everything)
     try:
-        status = run(args, clock, news)
+        status = run(args, clock, reporter)
     except SetupError as error:
         for place, problem in enumerate(error.args):
-            news.tell(f"setup {place}", problem, at_once=True)
+            reporter.report(f"setup {place}", problem, at_once=True)
         status = WRONG
     except Exception as error:
-        news.tell("failed", f"failed: {type(error).__name__}: {error}")
+        reporter.report("failed", f"failed: {type(error).__name__}: {error}")
         if args.verbose:
             traceback.print_exc()
         status = FAILED
-    if not asks:
-        news.close()
+    if not shows:
+        reporter.close()
     return status
 
 

@@ -61,7 +61,7 @@ def test_in_any_form(shared: Station, form: str) -> None:
         "list": [reading(0), ahead],
         "envelope": {"readings": [ahead]},
         "ndjson": b'{"value": 1}\n{"value": 1, "measured_ms": %d}\n' % ahead["measured_ms"],
-        "measured_at": {"value": 1, "measured_at": client.at(ahead["measured_ms"])},
+        "measured_at": {"value": 1, "measured_at": client.iso(ahead["measured_ms"])},
         "float": {"value": 1, "measured_ms": float(ahead["measured_ms"])},
     }[form]
     headers = {"Date": formatdate(time.time() + 7200, usegmt=True)}

@@ -1,4 +1,4 @@
-"""Fixtures: a moody server, a node with sensors, and the client run inside the test's process."""
+"""Fixtures: a fake server, a node with sensors, and the client run inside the test's process."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from client import client
-from tests.client.harness import FakeClock, MoodyServer, Node, Once, Ran, SysfsTree
+from tests.client.harness import FakeClock, FakeServer, Node, Once, Ran, SysfsTree
 
 
 @pytest.fixture
-def server() -> Iterator[MoodyServer]:
-    with MoodyServer().running() as server:
+def server() -> Iterator[FakeServer]:
+    with FakeServer().running() as server:
         yield server
 
 
 @pytest.fixture
-def node(tmp_path: Path, server: MoodyServer, monkeypatch: pytest.MonkeyPatch) -> Node:
+def node(tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> Node:
     """What it keeps in memory is in a folder of the test, not in this machine's /run."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     return Node(tmp_path, server)
@@ -30,7 +30,7 @@ def sysfs(node: Node) -> SysfsTree:
 
 
 @pytest.fixture
-def clock(server: MoodyServer) -> FakeClock:
+def clock(server: FakeServer) -> FakeClock:
     """Shows the right time, as the server's does, until a test says otherwise."""
     clock = FakeClock(server.time_ms())
     server.time_ms = lambda: clock.wall_ms

@@ -1,4 +1,4 @@
-"""What the client meets: a tree of sensors, a clock, and a server with moods."""
+"""What the client meets: a sysfs tree with sensors, a clock, and a server that answers as told."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def scratchpad(raw: str, thousandths: int, crc: str = "YES") -> str:
 
 def listed(root: Path) -> list[client.Probe | str]:
     """All that is found under a tree, as far as it can be listed."""
-    results = (device.result() for device in client.listings(root))
+    results = (device.probes() for device in client.find_devices(root))
     return [item for result in results if not isinstance(result, str) for item in result]
 
 
 def probes(root: Path) -> list[client.Probe]:
     """The sensors found under a tree, by the names that a new station gives them."""
     found = [item for item in listed(root) if isinstance(item, client.Probe)]
-    return list(client.named(found, {}))
+    return list(client.unique_names(found, {}))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -164,18 +164,18 @@ class Reply:
         return (self.body if isinstance(self.body, str) else json.dumps(self.body)).encode()
 
 
-Mood = Callable[[Request], Reply]
+Responder = Callable[[Request], Reply]
 
 
-class MoodyServer:
+class FakeServer:
     """Stores readings as tmon does, unless it is told how to answer."""
 
     def __init__(self) -> None:
         self.stored: dict[tuple[str, int], float] = {}
         self.conflicts: list[dict[str, Any]] = []
         self.requests: list[Request] = []
-        self.next: deque[Reply | Mood] = deque()
-        self.always: Reply | Mood | None = None
+        self.next: deque[Reply | Responder] = deque()
+        self.always: Reply | Responder | None = None
         self.health: Reply | None = None
         self.dated = False
         self.requests_lost = 0
@@ -208,11 +208,11 @@ class MoodyServer:
         self.requests.append(request)
         if request.path.endswith("/healthz"):
             return self.health or Reply(200, {"status": "ok", "time_ms": self.time_ms()})
-        mood = self.next.popleft() if self.next else self.always or self.store
-        return mood if isinstance(mood, Reply) else mood(request)
+        respond = self.next.popleft() if self.next else self.always or self.store
+        return respond if isinstance(respond, Reply) else respond(request)
 
     @contextmanager
-    def running(self) -> Iterator[MoodyServer]:
+    def running(self) -> Iterator[FakeServer]:
         thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -289,7 +289,7 @@ Once = Callable[..., Ran]
 class Node:
     """A machine with sensors, on which the client runs."""
 
-    def __init__(self, folder: Path, server: MoodyServer) -> None:
+    def __init__(self, folder: Path, server: FakeServer) -> None:
         self.spool = folder / "state" / "spool.db"
         self.sysfs = SysfsTree(folder / "sys")
         self.environ = {

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from client import client
-from tests.client.harness import FakeClock, MoodyServer, Node, Once, Reply
+from tests.client.harness import FakeClock, FakeServer, Node, Once, Reply
 
 AWAY = "http://127.0.0.1:1"
 DOOR = ("--command", "door=echo 1")
@@ -34,7 +34,7 @@ def badread(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("fault", ["BADREAD", "BADOPEN"])
 @pytest.mark.parametrize("error", [errno.EIO, errno.EUCLEAN])
 def test_what_is_sensed_is_sent_where_the_card_cannot_be_read(
-    node: Node, server: MoodyServer, badread: str, fault: str, error: int
+    node: Node, server: FakeServer, badread: str, fault: str, error: int
 ) -> None:
     node.fill(3)
     dying: dict[str, Any] = {"LD_PRELOAD": badread, fault: f"spool.db={error}"}
@@ -52,7 +52,7 @@ def test_what_is_sensed_is_sent_where_the_card_cannot_be_read(
 
 @pytest.mark.parametrize("what", ["file", "folder"])
 def test_what_is_sensed_is_sent_where_the_spool_is_on_a_stick_that_was_pulled_out(
-    node: Node, server: MoodyServer, tmp_path: Path, what: str
+    node: Node, server: FakeServer, tmp_path: Path, what: str
 ) -> None:
     stick = tmp_path / "stick" / "tmon"
     node.spool.parent.parent.mkdir(exist_ok=True)
@@ -84,7 +84,7 @@ def nothing_in_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def test_with_a_bad_card_and_no_room_in_memory_what_is_sensed_is_sent_at_once(
-    node: Node, once: Once, server: MoodyServer, nothing_in_memory: Callable[[], None]
+    node: Node, once: Once, server: FakeServer, nothing_in_memory: Callable[[], None]
 ) -> None:
     nothing_in_memory()
     node.spool.parent.mkdir()
@@ -100,11 +100,11 @@ def test_with_a_bad_card_and_no_room_in_memory_what_is_sensed_is_sent_at_once(
 
 
 def test_with_a_read_only_card_and_memory_full_what_is_sensed_is_sent_at_once(
-    node: Node, once: Once, server: MoodyServer
+    node: Node, once: Once, server: FakeServer
 ) -> None:
     node.spool.parent.mkdir()
     node.spool.symlink_to("/proc/none/spool.db")
-    client.in_memory(node.spool).symlink_to("/dev/full")
+    client.memory_path(node.spool).symlink_to("/dev/full")
     assert once(*DOOR).status == 0
     assert len(server.stored) == 1
 
@@ -118,7 +118,7 @@ def another_kind_of_lock(node: Node, kind: str) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
-def test_a_lock_that_is_no_file_locks_as_well(node: Node, server: MoodyServer, kind: str) -> None:
+def test_a_lock_that_is_no_file_locks_as_well(node: Node, server: FakeServer, kind: str) -> None:
     with another_kind_of_lock(node, kind) as lock:
         assert node.run(*DOOR).status == 0
         assert len(server.stored) == 1
@@ -149,7 +149,7 @@ def test_what_waits_in_memory_moves_to_the_card_when_that_is_good_again(
     node: Node,
     once: Once,
     clock: FakeClock,
-    server: MoodyServer,
+    server: FakeServer,
     bad_card: Callable[[bool], None],
 ) -> None:
     """A power cut then costs nothing; and only then is it over."""
@@ -169,7 +169,7 @@ def test_what_waits_in_memory_moves_to_the_card_when_that_is_good_again(
     assert "over: " in ran.err
     assert [value for _, value, _ in node.kept()] == [0, 3, 1, 2]
     assert "in memory 0\n" in once("--status").out
-    for file in client.in_memory(node.spool).parent.glob("*.db*"):
+    for file in client.memory_path(node.spool).parent.glob("*.db*"):
         file.unlink()  # the power is cut
     assert once().status == 0
     assert sorted(server.stored.values()) == [0, 1, 2, 3]
@@ -177,11 +177,11 @@ def test_what_waits_in_memory_moves_to_the_card_when_that_is_good_again(
 
 
 def test_what_was_borrowed_from_the_card_is_there_once_when_it_is_good_again(
-    node: Node, once: Once, clock: FakeClock, server: MoodyServer
+    node: Node, once: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     """With the time it had in memory, under which it may have been stored already."""
     once("--command", "door=echo 1", TMON_URL=AWAY)
-    path = client.in_memory(node.spool)
+    path = client.memory_path(node.spool)
     with client.Spool(path) as memory:
         assert memory.borrow(node.spool) == 1
         memory.learn_time(clock.now(), clock.wall_ms)
@@ -213,7 +213,7 @@ def test_while_another_run_sends_what_is_in_memory_it_stays_there(
 @pytest.mark.parametrize("kills", [6, pytest.param(60, marks=pytest.mark.soak)])
 @pytest.mark.timeout(300)
 def test_kill_9_while_readings_move_loses_nothing_and_repeats_nothing(
-    node: Node, server: MoodyServer, bad_card: Callable[[bool], None], kills: int
+    node: Node, server: FakeServer, bad_card: Callable[[bool], None], kills: int
 ) -> None:
     dice = random.Random(kills)
     server.always = Reply(503)

@@ -7,14 +7,14 @@ from email.utils import formatdate
 import pytest
 
 from client import client
-from tests.client.harness import HOUR_MS, MINUTE_MS, FakeClock, MoodyServer, Node, Once, Ran, Reply
+from tests.client.harness import HOUR_MS, MINUTE_MS, FakeClock, FakeServer, Node, Once, Ran, Reply
 
 NOON_MS = 1_795_003_200_000  # the true time when a test begins
 LONG_AGO_MS = NOON_MS - 90 * 24 * HOUR_MS  # where a Pi's clock may stand after a boot
 
 
 @pytest.fixture
-def clock(server: MoodyServer) -> FakeClock:
+def clock(server: FakeServer) -> FakeClock:
     clock = FakeClock(LONG_AGO_MS, synchronised=False)
     start_ms = clock.monotonic_ms
     server.time_ms = lambda: NOON_MS + clock.monotonic_ms - start_ms
@@ -32,17 +32,17 @@ def sense(once: Once, clock: FakeClock) -> Once:
     return run
 
 
-def asked(server: MoodyServer) -> int:
+def asked(server: FakeServer) -> int:
     return sum(request.path == "/healthz" for request in server.requests)
 
 
-def times(server: MoodyServer) -> list[int]:
+def times(server: FakeServer) -> list[int]:
     return sorted(measured_ms for _, measured_ms in server.stored)
 
 
 @pytest.mark.parametrize("off_ms", [5 * HOUR_MS, -5 * HOUR_MS, 9 * MINUTE_MS, -9 * MINUTE_MS])
 def test_a_clock_that_is_wrong_although_synchronised_is_put_right_before_sending(
-    sense: Once, clock: FakeClock, server: MoodyServer, off_ms: int
+    sense: Once, clock: FakeClock, server: FakeServer, off_ms: int
 ) -> None:
     clock.wall_ms, clock.synchronised = NOON_MS + off_ms, True
     assert sense() == Ran(0, "", "")
@@ -51,7 +51,7 @@ def test_a_clock_that_is_wrong_although_synchronised_is_put_right_before_sending
 
 @pytest.mark.parametrize("off_ms", [0, 30_000, -30_000])
 def test_a_synchronised_clock_is_left_alone_where_the_two_nearly_agree(
-    sense: Once, clock: FakeClock, server: MoodyServer, off_ms: int
+    sense: Once, clock: FakeClock, server: FakeServer, off_ms: int
 ) -> None:
     clock.wall_ms, clock.synchronised = NOON_MS + off_ms, True
     sense()
@@ -60,7 +60,7 @@ def test_a_synchronised_clock_is_left_alone_where_the_two_nearly_agree(
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
 def test_a_synchronised_clock_is_believed_where_only_readings_pass_the_proxy(
-    sense: Once, clock: FakeClock, server: MoodyServer, status: int
+    sense: Once, clock: FakeClock, server: FakeServer, status: int
 ) -> None:
     clock.wall_ms, clock.synchronised = NOON_MS, True
     server.health = Reply(status)
@@ -70,7 +70,7 @@ def test_a_synchronised_clock_is_believed_where_only_readings_pass_the_proxy(
 
 @pytest.mark.parametrize("off_ms", [3 * HOUR_MS, -3 * HOUR_MS])
 def test_a_server_whose_clock_jumps_moves_no_reading_of_a_synchronised_node(
-    sense: Once, clock: FakeClock, server: MoodyServer, off_ms: int
+    sense: Once, clock: FakeClock, server: FakeServer, off_ms: int
 ) -> None:
     """Two of three agree: the node's clock, and what the server told before."""
     clock.wall_ms, clock.synchronised = NOON_MS, True
@@ -87,7 +87,7 @@ def test_a_server_whose_clock_jumps_moves_no_reading_of_a_synchronised_node(
 
 
 def test_a_node_whose_clock_jumps_is_put_right_although_synchronised(
-    sense: Once, clock: FakeClock, server: MoodyServer
+    sense: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     clock.wall_ms, clock.synchronised = NOON_MS, True
     sense()
@@ -99,7 +99,7 @@ def test_a_node_whose_clock_jumps_is_put_right_although_synchronised(
 
 
 def test_a_server_that_is_behind_what_it_told_is_not_believed_over_a_synchronised_clock(
-    sense: Once, clock: FakeClock, server: MoodyServer
+    sense: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     """A power cut at home: both start again, and the server has no clock with a battery."""
     sense()
@@ -111,7 +111,7 @@ def test_a_server_that_is_behind_what_it_told_is_not_believed_over_a_synchronise
 
 
 def test_a_wrong_time_is_corrected_as_soon_as_the_server_is(
-    sense: Once, server: MoodyServer
+    sense: Once, server: FakeServer
 ) -> None:
     """An answer's Date that isn't what was expected is reason to ask anew, before it is due."""
     right = server.time_ms
@@ -127,7 +127,7 @@ def test_a_wrong_time_is_corrected_as_soon_as_the_server_is(
 
 
 def test_readings_that_wait_since_the_clock_was_wrong_are_put_right(
-    once: Once, node: Node, clock: FakeClock, server: MoodyServer
+    once: Once, node: Node, clock: FakeClock, server: FakeServer
 ) -> None:
     """Ahead of the server's clock, they can't have been stored with that time."""
     clock.wall_ms, clock.synchronised = NOON_MS + 5 * HOUR_MS, True
@@ -144,15 +144,13 @@ def test_readings_that_wait_since_the_clock_was_wrong_are_put_right(
     assert times(server) == [NOON_MS + n * 1000 for n in (1, 2, 3, 4)]
 
 
-def test_a_clock_that_is_wrong_is_put_right_before_sending(
-    sense: Once, server: MoodyServer
-) -> None:
+def test_a_clock_that_is_wrong_is_put_right_before_sending(sense: Once, server: FakeServer) -> None:
     assert sense().status == 0
     assert times(server) == [NOON_MS + 1000]
 
 
 def test_readings_sensed_before_the_server_could_be_asked_are_put_right_too(
-    sense: Once, node: Node, server: MoodyServer
+    sense: Once, node: Node, server: FakeServer
 ) -> None:
     server.health = Reply(502)
     for _ in range(3):
@@ -165,7 +163,7 @@ def test_readings_sensed_before_the_server_could_be_asked_are_put_right_too(
 
 
 def test_a_clock_that_is_nearly_right_is_left_alone(
-    sense: Once, clock: FakeClock, server: MoodyServer
+    sense: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     clock.wall_ms = NOON_MS + 1_900
     sense()
@@ -173,7 +171,7 @@ def test_a_clock_that_is_nearly_right_is_left_alone(
 
 
 def test_the_server_is_asked_once_a_boot_and_again_after_six_hours(
-    sense: Once, clock: FakeClock, server: MoodyServer
+    sense: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     for _ in range(3):
         sense()
@@ -187,7 +185,7 @@ def test_the_server_is_asked_once_a_boot_and_again_after_six_hours(
 
 
 def test_the_time_is_taken_from_the_middle_of_the_question(
-    sense: Once, clock: FakeClock, server: MoodyServer
+    sense: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     def slow() -> int:
         clock.pass_ms(4_000)
@@ -215,7 +213,7 @@ def test_the_time_is_taken_from_the_middle_of_the_question(
     ],
 )
 def test_a_login_page_does_not_set_the_clock(
-    sense: Once, server: MoodyServer, health: Reply
+    sense: Once, server: FakeServer, health: Reply
 ) -> None:
     server.health = health
     ran = sense("--verbose")
@@ -227,7 +225,7 @@ def test_a_login_page_does_not_set_the_clock(
 
 
 def test_what_has_a_time_goes_even_if_the_rest_must_wait(
-    sense: Once, node: Node, server: MoodyServer
+    sense: Once, node: Node, server: FakeServer
 ) -> None:
     node.fill(3)
     server.health = Reply(500)
@@ -236,9 +234,7 @@ def test_what_has_a_time_goes_even_if_the_rest_must_wait(
     assert len(node.kept()) == 1
 
 
-def test_a_settled_time_is_never_changed(
-    sense: Once, clock: FakeClock, server: MoodyServer
-) -> None:
+def test_a_settled_time_is_never_changed(sense: Once, clock: FakeClock, server: FakeServer) -> None:
     server.always = Reply(500)
     sense()
     clock.pass_ms(7 * HOUR_MS)
@@ -250,7 +246,7 @@ def test_a_settled_time_is_never_changed(
 
 
 def test_an_earlier_boot_that_never_learned_the_time_goes_with_its_wall_clock(
-    sense: Once, clock: FakeClock, server: MoodyServer
+    sense: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     server.health = Reply(500)
     for _ in range(3):
@@ -264,7 +260,7 @@ def test_an_earlier_boot_that_never_learned_the_time_goes_with_its_wall_clock(
 
 
 def test_of_a_clock_that_was_synchronised_nothing_is_said(
-    sense: Once, clock: FakeClock, server: MoodyServer
+    sense: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     clock.wall_ms, clock.synchronised = NOON_MS - HOUR_MS, True
     server.health = Reply(500)
@@ -277,7 +273,7 @@ def test_of_a_clock_that_was_synchronised_nothing_is_said(
 
 @pytest.mark.parametrize("synchronised", [False, True])
 def test_a_wall_clock_after_the_start_of_the_next_boot_is_surely_wrong(
-    sense: Once, clock: FakeClock, node: Node, server: MoodyServer, synchronised: bool
+    sense: Once, clock: FakeClock, node: Node, server: FakeServer, synchronised: bool
 ) -> None:
     server.health = Reply(500)
     clock.wall_ms, clock.synchronised = NOON_MS + HOUR_MS, synchronised
@@ -292,7 +288,7 @@ def test_a_wall_clock_after_the_start_of_the_next_boot_is_surely_wrong(
 
 
 def test_a_wall_clock_before_the_last_time_told_is_surely_wrong(
-    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+    sense: Once, clock: FakeClock, node: Node, server: FakeServer
 ) -> None:
     sense()  # the server tells that it is noon
     server.health = Reply(500)
@@ -308,7 +304,7 @@ def test_a_wall_clock_before_the_last_time_told_is_surely_wrong(
 
 
 def test_a_clock_that_ntp_had_set_before_the_last_time_told_is_no_sure_one(
-    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+    sense: Once, clock: FakeClock, node: Node, server: FakeServer
 ) -> None:
     sense()  # the server tells that it is noon
     server.health = Reply(500)
@@ -327,7 +323,7 @@ def test_a_clock_that_ntp_had_set_before_the_last_time_told_is_no_sure_one(
 @pytest.mark.parametrize("paused_ms", [3 * HOUR_MS, 48 * HOUR_MS])
 @pytest.mark.parametrize("away", [False, True])
 def test_a_machine_that_was_paused_asks_for_the_time_again(
-    sense: Once, clock: FakeClock, server: MoodyServer, paused_ms: int, away: bool
+    sense: Once, clock: FakeClock, server: FakeServer, paused_ms: int, away: bool
 ) -> None:
     """Its monotonic clock stood still meanwhile, and NTP has set the other one."""
     clock.wall_ms, clock.synchronised = NOON_MS, True
@@ -345,7 +341,7 @@ def test_a_machine_that_was_paused_asks_for_the_time_again(
 
 
 def test_what_was_told_later_does_not_count_against_an_earlier_reading(
-    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+    sense: Once, clock: FakeClock, node: Node, server: FakeServer
 ) -> None:
     server.health = Reply(500)
     sense()
@@ -357,7 +353,7 @@ def test_what_was_told_later_does_not_count_against_an_earlier_reading(
 
 
 def test_an_earlier_boot_that_learned_the_time_is_put_right(
-    sense: Once, clock: FakeClock, server: MoodyServer
+    sense: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     sense()
     clock.pass_ms(7 * HOUR_MS)  # by now it would have to be learned again
@@ -372,7 +368,7 @@ def test_an_earlier_boot_that_learned_the_time_is_put_right(
 
 
 def test_more_lost_readings_than_a_batch_are_all_set_aside(
-    node: Node, clock: FakeClock, once: Once, server: MoodyServer
+    node: Node, clock: FakeClock, once: Once, server: FakeServer
 ) -> None:
     with client.Spool(node.spool) as spool:
         spool.learn_time(clock.now(), NOON_MS)
@@ -387,7 +383,7 @@ def test_more_lost_readings_than_a_batch_are_all_set_aside(
 
 
 def test_a_clock_said_to_be_right_but_before_the_last_time_told_is_not(
-    sense: Once, clock: FakeClock, server: MoodyServer
+    sense: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     sense()
     clock.reboot("boot-2", LONG_AGO_MS)
@@ -411,7 +407,7 @@ AHEAD = {"index": 0, "code": "implausible_time", "error": "measured_ms is in the
 
 
 def test_what_the_server_takes_to_be_in_the_future_is_sent_again_at_the_next_run(
-    sense: Once, node: Node, server: MoodyServer
+    sense: Once, node: Node, server: FakeServer
 ) -> None:
     server.next.append(Reply(201, {"accepted": 2, "duplicates": 0, "rejected": [AHEAD]}))
     ran = sense("--verbose", "--command", "window=echo 1", "--command", "roof=echo 1")
@@ -423,7 +419,7 @@ def test_what_the_server_takes_to_be_in_the_future_is_sent_again_at_the_next_run
 
 
 def test_a_time_before_2000_is_refused_for_good(
-    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+    sense: Once, clock: FakeClock, node: Node, server: FakeServer
 ) -> None:
     clock.wall_ms, clock.synchronised = 0, True
     server.health = Reply(404)
@@ -433,7 +429,7 @@ def test_a_time_before_2000_is_refused_for_good(
 
 
 def test_readings_from_a_time_to_come_wait_until_then(
-    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+    sense: Once, clock: FakeClock, node: Node, server: FakeServer
 ) -> None:
     """The server's clock was ahead too, in a boot that it told the time."""
     ahead_ms = NOON_MS + HOUR_MS
@@ -452,7 +448,7 @@ def test_readings_from_a_time_to_come_wait_until_then(
 
 @pytest.mark.parametrize("code", ["conflict", "implausible_value", "unit_mismatch"])
 def test_what_was_refused_can_be_sent_again(
-    sense: Once, node: Node, server: MoodyServer, code: str
+    sense: Once, node: Node, server: FakeServer, code: str
 ) -> None:
     rejected = [{"index": n, "code": code, "error": "no"} for n in (0, 1)]
     server.next.append(Reply(201, {"accepted": 0, "duplicates": 0, "rejected": rejected}))
@@ -466,7 +462,7 @@ def test_what_was_refused_can_be_sent_again(
 
 
 def test_of_what_was_refused_it_is_said_what_still_has_no_known_time(
-    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+    sense: Once, clock: FakeClock, node: Node, server: FakeServer
 ) -> None:
     server.health = Reply(500)
     clock.wall_ms = NOON_MS + HOUR_MS
@@ -491,7 +487,7 @@ def test_of_what_was_refused_it_is_said_what_still_has_no_known_time(
 
 
 def test_what_was_refused_for_an_unknown_time_is_judged_anew(
-    sense: Once, clock: FakeClock, node: Node, server: MoodyServer
+    sense: Once, clock: FakeClock, node: Node, server: FakeServer
 ) -> None:
     """Here the server's clock was behind when the reading was set aside."""
     server.health = Reply(500)
@@ -520,11 +516,11 @@ def test_a_reading_that_a_sensor_has_again_stays_refused(node: Node) -> None:
     assert node.refused() == [("door", "conflict", "no")]
 
 
-def test_status_tells_of_the_clock(sense: Once, clock: FakeClock, server: MoodyServer) -> None:
+def test_status_tells_of_the_clock(sense: Once, clock: FakeClock, server: FakeServer) -> None:
     server.health = Reply(500)
     sense()
     out = sense("--status").out
-    assert f"clock     {client.at(clock.wall_ms)}, not set by NTP\n" in out
+    assert f"clock     {client.iso(clock.wall_ms)}, not set by NTP\n" in out
     assert "1 of them get their time when the server has told it" in out
     server.health = None
     sense()
@@ -533,7 +529,7 @@ def test_status_tells_of_the_clock(sense: Once, clock: FakeClock, server: MoodyS
 
 
 def test_two_readings_of_a_sensor_never_get_the_same_millisecond(
-    node: Node, clock: FakeClock, once: Once, server: MoodyServer
+    node: Node, clock: FakeClock, once: Once, server: FakeServer
 ) -> None:
     with client.Spool(node.spool) as spool:
         for value in (1.0, 2.0, 3.0):

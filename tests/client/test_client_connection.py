@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from client import client
-from tests.client.harness import CLIENT, MoodyServer, Node, Reply
+from tests.client.harness import CLIENT, FakeServer, Node, Reply
 from tests.client.test_client_spool import MEASURE
 
 # Keys of these tests alone, with certificates of 127.0.0.1 that sign themselves.
@@ -136,7 +136,7 @@ def test_a_proxy_that_is_away_is_named_and_its_password_isnt(node: Node, url: st
 
 
 @pytest.mark.parametrize("status", [403, 407, 502])
-def test_a_proxy_that_refuses_is_named(node: Node, server: MoodyServer, status: int) -> None:
+def test_a_proxy_that_refuses_is_named(node: Node, server: FakeServer, status: int) -> None:
     server.always = server.health = Reply(status, "<html>Access denied")
     ran = node.run(
         *("--verbose", "--command", "door=echo 1"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.harness import CLIENT, MoodyServer, Node, Ran, Reply
+from tests.client.harness import CLIENT, FakeServer, Node, Ran, Reply
 
 OLD_PACKAGES = CLIENT.parents[1] / ".venv" / "debian-11"
 
@@ -45,7 +45,7 @@ def run(node: Node, *flags: str, **environ: str) -> Ran:
 
 
 def test_it_sends_over_connections_that_are_closed_in_between(
-    node: Node, server: MoodyServer
+    node: Node, server: FakeServer
 ) -> None:
     node.fill(1200)
     server.closes_late = True
@@ -66,7 +66,7 @@ def test_it_sends_over_connections_that_are_closed_in_between(
     ],
 )
 def test_it_keeps_what_is_not_acknowledged(
-    node: Node, server: MoodyServer, reply: Reply, words: str
+    node: Node, server: FakeServer, reply: Reply, words: str
 ) -> None:
     node.fill(2)
     server.always = reply

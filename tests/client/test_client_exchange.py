@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import signal
 import socket
@@ -10,17 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from client import client
-from tests.client.harness import FakeClock, MoodyServer, Node, Once, Reply, wait_until
+from tests.client.harness import FakeClock, FakeServer, Node, Once, Reply, wait_until
 
-Manners = Callable[[socket.socket], None]
+Behaviour = Callable[[socket.socket], None]
 
 
 @contextmanager
-def rude_server(manners: Manners) -> Iterator[tuple[str, threading.Event]]:
+def misbehaving_server(behave: Behaviour) -> Iterator[tuple[str, threading.Event]]:
     """A server that does this to each connection; its address, and whether somebody has come."""
     came = threading.Event()
     peers: list[socket.socket] = []
@@ -28,7 +30,7 @@ def rude_server(manners: Manners) -> Iterator[tuple[str, threading.Event]]:
 
     def serve(peer: socket.socket) -> None:
         with suppress(OSError):
-            manners(peer)
+            behave(peer)
 
     def listen() -> None:
         while True:
@@ -63,19 +65,19 @@ def silence(peer: socket.socket) -> None:
         pass
 
 
-def drips(start: bytes, drop: bytes) -> Manners:
+def drips(start: bytes, drop: bytes) -> Behaviour:
     """Say ``start``, then ``drop`` without end, faster than any read's own time limit."""
 
-    def manners(peer: socket.socket) -> None:
+    def behave(peer: socket.socket) -> None:
         peer.sendall(start)
         while True:
             peer.sendall(drop)
             time.sleep(0.05)
 
-    return manners
+    return behave
 
 
-MANNERS: dict[str, tuple[str, Manners]] = {
+BEHAVIOURS: dict[str, tuple[str, Behaviour]] = {
     "never answers": ("http", silence),
     "drips its first line": ("http", drips(b"HTTP/1.1 201 ", b"C")),
     "drips its head": ("http", drips(b"HTTP/1.1 201 Created\r\nX-Long: ", b"a")),
@@ -95,13 +97,13 @@ def settings(node: Node, url: str) -> client.Settings:
     return replace(client.Settings.parse(client.parser(node.environ).parse_args([])), url=url)
 
 
-@pytest.mark.parametrize("name", MANNERS)
+@pytest.mark.parametrize("name", BEHAVIOURS)
 def test_no_answer_is_waited_for_beyond_one_limit(node: Node, name: str) -> None:
-    scheme, manners = MANNERS[name]
-    with rude_server(manners) as (address, _):
+    scheme, behave = BEHAVIOURS[name]
+    with misbehaving_server(behave) as (address, _):
         asked_s = time.monotonic()
         server = client.Server(settings(node, f"{scheme}://{address}"), answer_max_s=0.5)
-        with closing(server), pytest.raises(client.Kept, match=r"took longer than 0\.5 s"):
+        with closing(server), pytest.raises(client.Undelivered, match=r"took longer than 0\.5 s"):
             server.time_ms()
         assert time.monotonic() - asked_s < client.READ_TIMEOUT_S
 
@@ -109,10 +111,10 @@ def test_no_answer_is_waited_for_beyond_one_limit(node: Node, name: str) -> None
 def test_a_proxy_that_never_connects_is_not_waited_for(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with rude_server(drips(b"HTTP/1.1 200 ", b"C")) as (address, _):
+    with misbehaving_server(drips(b"HTTP/1.1 200 ", b"C")) as (address, _):
         monkeypatch.setenv("https_proxy", f"http://{address}")
         server = client.Server(settings(node, "https://far.test"), answer_max_s=0.5)
-        with closing(server), pytest.raises(client.Kept, match=r"took longer than 0\.5 s"):
+        with closing(server), pytest.raises(client.Undelivered, match=r"took longer than 0\.5 s"):
             server.time_ms()
 
 
@@ -120,8 +122,8 @@ def test_a_proxy_that_never_connects_is_not_waited_for(
     "name", ["never answers", "asks to go on for ever", "drips its body", "never shakes hands"]
 )
 def test_sigterm_ends_a_run_while_it_waits(node: Node, name: str) -> None:
-    scheme, manners = MANNERS[name]
-    with rude_server(manners) as (address, came):
+    scheme, behave = BEHAVIOURS[name]
+    with misbehaving_server(behave) as (address, came):
         flags = ("--command", "door=echo 1", "--url", f"{scheme}://{address}")
         with node.start(*flags) as process:
             assert came.wait(60)
@@ -133,7 +135,25 @@ def test_sigterm_ends_a_run_while_it_waits(node: Node, name: str) -> None:
     assert len(node.kept()) == 1
 
 
-def test_a_run_that_was_ended_sends_the_same_later(node: Node, server: MoodyServer) -> None:
+def test_a_signal_that_interrupts_no_wait_is_noticed_soon(node: Node) -> None:
+    """As one that comes just before a wait, while Python switches threads: here another's thread.
+
+    A signal that another thread takes interrupts the main thread's wait no more than that one.
+    """
+    with misbehaving_server(silence) as (address, came):
+        flags = ("--command", "door=echo 1", "--url", f"http://{address}")
+        with node.start(*flags) as process:
+            assert came.wait(30)
+            tasks = {int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()}
+            (other,) = tasks - {process.pid}
+            asked_s = time.monotonic()
+            ctypes.CDLL(None).tgkill(process.pid, other, signal.SIGTERM)
+            process.communicate(timeout=client.ANSWER_MAX_S)
+    assert time.monotonic() - asked_s < client.READ_TIMEOUT_S / 2
+    assert process.returncode == 1
+
+
+def test_a_run_that_was_ended_sends_the_same_later(node: Node, server: FakeServer) -> None:
     node.fill(3)
     got: list[bytes] = []
 
@@ -142,7 +162,7 @@ def test_a_run_that_was_ended_sends_the_same_later(node: Node, server: MoodyServ
             got.append(data)
 
     with (
-        rude_server(read_and_wait) as (address, _),
+        misbehaving_server(read_and_wait) as (address, _),
         node.start("--url", f"http://{address}") as process,
     ):
         wait_until(lambda: b"}" in b"".join(got))
@@ -153,7 +173,7 @@ def test_a_run_that_was_ended_sends_the_same_later(node: Node, server: MoodyServ
 
 
 def test_a_connection_closed_between_two_batches_is_made_anew(
-    node: Node, once: Once, server: MoodyServer
+    node: Node, once: Once, server: FakeServer
 ) -> None:
     node.fill(2600)
     server.closes_late = True
@@ -167,7 +187,7 @@ def test_a_connection_closed_between_two_batches_is_made_anew(
 
 
 def test_a_server_that_goes_away_between_two_batches_is_not_asked_for_ever(
-    node: Node, once: Once, server: MoodyServer
+    node: Node, once: Once, server: FakeServer
 ) -> None:
     node.fill(700)
 
@@ -182,21 +202,21 @@ def test_a_server_that_goes_away_between_two_batches_is_not_asked_for_ever(
 
 
 def test_an_interim_answer_is_passed_over(node: Node) -> None:
-    def manners(peer: socket.socket) -> None:
+    def behave(peer: socket.socket) -> None:
         body = b'{"status": "ok", "time_ms": 1800000000000}'
         peer.sendall(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
         peer.sendall(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         silence(peer)
 
     with (
-        rude_server(manners) as (address, _),
+        misbehaving_server(behave) as (address, _),
         closing(client.Server(settings(node, f"http://{address}"))) as server,
     ):
         assert server.time_ms() == 1_800_000_000_000
 
 
 def test_a_second_run_keeps_and_leaves_the_sending_to_the_first(
-    node: Node, once: Once, clock: FakeClock, server: MoodyServer
+    node: Node, once: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     node.fill(1)
     with client.sole_sender(node.spool) as sole:
@@ -217,7 +237,7 @@ def test_a_second_run_keeps_and_leaves_the_sending_to_the_first(
 
 
 def test_without_strict_what_is_safely_kept_is_no_failure(
-    node: Node, clock: FakeClock, server: MoodyServer
+    node: Node, clock: FakeClock, server: FakeServer
 ) -> None:
     node.fill(1)
     server.always = Reply(503)

@@ -48,8 +48,8 @@ def answers(
     others: Iterable[client.Probe] = (), root: Path = Path("/nowhere"), give_up_s: float = 30
 ) -> dict[str, float | str]:
     """The value of each sensor, or why it has none; ``others`` need no listing."""
-    question = client.Question(partial(client.listings, root), list(others))
-    return told(client.answers_of(question, client.Clock(), give_up_s))
+    plan = client.ReadPlan(partial(client.find_devices, root), list(others))
+    return told(client.read_sensors(plan, client.Clock(), give_up_s))
 
 
 def told(outcomes: client.Outcomes) -> dict[str, float | str]:
@@ -208,11 +208,11 @@ def test_those_that_failed_last_time_hold_up_no_others() -> None:
 
     dead = [client.Probe(f"dead{n}", "°C", f"dead {n}", partial(read, 1)) for n in range(12)]
     good = [client.Probe(f"good{n}", "°C", f"good {n}", partial(read, 0.1)) for n in range(3)]
-    question = client.Question(
-        lambda: [client.Listing(Path("x"), lambda _: [*dead, *good])],
+    plan = client.ReadPlan(
+        lambda: [client.Device(Path("x"), lambda _: [*dead, *good])],
         failing={probe.sensor for probe in dead},
     )
-    outcomes = client.answers_of(question, client.Clock(), give_up_s=2)
+    outcomes = client.read_sensors(plan, client.Clock(), give_up_s=2)
     assert sorted(reading.sensor for reading in outcomes.readings) == ["good0", "good1", "good2"]
 
 
@@ -220,22 +220,22 @@ def test_those_that_failed_are_known_to_the_next_run(node: Node, once: Once) -> 
     node.sysfs.thermometer("28-0000000000aa", DEAD)
     node.sysfs.thermometer()
     once()
-    news = client.News(str(node.spool), client.Clock(), verbose=False, everything=False)
+    news = client.Reporter(str(node.spool), client.Clock(), verbose=False, everything=False)
     assert news.failing() == {"temperature:28-0000000000aa"}
 
 
 def test_chips_that_cannot_be_found_in_time_end_no_run() -> None:
-    question = client.Question(partial(time.sleep, 60))  # type: ignore[arg-type]
-    failures = client.answers_of(question, client.Clock(), 0.5).failures
+    plan = client.ReadPlan(partial(time.sleep, 60))  # type: ignore[arg-type]
+    failures = client.read_sensors(plan, client.Clock(), 0.5).failures
     assert failures == [("sensors", "they can't be listed within 0.5 s")]
 
 
 def test_what_the_finding_raises_ends_no_run() -> None:
-    def find() -> list[client.Listing]:
+    def find() -> list[client.Device]:
         raise MemoryError
 
-    question = client.Question(find, [client.Probe("a", None, "it", lambda: 7.0)])
-    outcomes = client.answers_of(question, client.Clock())
+    plan = client.ReadPlan(find, [client.Probe("a", None, "it", lambda: 7.0)])
+    outcomes = client.read_sensors(plan, client.Clock())
     assert outcomes.failures == [("sensors", "MemoryError:")]
     assert told(outcomes)["a"] == 7
 

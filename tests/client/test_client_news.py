@@ -18,7 +18,7 @@ from tests.client.harness import (
     GOOD,
     HOUR_MS,
     FakeClock,
-    MoodyServer,
+    FakeServer,
     Node,
     Once,
     Reply,
@@ -60,7 +60,7 @@ def test_a_server_that_is_away_is_told_when_it_lasts_then_daily_then_its_end(
     hourly: Hourly, clock: FakeClock
 ) -> None:
     hourly(1)
-    sent = client.at(clock.wall_ms)
+    sent = client.iso(clock.wall_ms)
     mails = hourly(60, TMON_URL=AWAY)
     assert told(mails) == [2, 26, 50]
     assert "can't be reached: ConnectionRefusedError" in mails[2]
@@ -81,7 +81,7 @@ def test_what_never_was_sent_is_away_since_the_first_run(hourly: Hourly, clock: 
 
 
 def test_what_comes_and_goes_is_no_news(
-    hourly: Hourly, sysfs: SysfsTree, server: MoodyServer
+    hourly: Hourly, sysfs: SysfsTree, server: FakeServer
 ) -> None:
     mails = []
     for _ in range(24):
@@ -113,7 +113,7 @@ def test_the_failure_of_a_sensor_is_about_the_sensor(hourly: Hourly, tmp_path: P
     assert over.startswith("over: temp: ")
 
 
-def test_a_redirect_is_about_its_status(hourly: Hourly, server: MoodyServer) -> None:
+def test_a_redirect_is_about_its_status(hourly: Hourly, server: FakeServer) -> None:
     mails = []
     for session in range(30):
         server.always = Reply(302, "", {"Location": f"http://login.test/?session={session}"})
@@ -122,7 +122,7 @@ def test_a_redirect_is_about_its_status(hourly: Hourly, server: MoodyServer) -> 
 
 
 def test_whatever_stands_in_for_a_server_that_is_away_is_one_trouble(
-    hourly: Hourly, server: MoodyServer
+    hourly: Hourly, server: FakeServer
 ) -> None:
     mails = []
     for status in (502, 504, 503, 500) * 5:
@@ -135,7 +135,7 @@ def test_whatever_stands_in_for_a_server_that_is_away_is_one_trouble(
     assert hourly(1) == [" ".join(["over: the server takes the readings again"] * 2)]
 
 
-def test_each_refusal_is_told_at_once_and_once_a_day(hourly: Hourly, server: MoodyServer) -> None:
+def test_each_refusal_is_told_at_once_and_once_a_day(hourly: Hourly, server: FakeServer) -> None:
     rejected = [{"index": 0, "code": "implausible", "error": "no such door"}]
     server.always = Reply(201, {"accepted": 0, "duplicates": 0, "rejected": rejected})
     assert told(hourly(50)) == [0, 24, 48]
@@ -253,7 +253,7 @@ def test_status_says_since_when_the_server_is_away(
     hourly: Hourly, once: Once, clock: FakeClock
 ) -> None:
     hourly(1)
-    sent = client.at(clock.wall_ms)
+    sent = client.iso(clock.wall_ms)
     hourly(1, TMON_URL=AWAY)
     assert f"\ntrouble   since {sent}: {AWAY} can't be reached" in once("--status").out
     hourly(1)
@@ -278,10 +278,10 @@ def test_at_a_terminal_trouble_is_told_at_once(node: Node) -> None:
     os.close(terminal)
 
 
-def test_a_loop_at_a_terminal_tells_once(node: Node, server: MoodyServer) -> None:
+def test_a_loop_at_a_terminal_tells_once(node: Node, server: FakeServer) -> None:
     terminal, side = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, str(CLIENT), *DOOR, "--loop", "1"],
+        [sys.executable, str(CLIENT), *DOOR, "--loop", "2"],
         env={**node.environ, "PATH": os.environ["PATH"]},
         stderr=side,
     ) as process:
@@ -321,7 +321,7 @@ def test_cron_has_one_mail_of_a_server_that_is_away(node: Node, tmp_path: Path) 
 
 
 def test_an_old_flag_goes_on_working_and_says_so_once_a_day(
-    hourly: Hourly, server: MoodyServer
+    hourly: Hourly, server: FakeServer
 ) -> None:
     mails = hourly(26, TMON_NODE="attic")
     assert told(mails) == [0, 24]
@@ -329,7 +329,7 @@ def test_an_old_flag_goes_on_working_and_says_so_once_a_day(
     assert server.posts[0].body["node"] == "attic"
 
 
-def test_a_log_that_cannot_be_written_stops_nothing(node: Node, server: MoodyServer) -> None:
+def test_a_log_that_cannot_be_written_stops_nothing(node: Node, server: FakeServer) -> None:
     with Path("/dev/full").open("w") as full:
         ran = subprocess.run(
             [sys.executable, str(CLIENT), "--verbose", *DOOR],

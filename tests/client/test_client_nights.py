@@ -17,7 +17,7 @@ from tests.client.harness import (
     GOOD,
     HOUR_MS,
     FakeClock,
-    MoodyServer,
+    FakeServer,
     Node,
     Once,
     Reply,
@@ -36,7 +36,7 @@ class Month:
     """A node that cron starts each hour; time is handed in, so a month takes seconds."""
 
     def __init__(
-        self, node: Node, once: Once, clock: FakeClock, server: MoodyServer, sysfs: SysfsTree
+        self, node: Node, once: Once, clock: FakeClock, server: FakeServer, sysfs: SysfsTree
     ) -> None:
         self.node = node
         self.server = server
@@ -110,12 +110,12 @@ def portal(month: Month) -> None:
 def answers_are_lost(month: Month) -> None:
     """It stores, and the answer doesn't come: what is sent again is sent the same."""
 
-    def mood(request: Request) -> Reply:
+    def respond(request: Request) -> Reply:
         month.server.store(request)
         return Reply(502, "<html>bad gateway")
 
     for _ in range(12):
-        month.server.next.append(mood)
+        month.server.next.append(respond)
         month.hours(2)
 
 
@@ -193,7 +193,7 @@ def card_is_full_for_a_while(month: Month) -> None:
 
 
 def waits_in_memory(month: Month) -> bool:
-    with client.Spool(client.in_memory(month.node.spool)) as memory:
+    with client.Spool(client.memory_path(month.node.spool)) as memory:
         return not memory.is_empty()
 
 
@@ -216,7 +216,7 @@ NIGHTS: dict[Night, int] = {
 
 
 @pytest.fixture
-def month(node: Node, once: Once, clock: FakeClock, server: MoodyServer, sysfs: SysfsTree) -> Month:
+def month(node: Node, once: Once, clock: FakeClock, server: FakeServer, sysfs: SysfsTree) -> Month:
     sysfs.thermometer()
     return Month(node, once, clock, server, sysfs)
 
@@ -280,4 +280,4 @@ def test_a_node_that_is_well_writes_no_word(month: Month, tmp_path: Path) -> Non
     month.hours(48)
     assert month.mails == []
     assert not [*tmp_path.rglob("*.news")]
-    assert client.TELL_AGAIN_MS == 24 * HOUR_MS
+    assert client.REPORT_AGAIN_MS == 24 * HOUR_MS

@@ -17,7 +17,7 @@ from client import client
 from tests.client.harness import (
     TOKEN,
     FakeClock,
-    MoodyServer,
+    FakeServer,
     Node,
     Once,
     Ran,
@@ -31,7 +31,7 @@ TMON_400 = Reply(400, {"error": "the body isn't JSON", "code": "malformed"})
 
 
 def test_a_reading_travels_from_the_sensor_to_the_server(
-    node: Node, sysfs: SysfsTree, server: MoodyServer
+    node: Node, sysfs: SysfsTree, server: FakeServer
 ) -> None:
     sysfs.thermometer()
     before_ms = server.time_ms()
@@ -49,7 +49,7 @@ def test_a_reading_travels_from_the_sensor_to_the_server(
 
 
 def test_the_date_header_is_the_nodes_clock(
-    once: Once, clock: FakeClock, sysfs: SysfsTree, server: MoodyServer
+    once: Once, clock: FakeClock, sysfs: SysfsTree, server: FakeServer
 ) -> None:
     sysfs.thermometer()
     clock.wall_ms = 1_700_000_000_000
@@ -58,18 +58,18 @@ def test_the_date_header_is_the_nodes_clock(
     assert date.timestamp() == 1_700_000_000
 
 
-def test_a_unit_nobody_knows_is_left_out(once: Once, server: MoodyServer) -> None:
+def test_a_unit_nobody_knows_is_left_out(once: Once, server: FakeServer) -> None:
     once("--command", "door=echo 1")
     assert set(server.posts[0].readings[0]) == {"sensor", "value", "measured_ms"}
 
 
-def test_the_server_may_live_under_a_path(once: Once, server: MoodyServer) -> None:
+def test_the_server_may_live_under_a_path(once: Once, server: FakeServer) -> None:
     assert once("--command", "door=echo 1", TMON_URL=f"{server.url}/ingest/").status == 0
     assert server.posts[0].path == "/ingest/readings"
 
 
 def test_many_readings_go_in_batches_oldest_first(
-    node: Node, once: Once, server: MoodyServer
+    node: Node, once: Once, server: FakeServer
 ) -> None:
     node.fill(1201)
     assert once().status == 0
@@ -78,7 +78,7 @@ def test_many_readings_go_in_batches_oldest_first(
     assert values == [float(n) for n in range(1201)]
 
 
-def test_a_netrc_does_not_take_the_tokens_place(node: Node, server: MoodyServer) -> None:
+def test_a_netrc_does_not_take_the_tokens_place(node: Node, server: FakeServer) -> None:
     netrc = Path(node.environ["HOME"]) / ".netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     netrc.chmod(0o600)
@@ -86,7 +86,7 @@ def test_a_netrc_does_not_take_the_tokens_place(node: Node, server: MoodyServer)
     assert server.posts[0].headers["Authorization"] == f"Bearer {TOKEN}"
 
 
-def test_a_proxy_is_used(node: Node, server: MoodyServer) -> None:
+def test_a_proxy_is_used(node: Node, server: FakeServer) -> None:
     ran = node.run("--command", "door=echo 1", TMON_URL="http://far.test", http_proxy=server.url)
     assert ran.status == 0
     assert server.posts[0].path == "http://far.test/readings"
@@ -126,7 +126,7 @@ NO_RECEIPTS = {
 
 
 @pytest.mark.parametrize("name", NO_RECEIPTS)
-def test_only_a_receipt_deletes(node: Node, once: Once, server: MoodyServer, name: str) -> None:
+def test_only_a_receipt_deletes(node: Node, once: Once, server: FakeServer, name: str) -> None:
     node.fill(1)
     kept = node.kept()
     server.always = NO_RECEIPTS[name]
@@ -139,7 +139,7 @@ def test_only_a_receipt_deletes(node: Node, once: Once, server: MoodyServer, nam
 
 
 def test_what_was_kept_is_sent_the_same_to_the_byte(
-    once: Once, clock: FakeClock, sysfs: SysfsTree, server: MoodyServer
+    once: Once, clock: FakeClock, sysfs: SysfsTree, server: FakeServer
 ) -> None:
     sysfs.thermometer()
     server.next.append(Reply(503))
@@ -186,7 +186,7 @@ def test_a_file_without_a_certificate_is_a_set_up_problem(node: Node, tmp_path: 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_token_loses_nothing_and_says_what_to_do(
-    node: Node, once: Once, server: MoodyServer, status: int
+    node: Node, once: Once, server: FakeServer, status: int
 ) -> None:
     server.always = Reply(status)
     ran = once("--verbose", "--command", "door=echo 1")
@@ -198,7 +198,7 @@ def test_a_refused_token_loses_nothing_and_says_what_to_do(
 
 @pytest.mark.parametrize("status", [401, 403, 404, 415])
 def test_where_tmon_says_what_to_do_the_client_adds_nothing(
-    node: Node, once: Once, server: MoodyServer, status: int
+    node: Node, once: Once, server: FakeServer, status: int
 ) -> None:
     node.fill(1)
     server.always = Reply(status, {"error": "this is what to do", "code": "any"})
@@ -209,7 +209,7 @@ def test_where_tmon_says_what_to_do_the_client_adds_nothing(
 
 @pytest.mark.parametrize("status", [200, 202, 204, 404])
 def test_an_answer_that_is_not_tmons_asks_for_a_login_page(
-    node: Node, once: Once, server: MoodyServer, status: int
+    node: Node, once: Once, server: FakeServer, status: int
 ) -> None:
     node.fill(1)
     server.always = Reply(status, "<html>Welcome!" if status != 204 else "")
@@ -217,7 +217,7 @@ def test_an_answer_that_is_not_tmons_asks_for_a_login_page(
     assert "it wasn't tmon that answered: is TMON_URL right, is there a login page" in said
 
 
-def test_a_run_from_cron_always_tries(node: Node, once: Once, server: MoodyServer) -> None:
+def test_a_run_from_cron_always_tries(node: Node, once: Once, server: FakeServer) -> None:
     node.fill(1)
     server.next.append(Reply(503, "", {"Retry-After": "300"}))
     assert once().status == 1
@@ -225,7 +225,7 @@ def test_a_run_from_cron_always_tries(node: Node, once: Once, server: MoodyServe
 
 
 def test_what_the_server_rejects_is_set_aside_with_its_reason(
-    node: Node, once: Once, server: MoodyServer
+    node: Node, once: Once, server: FakeServer
 ) -> None:
     rejected = [{"index": 1, "code": "implausible", "error": "2 is\nno door"}]
     server.next.append(Reply(201, {"accepted": 1, "duplicates": 1, "rejected": rejected}))
@@ -237,16 +237,16 @@ def test_what_the_server_rejects_is_set_aside_with_its_reason(
     assert node.refused() == [("load", "implausible", "2 is no door")]
 
 
-def bad_one(server: MoodyServer, reply: Reply, *values: float) -> None:
-    def mood(request: Request) -> Reply:
+def bad_one(server: FakeServer, reply: Reply, *values: float) -> None:
+    def respond(request: Request) -> Reply:
         bad = any(reading["value"] in values for reading in request.readings)
         return reply if bad else server.store(request)
 
-    server.always = mood
+    server.always = respond
 
 
 def test_a_400_is_bisected_to_the_one_bad_reading(
-    node: Node, once: Once, server: MoodyServer
+    node: Node, once: Once, server: FakeServer
 ) -> None:
     node.fill(600)
     bad_one(server, TMON_400, 77.0)
@@ -256,19 +256,19 @@ def test_a_400_is_bisected_to_the_one_bad_reading(
     assert node.kept() == []
 
 
-def test_a_413_is_split(node: Node, once: Once, server: MoodyServer) -> None:
+def test_a_413_is_split(node: Node, once: Once, server: FakeServer) -> None:
     node.fill(100)
 
-    def mood(request: Request) -> Reply:
+    def respond(request: Request) -> Reply:
         return server.store(request) if len(request.readings) <= 10 else Reply(413, "<html>")
 
-    server.always = mood
+    server.always = respond
     assert once().status == 0
     assert len(server.stored) == 100
 
 
 def test_one_reading_that_is_too_large_is_set_aside(
-    node: Node, once: Once, server: MoodyServer
+    node: Node, once: Once, server: FakeServer
 ) -> None:
     node.fill(8)
     bad_one(server, Reply(413, {"error": "it is too large", "code": "too_large"}), 3.0)
@@ -278,7 +278,7 @@ def test_one_reading_that_is_too_large_is_set_aside(
 
 
 def test_a_413_that_is_not_tmons_refuses_no_reading(
-    node: Node, once: Once, server: MoodyServer
+    node: Node, once: Once, server: FakeServer
 ) -> None:
     node.fill(8)
     server.always = lambda _: Reply(413, "<html>")
@@ -287,17 +287,17 @@ def test_a_413_that_is_not_tmons_refuses_no_reading(
     assert node.refused() == []
 
 
-def test_the_refused_are_few(node: Node, once: Once, server: MoodyServer) -> None:
+def test_the_refused_are_few(node: Node, once: Once, server: FakeServer) -> None:
     node.fill(client.REFUSED_MAX + 200)
 
-    def mood(request: Request) -> Reply:
+    def respond(request: Request) -> Reply:
         words = [
             {"index": index, "code": "implausible", "error": str(reading["value"])}
             for index, reading in enumerate(request.readings)
         ]
         return Reply(201, {"accepted": 0, "duplicates": 0, "rejected": words})
 
-    server.always = mood
+    server.always = respond
     ran = once()
     assert len(ran.said) == 1
     assert len(node.refused()) == client.REFUSED_MAX
@@ -305,7 +305,7 @@ def test_the_refused_are_few(node: Node, once: Once, server: MoodyServer) -> Non
 
 
 def test_readings_wait_for_a_server_that_is_slow(
-    node: Node, once: Once, server: MoodyServer
+    node: Node, once: Once, server: FakeServer
 ) -> None:
     node.fill(1)
     server.next.append(lambda request: replace(server.store(request), delay_s=0.5))
@@ -314,7 +314,7 @@ def test_readings_wait_for_a_server_that_is_slow(
 
 
 def test_jitter_comes_after_sensing_and_before_sending(
-    node: Node, sysfs: SysfsTree, server: MoodyServer
+    node: Node, sysfs: SysfsTree, server: FakeServer
 ) -> None:
     sysfs.thermometer()
     with node.start(TMON_JITTER_S="3600") as process:
@@ -327,7 +327,7 @@ def test_jitter_comes_after_sensing_and_before_sending(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_loop_goes_on_until_it_is_asked_to_stop(
-    node: Node, server: MoodyServer, number: signal.Signals
+    node: Node, server: FakeServer, number: signal.Signals
 ) -> None:
     with node.start("--loop", "0.5", "--command", "door=echo 1") as process:
         wait_until(lambda: len(server.posts) >= 3)
@@ -363,7 +363,7 @@ def test_a_server_that_never_answers_stops_neither_the_beat_nor_the_end(node: No
     assert longest_gap_s(times_ms) < client.READ_TIMEOUT_S
 
 
-def test_sending_much_does_not_stop_the_beat(node: Node, server: MoodyServer) -> None:
+def test_sending_much_does_not_stop_the_beat(node: Node, server: FakeServer) -> None:
     node.fill(20_000)
     server.always = lambda request: replace(server.store(request), delay_s=0.1)
     with node.start("--loop", "0.5", "--command", "door=echo 1") as process:
@@ -377,7 +377,7 @@ def test_sending_much_does_not_stop_the_beat(node: Node, server: MoodyServer) ->
 
 
 @pytest.mark.parametrize("runs", [8, pytest.param(40, marks=pytest.mark.soak)])
-def test_runs_at_once_do_not_collide(node: Node, server: MoodyServer, runs: int) -> None:
+def test_runs_at_once_do_not_collide(node: Node, server: FakeServer, runs: int) -> None:
     node.fill(700)
     started = [node.start("--command", f"door{n}=echo {n}") for n in range(runs)]
     for process in started:
@@ -402,7 +402,7 @@ def test_without_requests_readings_are_kept_and_the_package_is_named(
     assert node.kept()
 
 
-def test_no_answer_brings_the_token_to_light(node: Node, server: MoodyServer) -> None:
+def test_no_answer_brings_the_token_to_light(node: Node, server: FakeServer) -> None:
     signature = TOKEN.rsplit(".", 1)[1]
     server.always = Reply(500, "oops")
     runs = [
@@ -419,7 +419,7 @@ def test_no_answer_brings_the_token_to_light(node: Node, server: MoodyServer) ->
 
 @pytest.mark.parametrize("date", ["Thu, 01 Jan 2099 00:00:00 GMT", "soon", None])
 def test_clocks_that_are_said_to_differ_for_no_reason_end_the_run(
-    node: Node, server: MoodyServer, date: str | None
+    node: Node, server: FakeServer, date: str | None
 ) -> None:
     node.fill(1200)
     said = {"error": "readings are ahead", "code": "clock_differs"}

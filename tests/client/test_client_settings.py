@@ -17,7 +17,7 @@ from tests.client.harness import (
     CLIENT,
     TOKEN,
     FakeClock,
-    MoodyServer,
+    FakeServer,
     Node,
     Once,
     Ran,
@@ -68,20 +68,20 @@ def test_what_is_missing_or_wrong_is_told_with_what_to_do(
     assert "secret" not in ran.err
 
 
-def test_a_flag_goes_before_the_environment(once: Once, server: MoodyServer) -> None:
+def test_a_flag_goes_before_the_environment(once: Once, server: FakeServer) -> None:
     flags = ("--url", server.url, "--node", "attic", "--command", "door=echo 1")
     assert once(*flags, TMON_URL="http://127.0.0.1:1", TMON_NODE="cellar").status == 0
     assert server.posts[0].body["node"] == "attic"
 
 
-def test_commands_may_come_by_the_environment(once: Once, server: MoodyServer) -> None:
+def test_commands_may_come_by_the_environment(once: Once, server: FakeServer) -> None:
     once(TMON_COMMANDS="a:1=echo 1\n\nb:V=echo 2\n")
     assert [(r["sensor"], r["unit"]) for r in server.posts[0].readings] == [("a", "1"), ("b", "V")]
 
 
 @pytest.mark.parametrize("commands", [["a:1=echo 1", "b=echo 2"], ("a:1=echo 1", "b=echo 2")])
 def test_commands_may_be_a_list_at_the_top_of_the_file(
-    node: Node, tmp_path: Path, server: MoodyServer, commands: Sequence[str]
+    node: Node, tmp_path: Path, server: FakeServer, commands: Sequence[str]
 ) -> None:
     text = CLIENT.read_text()
     edited = re.sub(
@@ -95,7 +95,7 @@ def test_commands_may_be_a_list_at_the_top_of_the_file(
     assert [r["sensor"] for post in server.posts for r in post.readings] == ["a", "b"]
 
 
-def test_a_scheme_in_capitals_is_one(once: Once, server: MoodyServer) -> None:
+def test_a_scheme_in_capitals_is_one(once: Once, server: FakeServer) -> None:
     assert once("--command", "door=echo 1", TMON_URL=server.url.replace("http", "HTTP")).status == 0
     assert len(server.stored) == 1
 
@@ -104,7 +104,7 @@ def test_a_scheme_in_capitals_is_one(once: Once, server: MoodyServer) -> None:
     "ending",
     ["", "/", "//", "/readings", "/readings/", "/ingest", "/ingest/readings", "/a/readings"],
 )
-def test_the_address_may_be_what_serve_prints(once: Once, server: MoodyServer, ending: str) -> None:
+def test_the_address_may_be_what_serve_prints(once: Once, server: FakeServer, ending: str) -> None:
     assert once("--command", "door=echo 1", TMON_URL=server.url + ending).status == 0
     path = re.sub("(/readings)?/*$", "", ending)
     assert server.posts[0].path == f"{path}/readings"
@@ -136,7 +136,7 @@ def as_another(*flags: str, **environ: str) -> Ran:
 
 
 @pytest.fixture
-def open_node(server: MoodyServer) -> Iterator[Node]:
+def open_node(server: FakeServer) -> Iterator[Node]:
     """A node in a folder that others can reach, unlike pytest's."""
     with tempfile.TemporaryDirectory(prefix="tmon-") as folder:
         Path(folder).chmod(0o777)
@@ -144,7 +144,7 @@ def open_node(server: MoodyServer) -> Iterator[Node]:
 
 
 @only_root
-def test_a_user_without_a_home_sets_the_spool(open_node: Node, server: MoodyServer) -> None:
+def test_a_user_without_a_home_sets_the_spool(open_node: Node, server: FakeServer) -> None:
     environ = {key: value for key, value in open_node.environ.items() if key != "HOME"}
     homeless = environ | {"TMON_SPOOL": ""}
     assert as_another("--print", "--command", "door=echo 1", **homeless).status == 0
@@ -178,7 +178,7 @@ def test_a_loop_needs_a_time(once: Once, text: str) -> None:
 
 
 def test_print_needs_no_token_and_sends_nothing(
-    once: Once, node: Node, sysfs: SysfsTree, server: MoodyServer
+    once: Once, node: Node, sysfs: SysfsTree, server: FakeServer
 ) -> None:
     sysfs.thermometer()
     sysfs.zone(0, "cpu-thermal", 48312)
@@ -200,7 +200,7 @@ def test_print_with_nothing_to_show_says_so(once: Once) -> None:
 
 
 def test_status_tells_what_is_kept_and_why(
-    once: Once, node: Node, clock: FakeClock, server: MoodyServer
+    once: Once, node: Node, clock: FakeClock, server: FakeServer
 ) -> None:
     rejected = [{"index": 0, "code": "implausible", "error": "no such door"}]
     server.next.append(Reply(201, {"accepted": 0, "duplicates": 0, "rejected": rejected}))
@@ -211,9 +211,9 @@ def test_status_tells_what_is_kept_and_why(
     requests = len(server.requests)
     ran = once("--status", TMON_URL="", TMON_TOKEN="")
     assert (ran.status, ran.err) == (0, "")
-    when = client.at(clock.wall_ms)
+    when = client.iso(clock.wall_ms)
     assert f"spool     {node.spool}\nkept      1, from {when} to {when}\n" in ran.out
-    assert f"last sent {client.at(clock.wall_ms - 60_000)}\n" in ran.out
+    assert f"last sent {client.iso(clock.wall_ms - 60_000)}\n" in ran.out
     assert "the server answered 503; backlog full" in ran.out
     assert "door 7.0  implausible no such door" in ran.out
     assert len(server.requests) == requests
@@ -231,7 +231,7 @@ def test_a_spool_of_roots_can_be_looked_at_by_others(
     open_node: Node, once: Once, clock: FakeClock
 ) -> None:
     once("--command", "door=echo 1", **{**open_node.environ, "TMON_URL": "http://127.0.0.1:1"})
-    when = client.at(clock.wall_ms)
+    when = client.iso(clock.wall_ms)
     ran = as_another("--status", **open_node.environ)
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.startswith(f"spool     {open_node.spool}\nkept      1, from {when}")
@@ -258,7 +258,7 @@ def test_status_shows_the_spool_of_a_service_to_a_user_who_has_none(
     assert status(TMON_SPOOL="/none/mine.db") == "/none/mine.db"
 
 
-def test_verbose_counts_what_was_refused_by_itself(once: Once, server: MoodyServer) -> None:
+def test_verbose_counts_what_was_refused_by_itself(once: Once, server: FakeServer) -> None:
     rejected = [{"index": 0, "code": "implausible", "error": "no such door"}]
     server.next.append(Reply(201, {"accepted": 1, "duplicates": 0, "rejected": rejected}))
     ran = once("--verbose", "--command", "a=echo 1", "--command", "b=echo 2")
@@ -270,7 +270,7 @@ def test_verbose_tells_that_it_waits_and_why(once: Once) -> None:
     assert re.fullmatch("waiting [0-9]+ s, as not all nodes are to send at once", ran.said[0])
 
 
-def test_verbose_tells_what_was_sent(once: Once, server: MoodyServer) -> None:
+def test_verbose_tells_what_was_sent(once: Once, server: FakeServer) -> None:
     ran = once("--verbose", "--command", "door=echo 1")
     assert ran.said == [f"sent 1 readings to {server.url}"]
 

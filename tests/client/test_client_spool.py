@@ -24,7 +24,7 @@ from tests.client.harness import (
     CLIENT,
     MINUTE_MS,
     FakeClock,
-    MoodyServer,
+    FakeServer,
     Node,
     Once,
     Reply,
@@ -36,16 +36,16 @@ from tests.client.harness import (
 @pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.soak)])
 @pytest.mark.timeout(300)
 def test_kill_9_loses_nothing_and_repeats_nothing(
-    node: Node, server: MoodyServer, tmp_path: Path, kills: int
+    node: Node, server: FakeServer, tmp_path: Path, kills: int
 ) -> None:
     dice = random.Random(kills)
 
-    def mood(request: Request) -> Reply:
+    def respond(request: Request) -> Reply:
         reply = server.store(request)
         time.sleep(dice.choice([0, 0, 0.05, 0.2]))
         return dice.choice([reply, reply, Reply(503), replace(reply, cut=10)])
 
-    server.always = mood
+    server.always = respond
     counter = tmp_path / "count"
     command = f"n=$(( $(cat {counter} 2>/dev/null || echo 0) + 1 )); echo $n >{counter}; echo $n"
     seen: set[tuple[str, float]] = set()
@@ -65,23 +65,21 @@ def test_kill_9_loses_nothing_and_repeats_nothing(
     assert node.kept() == node.refused() == []
 
 
-def test_a_reading_is_on_disk_before_the_first_byte_is_sent(
-    node: Node, server: MoodyServer
-) -> None:
+def test_a_reading_is_on_disk_before_the_first_byte_is_sent(node: Node, server: FakeServer) -> None:
     on_disk: list[int] = []
 
-    def mood(request: Request) -> Reply:
+    def respond(request: Request) -> Reply:
         on_disk.append(len(node.kept()))
         return server.store(request)
 
-    server.always = mood
+    server.always = respond
     assert node.run("--command", "door=echo 1").status == 0
     assert on_disk == [1]
 
 
 @pytest.mark.parametrize("rubbish", [b"this is no database" * 100, b"\xff" * 5000])
 def test_a_file_that_is_no_database_is_set_aside(
-    node: Node, once: Once, server: MoodyServer, rubbish: bytes
+    node: Node, once: Once, server: FakeServer, rubbish: bytes
 ) -> None:
     node.spool.parent.mkdir()
     node.spool.write_bytes(rubbish)
@@ -96,7 +94,7 @@ def test_a_file_that_is_no_database_is_set_aside(
 
 
 def test_a_page_gone_bad_is_found_and_the_new_readings_are_kept(
-    node: Node, once: Once, server: MoodyServer
+    node: Node, once: Once, server: FakeServer
 ) -> None:
     node.fill(3000)
     with node.spool.open("r+b") as file:
@@ -119,7 +117,7 @@ def test_trouble_after_a_corrupt_spool_is_told_by_its_own_cause(node: Node, once
 
 
 def test_a_loop_goes_on_with_a_new_spool_when_the_old_one_goes_bad(
-    node: Node, server: MoodyServer
+    node: Node, server: FakeServer
 ) -> None:
     def stored_more(than: int) -> bool:
         return len(server.stored) > than
@@ -165,7 +163,7 @@ def test_another_programs_database_is_left_alone(node: Node, once: Once) -> None
 
 
 def test_too_many_readings_are_thinned_the_oldest_first(
-    node: Node, once: Once, clock: FakeClock, server: MoodyServer
+    node: Node, once: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     server.always = Reply(503)
     for _ in range(21):
@@ -202,7 +200,7 @@ def fill_up(folder: Path) -> None:
 
 
 def test_on_a_full_disk_readings_are_still_kept_and_sent(
-    node: Node, once: Once, clock: FakeClock, server: MoodyServer, small_disk: Path
+    node: Node, once: Once, clock: FakeClock, server: FakeServer, small_disk: Path
 ) -> None:
     node.spool = small_disk / "spool.db"
     node.environ["TMON_SPOOL"] = str(node.spool)
@@ -219,7 +217,7 @@ def test_on_a_full_disk_readings_are_still_kept_and_sent(
 
 
 def test_a_disk_too_full_to_keep_anything_is_told_and_readings_wait_in_memory(
-    node: Node, once: Once, clock: FakeClock, server: MoodyServer, small_disk: Path
+    node: Node, once: Once, clock: FakeClock, server: FakeServer, small_disk: Path
 ) -> None:
     node.spool = small_disk / "spool.db"
     node.environ["TMON_SPOOL"] = str(node.spool)
@@ -259,7 +257,7 @@ def fill_spool(path: Path, most: int = 1_000_000) -> int:
 
 
 def test_on_a_full_disk_a_full_spool_is_sent(
-    node: Node, once: Once, clock: FakeClock, server: MoodyServer, small_disk: Path
+    node: Node, once: Once, clock: FakeClock, server: FakeServer, small_disk: Path
 ) -> None:
     node.spool = small_disk / "spool.db"
     node.environ["TMON_SPOOL"] = str(node.spool)
@@ -278,7 +276,7 @@ def test_on_a_full_disk_a_full_spool_is_sent(
 
 
 def test_where_the_spools_file_may_not_grow_a_full_one_is_sent(
-    node: Node, server: MoodyServer
+    node: Node, server: FakeServer
 ) -> None:
     """As on a full disk, wherever the tests run; the journal may grow as far as the spool."""
     with client.Spool(node.spool):
@@ -317,7 +315,7 @@ def as_no_root() -> None:
 
 
 def test_what_a_read_only_disk_holds_is_sent_once_and_so_is_what_is_sensed(
-    node: Node, server: MoodyServer
+    node: Node, server: FakeServer
 ) -> None:
     server.always = Reply(503)
     for n in range(2):
@@ -332,7 +330,7 @@ def test_what_a_read_only_disk_holds_is_sent_once_and_so_is_what_is_sensed(
 
 
 def test_a_read_only_disk_is_told_once_and_what_is_sensed_waits_in_memory(
-    node: Node, server: MoodyServer
+    node: Node, server: FakeServer
 ) -> None:
     node.run("--command", "door=echo 0")
     make_read_only(node.spool.parent)
@@ -352,18 +350,18 @@ def test_a_read_only_disk_is_told_once_and_what_is_sensed_waits_in_memory(
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.soak)])
 @pytest.mark.timeout(300)
 def test_kill_9_while_a_read_only_disk_is_read_loses_nothing_and_repeats_nothing(
-    node: Node, server: MoodyServer, kills: int
+    node: Node, server: FakeServer, kills: int
 ) -> None:
     dice = random.Random(kills)
     count = fill_spool(node.spool, most=2500)
     make_read_only(node.spool.parent)
 
-    def mood(request: Request) -> Reply:
+    def respond(request: Request) -> Reply:
         reply = server.store(request)
         time.sleep(dice.choice([0, 0.05]))
         return dice.choice([reply, reply, reply, replace(reply, cut=10)])
 
-    server.always = mood
+    server.always = respond
     for _ in range(kills):
         with node.start(before=as_no_root) as process:
             time.sleep(dice.uniform(0.3, 1.5))  # it is killed at any moment
@@ -376,7 +374,7 @@ def test_kill_9_while_a_read_only_disk_is_read_loses_nothing_and_repeats_nothing
 
 
 def test_what_was_sent_from_memory_is_not_sent_again_when_the_disk_can_be_written(
-    node: Node, server: MoodyServer
+    node: Node, server: FakeServer
 ) -> None:
     """Nor do later readings, which get the same ids again, count as sent."""
     server.always = Reply(503)
@@ -399,7 +397,7 @@ def test_what_was_sent_from_memory_is_not_sent_again_when_the_disk_can_be_writte
 
 @pytest.mark.parametrize("away", [True, False])
 def test_when_the_disk_can_be_written_again_what_was_sent_from_memory_is_deleted_there(
-    node: Node, server: MoodyServer, away: bool
+    node: Node, server: FakeServer, away: bool
 ) -> None:
     """Sent from there once more it could get another time."""
     count = fill_spool(node.spool, most=100)
@@ -417,7 +415,7 @@ def test_when_the_disk_can_be_written_again_what_was_sent_from_memory_is_deleted
 
 
 def test_before_its_first_run_a_read_only_disk_needs_no_spool(
-    node: Node, server: MoodyServer
+    node: Node, server: FakeServer
 ) -> None:
     node.spool.parent.mkdir()
     make_read_only(node.spool.parent)
@@ -426,7 +424,7 @@ def test_before_its_first_run_a_read_only_disk_needs_no_spool(
 
 
 def test_what_a_kill_left_half_written_on_a_read_only_disk_stops_nothing(
-    node: Node, server: MoodyServer, tmp_path: Path
+    node: Node, server: FakeServer, tmp_path: Path
 ) -> None:
     node.fill(100)
     with closing(sqlite3.connect(node.spool, isolation_level=None)) as db:
@@ -441,7 +439,7 @@ def test_what_a_kill_left_half_written_on_a_read_only_disk_stops_nothing(
     assert len(server.stored) == 101
 
 
-def test_the_end_of_a_link_is_made(node: Node, server: MoodyServer, tmp_path: Path) -> None:
+def test_the_end_of_a_link_is_made(node: Node, server: FakeServer, tmp_path: Path) -> None:
     node.spool.parent.mkdir()
     node.spool.symlink_to(tmp_path / "elsewhere.db")
     assert node.run("--command", "door=echo 1").status == 0
@@ -449,7 +447,7 @@ def test_the_end_of_a_link_is_made(node: Node, server: MoodyServer, tmp_path: Pa
     assert (tmp_path / "elsewhere.db").exists()
 
 
-def test_a_lock_that_is_another_users_is_done_without(node: Node, server: MoodyServer) -> None:
+def test_a_lock_that_is_another_users_is_done_without(node: Node, server: FakeServer) -> None:
     node.run("--command", "door=echo 1")
     lock = Path(f"{node.spool}.lock")
     lock.chmod(0)
@@ -477,7 +475,7 @@ def damage(path: Path, page: int) -> None:
 
 @pytest.mark.parametrize("index", ["one_at_a_time", "unsettled"])
 def test_with_a_damaged_index_no_reading_is_lost(
-    node: Node, once: Once, server: MoodyServer, index: str
+    node: Node, once: Once, server: FakeServer, index: str
 ) -> None:
     node.fill(48)
     [(page,)] = node.query(f"SELECT rootpage FROM sqlite_master WHERE name = '{index}'")
@@ -492,7 +490,7 @@ def test_with_a_damaged_index_no_reading_is_lost(
 
 @pytest.mark.parametrize("page", range(2, 14))
 def test_a_damaged_page_costs_its_own_readings_only(
-    node: Node, once: Once, server: MoodyServer, page: int
+    node: Node, once: Once, server: FakeServer, page: int
 ) -> None:
     node.fill(400)
     damage(node.spool, page)
@@ -505,7 +503,7 @@ def test_a_damaged_page_costs_its_own_readings_only(
 
 
 def test_a_damaged_spool_that_there_is_no_room_to_copy_is_sent(
-    node: Node, server: MoodyServer
+    node: Node, server: FakeServer
 ) -> None:
     node.fill(8000)
     [(page,)] = node.query("SELECT rootpage FROM sqlite_master WHERE name = 'one_at_a_time'")
@@ -525,7 +523,7 @@ def test_a_damaged_spool_that_there_is_no_room_to_copy_is_sent(
 
 
 def test_what_is_left_of_a_damaged_spool_keeps_its_time_and_what_was_refused(
-    node: Node, once: Once, server: MoodyServer
+    node: Node, once: Once, server: FakeServer
 ) -> None:
     rejected = [{"index": 0, "code": "conflict", "error": "another value"}]
     server.next.append(Reply(201, {"accepted": 0, "duplicates": 0, "rejected": rejected}))
@@ -541,7 +539,7 @@ def test_what_is_left_of_a_damaged_spool_keeps_its_time_and_what_was_refused(
 
 
 def test_a_spool_of_the_first_version_is_taken_over(
-    node: Node, once: Once, clock: FakeClock, server: MoodyServer
+    node: Node, once: Once, clock: FakeClock, server: FakeServer
 ) -> None:
     with node.first_version() as db:
         now = (clock.wall_ms - 2000, clock.monotonic_ms - 2000, clock.boot, 0)
@@ -558,7 +556,7 @@ def test_a_spool_of_the_first_version_is_taken_over(
 
 
 def test_a_disk_that_fills_up_while_running_still_sends_what_is_kept(
-    node: Node, server: MoodyServer
+    node: Node, server: FakeServer
 ) -> None:
     node.fill(2000)
     size = node.spool.stat().st_size
