@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""``python manage.py get_token basement``: the same commands as ``tmon``, from a checkout.
+"""The commands of ``tmon``, run from a checkout: ``python manage.py get_token basement``.
 
-``get_token``, ``list`` and ``run`` are other names for ``tmon token get``,
-``tmon token list`` and ``tmon serve``.
+``get_token``, ``list`` and ``run`` are other names for ``tmon token get``, ``tmon token list``
+and ``tmon serve``.
 """
 
 import sys

@@ -1,5 +1,5 @@
-"""tmon side by side with its peers: `make bench` and `make bench-large`.
+"""Compare tmon with its peers: `make bench` and `make bench-large`.
 
-Each peer is started on loopback, does the same work in turn, and is stopped.
-The results go to docs/performance.{json,md,svg}.
+Each peer in turn is started on loopback, does the same work, and is stopped. The results are
+written to docs/performance.{json,md,svg}.
 """

@@ -23,7 +23,7 @@ from bench.targets import LARGE_ROWS, ROWS, Result, results
 from bench.work import Work
 
 DOCS = Path(__file__).parent.parent / "docs"
-SCRATCH = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108 - on a disk, as /tmp often isn't
+SCRATCH = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108 - on a disk; /tmp often isn't
 IN_MEMORY = ("tmpfs", "ramfs")
 
 PARTS = (
@@ -43,15 +43,15 @@ PARTS = (
 @click.option("--seconds", type=click.FloatRange(0.2), help="of each load [default: 6]")
 @click.option("--smoke", is_flag=True, help="all rows, tiny, without peers that aren't installed")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=DOCS, help="where the results go [docs]"
+    "--out", type=click.Path(path_type=Path), default=DOCS, help="folder of the results [docs]"
 )
 @click.option(
     "--scratch",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=SCRATCH,
-    help=f"on a real disk: where databases are made, and removed [default: {SCRATCH}]",
+    help=f"folder on a real disk for temporary databases [default: {SCRATCH}]",
 )
-def main(  # noqa: PLR0913, PLR0917 - click hands over every option
+def main(  # noqa: PLR0913, PLR0917 - one for each option
     is_large: bool,
     only: Sequence[str],
     rounds: int | None,
@@ -60,9 +60,9 @@ def main(  # noqa: PLR0913, PLR0917 - click hands over every option
     out: Path,
     scratch: Path,
 ) -> None:
-    """Measure tmon beside its peers, print the table, and write performance.md.
+    """Measure tmon and its peers, print the table, and write performance.md.
 
-    Rows that aren't measured keep what an earlier run found on this machine.
+    Rows that aren't measured keep the figures of an earlier run on this machine.
 
     \b
     Rows: single many batch browsing rollup year latest latest-wide bytes home memory,
@@ -73,10 +73,10 @@ def main(  # noqa: PLR0913, PLR0917 - click hands over every option
       python -m bench                                  about fifteen minutes
       python -m bench --large                          about half an hour, and 10 GB of disk
       python -m bench --only single --rounds 1         one row, quickly
-      python -m bench --smoke --out .                  does it run at all? half a minute
+      python -m bench --smoke --out .                  whether it runs at all: half a minute
     """
     if smoke and out == DOCS:
-        raise click.UsageError("a smoke run says nothing of speed; --out DIR keeps it out of docs")
+        raise click.UsageError("a smoke run doesn't measure speed; --out DIR keeps it out of docs")
     signal.signal(signal.SIGTERM, _stop)
     scale = SMOKE if smoke else Scale()
     scale = replace(scale, rounds=rounds or scale.rounds, seconds=seconds or scale.seconds)
@@ -89,7 +89,7 @@ def main(  # noqa: PLR0913, PLR0917 - click hands over every option
 
 
 def _stop(*_: object) -> None:
-    """Unwind, so that peers are ended and folders removed."""
+    """Exit by an exception, so that peers are stopped and folders removed."""
     sys.exit(128 + signal.SIGTERM)
 
 
@@ -100,14 +100,14 @@ def _chosen(only: Sequence[str], is_large: bool, smoke: bool) -> Collection[str]
 
 
 def measure(scale: Scale, rows: Collection[str], scratch: Path, *, smoke: bool) -> Iterator[Record]:
-    """What is known after each part of the rows.
+    """Measure the rows; yields all figures so far after each part.
 
     Raises:
         Failed: something is missing, or went wrong.
     """
     require(["wrk"] if smoke else ["wrk", *PROGRAMS.values()])
     if file_system(scratch) in IN_MEMORY and not smoke:
-        raise Failed(f"{scratch} is in memory, where nothing is durable; set --scratch to a disk")
+        raise Failed(f"{scratch} is in memory, not on a disk; set --scratch")
     record = Record(Machine.this(scratch))
     with tempfile.TemporaryDirectory(prefix="tmon-bench-", dir=scratch) as folder:
         work = Work(scale, rows, Path(folder), absent_peers(), record, time.monotonic())
@@ -122,7 +122,7 @@ def measure(scale: Scale, rows: Collection[str], scratch: Path, *, smoke: bool) 
 
 
 def publish(record: Record, scale: Scale, out: Path) -> Sequence[Result]:
-    """Write the page with what earlier runs found, and give the lines of its table."""
+    """Write the page, with figures of earlier runs too; return the lines of its table."""
     out.mkdir(parents=True, exist_ok=True)
     merged = record.merged_into(figures.load(out / "performance.json"))
     merged.save(out / "performance.json")

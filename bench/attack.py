@@ -1,7 +1,7 @@
-"""`python -m bench.attack`: many clients send the costliest requests known, while readings come in.
+"""`python -m bench.attack`: many clients send the most expensive requests known, beside ingest.
 
 It compares the attack with an idle phase of the same run: Datasette's highest memory, the home
-page's times, ingest's p99, the answers, and how long recovery took.
+page's times, ingest's p99, the responses, and how long recovery took.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ from bench.shape import Node, Point
 from tmon.core.time import now_ms
 from tmon.db.connect import open_database
 
-SENSORS_EACH = 10  # of a node
-READINGS_EACH = 300  # of a sensor
+SENSORS_EACH = 10  # of each node
+READINGS_EACH = 300  # of each sensor
 STEP_MS = 300_000
-SENDERS, SENDS_A_S = 8, 20  # connections that send readings, each so often
+SENDERS, SENDS_A_S = 8, 20  # connections that send readings, and how often each does
 HOME_EVERY_S = 0.25
-PATIENCE_S = 60  # for one answer
-NORMAL = 2.0  # home is back to normal below so many times its idle median, or 0.5 s
+PATIENCE_S = 60  # the timeout of a request
+NORMAL = 2.0  # home is normal again below this many times its idle median, or below 0.5 s
 LONGEST_BACK_S = 60
 
 _COUNTED = "with recursive t (n) as (select 1 union all select n + 1 from t"
@@ -48,7 +48,7 @@ _BOMB = "with a0 as (select * from latest_clean), " + ", ".join(
 )
 _LARGE_OBJECT = "(select json_group_object(measured_ms || 'k' || sensor, value) from readings)"
 
-# Each was the costliest SQL of its kind when it was found.
+# Each was the most expensive SQL of its kind when it was found.
 SQL = (
     f"{_TEXT} select {_SEARCHED} from wide",
     f"{_BOMB} select count(*) from a12",
@@ -94,19 +94,19 @@ class Figures:
 
 @dataclass
 class Report:
-    """The same station idle and attacked, and the answers to its attackers."""
+    """The figures of a station idle and under attack, and the responses to the attackers."""
 
     strangers: int
     seconds: float
     idle: Figures
     attacked: Figures
     statuses: dict[str, int]
-    failed: list[str]  # what was answered with a 5xx, and by whom
+    failed: list[str]  # pages that were answered with a 5xx, with the status
     back_after_s: float
 
 
 def attack(folder: Path, *, strangers: int, seconds: float, idle_s: float, sensors: int) -> Report:
-    """Build a station in ``folder``, watch it idle, under attack and afterwards.
+    """Build a station in ``folder``; measure it idle, under attack and afterwards.
 
     Raises:
         Failed: it doesn't start, or a reading was refused.
@@ -114,7 +114,7 @@ def attack(folder: Path, *, strangers: int, seconds: float, idle_s: float, senso
     nodes = build(folder, sensors)
     with peers.tmon(folder, nodes, pages=True) as server, ProcessPoolExecutor(1) as others:
         datasette = next(pid for pid in tree(server.pid) if "serve\0datasette" in _command(pid))
-        asyncio.run(_watch(server, datasette, 2))  # the first pages take longer
+        asyncio.run(_watch(server, datasette, 2))  # warm up: the first pages take longer
         idle = asyncio.run(_watch(server, datasette, idle_s))
         asking = others.submit(ask_worst, server.pages_port, strangers, seconds)
         attacked = asyncio.run(_watch(server, datasette, seconds))
@@ -148,7 +148,7 @@ def build(folder: Path, sensors: int) -> list[Node]:
 
 
 async def _watch(server: Server, datasette: int, seconds: float) -> Figures:
-    """Send readings and load the home page for so long."""
+    """Send readings and load the home page for this time."""
     until_s = time.monotonic() + seconds
     sends = [_send(server, node, until_s) for node in list(server.nodes)[:SENDERS]]
     visiting = asyncio.create_task(_visit(server.pages_port, until_s))
@@ -166,7 +166,7 @@ async def _watch(server: Server, datasette: int, seconds: float) -> Figures:
 
 
 async def _send(server: Server, node: Node, until_s: float) -> list[float]:
-    """The seconds until each reading was acknowledged."""
+    """Send readings; returns how long each took until it was acknowledged, in seconds."""
     took_s: list[float] = []
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     next_s = time.monotonic()
@@ -185,7 +185,7 @@ async def _send(server: Server, node: Node, until_s: float) -> list[float]:
 
 
 async def _visit(port: int, until_s: float) -> tuple[list[float], list[str]]:
-    """The seconds that each load of the home page took, and the statuses other than 200."""
+    """Load the home page; returns how long each took, and the statuses other than 200."""
     took_s: list[float] = []
     refused: list[str] = []
     while not took_s or time.monotonic() < until_s:
@@ -199,7 +199,7 @@ async def _visit(port: int, until_s: float) -> tuple[list[float], list[str]]:
 
 
 def ask_worst(port: int, strangers: int, seconds: float) -> Counter[tuple[str, str]]:
-    """Attack for so long; count each page's statuses."""
+    """Attack for this time; returns how often each page had which status."""
     return asyncio.run(_ask_worst(port, strangers, seconds))
 
 
@@ -224,7 +224,7 @@ async def _ask_worst(port: int, strangers: int, seconds: float) -> Counter[tuple
 
 
 async def ask(port: int, page: str) -> str:
-    """A page's status after it was read to its end, or why it wasn't."""
+    """Read a page to its end; returns its status, or why it didn't end."""
     try:
         async with asyncio.timeout(PATIENCE_S):
             reader, writer = await _get(port, page)
@@ -281,7 +281,7 @@ async def _answer(reader: asyncio.StreamReader) -> int:
 
 
 def _back_to_normal(server: Server, idle: Figures) -> float:
-    """When home and SQL were both as quick as before, three times in a row."""
+    """Wait until home and SQL are normal three times in a row; returns since when they are."""
     most_s = max(NORMAL * idle.home_median_s, 0.5)
     pages = ("/", "/tmon/-/query.json?sql=select+1")
     began_s = time.monotonic()
@@ -331,7 +331,8 @@ def lines(report: Report) -> Iterator[str]:
 @click.option("--json", "as_json", is_flag=True)
 def main(strangers: int, seconds: float, idle_s: float, sensors: int, as_json: bool) -> None:
     """Start a station, attack it, and print how it did."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwind, so that all it started ends
+    # Exit by an exception, so that all processes are stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="tmon-attack-") as folder:
         try:
             report = attack(

@@ -1,5 +1,5 @@
--- What visitors of the published pages ask for, one after the other, without a pause.
--- Argument: a file with one path a line.
+-- Requests of visitors of the pages: one after the other, without a pause.
+-- Argument: a file with one path per line.
 require "counted"
 
 function init(args)

@@ -1,4 +1,4 @@
-"""Sends a certain number of requests, each once: to warm a peer up, or to fill it."""
+"""Send each of some requests once: to warm a peer up, or to fill it."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 def send(port: int, requests: Iterable[bytes], *, connections: int = 4) -> None:
-    """Send whole requests, on so many connections at a time.
+    """Send whole requests, over several connections.
 
     Raises:
         Failed: an answer wasn't 2xx.

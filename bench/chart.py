@@ -26,7 +26,7 @@ STYLE = """
 
 
 def render(lines: Sequence[Result]) -> str:
-    """An SVG text, readable on light and dark pages."""
+    """The chart as SVG, for light and dark pages."""
     bars = [
         (line, line.advantage)
         for line in lines
@@ -49,7 +49,7 @@ def render(lines: Sequence[Result]) -> str:
 
 
 class _Scale:
-    """Where a ratio lies between the chart's edges."""
+    """A logarithmic scale of ratios, between the chart's edges."""
 
     def __init__(self, ratios: Sequence[float]) -> None:
         low, high = min([*ratios, 0.3]), max([*ratios, 3])

@@ -1,8 +1,8 @@
-"""`python -m bench.connections`: what connections that only take do to everybody else.
+"""`python -m bench.connections`: how abusive connections affect other requests.
 
-Ingest is asked to store a reading, Datasette for its smallest page, while ten or a
-hundred connections idle, send a byte a second, or ask without end and read nothing. The
-longest answers and the memory of both stand beside those of a moment without them.
+It stores readings and loads Datasette's smallest page while ten or a hundred connections are idle,
+send a byte a second, or send requests without end and read nothing. The table compares latencies
+and memory with those without such connections.
 """
 
 import json
@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from bench.process import Process, answers, free_port, pss_bytes, running
 
-EVERY_S = 0.01  # a question of ours
+EVERY_S = 0.01  # between two measured requests
 SETTLE_S = 3.0
 READINGS = 10_000
 NOON_MS = 1_795_176_000_000
@@ -33,19 +33,19 @@ Attack = Callable[[socket.socket, threading.Event], None]
 
 
 def idle(_: socket.socket, end: threading.Event) -> None:
-    """Says nothing."""
+    """Connect and send nothing."""
     end.wait(5)
 
 
 def trickle(sock: socket.socket, end: threading.Event) -> None:
-    """Sends a byte of a header a second."""
+    """Send a byte of a header a second."""
     sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
     while not end.wait(1):
         sock.sendall(b"a")
 
 
 def never_read(request: bytes) -> Attack:
-    """Asks without end, as far as the other side takes it, and reads nothing."""
+    """Send requests as long as the server takes them, and read nothing."""
 
     def ask(sock: socket.socket, end: threading.Event) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
@@ -59,7 +59,7 @@ def never_read(request: bytes) -> Attack:
 
 @contextmanager
 def attackers(port: int, attack: Attack, count: int) -> Iterator[None]:
-    """So many connections at once; who is cut off comes back."""
+    """Keep ``count`` connections open; those that the server closes are opened again."""
     end = threading.Event()
 
     def come_back() -> None:
@@ -82,7 +82,7 @@ def attackers(port: int, attack: Attack, count: int) -> Iterator[None]:
 def latencies_ms(
     port: int, seconds: float, ask: Callable[[HTTPConnection, int], None]
 ) -> list[float]:
-    """How long each answer took, in order of time taken."""
+    """How long each request took, sorted."""
     took, client = [], HTTPConnection("127.0.0.1", port, timeout=60)
     until_s = time.monotonic() + seconds
     number = int(time.time() * 1000)
@@ -102,19 +102,10 @@ class Station:
     def __init__(self, process: Process, folder: Path, port: int, pages_port: int) -> None:
         self.port, self.pages_port, self._process = port, pages_port, process
         process.wait_until(lambda: answers(port, "/healthz"))
-        command = [
-            sys.executable,
-            "-m",
-            "tmon",
-            "token",
-            "get",
-            "n",
-            "--db",
-            folder / "tmon.db",
-        ]
-        with running([*map(str, command)], folder / "token") as told:
-            told.wait_until(lambda: "tmon_" in told.output())
-            self._headers = {"Authorization": f"Bearer {told.output().strip()}"}
+        command = [sys.executable, "-m", "tmon", "token", "get", "n", "--db"]
+        with running([*command, str(folder / "tmon.db")], folder / "token") as printed:
+            printed.wait_until(lambda: "tmon_" in printed.output())
+            self._headers = {"Authorization": f"Bearer {printed.output().strip()}"}
         readings = [{"value": n % 30, "measured_ms": NOON_MS + n} for n in range(READINGS)]
         self._post(HTTPConnection("127.0.0.1", port), readings)
         process.wait_until(lambda: answers(pages_port, "/robots.txt"))
@@ -150,7 +141,7 @@ def main(seconds: float) -> None:
 
 
 def rows(station: Station, seconds: float) -> Iterator[dict[str, object]]:
-    """A row for each kind and number of connections, on both ports at once."""
+    """Measure with each kind and number of connections, on both ports at once."""
     kinds: list[tuple[str, Attack, Attack]] = [
         ("idle", idle, idle),
         ("trickle", trickle, trickle),

@@ -1,4 +1,4 @@
--- Shared by both scripts: threads know their number, and the outcome is one line of JSON.
+-- Shared by both scripts: numbers the threads, and prints the results as one line of JSON.
 local started = 0
 
 function setup(thread)

@@ -1,4 +1,4 @@
-"""What was measured: kept as JSON, so that rows of several runs stand in one table."""
+"""The measured figures, stored as JSON, so that one table can have rows of several runs."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,7 @@ from bench.machine import Machine
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing that was measured: when, and what each peer reached in each round."""
+    """A measured quantity: the day, and the value of each peer in each round."""
 
     on: str  # UTC day, ISO 8601
     rounds: dict[str, list[float]] = field(default_factory=dict)
@@ -23,13 +23,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Record:
-    """All figures by name, and the machine they were measured on."""
+    """All figures by name, and the machine on which they were measured."""
 
     machine: Machine
     figures: dict[str, Figure] = field(default_factory=dict)
 
     def add(self, name: str, peer: str, value: float) -> None:
-        """One more round of a figure."""
+        """Add a round of a figure."""
         today = datetime.now(UTC).date().isoformat()
         figure = self.figures.setdefault(name, Figure(today))
         figure.rounds.setdefault(peer, []).append(float(f"{value:.5g}"))
@@ -37,7 +37,7 @@ class Record:
     def merged_into(self, earlier: "Record | None") -> "Record":
         """These figures, and those of an earlier run that were not measured again.
 
-        Figures of another machine can't stand beside these, and are dropped.
+        Figures of another machine can't be compared with these, and are dropped.
         """
         if earlier is None or not earlier.machine.is_like(self.machine):
             return self
@@ -49,7 +49,7 @@ class Record:
 
 
 def load(path: Path) -> Record | None:
-    """What an earlier run saved, if there was one."""
+    """The figures of an earlier run; None if there was none."""
     if not path.exists():
         return None
     saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

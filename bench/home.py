@@ -1,4 +1,4 @@
-"""Row home: what twenty nodes at home have written to the disk, a request a node and minute."""
+"""Row home: bytes written to the disk by twenty nodes at home, each with a request a minute."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tmon.core.time import now_ms
 
 NODES, SENSORS = 20, ("temperature", "humidity", "pressure")
 RECORDER_NAME = "Home Assistant's recorder"
-WARM_ROUNDS = 60  # an hour: by then each sensor has a page of its own
+WARM_ROUNDS = 60  # an hour: after it each sensor has a page of its own
 
 
 def run(work: Work) -> None:
@@ -45,7 +45,7 @@ def _recorder(work: Work) -> float:
 
 
 def _requests(server: Server, rounds: int) -> Iterator[bytes]:
-    """All within this hour, as fast as they are answered."""
+    """Readings of the present moment, as fast as they are answered."""
     for number in range(rounds):
         for node in server.nodes:
             at_ms = now_ms()

@@ -37,7 +37,7 @@ def run(work: Work) -> None:
 
 
 def _pages(work: Work, station: Station) -> None:
-    """The newest page, the thousandth that its "earlier" leads to, and home."""
+    """The newest page, the thousandth by the link "earlier", and home."""
     with peers.tmon(station.folder, station.nodes, pages=True) as server:
         _check_cursor(station, server.pages_port)
         paths = {
@@ -54,7 +54,7 @@ def _pages(work: Work, station: Station) -> None:
 
 
 def _cursor(station: Station, page: int) -> str:
-    """What the link "earlier" to a page says: the time, then sensor and time, of the row before."""
+    """The cursor in the link "earlier" to a page: time, sensor and time of the row before it."""
     with open_for_reading(station.path) as db:
         measured_ms, sensor = db.execute(
             "select measured_ms, sensor from readings order by measured_ms desc, sensor "
@@ -67,7 +67,7 @@ def _cursor(station: Station, page: int) -> str:
 def _check_cursor(station: Station, port: int) -> None:
     told = rows_of(port, f"{FIRST_PATH}.json?_shape=objects")["next"]
     if told != _cursor(station, 2):
-        raise Failed(f'the second page is at {told}, so "earlier" is found in another way now')
+        raise Failed(f"the cursor of the second page is {told}: its format has changed")
 
 
 def _growth(work: Work, name: str, station: Station, number: int) -> None:
@@ -82,7 +82,7 @@ def _growth(work: Work, name: str, station: Station, number: int) -> None:
 
 
 def _start(work: Work, station: Station, number: int) -> None:
-    """From the command to the first reading stored, with nothing of the file in memory."""
+    """The time from the command to the first stored reading, with the file not in the cache."""
     cold = work.scale.cold and _drop_caches()
     node, measured_ms = station.nodes[0], station.clock.next(SINGLE.window_ms)
     began_s = time.monotonic()
@@ -95,12 +95,12 @@ def _start(work: Work, station: Station, number: int) -> None:
 
 
 def _drop_caches() -> bool:
-    """Have the kernel forget what it has read of all files; only root may."""
+    """Drop the kernel's page cache, which only root may; returns whether it worked."""
     if not os.access(DROP_CACHES, os.W_OK):
         return False
     os.sync()
     try:
         DROP_CACHES.write_text("3\n")
-    except OSError:  # root of a container isn't root enough
+    except OSError:  # root of a container may not
         return False
     return True

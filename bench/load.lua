@@ -1,5 +1,5 @@
--- What wrk sends: request after request, each the next node's, and every reading at a new time.
--- Each thread has its own share of the nodes, so that a sensor's times only go up.
+-- wrk's requests: each is the next node's, and each reading has a new time.
+-- Each thread has its own nodes, so that a sensor's times only increase.
 -- Arguments: a shape (see shape.py), the nodes (name, tab, token; shuffled), wrk's threads.
 require "counted"
 

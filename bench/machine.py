@@ -1,4 +1,4 @@
-"""The machine, and the versions of everything that takes part."""
+"""The machine, and the versions of all programs that take part."""
 
 import os
 import platform
@@ -22,19 +22,19 @@ PYTHON_PACKAGES = ("tmon", "starlette", "uvicorn", "httptools", "uvloop", "msgsp
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the figures come from."""
+    """The machine on which figures were measured."""
 
     cpu: str
     cores: int
     memory_gb: float
     kernel: str
-    disk: str  # the file system that the databases are made on
-    sync_ms: float  # what it takes to make 4 KiB durable there
+    disk: str  # the file system of the databases
+    sync_ms: float  # how long it takes there to write and sync 4 KiB
     versions: Mapping[str, str]
 
     @classmethod
     def this(cls, scratch: Path) -> "Machine":
-        """The machine that this runs on, and the disk that ``scratch`` is on."""
+        """This machine, with the disk of the folder ``scratch``."""
         return cls(
             cpu=_field("/proc/cpuinfo", "model name") or platform.machine(),
             cores=os.cpu_count() or 1,
@@ -48,15 +48,15 @@ class Machine:
         )
 
     def is_like(self, other: "Machine") -> bool:
-        """Whether the two are one, as far as figures go."""
+        """Whether figures of the two can be compared."""
         return (self.cpu, self.cores) == (other.cpu, other.cores)
 
 
 def require(programs: Sequence[str]) -> None:
-    """Check that all programs are there.
+    """Check that all programs are installed.
 
     Raises:
-        Failed: with all that are missing, and the Debian packages that bring them.
+        Failed: names the missing programs and their Debian packages.
     """
     missing = [program for program in programs if not shutil.which(program)]
     if missing:
@@ -104,7 +104,7 @@ def _versions() -> dict[str, str]:
 
 
 def _debian(program: str) -> str:
-    """The version of a program's Debian package; VictoriaMetrics doesn't tell its own."""
+    """The version of a program's Debian package; VictoriaMetrics doesn't print its own."""
     if not shutil.which(program):
         return "not installed"
     if not shutil.which("dpkg-query"):

@@ -1,4 +1,4 @@
-"""Row bytes: what fourteen days of one-minute data take on disk, everything included."""
+"""Row bytes: the size on disk of fourteen days of one-minute data, everything included."""
 
 import random
 import time
@@ -17,8 +17,8 @@ from tmon.core.time import DAY_MS, now_ms
 from tmon.db.connect import open_database
 
 MINUTE_MS = 60_000
-EMPTY_LOG_BYTES = 64 * 1024  # files of a log that holds nothing
-SOON = "1s"  # InfluxDB compresses what it holds so long after the last write, not after 4 hours
+EMPTY_LOG_BYTES = 64 * 1024  # the size of an empty log
+SOON = "1s"  # InfluxDB compresses its data this long after the last write, instead of 4 hours
 
 
 def run(work: Work) -> None:
@@ -40,7 +40,7 @@ def _tmon(work: Work) -> int:
 
 
 def _influx(work: Work) -> int:
-    """Its data and its log, after it has compressed everything in full."""
+    """The size of its data and log, after it has compressed everything."""
     if not work.has_influx():
         return 0
     folder = work.folder / "minutes" / "influxdb"
@@ -59,12 +59,12 @@ def _wait_until_compressed(log: Path, patience_s: float) -> None:
 
 
 def _disk_bytes(folder: Path) -> int:
-    """What files take on disk, as du counts: InfluxDB's have holes."""
+    """The size of files on disk as du counts it: InfluxDB's files have holes."""
     return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())
 
 
 def _fill(work: Work, server: Server) -> None:
-    """Minute after minute, a request with one reading of each sensor."""
+    """For each minute, a request with one reading of each sensor."""
     work.say(f"bytes: {work.scale.minutes:,} minutes into {server.name} over HTTP")
     start_ms = (now_ms() // DAY_MS - 15) * DAY_MS
     send(server.port, _requests(work, server, start_ms))

@@ -1,4 +1,4 @@
-"""HTTP's limit: a Starlette app that reads the request, does nothing, and answers 204."""
+"""The limit that HTTP sets: a Starlette app that reads the request and answers 204."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The peers: how each is started, and how one sees what it has stored."""
+"""The peers: how to start each, and how to count what it has stored."""
 
 import json
 import secrets
@@ -24,9 +24,9 @@ SQLITE_NAME = "SQLite, executemany"
 PROGRAMS = {INFLUX_NAME: "influxd", VICTORIA_NAME: "victoria-metrics"}
 PACKAGES = {"influxd": "influxdb", "victoria-metrics": "victoria-metrics", "wrk": "wrk"}  # Debian's
 
-# As installed: every write is in the log on disk before it is acknowledged (wal-fsync-delay 0).
-# Only what it would say about itself is off; {snapshot} and {compact} are its own defaults but
-# where the size of its files is measured.
+# InfluxDB as installed: each write is in the log on disk before it is acknowledged
+# (wal-fsync-delay 0). Only its own monitoring is off. {snapshot} and {compact} are the defaults,
+# except when the size of its files is measured.
 INFLUX_CONFIG = """\
 reporting-disabled = true
 bind-address = "127.0.0.1:{rpc_port}"
@@ -48,10 +48,11 @@ bind-address = "127.0.0.1:{rpc_port}"
 
 @dataclass(frozen=True)
 class Server:
-    """A peer that runs.
+    """A running peer.
 
-    ``makes_sensors``: on the first reading of each. ``stored`` counts the readings since an
-    instant, where the peer can tell at once. ``pages_port``: of tmon's Datasette.
+    ``makes_sensors``: whether the first reading of a sensor takes longer. ``stored`` counts the
+    readings since an instant; None if the peer can't say at once. ``pages_port`` is the port of
+    tmon's Datasette.
     """
 
     name: str
@@ -65,10 +66,10 @@ class Server:
 
 
 def tokens(folder: Path, names: Sequence[str]) -> list[Node]:
-    """The nodes of tmon's database in ``folder``, which are made where there are none yet.
+    """Nodes of tmon's database in ``folder``, with their tokens; makes those that don't exist.
 
     Raises:
-        Failed: tmon makes no tokens.
+        Failed: `tmon token get` failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ran = subprocess.run(
@@ -85,7 +86,7 @@ def tokens(folder: Path, names: Sequence[str]) -> list[Node]:
 
 @contextmanager
 def tmon_serve(folder: Path, *parts: str) -> Iterator[tuple[int, list[int]]]:
-    """`tmon serve`, as soon as it has told its addresses: its process, and the ports."""
+    """Run `tmon serve`; yields its process id and its ports."""
     command = [sys.executable, "-m", "tmon", "serve", *parts, "--db", "tmon.db"]
     command += ["--port", "0", "--datasette-port", "0"]
     with running(command, folder) as process:
@@ -96,10 +97,10 @@ def tmon_serve(folder: Path, *parts: str) -> Iterator[tuple[int, list[int]]]:
 
 @contextmanager
 def tmon(folder: Path, nodes: Sequence[Node], *, pages: bool = False) -> Iterator[Server]:
-    """`tmon serve ingest`; with ``pages`` all of it. It has answered once."""
+    """`tmon serve ingest`, or with ``pages`` `tmon serve`, once it answers."""
     with tmon_serve(folder, *([] if pages else ["ingest"])) as (pid, ports):
         for port, path in zip(ports, ["/healthz", "/-/versions.json"], strict=False):
-            if not answers(port, path):  # they listen before they can answer
+            if not answers(port, path):  # a port listens before its server answers
                 raise Failed(f"tmon serve does not answer {path}")
         stored = _count_in(folder / "tmon.db")
         yield Server(TMON_NAME, ports[0], pid, TMON, nodes, stored=stored, pages_port=ports[-1])
@@ -118,7 +119,7 @@ def _count_in(path: Path) -> Callable[[int], int]:
 def influxdb(
     folder: Path, nodes: Sequence[Node], *, snapshot: str = "10m", compact: str = "4h"
 ) -> Iterator[Server]:
-    """InfluxDB 1.x; ``snapshot`` and ``compact``: how long after the last write it tidies up."""
+    """InfluxDB 1.x; ``snapshot`` and ``compact``: how long after the last write it compresses."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "influxdb.conf"
@@ -134,15 +135,15 @@ def influxdb(
 
 
 def influx_query(query: str) -> str:
-    """The path that asks InfluxDB something."""
+    """The path of a query to InfluxDB."""
     return "/query?" + urlencode({"db": "bench", "epoch": "ms", "q": query}, quote_via=quote)
 
 
 def ask_influx(port: int, query: str) -> list[list[list[object]]]:
-    """The rows of each series of the answer.
+    """Run a query; returns the rows of each series.
 
     Raises:
-        Failed: InfluxDB refused.
+        Failed: InfluxDB answered with an error.
     """
     connection = HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("POST", influx_query(query))
@@ -164,7 +165,7 @@ def _count_of_influx(port: int) -> Callable[[int], int]:
 
 @contextmanager
 def victoria_metrics(folder: Path, nodes: Sequence[Node]) -> Iterator[Server]:
-    """VictoriaMetrics, which acknowledges what it merely has in memory."""
+    """VictoriaMetrics, which acknowledges readings that are only in memory."""
     port = free_port()
     command = ["victoria-metrics", f"-httpListenAddr=127.0.0.1:{port}", "-loggerLevel=ERROR"]
     command += [f"-storageDataPath={folder}/storage", "-retentionPeriod=100y"]
@@ -175,7 +176,7 @@ def victoria_metrics(folder: Path, nodes: Sequence[Node]) -> Iterator[Server]:
 
 @contextmanager
 def datasette(folder: Path, nodes: Sequence[Node]) -> Iterator[Server]:
-    """Datasette's own insert API, into a table with rowids: it fails where there is none."""
+    """Datasette's own insert API, into a table with rowids: it can't insert into one without."""
     folder.mkdir(parents=True, exist_ok=True)
     with Database(folder / "peer.db") as db:
         columns = {"node": str, "sensor": str, "measured_ms": int, "value": float, "unit": str}
@@ -206,7 +207,7 @@ def datasette(folder: Path, nodes: Sequence[Node]) -> Iterator[Server]:
 
 @contextmanager
 def null(folder: Path, nodes: Sequence[Node]) -> Iterator[Server]:
-    """HTTP's limit; it gets the requests that tmon gets."""
+    """The limit that HTTP sets, with the same requests as tmon."""
     port = free_port()
     with running([sys.executable, str(HERE / "null_app.py"), str(port)], folder) as process:
         process.wait_until(lambda: answers(port, "/"))

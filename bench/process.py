@@ -1,4 +1,4 @@
-"""Processes of ours: started, waited for, measured from /proc, and ended."""
+"""Start processes, wait for them, measure them from /proc, and stop them."""
 
 import os
 import socket
@@ -11,9 +11,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 TICKS_A_S = os.sysconf("SC_CLK_TCK")
-START_S = 60  # the longest a peer may take until it answers
+START_S = 60  # the longest time until a peer answers
 STOP_S = 30
-IDLE_SHARE = 0.05  # of one core: below it a server counts as idle
+IDLE_SHARE = 0.05  # a server that uses less of one core counts as idle
 
 
 class Failed(Exception):
@@ -21,7 +21,7 @@ class Failed(Exception):
 
 
 class Process:
-    """A program that runs in a folder of its own, with its output in files there."""
+    """A running program, in its own folder, which also has files with its output."""
 
     def __init__(self, command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> None:
         self.name = Path(command[0]).name
@@ -33,11 +33,11 @@ class Process:
         self.pid = self._popen.pid
 
     def output(self) -> str:
-        """What it has printed up to now."""
+        """All that it has printed so far."""
         return self._stdout.read_text()
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that it does.
+        """Wait for a condition.
 
         Raises:
             Failed: it ended, or took too long.
@@ -49,7 +49,7 @@ class Process:
             time.sleep(0.005)
 
     def end(self) -> None:
-        """Stop it, by force if it doesn't stop by itself."""
+        """Terminate it; kill it if that takes too long."""
         self._popen.terminate()
         try:
             self._popen.wait(STOP_S)
@@ -62,7 +62,7 @@ class Process:
 def running(
     command: Sequence[str], folder: Path, extra: Mapping[str, str] | None = None
 ) -> Iterator[Process]:
-    """A process for as long as the block runs, without the TMON_ settings of whoever runs us."""
+    """Run a process during the block, without the TMON_ settings of this process."""
     folder.mkdir(parents=True, exist_ok=True)
     environ = {name: text for name, text in os.environ.items() if not name.startswith("TMON_")}
     process = Process(command, folder, {**environ, **(extra or {})})
@@ -73,13 +73,13 @@ def running(
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on at the moment."""
+    """A free port of loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether anything at all is answered there."""
+    """Whether there is any response to a GET."""
     connection = HTTPConnection("127.0.0.1", port, timeout=START_S)
     try:
         connection.request("GET", path)
@@ -92,7 +92,7 @@ def answers(port: int, path: str) -> bool:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all that it started."""
+    """A process and all its descendants."""
     children = [
         int(child)
         for task in Path(f"/proc/{pid}/task").iterdir()
@@ -102,7 +102,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of CPU that a process tree has used, in user mode and in the kernel."""
+    """The CPU time of a process tree, in user mode and in the kernel."""
     return sum(_ticks(one) for one in tree(pid)) / TICKS_A_S
 
 
@@ -113,15 +113,15 @@ def _ticks(pid: int) -> int:
 
 
 def written_bytes(pid: int) -> int:
-    """Bytes that a process tree has had written to disks, in whole pages of the system's."""
+    """Bytes that a process tree has written to disks, in whole pages of the system."""
     lines = [line for one in tree(pid) for line in Path(f"/proc/{one}/io").read_text().splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
 
 
 def pss_bytes(pid: int) -> Counter[str]:
-    """Memory of a process tree by command; shared pages count in parts (PSS).
+    """Memory of a process tree by command; shared pages are divided among processes (PSS).
 
-    Processes of one command are added up: a forked one has its parent's.
+    Processes with the same command, such as forked ones, are added up.
     """
     used: Counter[str] = Counter()
     for one in tree(pid):
@@ -133,11 +133,11 @@ def _pss_kib(pid: int) -> int:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1])
-    return 0  # a kernel thread, or a process that is just ending
+    return 0  # a kernel thread, or a process that is ending
 
 
 def settle(pid: int, patience_s: float) -> None:
-    """Wait until a server has done what it does behind the scenes, such as compacting."""
+    """Wait until a server has finished its background work, such as compaction."""
     deadline = time.monotonic() + patience_s
     before, idle = cpu_s(pid), 0
     while idle < 2 and time.monotonic() < deadline:

@@ -1,9 +1,9 @@
-"""What Home Assistant's recorder has written for the same readings: its table, by its settings.
+"""How much Home Assistant's recorder writes for the same readings, into its table by its settings.
 
-``python bench/recorder.py FILE SENSORS WARM ROUNDS`` prints bytes written a reading. The table is
-``states`` of its schema (components/recorder/db_schema.py), with every index it has. The recorder
-commits every five seconds in WAL mode with synchronous=NORMAL; a commit holds the changes of that
-time. What it writes besides is left out: events, attributes, statistics every five minutes.
+``python bench/recorder.py FILE SENSORS WARM ROUNDS`` prints the bytes written per reading. The
+table is ``states`` of its schema (components/recorder/db_schema.py), with all its indexes. The
+recorder commits the changes of five seconds, in WAL mode with synchronous=NORMAL. Its events,
+attributes and five-minute statistics are left out.
 """
 
 import os
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 COMMIT_S = 5
-MINUTE_S = 60  # each sensor changes once in it, evenly spread
+MINUTE_S = 60  # each sensor changes once a minute, evenly spread
 
 SCHEMA = """
 pragma journal_mode = wal;

@@ -1,4 +1,4 @@
-"""docs/performance.md: the table, where it comes from, and why what falls short does."""
+"""docs/performance.md: the table, how it was measured, and why targets were missed."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -44,7 +44,7 @@ def _cells(line: Result) -> list[str]:
 
 
 def _reasons(lines: Sequence[Result]) -> str:
-    """What bench/reasons.md says of lines that fall short, or says always."""
+    """The reasons in bench/reasons.md for lines that fall short, and those to show always."""
     written = dict(
         re.findall(
             r"^## (.+)\n+((?:(?!## ).*\n?)*)", REASONS.read_text(encoding="utf-8"), re.MULTILINE
@@ -89,7 +89,7 @@ def _machine(record: Record) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three digits that count, with commas; more only where the number is large."""
+    """A number with three significant digits, or all digits before the point, with commas."""
     if value is None:
         return ""
     if abs(value) >= 100:

@@ -1,4 +1,4 @@
-"""How much of everything: the real sizes, and tiny ones that show that it runs."""
+"""The sizes of a run: the real ones, and tiny ones to test that it works."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ class Scale:
     seconds: float = 6  # of each load
     nodes: int = 10_000
     year_sensors: int = 100
-    year_readings: int = 50_000  # of each of them, spread evenly over a year
+    year_readings: int = 50_000  # of each sensor, spread evenly over a year
     minute_sensors: int = 100
     minutes: int = 14 * 24 * 60  # fourteen days of one-minute data
     home_rounds: int = 500  # of each node at home
     wide_readings: int = 100  # of each node: with 10,000 nodes a million
     large_readings: int = 10_000  # of each node: with 10,000 nodes a hundred million
-    questions: int = 60  # requests behind each median of the reading rows, a round
-    patience_s: float = 60  # for a peer to finish what it does behind the scenes
-    cold: bool = True  # whether the kernel forgets all files before a start, where we are root
+    questions: int = 60  # requests for each median of the rows that query, per round
+    patience_s: float = 60  # how long to wait for a peer's background work
+    cold: bool = True  # whether to drop the kernel's page cache before a start, if run as root
 
     @property
     def wide_total(self) -> int:

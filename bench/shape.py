@@ -1,4 +1,4 @@
-"""How each peer wants its readings: the one description behind every request that is sent."""
+"""The form of each peer's requests, from which all requests are made."""
 
 import json
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Point:
-    """One reading: its sensor's name, when (Unix milliseconds) and how much, as text."""
+    """One reading: its sensor's name, its time in Unix milliseconds, its value as text."""
 
     sensor: str
     measured_ms: int
@@ -17,7 +17,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Node:
-    """Who sends it. All names are equally long, so that all requests are."""
+    """A sender. All names have the same length, so that all requests have."""
 
     name: str
     token: str
@@ -25,9 +25,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Shape:
-    """A request's text, with @token@, @node@, @sensor@, @time@ and @value@ to be filled in.
+    """The template of a request, with @token@, @node@, @sensor@, @time@ and @value@ to fill in.
 
-    ``first`` and ``last`` go around several points; where ``bare``, a single one goes without.
+    ``first`` and ``last`` enclose several points; if ``bare``, a single point has neither.
     """
 
     path: str
@@ -57,7 +57,7 @@ class Shape:
     def write_lua(
         self, path: Path, count: int, sensors: int, *, start_ms: int, step_ms: int
     ) -> None:
-        """The same for load.lua: ``count`` readings a request, a sensor's ``step_ms`` apart."""
+        """Write the template for load.lua, with ``count`` readings in each request."""
         bare = self.bare and count == 1
         fields = {
             "head": self._head(),
@@ -70,7 +70,7 @@ class Shape:
             "start_ms": start_ms,
             "step_ms": step_ms,
         }
-        # JSON's texts and numbers are Lua's as well, as long as nothing is written as \\u.
+        # JSON's strings and numbers are valid in Lua, as long as there is no \\u in them.
         lines = [f"  {name} = {json.dumps(it, ensure_ascii=False)}," for name, it in fields.items()]
         path.write_text("\n".join(["return {", *lines, "}", ""]), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""A station with a past: nodes made by tmon, sensors by their first reading, history in SQL."""
+"""A station with old readings: tmon makes its nodes and sensors, SQL inserts the readings."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from tmon.core.time import DAY_MS, now_ms
 from tmon.db.connect import open_database
 
 STEP_MS = 60_000  # one-minute data
-BYTES_A_READING = 50  # on disk, as row bytes finds
+BYTES_A_READING = 50  # on disk, as measured by the row bytes
 SORTING_BYTES_A_READING = 45  # in temporary files, while the index is made
 SENSORS_AT_A_TIME = 100
 
 
 @dataclass(frozen=True)
 class Station:
-    """Its folder, its nodes in the order in which they send, and what time comes next."""
+    """Its folder, its nodes in the order in which they send, and the times of its readings."""
 
     folder: Path
     nodes: list[Node]
@@ -37,7 +37,7 @@ class Station:
 
 
 def check_room(folder: Path, readings: int) -> None:
-    """Whether so many readings fit on the disk.
+    """Check that so many readings fit on the disk.
 
     Raises:
         Failed: they don't.
@@ -52,10 +52,10 @@ def check_room(folder: Path, readings: int) -> None:
 
 
 def build(work: Work, name: str, each: int) -> Station:
-    """A station whose nodes have one sensor with ``each`` readings, up to a day ago.
+    """Make a station whose nodes have one sensor each, with ``each`` readings up to a day ago.
 
-    The rows are put in sorted, then the index is made, then ``hourly``, and the
-    trigger comes last: the same statements as in the schema, in another order.
+    The rows are inserted sorted, then the index is made, then ``hours``, and the trigger comes
+    last: the statements of the schema, in another order.
     """
     folder = work.folder / name
     total = each * work.scale.nodes
@@ -72,21 +72,21 @@ def build(work: Work, name: str, each: int) -> Station:
 
 @contextmanager
 def _later(work: Work, db: Database) -> Iterator[None]:
-    """Make index, trigger and ``hourly`` after the readings, and without a journal."""
+    """Make index, ``hours`` and trigger after the readings, and without a journal."""
     later = db.execute(
         "select type, name, sql from sqlite_master "
         "where tbl_name = 'readings' and type in ('index', 'trigger') and sql is not null"
     ).fetchall()
-    db.execute("pragma journal_mode = off")  # if this is cut short, the file goes anyway
+    db.execute("pragma journal_mode = off")  # if it is interrupted, the file is deleted anyway
     db.execute("pragma synchronous = off")
     db.execute("pragma foreign_keys = off")
     db.execute("pragma cache_size = -500000")  # 500 MB
     for kind, name, _ in later:
         db.execute(f"drop {kind} {name}")
-    db.execute("delete from readings")  # those that made the sensors: now all are put at the end
+    db.execute("delete from readings")  # they made the sensors; now all rows come in order
     yield
     db.execute("delete from hours")
-    work.say("  hourly")
+    work.say("  hours")
     db.execute(
         "insert into hours (sensor, hour_ms, n, sum, min, max)"
         " select sensor, measured_ms - measured_ms % 3600000 as hour_ms,"
@@ -99,7 +99,7 @@ def _later(work: Work, db: Database) -> Iterator[None]:
 
 
 def _fill(work: Work, db: Database, each: int, start_ms: int) -> None:
-    """Every sensor has its own second of the minute, so that not all come at one instant."""
+    """Insert the readings; each sensor has its own second of the minute."""
     sensors = [row[0] for row in db.execute("select id from sensors order by id").fetchall()]
     for first in range(0, len(sensors), SENSORS_AT_A_TIME):
         some = sensors[first : first + SENSORS_AT_A_TIME]

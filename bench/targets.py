@@ -1,4 +1,4 @@
-"""What must be reached (targets.toml), and whether it was."""
+"""The targets (targets.toml), and whether they were reached."""
 
 import tomllib
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ TIMES_SIGN = "\N{MULTIPLICATION SIGN}"
 
 
 class Sense(Enum):
-    """How ours and theirs are compared with the number to reach."""
+    """How our value and the peer's are compared with the target."""
 
     TIMES = "times"  # ours / theirs, where more is better
     WITHIN = "within"  # ours / theirs, where less is better
@@ -23,7 +23,7 @@ class Sense(Enum):
 
 @dataclass(frozen=True)
 class Target:
-    """One line of the table: a figure, whose value counts, beside whose, and what to reach."""
+    """One line of the table: a figure, whose values are compared, and the number to reach."""
 
     id: str
     row: str
@@ -38,7 +38,7 @@ class Target:
     chart: str = ""
 
     def text(self) -> str:
-        """The number to reach, for people."""
+        """The number to reach, as text."""
         sign = (
             "\N{LESS-THAN OR EQUAL TO}" if self._less_is_better else "\N{GREATER-THAN OR EQUAL TO}"
         )
@@ -57,7 +57,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Result:
-    """A target, and what was measured of it."""
+    """A target, and the measured medians."""
 
     target: Target
     ours: float | None
@@ -65,7 +65,7 @@ class Result:
 
     @property
     def ratio(self) -> float | None:
-        """Of the two, as the target counts it; over theirs where it doesn't say."""
+        """The ratio that the target is about; for ``below``, ours over theirs."""
         if not self.ours or not self.theirs:
             return None
         if self.target.sense is Sense.FASTER:
@@ -74,7 +74,7 @@ class Result:
 
     @property
     def advantage(self) -> float | None:
-        """How many times better ours is."""
+        """How many times better our value is."""
         if self.ratio is None or self.target.sense in (Sense.TIMES, Sense.FASTER):
             return self.ratio
         return 1 / self.ratio
@@ -103,7 +103,7 @@ LARGE_ROWS = ("pages", "growth", "start")
 
 
 def results(record: Record) -> list[Result]:
-    """Every target with its medians, as far as they were measured."""
+    """All targets with their medians, None if not measured."""
     return [_result(target, record.figures.get(target.figure, Figure(""))) for target in TARGETS]
 
 

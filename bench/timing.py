@@ -1,4 +1,4 @@
-"""How long answers take: HTTP on one connection that stays open, or SQL on the file."""
+"""Measure how long requests take: HTTP on one open connection, or SQL on the file."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -9,18 +9,18 @@ from statistics import median
 from bench.process import Failed
 from tmon.db.connect import open_for_reading
 
-Ask = Callable[[str], int]  # asks one thing, and returns how much came back (bytes, or rows)
+Ask = Callable[[str], int]  # sends one request; returns the size of the result (bytes, or rows)
 
 
 def http(port: int) -> Ask:
-    """Asks for paths; the whole answer is read, and returned as its length in bytes."""
+    """A function that reads a path's whole response, and returns its length in bytes."""
     connection = HTTPConnection("127.0.0.1", port, timeout=120)
 
     def ask(path: str) -> int:
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
-        except RemoteDisconnected:  # it was idle for too long, while others were asked
+        except RemoteDisconnected:  # it was idle for too long, while other peers were measured
             connection.request("GET", path)
             answer = connection.getresponse()
         body = answer.read()
@@ -32,7 +32,7 @@ def http(port: int) -> Ask:
 
 
 def sql(path: Path) -> Ask:
-    """Asks in SQL; all rows are fetched, and their number is returned."""
+    """A function that runs SQL, fetches all rows, and returns their number."""
     db = open_for_reading(path)
 
     def ask(query: str) -> int:
@@ -42,7 +42,7 @@ def sql(path: Path) -> Ask:
 
 
 def median_ms(ask: Ask, questions: Iterable[str]) -> float:
-    """The median of the questions' times in milliseconds, after the first of them as a warm-up."""
+    """The median time of the requests in milliseconds, after the first one as a warm-up."""
     questions = list(questions)
     ask(questions[0])
     return median(_took_ms(ask, question) for question in questions)
@@ -51,10 +51,10 @@ def median_ms(ask: Ask, questions: Iterable[str]) -> float:
 def _took_ms(ask: Ask, question: str) -> float:
     began_s = time.perf_counter()
     if not ask(question):
-        raise Failed(f"nothing came back for {question}")
+        raise Failed(f"the result of {question} is empty")
     return (time.perf_counter() - began_s) * 1000
 
 
 def cycle(texts: Sequence[str], number: int) -> list[str]:
-    """So many of the texts, from the first on, over and over."""
+    """``number`` texts: these, repeated as often as needed."""
     return [texts[place % len(texts)] for place in range(number)]

@@ -13,8 +13,8 @@ from bench.year import HTTP_NAME, LATEST_PAGE, LATEST_SQL, SQL_NAME, rows_of
 from tmon.db.connect import open_database, transaction
 
 VISITORS = 8
-FIRST_PAGES_S = 3  # beyond the load: even on a busy machine some pages have come by then
-LONGEST_S = 300  # they are told to stop before that, when the load is over
+FIRST_PAGES_S = 3  # after the load: even on a busy machine some pages have loaded by then
+LONGEST_S = 300  # visitors are stopped earlier, when the load ends
 IDLE, BROWSED, ROLLED_UP = "idle", "browsed", "rolled up"
 
 
@@ -59,16 +59,16 @@ def _note(work: Work, row: str, name: str, outcome: Outcome, number: int) -> Non
 
 @contextmanager
 def _hours_open(_: Work, station: Station, __: Server, ___: int) -> Iterator[None]:
-    """Twenty thousand hours to roll up, which takes over a minute beside a load."""
+    """Reopen all hours, which takes longer to roll up than the load runs."""
     with open_database(station.path) as db, transaction(db):
         db.execute("update hours set (n, sum, min, max) = (null, null, null, null)")
     yield
 
 
 class _Visitors:
-    """Eight connections that ask Datasette for page after page, for as long as the block runs.
+    """Eight connections that load page after page from Datasette during the block.
 
-    At its end all of their answers must have been pages.
+    At its end, all responses must have been pages.
     """
 
     def __init__(self, work: Work, _: Station, server: Server, number: int) -> None:
@@ -98,7 +98,7 @@ _BESIDE: dict[str, Callable[[Work, Station, Server, int], AbstractContextManager
 
 
 def _paths(server: Server) -> list[str]:
-    """Pages, JSON and stored queries; what is left out of a query it finds by itself."""
+    """Paths of pages, JSON and stored queries, some with empty parameters."""
     sensors = rows_of(server.pages_port, "/tmon/sensors.json?_shape=objects&_size=5")["rows"]
     return [
         "/",

@@ -1,4 +1,4 @@
-"""What every part of the benchmark is given, and how it tells where it is."""
+"""The context of all parts of the benchmark, and its progress messages."""
 
 import random
 import sys
@@ -14,7 +14,7 @@ from bench.peers import Server
 from bench.scale import Scale
 from bench.shape import Node
 
-SEED = 3  # what is random is the same in every run
+SEED = 3  # so that random numbers are the same in every run
 
 Start = Callable[[Path, Sequence[Node]], AbstractContextManager[Server]]
 WRITERS: dict[str, Start] = {
@@ -28,7 +28,7 @@ WRITERS: dict[str, Start] = {
 
 @dataclass(frozen=True)
 class Work:
-    """One run: how much, which rows, where, without whom, and where figures go."""
+    """One run: its sizes, its rows, its folder, the missing peers, and the figures so far."""
 
     scale: Scale
     rows: Collection[str]
@@ -38,14 +38,14 @@ class Work:
     started_s: float
 
     def has(self, *rows: str) -> bool:
-        """Whether any of these rows is wanted."""
+        """Whether any of these rows is to be measured."""
         return any(row in self.rows for row in rows)
 
     def has_influx(self) -> bool:
         return peers.INFLUX_NAME not in self.absent
 
     def say(self, text: str) -> None:
-        """Progress, with minutes and seconds since the start."""
+        """Print progress, with minutes and seconds since the start."""
         minutes, seconds = divmod(int(time.monotonic() - self.started_s), 60)
         print(f"{minutes:3}:{seconds:02}  {text}", file=sys.stderr, flush=True)
 
@@ -53,7 +53,7 @@ class Work:
         return [f"n{number:05}" for number in range(self.scale.nodes)]
 
     def shuffled(self, nodes: Sequence[Node]) -> list[Node]:
-        """The nodes in the order in which they send: any but that of their names."""
+        """The nodes in the order in which they send, which is random."""
         shuffled = list(nodes)
         random.Random(SEED).shuffle(shuffled)  # noqa: S311 - no secret
         return shuffled

@@ -1,4 +1,4 @@
-"""Rows single, many and batch: taking readings in, all peers in turn."""
+"""Rows single, many and batch: storing readings, all peers in turn."""
 
 import random
 import time
@@ -15,9 +15,9 @@ from tmon.core.time import now_ms
 from tmon.db.connect import open_database, transaction
 
 LOADS = {load.name: load for load in (SINGLE, MANY, BATCH)}
-# What says nothing new there is left out: a limit is a limit at one number of connections.
+# Peers that only show a limit are measured with one number of connections.
 ONLY = {peers.DATASETTE_NAME: (SINGLE, BATCH), peers.NULL_NAME: (SINGLE,)}
-START_MS = 22 * 3_600_000  # before now: three rounds' windows, and as fresh as nodes send them
+START_MS = 22 * 3_600_000  # before now: room for three rounds, with readings of the last day
 
 
 def run(work: Work) -> None:
@@ -54,9 +54,9 @@ def _note(work: Work, load: Load, name: str, outcome: Outcome, number: int) -> N
 
 
 class _Limit:
-    """SQLite's limit: the same rows into the same schema, one ``executemany`` a transaction.
+    """The limit that SQLite sets: the same rows into the same schema by ``executemany``.
 
-    A transaction holds what all connections together can have under way.
+    A transaction has as many rows as all connections together can send at a time.
     """
 
     def __init__(self, path: Path, nodes: int) -> None:

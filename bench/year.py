@@ -1,4 +1,4 @@
-"""Rows memory, year and latest: five million readings, taken in over HTTP, then asked for."""
+"""Rows memory, year and latest: five million readings, stored over HTTP, then queried."""
 
 import json
 from collections.abc import Iterator
@@ -17,8 +17,11 @@ from bench.shape import Point
 from bench.timing import Ask, cycle, http, median_ms, sql
 from bench.work import Work
 from tmon.core.time import DAY_MS, now_ms
+from tmon.db.connect import open_database, transaction
+from tmon.store.hours import close_hours
 
-BATCH = 5000  # readings a request, to each peer the same
+BATCH = 5000  # readings in each request, for all peers
+HOURS_AT_ONCE = 10_000  # rolled up in a transaction
 YEAR_DAYS = 365
 SQL_NAME, HTTP_NAME = "tmon, SQL", "tmon, HTTP"
 LATEST_SQL = "select node, name, value, unit, measured_at from latest"
@@ -31,7 +34,7 @@ PAGES = ("/", "/tmon", "/tmon/readings", "/tmon/latest", "/tmon/sensors", "/tmon
 
 
 def run(work: Work) -> None:
-    """The two hold the same five million readings, and are asked in turn."""
+    """Store the same five million readings in both peers, and query them in turn."""
     path = work.folder / "year" / "tmon.db"
     nodes = peers.tokens(path.parent, [f"n{one:05}" for one in range(work.scale.year_sensors)])
     start_ms = (now_ms() // DAY_MS - YEAR_DAYS - 1) * DAY_MS
@@ -44,6 +47,7 @@ def run(work: Work) -> None:
             _fill(work, influx, start_ms)
         if work.has("memory"):
             _memory(work, tmon, influx)
+        _roll_up(path)
         if work.has("year"):
             _year(work, path, tmon, influx, start_ms)
         if work.has("latest"):
@@ -58,7 +62,7 @@ def _fill(work: Work, server: Server, start_ms: int) -> None:
 
 
 def _requests(work: Work, server: Server, start_ms: int) -> Iterator[bytes]:
-    """Each node's year in requests of 5,000, all nodes' first ones first."""
+    """Each node's year in requests of 5,000: the first of all nodes, then the second, and so on."""
     step_ms = YEAR_DAYS * DAY_MS // work.scale.year_readings
     values = [f"{20 + (one * 37 % 400) / 16:.4f}" for one in range(1000)]  # DS18B20: 1/16 °C
     for first in range(0, work.scale.year_readings, BATCH):
@@ -84,7 +88,7 @@ def _memory(work: Work, tmon: Server, influx: Server | None) -> None:
 
 
 def _note_memory(work: Work, server: Server) -> None:
-    """The sum counts; what each of tmon's parts has of it is told beside it."""
+    """Record the memory of all processes together, and Datasette's part of it."""
     by_command = pss_bytes(server.pid)
     used = {server.name: sum(by_command.values())}
     for command, size in by_command.items():
@@ -95,8 +99,17 @@ def _note_memory(work: Work, server: Server) -> None:
         work.say(f"memory: {name} {size / 1e6:.0f} MB")
 
 
+def _roll_up(path: Path) -> None:
+    """Roll up all hours, as ingest has done long before a year of readings has come."""
+    with open_database(path) as db:
+        closed = 1
+        while closed:
+            with transaction(db):
+                closed = close_hours(db, now_ms(), HOURS_AT_ONCE)
+
+
 def _compare(work: Work, name: str, asks: dict[str, tuple[Ask, list[str]]]) -> None:
-    """All are asked the same, in turn, in each round."""
+    """Measure the same queries with all peers in turn, in each round."""
     for number in range(work.scale.rounds):
         for peer, (ask, questions) in asks.items():
             took_ms = median_ms(ask, cycle(questions, work.scale.questions))
@@ -141,7 +154,7 @@ def _sensors(tmon: Server) -> dict[str, int]:
 
 
 def rows_of(port: int, path: str) -> Any:
-    """What Datasette answers, parsed."""
+    """Datasette's JSON response, parsed."""
     connection = HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("GET", path)
     answer = json.loads(connection.getresponse().read())
@@ -150,7 +163,11 @@ def rows_of(port: int, path: str) -> Any:
 
 
 def _check_same(tmon: Server, page: str, influx: Server, query: str) -> None:
-    """Both must say the same of the first sensor's year, or the comparison means nothing."""
+    """Check that both have the same values for the first sensor's year.
+
+    Raises:
+        Failed: they differ.
+    """
     ours = rows_of(tmon.pages_port, page.replace("_shape=arrays", "_shape=objects"))["rows"]
     [theirs] = ask_influx(influx.port, query)
     same = len(ours) == len(theirs) and all(
@@ -158,4 +175,4 @@ def _check_same(tmon: Server, page: str, influx: Server, query: str) -> None:
         for row, (_, lowest, mean, _) in zip(ours, theirs, strict=True)
     )
     if not same:
-        raise Failed("tmon and InfluxDB don't say the same of one sensor's year")
+        raise Failed("tmon and InfluxDB have different values for one sensor's year")

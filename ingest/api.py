@@ -1,24 +1,22 @@
 """The handlers: authenticate, parse, store, respond."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
-from typing import TypedDict
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingest.auth import Authenticator
-from ingest.body import BodyParser, is_compressed, limited_body
-from ingest.metrics import Metrics
+from ingest.body import is_compressed, limited_body
+from ingest.readiness import check_ready
+from ingest.state import State
 from ingest.wire import json as json_wire
-from ingest.writer_client import WriterClient
 from tmon.core.errors import ClockDiffers, Damaged
-from tmon.core.reading import SET_FROM_MS, Batch, Receipt
-from tmon.db.damage import DAMAGED_MESSAGE, Damage
+from tmon.core.reading import Batch, Receipt
+from tmon.db.damage import DAMAGED_MESSAGE
 
 STUCK_S = 10.0  # a commit takes milliseconds; this long means that something is wrong
 NDJSON = {b"application/x-ndjson", b"application/ndjson", b"application/jsonl"}
@@ -33,32 +31,12 @@ class Json(Response):
         return msgspec.json.encode(content)
 
 
-class State(TypedDict):
-    """What the handlers share, made at start-up."""
-
-    authenticator: Authenticator
-    now_ms: Callable[[], int]  # the server's clock, Unix milliseconds
-    parser: BodyParser
-    writer: WriterClient
-    store: Callable[[Batch, Callable[[], bool]], Awaitable[Receipt]]  # the writer's, or limited
-    damage: Damage
-    metrics: Metrics
-    answered: Callable[[int], object]  # called with each status by the connections
-
-
 async def post_readings(request: Request[State]) -> Json:
     """``POST /readings``: store one batch for the node its token names."""
     scope = request.scope
     headers, state = dict(scope["headers"]), scope["state"]
     node = scope["node"] = state["authenticator"].authenticate(headers)
-    if state["damage"].is_known:
-        raise Damaged(DAMAGED_MESSAGE)
-    if state["now_ms"]() < SET_FROM_MS:  # a machine without a battery starts in 1970
-        raise ClockDiffers(
-            "the server's clock was not set since it was switched on; nothing was stored: "
-            "keep the readings until it is"
-        )
-    state["writer"].check_capacity()  # before the body is read
+    check_ready(state)  # before the body is read
     body = await limited_body(headers, request.receive)
     received_ms = state["now_ms"]()
     clock_skew_s = _clock_skew_s(headers, received_ms)

@@ -14,19 +14,25 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from ingest.api import Json, State, get_healthz, get_metrics, post_readings
+from ingest.api import Json, get_healthz, get_metrics, post_readings
 from ingest.auth import Authenticator
 from ingest.body import BodyParser
+from ingest.credentials import split_key
+from ingest.devices import GatewayDevices
 from ingest.metrics import Metrics
 from ingest.rate import RateLimit
+from ingest.state import State
+from ingest.wires import WireRequests
 from ingest.writer_client import WriterClient
 from tmon.core.errors import ApiError, Damaged, Unavailable
 from tmon.core.settings import Settings
 from tmon.core.time import now_ms
 from tmon.db.connect import open_for_reading, sqlite3
 from tmon.db.damage import DAMAGED_MESSAGE, Damage, is_damage
-from tmon.db.tokens import Tokens, load_or_create_secret
+from tmon.db.tokens import load_or_create_secret
 from tmon.store.messages import Reply
+
+READINGS = "/readings"
 
 log = logging.getLogger("tmon.app")
 
@@ -56,9 +62,8 @@ class Endpoint:
         self._handlers = handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handler = self._handlers.get(scope["method"], self._not_allowed)
         try:
-            response = await handler(Request(scope, receive))
+            response = await self.respond(scope, receive)
         except ApiError as error:
             response = _error_response(error)
         except sqlite3.Error as error:
@@ -72,9 +77,29 @@ class Endpoint:
             response = _error_response(Unavailable("tmon is stopping; send it again"))
         await response(scope, receive, send)
 
-    async def _not_allowed(self, _: Request[State]) -> Json:
-        allowed = {"Allow": ", ".join(self._handlers)}
-        return _json_error(405, "method_not_allowed", "use another method here", allowed)
+    async def respond(self, scope: Scope, receive: Receive) -> Response:
+        handler = self._handlers.get(scope["method"])
+        if handler is None:
+            allowed = {"Allow": ", ".join(self._handlers)}
+            return _json_error(405, "method_not_allowed", "use another method here", allowed)
+        return await handler(Request(scope, receive))
+
+
+class OtherPaths(Endpoint):
+    """All other paths: ``/k/KEY/readings``, and those of other wires."""
+
+    async def respond(self, scope: Scope, receive: Receive) -> Response:
+        path, key = split_key(scope["path"])
+        if key and path == READINGS:
+            others = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
+            scope["headers"] = [*others, (b"authorization", b"Bearer " + key)]
+            return await super().respond(scope, receive)
+        wires: WireRequests = scope["state"]["wires"]
+        response = await wires.respond(scope, receive)
+        if response is None:
+            text = "nothing is here; readings go to POST /readings"
+            return _json_error(404, "not_found", text)
+        return response
 
 
 def create_app(
@@ -93,14 +118,14 @@ def create_app(
     """
     app = Ingest(
         routes=[
-            Route("/readings", Endpoint(POST=post_readings)),
+            Route(READINGS, Endpoint(POST=post_readings)),
             Route("/healthz", Endpoint(GET=get_healthz, HEAD=get_healthz)),
             Route("/metrics", Endpoint(GET=get_metrics, HEAD=get_metrics)),
         ],
         lifespan=lambda _: _lifespan(settings, writer, clock, wall_clock),
     )
     app.router.redirect_slashes = False
-    app.router.default = _not_found
+    app.router.default = OtherPaths(POST=post_readings)
     return app
 
 
@@ -113,7 +138,7 @@ async def _lifespan(
 ) -> AsyncIterator[State]:
     reader = open_for_reading(settings.db)
     damage = Damage(settings.db)
-    authenticator = Authenticator(Tokens(load_or_create_secret(settings)), reader)
+    authenticator = Authenticator(load_or_create_secret(settings), reader)
     metrics = Metrics(settings.db, lambda: writer.backlog, lambda: writer.oldest_waiting_s)
 
     def on_reply(reply: Reply) -> None:
@@ -125,26 +150,25 @@ async def _lifespan(
 
     writer = await WriterClient.connect(writer_sock, on_reply, clock)
     parser = BodyParser()
+    devices = GatewayDevices(settings.db)
+    store = RateLimit(settings.rate).limit(writer.store) if settings.rate else writer.store
     try:
         yield State(
             authenticator=authenticator,
             now_ms=wall_clock,
             parser=parser,
             writer=writer,
-            store=RateLimit(settings.rate).limit(writer.store) if settings.rate else writer.store,
+            store=store,
             damage=damage,
             metrics=metrics,
             answered=metrics.answered,
+            wires=WireRequests(devices, metrics.wire_answered, clock),
         )
     finally:
         parser.close()
+        devices.close()
         reader.close()  # before the writer, whose close then leaves a single file
         await writer.close()
-
-
-async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    response = _json_error(404, "not_found", "nothing is here; readings go to POST /readings")
-    await response(scope, receive, send)
 
 
 def _error_response(error: ApiError) -> Json:

@@ -1,43 +1,102 @@
-"""Authentication: the node whose token a request carries."""
+"""Authentication: the node whose token or key a request carries."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hmac import compare_digest
 
 from msgspec import Struct
 from sqlite_utils import Database
 
-from tmon.core.errors import Revoked, Unauthorized
-from tmon.core.reading import Node
-from tmon.db import nodes
+from tmon.core.errors import Forbidden, Revoked, Unauthorized
+from tmon.core.reading import Gateway, Node, Sender
+from tmon.db import keys, nodes
+from tmon.db.keys import Keys, is_key
 from tmon.db.tokens import Tokens
+
+NO_TOKEN = "send the node's token: `Authorization: Bearer tmon_...`"  # noqa: S105 - a message
 
 
 class CachedToken(Struct, frozen=True):
-    """Cache entry: a token's node and the signature that was verified for it."""
+    """Cache entry: whose a token or key is, and the signature that was verified for it."""
 
     signature: bytes
-    node: Node
+    sender: Sender
 
 
 class Authenticator:
-    """Finds the node of a request's token; caches verified tokens until ``invalidate``."""
+    """Finds the node of a request's token or key; caches what it verified until ``invalidate``."""
 
-    def __init__(self, tokens: Tokens, db: Database) -> None:
-        self._tokens = tokens
+    def __init__(self, secret: bytes, db: Database) -> None:
+        self._tokens = Tokens(secret)
+        self._keys = Keys(secret)
         self._db = db
-        self._cache: dict[bytes, CachedToken] = {}  # by claim
+        self._cache: dict[bytes, CachedToken] = {}  # by a token's claim, by a key's id
 
     def authenticate(self, headers: Mapping[bytes, bytes]) -> Node:
-        """The node whose token the ``Authorization: Bearer`` header carries.
+        """The node whose token or key the ``Authorization: Bearer`` header carries.
 
         Raises:
             Unauthorized: the token is missing, forged or outdated.
             Revoked: the token may no longer write.
+            Forbidden: it is a gateway's key.
         """
-        claim, signature = _bearer_token(headers)
+        sender = self.sender_of(_bearer_token(headers))
+        if isinstance(sender, Gateway):
+            raise Forbidden("this is a gateway's key; POST /readings takes a node's, or its token")
+        return sender
+
+    def sender_of(self, text: bytes) -> Sender:
+        """The node or gateway that a token or key belongs to.
+
+        Raises:
+            Unauthorized: it is forged or outdated.
+            Revoked: it may no longer write.
+        """
+        claim, _, signature = text.rpartition(b".")
+        if not claim and is_key(text):
+            claim, signature = text[: keys.ID_DIGITS], text[keys.ID_DIGITS :]
         cached = self._cache.get(claim)
         if cached is not None and compare_digest(signature, cached.signature):
-            return cached.node
+            return cached.sender
+        sender = (
+            self._sender_of_key(claim, signature)
+            if is_key(text)
+            else self._node_of_token(claim, signature)
+        )
+        self._cache[claim] = CachedToken(signature, sender)
+        return sender
+
+    def first_valid(self, candidates: Iterable[bytes]) -> Sender:
+        """Whose the first text is that is a valid token or key.
+
+        Raises:
+            Unauthorized, Revoked: none is; the error is the first one's.
+        """
+        first: Unauthorized | Revoked | None = None
+        for text in candidates:
+            try:
+                return self.sender_of(text)
+            except (Unauthorized, Revoked) as error:
+                first = first or error
+        raise first or Unauthorized("send the node's key; `tmon key get NODE` prints it")
+
+    def token_status(self, headers: Mapping[bytes, bytes]) -> str:
+        """``other_secret``, ``unknown_node`` or ``known``; the token need not be valid.
+
+        It helps who makes a token on the wrong machine. A token without our signature
+        learns no more than a 401 would tell it.
+        """
+        try:
+            claim, _, signature = _bearer_token(headers).rpartition(b".")
+            _, uid, _ = self._tokens.verify(claim, signature)
+        except Unauthorized:
+            return "other_secret"
+        return "known" if nodes.find_by_uid(self._db, uid) else "unknown_node"
+
+    def invalidate(self) -> None:
+        """Empty the cache: another process has changed the database."""
+        self._cache.clear()
+
+    def _node_of_token(self, claim: bytes, signature: bytes) -> Node:
         label, uid, generation = self._tokens.verify(claim, signature)
         known = nodes.find_by_uid(self._db, uid)
         if known is None or generation != known.token_generation:
@@ -49,31 +108,27 @@ class Authenticator:
                 f"the token of {known.name} was revoked; "
                 f"on the server, `tmon token rotate {known.name}` makes a new one"
             )
-        node = Node(uid, known.name, label, nodes.former_names(self._db, uid))
-        self._cache[claim] = CachedToken(signature, node)
-        return node
+        return Node(uid, known.name, label, nodes.former_names(self._db, uid))
 
-    def token_status(self, headers: Mapping[bytes, bytes]) -> str:
-        """``other_secret``, ``unknown_node`` or ``known``; the token need not be valid.
-
-        It helps who makes a token on the wrong machine. A token without our signature
-        learns no more than a 401 would tell it.
-        """
-        try:
-            _, uid, _ = self._tokens.verify(*_bearer_token(headers))
-        except Unauthorized:
-            return "other_secret"
-        return "known" if nodes.find_by_uid(self._db, uid) else "unknown_node"
-
-    def invalidate(self) -> None:
-        """Empty the cache: another process has changed the database."""
-        self._cache.clear()
+    def _sender_of_key(self, key_id: bytes, tag: bytes) -> Sender:
+        key = keys.find_by_id(self._db, key_id.decode())
+        if key is None:
+            raise Unauthorized(
+                "this key is not one of this server's; `tmon key get NODE` makes one"
+            )
+        self._keys.verify(key, tag)
+        if key.revoked_ms is not None:
+            raise Revoked(
+                f"the key of {key.owner} was revoked; "
+                f"on the server, `tmon key rotate {key.argument}` makes a new one"
+            )
+        if key.uid is None:
+            return Gateway(key.owner, bool(key.names_nodes), bool(key.adopts_all))
+        return Node(key.uid, key.owner, key.owner, nodes.former_names(self._db, key.uid))
 
 
-def _bearer_token(headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
-    """The claim and the signature of a request's token."""
+def _bearer_token(headers: Mapping[bytes, bytes]) -> bytes:
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not token:
-        raise Unauthorized("send the node's token: `Authorization: Bearer tmon_...`")
-    claim, _, signature = token.strip().rpartition(b".")
-    return claim, signature
+        raise Unauthorized(NO_TOKEN)
+    return token.strip()

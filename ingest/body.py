@@ -4,6 +4,7 @@ import asyncio
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from starlette.types import Receive
 
@@ -15,10 +16,10 @@ from ingest.limits import (
     PARSE_QUEUE_BYTES,
 )
 from tmon.core.errors import InvalidBody, Overloaded, TooLarge, UnknownEncoding
-from tmon.core.reading import Batch
 
 ENCODINGS = (b"gzip", b"x-gzip", b"identity", b"")
 GZIP_WBITS = 16 + zlib.MAX_WBITS  # zlib's number for: gzip's header, not zlib's
+T = TypeVar("T")
 BODY_TOO_LARGE = f"the body is over {BODY_BYTES:,} bytes; send fewer readings"
 
 
@@ -88,9 +89,7 @@ class BodyParser:
         self._thread = ThreadPoolExecutor(1, "body-parser")
         self._queued_bytes = 0
 
-    async def parse(
-        self, body: bytes, parse: Callable[[bytes], Batch], *, packed: bool = False
-    ) -> Batch:
+    async def parse(self, body: bytes, parse: Callable[[bytes], T], *, packed: bool = False) -> T:
         """``parse`` of a body; of one that is ``packed`` with gzip, of its contents.
 
         Raises:

@@ -46,6 +46,7 @@ class Metrics(Collector):
         self._answers: Counter[int] = Counter()
         self._readings: Counter[str] = Counter(accepted=0, duplicate=0, rejected=0)
         self._reasons: Counter[str] = Counter()
+        self._wires: Counter[tuple[str, str]] = Counter()
         self._registry = CollectorRegistry()
         self._commit_seconds = Histogram(
             "tmon_commit_duration_seconds",
@@ -64,6 +65,10 @@ class Metrics(Collector):
     def answered(self, status: int) -> None:
         """Count a response."""
         self._answers[status] += 1
+
+    def wire_answered(self, wire: str, outcome: str) -> None:
+        """Count a request on another wire than ours: ``stored``, or an error's code."""
+        self._wires[wire, outcome] += 1
 
     def committed(self, reply: Reply) -> None:
         """Count the receipts and the transaction of one reply of the writer."""
@@ -90,6 +95,12 @@ class Metrics(Collector):
             "tmon_readings", "Readings by what became of them.", "outcome", self._readings
         )
         yield _counter("tmon_rejections", "Rejected readings by reason.", "code", self._reasons)
+        wires = CounterMetricFamily(
+            "tmon_wire_requests", "Requests of other wires.", labels=["wire", "outcome"]
+        )
+        for labels, count in sorted(self._wires.items()):
+            wires.add_metric(labels, count)
+        yield wires
         yield GaugeMetricFamily(
             "tmon_backlog_readings", "Readings that wait for their commit.", self._backlog()
         )

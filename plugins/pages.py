@@ -1,10 +1,10 @@
-"""Registers the hooks of tmon.pages with Datasette, which loads this file with --plugins-dir."""
+"""Registers the hooks of tmon.pages. Datasette loads this file because of --plugins-dir."""
 
 from importlib import import_module
 
 from datasette.plugins import pm
 
-# Of two modules with the same hook, Datasette calls the one further down first.
+# If several modules have the same hook, Datasette calls the last one first.
 MODULES = (
     *("concurrency", "bad_requests", "cells", "contents", "schema_org", "download"),
     *("too_costly", "limited_connection", "accessibility_patches", "middleware", "routes"),

@@ -2,11 +2,11 @@
 
 python scripts/readings_in_log.py tmon.db-wal.replaced-2026-11-25T101500Z tmon.db >readings.csv
 
-A log holds whole pages of the database, also some older versions. `tmon.db` is a backup of the
+A log has whole pages of the database, also older versions of them. `tmon.db` is a backup of the
 lost database: it says which page is the root of `readings`. SQLite's pointer map has the parent
 of each page, and so shows which table a page belongs to. If neither log nor backup has an entry
-for a page, its rows are `likely` readings: no other table of tmon's has two integers and a number
-with a fraction. See docs/backup.md.
+for a page, its rows are `likely` readings: no other table of tmon has two integers and a real
+number. See docs/backup.md.
 """
 
 import csv
@@ -20,22 +20,23 @@ from time import time
 
 Value = int | float | None
 
+# The numbers are those of https://sqlite.org/fileformat2.html
 LOG_HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24
-INTERIOR, LEAF = 0x02, 0x0A  # pages of an index, as a table without rowid is one
+INTERIOR, LEAF = 0x02, 0x0A  # index pages, which a table without rowid consists of
 INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 REAL = 7
 ROOT, CHILD = 1, 5  # kinds of entries in the pointer map
-POINTER_BYTES = 5  # an entry: kind, parent
-SURE, LIKELY = "sure", "likely"  # by the pointer map; by the page's rows
+POINTER_BYTES = 5  # of an entry: its kind and the parent's number
+SURE, LIKELY = "sure", "likely"  # according to the pointer map; according to the rows
 COLUMNS = 3
-DEEPEST = 20  # levels of a tree
+DEEPEST = 20  # levels of a tree; a damaged map could be a circle
 YEAR_2000_MS = 946_684_800_000
 A_DAY_MS = 86_400_000
-LARGEST = 1e30  # no value is beyond it
+LARGEST = 1e30  # tmon stores no larger value
 
 
 class Pages:
-    """The pages of a log over those of a backup."""
+    """The pages of a log, and those of a backup where the log has none."""
 
     def __init__(self, log: bytes, backup: bytes) -> None:
         self.page_bytes = int.from_bytes(log[8:12], "big")
@@ -43,7 +44,7 @@ class Pages:
         self._newest = dict(self._frames())
 
     def by_root(self) -> Iterator[tuple[int | None, bytes]]:
-        """The log's pages, also older versions, each with the root of its tree, if known."""
+        """Each page in the log, also older versions, with its tree's root (None if unknown)."""
         for number, at in self._frames():
             yield self._root_of(number), self._log[at : at + self.page_bytes]
 
@@ -55,7 +56,7 @@ class Pages:
                 yield int.from_bytes(self._log[start : start + 4], "big"), at
 
     def _root_of(self, number: int) -> int | None:
-        """The root of a page's tree; None if it isn't known."""
+        """The root of a page's tree; None if it is unknown."""
         for _ in range(DEEPEST):
             kind, parent = self._pointer(number)
             if kind == ROOT:
@@ -67,9 +68,8 @@ class Pages:
 
     def _pointer(self, number: int) -> tuple[int, int]:
         """A page's entry in the pointer map (https://sqlite.org/fileformat2.html#pointer_map)."""
-        group = (
-            self.page_bytes // POINTER_BYTES + 1
-        )  # a page of the map, and the pages it describes
+        # A page of the map is followed by the pages that it describes.
+        group = self.page_bytes // POINTER_BYTES + 1
         map_page = (number - 2) // group * group + 2
         if number <= map_page:
             return 0, 0
@@ -82,13 +82,13 @@ class Pages:
 
 
 def readings(pages: Pages, root: int) -> Iterator[tuple[int, int, float, str]]:
-    """Sensor, ``measured_ms``, value, and how certain it is that this is a row of ``readings``."""
+    """Rows of ``readings``: sensor, ``measured_ms``, value, and whether they are sure or likely."""
     latest_ms = time() * 1000 + A_DAY_MS
     for of_root, page in pages.by_root():
         rows = [*_rows(page)] if of_root in (root, None) else []
         if of_root is None and rows and not any(map(_has_real, rows)):
             if all(len(row) == COLUMNS for row in rows):
-                sys.stderr.write("a page is left out: it may be an index of three integers\n")
+                sys.stderr.write("skipped a page: it may be an index of three integers\n")
             continue
         for row in rows:
             match row:
@@ -99,7 +99,7 @@ def readings(pages: Pages, root: int) -> Iterator[tuple[int, int, float, str]]:
 
 
 def _has_real(row: list[Value]) -> bool:
-    return len(row) == COLUMNS and isinstance(row[-1], float)  # no other tree of tmon's has such
+    return len(row) == COLUMNS and isinstance(row[-1], float)  # only in trees of readings
 
 
 def root_of_readings(database: Path) -> int:
@@ -134,12 +134,12 @@ def _row(page: bytes, start: int) -> list[Value]:
         elif width:
             values.append(int.from_bytes(content, "big", signed=True))
         else:
-            values.append({8: 0, 9: 1}.get(kind))  # else text, or nothing: no reading has them
+            values.append({8: 0, 9: 1}.get(kind))  # text and NULL become None: no reading has them
     return values
 
 
 def _varint(page: bytes, at: int) -> tuple[int, int]:
-    """A variable-length integer of SQLite's, and the offset after it."""
+    """Read a variable-length integer of SQLite; return it and the offset after it."""
     value = 0
     for _ in range(8):
         byte = page[at]
@@ -154,7 +154,7 @@ def main() -> None:
     """Print the log's readings, sorted."""
     log, database = map(Path, sys.argv[1:])
     pages = Pages(log.read_bytes(), database.read_bytes())
-    # The last version of a page comes last; a sure reading replaces a likely one.
+    # Later versions of a page replace earlier ones; sure readings replace likely ones.
     found = sorted(readings(pages, root_of_readings(database)), key=lambda row: row[3] == SURE)
     last = {(sensor, measured_ms): rest for sensor, measured_ms, *rest in found}
     table = csv.writer(sys.stdout)

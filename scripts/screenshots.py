@@ -1,6 +1,6 @@
-"""Take the screenshots for README and docs, of the temperatures in data/.
+"""Take the screenshots for README and docs, with the temperatures in data/.
 
-Three parts of them become three nodes' readings, moved in time so that they end now.
+They are split into three parts, one for each node, and moved in time so that they end now.
 """
 
 import csv
@@ -80,7 +80,7 @@ def _station(folder: Path) -> Iterator[str]:
 
 
 def _write_part(path: Path, number: int) -> None:
-    """Write the n-th part of the readings, moved so that the last is some minutes old."""
+    """Write one part of the readings as CSV, moved so that the last is some minutes old."""
     with DATA.open() as file:
         rows = list(csv.DictReader(file))
     size = len(rows) // len(NODES)

@@ -16,12 +16,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ingest.api import State
 from ingest.app import Endpoint
 from ingest.body import limited_body
 from ingest.http import HttpConnection
 from ingest.limits import BODY_S, HEADER_S
 from ingest.rate import RateLimit
+from ingest.state import State
 from tests.station import Station, running, station_in_thread
 from tmon.core.errors import TooFast
 from tmon.db.connect import open_database

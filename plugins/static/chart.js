@@ -1,6 +1,7 @@
 // Draws a chart with uPlot: lines, a band from low to high, gaps, and values under the cursor.
 
-import { converted, instant, valueTick, quantity, shownUnit, timeTick } from "./format.js";
+import { converted, instant, quantity, shownUnit } from "./format.js";
+import { timeTicks, valueAxis } from "./ticks.js";
 
 const HEIGHT = 300;
 const GAP = [null, null, null];
@@ -98,7 +99,19 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
     stroke: colour(figure, "--soft"), font: "12px system-ui, sans-serif",
     grid: { stroke: colour(figure, "--line"), width: 1 }, ticks: { show: false },
   };
+  // uPlot would choose ticks of its own; these are those of the SVG that this chart replaces.
+  const ticks = (found) => ({
+    incrs: [1000], space: 0, // so that it always asks for ours, however wide they are
+    splits: () => found().map(([place]) => place),
+    values: () => found().map(([, label]) => label),
+  });
   const levels = (chart.limits ?? []).map(({ below, above }) => convert(below ?? above));
+  const times = timeTicks(view.from_ms, view.to_ms, chosen.utc);
+  let values = valueAxis([0, 1]);
+  const valueRange = (_, low, high) => {
+    values = valueAxis([low ?? 0, high ?? 1, ...levels]);
+    return [values.low, values.high];
+  };
   const showReadout = (u) => {
     const index = u.cursor.idx;
     if (index == null) {
@@ -125,14 +138,10 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
   const options = {
     width: plot.clientWidth, height: HEIGHT, ms: 1, legend: { show: false },
     series: all, bands, pxAlign: 0, padding: [10, 12, 0, 0],
-    tzDate: (ms) => (chosen.utc ? window.uPlot.tzDate(new Date(ms), "Etc/UTC") : new Date(ms)),
-    scales: {
-      x: { range: [view.from_ms, view.to_ms] },
-      ...(levels.length && { y: { range: (_, low, high) => window.uPlot.rangeNum(Math.min(low, ...levels), Math.max(high, ...levels), 0.1, true) } }),
-    },
+    scales: { x: { range: [view.from_ms, view.to_ms] }, y: { range: valueRange } },
     axes: [
-      { ...axis, size: 28, gap: 6, values: (_, all, __, ___, stepMs) => all.map((ms) => timeTick(ms, stepMs, chosen)) },
-      { ...axis, size: 50, values: (_, all) => all.map(valueTick) },
+      { ...axis, ...ticks(() => times), size: 28, gap: 6 },
+      { ...axis, ...ticks(() => values.ticks), size: 50 },
     ],
     cursor: {
       sync: { key: "tmon" }, drag: { x: true, y: false, setScale: false },

@@ -21,13 +21,6 @@ export function quantity(value, unit, chosen) {
   return `${text}\u00a0${shown}`.trim();
 }
 
-// A value as the label of a tick; large ones as 2.5e7.
-export function valueTick(value) {
-  const rounded = +value.toPrecision(6);
-  const text = Math.abs(rounded) < 1e6 ? String(rounded) : rounded.toExponential().replace("+", "");
-  return text.replace(/-/g, "\u2212");
-}
-
 export function age(seconds) {
   const [, length, name] = DURATION_UNITS.find(([from]) => seconds >= from) || [0, 1, "s"];
   return `${Math.max(0, Math.round(seconds / length))} ${name}`;
@@ -56,16 +49,6 @@ export function instant(ms, { utc }, seconds = false) {
   const options = { ...DAY, ...MINUTE, ...(seconds ? { second: "2-digit" } : {}) };
   const at = parts(ms, options, utc);
   return `${at.year}-${at.month}-${at.day} ${at.hour}:${at.minute}${seconds ? `:${at.second}` : ""}`;
-}
-
-// An instant as the label of a tick: a year, a date or a time, depending on the step.
-export function timeTick(ms, stepMs, { utc }) {
-  const at = parts(ms, { ...DAY, ...MINUTE }, utc);
-  const midnight = at.hour === "00" && at.minute === "00";
-  if (stepMs < 86_400_000 && !midnight) return `${at.hour}:${at.minute}`;
-  const { day, month } = parts(ms, { day: "numeric", month: "short" }, utc);
-  if (stepMs < 20 * 86_400_000) return `${day} ${month}`;
-  return at.month === "01" ? at.year : month;
 }
 
 export function zoneName({ utc }) {

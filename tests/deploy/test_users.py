@@ -192,4 +192,4 @@ def test_only_root_may_act_for_the_station() -> None:
         check=False,
     )
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr == "tmon: only root may act for the station: sudo tmon token list\n"
+    assert ran.stderr == "tmon: run it as root: sudo tmon token list\n"

@@ -2,10 +2,11 @@
 
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlite_utils import Database
 
 from tmon.db.connect import open_database, open_for_reading, transaction
@@ -16,6 +17,19 @@ NOW_MS = 1_735_732_800_000  # 2025-01-01T12:00Z: no clock of today is before it
 START_MS = NOW_MS - 60 * DAY_MS  # a whole hour, for readings that are old
 
 Rows = list[tuple[int, float]]
+
+
+def soak(*values: int, timeout_s: int) -> Any:
+    """A set of parameters for ``make soak`` only."""
+    return pytest.param(*values, marks=[pytest.mark.soak, pytest.mark.timeout(timeout_s)])
+
+
+def new_folders(parent: Path, count: int) -> Iterator[Path]:
+    """A new folder for each repetition of a test."""
+    for number in range(count):
+        folder = parent / str(number)
+        folder.mkdir()
+        yield folder
 
 
 def minutes(count: int, start_ms: int = START_MS, step_ms: int = MINUTE_MS) -> Rows:

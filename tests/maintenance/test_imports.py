@@ -30,6 +30,8 @@ from tests.maintenance.old_readings import (
     hours_of,
     made,
     minutes,
+    new_folders,
+    soak,
 )
 from tests.maintenance.recorded_imports import Import, imported, runs, stored, undone, whys
 from tests.station import Process, hourly_equals_raw, station_in_thread, tmon, wait_for
@@ -466,17 +468,12 @@ def kill_while_undoing(folder: Path, kills: int) -> None:
     assert stored(path) == BETWEEN + BETWEEN
 
 
-def test_an_undo_that_is_killed_goes_on_when_it_is_told_again(tmp_path: Path) -> None:
-    kill_while_undoing(tmp_path, 1)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(600)
-def test_an_undo_that_is_killed_often_leaves_all_consistent(tmp_path: Path) -> None:
-    for turn in range(10):
-        folder = tmp_path / str(turn)
-        folder.mkdir()
-        kill_while_undoing(folder, 3)
+@pytest.mark.parametrize(("times", "kills"), [(1, 1), soak(10, 3, timeout_s=600)])
+def test_an_undo_that_is_killed_goes_on_when_it_is_run_again(
+    tmp_path: Path, times: int, kills: int
+) -> None:
+    for folder in new_folders(tmp_path, times):
+        kill_while_undoing(folder, kills)
 
 
 def import_at_once(folder: Path, rows: int) -> None:
@@ -495,16 +492,9 @@ def import_at_once(folder: Path, rows: int) -> None:
     assert consistent(path)
 
 
-def test_two_imports_at_once_are_undone_each(tmp_path: Path) -> None:
-    import_at_once(tmp_path, 20_000)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(600)
-def test_two_imports_at_once_are_undone_each_often(tmp_path: Path) -> None:
-    for turn in range(20):
-        folder = tmp_path / str(turn)
-        folder.mkdir()
+@pytest.mark.parametrize("times", [1, soak(20, timeout_s=600)])
+def test_two_imports_at_once_are_undone_each(tmp_path: Path, times: int) -> None:
+    for folder in new_folders(tmp_path, times):
         import_at_once(folder, 20_000)
 
 

@@ -24,6 +24,8 @@ from tests.maintenance.old_readings import (
     hours_of,
     made,
     minutes,
+    new_folders,
+    soak,
 )
 from tests.station import Process, Station, station_in_thread, tmon, wait_for
 from tmon.core.reading import Batch, Node, Reading
@@ -339,16 +341,11 @@ def race(folder: Path, readings: int) -> None:
         assert deleted > readings / 2
 
 
-def test_pruning_while_all_of_it_is_sent_again_counts_nothing_twice(tmp_path: Path) -> None:
-    race(tmp_path, 6000)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(900)
-def test_pruning_while_all_is_sent_again_fifty_times_counts_nothing_twice(tmp_path: Path) -> None:
-    for turn in range(50):
-        folder = tmp_path / str(turn)
-        folder.mkdir()
+@pytest.mark.parametrize("times", [1, soak(50, timeout_s=900)])
+def test_pruning_while_all_of_it_is_sent_again_counts_nothing_twice(
+    tmp_path: Path, times: int
+) -> None:
+    for folder in new_folders(tmp_path, times):
         race(folder, 6000)
 
 
@@ -378,17 +375,12 @@ def kill_while_pruning(folder: Path, kills: int) -> None:
     assert horizons(path) == [START_MS + 333 * HOUR_MS] * 3
 
 
-def test_killed_at_any_moment_all_is_well_and_again_it_goes_on(tmp_path: Path) -> None:
-    kill_while_pruning(tmp_path, 2)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(300)
-def test_killed_at_twelve_moments_all_is_well(tmp_path: Path) -> None:
-    for turn in range(4):
-        folder = tmp_path / str(turn)
-        folder.mkdir()
-        kill_while_pruning(folder, 3)
+@pytest.mark.parametrize(("times", "kills"), [(1, 2), soak(4, 3, timeout_s=300)])
+def test_killed_at_any_moment_all_is_well_and_again_it_goes_on(
+    tmp_path: Path, times: int, kills: int
+) -> None:
+    for folder in new_folders(tmp_path, times):
+        kill_while_pruning(folder, kills)
 
 
 def test_a_database_that_somebody_holds_is_told(path: Path) -> None:

@@ -18,6 +18,8 @@ from tests.maintenance.old_readings import (
     hours_of,
     made,
     minutes,
+    new_folders,
+    soak,
 )
 from tests.station import Process, Station, tmon, wait_for
 from tmon.db.connect import open_database
@@ -218,16 +220,9 @@ def kill_while_replacing(folder: Path) -> None:
     assert ask(path, "select count(*) from sensors") == [(1,)]
 
 
-def test_killed_meanwhile_nothing_is_lost_and_again_it_goes_on(tmp_path: Path) -> None:
-    kill_while_replacing(tmp_path)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(300)
-def test_killed_twenty_times_nothing_is_lost(tmp_path: Path) -> None:
-    for turn in range(20):
-        folder = tmp_path / str(turn)
-        folder.mkdir()
+@pytest.mark.parametrize("times", [1, soak(20, timeout_s=300)])
+def test_killed_meanwhile_nothing_is_lost_and_again_it_goes_on(tmp_path: Path, times: int) -> None:
+    for folder in new_folders(tmp_path, times):
         kill_while_replacing(folder)
 
 

@@ -264,7 +264,7 @@ def _in_a_strangers(machine: Machine, what: str) -> str:
         above.symlink_to(inside)
     os.chown(above, STRANGER, STRANGER, follow_symlinks=False)
     machine.env.write_text(f"TMON_HOME={machine.folder}/tmon\nTMON_DB={above}/data/tmon.db\n")
-    return f"{above} belongs neither to root nor to whom {above}/data belongs"
+    return f"{above} belongs neither to root nor to the owner of {above}/data"
 
 
 def open_to_everybody(machine: Machine) -> str:
@@ -330,7 +330,7 @@ def a_program_that_everybody_can_write(machine: Machine) -> str:
 def a_pipe(machine: Machine) -> str:
     machine.db.unlink()
     os.mkfifo(machine.db)
-    return f"{machine.db} is no file"
+    return f"{machine.db} is not a file"
 
 
 @as_root

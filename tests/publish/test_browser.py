@@ -58,7 +58,7 @@ def test_the_rows_come_before_what_their_columns_mean(browser: Browser, site: Si
     assert rows["y"] < meaning["y"]
 
 
-def test_the_database_leads_to_every_question_and_table(browser: Browser, site: Site) -> None:
+def test_the_database_leads_to_every_query_and_table(browser: Browser, site: Site) -> None:
     with visit(browser, PHONE) as page:
         page.goto(site.url + "/tmon")
         shown = page.locator("dl.contents dt a").all_inner_texts()

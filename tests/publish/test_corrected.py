@@ -198,8 +198,8 @@ def test_a_limit_is_a_line_where_values_come_near_it_and_told_in_words(lab: Site
     assert f'limit: not above <span class="quantity" title="20.7 °C">20.7{nbsp}°C</span>' in page
     facts = re.sub(r"<[^>]*>", "", page[page.index("<dt>Limits") :])
     assert facts.startswith(
-        f"Limits2.0{nbsp}°C to 20.7{nbsp}°C; an incident when beyond for 10 min,"
-        " over when 0.5 °C within"
+        f"Limits2.0{nbsp}°C to 20.7{nbsp}°C; an incident begins when values are beyond"
+        " for 10 min, and ends when they are 0.5 °C within"
     )
     [chart] = lab.get("/node/lab/plain.json", range="7d").json()["charts"]
     assert chart["limits"] == [{"sensor": 3, "above": 20.7}]
@@ -236,7 +236,7 @@ def test_home_says_what_is_wrong_and_what_is_corrected(lab: Site) -> None:
     )
     assert len(lab.rows("/tmon/incidents", to_ms__isnull="1")) == 2
     text = re.sub(r"<[^>]*>", "", page)
-    assert "3 sensors are shown calibrated, or without flagged readings; 1 has no other" in text
+    assert "3 sensors are shown calibrated, or without flagged readings; 1 with flagged" in text
     assert "/tmon/latest_clean.json?" in page
     values = dict(re.findall(r'href="/node/lab/(\w+)".*?<data value="([^"]+)"', page))
     assert {name: float(value) for name, value in values.items()} == dict(

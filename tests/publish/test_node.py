@@ -65,7 +65,7 @@ def test_a_node_that_sent_nothing_today_is_shown_whole(site: Site) -> None:
 def test_where_a_span_is_empty_the_newest_readings_are_one_click_away(site: Site) -> None:
     html = site.get("/node/attic", range="7d").text
     assert "No readings in the last 7 days" in html
-    [href] = re.findall(r'<a href="([^"]*)" data-span>show the same length of time up to it', html)
+    [href] = re.findall(r'<a href="([^"]*)" data-span>show the same span before it', html)
     query = dict(parse_qsl(unescape(href).removeprefix("?")))
     found = data(site, "/node/attic", **query)
     assert found["to_ms"] - found["from_ms"] == 7 * 24 * HOUR_MS

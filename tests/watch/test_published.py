@@ -8,13 +8,13 @@ import pytest
 
 from tests.publish.published import served
 from tests.watch.watched import MINUTE_MS, NOW_MS, StationReport, Watched, answering
-from tmon.db.station import Station
 from tmon.watch import check
 from tmon.watch.check import CheckOptions
 from tmon.watch.checks import published
 from tmon.watch.checks.http_probe import NoAnswer
 from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding
+from tmon.watch.station import Station
 
 
 def look(watched: Watched, url: str, *, remote: bool = False) -> list[Finding]:

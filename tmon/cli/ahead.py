@@ -1,6 +1,7 @@
 """`tmon remove-ahead`."""
 
 import json
+from typing import Any
 
 import click
 
@@ -13,6 +14,7 @@ from tmon.core.time import now_ms
 from tmon.db.connect import open_database
 from tmon.maintenance import ahead as readings_ahead
 from tmon.maintenance.clocks import check_server_clock
+from tmon.maintenance.rollup import SensorReadings
 
 
 @click.command("remove-ahead")
@@ -49,26 +51,26 @@ def remove_ahead(
         found = readings_ahead.find(db, at_ms, find_sensors(db, node, sensor))
         total = sum(one.readings for one in found)
         if (dry_run and as_json) or (found and not as_json):
-            rows = [
-                {
-                    "node": one.node,
-                    "sensor": one.name,
-                    "readings": one.readings,
-                    "from": humanize.instant(one.from_ms),
-                    "to": humanize.instant(one.to_ms),
-                }
-                for one in found
-            ]
-            show(rows, as_json=as_json)
+            show([_row(one) for one in found], as_json=as_json)
         if dry_run:
             if not found:
                 click.echo("no reading is ahead", err=True)
             return
         if found and not yes:
             what = f"{pluralize(total, 'reading')} of {pluralize(len(found), 'sensor')}"
-            question = f"It is {humanize.instant(at_ms)} by this clock. Delete {what}?"
-            click.confirm(question, abort=True, err=True)
+            clock = f"It is {humanize.instant(at_ms)} by this clock."
+            click.confirm(f"{clock} Delete {what}?", abort=True, err=True)
         with progress_bar(total) as bar:
             removed = readings_ahead.remove(db, found, at_ms, bar.update)
     result = {"removed": removed, "sensors": len(found)}
     click.echo(json.dumps(result) if as_json else f"removed {pluralize(removed, 'reading')}")
+
+
+def _row(one: SensorReadings) -> dict[str, Any]:
+    return {
+        "node": one.node,
+        "sensor": one.name,
+        "readings": one.readings,
+        "from": humanize.instant(one.from_ms),
+        "to": humanize.instant(one.to_ms),
+    }

@@ -62,8 +62,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one for each option
         else:
             scale, offset = 1.0 if scale is None else scale, 0.0 if offset is None else offset
             new = Calibration(since_ms, scale, offset, reason)
-            replaced = corrections.calibrate(db, subject, new, now_ms())
-            if replaced:
+            if replaced := corrections.calibrate(db, subject, new, now_ms()):
                 click.echo(f"replaces: {replaced}", err=True)
             click.echo(f"{node} {sensor}: {new}")
 

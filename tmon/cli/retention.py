@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import click
 from sqlite_utils import Database
@@ -56,10 +55,7 @@ def prune(
             olds = pruning.plan(db, older_than_s, now_ms(), chosen, bar.update)
         readings = sum(old.readings for old in olds)
         if dry_run:
-            show([_shown(old) for old in olds], as_json=as_json)
-            size = _megabytes(sum(old.about_bytes for old in olds))
-            total = f"{readings:,} readings of {len(olds):,} sensors, about {size}"
-            click.echo(f"would go: {total}", err=True)
+            _show_plan(olds, as_json=as_json)
             return
         with progress_bar(len(olds)) as bar:
             pruning.verify(db, olds, bar.update)
@@ -73,14 +69,21 @@ def prune(
     click.echo(json.dumps(result) if as_json else f"{text} given back")
 
 
-def _shown(old: SensorReadings) -> dict[str, Any]:
-    return {
-        "node": old.node,
-        "sensor": old.name,
-        "readings": old.readings,
-        "about_bytes": old.about_bytes,
-        "before": _minute(old.to_ms),
-    }
+def _show_plan(olds: Sequence[SensorReadings], *, as_json: bool) -> None:
+    rows = [
+        {
+            "node": old.node,
+            "sensor": old.name,
+            "readings": old.readings,
+            "about_bytes": old.about_bytes,
+            "before": _minute(old.to_ms),
+        }
+        for old in olds
+    ]
+    show(rows, as_json=as_json)
+    readings, size = sum(old.readings for old in olds), sum(old.about_bytes for old in olds)
+    total = f"{readings:,} readings of {len(olds):,} sensors, about {_megabytes(size)}"
+    click.echo(f"would go: {total}", err=True)
 
 
 def _megabytes(size: int) -> str:

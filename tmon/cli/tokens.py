@@ -4,7 +4,7 @@ import click
 
 from tmon.cli.options import as_json, show, station, takes, takes_station
 from tmon.core.settings import Settings
-from tmon.db import nodes, tokens
+from tmon.db import keys, nodes, tokens
 from tmon.db.connect import open_database
 from tmon.maintenance import token_probe
 
@@ -67,9 +67,10 @@ def revoke(node: str, **flags: str | None) -> None:
     """
     with open_database(station(flags).db) as db:
         tokens.revoke(db, node)
-    click.echo(
-        f"{node} may write no more; `tmon token rotate {node}` gives it a new token", err=True
-    )
+        has_key = keys.has_valid(db, node)
+    click.echo(f"{node}'s token is refused; `tmon token rotate {node}` makes a new one", err=True)
+    if has_key:
+        click.echo(f"{node} also has a key, which is valid: `tmon key revoke {node}`", err=True)
 
 
 @token.command("list")

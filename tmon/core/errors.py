@@ -39,6 +39,13 @@ class Revoked(Forbidden):
     code = "revoked"
 
 
+class UnknownMethod(ApiError):
+    """A method that this path doesn't have."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
 class TooLarge(ApiError):
     """The request is too large; the node should split it."""
 
@@ -113,6 +120,10 @@ class ClockDiffers(ApiError):
 
 class UnknownNode(TmonError):
     """There is no node of that name."""
+
+
+class UnknownKey(TmonError):
+    """The node has no key."""
 
 
 class UnknownSensor(TmonError):

@@ -18,7 +18,7 @@ SQL_CHARACTERS = 200  # anybody may send 64 KB of SQL
 # tmon_tmon_tmon_… takes quadratic time.
 _TOKEN = re.compile(r"tmon_[\w-]{0,80}\.[\w-]{0,80}\.[\w.=-]*", re.IGNORECASE)
 _HEADER = re.compile(
-    r"((?:authorization|api-key|auth-token)['\"]?\s*[:=,]\s*(?:b?['\"])?)"
+    r"((?:authorization|api-?key|auth-token)['\"]?\s*[:=,]\s*(?:b?['\"])?)"
     r"(?:(?:bearer|basic|token|digest)[\s+]+)?[^\s'\",;]+",
     re.IGNORECASE,
 )
@@ -26,11 +26,15 @@ _COOKIE = re.compile(r"(cookie['\"]?\s*[:=,]\s*(?:b?['\"])?)[^'\"\n]+", re.IGNOR
 _SCHEME = re.compile(r"\b(bearer|basic)[\s+]+[\w.~+/=-]{8,}", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)[^\s/@'\"]+@")
 _PARAMETER = re.compile(
-    r"\b(token|access_token|p|password|passwd|pw|secret|key|api_key|apikey)=[^\s&]+", re.IGNORECASE
+    r"\b(token|access_token|auth_token|p|password|passwd|passkey|pw|mac|secret|key|api_key|apikey"
+    r"|write_api_key)=[^\s&]+",
+    re.IGNORECASE,
 )
+_KEY = re.compile(r"(?<![\da-f])[\da-f]{32}(?![\da-f])", re.IGNORECASE)  # tmon/db/keys.py
 _SQL = re.compile(rf"\b(sql=[^\s&]{{{SQL_CHARACTERS}}})[^\s&]+", re.IGNORECASE)
 _HINT = re.compile(  # for a quick check: one of these is in all of the above
-    r"tmon_|authorization|api-key|auth-token|cookie|bearer|basic|://|=|%", re.IGNORECASE
+    r"tmon_|authorization|api-?key|auth-token|cookie|bearer|basic|://|=|%|[\da-f]{32}",
+    re.IGNORECASE,
 )
 _ESCAPED = re.compile(r"%(?:25)*([2-7][\da-f])", re.IGNORECASE)  # %2541: escaped twice
 _TRACEBACK = re.compile(r"(\+ Exception Group )?Traceback \(most recent call last\)")
@@ -57,6 +61,7 @@ def _hidden(text: str) -> str:
     text = _COOKIE.sub(rf"\1{HIDDEN}", text)
     text = _SCHEME.sub(rf"\1 {HIDDEN}", text)
     text = _TOKEN.sub(f"tmon_{HIDDEN}", text)
+    text = _KEY.sub(HIDDEN, text)
     text = _USER_INFO.sub(f"{HIDDEN}@", text)
     text = _PARAMETER.sub(rf"\1={HIDDEN}", text)
     return _SQL.sub(rf"\1{HIDDEN}", text)

@@ -16,12 +16,14 @@ EARLIEST_MS = 946_684_800_000  # 2000-01-01: a clock before that was never set
 SET_FROM_MS = 1_577_836_800_000  # 2020-01-01: no server of ours is older
 AHEAD_MS = 10 * 60 * 1000  # how far a node's clock may be ahead of ours
 DEFAULT_SENSOR = "temperature"  # of a reading without a sensor
+NO_UNIT = ""  # of a sender that never tells units: then none is guessed from the sensor's name
 TEXT_LIMIT = 200  # characters of a sender's text that are stored or shown
 
 # A token and all that follows it, as it may have been split in two; what follows the uid and
-# generation of a mangled one; and any word as long as a signature.
+# generation of a mangled one; any word as long as a signature; and a key (tmon/db/keys.py).
 _TOKEN = re.compile(
-    r"tmon_[\w:-]+\..*|(?<=[0-9a-f]{16})(?:%2e|\W){1,9}[0-9]{1,9}(?:%2e|\W).*|(?<![\w-])[\w-]{43}(?![\w-])",
+    r"tmon_[\w:-]+\..*|(?<=[0-9a-f]{16})(?:%2e|\W){1,9}[0-9]{1,9}(?:%2e|\W).*|(?<![\w-])[\w-]{43}(?![\w-])"
+    r"|(?<![\da-f])[\da-f]{32}(?![\da-f])",
     re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 
@@ -56,15 +58,39 @@ class Node(Struct, frozen=True, gc=False, array_like=True):
     label: str
     former: tuple[str, ...] = ()
 
+    @property
+    def id(self) -> str:
+        """What no other sender has."""
+        return self.uid
+
     def is_called(self, name: str) -> bool:
         """Whether ``name`` is its present name or an earlier one."""
         return name in (self.name, self.label) or name in self.former
 
 
+class Gateway(Struct, frozen=True, gc=False):
+    """A sender of many devices, which become nodes when the owner adopts them.
+
+    ``names_nodes``: a device's id is its node's name. ``adopts_all``: each is a node at once.
+    """
+
+    name: str
+    names_nodes: bool = False
+    adopts_all: bool = False
+
+    @property
+    def id(self) -> str:
+        """What no other sender has."""
+        return f"gateway {self.name}"
+
+
+Sender = Node | Gateway
+
+
 class Reading(Struct, frozen=True, gc=False, array_like=True):
     """One value at one time.
 
-    ``unit`` is canonical, or None if the sender gave none. ``timed`` is False if
+    ``unit`` is canonical, None if the sender gave none, or NO_UNIT. ``timed`` is False if
     ``measured_ms`` is only the time of arrival. ``index`` is the reading's place in the
     request, and ``sent`` what stands there, if it differs.
     """

@@ -115,6 +115,7 @@ SETTINGS = (
     Setting(
         "download_dir", "", "where `tmon backup --publish` puts files to offer", _optional_path
     ),
+    Setting("cors", "yes", "whether other sites' scripts may read what is published", _yes_or_no),
     Setting("log_level", "warning", "debug, info, warning or error", _one_of(*LOG_LEVELS)),
     Setting("log_format", "text", "text, or json for programs", _one_of("text", "json")),
     Setting(
@@ -153,6 +154,7 @@ class Settings:
     mail_to: str
     ping_url: str
     begin_anew: bool = False
+    cors: bool = True
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":

@@ -106,9 +106,9 @@ def stored(value: float, unit: str | None) -> tuple[float, str | None]:
     Raises:
         Refusal: as ``canonical`` and ``check_value``.
     """
-    known = UNITS.get(unit)
+    known = UNITS.get(unit) if unit else ANY_UNIT
     if known and known.lowest <= value <= known.highest and value != LOST_CHIP_C:
-        return value, unit
+        return value, unit or None
     value, unit = canonical(value, unit)
     check_value(value, unit)
     return value, unit

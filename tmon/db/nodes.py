@@ -1,5 +1,6 @@
 """Nodes: find, create, describe and list them."""
 
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +9,7 @@ from msgspec import Struct
 from sqlite_utils import Database
 
 from tmon.core.errors import InvalidName, OutOfRange, UnknownNode
+from tmon.core.names import is_node_name
 from tmon.core.reading import Refusal, check_node_name, clip
 from tmon.core.time import iso_sql, now_ms
 
@@ -64,6 +66,18 @@ def find_or_make(db: Database, name: str) -> KnownNode:
         [name, secrets.token_hex(8), now_ms()],
     )
     return find(db, name)
+
+
+def name_for(device_id: str) -> str:
+    """A node's name made of a device's id: the same for the same id.
+
+    Raises:
+        InvalidName: nothing of it can be in a name.
+    """
+    name = re.sub("[^A-Za-z0-9_:-]+", "-", device_id.strip()).lstrip("_:-")[:64]
+    if not is_node_name(name):
+        raise InvalidName(f"no node can be called {clip(device_id)!r}")
+    return name
 
 
 def describe(db: Database, name: str, columns: Mapping[str, str | float]) -> None:

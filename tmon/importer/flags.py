@@ -99,23 +99,15 @@ class Flags:
             raise CannotImport("--sensor-column COL and --value-column COL go together")
         if sensors and values:
             raise CannotImport("--sensor names rows, by --sensor-column; --value names columns")
-        delimiter = _DELIMITERS.get(delimiter.lower(), delimiter) if delimiter else None
-        if delimiter and len(delimiter) != 1:
-            raise CannotImport(f"--delimiter {clip(delimiter)!r} must be one sign, tab or blank")
-        series = tuple(Series.parse(value, "--value") for value in values)
-        names = [one.sensor for one in series]
-        for name in names:
-            if (count := names.count(name)) > 1:
-                raise CannotImport(f"{count} columns are to be {name}; give each its own sensor")
         return cls(
             node=node and _node_name(node),
             node_map=tuple(map(_node_mapping, node_map)),
             time_format=check_pattern(time_format) if time_format else None,
             zone=parse_zone(tz) if tz else None,
-            series=series,
+            series=_parse_values(values),
             sensors=tuple(Series.parse(sensor, "--sensor") for sensor in sensors),
             missing=frozenset(text.strip() for text in missing),
-            delimiter=delimiter,
+            delimiter=_parse_delimiter(delimiter) if delimiter else None,
             has_header=not no_header,
             **as_given,
         )
@@ -130,6 +122,22 @@ class Flags:
         """The columns that they name."""
         more = (self.node_column, self.sensor_column, self.value_column)
         return [*self.times, *(one.column for one in self.series), *filter(None, more)]
+
+
+def _parse_delimiter(text: str) -> str:
+    delimiter = _DELIMITERS.get(text.lower(), text)
+    if len(delimiter) != 1:
+        raise CannotImport(f"--delimiter {clip(delimiter)!r} must be one sign, tab or blank")
+    return delimiter
+
+
+def _parse_values(values: Sequence[str]) -> tuple[Series, ...]:
+    series = tuple(Series.parse(value, "--value") for value in values)
+    names = [one.sensor for one in series]
+    for name in names:
+        if (count := names.count(name)) > 1:
+            raise CannotImport(f"{count} columns are to be {name}; give each its own sensor")
+    return series
 
 
 def _node_name(name: str) -> str:

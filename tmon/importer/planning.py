@@ -111,12 +111,7 @@ def _with_times(file: InputFile, layout: Layout, flags: Flags) -> Plan:
     cells = [plan.time_of(row) for row in layout.rows()]
     _check_am_pm_column(layout, times)
     header = " ".join(f"{column.full_name} {column.below}".strip() for column in times)
-    try:
-        in_header = zone_in(header)
-    except CannotImport:  # it names one that may be several: then --tz decides
-        if not flags.zone:
-            raise
-        in_header = None
+    in_header = _zone_in_header(header, flags)
     time_format = given or _time_format(file, plan, cells, header, in_header)
     read = [moment for cell in cells if (moment := time_format.parse(cell)) is not None]
     local = [one for one in read if isinstance(one, datetime) and one.tzinfo is None]
@@ -124,17 +119,37 @@ def _with_times(file: InputFile, layout: Layout, flags: Flags) -> Plan:
         _check_am_pm(header, local)
     beside = choice.zone_column(layout)
     if local and beside and beside not in times and not flags.zone:
-        texts = clip(", ".join([*dict.fromkeys(layout.cells_of(beside))][:3]))
-        if not flags.time_format and all(map(_OFFSET.fullmatch, layout.cells_of(beside))):
-            names = tuple(reference(layout.columns, one) for one in (*times, beside))
-            joined = _with_times(file, layout, replace(flags, times=names))
-            return replace(joined, notes=(*plan.notes, f"{clip(beside.name)!r} is joined to times"))
+        return _with_offsets(file, plan, flags, beside)
+    zone, zone_from = _find_zone(header, in_header, flags.zone, local, layout.titles)
+    return replace(plan, time_format=time_format, zone=zone, zone_from=zone_from)
+
+
+def _with_offsets(file: InputFile, plan: Plan, flags: Flags, beside: Column) -> Plan:
+    """A plan whose times are joined with the column ``beside``, which has their offsets.
+
+    Raises:
+        CannotImport: the column has names of zones.
+    """
+    layout = plan.layout
+    texts = clip(", ".join([*dict.fromkeys(layout.cells_of(beside))][:3]))
+    if flags.time_format or not all(map(_OFFSET.fullmatch, layout.cells_of(beside))):
         raise CannotImport(
             f"{clip(beside.name)!r} says of which zone the times are ({texts}): --tz says which,"
             " such as Europe/Berlin or -05:00"
         )
-    zone, zone_from = _find_zone(header, in_header, flags.zone, local, layout.titles)
-    return replace(plan, time_format=time_format, zone=zone, zone_from=zone_from)
+    names = tuple(reference(layout.columns, one) for one in (*plan.times, beside))
+    joined = _with_times(file, layout, replace(flags, times=names))
+    return replace(joined, notes=(*plan.notes, f"{clip(beside.name)!r} is joined to times"))
+
+
+def _zone_in_header(header: str, flags: Flags) -> tzinfo | None:
+    """The zone that a header names; None where --tz decides between several."""
+    try:
+        return zone_in(header)
+    except CannotImport:
+        if not flags.zone:
+            raise
+        return None
 
 
 def _time_format(

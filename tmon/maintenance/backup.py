@@ -9,6 +9,7 @@ from tmon.core import humanize
 from tmon.core.errors import TmonError
 from tmon.core.settings import Settings, local_url
 from tmon.db.connect import RefusedDatabase, open_database, sqlite3, transaction
+from tmon.db.devices import path_beside
 from tmon.db.job_runs import JobRun, save_job_runs
 from tmon.db.tokens import read_secret
 from tmon.maintenance import snapshot, vetting
@@ -56,6 +57,11 @@ def backup(
                     f"{settings.secret_file}: no such file, and the nodes' tokens need it; "
                     "set TMON_SECRET_FILE or TMON_SECRET as ingest has it"
                 )
+            devices = path_beside(settings.db)
+            if not backups.is_public and devices.exists():
+                copy = draft.with_name("draft.db.devices")
+                snapshot.vacuum_into(devices, copy)
+                copy.chmod(0o600)
             path = backups.add(draft, digest, secret, now_ms)
             backups.remove_oldest(path)
     job = "publish" if backups.is_public else "backup"

@@ -14,8 +14,14 @@ from typing import NamedTuple
 from tmon.core.errors import TmonError
 
 STAGING_NAME = ".tmon-backup"  # within the folder: drafts, until they are complete
-COMPANIONS = (".secret", ".sha256")  # created before the backup itself, and removed after it
-_NAME = re.compile(r"(tmon|tmon-public)-\d{4}-\d\d-\d\dT\d{6}Z\.db(\.secret|\.sha256)?", re.ASCII)
+COMPANIONS = (
+    ".secret",
+    ".devices",
+    ".sha256",
+)  # created before the backup itself, and removed after it
+_NAME = re.compile(
+    r"(tmon|tmon-public)-\d{4}-\d\d-\d\dT\d{6}Z\.db(\.secret|\.devices|\.sha256)?", re.ASCII
+)
 
 
 class InUse(TmonError):
@@ -87,6 +93,9 @@ class BackupDir(NamedTuple):
             secret_file = draft.with_name("draft.db.secret")
             write_secret_file(secret_file, secret)
             secret_file.rename(self.folder / f"{name}.secret")
+        devices_file = draft.with_name("draft.db.devices")
+        if devices_file.exists():
+            devices_file.rename(self.folder / f"{name}.devices")
         digest_file.rename(self.folder / f"{name}.sha256")
         fsync_dir(self.folder)
         added = draft.rename(self.folder / name)

@@ -37,6 +37,7 @@ from tmon.maintenance.backup_dir import (
     staging_dir,
     write_secret_file,
 )
+from tmon.maintenance.devices import restore_devices
 
 STAGING_NAME = ".tmon-restore"
 LOGS = ("-wal", "-shm", "-journal")  # SQLite would apply an old log to the new file
@@ -100,6 +101,7 @@ def restore(
                         + (f". Readings newer than the backup: {', '.join(newer)}" if newer else "")
                     )
                 kept = _swap(draft, existing, secret, settings)
+            restore_devices(file, settings, staging)
     return [*_report(kept, newer, owners), *_warnings(file, secret, settings)]
 
 

@@ -12,6 +12,7 @@ from tmon.pages.allowed_methods import AllowedMethods
 from tmon.pages.asgi import Middleware
 from tmon.pages.bad_requests import BadRequests
 from tmon.pages.concurrency import ConcurrencyLimit
+from tmon.pages.cors import Cors
 from tmon.pages.csv_export import CsvExport
 from tmon.pages.facet_limits import FacetLimits
 from tmon.pages.paging import PageLimits
@@ -26,6 +27,7 @@ MIDDLEWARE: tuple[type[Middleware], ...] = (
     PageLimits,
     SecurityHeaders,
     BadRequests,
+    Cors,
 )
 
 SMALLEST_GZIP_BYTES = 1024  # less fits in one packet anyway

@@ -6,7 +6,7 @@ from typing import Any
 
 from datasette import NotFound, Response, hookimpl
 
-from tmon.pages import download, feed, home, node, package, sitemap
+from tmon.pages import download, feed, home, node, package, prometheus, sitemap
 from tmon.pages.public_copies import NAME_PATTERN, NEWEST_NAME
 
 NODE = r"/node/(?P<node>[^/.]+)"
@@ -30,6 +30,7 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (r"/robots\.txt$", sitemap.robots),
     (r"/sitemap\.xml$", sitemap.sitemap),
     (r"/sitemap-(?P<number>\d{1,4})\.xml$", sitemap.sitemap_part),
+    (r"/-/prometheus$", prometheus.show),
     (r"/-/databases(\.json)?$", not_published),
 )
 

@@ -1,9 +1,13 @@
-"""Charts as SVG, for pages without scripts and other places."""
+"""Charts as SVG: for pages without scripts, embedded charts and pictures.
+
+The frame and the ticks follow the rules of plugins/static/ticks.js, so that nothing moves when
+the browser draws a chart again.
+"""
 
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -14,9 +18,9 @@ from tmon.pages.points import Line
 from tmon.pages.spans import Span
 
 SIDE = 10_000  # of the square that lines are drawn in; the browser stretches it
-MAX_TIME_TICKS, MAX_VALUE_TICKS = 7, 6  # what a phone's width and a chart's height have room for
-MIN_FLAG_WIDTH = 20  # two pixels
-MAX_TICK, MAX_DECIMALS = 1e6, 5  # beyond, an axis has no room for the digits
+MAX_TIME_TICKS, MAX_VALUE_TICKS = 6, 6  # what fits a phone's width and a chart's height
+MIN_FLAG_WIDTH = 20  # about two pixels
+MAX_TICK, MAX_DECIMALS = 1e6, 5  # an axis has no room for more digits
 MAX_DOTS = 60  # a line with no more points also shows each as a dot
 
 NO_ANNOTATIONS = Annotations()
@@ -26,8 +30,8 @@ _STEPS_MS = (
     *(hours * HOUR_MS for hours in (1, 2, 3, 6, 12)),
     *(days * DAY_MS for days in (1, 2, 5, 10, 15)),
 )
-_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
-
+_YEARS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+_STEPS_MONTHS = (1, 2, 3, 6, *(12 * years for years in _YEARS))
 
 _PICTURE = Markup(
     """<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" \
@@ -77,11 +81,12 @@ def frame(lines: Sequence[Line], span: Span, limits: Sequence[LimitLine] = ()) -
     """The smallest frame for all points and limits, with round numbers at its edges."""
     edges = [*(value_range(lines) or (0.0, 1.0)), *(limit.value for limit in limits)]
     low, high = min(edges), max(edges)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    if high - low <= 1e-12 * max(abs(low), abs(high)):  # equal, but for rounding errors
+        margin = 0.5 if abs(low) < MAX_TICK else abs(low) / 10
+        low, high = low - margin, high + margin
     # The smallest of 1, 2 and 5 times a power of ten that makes few enough ticks.
     least = (high - low) / (MAX_VALUE_TICKS - 1)
-    power = 10.0 ** math.floor(math.log10(least))
+    power = float(f"1e{math.floor(math.log10(least))}")
     step = next(power * by for by in (1, 2, 5, 10) if power * by >= least * (1 - 1e-9))
     return Frame(span, math.floor(low / step) * step, math.ceil(high / step) * step, step)
 
@@ -155,40 +160,44 @@ def _without_gaps(
         yield run
 
 
-def _ticks(within: Frame) -> list[float]:
-    count = round((within.high - within.low) / within.step)
-    return [within.low + number * within.step for number in range(count + 1)]
-
-
 def _grid(within: Frame) -> Iterator[Markup]:
-    for value in _ticks(within):
+    for value, _ in _value_ticks(within):
         yield Markup('<path class="grid" d="M0,{:.0f}H{}"/>').format(within.y(value) * SIDE, SIDE)
-    for instant_ms, _ in _times(within.span):
+    for instant_ms, _ in _time_ticks(within.span):
         x = within.x(instant_ms) * SIDE
         yield Markup('<path class="grid" d="M{:.0f},0V{}"/>').format(x, SIDE)
 
 
 def _tick_labels(within: Frame) -> Iterator[Markup]:
-    decimals = max(0, -math.floor(math.log10(within.step)))
-    for value in _ticks(within):
-        if abs(value) < MAX_TICK and decimals <= MAX_DECIMALS:
-            label = f"{value + 0.0:.{decimals}f}"
-        else:  # 2.5e7
-            label = re.sub(r"e\+?(-?)0*", r"e\1", f"{value + 0.0:.6g}")
+    for value, label in _value_ticks(within):
         yield Markup(
             '<text class="tick" x="-6" y="{:.1f}%" dy="4" text-anchor="end">{}</text>'
-        ).format(within.y(value) * 100, label.replace("-", "\N{MINUS SIGN}"))
-    for instant_ms, label in _times(within.span):
+        ).format(within.y(value) * 100, label)
+    for instant_ms, label in _time_ticks(within.span):
         yield Markup(
             '<text class="tick" x="{:.1f}%" y="100%" dy="17" text-anchor="middle">{}</text>'
         ).format(within.x(instant_ms) * 100, label)
 
 
-def _times(span: Span) -> Iterator[tuple[int, str]]:
+def _value_ticks(within: Frame) -> Iterator[tuple[float, str]]:
+    """The multiples of the frame's step, with their labels."""
+    first, last = round(within.low / within.step), round(within.high / within.step)
+    # 1e-9: the logarithm of 0.001 may come out a little below -3.
+    decimals = max(0, -math.floor(math.log10(within.step) + 1e-9))
+    for number in range(first, last + 1):
+        value = number * within.step
+        if abs(value) < MAX_TICK and decimals <= MAX_DECIMALS:
+            label = f"{value:.{decimals}f}"
+        else:  # 2.5e7; Python rounds half to even, JavaScript up: 1e-12 makes it up for both
+            label = re.sub(r"e\+?(-?)0*", r"e\1", f"{value * (1 + 1e-12):.6g}")
+        yield value, label.replace("-", "\N{MINUS SIGN}")
+
+
+def _time_ticks(span: Span) -> Iterator[tuple[int, str]]:
     """Round instants (UTC) of a span, with their labels."""
     step_ms = next((step for step in _STEPS_MS if span.length_ms / step <= MAX_TIME_TICKS), None)
     if step_ms is None:
-        yield from _months(span)
+        yield from _month_ticks(span)
         return
     first_ms = -(-span.start_ms // step_ms) * step_ms
     for instant_ms in range(first_ms, span.end_ms, step_ms):
@@ -197,19 +206,19 @@ def _times(span: Span) -> Iterator[tuple[int, str]]:
         yield instant_ms, f"{at.day} {at:%b}" if midnight else f"{at:%H:%M}"
 
 
-def _months(span: Span) -> Iterator[tuple[int, str]]:
+def _month_ticks(span: Span) -> Iterator[tuple[int, str]]:
+    """First days of months, for a span of more than a few months."""
     step = next(
-        (step for step in _MONTHS if span.length_ms / (step * 30 * DAY_MS) <= MAX_TIME_TICKS), 240
+        step for step in _STEPS_MONTHS if span.length_ms / (step * 30 * DAY_MS) <= MAX_TIME_TICKS
     )
-    month = as_datetime(span.start_ms).year * 12
-    while True:
+    first = as_datetime(span.start_ms).year * 12 // step * step or step  # there is no year 0
+    for month in range(first, (MAXYEAR + 1) * 12, step):
         at = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
         instant_ms = as_ms(at)
         if instant_ms >= span.end_ms:
             return
         if instant_ms >= span.start_ms:
             yield instant_ms, f"{at.year}" if at.month == 1 else f"{at:%b}"
-        month += step
 
 
 def picture(  # noqa: PLR0913
@@ -221,7 +230,7 @@ def picture(  # noqa: PLR0913
     values: str,
     size: tuple[int, int],
 ) -> Markup:
-    """A whole SVG file, for mails and READMEs; ``values`` says which values it shows."""
+    """A whole SVG file, for mails and READMEs; ``values`` says whether they are corrected."""
     width, height = size
     return _PICTURE.format(
         width=width,

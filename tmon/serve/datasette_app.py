@@ -61,17 +61,19 @@ def datasette_for(
     ingest_url: str = "",
     *,
     download_dir: Path | None = None,
+    cors: bool = True,
 ) -> Datasette:
     """A Datasette that serves ``database``, whatever it is called, as ``/tmon``.
 
-    A ``metadata.yml`` or ``datasette.yml`` beside the database takes the place
-    of the shipped one. Await ``start`` on the result before serving its ``app()``.
+    A ``metadata.yml`` or ``datasette.yml`` beside it replaces the shipped one. Await
+    ``start`` on the result before serving its ``app()``.
 
     Args:
         database: the file.
         public_url: the base of absolute links; empty for the Host of each request.
         ingest_url: where nodes send to; empty for the same host, on ingest's own port.
         download_dir: has copies that everybody may download; None for none.
+        cors: let scripts of other sites read what is published.
 
     Raises:
         Unpublishable: there is no such database, or one of the two files is invalid.
@@ -90,7 +92,10 @@ def datasette_for(
             template_dir=str(shipped / "plugins" / "templates"),
             static_mounts=[("static", str(shipped / "plugins" / "static"))],
         )
-        _configure_plugins(datasette, public_url=public_url, ingest_url=ingest_url)
+        cors_setting = "" if cors else "no"
+        _configure_plugins(
+            datasette, public_url=public_url, ingest_url=ingest_url, cors=cors_setting
+        )
         # Not in the configuration: Datasette shows that to everybody, and this is a path.
         datasette.tmon_download_dir = download_dir
     except (StartupError, AttributeError, TypeError) as error:
@@ -239,10 +244,10 @@ def _lower_priority() -> None:
 
 
 def _configure_plugins(datasette: Datasette, **settings: str) -> None:
-    """Add the settings that aren't empty to what datasette.yml configures for our plugins."""
+    """Give our pages the settings that aren't empty, beside what datasette.yml has for them."""
     plugins = datasette.config.get("plugins") or {}
-    ours = {name: text for name, text in settings.items() if text}
-    ours = {**(plugins.get(PUBLISHED_AS) or {}), **ours}
+    given = {name: text for name, text in settings.items() if text}
+    ours = {**(plugins.get(PUBLISHED_AS) or {}), **given}
     datasette.config["plugins"] = {**plugins, PUBLISHED_AS: ours}
 
 

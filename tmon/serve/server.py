@@ -68,7 +68,11 @@ async def _serve_datasette(settings: Settings, listening: socket.socket, *, is_a
     from tmon.serve.datasette_app import datasette_for, start  # noqa: PLC0415
 
     datasette = datasette_for(
-        settings.db, settings.public_url, settings.ingest_url, download_dir=settings.download_dir
+        settings.db,
+        settings.public_url,
+        settings.ingest_url,
+        download_dir=settings.download_dir,
+        cors=settings.cors,
     )
     await start(datasette)
     watching = asyncio.create_task(_exit_when_replaced(settings.db)) if is_alone else None

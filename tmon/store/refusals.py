@@ -19,7 +19,7 @@ def check_unit(reading: Reading, sensor: Sensor) -> None:
     Raises:
         Refusal: it names another unit; or it names none, and the sensor's can't have its value.
     """
-    if reading.unit is None:
+    if not reading.unit:
         check_value(reading.value, sensor.unit)
         return
     raise Refusal(

@@ -6,7 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlite_utils import Database
 
-from tmon.core.reading import Node, Reading, Refusal
+from tmon.core.reading import NO_UNIT, Node, Reading, Refusal
 from tmon.core.units import check_value, default_unit, quantity_of
 
 SENSORS_PER_NODE = 1_000
@@ -50,7 +50,7 @@ class Sensors:
             sensor = self._find(node, reading.sensor)
             if sensor is None:
                 self._make(node, reading)
-            elif sensor.empty and reading.unit not in (None, sensor.unit):
+            elif sensor.empty and reading.unit not in (None, NO_UNIT, sensor.unit):
                 self._set_unit(sensor, reading)
             else:
                 self._cache[key] = sensor
@@ -99,7 +99,7 @@ class Sensors:
             raise Refusal(
                 "name_taken", f"another sensor of this node was renamed to {reading.sensor}"
             )
-        unit = reading.unit or default_unit(reading.sensor)
+        unit = default_unit(reading.sensor) if reading.unit is None else reading.unit or None
         check_value(reading.value, unit)
         self._db.execute(
             "insert into sensors (node, name, quantity, unit)"

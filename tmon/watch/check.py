@@ -9,10 +9,8 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from tmon.core.settings import Settings
-from tmon.db import station
 from tmon.db.connect import RefusedDatabase, sqlite3
 from tmon.db.job_runs import JobRun, load_job_runs
-from tmon.db.station import Station
 from tmon.watch import alert_text, jobs
 from tmon.watch.alert_text import SensorCounts
 from tmon.watch.checks import (
@@ -33,6 +31,7 @@ from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import CATALOGUE, Finding, Key, Severity
 from tmon.watch.incidents import Incident, open_incidents, sensor_counts
 from tmon.watch.mutes import Mutes
+from tmon.watch.station import Station, open_at
 
 log = logging.getLogger("tmon.check")
 
@@ -151,7 +150,7 @@ def run_checks(options: CheckOptions, report: Report, progress: Callable[[str], 
         report.run(MACHINE, lambda: storage.check(options.settings))
     if not addresses.remote or options.settings.db.exists():
         try:
-            with station.open_at(options.settings.db, now_ms) as db:
+            with open_at(options.settings.db, now_ms) as db:
                 if not addresses.remote:
                     _check_station(options, db, report, progress)
                 found = open_incidents(db), Mutes(db, now_ms), sensor_counts(db)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from tmon.core import humanize
 from tmon.core.time import DAY_MS
-from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
+from tmon.watch.station import Station
 
 TOO_OLD_MS = 2 * DAY_MS
 NEW_STATION_MS = 7 * DAY_MS  # a station as new as that may be without a backup

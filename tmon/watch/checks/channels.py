@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from tmon.core import humanize
-from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
+from tmon.watch.station import Station
 
 
 def check(station: Station) -> Iterator[Finding]:

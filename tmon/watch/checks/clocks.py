@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from tmon.core import humanize
 from tmon.core.time import DAY_MS
-from tmon.db.station import Station
 from tmon.maintenance import ahead
 from tmon.maintenance.clocks import (
     AHEAD_MS,
@@ -15,6 +14,7 @@ from tmon.maintenance.clocks import (
     majority,
 )
 from tmon.watch.findings import Finding, Severity
+from tmon.watch.station import Station
 
 
 def check(station: Station) -> Iterator[Finding]:

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from tmon.core import humanize
 from tmon.core.time import DAY_MS
-from tmon.db.station import Station
 from tmon.maintenance.clocks import plausible_until_ms
 from tmon.watch.excursions import ABOVE, BELOW, Excursion, Rule, excursions
 from tmon.watch.findings import Finding, Severity
+from tmon.watch.station import Station
 
 # Before the last check: a node without network sends its readings late.
 LOOK_BACK_MS = 7 * DAY_MS

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from tmon.core import humanize
 from tmon.core.time import DAY_MS
-from tmon.db.station import Station
 from tmon.maintenance.clocks import plausible_until_ms
 from tmon.watch.findings import Finding, Severity
+from tmon.watch.station import Station
 
 LOWEST_HPA, HIGHEST_HPA = 300.0, 1100.0  # what barometers are made for, from 9 km up to a deep mine
 HOURS = 3  # the newest; one or two bad readings are no wrong unit

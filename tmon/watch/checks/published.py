@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from tmon.core import humanize
-from tmon.db.station import Station
 from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding, Severity
+from tmon.watch.station import Station
 
 REQUESTS = 12  # each of Datasette's four threads has a connection of its own
 NEWEST_READING = (

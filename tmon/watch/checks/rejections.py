@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from tmon.core import humanize
 from tmon.core.time import DAY_MS, HOUR_MS
-from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
+from tmon.watch.station import Station
 
 AT_LEAST = 20  # in an hour: fewer are one node's bad hour
 TIMES_USUAL = 5.0

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from tmon.core.errors import CannotServe
-from tmon.db.station import Station
 from tmon.db.tokens import read_secret
 from tmon.maintenance.token_probe import why_refused_at
 from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import Finding, Severity
+from tmon.watch.station import Station
 
 TIMEOUT_S = 3.0  # longer than a loaded ingest takes, so that the finding doesn't come and go
 

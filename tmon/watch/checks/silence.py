@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from tmon.db.station import Station
 from tmon.watch.findings import Finding, Severity
+from tmon.watch.station import Station
 
 
 def check(station: Station) -> Iterator[Finding]:

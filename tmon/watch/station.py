@@ -1,4 +1,4 @@
-"""What a round of checks works on: the database, read-only, at one instant."""
+"""What the checks work on: the database, opened read-only, at one instant."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from tmon.db.job_runs import JobRuns
 
 @dataclass(frozen=True)
 class Station:
-    """One station as it is at ``now_ms``."""
+    """The station that is checked, at ``now_ms``."""
 
     db: Database
     settings: Settings

@@ -1,0 +1,172 @@
+"""Makes a batch of what a device sent: skips what is absent, and rejects what can't be stored."""
+
+import hashlib
+import re
+from collections import defaultdict
+from functools import lru_cache
+
+from ingest.wire.items import READINGS_LIMIT
+from ingest.wire.values import converted, number
+from tmon.core.errors import TooLarge
+from tmon.core.names import is_sensor_name
+from tmon.core.reading import (
+    NO_UNIT,
+    Batch,
+    Gateway,
+    Node,
+    Reading,
+    Refusal,
+    Rejection,
+    Sender,
+    check_measured,
+    clip,
+    rejection,
+)
+from tmon.core.units import stored
+
+NAME_CHARACTERS, HASH_CHARACTERS = 64, 8
+_NO_NAME = re.compile(r"[^A-Za-z0-9_.:/-]+")
+
+
+class Readings:
+    """The readings of one device in one request."""
+
+    def __init__(self) -> None:
+        self.valid: list[Reading] = []
+        self.rejected: list[Rejection] = []
+        self.untimed: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        return len(self.valid) + len(self.rejected)
+
+
+class BatchBuilder:
+    """Collects the readings of one request.
+
+    ``device`` is the id of the device that the next ones are from. A gateway's devices become
+    nodes; a node's own name is in its key, so there the device is left out, but for a wire on
+    which one sender has many devices: ``device_in_names`` puts it before its sensors' names.
+    ``notes`` says what was taken otherwise than it was sent, for the answer.
+    """
+
+    def __init__(self, sender: Sender, received_ms: int) -> None:
+        self.sender = sender
+        self.received_ms = received_ms
+        self.device = ""
+        self.device_in_names = False
+        self.notes: list[str] = []
+        self.by_device: defaultdict[str, Readings] = defaultdict(Readings)
+        self._count = 0
+
+    @property
+    def _readings(self) -> Readings:
+        return self.by_device[self.device if isinstance(self.sender, Gateway) else ""]
+
+    def add(
+        self, sensor: str, value: object, unit: str | None = None, measured_ms: int | None = None
+    ) -> None:
+        """Add a reading; nothing where its value is absent.
+
+        Args:
+            sensor: its name; characters that no name may have become ``_``.
+            value: a number, or a text of one.
+            unit: the wire's; converted if it isn't one that is stored.
+            measured_ms: Unix milliseconds; None: the time of arrival. So is an impossible one.
+
+        Raises:
+            TooLarge: over 10,000 readings.
+        """
+        try:
+            measured = number(value)
+            if measured is None:
+                return
+            if self.device_in_names and self.device and isinstance(self.sender, Node):
+                sensor = f"{self.device}/{sensor}"
+            name = sensor_name(sensor)
+            measured, unit = converted(measured, unit, value)
+        except Refusal as refusal:
+            self.reject(refusal, sensor, value, measured_ms)
+        else:
+            self.add_number(name, measured, unit, measured_ms)
+
+    def add_number(
+        self, sensor: str, value: float, unit: str | None, measured_ms: int | None
+    ) -> None:
+        """Add a reading whose sensor's name is valid, and whose unit needs no conversion here."""
+        try:
+            value, unit = stored(value, unit)
+            at_ms = self._possible_ms(sensor, measured_ms)
+        except Refusal as refusal:
+            self.reject(refusal, sensor, value, measured_ms)
+            return
+        timed = at_ms is not None
+        if at_ms is None:
+            at_ms = self.received_ms
+        index = self._next_index()
+        self._readings.valid.append(Reading(index, sensor, value, unit or NO_UNIT, at_ms, timed))
+
+    def reject(
+        self,
+        refusal: Refusal,
+        sensor: str | None = None,
+        value: object = None,
+        measured: object = None,
+    ) -> None:
+        """Note what can't be stored, and why."""
+        sent = {"sensor": sensor, "value": value, "measured_ms": measured}
+        self._readings.rejected.append(rejection(self._next_index(), sent, refusal))
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def batch(self, node: Node, device: str = "") -> Batch:
+        """The readings of one device, as a node's."""
+        readings = self.by_device[device]
+        return Batch(node, self.received_ms, readings.valid, readings.rejected)
+
+    def _next_index(self) -> int:
+        index, self._count = self._count, self._count + 1
+        if index >= READINGS_LIMIT:
+            raise TooLarge(f"over {READINGS_LIMIT:,} readings in one request; send fewer")
+        return index
+
+    def _possible_ms(self, sensor: str, measured_ms: int | None) -> int | None:
+        """The time; None, of arrival, for an impossible one of the first reading of its sensor."""
+        untimed = self._readings.untimed
+        if measured_ms is not None:
+            try:
+                check_measured(measured_ms, self.received_ms)
+            except Refusal:
+                if sensor in untimed:
+                    raise
+                self.note("an impossible time: the time of arrival was taken")
+            else:
+                return measured_ms
+        if sensor in untimed:
+            reason = f"a second reading of {sensor} without a time in one request"
+            raise Refusal("repeated_untimed", reason)
+        untimed.add(sensor)
+        return None
+
+
+@lru_cache(maxsize=4096)
+def sensor_name(text: str) -> str:
+    """A sensor's name out of a device's own; the same for the same text.
+
+    A text that is too long is cut, and ends in a hash of the whole.
+
+    Raises:
+        Refusal: nothing of it can be in a name.
+    """
+    if is_sensor_name(text):
+        return text
+    name = re.sub("//+", "/", _NO_NAME.sub("_", text.strip()))
+    name = re.sub(r"\.\.+", ".", re.sub(r"(?<=/)\.(?=/|$)", "_", name)).lstrip("_.:/-").rstrip("/")
+    if len(name) > NAME_CHARACTERS:
+        digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:HASH_CHARACTERS]
+        name = f"{name[: NAME_CHARACTERS - HASH_CHARACTERS - 1]}-{digest}"
+    if not is_sensor_name(name):
+        raise Refusal("invalid_sensor", f"no sensor can be called {clip(text)!r}")
+    return name

@@ -1,0 +1,142 @@
+"""Emoncms' input API, which emonhub, EmonESP and many sketches speak.
+
+A node of Emoncms is a part of the sensor's name here: one key is one of our nodes.
+Source: emoncms/emoncms Modules/input (input_methods.php, input_controller.php).
+"""
+
+import json
+import re
+import zlib
+from typing import Any
+
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from ingest.limits import DECOMPRESSED_BYTES
+from ingest.wire.batch_builder import BatchBuilder
+from ingest.wire.times import seconds_ms, utc_ms
+from ingest.wire.wire import NO_STORE, Wire, WireRequest
+from tmon.core.errors import ApiError, InvalidBody, TooLarge
+from tmon.core.reading import Receipt, clip
+
+_PATH = re.compile(r".*/input/(post|bulk)(?:\.json)?(?:/([^/]+))?/?")
+_BARE_KEY = re.compile(r"([{,]\s*)([A-Za-z_][\w.-]*)(\s*:)")  # {power1:100}
+
+
+class Emoncms(Wire):
+    name = "emoncms"
+    methods = frozenset(("GET", "POST"))
+
+    def takes_path(self, path: str) -> bool:
+        return _PATH.fullmatch(path) is not None
+
+    def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
+        found = _PATH.fullmatch(request.path)
+        if found and found[1] == "bulk":
+            _add_bulk(request, batch)
+            return
+        fields = request.fields
+        node = (found and found[2]) or str(fields.get("node", ""))
+        values = _values(fields)
+        time = next((values.pop(name) for name in [*values] if name.lower() == "time"), None)
+        time = fields.get("time") if time is None else time
+        measured_ms = None
+        if time is not None:
+            measured_ms = seconds_ms(time) or utc_ms(str(time))
+            if measured_ms is None:
+                batch.note("the time was not understood: the time of arrival was taken")
+        for name, value in values.items():
+            batch.add(_sensor(node, name), value, None, measured_ms)
+
+    def success(self, request: WireRequest, receipt: Receipt, notes: list[str]) -> Response:
+        """Exactly ``ok``: emonhub sends again whatever is answered otherwise."""
+        if "fulljson" in request.fields and "/bulk" not in request.path:
+            return JSONResponse({"success": True}, headers=NO_STORE)
+        return PlainTextResponse("ok", headers=NO_STORE)
+
+    def failure(self, error: ApiError) -> Response:
+        """Errors that a repeat can't mend are a 200, as Emoncms' own are."""
+        status = 200 if error.status in {400, 413, 415} else error.status
+        message = {"success": False, "message": str(error)}
+        return JSONResponse(message, status, headers=NO_STORE)
+
+
+def _values(fields: dict[str, Any]) -> dict[str, Any]:
+    """The names and values of a post: JSON, strict or not, or CSV."""
+    text = str(fields.get("fulljson", fields.get("json", fields.get("data", ""))))
+    if "csv" in fields or not text.lstrip().startswith("{"):
+        text = str(fields.get("csv", text))
+        if not text.strip():
+            raise InvalidBody("send one of fulljson, json, csv or data")
+        return {str(place): value for place, value in enumerate(text.split(","), 1)}
+    values = _loads(text if "fulljson" in fields else _quoted(text))
+    if not isinstance(values, dict):
+        raise InvalidBody("expected an object of names and values")
+    return values
+
+
+def _quoted(text: str) -> str:
+    return _BARE_KEY.sub(r'\1"\2"\3', text)
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidBody(f"this is not JSON: {clip(str(error))}") from None
+
+
+def _add_bulk(request: WireRequest, batch: BatchBuilder) -> None:
+    """Rows of ``[time, node, value, ...]``; a value may be null or ``{"name": value}``."""
+    query = {**request.form, **request.query}
+    if query.get("cb") == "1":
+        text = _inflated(request.body)
+    elif query.get("c") == "1":
+        try:
+            text = _inflated(bytes.fromhex(str(query.get("data", ""))))
+        except ValueError:
+            raise InvalidBody("data is not hexadecimal") from None
+    else:
+        text = str(query.get("data", ""))
+    rows = _loads(text)
+    if not isinstance(rows, list) or not all(
+        isinstance(row, list) and len(row) > 1 for row in rows
+    ):
+        raise InvalidBody("expected rows of [time, node, value, ...]")
+    try:
+        times = [float(row[0]) for row in rows]
+        offset_s = _offset_s(query, times, batch.received_ms / 1000)
+    except (ValueError, TypeError):
+        raise InvalidBody("each row begins with its time in seconds") from None
+    for row, time in zip(rows, times, strict=True):
+        measured_ms = seconds_ms(time + offset_s)
+        place = 0
+        for value in row[2:]:
+            named = value.items() if isinstance(value, dict) else [(str(place := place + 1), value)]
+            for name, each in named:
+                batch.add(_sensor(str(row[1]), name), each, None, measured_ms)
+
+
+def _offset_s(query: dict[str, str], times: list[float], now_s: float) -> float:
+    """What is added to each row's time to make it Unix seconds."""
+    if "sentat" in query:
+        return now_s - float(query["sentat"])
+    if "offset" in query:
+        return now_s - float(query["offset"])
+    if "time" in query:
+        return float(query["time"])
+    return now_s - times[-1] if times else 0.0
+
+
+def _inflated(data: bytes) -> str:
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(data, DECOMPRESSED_BYTES)
+    except zlib.error as error:
+        raise InvalidBody(f"the body is not zlib: {error}") from None
+    if inflater.unconsumed_tail:
+        raise TooLarge(f"the body is over {DECOMPRESSED_BYTES:,} bytes decompressed")
+    return text.decode(errors="replace")
+
+
+def _sensor(node: str, name: str) -> str:
+    return f"{node}/{name}" if node else name

@@ -1,0 +1,61 @@
+"""Plain fields behind a key, for plugs, rules, scripts and a browser's address line.
+
+``/k/KEY?temperature=21.5&humidity=40``, ``/k/KEY?name=door&value=1&unit=%&time=now``, or the same
+as a form or a JSON object. The node's own name may stand in the path.
+"""
+
+from typing import Any
+
+from ingest import credentials
+from ingest.wire.batch_builder import BatchBuilder
+from ingest.wire.times import utc_ms
+from ingest.wire.wire import Wire, WireRequest
+from tmon.core.errors import Forbidden, InvalidBody, UnknownEncoding
+from tmon.core.reading import Gateway, clip
+
+EXAMPLE = "/k/KEY?temperature=21.5 stores a reading of the sensor called temperature"
+TIMES = ("time", "timestamp", "dateutc", "measured_at", "measured_ms", "ts")
+UNITS = {
+    **dict.fromkeys(("temperature", "temp", "tempc", "tc", "temp_c"), "°C"),
+    **dict.fromkeys(("tempf", "tf", "temp_f", "temperature_f"), "°F"),
+    **dict.fromkeys(("humidity", "hum", "rh", "battery", "moisture"), "%"),
+    **dict.fromkeys(("pressure",), "hPa"),
+    **dict.fromkeys(("illuminance", "lux", "lx"), "lx"),
+    **dict.fromkeys(("co2",), "ppm"),
+}
+NOT_READINGS = frozenset((*credentials.FIELDS, *TIMES, "id", "node", "unit", "name", "sensor"))
+
+
+class Flat(Wire):
+    name = "flat"
+    methods = frozenset(("GET", "POST", "PUT"))
+
+    def takes(self, request: WireRequest) -> bool:
+        return True
+
+    def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
+        if request.headers.get(b"content-type", b"").startswith(b"image/"):
+            raise UnknownEncoding("send readings as fields or JSON, and no pictures")
+        fields: dict[str, Any] = request.fields
+        batch.device = name = request.path.strip("/")
+        if isinstance(batch.sender, Gateway):
+            batch.device = name or str(fields.get("id", ""))
+        elif name and not batch.sender.is_called(name):
+            raise Forbidden(f"this key is {batch.sender.name}'s, and can't send for {clip(name)!r}")
+        time = next((str(fields[name]) for name in TIMES if name in fields), "now")
+        measured_ms = utc_ms(time)
+        if measured_ms is None and time.strip() not in ("now", ""):
+            batch.note("the time was not understood: the time of arrival was taken")
+        unit = fields.get("unit")
+        unit = unit if isinstance(unit, str) and unit else None
+        if "value" in fields:
+            sensor = str(fields.get("sensor", fields.get("name", "temperature")))
+            batch.add(sensor, fields["value"], unit or UNITS.get(sensor.lower()), measured_ms)
+            return
+        found = False
+        for field, value in fields.items():
+            if field not in NOT_READINGS and isinstance(value, str | int | float | None):
+                found = True
+                batch.add(field, value, unit or UNITS.get(field.lower()), measured_ms)
+        if not found:
+            raise InvalidBody(f"there is no reading in this; {EXAMPLE}")

@@ -1,0 +1,130 @@
+"""Devices that post a JSON of their maker's own: each is recognised by the fields that only it has.
+
+Sources: pimoroni/enviro destinations/http.py; universam1/iSpindel; mp-se/gravitymon;
+jomjol/AI-on-the-edge-device interface_webhook.cpp; airgradienthq/arduino.
+"""
+
+from typing import Any
+
+from starlette.responses import PlainTextResponse, Response
+
+from ingest.wire.batch_builder import BatchBuilder
+from ingest.wire.times import utc_ms
+from ingest.wire.wire import Wire, WireRequest
+from tmon.core.errors import ApiError
+from tmon.core.reading import Receipt
+
+Names = dict[str, tuple[str, str | None]]  # a field: the sensor's name and unit
+
+ENVIRO: Names = {
+    "temperature": ("temperature", "°C"),
+    "humidity": ("humidity", "%"),
+    "pressure": ("pressure", "hPa"),
+    "luminance": ("illuminance", "lx"),
+    "wind_speed": ("wind_speed", "m/s"),
+    "wind_direction": ("wind_direction", "°"),
+    "rain": ("rain", "mm"),
+    "rain_per_second": ("rain_rate", "mm/s"),
+    "moisture_a": ("moisture_a", "%"),
+    "moisture_b": ("moisture_b", "%"),
+    "moisture_c": ("moisture_c", "%"),
+    "noise": ("noise", "V"),
+    "pm1": ("pm1", "µg/m³"),
+    "pm2_5": ("pm25", "µg/m³"),
+    "pm10": ("pm10", "µg/m³"),
+    "gas_resistance": ("gas_resistance", "Ω"),
+    "voltage": ("voltage", "V"),
+}
+AIRGRADIENT: Names = {
+    "wifi": ("signal", "dBm"),
+    "rco2": ("co2", "ppm"),
+    "pm01": ("pm1", "µg/m³"),
+    "pm02": ("pm25", "µg/m³"),
+    "pm10": ("pm10", "µg/m³"),
+    "pm003Count": ("pm003_count", None),
+    "atmp": ("temperature", "°C"),
+    "rhum": ("humidity", "%"),
+    "tvocIndex": ("voc_index", None),
+    "noxIndex": ("nox_index", None),
+}
+HYDROMETER: Names = {
+    "angle": ("tilt", "°"),
+    "battery": ("battery_voltage", "V"),
+    "gravity": ("gravity", None),
+    "corr-gravity": ("gravity_corrected", None),
+    "RSSI": ("signal", "dBm"),
+}
+TEMPERATURES = {"C": "°C", "F": "°F", "K": "K"}
+
+
+class Makers(Wire):
+    """Enviro, AirGradient, iSpindel and GravityMon, AI-on-the-edge."""
+
+    name = "makers"
+    methods = frozenset(("POST",))
+
+    def takes(self, request: WireRequest) -> bool:
+        return request.body[:1] in (b"{", b"[") and _parser(request.json) is not None
+
+    def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
+        parser = _parser(request.json)
+        if parser is not None:
+            parser(request.json, batch)
+
+    def success(self, request: WireRequest, receipt: Receipt, notes: list[str]) -> Response:
+        """200 also for what can't be stored, as Enviro repeats it; to Enviro, 204 is an error."""
+        return PlainTextResponse("OK\n")
+
+    def failure(self, error: ApiError) -> Response:
+        status = 200 if error.status == 400 else error.status
+        return PlainTextResponse(f"{error}\n", status)
+
+
+def _parser(document: Any) -> Any:
+    """What reads a document; None if it is of no maker that we know."""
+    if isinstance(document, list):
+        known = document and all(isinstance(one, dict) and "rawValue" in one for one in document)
+        return _add_meters if known else None
+    if not isinstance(document, dict):
+        return None
+    if isinstance(document.get("readings"), dict) and "nickname" in document:
+        return _add_enviro
+    if document.keys() & {"rco2", "pm02", "atmp"}:
+        return _add_airgradient
+    if "angle" in document and "temperature" in document:
+        return _add_hydrometer
+    return None
+
+
+def _add_enviro(document: dict[str, Any], batch: BatchBuilder) -> None:
+    batch.device = str(document.get("uid") or document["nickname"])
+    measured_ms = utc_ms(str(document.get("timestamp", "")))
+    for field, value in document["readings"].items():
+        name, unit = ENVIRO.get(field, (field, None))
+        batch.add(name, value, unit, measured_ms)
+
+
+def _add_airgradient(document: dict[str, Any], batch: BatchBuilder) -> None:
+    batch.device = str(document.get("serialno") or "")
+    channels = document.get("channels")
+    parts = channels.items() if isinstance(channels, dict) else ()
+    for prefix, fields in [("", document), *((f"{key}/", value) for key, value in parts)]:
+        for field, (name, unit) in AIRGRADIENT.items():
+            if isinstance(fields, dict) and field in fields:
+                batch.add(prefix + name, fields[field], unit)
+
+
+def _add_hydrometer(document: dict[str, Any], batch: BatchBuilder) -> None:
+    batch.device = str(document.get("ID") or document.get("name") or "")
+    unit = TEMPERATURES.get(str(document.get("temp_units", "C")).upper()[:1], "°C")
+    batch.add("temperature", document["temperature"], unit)
+    for field, (name, field_unit) in HYDROMETER.items():
+        if field in document:
+            batch.add(name, document[field], field_unit)
+
+
+def _add_meters(document: list[dict[str, Any]], batch: BatchBuilder) -> None:
+    """AI-on-the-edge: ``value`` is empty where the digits weren't read."""
+    for each in document:
+        measured_ms = utc_ms(str(each.get("timestampLong") or each.get("timestamp") or ""))
+        batch.add(str(each.get("name") or "value"), each.get("value"), None, measured_ms)

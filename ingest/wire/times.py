@@ -1,0 +1,51 @@
+"""The times of devices: many spellings of an instant in UTC."""
+
+import re
+from datetime import UTC
+
+from tmon.core.reading import iso_moment
+from tmon.core.time import as_ms
+
+# 2016-1-4 21:2:35, with blanks after the colons in one firmware, and zones as +0200 or `-0500`.
+_LOOSE = re.compile(
+    r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[T ]+(\d{1,2}): *(\d{1,2})(?:: *(\d{1,2})(?:\.\d*)?)?"
+    r" *(Z|UTC|[+-]\d{2}:?\d{2})?",
+    re.ASCII | re.IGNORECASE,
+)
+_NUMBER = re.compile(r"[0-9]{9,10}(?:\.[0-9]{0,9})?|[0-9]{12,13}|[0-9]{18,19}")
+_NS, _MS = 18, 12  # digits of Unix nanoseconds and milliseconds
+
+
+def utc_ms(text: str) -> int | None:
+    """Unix milliseconds of an instant; of one without a zone, in UTC. None if it isn't one.
+
+    It is ISO 8601, perhaps without leading zeros, or Unix time in seconds, milliseconds or
+    nanoseconds.
+    """
+    text = text.strip()
+    if _NUMBER.fullmatch(text):
+        if len(text) >= _NS and "." not in text:
+            return int(text) // 1_000_000
+        if len(text) >= _MS and "." not in text:
+            return int(text)
+        return round(float(text) * 1000)
+    moment = iso_moment(text)
+    if moment is None and (found := _LOOSE.fullmatch(text)):
+        year, month, day, hour, minute, second, zone = found.groups()
+        iso = f"{year}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute:0>2}:{second or 0:0>2}"
+        moment = iso_moment(iso + (zone or "").upper().replace("UTC", "Z"))
+    if moment is None:
+        return None
+    try:
+        return as_ms(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except OverflowError:
+        return None
+
+
+def seconds_ms(value: object) -> int | None:
+    """Unix milliseconds of a JSON number, or its text, of Unix seconds; None for others."""
+    try:
+        seconds = float(value) if isinstance(value, int | float | str) else 0.0
+        return round(seconds * 1000) if 0 < seconds < 1e11 else None
+    except ValueError:
+        return None

@@ -1,0 +1,73 @@
+"""The values of devices: numbers as text, units that aren't stored, and what means no value."""
+
+import math
+import re
+from decimal import Decimal
+
+from tmon.core.reading import Refusal, clip
+
+# How devices say that they have no value.
+ABSENT = frozenset(
+    ("", "null", "none", "nan", "-nan", "unavailable", "unknown", "undefined", "--", "-9999")
+)
+ABSENT_VALUE = -9999.0
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_WORDS = {"on": 1.0, "true": 1.0, "off": 0.0, "false": 0.0}
+
+# Units that are converted: what they become, and how, as (value + offset) * factor.
+CONVERSIONS: dict[str, tuple[str, float, float]] = {
+    "°F": ("°C", -32.0, 5 / 9),
+    "K": ("°C", -273.15, 1.0),
+    "inHg": ("hPa", 0.0, 33.863886667),
+    "Pa": ("hPa", 0.0, 0.01),
+    "kPa": ("hPa", 0.0, 10.0),
+    "mmHg": ("hPa", 0.0, 1.333223874),
+    "mph": ("m/s", 0.0, 0.44704),
+    "km/h": ("m/s", 0.0, 1 / 3.6),
+    "kn": ("m/s", 0.0, 0.514444444),
+    "in": ("mm", 0.0, 25.4),
+    "in/h": ("mm/h", 0.0, 25.4),
+    "mV": ("V", 0.0, 0.001),
+    "ft": ("m", 0.0, 0.3048),
+    "mi": ("km", 0.0, 1.609344),
+}
+
+
+def number(value: object) -> float | None:
+    """A device's value as a number; None where it says that it has none.
+
+    Raises:
+        Refusal: it is no number.
+    """
+    if isinstance(value, bool):
+        return float(value)
+    if isinstance(value, int | float):
+        return None if value == ABSENT_VALUE or value != value else float(value)  # noqa: PLR0124
+    if value is None:
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        folded = text.casefold()
+        if folded in ABSENT or text.startswith(("${", "$%7B")):
+            return None
+        if _NUMBER.fullmatch(text):
+            return None if float(text) == ABSENT_VALUE else float(text)
+        if folded in _WORDS:
+            return _WORDS[folded]
+    shown = value if isinstance(value, str) else type(value).__name__
+    raise Refusal("invalid_value", f"value must be a number, not {clip(shown)!r}")
+
+
+def converted(value: float, unit: str | None, sent: object) -> tuple[float, str | None]:
+    """A value in the unit that is stored, with about as many digits as it was measured with.
+
+    70.7 °F are 21.5 °C, where the formula alone gives 21.499999999999996. The last digit that is
+    kept is at most a tenth of the last digit of what was sent.
+    """
+    if unit not in CONVERSIONS or not math.isfinite(value):
+        return value, unit
+    symbol, offset, factor = CONVERSIONS[unit]
+    exponent = Decimal(str(sent).strip()).as_tuple().exponent
+    step = factor * 10.0 ** min(0, int(exponent))
+    digits = max(0, math.ceil(-math.log10(step)) + 1)
+    return round((value + offset) * factor, digits), symbol

@@ -1,0 +1,183 @@
+"""What to type into a device so that it sends here: `tmon key get NODE --for DEVICE`."""
+
+from collections.abc import Mapping
+from socket import gethostname
+from textwrap import dedent
+from urllib.parse import urlsplit
+
+from tmon.core.settings import LOOPBACK, Settings
+
+# {url}: ingest's address; {host}, {port} and {path}: its parts; {key}: the node's key.
+INSTRUCTIONS: Mapping[str, str] = {
+    "ecowitt": """
+        In the console's app: Weather Services, Customized. Protocol Type: Ecowitt
+          Server IP / Hostname  {host}
+          Path                  {path}/k/{key}/data/report/
+          Port                  {port}
+          Upload Interval       60
+    """,
+    "ambient": """
+        In the awnet app: Customized. Protocol Type: Same as Ambient Weather
+          Server IP / Hostname  {host}
+          Path                  {path}/k/{key}/data/report/?
+          Port                  {port}
+          Upload Interval       60
+    """,
+    "weather-underground": """
+        In the console's app: Weather Services, Customized. Protocol Type: Wunderground
+          Server IP / Hostname  {host}
+          Path                  {path}/weatherstation/updateweatherstation.php?
+          Port                  {port}
+          Station ID            any
+          Station Key           {key}
+    """,
+    "weewx": """
+        In weewx.conf:
+          [StdRESTful]
+              [[Wunderground]]
+                  enable = true
+                  station = any
+                  password = {key}
+                  server_url = {url}/weatherstation/updateweatherstation.php
+    """,
+    "airrohr": """
+        On the box's page, More settings, Send data to own API:
+          Server  {host}
+          Path    {path}/k/{key}/airrohr
+          Port    {port}
+    """,
+    "shelly": """
+        In the device's page, Actions (webhooks): one for each value, with the address
+          {url}/k/{key}?temperature=${{ev.tC}}
+          {url}/k/{key}?humidity=${{ev.rh}}
+    """,
+    "tasmota": """
+        In the device's console, where the firmware has InfluxDB:
+          Backlog IfxHost {host}; IfxPort {port}; IfxDatabase tmon; IfxUser tmon
+          IfxPassword {key}
+          Ifx 1
+        In any other, one rule for each value:
+          Rule1 ON tele-DS18B20#Temperature DO
+            WebSend [{host}:{port}] {path}/k/{key}?temperature=%value% ENDON
+          Rule1 1
+    """,
+    "influxdb": """
+        In whatever writes to InfluxDB version 2:
+          URL           {url}
+          token         {key}
+          organization  tmon
+          bucket        tmon
+        version 1: the same URL, database tmon, any user, the key as password
+    """,
+    "telegraf": """
+        In telegraf.conf:
+          [[outputs.influxdb_v2]]
+            urls = ["{url}"]
+            token = "{key}"
+            organization = "tmon"
+            bucket = "tmon"
+    """,
+    "home-assistant": """
+        In configuration.yaml:
+          influxdb:
+            api_version: 2
+            ssl: {ssl}
+            host: {host}
+            port: {port}
+            path: {path}/
+            token: {key}
+            organization: tmon
+            bucket: tmon
+            include:
+              domains: [sensor]
+    """,
+    "esphome": """
+        In the device's YAML, with the component http_request:
+          on_value:
+            - http_request.post:
+                url: {url}/k/{key}
+                json:
+                  temperature: !lambda 'return to_string(x);'
+    """,
+    "thingspeak": """
+        With a library that can be told the server's name and port:
+          server         {host}
+          port           {port}
+          write API key  {key}
+    """,
+    "emonhub": """
+        In emonhub.conf, [interfacers]:
+          [[tmon]]
+              Type = EmonHubEmoncmsHTTPInterfacer
+              [[[runtimesettings]]]
+                  pubchannels = ToRFM12,
+                  subchannels = ToEmonCMS,
+                  url = {url}
+                  apikey = {key}
+    """,
+    "enviro": """
+        In the board's provisioning page, destination Custom HTTP:
+          URL  {url}/k/{key}/
+    """,
+    "ispindel": """
+        In the device's page, service HTTP:
+          Server  {host}
+          Port    {port}
+          URI     {path}/k/{key}/
+    """,
+    "ai-on-the-edge": """
+        In the device's configuration, Webhook:
+          Uri     {url}/k/{key}/
+          ApiKey  {key}
+    """,
+    "the-things-stack": """
+        In the console, Integrations, Webhooks, Custom webhook; Webhook format: JSON
+          Base URL        {url}/k/{key}
+          Uplink message  /up
+    """,
+    "chirpstack": """
+        In the application, Integrations, HTTP; Payload encoding: JSON
+          Event endpoint URL  {url}/k/{key}
+    """,
+    "curl": """
+        curl -d temperature=21.5 -d humidity=40 {url}/k/{key}
+        a browser's address line does as well: {url}/k/{key}?temperature=21.5
+    """,
+}
+
+# These speak plain HTTP only.
+WITHOUT_TLS = frozenset(("ecowitt", "ambient", "airrohr", "tasmota", "thingspeak", "ispindel"))
+
+
+def instructions(device: str, settings: Settings, key: str) -> str:
+    """What to type into a device, for this station and this key."""
+    url = settings.ingest_url or f"http://{_host(settings)}:{settings.port}"
+    parts = urlsplit(url)
+    filled = INSTRUCTIONS[device].format(
+        url=url,
+        host=parts.hostname,
+        port=parts.port or (443 if parts.scheme == "https" else 80),
+        path=parts.path,
+        ssl=str(parts.scheme == "https").lower(),
+        key=key,
+    )
+    return dedent(filled).strip()
+
+
+def needs_plain_http(device: str, settings: Settings) -> bool:
+    """Whether a device can't reach the station's address, which has TLS."""
+    return device in WITHOUT_TLS and settings.ingest_url.startswith("https:")
+
+
+def is_local(settings: Settings) -> bool:
+    """Whether only this machine reaches ingest, as far as the settings tell."""
+    return not settings.ingest_url and settings.host not in LOOPBACK and _is_loopback(settings.host)
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {*LOOPBACK.values(), "localhost"} or host.startswith("127.")
+
+
+def _host(settings: Settings) -> str:
+    """This machine's name, for a station that listens to all of the network, else its address."""
+    return gethostname() if settings.host in LOOPBACK else settings.host

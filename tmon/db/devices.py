@@ -1,0 +1,236 @@
+"""Devices that gateways have heard: whose node each is, and what waits until the owner decides.
+
+They stand in a file of their own, ``tmon.devices.db`` beside the database, which isn't published:
+a neighbour's sensors are nobody's business. It is bounded: so many devices, and so many readings
+of each.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from tmon.core.errors import TmonError
+from tmon.core.time import iso_sql
+from tmon.db.connect import chown_to_dir_owner, sqlite3
+
+Connection = sqlite3.Connection
+
+MOST_DEVICES = 1_000  # that wait; then the one that was heard longest ago is forgotten
+MOST_READINGS = 10_000  # of each that wait; then its oldest are forgotten
+MOST_ID = 128  # characters of a device's id
+MODE = 0o600
+
+_SCHEMA = """
+    create table if not exists devices (
+        id text primary key not null,
+        gateway text not null,
+        node_uid text,
+        ignored integer not null default 0,
+        keyless integer not null default 0, -- its id alone is taken, without any key
+        first_ms integer not null,
+        last_ms integer not null
+    ) strict;
+
+    create table if not exists waiting (
+        device text not null references devices (id) on delete cascade,
+        sensor text not null,
+        measured_ms integer not null,
+        value real not null,
+        unit text,
+        timed integer not null,
+        primary key (device, sensor, measured_ms)
+    ) strict, without rowid;
+"""
+
+
+class UnknownDevice(TmonError):
+    """No device with that id was heard."""
+
+
+class Device(Struct, frozen=True):
+    """What the owner has decided about a device: nothing yet, its node, or to ignore it."""
+
+    id: str
+    node_uid: str | None = None
+    ignored: bool = False
+    keyless: bool = False
+
+
+class Waiting(Struct, frozen=True):
+    """A reading of a device that isn't adopted."""
+
+    sensor: str
+    measured_ms: int
+    value: float
+    unit: str | None
+    timed: int  # 0: measured_ms is the time of arrival
+
+
+def is_device_id(text: str) -> bool:
+    """Whether a device can have that id."""
+    return 0 < len(text) <= MOST_ID and text.isprintable()
+
+
+def path_beside(db: Path) -> Path:
+    """The devices' file of a station: ``tmon.devices.db`` for ``tmon.db``."""
+    return db.with_name(f"{db.stem}.devices{db.suffix}")
+
+
+class Devices:
+    """Owns a connection to the devices' file; creates the file. Use it in one thread."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            created = os.open(path, os.O_WRONLY | os.O_CREAT, MODE)
+            chown_to_dir_owner(created, path)
+            os.close(created)
+        self._conn = sqlite3.connect(str(path), isolation_level=None, timeout=5)
+        self._conn.execute("pragma journal_mode = wal")
+        self._conn.execute("pragma foreign_keys = on")
+        self._conn.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._conn.close()
+
+    def known(self, device_id: str) -> Device | None:
+        """What was decided about a device; None where it was never heard nor decided upon."""
+        query = "select id, node_uid, ignored, keyless from devices where id = ?"
+        row = self._conn.execute(query, [device_id]).fetchone()
+        return None if row is None else Device(row[0], row[1], bool(row[2]), bool(row[3]))
+
+    def keep(
+        self, gateway: str, device_id: str, readings: Iterable[Waiting], received_ms: int
+    ) -> None:
+        """Keep readings of a device that isn't adopted: the newest 10,000 of it."""
+        with self._transaction():
+            self._hear(gateway, device_id, received_ms)
+            self._conn.executemany(
+                "insert or ignore into waiting values (?, ?, ?, ?, ?, ?)",
+                [
+                    (device_id, one.sensor, one.measured_ms, one.value, one.unit, one.timed)
+                    for one in readings
+                ],
+            )
+            self._conn.execute(
+                "delete from waiting where device = ? and (sensor, measured_ms) in ("
+                " select sensor, measured_ms from waiting where device = ?"
+                " order by measured_ms desc limit -1 offset ?)",
+                [device_id, device_id, MOST_READINGS],
+            )
+
+    def adopt(self, device_id: str, node_uid: str, now_ms: int, *, keyless: bool = False) -> None:
+        """Let a device's readings be a node's from now on, also of one that wasn't heard yet.
+
+        ``keyless``: take them without a key, by the device's id alone.
+        """
+        with self._transaction():
+            self._hear("", device_id, now_ms)
+            self._conn.execute(
+                "update devices set node_uid = ?, ignored = 0, keyless = max(keyless, ?)"
+                " where id = ?",
+                [node_uid, keyless, device_id],
+            )
+
+    def ignore(self, device_id: str) -> None:
+        """Throw away what a device sends from now on, and what waits of it.
+
+        Raises:
+            UnknownDevice: none with that id was heard.
+        """
+        with self._transaction():
+            query = "update devices set ignored = 1, node_uid = null, keyless = 0 where id = ?"
+            if self._conn.execute(query, [device_id]).rowcount == 0:
+                raise UnknownDevice(f"no device {device_id!r} was heard; see `tmon device list`")
+            self._conn.execute("delete from waiting where device = ?", [device_id])
+
+    def waiting(self, device_id: str) -> list[Waiting]:
+        """What waits of a device, oldest first."""
+        query = (
+            "select sensor, measured_ms, value, unit, timed from waiting"
+            " where device = ? order by measured_ms, sensor"
+        )
+        rows = self._conn.execute(query, [device_id])
+        return [Waiting(*row) for row in rows]
+
+    def forget(self, device_id: str, readings: Sequence[Waiting]) -> None:
+        """Forget readings that are stored now."""
+        with self._transaction():
+            self._conn.executemany(
+                "delete from waiting where device = ? and sensor = ? and measured_ms = ?",
+                [(device_id, one.sensor, one.measured_ms) for one in readings],
+            )
+
+    def add_missing(self, backup: Connection) -> None:
+        """Add the devices of another such file, and what waits of them; change no other.
+
+        Raises:
+            sqlite3.DatabaseError: it is no such file.
+        """
+        columns = "id, gateway, node_uid, ignored, keyless, first_ms, last_ms"
+        for row in backup.execute(f"select {columns} from devices").fetchall():
+            if not is_device_id(str(row[0])) or self.known(row[0]):
+                continue
+            query = f"insert into devices ({columns}) values (?, ?, ?, ?, ?, ?, ?)"
+            waiting = backup.execute(
+                "select device, sensor, measured_ms, value, unit, timed from waiting"
+                " where device = ? order by measured_ms desc limit ?",
+                [row[0], MOST_READINGS],
+            )
+            with self._transaction():
+                self._conn.execute(query, row)
+                self._conn.executemany("insert into waiting values (?, ?, ?, ?, ?, ?)", waiting)
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Each device, what was decided about it, and the last values of those that wait."""
+        self._conn.row_factory = sqlite3.Row
+        try:
+            rows = self._conn.execute(f"""
+                select id, gateway, node_uid, ignored, {iso_sql("first_ms")} as first_heard_at,
+                    {iso_sql("last_ms")} as last_heard_at, (
+                        select group_concat(
+                            sensor || ' ' || value || coalesce(' ' || nullif(unit, ''), ''), ', ')
+                        from (select sensor, value, unit, max(measured_ms) from waiting
+                              where device = devices.id group by sensor order by sensor limit 20)
+                    ) as last_values
+                from devices order by last_ms desc, id
+            """).fetchall()
+        finally:
+            self._conn.row_factory = None
+        return [dict(row) for row in rows]
+
+    def _hear(self, gateway: str, device_id: str, now_ms: int) -> None:
+        self._conn.execute(
+            "insert into devices (id, gateway, first_ms, last_ms) values (?, ?, ?, ?)"
+            " on conflict (id) do update set last_ms = excluded.last_ms,"
+            " gateway = iif(excluded.gateway = '', gateway, excluded.gateway)",
+            [device_id, gateway, now_ms, now_ms],
+        )
+        self._conn.execute(
+            "delete from devices where id in (select id from devices where node_uid is null"
+            " and not ignored order by last_ms desc limit -1 offset ?)",
+            [MOST_DEVICES],
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._conn.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self._conn.execute("rollback")
+            raise
+        self._conn.execute("commit")
+
+
+def waiting_count(db: Path) -> int:
+    """How many devices of a station wait for their owner's decision."""
+    path = path_beside(db)
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as conn:
+        query = "select count(*) from devices where node_uid is null and not ignored"
+        return int(conn.execute(query).fetchone()[0])
