@@ -33,7 +33,7 @@ def webhook(listener: Listener) -> str:
 def test_killed_before_it_arrived_it_is_sent_once(tmp_path: Path) -> None:
     """The server takes the connection and goes away before it reads anything."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(40)
+        listening.settimeout(60)
         port = listening.getsockname()[1]
         station = Station(tmp_path, f"json://127.0.0.1:{port}/?rto=20")
         station.began()
