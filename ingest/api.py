@@ -9,13 +9,14 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from ingest.body import is_compressed, limited_body
 from ingest.readiness import check_ready
 from ingest.state import State
 from ingest.wire import json as json_wire
 from tmon.core.errors import ClockDiffers, Damaged
-from tmon.core.reading import Batch, Receipt
+from tmon.core.reading import Batch, Gateway, Receipt
 from tmon.db.damage import DAMAGED_MESSAGE
 
 STUCK_S = 10.0  # a commit takes milliseconds; this long means that something is wrong
@@ -35,10 +36,13 @@ async def post_readings(request: Request[State]) -> Json:
     """``POST /readings``: store one batch for the node its token names."""
     scope = request.scope
     headers, state = dict(scope["headers"]), scope["state"]
-    node = scope["node"] = state["authenticator"].authenticate(headers)
+    node = state["authenticator"].authenticate(headers)
     check_ready(state)  # before the body is read
     body = await limited_body(headers, request.receive)
     received_ms = state["now_ms"]()
+    if isinstance(node, Gateway):
+        return await _store_of_devices(scope, node, headers, body, received_ms)
+    scope["node"] = node
     clock_skew_s = _clock_skew_s(headers, received_ms)
     sender = scope["extensions"]["tmon.sender"]
     parse = partial(
@@ -58,6 +62,23 @@ async def post_readings(request: Request[State]) -> Json:
     if receipt.rejected:
         return Json(receipt.as_json(), status_code=201)
     return _all_stored(receipt.accepted, receipt.duplicates)
+
+
+async def _store_of_devices(
+    scope: Scope, gateway: Gateway, headers: Mapping[bytes, bytes], body: bytes, received_ms: int
+) -> Json:
+    """Store what a gateway sends, each device's readings as its node's."""
+    state, sender = scope["state"], scope["extensions"]["tmon.sender"]
+    parse = partial(
+        json_wire.parse_of_devices,
+        ndjson=_is_ndjson(headers.get(b"content-type", b"")),
+        received_ms=received_ms,
+    )
+    batches = await state["parser"].parse(body, parse, packed=is_compressed(headers))
+    receipt = await state["devices"].store(
+        gateway, batches, lambda batch: state["store"](batch, lambda: sender.closed)
+    )
+    return Json(receipt.as_json(), status_code=201)
 
 
 @lru_cache(maxsize=64)

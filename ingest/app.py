@@ -163,6 +163,7 @@ async def _lifespan(
             metrics=metrics,
             answered=metrics.answered,
             wires=WireRequests(devices, metrics.wire_answered, clock),
+            devices=devices,
         )
     finally:
         parser.close()

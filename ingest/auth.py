@@ -6,7 +6,7 @@ from hmac import compare_digest
 from msgspec import Struct
 from sqlite_utils import Database
 
-from tmon.core.errors import Forbidden, Revoked, Unauthorized
+from tmon.core.errors import Revoked, Unauthorized
 from tmon.core.reading import Gateway, Node, Sender
 from tmon.db import keys, nodes
 from tmon.db.keys import Keys, is_key
@@ -31,18 +31,14 @@ class Authenticator:
         self._db = db
         self._cache: dict[bytes, CachedToken] = {}  # by a token's claim, by a key's id
 
-    def authenticate(self, headers: Mapping[bytes, bytes]) -> Node:
-        """The node whose token or key the ``Authorization: Bearer`` header carries.
+    def authenticate(self, headers: Mapping[bytes, bytes]) -> Sender:
+        """Whose token or key the ``Authorization: Bearer`` header carries.
 
         Raises:
             Unauthorized: the token is missing, forged or outdated.
             Revoked: the token may no longer write.
-            Forbidden: it is a gateway's key.
         """
-        sender = self.sender_of(_bearer_token(headers))
-        if isinstance(sender, Gateway):
-            raise Forbidden("this is a gateway's key; POST /readings takes a node's, or its token")
-        return sender
+        return self.sender_of(_bearer_token(headers))
 
     def sender_of(self, text: bytes) -> Sender:
         """The node or gateway that a token or key belongs to.
@@ -78,6 +74,10 @@ class Authenticator:
             except (Unauthorized, Revoked) as error:
                 first = first or error
         raise first or Unauthorized("send the node's key; `tmon key get NODE` prints it")
+
+    def is_node(self, name: str) -> bool:
+        """Whether a node is called that."""
+        return nodes.exists(self._db, name)
 
     def token_status(self, headers: Mapping[bytes, bytes]) -> str:
         """``other_secret``, ``unknown_node`` or ``known``; the token need not be valid.

@@ -1,11 +1,13 @@
 """The devices of gateways: whose node each is; what isn't anybody's yet is kept for the owner."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ingest.wire.batch_builder import BatchBuilder
+from msgspec.structs import replace
+from sqlite_utils import Database
+
 from tmon.core.errors import InvalidBody
 from tmon.core.reading import Batch, Gateway, Node, Receipt
 from tmon.db import nodes
@@ -23,27 +25,32 @@ class GatewayDevices:
         self._db = db
         self._thread = ThreadPoolExecutor(1, "devices")
         self._file: Devices | None = None
+        self._reader: Database | None = None  # of the database, also in that thread alone
 
-    async def store(self, gateway: Gateway, builder: BatchBuilder, store: Store) -> Receipt:
+    async def store(self, gateway: Gateway, batches: Mapping[str, Batch], store: Store) -> Receipt:
         """Store the readings of adopted devices, and keep those of devices that aren't.
 
         What is kept counts as accepted: it is stored once the owner adopts its device.
 
+        Args:
+            gateway: the sender.
+            batches: by the ids of devices.
+            store: stores a batch of a node.
+
         Raises:
             InvalidBody: some are of no device.
         """
-        devices = [device for device, readings in builder.by_device.items() if readings.count]
-        if "" in devices:
+        if "" in batches:
             raise InvalidBody(NO_DEVICE)
-        if not all(map(is_device_id, devices)):
+        if not all(map(is_device_id, batches)):
             raise InvalidBody(f"a device's id must be at most {MOST_ID} printable characters")
         receipts = []
-        for device in devices:
-            node = await self._run(self._node_or_keep, gateway, device, builder)
+        for device, batch in batches.items():
+            node = await self._run(self._node_or_keep, gateway, device, batch)
             if node is not None:
-                receipts.append(await store(builder.batch(node, device)))
+                receipts.append(await store(replace(batch, node=node)))
             else:
-                receipts.append(Receipt(len(builder.by_device[device].valid), 0, ()))
+                receipts.append(Receipt(len(batch.readings), 0, batch.rejected))
         return Receipt(
             sum(one.accepted for one in receipts),
             sum(one.duplicates for one in receipts),
@@ -57,8 +64,9 @@ class GatewayDevices:
         return await self._run(self._keyless_node, device)
 
     def close(self) -> None:
-        if self._file is not None:
-            self._thread.submit(self._file.close)
+        for opened in (self._file, self._reader):
+            if opened is not None:
+                self._thread.submit(opened.close)
         self._thread.shutdown()
 
     async def _run(self, function: Callable[..., Node | None], *arguments: object) -> Node | None:
@@ -75,19 +83,19 @@ class GatewayDevices:
         device = self._devices.known(device_id)
         return self._node(device) if device is not None and device.keyless else None
 
-    def _node_or_keep(self, gateway: Gateway, device_id: str, builder: BatchBuilder) -> Node | None:
+    def _node_or_keep(self, gateway: Gateway, device_id: str, batch: Batch) -> Node | None:
         """A device's node; or None, and its readings are kept, unless it is ignored."""
         device = self._devices.known(device_id)
         if device is None and (gateway.names_nodes or gateway.adopts_all):
-            device = self._adopt(device_id, builder.received_ms)
+            device = self._adopt(device_id, batch.received_ms)
         if device is not None and (node := self._node(device)) is not None:
             return node
         if device is None or not device.ignored:
             waiting = [
                 Waiting(one.sensor, one.measured_ms, one.value, one.unit, one.timed)
-                for one in builder.by_device[device_id].valid
+                for one in batch.readings
             ]
-            self._devices.keep(gateway.name, device_id, waiting, builder.received_ms)
+            self._devices.keep(gateway.name, device_id, waiting, batch.received_ms)
         return None
 
     def _adopt(self, device_id: str, received_ms: int) -> Device:
@@ -98,8 +106,10 @@ class GatewayDevices:
         return Device(device_id, uid)
 
     def _node(self, device: Device) -> Node | None:
-        with open_for_reading(self._db) as db:
-            known = nodes.find_by_uid(db, device.node_uid or "")
-            if known is None:
-                return None
-            return Node(known.uid, known.name, known.name, nodes.former_names(db, known.uid))
+        if self._reader is None:
+            self._reader = open_for_reading(self._db)
+        known = nodes.find_by_uid(self._reader, device.node_uid or "")
+        if known is None:
+            return None
+        former = nodes.former_names(self._reader, known.uid)
+        return Node(known.uid, known.name, known.name, former)

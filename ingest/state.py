@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from ingest.auth import Authenticator
 from ingest.body import BodyParser
+from ingest.devices import GatewayDevices
 from ingest.metrics import Metrics
 from ingest.wires import WireRequests
 from ingest.writer_client import WriterClient
@@ -24,3 +25,4 @@ class State(TypedDict):
     metrics: Metrics
     answered: Callable[[int], object]  # called with each status by the connections
     wires: WireRequests
+    devices: GatewayDevices

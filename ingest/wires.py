@@ -1,6 +1,7 @@
 """Requests of devices that speak another wire than ours: authenticate, parse, store, respond."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from time import monotonic
 
@@ -24,8 +25,8 @@ from ingest.wire.sensor_community import SensorCommunity
 from ingest.wire.thingspeak import ThingSpeak
 from ingest.wire.weather import Weather
 from ingest.wire.wire import Wire, WireRequest
-from tmon.core.errors import ApiError, Revoked, Unauthorized, UnknownMethod
-from tmon.core.reading import Batch, Gateway, Node, Receipt
+from tmon.core.errors import ApiError, Forbidden, Revoked, Unauthorized, UnknownMethod
+from tmon.core.reading import Batch, Gateway, Node, Receipt, clip
 
 # The first that takes a request has it; the last takes whatever else comes with a key in its path.
 WIRES: tuple[type[Wire], ...] = (
@@ -67,12 +68,12 @@ class WireRequests:
         Raises:
             sqlite3.Error: the database can't be read.
         """
-        path, key = credentials.split_key(scope["path"])
+        path, key = credentials.split_key(re.sub("//+", "/", scope["path"]))
         wire = next((one for one in self._wires if one.takes_path(path)), None)
-        if wire is None and not key:
-            return None
         headers = dict(scope["headers"])
         request = WireRequest(scope["method"], path, scope["query_string"], headers)
+        if wire is None and not key and next(_in_head(request), None) is None:
+            return None
         request.wire = wire
         if wire is not None and (probed := wire.probe(request)) is not None:
             return probed
@@ -113,6 +114,7 @@ class WireRequests:
         await state["parser"].parse(
             body, lambda data: self._parse(request, data, builder), packed=packed
         )
+        _check_claim(authenticator, builder)
         closed = scope["extensions"]["tmon.sender"]
 
         async def store(batch: Batch) -> Receipt:
@@ -120,7 +122,7 @@ class WireRequests:
             return receipt
 
         if isinstance(sender, Gateway):
-            return await self._devices.store(sender, builder, store), builder.notes
+            return await self._devices.store(sender, builder.batches(), store), builder.notes
         scope["node"] = sender
         batch = builder.batch(sender)
         return await store(batch) if batch.size else Receipt(0, 0, ()), builder.notes
@@ -147,6 +149,14 @@ class WireRequests:
             self._logged.pop(next(iter(self._logged)))
         self._logged[address] = now_s
         log.warning("%s, %s: no valid key or token", address, wire.name)
+
+
+def _check_claim(authenticator: Authenticator, builder: BatchBuilder) -> None:
+    """Refuse a request that names another node than its key's: one of the two is a mistake."""
+    name, sender = builder.claimed_node, builder.sender
+    is_other = name and isinstance(sender, Node) and not sender.is_called(name)
+    if is_other and authenticator.is_node(name):
+        raise Forbidden(f"this key is {sender.name}'s, and can't send for {clip(name)!r}")
 
 
 def _in_head(request: WireRequest) -> Iterator[bytes]:

@@ -2,12 +2,15 @@
 
 import hashlib
 import re
+import unicodedata
 from collections import defaultdict
 from functools import lru_cache
 
 from ingest.wire.items import READINGS_LIMIT
+from ingest.wire.times import utc_ms
 from ingest.wire.values import converted, number
 from tmon.core.errors import TooLarge
+from tmon.core.logs import redacted
 from tmon.core.names import is_sensor_name
 from tmon.core.reading import (
     NO_UNIT,
@@ -25,6 +28,7 @@ from tmon.core.reading import (
 from tmon.core.units import stored
 
 NAME_CHARACTERS, HASH_CHARACTERS = 64, 8
+CLEANED_CHARACTERS = 1_000  # of a name that may be a megabyte long
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.:/-]+")
 
 
@@ -36,10 +40,6 @@ class Readings:
         self.rejected: list[Rejection] = []
         self.untimed: set[str] = set()
 
-    @property
-    def count(self) -> int:
-        return len(self.valid) + len(self.rejected)
-
 
 class BatchBuilder:
     """Collects the readings of one request.
@@ -47,6 +47,7 @@ class BatchBuilder:
     ``device`` is the id of the device that the next ones are from. A gateway's devices become
     nodes; a node's own name is in its key, so there the device is left out, but for a wire on
     which one sender has many devices: ``device_in_names`` puts it before its sensors' names.
+    ``claimed_node`` is a name in the request that may be the node's, but not another's.
     ``notes`` says what was taken otherwise than it was sent, for the answer.
     """
 
@@ -55,6 +56,7 @@ class BatchBuilder:
         self.received_ms = received_ms
         self.device = ""
         self.device_in_names = False
+        self.claimed_node = ""
         self.notes: list[str] = []
         self.by_device: defaultdict[str, Readings] = defaultdict(Readings)
         self._count = 0
@@ -117,13 +119,31 @@ class BatchBuilder:
         sent = {"sensor": sensor, "value": value, "measured_ms": measured}
         self._readings.rejected.append(rejection(self._next_index(), sent, refusal))
 
+    def time_of(self, text: str) -> int | None:
+        """Unix milliseconds of a device's time; None for ``now``, none, or one that isn't clear."""
+        text = text.strip()
+        measured_ms = None if text == "now" else utc_ms(text)
+        if measured_ms is None and text not in ("now", ""):
+            self.note("the time was not understood: the time of arrival was taken")
+        return measured_ms
+
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
 
-    def batch(self, node: Node, device: str = "") -> Batch:
-        """The readings of one device, as a node's."""
-        readings = self.by_device[device]
+    def batch(self, node: Node) -> Batch:
+        """The readings of a node."""
+        return self._batch(node, self.by_device[""])
+
+    def batches(self) -> dict[str, Batch]:
+        """The readings of each device of a gateway, by its id; none has a node yet."""
+        return {
+            device: self._batch(Node("", device, device), readings)
+            for device, readings in self.by_device.items()
+            if readings.valid or readings.rejected
+        }
+
+    def _batch(self, node: Node, readings: Readings) -> Batch:
         return Batch(node, self.received_ms, readings.valid, readings.rejected)
 
     def _next_index(self) -> int:
@@ -155,18 +175,22 @@ class BatchBuilder:
 def sensor_name(text: str) -> str:
     """A sensor's name out of a device's own; the same for the same text.
 
-    A text that is too long is cut, and ends in a hash of the whole.
+    A text that is too long is cut, and ends in a hash of the whole. So does one in another
+    script, which would else be called as all others are, and one with a key: names are public.
 
     Raises:
         Refusal: nothing of it can be in a name.
     """
-    if is_sensor_name(text):
+    shown = redacted(text[:CLEANED_CHARACTERS])
+    if is_sensor_name(text) and shown == text:
         return text
-    name = re.sub("//+", "/", _NO_NAME.sub("_", text.strip()))
+    plain = [one for one in unicodedata.normalize("NFKD", shown) if not unicodedata.combining(one)]
+    is_lost = shown != text or any(one.isalnum() and not one.isascii() for one in plain)
+    name = re.sub("//+", "/", _NO_NAME.sub("_", "".join(plain).strip()))
     name = re.sub(r"\.\.+", ".", re.sub(r"(?<=/)\.(?=/|$)", "_", name)).lstrip("_.:/-").rstrip("/")
-    if len(name) > NAME_CHARACTERS:
+    if is_lost or len(name) > NAME_CHARACTERS:
         digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:HASH_CHARACTERS]
-        name = f"{name[: NAME_CHARACTERS - HASH_CHARACTERS - 1]}-{digest}"
+        name = f"{name[: NAME_CHARACTERS - HASH_CHARACTERS - 1]}-{digest}".lstrip("-")
     if not is_sensor_name(name):
         raise Refusal("invalid_sensor", f"no sensor can be called {clip(text)!r}")
     return name

@@ -13,12 +13,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ingest.limits import DECOMPRESSED_BYTES
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.times import seconds_ms, utc_ms
+from ingest.wire.times import seconds_ms
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
 from tmon.core.errors import ApiError, InvalidBody, TooLarge
-from tmon.core.reading import Receipt, clip
+from tmon.core.reading import Receipt, Refusal, clip
 
 _PATH = re.compile(r".*/input/(post|bulk)(?:\.json)?(?:/([^/]+))?/?")
+ROWS = "rows of [time, node, value, ...]"
+RIGHT_CLOCK_S = 10  # beside the network's delay and whole seconds
 _BARE_KEY = re.compile(r"([{,]\s*)([A-Za-z_][\w.-]*)(\s*:)")  # {power1:100}
 
 
@@ -38,12 +40,8 @@ class Emoncms(Wire):
         node = (found and found[2]) or str(fields.get("node", ""))
         values = _values(fields)
         time = next((values.pop(name) for name in [*values] if name.lower() == "time"), None)
-        time = fields.get("time") if time is None else time
-        measured_ms = None
-        if time is not None:
-            measured_ms = seconds_ms(time) or utc_ms(str(time))
-            if measured_ms is None:
-                batch.note("the time was not understood: the time of arrival was taken")
+        time = fields.get("time", "now") if time is None else time
+        measured_ms = seconds_ms(time) or batch.time_of(str(time))
         for name, value in values.items():
             batch.add(_sensor(node, name), value, None, measured_ms)
 
@@ -68,14 +66,10 @@ def _values(fields: dict[str, Any]) -> dict[str, Any]:
         if not text.strip():
             raise InvalidBody("send one of fulljson, json, csv or data")
         return {str(place): value for place, value in enumerate(text.split(","), 1)}
-    values = _loads(text if "fulljson" in fields else _quoted(text))
+    values = _loads(text if "fulljson" in fields else _BARE_KEY.sub(r'\1"\2"\3', text))
     if not isinstance(values, dict):
         raise InvalidBody("expected an object of names and values")
     return values
-
-
-def _quoted(text: str) -> str:
-    return _BARE_KEY.sub(r'\1"\2"\3', text)
 
 
 def _loads(text: str) -> Any:
@@ -98,16 +92,19 @@ def _add_bulk(request: WireRequest, batch: BatchBuilder) -> None:
     else:
         text = str(query.get("data", ""))
     rows = _loads(text)
-    if not isinstance(rows, list) or not all(
-        isinstance(row, list) and len(row) > 1 for row in rows
-    ):
-        raise InvalidBody("expected rows of [time, node, value, ...]")
+    if not isinstance(rows, list):
+        raise InvalidBody(f"expected {ROWS}")
+    times = [_row_time(row) for row in rows]
     try:
-        times = [float(row[0]) for row in rows]
-        offset_s = _offset_s(query, times, batch.received_ms / 1000)
-    except (ValueError, TypeError):
-        raise InvalidBody("each row begins with its time in seconds") from None
+        known = [time for time in times if time is not None]
+        offset_s = _offset_s(query, known, batch.received_ms / 1000)
+    except ValueError:
+        raise InvalidBody("time, sentat or offset is no number of seconds") from None
     for row, time in zip(rows, times, strict=True):
+        if time is None:  # alone: emonhub would send all of them again, for ever
+            refusal = Refusal("invalid_reading", f"expected {ROWS}; each time in seconds")
+            batch.reject(refusal, value=clip(str(row)[:1000]))
+            continue
         measured_ms = seconds_ms(time + offset_s)
         place = 0
         for value in row[2:]:
@@ -116,10 +113,19 @@ def _add_bulk(request: WireRequest, batch: BatchBuilder) -> None:
                 batch.add(_sensor(str(row[1]), name), each, None, measured_ms)
 
 
+def _row_time(row: object) -> float | None:
+    try:
+        return float(row[0]) if isinstance(row, list) and len(row) > 1 else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
 def _offset_s(query: dict[str, str], times: list[float], now_s: float) -> float:
     """What is added to each row's time to make it Unix seconds."""
     if "sentat" in query:
-        return now_s - float(query["sentat"])
+        # Rows of a clock that is right keep their times, so that a repeat is a duplicate.
+        late_s = now_s - float(query["sentat"])
+        return 0.0 if abs(late_s) < RIGHT_CLOCK_S else late_s
     if "offset" in query:
         return now_s - float(query["offset"])
     if "time" in query:

@@ -1,17 +1,17 @@
 """Plain fields behind a key, for plugs, rules, scripts and a browser's address line.
 
 ``/k/KEY?temperature=21.5&humidity=40``, ``/k/KEY?name=door&value=1&unit=%&time=now``, or the same
-as a form or a JSON object. The node's own name may stand in the path.
+as a form or a JSON object. The path may go on with the node's name or any other word, but not
+with another node's name.
 """
 
 from typing import Any
 
 from ingest import credentials
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.times import utc_ms
 from ingest.wire.wire import Wire, WireRequest
-from tmon.core.errors import Forbidden, InvalidBody, UnknownEncoding
-from tmon.core.reading import Gateway, clip
+from tmon.core.errors import InvalidBody, UnknownEncoding
+from tmon.core.reading import Gateway
 
 EXAMPLE = "/k/KEY?temperature=21.5 stores a reading of the sensor called temperature"
 TIMES = ("time", "timestamp", "dateutc", "measured_at", "measured_ms", "ts")
@@ -23,6 +23,7 @@ UNITS = {
     **dict.fromkeys(("illuminance", "lux", "lx"), "lx"),
     **dict.fromkeys(("co2",), "ppm"),
 }
+FAULT = "999"  # of a Shelly H&T's sensor
 NOT_READINGS = frozenset((*credentials.FIELDS, *TIMES, "id", "node", "unit", "name", "sensor"))
 
 
@@ -37,15 +38,13 @@ class Flat(Wire):
         if request.headers.get(b"content-type", b"").startswith(b"image/"):
             raise UnknownEncoding("send readings as fields or JSON, and no pictures")
         fields: dict[str, Any] = request.fields
-        batch.device = name = request.path.strip("/")
+        name = request.path.strip("/")
         if isinstance(batch.sender, Gateway):
             batch.device = name or str(fields.get("id", ""))
-        elif name and not batch.sender.is_called(name):
-            raise Forbidden(f"this key is {batch.sender.name}'s, and can't send for {clip(name)!r}")
+        else:
+            batch.claimed_node = name
         time = next((str(fields[name]) for name in TIMES if name in fields), "now")
-        measured_ms = utc_ms(time)
-        if measured_ms is None and time.strip() not in ("now", ""):
-            batch.note("the time was not understood: the time of arrival was taken")
+        measured_ms = batch.time_of(time)
         unit = fields.get("unit")
         unit = unit if isinstance(unit, str) and unit else None
         if "value" in fields:
@@ -56,6 +55,8 @@ class Flat(Wire):
         for field, value in fields.items():
             if field not in NOT_READINGS and isinstance(value, str | int | float | None):
                 found = True
+                if field == "temp" and str(value).partition(".")[0] == FAULT:
+                    continue
                 batch.add(field, value, unit or UNITS.get(field.lower()), measured_ms)
         if not found:
             raise InvalidBody(f"there is no reading in this; {EXAMPLE}")

@@ -1,8 +1,10 @@
 """tmon's own wire format: JSON and NDJSON."""
 
+from collections.abc import Iterable
+
 from msgspec import UNSET
 
-from ingest.wire.items import InvalidItem, WireReading, check_values, parse_json, parse_ndjson
+from ingest.wire.items import InvalidItem, Item, WireReading, check_values, parse_json, parse_ndjson
 from tmon.core.errors import ClockDiffers, Forbidden, InvalidBody
 from tmon.core.reading import (
     AHEAD_MS,
@@ -19,6 +21,8 @@ from tmon.core.reading import (
     rejection,
 )
 from tmon.core.units import stored
+
+NO_DEVICE = "this key is a gateway's: name the device as `node`, beside `readings` or in each"
 
 
 def parse(
@@ -44,10 +48,41 @@ def parse(
     check_values(body)
     name, items = (None, parse_ndjson(body)) if ndjson else parse_json(body)
     _check_node(node, name)
+    return _batch(node, enumerate(items), received_ms, clock_skew_s)
+
+
+def parse_of_devices(body: bytes, *, ndjson: bool, received_ms: int) -> dict[str, Batch]:
+    """A gateway's body: each device's readings as a batch, by the device's id.
+
+    The id stands where a node's name would, beside ``readings`` or in each reading.
+
+    Raises:
+        InvalidBody, TooLarge: as ``parse``; or a reading doesn't say which device it is from.
+    """
+    check_values(body)
+    name, items = (None, parse_ndjson(body)) if ndjson else parse_json(body)
+    by_device: dict[str, list[tuple[int, Item]]] = {}
+    for index, item in enumerate(items):
+        device = name if isinstance(item, InvalidItem) else item.node or name
+        if not device:
+            raise InvalidBody(NO_DEVICE)
+        by_device.setdefault(device, []).append((index, item))
+    return {
+        device: _batch(Node("", device, device), numbered, received_ms)
+        for device, numbered in by_device.items()
+    }
+
+
+def _batch(
+    node: Node,
+    numbered: Iterable[tuple[int, Item]],
+    received_ms: int,
+    clock_skew_s: float | None = None,
+) -> Batch:
     readings: list[Reading] = []
     rejected: list[Rejection] = []
     untimed: set[str] = set()
-    for index, item in enumerate(items):
+    for index, item in numbered:
         if isinstance(item, InvalidItem):
             rejected.append(rejection(index, item.item, item.refusal))
             continue

@@ -37,6 +37,8 @@ class LoRaWAN(Wire):
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
         batch.device_in_names = True
+        if request.query.get("event", "up") not in ("up", "status"):
+            return  # joins, acknowledgements and the like, whatever their encoding
         if request.body[:1] not in (b"{", b""):
             raise InvalidBody("choose JSON as the integration's encoding, not Protobuf")
         message = request.json if request.body else {}
@@ -44,7 +46,7 @@ class LoRaWAN(Wire):
             raise InvalidBody("expected an object")
         if "end_device_ids" in message:
             _add_things_stack(message, batch)
-        elif request.query.get("event", "up") in ("up", "status"):
+        else:
             _add_chirpstack(message, batch)
 
     def success(self, request: WireRequest, receipt: Receipt, notes: list[str]) -> Response:

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.times import utc_ms
-from ingest.wire.wire import Wire, WireRequest
+from ingest.wire.wire import NO_STORE, Wire, WireRequest
 from tmon.core.errors import ApiError
 from tmon.core.reading import Receipt
 
@@ -53,6 +53,7 @@ HYDROMETER: Names = {
     "gravity": ("gravity", None),
     "corr-gravity": ("gravity_corrected", None),
     "RSSI": ("signal", "dBm"),
+    "rssi": ("signal", "dBm"),
 }
 TEMPERATURES = {"C": "°C", "F": "°F", "K": "K"}
 
@@ -61,23 +62,31 @@ class Makers(Wire):
     """Enviro, AirGradient, iSpindel and GravityMon, AI-on-the-edge."""
 
     name = "makers"
-    methods = frozenset(("POST",))
+    methods = frozenset(("GET", "POST"))
 
     def takes(self, request: WireRequest) -> bool:
-        return request.body[:1] in (b"{", b"[") and _parser(request.json) is not None
+        return _parser(_document(request)) is not None
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
-        parser = _parser(request.json)
+        document = _document(request)
+        parser = _parser(document)
         if parser is not None:
-            parser(request.json, batch)
+            parser(document, batch)
 
     def success(self, request: WireRequest, receipt: Receipt, notes: list[str]) -> Response:
         """200 also for what can't be stored, as Enviro repeats it; to Enviro, 204 is an error."""
-        return PlainTextResponse("OK\n")
+        return PlainTextResponse("OK\n", headers=NO_STORE)
 
     def failure(self, error: ApiError) -> Response:
         status = 200 if error.status == 400 else error.status
         return PlainTextResponse(f"{error}\n", status)
+
+
+def _document(request: WireRequest) -> Any:
+    """The JSON body; or the query, which is how GravityMon's GET sends the same fields."""
+    if request.method == "GET":
+        return request.query
+    return request.json if request.body[:1] in (b"{", b"[") else None
 
 
 def _parser(document: Any) -> Any:
@@ -91,7 +100,7 @@ def _parser(document: Any) -> Any:
         return _add_enviro
     if document.keys() & {"rco2", "pm02", "atmp"}:
         return _add_airgradient
-    if "angle" in document and "temperature" in document:
+    if {"angle", "temperature"} <= document.keys() and document.keys() & {"gravity", "ID"}:
         return _add_hydrometer
     return None
 
@@ -116,7 +125,9 @@ def _add_airgradient(document: dict[str, Any], batch: BatchBuilder) -> None:
 
 def _add_hydrometer(document: dict[str, Any], batch: BatchBuilder) -> None:
     batch.device = str(document.get("ID") or document.get("name") or "")
-    unit = TEMPERATURES.get(str(document.get("temp_units", "C")).upper()[:1], "°C")
+    unit = TEMPERATURES.get(
+        str(document.get("temp_units", document.get("temp-units", "C"))).upper()[:1], "°C"
+    )
     batch.add("temperature", document["temperature"], unit)
     for field, (name, field_unit) in HYDROMETER.items():
         if field in document:

@@ -79,10 +79,18 @@ def _box(document: dict[str, Any]) -> str:
 
 def _add(value_type: str, value: Any, chip: str, batch: BatchBuilder) -> None:
     """Add one value; what is about the box itself, such as ``samples``, is left out."""
+    if (known := quantity_of(value_type, chip)) is not None:
+        batch.add(known[0], value, known[1])
+
+
+def quantity_of(value_type: str, chip: str = "") -> tuple[str, str | None] | None:
+    """The sensor's name and unit for a box's own name of a value; None if it isn't known.
+
+    ``chip``: of a name without one.
+    """
     for pattern, name, unit in _QUANTITY:
         if found := pattern.fullmatch(value_type):
             own = found["chip"] or chip
-            groups = [text for text in found.groups()[1:] if text]
-            sensor = name.format(*groups)
-            batch.add(f"{own}/{sensor}" if own else sensor, value, unit)
-            return
+            sensor = name.format(*[text for text in found.groups()[1:] if text])
+            return f"{own}/{sensor}" if own else sensor, unit
+    return None

@@ -9,7 +9,6 @@ from typing import Any
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.times import utc_ms
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
 from tmon.core.errors import ApiError, InvalidBody
 from tmon.core.reading import Receipt
@@ -64,12 +63,7 @@ def _add(fields: dict[str, Any], measured_ms: int | None, batch: BatchBuilder) -
 
 
 def _time(fields: dict[str, Any], batch: BatchBuilder) -> int | None:
-    if not (text := str(fields.get("created_at") or "")):
-        return None
-    measured_ms = utc_ms(text)
-    if measured_ms is None:
-        batch.note("the time was not understood: the time of arrival was taken")
-    return measured_ms
+    return batch.time_of(str(fields.get("created_at") or ""))
 
 
 def _milliseconds(seconds: Any) -> int:

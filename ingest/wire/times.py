@@ -7,33 +7,34 @@ from tmon.core.reading import iso_moment
 from tmon.core.time import as_ms
 
 # 2016-1-4 21:2:35, with blanks after the colons in one firmware, and zones as +0200 or `-0500`.
+# The + of a zone is a blank where a form or query was not percent-encoded.
 _LOOSE = re.compile(
     r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[T ]+(\d{1,2}): *(\d{1,2})(?:: *(\d{1,2})(?:\.\d*)?)?"
-    r" *(Z|UTC|[+-]\d{2}:?\d{2})?",
+    r" *(Z|UTC|[ +-]\d{2}:?\d{2})?",
     re.ASCII | re.IGNORECASE,
 )
-_NUMBER = re.compile(r"[0-9]{9,10}(?:\.[0-9]{0,9})?|[0-9]{12,13}|[0-9]{18,19}")
-_NS, _MS = 18, 12  # digits of Unix nanoseconds and milliseconds
+_NUMBER = re.compile(r"[0-9]{9,10}(?:\.[0-9]{0,9})?|[0-9]{12,13}|[0-9]{15,16}|[0-9]{18,19}")
+# The fewest digits of Unix nanoseconds, microseconds and milliseconds, and how many are in one ms.
+_SCALES = ((18, 1_000_000), (15, 1_000), (12, 1))
 
 
 def utc_ms(text: str) -> int | None:
     """Unix milliseconds of an instant; of one without a zone, in UTC. None if it isn't one.
 
-    It is ISO 8601, perhaps without leading zeros, or Unix time in seconds, milliseconds or
-    nanoseconds.
+    It is ISO 8601, perhaps without leading zeros, or Unix time in seconds, milliseconds,
+    microseconds or nanoseconds.
     """
     text = text.strip()
     if _NUMBER.fullmatch(text):
-        if len(text) >= _NS and "." not in text:
-            return int(text) // 1_000_000
-        if len(text) >= _MS and "." not in text:
-            return int(text)
+        for digits, in_ms in _SCALES:
+            if len(text) >= digits and "." not in text:
+                return int(text) // in_ms
         return round(float(text) * 1000)
     moment = iso_moment(text)
     if moment is None and (found := _LOOSE.fullmatch(text)):
         year, month, day, hour, minute, second, zone = found.groups()
         iso = f"{year}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute:0>2}:{second or 0:0>2}"
-        moment = iso_moment(iso + (zone or "").upper().replace("UTC", "Z"))
+        moment = iso_moment(iso + (zone or "").upper().replace("UTC", "Z").replace(" ", "+"))
     if moment is None:
         return None
     try:

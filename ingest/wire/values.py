@@ -11,7 +11,8 @@ ABSENT = frozenset(
     ("", "null", "none", "nan", "-nan", "unavailable", "unknown", "undefined", "--", "-9999")
 )
 ABSENT_VALUE = -9999.0
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+# No two repeats stand next to each other: a long text would take quadratic time.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _WORDS = {"on": 1.0, "true": 1.0, "off": 0.0, "false": 0.0}
 
 # Units that are converted: what they become, and how, as (value + offset) * factor.
@@ -42,7 +43,11 @@ def number(value: object) -> float | None:
     if isinstance(value, bool):
         return float(value)
     if isinstance(value, int | float):
-        return None if value == ABSENT_VALUE or value != value else float(value)  # noqa: PLR0124
+        try:
+            measured = float(value)
+        except OverflowError:  # an integer of over 308 digits
+            measured = math.inf
+        return None if measured == ABSENT_VALUE or math.isnan(measured) else measured
     if value is None:
         return None
     if isinstance(value, str):
@@ -69,5 +74,6 @@ def converted(value: float, unit: str | None, sent: object) -> tuple[float, str 
     symbol, offset, factor = CONVERSIONS[unit]
     exponent = Decimal(str(sent).strip()).as_tuple().exponent
     step = factor * 10.0 ** min(0, int(exponent))
-    digits = max(0, math.ceil(-math.log10(step)) + 1)
+    # Counters of inches are often sent without trailing zeros: 1 for 1.00.
+    digits = max(2 if unit == "in" else 0, math.ceil(-math.log10(step)) + 1)
     return round((value + offset) * factor, digits), symbol

@@ -5,12 +5,12 @@ Sources: Weather Underground's "PWS Upload Protocol"; the fields of home-assista
 """
 
 import re
+from datetime import datetime
 from functools import lru_cache
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.times import utc_ms
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
 from tmon.core.errors import ApiError
 from tmon.core.reading import Receipt
@@ -84,8 +84,8 @@ FIELDS: tuple[tuple[str, str, str | None], ...] = (
     ("(wh40|wh68|wh80|wh90)batt", "battery_{0}", "V"),
     ("(soil|leaf_|tf_)batt([0-9]+)", "battery_{0}{1}", "V"),
     ("ws90cap_volt", "capacitor_ws90", "V"),
-    ("(wh57|pm25|leak|co2_?)batt([0-9]*)", "battery_{0}{1}_level", None),
-    ("(?:wh([0-9]+))?batt(?:out|in)?([0-9]*)", "battery_{0}{1}_low", None),
+    ("(wh57|pm25|leak|co2)_?batt([0-9]*)", "battery_{0}_{1}_level", None),
+    ("(?:wh([0-9]+))?batt(out|in|)([0-9]*)", "battery_{0}_{1}_{2}_low", None),
 )
 _PATTERNS = [(re.compile(pattern), name, unit) for pattern, name, unit in FIELDS]
 _PERIODS = {"e": "event", "d": "daily", "w": "weekly", "m": "monthly", "y": "yearly"}
@@ -108,21 +108,27 @@ class Weather(Wire):
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
         fields = {**request.query, **request.form}
-        time = fields.get("dateutc", "now")
-        measured_ms = None if time.strip() == "now" else utc_ms(time)
-        if measured_ms is None and time.strip() != "now":
-            batch.note("the time was not understood: the time of arrival was taken")
+        measured_ms = batch.time_of(fields.get("dateutc", "now"))
         # Acurite's hub sends several sensors in turn.
         prefix = f"{fields.get('sensor', '')}/" if "mt" in fields else ""
         batch.device = next((fields[name] for name in DEVICES if fields.get(name)), "")
+        is_ambient = fields.get("stationtype", "").startswith("AMB")
+        odd = {"UV": "uv_raw"} if "outtemp" in fields else {}
+        if fields.get("softwaretype", "").startswith("WH26"):
+            odd = {"baromin": "pressure_absolute"}
         for field, text in fields.items():
             if (sensor := _sensor(field)) is not None:
                 name, unit = sensor
+                if is_ambient and name.endswith("_low"):  # there 1 is good
+                    name = f"{name.removesuffix('_low')}_ok"
+                name = odd.get(field, name)
                 batch.add(prefix + name, text, unit, measured_ms)
 
     def success(self, request: WireRequest, receipt: Receipt, notes: list[str]) -> Response:
         if "mt" in request.query:
-            return JSONResponse({"localtime": "00:00"}, headers=NO_STORE)
+            return JSONResponse(
+                {"localtime": f"{datetime.now().astimezone():%H:%M:%S}"}, headers=NO_STORE
+            )
         text = "OK" if request.method == "POST" else "success"
         return PlainTextResponse(f"{text}\n", headers=NO_STORE)
 
@@ -139,5 +145,5 @@ def _sensor(field: str) -> tuple[str, str | None] | None:
     for pattern, name, unit in _PATTERNS:
         if found := pattern.fullmatch(field):
             groups = [_PERIODS.get(group, group) for group in found.groups(default="")]
-            return name.format(*groups).replace("__", "_").strip("_"), unit
+            return re.sub("__+", "_", name.format(*groups)).strip("_"), unit
     return None

@@ -119,7 +119,8 @@ def test_a_get_that_stores_is_never_cached(device: Device) -> None:
 def test_other_methods_and_paths(device: Device) -> None:
     assert device.send("DELETE", "/k/KEY?a=1").status_code == 405
     assert device.get("/write?p=KEY").status_code == 405
-    assert device.get("/elsewhere?p=KEY").status_code == 404
+    assert device.get("/elsewhere?temperature=1").status_code == 404
+    assert device.get("/elsewhere?p=KEY").status_code == 400
     picture = b"\xff\xd8\xff\xe0 a picture"
     assert device.send("PUT", "/k/KEY/", picture).status_code == 400
     jpeg = {"Content-Type": "image/jpeg"}

@@ -141,7 +141,38 @@ def test_a_gateway_must_say_which_device(home: Home) -> None:
     answer = home.get("/k/KEY?temperature=21.5")
     assert (answer.status_code, "which device" in answer.text) == (400, True)
     bearer = {"Authorization": "Bearer KEY"}
-    assert home.post("/readings", '{"value": 1}', headers=bearer).status_code == 403
+    refused = home.post("/readings", '{"value": 1}', headers=bearer)
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_body")
+
+
+def test_readings_name_their_devices(home: Home) -> None:
+    home.run("device", "adopt", "shed", "shed")
+    bearer = {"Authorization": "Bearer KEY"}
+    body = """{"node": "shed", "readings": [
+        {"sensor": "t", "value": 1, "measured_ms": 1770000000000},
+        {"sensor": "t", "value": 2, "measured_ms": 1770000001000, "node": "porch"},
+        {"sensor": "t", "value": 3, "measured_ms": 5},
+        {"sensor": "t", "value": "x"}
+    ]}"""
+    for accepted, duplicates in ((2, 0), (1, 1)):
+        answer = home.post("/readings", body, headers=bearer)
+        told = answer.json()
+        assert answer.status_code == 201
+        assert (told["accepted"], told["duplicates"]) == (accepted, duplicates)
+        assert [each["index"] for each in told["rejected"]] == [2, 3]
+    home.node = "shed"
+    assert home.rows() == {"t": [(1770000000000, 1.0, None)]}
+    listed = json.loads(home.run("device", "list", "--json").stdout)
+    assert {row["id"]: row["last_values"] for row in listed} == {"shed": None, "porch": "t 2.0"}
+
+
+def test_a_gateway_may_name_nodes_itself(station: Station) -> None:
+    home = Home(station, names_nodes=True)
+    home.node = "porch"
+    bearer = {"Authorization": "Bearer KEY"}
+    body = '{"node": "porch", "readings": [{"sensor": "t", "value": 1}]}'
+    assert home.post("/readings", body, headers=bearer).status_code == 201
+    assert home.values() == {"t": (1.0, None)}
 
 
 @pytest.mark.parametrize(

@@ -239,3 +239,44 @@ def test_ten_thousand_readings_are_one_request_at_most(device: Device) -> None:
     assert device.post("/k/KEY/write?precision=s", lines).status_code == 413
     assert device.post("/k/KEY/write?precision=s", lines.rpartition("\n")[0]).status_code == 204
     assert len(device.rows()["m"]) == 10_000
+
+
+MIXED: dict[str, dict[str, float]] = {
+    'm s="one\ntwo, three=4",v=3\nn v=4': {"m/v": 3, "n/v": 4},
+    'm,a="x v=1\nn v=2': {'m/"x/v': 1, "n/v": 2},  # a quotation mark in a tag is no text's
+    "m,a=b/c v=1": {"m/b_c-": 1},
+    "m,path=/ v=1": {"m/": 1},
+    "feinstaub,node=esp8266-1 SDS_P1=12.3,BME280_pressure=99812": {
+        "SDS/pm10": 12.3,
+        "BME280/pressure": 998.12,
+    },
+}
+
+
+@pytest.mark.parametrize("lines", MIXED)
+def test_odd_lines(device: Device, lines: str) -> None:
+    assert device.post("/k/KEY/write", lines).status_code == 204
+    stored = device.values()
+    assert sorted(value for value, _ in stored.values()) == sorted(MIXED[lines].values())
+    for name in MIXED[lines]:
+        plain = name.replace('"', "_")
+        assert [one for one in stored if one.startswith(plain)], stored
+
+
+def test_two_tags_and_one_with_a_slash_are_two_sensors(device: Device) -> None:
+    lines = "a,b=c/d v=1\na,b=c,x=d v=2\na,b=c_d v=3"
+    assert device.post("/k/KEY/write", lines).status_code == 204
+    assert len(device.values()) == 3
+
+
+def test_a_line_with_endless_tags_is_refused(device: Device) -> None:
+    tags = ",".join(f"t{n}=v" for n in range(5_000))
+    answer = device.post("/k/KEY/write", f"m,{tags} v=1\nok v=1")
+    assert (answer.status_code, set(device.values())) == (400, {"ok/v"})
+
+
+@pytest.mark.parametrize("units_a_second", [1, 1_000, 1_000_000, 1_000_000_000])
+def test_the_precision_may_be_told_by_the_digits(device: Device, units_a_second: int) -> None:
+    path = "/k/KEY/api/v3/write_lp?db=x&precision=auto"
+    assert device.post(path, f"m value=1 {AT_S * units_a_second}").status_code == 204
+    assert device.rows()["m"][0][0] == AT_S * 1000

@@ -30,10 +30,11 @@ _PARAMETER = re.compile(
     r"|write_api_key)=[^\s&]+",
     re.IGNORECASE,
 )
-_KEY = re.compile(r"(?<![\da-f])[\da-f]{32}(?![\da-f])", re.IGNORECASE)  # tmon/db/keys.py
+# tmon/db/keys.py; behind /k/ anything, as a key may be mistyped.
+_KEY = re.compile(r"(?<![\da-f])[\da-f]{32}(?![\da-f])|(?<=/k/)[^/?&\s]+", re.IGNORECASE)
 _SQL = re.compile(rf"\b(sql=[^\s&]{{{SQL_CHARACTERS}}})[^\s&]+", re.IGNORECASE)
 _HINT = re.compile(  # for a quick check: one of these is in all of the above
-    r"tmon_|authorization|api-?key|auth-token|cookie|bearer|basic|://|=|%|[\da-f]{32}",
+    r"tmon_|/k/|authorization|api-?key|auth-token|cookie|bearer|basic|://|=|%|[\da-f]{32}",
     re.IGNORECASE,
 )
 _ESCAPED = re.compile(r"%(?:25)*([2-7][\da-f])", re.IGNORECASE)  # %2541: escaped twice

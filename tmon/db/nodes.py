@@ -38,6 +38,11 @@ def find(db: Database, name: str) -> KnownNode:
     return node
 
 
+def exists(db: Database, name: str) -> bool:
+    """Whether a node is called ``name``."""
+    return _find(db, "name", name) is not None
+
+
 def find_by_uid(db: Database, uid: str) -> KnownNode | None:
     """The node whose tokens carry ``uid``, if there is one."""
     return _find(db, "uid", uid)

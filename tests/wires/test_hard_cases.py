@@ -1,0 +1,132 @@
+"""What devices send at their worst: odd values, lost characters, repeats, and keys out of place."""
+
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from tests.wires.devices import Device
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/k/KEY", '{"a": "%sx", "b": 1}' % ("9" * 900_000)),
+        ("/k/KEY", '{"a": %s, "b": 1}' % ("9" * 4_000)),
+        ("/k/KEY", '{"nickname": "n", "readings": {"a": %s, "b": 1}}' % ("9" * 4_000)),
+        ("/k/KEY", '{"%s": "x", "b": 1}' % ("./" * 300_000)),
+    ],
+)
+def test_a_huge_number_is_refused_alone_and_at_once(device: Device, path: str, body: str) -> None:
+    began = time.monotonic()
+    assert device.post(path, body, headers=JSON).status_code == 200
+    assert time.monotonic() - began < 5
+    assert device.values() == {"b": (1, None)}
+
+
+@pytest.mark.parametrize("row", ["7", "[0]", '["x",5,1]', f"[{'9' * 400},5,1]"])
+def test_an_emoncms_row_is_refused_alone(device: Device, row: str) -> None:
+    answer = device.post("/input/bulk?apikey=KEY", f"data=[{row},[0,5,2]]", headers=FORM)
+    assert (answer.status_code, answer.text) == (200, "ok")
+    assert device.values() == {"5/1": (2, None)}
+    assert len(device.rejected()) == 1
+
+
+def test_emonhubs_repeat_is_a_duplicate(device: Device) -> None:
+    now_s = int(time.time())
+    for late_s in (0, 1):
+        path = f"/input/bulk.json?apikey=KEY&sentat={now_s - late_s}"
+        assert device.post(path, f"data=[[{now_s - 60},5,1]]", headers=FORM).text == "ok"
+    assert device.rows() == {"5/1": [((now_s - 60) * 1000, 1, None)]}
+
+
+@pytest.mark.parametrize("at", ["2026-03-01T13:00:00+01:00", "2026-03-01 13:00:00 +0100"])
+def test_the_plus_of_a_zone_may_be_unencoded(device: Device, at: str) -> None:
+    device.post("/update", f"api_key=KEY&field1=1&created_at={at}&headers=false", headers=FORM)
+    assert device.rows() == {"field1": [(1_772_366_400_000, 1, None)]}
+
+
+WEATHER = "/k/KEY/data/report/?dateutc=2026-03-01+12:00:00&"
+
+
+@pytest.mark.parametrize(
+    ("query", "stored"),
+    [
+        (
+            "stationtype=AMBWeatherV4.2.9&battout=1&battin=0&batt1=1",
+            {"battery_out_ok": 1, "battery_in_ok": 0, "battery_1_ok": 1},
+        ),
+        ("stationtype=GW1100A&wh65batt=1&batt1=0", {"battery_65_low": 1, "battery_1_low": 0}),
+        ("stationtype=GW1100A&pm25batt1=5&co2_batt=6", {"battery_pm25_1_level": 5}),
+        ("softwaretype=WH2600GEN_V2.2.5&baromin=29.5", {"pressure_absolute": 998.98}),
+        ("outtemp=1.4&UV=38", {"temperature": 1.4, "uv_raw": 38}),
+    ],
+)
+def test_a_consoles_field_is_what_its_maker_means(
+    device: Device, query: str, stored: Mapping[str, float]
+) -> None:
+    device.get(WEATHER + query)
+    values = {name: value for name, (value, _) in device.values().items()}
+    assert stored.items() <= values.items() or values == pytest.approx(stored, abs=0.1)
+
+
+def test_an_acurite_hub_is_told_the_time(device: Device) -> None:
+    path = "/weatherstation/updateweatherstation?dateutc=now&mt=tower&sensor=1&PASSWORD=KEY&tempf=5"
+    told = device.get(path).json()["localtime"]
+    assert len(time.strptime(told, "%H:%M:%S")) == 9
+
+
+@pytest.mark.parametrize(
+    ("fields", "stored"),
+    [
+        ("bytes_in=5,temp_in=21.5", {"m/bytes_in": (5, None), "m/temp_in": (21.5, None)}),
+        ("voltage_A=229,voltage_C=231", {"m/voltage_A": (229, None), "m/voltage_C": (231, None)}),
+        ("rain_in=1", {"m/rain": (25.4, "mm")}),
+        ("temperature_F=70.7", {"m/temperature": (21.5, "°C")}),
+        ("a=1,b=NaN,c=3", {"m/a": (1, None), "m/c": (3, None)}),
+    ],
+)
+def test_the_fields_of_a_line(
+    device: Device, fields: str, stored: Mapping[str, tuple[float, str | None]]
+) -> None:
+    device.post("/k/KEY/write", f"m {fields}")
+    assert device.values() == stored
+
+
+def test_other_scripts_have_names_of_their_own(device: Device) -> None:
+    device.post("/k/KEY/write", "t,room=厨房 value=1\nt,room=卧室 value=2\nt,room=Küche value=3")
+    assert sorted(value for value, _ in device.values().values()) == [1, 2, 3]
+    assert device.values()["t/Kuche"] == (3, None)
+
+
+@pytest.mark.parametrize(
+    "path", ["/k/KEY?name=KEY&value=1", "/input/post?apikey=KEY&node=KEY&csv=1"]
+)
+def test_no_key_becomes_a_name(device: Device, path: str) -> None:
+    assert device.get(path).status_code == 200
+    assert len(device.values()) == 1
+    assert device.key not in str(device.values())
+
+
+def test_a_shellys_fault_is_no_temperature(device: Device) -> None:
+    device.get("/k/KEY/?hum=56&temp=999.00&id=shellyht-6BB646")
+    assert device.values() == {"hum": (56, "%")}
+
+
+def test_gravitymon_by_get(device: Device) -> None:
+    device.get("/k/KEY/?name=a&temperature=70.7&temp-units=F&gravity=1.01&angle=30&battery=3.9")
+    assert device.values()["temperature"] == (21.5, "°C")
+    assert device.values()["battery_voltage"] == (3.9, "V")
+
+
+@pytest.mark.parametrize(("query", "status"), [("", 204), ("?db=x", 400), ("?bucket=x", 400)])
+def test_telegrafs_outputs_http_is_not_made_to_repeat(
+    device: Device, query: str, status: int
+) -> None:
+    headers = {"User-Agent": "Telegraf/1.30.0 Go/1.22"}
+    answer = device.post(f"/k/KEY/write{query}", "m v=1\nbad", headers=headers)
+    assert (answer.status_code, len(device.rejected())) == (status, 1)
+    assert device.values() == {"m/v": (1, None)}
