@@ -11,6 +11,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.station import Process, Station, station_in_thread, tmon, wait_for
 from tmon.mqtt.messages import FORMATS, Measured, readings, topic_filter
@@ -153,7 +154,7 @@ class Broker:
         self.process = subprocess.Popen(command, cwd=self._folder, stderr=subprocess.DEVNULL)
 
     def publish(self, *messages: tuple[str, str], retain: bool = False) -> None:
-        client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        client = paho.Client(CallbackAPIVersion.VERSION2)
         wait_for(lambda: _connects(client, self.port))
         client.loop_start()
         for topic, payload in messages:
@@ -215,8 +216,7 @@ def test_messages_become_readings(tmp_path: Path, broker: Broker) -> None:
             broker.publish(("tmon/shed/t", "21.5"), ("zigbee2mqtt/porch", '{"temperature": 3}'))
             wait_for(lambda: station.count() == 1)
             assert rows(station) == [("shed", "t", 21.5, None)]
-            listed = json.loads(tmon(tmp_path, "device", "list", "--json").stdout)
-            assert {row["id"] for row in listed} == {"shed", "porch"}
+            wait_for(lambda: "porch" in tmon(tmp_path, "device", "list").stdout)
             broker.publish(*(("zigbee2mqtt/porch", '{"temperature": 3}') for _ in range(5)))
             broker.publish(("zigbee2mqtt/porch", '{"temperature": 4}'))
             tmon(tmp_path, "device", "adopt", "porch", "porch")
@@ -264,3 +264,31 @@ def test_without_a_broker_it_says_what_to_set(tmp_path: Path) -> None:
         assert ran.returncode == 1
         assert "TMON_MQTT_URL" in ran.stderr
         assert "Traceback" not in ran.stderr
+
+
+def test_broker_and_ingest_killed_lose_nothing(tmp_path: Path, broker: Broker) -> None:
+    """The bridge keeps on, and what wasn't acknowledged comes again."""
+    port = "0"
+    serving = Process(tmp_path, "serve", "ingest", "--db", "tmon.db", "--port", port)
+    url = serving.addresses(1)["ingest"]
+    port = url.rpartition(":")[2]
+    station = Station(tmp_path, url)
+    tmon(tmp_path, "device", "adopt", "shed", "shed")
+    running = bridge(station, broker)
+    wait_for(lambda: connected(station))
+    for turn in range(3):
+        broker.publish(*((f"tmon/shed/s{turn}", str(n)) for n in range(40)))
+        serving.kill()
+        broker.publish(*((f"tmon/shed/s{turn}", str(n)) for n in range(40, 80)))
+        serving = Process(tmp_path, "serve", "ingest", "--db", "tmon.db", "--port", port)
+        serving.addresses(1)
+        time.sleep(1.2)  # the broker saves what it has each second
+        broker.process.kill()
+        broker.process.wait()
+        broker.start()
+        wait_for(lambda turn=turn: connected(station, turn + 2))
+    wanted = {(f"s{turn}", float(n)) for turn in range(3) for n in range(80)}
+    wait_for(lambda: wanted <= {(row[1], row[2]) for row in rows(station)})
+    running.popen.terminate()
+    assert running.end()[0] == 0
+    serving.kill()

@@ -131,9 +131,7 @@ SETTINGS = (
 
 LOGGED = ("log_level", "log_format")
 ALERTING = ("notify", "mail_to", "ping_url")
-SERVED = tuple(
-    setting.name for setting in SETTINGS if setting.name not in (*ALERTING, "mqtt_url")
-)
+SERVED = tuple(setting.name for setting in SETTINGS if setting.name not in (*ALERTING, "mqtt_url"))
 
 
 @dataclass(frozen=True)

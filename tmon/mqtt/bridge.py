@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import paho.mqtt.client as paho
 import requests
+from paho.mqtt.enums import CallbackAPIVersion
 
 from tmon.core.errors import TmonError
 from tmon.core.time import now_ms
@@ -66,7 +67,7 @@ class Bridge:
         self._last: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
         self._stopped = False
         self._client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2,
+            CallbackAPIVersion.VERSION2,
             client_id,
             clean_session=False,
             protocol=paho.MQTTv311,
@@ -112,7 +113,7 @@ class Bridge:
             log.warning("the broker is gone: %s; trying again", reason)
 
     def _on_message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
-        found = readings(message.topic, message.payload)
+        found = readings(message.topic, bytes(message.payload))
         if message.retain:  # of an unknown age, unless it says when it was measured
             found = [one for one in found if one.measured_ms is not None]
         self._received.put(Received(message.mid, message.qos, found, now_ms()))
