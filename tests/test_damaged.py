@@ -32,7 +32,11 @@ class Serving:
     def post(self, sensor: str = "t") -> tuple[int, str | None]:
         """Status and code of the answer."""
         body = {"sensor": sensor, "value": 1}
-        answer = requests.post(f"{self.url}/readings", json=body, headers=self._headers, timeout=60)
+        url = f"{self.url}/readings"
+        try:
+            answer = requests.post(url, json=body, headers=self._headers, timeout=60)
+        except requests.ConnectionError as error:
+            raise AssertionError(f"{error}; it said: {self.stop()}") from error
         return answer.status_code, answer.json().get("code")
 
     def health(self) -> tuple[int, str | None]:
