@@ -15,7 +15,10 @@ from tmon.db.connect import open_database, open_for_reading
 from tmon.db.devices import MOST_ID, Device, Devices, Waiting, is_device_id, path_beside
 
 Store = Callable[[Batch], Awaitable[Receipt]]
-NO_DEVICE = "this is a gateway's key, and the request doesn't say which device it is from"
+NO_DEVICE = (
+    "this is a gateway's key, and the request doesn't say which device it is from: "
+    "add the device's id to the path, /k/KEY/ID, or use a node's key"
+)
 
 
 class GatewayDevices:

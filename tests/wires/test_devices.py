@@ -306,3 +306,9 @@ def test_a_node_that_is_gone_leaves_its_device_waiting(home: Home) -> None:
     home.post("/k/KEY/x", ruuvi(int(time.time())))
     assert len(devices.waiting(TAG)) == len(STORED)
     devices.close()
+
+
+def test_a_gateways_name_without_its_flag_names_the_flag(home: Home) -> None:
+    for command in ("rotate", "revoke"):
+        ran = tmon(home.station.path.parent, "key", command, "hall")
+        assert (ran.returncode, "add --gateway" in ran.stderr) == (1, True)

@@ -56,9 +56,9 @@ INSTRUCTIONS: Mapping[str, str] = {
           Backlog IfxHost {host}; IfxPort {port}; IfxDatabase tmon; IfxUser tmon
           IfxPassword {key}
           Ifx 1
-        In any other, one rule for each value:
-          Rule1 ON tele-DS18B20#Temperature DO
-            WebSend [{host}:{port}] {path}/k/{key}?temperature=%value% ENDON
+        In any other, one rule for each value (a plug's power: tele-ENERGY#Power), on one line:
+          Rule1 ON tele-DS18B20#Temperature DO \
+WebSend [{host}:{port}] {path}/k/{key}?temperature=%value% ENDON
           Rule1 1
     """,
     "influxdb": """

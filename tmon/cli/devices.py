@@ -97,6 +97,8 @@ def _adopt(device_id: str, node: str, flags: dict[str, str | None], *, keyless: 
     settings = station(flags)
     receipt = adopt_device(settings, device_id, node, now_ms(), keyless=keyless)
     text = f"{device_id} is {node}; {receipt.accepted:,} readings came along"
+    if not (receipt.accepted or receipt.duplicates or receipt.rejected):
+        text += "; `tmon device list` shows the ids that were heard"
     if receipt.rejected:
         text += f", {len(receipt.rejected):,} could not be stored: see the table rejected"
     click.echo(text, err=True)

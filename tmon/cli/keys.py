@@ -73,8 +73,8 @@ def get(
         )
     if device and is_local(settings):
         click.echo(
-            f"only this machine reaches {settings.host}: set TMON_HOST=0.0.0.0, "
-            "or TMON_INGEST_URL behind a proxy",
+            f"only this machine reaches {settings.host}: set TMON_HOST=0.0.0.0 here and for "
+            "`tmon serve`, or TMON_INGEST_URL behind a proxy",
             err=True,
         )
 

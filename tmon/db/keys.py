@@ -90,6 +90,8 @@ def find(db: Database, owner: str, *, is_gateway: bool = False) -> KnownKey:
     """
     if is_gateway:
         found, argument = _find(db, "keys.gateway", owner), f"--gateway {owner}"
+    elif not nodes.exists(db, owner) and _find(db, "keys.gateway", owner):
+        raise UnknownKey(f"{owner} is a gateway, not a node: add --gateway")
     else:
         found, argument = _find(db, "nodes.uid", nodes.find(db, owner).uid), owner
     if found is None:

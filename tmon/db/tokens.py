@@ -155,7 +155,8 @@ class Tokens:
         """
         if not compare_digest(signature, self._signer.get_signature(claim)):
             raise Unauthorized(
-                "this token is not one of this server's; `tmon token get NODE` makes one"
+                "this is no token or key of this server; `tmon token get NODE` makes a token, "
+                "`tmon key get NODE` a key"
             )
         label, uid, generation = claim.decode().removeprefix(PREFIX).split(".")
         return label, uid, int(generation)
