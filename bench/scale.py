@@ -32,7 +32,7 @@ class Scale:
 
 SMOKE = Scale(
     rounds=1,
-    seconds=1,
+    seconds=0.3,
     nodes=20,
     year_sensors=5,
     year_readings=400,

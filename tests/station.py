@@ -17,6 +17,7 @@ from sqlite_utils import Database
 
 from ingest.app import create_app
 from ingest.http import HttpConnection
+from tests.forked import tmon as tmon
 from tmon.core.settings import Settings
 from tmon.db import tokens
 from tmon.db.connect import open_database, open_for_reading
@@ -40,7 +41,7 @@ class Station:
         """Post JSON, or bytes as they are, as ``node``."""
         headers = {"Authorization": f"Bearer {self.token(node)}", **kwargs.pop("headers", {})}
         how = {"data": body} if isinstance(body, bytes) else {"json": body}
-        return self.http.post(f"{self.url}/readings", headers=headers, timeout=20, **how, **kwargs)
+        return self.http.post(f"{self.url}/readings", headers=headers, timeout=60, **how, **kwargs)
 
     def query(self, sql: str, parameters: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         """What a second connection sees, as Datasette has one."""
@@ -116,30 +117,17 @@ class Process:
 
     def end(self) -> tuple[int, str]:
         """Its exit status and what it wrote to stderr."""
-        _, stderr = self.popen.communicate(timeout=60)
+        _, stderr = self.popen.communicate(timeout=240)
         return self.popen.returncode, stderr
 
     def kill(self) -> None:
         if self.popen.poll() is None:
             self.popen.kill()
-        self.popen.communicate(timeout=20)
+        self.popen.communicate(timeout=240)
 
 
-def tmon(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Any:
-    """Run ``tmon`` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "tmon", *arguments],
-        cwd=folder,
-        env={**os.environ, **(environ or {})},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def wait_for(condition: Any, seconds: float = 40) -> None:
-    """Wait until something holds, and fail if it doesn't in time."""
+def wait_for(condition: Any, seconds: float = 120) -> None:
+    """Wait until something holds; fail if it never does."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -168,7 +156,7 @@ def free(url: str) -> bool:
 def answers(url: str) -> bool:
     """Whether a page is there."""
     try:
-        return requests.get(url, timeout=2).status_code == 200
+        return requests.get(url, timeout=60).status_code == 200
     except requests.RequestException:
         return False
 

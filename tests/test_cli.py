@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 def run(folder: Path, *command: str) -> Any:
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=30, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -69,7 +69,7 @@ def test_a_ctrl_c_while_modules_are_loaded_leaves_no_traceback(
     assert process.stdout
     assert process.stdout.readline() == "loading\n"
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (-signal.SIGINT, "")
 
 

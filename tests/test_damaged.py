@@ -32,11 +32,11 @@ class Serving:
     def post(self, sensor: str = "t") -> tuple[int, str | None]:
         """Status and code of the answer."""
         body = {"sensor": sensor, "value": 1}
-        answer = requests.post(f"{self.url}/readings", json=body, headers=self._headers, timeout=10)
+        answer = requests.post(f"{self.url}/readings", json=body, headers=self._headers, timeout=60)
         return answer.status_code, answer.json().get("code")
 
     def health(self) -> tuple[int, str | None]:
-        answer = requests.get(f"{self.url}/healthz", timeout=10)
+        answer = requests.get(f"{self.url}/healthz", timeout=60)
         return answer.status_code, answer.json().get("code")
 
     def stop(self) -> str:
@@ -130,7 +130,7 @@ def test_the_log_of_a_damaged_file_is_kept_once(tmp_path: Path) -> None:
         spoil_the_last_page(path)
         set_damage(path, "database disk image is malformed")
         os.killpg(running.process.popen.pid, signal.SIGKILL)
-        running.process.popen.wait(20)
+        running.process.popen.wait(60)
         log = path.with_name("tmon.db-wal").read_bytes()
     for _ in range(3):
         with suppress(RefusedDatabase):

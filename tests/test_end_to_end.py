@@ -88,23 +88,23 @@ def test_from_a_pi_to_a_published_table(tmp_path: Path) -> None:
             env=environ,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         assert (sent.returncode, sent.stdout, sent.stderr) == (0, "", "")
         pages = f"{urls['datasette']}/tmon/readings"
-        [row] = requests.get(f"{pages}.json?_shape=objects&_labels=on", timeout=10).json()["rows"]
+        [row] = requests.get(f"{pages}.json?_shape=objects&_labels=on", timeout=60).json()["rows"]
         assert row["sensor"]["label"] == "basement temperature:28-0316a2f2c3ff"
         assert row["value"] == 23.125
-        page = requests.get(pages, timeout=10).text
+        page = requests.get(pages, timeout=60).text
         assert "23.1\N{NO-BREAK SPACE}°C" in page
-        lines = requests.get(f"{pages}.csv", timeout=10).text.splitlines()
+        lines = requests.get(f"{pages}.csv", timeout=60).text.splitlines()
         assert lines[0] == "sensor,measured_ms,value,measured_at"
         assert lines[1].split(",")[2] == "23.125"
         asked = requests.get(
             f"{urls['datasette']}/tmon/-/query.json",
             params={"sql": "select max(value) as m from readings", "_shape": "array"},
-            timeout=10,
+            timeout=60,
         )
         assert asked.json() == [{"m": 23.125}]
         assert token.rpartition(".")[2] not in json.dumps(asked.text) + page

@@ -108,7 +108,7 @@ class Sending:
     def kill(self) -> None:
         """Kill -9 of both processes."""
         os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.communicate(timeout=20)
+        self.popen.communicate(timeout=60)
 
 
 @contextmanager
@@ -250,7 +250,7 @@ def opened(path: Path, does: str) -> Iterator[None]:
         assert program.stdout
         assert program.stdout.readline() == "open\n"
         yield
-        program.communicate(timeout=30)
+        program.communicate(timeout=60)
         assert program.returncode == 0
 
 
@@ -666,7 +666,7 @@ class Services:
         """The answer's status; 0 where there is none."""
         body = {"sensor": sensor, "value": 1}
         try:
-            answer = requests.post(self._readings, json=body, headers=self._headers, timeout=30)
+            answer = requests.post(self._readings, json=body, headers=self._headers, timeout=60)
         except requests.ConnectionError:
             return 0
         return answer.status_code
@@ -674,7 +674,7 @@ class Services:
     def published(self) -> list[str]:
         """The sensors that there are readings of; none where the machine is too busy to say."""
         url = f"{self._pages}/tmon/sensors.json?_shape=array&_size=max"
-        answer = requests.get(url, timeout=30)
+        answer = requests.get(url, timeout=60)
         return [sensor["name"] for sensor in answer.json()] if answer.ok else []
 
     def kill(self) -> None:

@@ -96,7 +96,7 @@ def test_half_a_surrogate_pair_is_refused_and_every_receipt_is_its_own(
     headers = {"Content-Type": content_type}
     refused = station.post(poison, headers=headers)
     assert refused.status_code == 400 or refused.json()["accepted"] == 0
-    sizes = [*range(1, 6)] * 4
+    sizes = [*range(1, 6)] * 2
 
     def send(size: int) -> int:
         station.post(poison, headers=headers)
@@ -127,7 +127,7 @@ def test_no_authorization_but_a_token_lets_in(shared: Station, authorization: st
             f"{shared.url}/readings",
             data=b'{"value": 1}',
             headers={"Authorization": header.strip().encode("latin-1")},
-            timeout=10,
+            timeout=60,
         )
         assert answer.status_code == 401
 
@@ -144,7 +144,7 @@ def test_no_change_to_a_token_lets_in(shared: Station) -> None:
             f"{shared.url}/readings",
             data=b'{"value": 1}',
             headers={"Authorization": f"Bearer {altered}"},
-            timeout=10,
+            timeout=60,
         )
         assert answer.status_code == 401
         assert altered not in answer.text
@@ -154,5 +154,5 @@ def test_no_change_to_a_token_lets_in(shared: Station) -> None:
 def test_the_scheme_is_written_in_any_case(shared: Station, name: str) -> None:
     headers = {"Authorization": f"{name} {shared.token()}"}
     body = b'{"sensor": "%s", "value": 1}' % name.encode()
-    answer = shared.http.post(f"{shared.url}/readings", data=body, headers=headers, timeout=10)
+    answer = shared.http.post(f"{shared.url}/readings", data=body, headers=headers, timeout=60)
     assert answer.status_code == 201

@@ -97,13 +97,13 @@ def test_ingest_and_datasette_answer(environment: Path, tmp_path: Path) -> None:
             f"{at['ingest']}/readings",
             json={"value": 21.5},
             headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
+            timeout=60,
         )
         assert answer.status_code == 201
         page = f"{at['datasette']}/tmon/readings.json?_shape=array"
-        wait_for(lambda: [row["value"] for row in requests.get(page, timeout=30).json()] == [21.5])
+        wait_for(lambda: [row["value"] for row in requests.get(page, timeout=60).json()] == [21.5])
         for path in ("/", "/node/attic", "/static/tmon.css"):
-            assert requests.get(at["datasette"] + path, timeout=30).status_code == 200, path
+            assert requests.get(at["datasette"] + path, timeout=60).status_code == 200, path
     finally:
         server.popen.terminate()
         server.end()

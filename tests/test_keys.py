@@ -202,8 +202,8 @@ def test_no_key_reaches_a_log(tmp_path: Path) -> None:
         twice = encoded.replace("%", "%25")
         for text in (key, encoded, twice, key[:12] + "0" * 20, key.upper()):
             for path in (f"/k/{text}?a=1", f"/k/{text}/write", f"/write?p={text}", f"/x?y={text}"):
-                station.http.post(url + path, data="m value=1", timeout=20)
-        station.http.get(f"{url}/data/report/%26PASSKEY%3D{key}%26tempf%3D1", timeout=20)
+                station.http.post(url + path, data="m value=1", timeout=60)
+        station.http.get(f"{url}/data/report/%26PASSKEY%3D{key}%26tempf%3D1", timeout=60)
     finally:
         serving.popen.terminate()
         _, stderr = serving.end()

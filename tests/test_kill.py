@@ -60,7 +60,7 @@ class Sender(threading.Thread):
         """Whether it was acknowledged before we were told to stop."""
         while not self.stop.is_set():
             try:
-                answer = http.post(self.url, data=body, headers=self.headers, timeout=5)
+                answer = http.post(self.url, data=body, headers=self.headers, timeout=60)
             except requests.RequestException:
                 time.sleep(0.02)
                 continue

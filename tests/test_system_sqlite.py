@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.station import Process, tmon, wait_for
+from tests.station import Process, wait_for
 
 ROOT = Path(__file__).parent.parent
 CSV = "timestamp,value\n2024-11-20T12:00:00Z,21.5\n2024-11-20T12:01:00Z,21.6\n"
@@ -22,6 +22,20 @@ def environ(tmp_path: Path) -> dict[str, str]:
     without.mkdir()
     (without / "pysqlite3.py").write_text("raise ImportError('it has no wheel here')\n")
     return {"PYTHONPATH": os.pathsep.join([str(without), str(ROOT)])}
+
+
+def tmon(
+    folder: Path, *arguments: str, environ: dict[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    """Run ``tmon`` to its end, with nothing imported before."""
+    return subprocess.run(
+        [sys.executable, "-m", "tmon", *arguments],
+        cwd=folder,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_it_is_the_one_that_serves(environ: dict[str, str]) -> None:
@@ -61,11 +75,11 @@ def test_a_reading_is_taken_in_and_published(tmp_path: Path, environ: dict[str, 
             f"{at['ingest']}/readings",
             json={"value": 21.5},
             headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
+            timeout=60,
         )
         assert answer.status_code == 201
         page = f"{at['datasette']}/tmon/readings.json?_shape=array"
-        wait_for(lambda: [row["value"] for row in requests.get(page, timeout=30).json()] == [21.5])
+        wait_for(lambda: [row["value"] for row in requests.get(page, timeout=60).json()] == [21.5])
     finally:
         server.popen.terminate()
         status, stderr = server.end()

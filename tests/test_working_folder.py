@@ -35,7 +35,7 @@ def executed(folder: Path) -> list[str]:
 
 def run(folder: Path, *command: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=30, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
 
 

@@ -7,10 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from tests.station import Process, Station, answers, free, holds_within_a_second
 from tmon.core.errors import DiskFull, Locked, Overloaded, Replaced, Unavailable
 from tmon.core.reading import Batch, Node, Reading, Receipt, Rejection
 from tmon.db import nodes
-from tmon.db.connect import BUSY_TIMEOUT_S, open_database, open_for_reading
+from tmon.db.connect import open_database, open_for_reading
 from tmon.db.wal import Wal
 from tmon.store.commit import Store
 from tmon.store.messages import COMMIT_READINGS, MessageReader, Reply, encode_batch, encode_message
@@ -73,18 +72,22 @@ async def client_of_writer(
 def test_requests_that_come_together_share_commits(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
     transactions: list[str] = []
+    sent = threading.Event()
 
     def slow(sql: str) -> None:
         if sql.startswith("begin"):
             transactions.append(sql)
-            time.sleep(0.05)  # a slow disk
+            sent.wait(60)  # a slow disk
 
     def trace(db: Database) -> None:
         db.conn.set_trace_callback(slow)
 
     async def run() -> list[Receipt]:
         async with client_of_writer(tmp_path / "tmon.db", prepare=trace) as client:
-            each = [client.store(batch(node, 1.0, sensor=f"s{i}")) for i in range(100)]
+            batches = [batch(node, 1.0, sensor=f"s{i}") for i in range(100)]
+            each = [asyncio.create_task(client.store(one)) for one in batches]
+            await asyncio.sleep(0.1)
+            sent.set()
             return await asyncio.gather(*each)
 
     receipts = asyncio.run(run())
@@ -151,13 +154,12 @@ def test_batches_that_wait_are_committed_without_further_messages(tmp_path: Path
         ended = pool.submit(run_writer, theirs, tmp_path / "tmon.db")
         full = encode_batch(Batch(node, NOON_MS, (), refused))  # a transaction's size
         pool.submit(ours.sendall, encode_message([(number, full) for number in range(1, 21)]))
-        began_s = time.monotonic()
+        ours.settimeout(60)
         replies, answered = MessageReader(Reply), 0
         while answered < 20:
             answered += sum(len(reply.results) for reply in replies.feed(ours.recv(1 << 20)))
-        assert time.monotonic() - began_s < 10
         ours.shutdown(socket.SHUT_WR)
-        ended.result(30)
+        ended.result(60)
 
 
 def test_a_full_backlog_is_refused_and_nothing_of_it_stored(tmp_path: Path) -> None:
@@ -215,7 +217,7 @@ def test_a_locked_database_is_503_and_heals_by_itself(station: Station) -> None:
         answer = station.post({"value": 2})
         assert (answer.status_code, answer.json()["code"]) == (503, "locked")
         assert int(answer.headers["Retry-After"]) > 0
-        healthy = station.http.get(f"{station.url}/healthz", timeout=5)
+        healthy = station.http.get(f"{station.url}/healthz", timeout=60)
         assert healthy.status_code == 200
         other.execute("rollback")
     assert station.post({"value": 2}).status_code == 201
@@ -224,19 +226,21 @@ def test_a_locked_database_is_503_and_heals_by_itself(station: Station) -> None:
 
 def test_all_batches_that_wait_for_a_lock_fail_together(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
+    transactions: list[str] = []
 
-    async def run() -> float:
-        async with client_of_writer(tmp_path / "tmon.db") as client:
+    def trace(db: Database) -> None:
+        db.conn.set_trace_callback(lambda sql: transactions.extend([sql] * sql.startswith("begin")))
+
+    async def run() -> None:
+        async with client_of_writer(tmp_path / "tmon.db", prepare=trace) as client:
             with open_database(tmp_path / "tmon.db") as other:
                 other.execute("begin immediate")
-                begun = time.monotonic()
                 many = [batch(node, *[1.0] * 6000, sensor=f"s{i}") for i in range(8)]
                 results = await asyncio.gather(*map(client.store, many), return_exceptions=True)
-                took_s = time.monotonic() - begun
+                assert len(transactions) <= 2  # each waited for the lock
         assert [type(result) for result in results] == [Locked] * 8
-        return took_s
 
-    assert asyncio.run(run()) < 3 * BUSY_TIMEOUT_S  # not 8 times
+    asyncio.run(run())
 
 
 def test_a_failed_flush_doesnt_stop_the_writer(tmp_path: Path) -> None:
@@ -285,7 +289,7 @@ def test_many_connections_at_once_lose_and_double_nothing(station: Station) -> N
     with ThreadPoolExecutor(16) as pool:
         accepted = sum(pool.map(send, range(16)))
     assert accepted == 16 * 20 == station.count()
-    wait_for(lambda: station.http.get(f"{station.url}/healthz", timeout=5).json()["backlog"] == 0)
+    wait_for(lambda: station.http.get(f"{station.url}/healthz", timeout=60).json()["backlog"] == 0)
 
 
 class Held(Wal):
@@ -299,7 +303,7 @@ class Held(Wal):
 
     def sync(self) -> None:
         self.asked.release()
-        assert self.released.wait(20)
+        assert self.released.wait(60)
         super().sync()
         self.syncs += 1
 
@@ -346,11 +350,11 @@ def test_files_that_are_replaced_during_a_sync_end_the_writer(
         writer = Writer(db, held, theirs)
         ended = pool.submit(writer.run)
         ours.sendall(encode_message([(1, encode_batch(batch(node, 1.0)))]))
-        assert held.asked.acquire(timeout=30)
+        assert held.asked.acquire(timeout=60)
         path.rename(tmp_path / "moved.db")
         held.released.set()
         with pytest.raises(Replaced):
-            ended.result(30)
+            ended.result(60)
         assert db.table("readings").count == 1
 
 
@@ -382,7 +386,7 @@ def test_a_client_that_is_gone_before_its_reply_ends_the_writer(tmp_path: Path) 
             ended = pool.submit(run_writer, theirs, tmp_path / "tmon.db")
             ours.sendall(encode_message([(1, encode_batch(batch(node, 1.0)))]))
             assert ours.recv(1, socket.MSG_PEEK)
-        ended.result(5)
+        ended.result(60)
 
 
 FAILING_DISK = """
@@ -408,7 +412,7 @@ print("received", len(sock.recv(1000)), "ended", os.waitstatus_to_exitcode(os.wa
 def test_a_disk_that_fails_ends_the_writer_before_it_acknowledges(tmp_path: Path) -> None:
     node = node_in(tmp_path / "tmon.db")
     command = [sys.executable, "-c", FAILING_DISK, str(tmp_path / "tmon.db"), node.uid, node.name]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.stdout == "received 0 ended 1\n"
     assert "readings can't be stored any more: [Errno 5] Input/output error" in ended.stderr
 
@@ -454,7 +458,7 @@ def test_an_impossible_message_ends_the_writer_before_it_acknowledges(
     node = node_in(tmp_path / "tmon.db")
     of_node = [str(tmp_path / "tmon.db"), node.uid, node.name]
     command = [sys.executable, "-c", SENDING, *of_node, store, said]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.stdout == "received 0 ended 1\n"
     assert "readings can't be stored any more" in ended.stderr
 
@@ -475,14 +479,14 @@ class Ingest:
         body = {"sensor": sensor, "value": 1}
         try:
             answer = requests.post(
-                f"{self.url}/readings", json=body, headers=self._headers, timeout=30
+                f"{self.url}/readings", json=body, headers=self._headers, timeout=60
             )
         except requests.ConnectionError:
             return 0
         return answer.status_code
 
     def backlog(self) -> int:
-        return int(requests.get(f"{self.url}/healthz", timeout=5).json()["backlog"])
+        return int(requests.get(f"{self.url}/healthz", timeout=60).json()["backlog"])
 
 
 def children_of(pid: int) -> list[int]:
@@ -506,22 +510,23 @@ def ingest(tmp_path: Path) -> Iterator[Ingest]:
 
 
 @contextmanager
-def eight_waiting(ingest: Ingest, path: Path) -> Iterator[list[int]]:
-    """Requests that a lock keeps from their commit while the context lasts; their answers after."""
+def eight_waiting(ingest: Ingest) -> Iterator[list[int]]:
+    """Requests whose writer is stopped while the context lasts; their answers after."""
     statuses: list[int] = []
-    with ThreadPoolExecutor(8) as pool, open_database(path) as db:
-        db.execute("begin immediate")
+    with ThreadPoolExecutor(8) as pool:
+        os.kill(ingest.writer, signal.SIGSTOP)
         pending = [pool.submit(ingest.post, f"s{i}") for i in range(8)]
-        wait_for(lambda: ingest.backlog() == 8)
-        yield statuses
-        db.execute("rollback")
+        try:
+            wait_for(lambda: ingest.backlog() == 8)
+            yield statuses
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(ingest.writer, signal.SIGCONT)
         statuses += [each.result() for each in pending]
 
 
-def test_without_its_writer_ingest_ends_and_acknowledges_nothing(
-    ingest: Ingest, tmp_path: Path
-) -> None:
-    with eight_waiting(ingest, tmp_path / "tmon.db") as statuses:
+def test_without_its_writer_ingest_ends_and_acknowledges_nothing(ingest: Ingest) -> None:
+    with eight_waiting(ingest) as statuses:
         os.kill(ingest.writer, signal.SIGKILL)
         status, stderr = ingest.process.end()
     assert (status, statuses) == (1, [0] * 8)
@@ -539,14 +544,14 @@ def test_a_log_index_that_is_cut_short_is_named_as_the_reason(
     assert "the writing process was killed by SIGBUS (was tmon.db-shm cut short" in stderr
 
 
-def test_a_writer_ends_when_ingest_was_killed(ingest: Ingest, tmp_path: Path) -> None:
+def test_a_writer_ends_when_ingest_was_killed(ingest: Ingest) -> None:
     assert ingest.post("x") == 201
-    with eight_waiting(ingest, tmp_path / "tmon.db") as statuses:
+    with eight_waiting(ingest) as statuses:
         ingest.process.popen.kill()
         ingest.process.popen.wait()
     wait_for(lambda: not runs(ingest.writer))
     assert statuses == [0] * 8
-    _, stderr = ingest.process.popen.communicate(timeout=5)
+    _, stderr = ingest.process.popen.communicate(timeout=60)
     assert "Traceback" not in stderr
 
 
@@ -559,7 +564,7 @@ def test_an_idle_writer_ends_when_ingest_was_killed(ingest: Ingest) -> None:
 def test_a_signal_to_all_processes_stores_and_answers_what_was_taken(
     ingest: Ingest, tmp_path: Path, number: signal.Signals
 ) -> None:
-    with eight_waiting(ingest, tmp_path / "tmon.db") as statuses:
+    with eight_waiting(ingest) as statuses:
         os.killpg(ingest.process.popen.pid, number)  # as a terminal does with Ctrl-C
         wait_for(lambda: free(ingest.url))
     assert statuses == [201] * 8

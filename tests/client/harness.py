@@ -67,7 +67,7 @@ def probes(root: Path) -> list[client.Probe]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -317,12 +317,12 @@ class Node:
 
     def run(self, *flags: str, before: Callable[[], object] | None = None, **environ: str) -> Ran:
         with self.start(*flags, before=before, **environ) as process:
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=60)
         return Ran(process.returncode, out, err)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Ask the spool, by a second connection."""
-        with closing(sqlite3.connect(self.spool, timeout=10)) as db:
+        with closing(sqlite3.connect(self.spool, timeout=60)) as db:
             return db.execute(sql).fetchall()
 
     def kept(self) -> list[tuple[Any, ...]]:

@@ -105,7 +105,7 @@ def test_no_answer_is_waited_for_beyond_one_limit(node: Node, name: str) -> None
         server = client.Server(settings(node, f"{scheme}://{address}"), answer_max_s=0.5)
         with closing(server), pytest.raises(client.Undelivered, match=r"took longer than 0\.5 s"):
             server.time_ms()
-        assert time.monotonic() - asked_s < 10
+        assert time.monotonic() - asked_s < client.READ_TIMEOUT_S
 
 
 def test_a_proxy_that_never_connects_is_not_waited_for(
@@ -126,10 +126,10 @@ def test_sigterm_ends_a_run_while_it_waits(node: Node, name: str) -> None:
     with misbehaving_server(behave) as (address, came):
         flags = ("--command", "door=echo 1", "--url", f"{scheme}://{address}")
         with node.start(*flags) as process:
-            assert came.wait(30)
+            assert came.wait(60)
             asked_s = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            out, err = process.communicate(timeout=25)
+            out, err = process.communicate(timeout=60)
     assert time.monotonic() - asked_s < client.READ_TIMEOUT_S / 2
     assert (process.returncode, out, err) == (1, "", "")
     assert len(node.kept()) == 1
@@ -143,7 +143,7 @@ def test_a_signal_that_interrupts_no_wait_is_noticed_soon(node: Node) -> None:
     with misbehaving_server(silence) as (address, came):
         flags = ("--command", "door=echo 1", "--url", f"http://{address}")
         with node.start(*flags) as process:
-            assert came.wait(30)
+            assert came.wait(60)
             tasks = {int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()}
             (other,) = tasks - {process.pid}
             asked_s = time.monotonic()
@@ -167,7 +167,7 @@ def test_a_run_that_was_ended_sends_the_same_later(node: Node, server: FakeServe
     ):
         wait_until(lambda: b"}" in b"".join(got))
         process.terminate()
-        process.communicate(timeout=25)
+        process.communicate(timeout=60)
     assert node.run().status == 0
     assert json.loads(b"".join(got).split(b"\r\n\r\n")[1]) == server.posts[0].body
 

@@ -350,7 +350,7 @@ def test_sigterm_while_a_sensor_hangs_ends_the_run_and_its_reader(node: Node) ->
         wait_until(lambda: "thermal_zone0" in open_files(running.pid))
         readers = children(running.pid)
         running.send_signal(signal.SIGTERM)
-        running.wait(timeout=30)
+        running.wait(timeout=60)
     wait_until(lambda: not readers & {number for number, _, _ in processes()})
 
 
@@ -386,4 +386,4 @@ def test_a_lock_does_not_last_as_long_as_a_sensor_hangs(sysfs: SysfsTree, tmp_pa
         with lock.open("w") as again:
             fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.kill(reader, signal.SIGKILL)
-        thread.join(30)
+        thread.join(60)

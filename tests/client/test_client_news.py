@@ -272,7 +272,7 @@ def test_at_a_terminal_trouble_is_told_at_once(node: Node) -> None:
         env={**node.environ, "PATH": os.environ["PATH"], "TMON_URL": AWAY},
         stderr=side,
     ) as process:
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     os.close(side)
     assert b"can't be reached: " in os.read(terminal, 10_000)
     os.close(terminal)
@@ -289,7 +289,7 @@ def test_a_loop_at_a_terminal_tells_once(node: Node, server: FakeServer) -> None
         server.always = Reply(401)
         wait_until(lambda: len(node.kept()) >= 3)
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     os.close(side)
     lines = os.read(terminal, 10_000).decode().splitlines()
     os.close(terminal)

@@ -79,7 +79,7 @@ class Station:
     def run(self, unit: str, *arguments: str) -> tuple[int, str, str]:
         """To its end: exit status, stdout and stderr."""
         ran = self.start(unit, *arguments)
-        out, error = ran.communicate(timeout=30)
+        out, error = ran.communicate(timeout=60)
         return ran.returncode, out, error
 
     def modes(self) -> dict[str, tuple[str, int, int]]:
@@ -92,7 +92,7 @@ class Station:
         for process in self._running:
             if process.poll() is None:
                 process.kill()
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
 
 
 @cache

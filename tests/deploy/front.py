@@ -61,7 +61,7 @@ def caddy(folder: Path, environ: Mapping[str, str]) -> Iterator["Front"]:
         yield front
     finally:
         running.terminate()
-        running.wait(timeout=20)
+        running.wait(timeout=60)
 
 
 class Front:
@@ -83,7 +83,7 @@ class Front:
         """The answer to bytes as they are; ``HOST`` in them is this one."""
         host, port = self.url.removeprefix("https://").split(":")
         trusted = ssl.create_default_context(cafile=self.ca_file)
-        plain = socket.create_connection((host, int(port)), timeout=20)
+        plain = socket.create_connection((host, int(port)), timeout=60)
         with trusted.wrap_socket(plain, server_hostname=host) as sock:
             sock.sendall(request.replace(b"HOST", f"{host}:{port}".encode()))
             answer = http.client.HTTPResponse(sock)
@@ -122,7 +122,7 @@ class Fronted:
     def metrics(self) -> str:
         """What ingest itself tells Prometheus, now."""
         time.sleep(1)  # it is at most a second old
-        return requests.get(f"http://127.0.0.1:{self._port}/metrics", timeout=20).text
+        return requests.get(f"http://127.0.0.1:{self._port}/metrics", timeout=60).text
 
     def start_ingest(self) -> None:
         self.ingest = self._start("serve", "ingest", "--port", str(self._port))

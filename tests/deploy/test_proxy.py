@@ -310,7 +310,7 @@ class Slow(BaseHTTPRequestHandler):
 
     now = most = 0
     lock = threading.Lock()
-    four = threading.Barrier(4, timeout=15)
+    four = threading.Barrier(4, timeout=60)
 
     def do_GET(self) -> None:
         if self.path.startswith("/tmon/-/query"):

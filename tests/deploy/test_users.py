@@ -36,7 +36,7 @@ class Ingest:
     def post(self, *values: float) -> None:
         body = [{"value": value, "measured_ms": 1_700_000_000_000 + int(value)} for value in values]
         headers = {"Authorization": f"Bearer {self._token}"}
-        posted = requests.post(self._url, json=body, headers=headers, timeout=10)
+        posted = requests.post(self._url, json=body, headers=headers, timeout=60)
         assert posted.json()["accepted"] == len(values)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -46,7 +46,7 @@ class Ingest:
         self.process.send_signal(number)
         if number == signal.SIGKILL:
             os.kill(int(writer[0]), number)
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=60)
 
 
 class Pages:
@@ -60,13 +60,13 @@ class Pages:
         wait_for(lambda: self.process.poll() is not None or answers(f"{self._url}/"))
 
     def readings(self) -> int:
-        answer = requests.get(f"{self._url}/tmon/readings.json?_size=max&_shape=array", timeout=10)
+        answer = requests.get(f"{self._url}/tmon/readings.json?_size=max&_shape=array", timeout=60)
         assert answer.status_code == 200, answer.text
         return len(answer.json())
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=60)
 
 
 def test_each_file_has_the_mode_its_readers_need(station: Station) -> None:
@@ -168,7 +168,7 @@ def test_systemd_is_told_when_a_service_is_ready(
         line.bind(f"\0{name}" if abstract else str(path))
         if not abstract:
             path.chmod(0o666)
-        line.settimeout(20)
+        line.settimeout(60)
         port = free_port()
         flag = "--port" if part == "ingest" else "--datasette-port"
         told = {"NOTIFY_SOCKET": f"@{name}" if abstract else str(path)}

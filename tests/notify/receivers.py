@@ -120,7 +120,7 @@ def http_listener(port: int = 0) -> Iterator[Listener]:
             listener.requests.append(Request(self.command, self.path, headers, body))
             listener.on_request()
             if listener.hold:
-                listener.hold.wait(20)
+                listener.hold.wait(60)
             try:
                 self.send_response(listener.status)
                 self.send_header("content-length", "2")
@@ -178,7 +178,7 @@ def sent_by(folder: Path) -> list[EmailMessage]:
     return mails
 
 
-def soon(condition: Callable[[], Any], seconds: float = 40) -> None:
+def soon(condition: Callable[[], Any], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

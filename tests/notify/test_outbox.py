@@ -335,7 +335,7 @@ def test_no_part_of_an_address_is_in_the_database_or_the_log(
     )
     station.began()
     sender = station.process()
-    output = "".join(sender.communicate(timeout=30))
+    output = "".join(sender.communicate(timeout=60))
     assert output.count("no connection") == 2
     assert "mailto (address 5 of TMON_NOTIFY): not sent: no session with the mail server" in output
     assert SECRETS not in output

@@ -23,7 +23,7 @@ def hold(other: Database) -> None:
 
 def kill(process: "subprocess.Popen[str]") -> None:
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
 
 def webhook(listener: Listener) -> str:
@@ -33,7 +33,7 @@ def webhook(listener: Listener) -> str:
 def test_killed_before_it_arrived_it_is_sent_once(tmp_path: Path) -> None:
     """The server takes the connection and goes away before it reads anything."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(40)
+        listening.settimeout(60)
         port = listening.getsockname()[1]
         station = Station(tmp_path, f"json://127.0.0.1:{port}/?rto=20")
         station.began()
@@ -143,7 +143,7 @@ def test_two_processes_at_a_time_send_once(tmp_path: Path, listener: Listener) -
     with pytest.raises(Busy):
         send_new_events(station.db, station.settings, NOW_MS, timeout_s=0.1)
     listener.hold.set()
-    assert [sender.communicate(timeout=20) for sender in senders] == [("", "")] * 2
+    assert [sender.communicate(timeout=60) for sender in senders] == [("", "")] * 2
     assert len(listener.requests) == 1
 
 

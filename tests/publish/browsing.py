@@ -13,8 +13,9 @@ ARGS = (
     " --disable-component-update --disable-sync"
 )
 PHONE, TABLET, DESK = 390, 820, 1440
+PAGE_MS = 120_000  # for what a page shows, also on a busy machine
 
-expect.set_options(timeout=20_000)  # a machine with other work takes its time
+expect.set_options(timeout=PAGE_MS)
 
 # A page is looked at in one of them, and in `make soak` in all.
 LOOKS = [(width, scheme) for width in (PHONE, TABLET, DESK) for scheme in ("light", "dark")]
@@ -44,6 +45,7 @@ def visit(
 ) -> Iterator[Page]:
     """A page that asks no foreign host, and has no errors unless it may; or the test fails."""
     page = browser.new_page(viewport={"width": width, "height": 844}, **how)
+    page.set_default_timeout(PAGE_MS)
     troubles: list[str] = []
     hosts: set[str] = set()
     page.on("console", lambda message: troubles.append(f"{page.url}: {message.text}"))

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.publish.browsing import chromium
-from tests.publish.published import Serve, Site, fill, served
+from tests.publish.published import PATIENT_MS, Serve, Site, fill, served
 from tests.station import tmon
 from tmon.db.connect import open_database
 
@@ -40,6 +40,14 @@ def site(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
     with open_database(path, create=True) as db:
         fill(db)
     return serve(path)
+
+
+@pytest.fixture
+def limited(site: Site) -> Iterator[Site]:
+    """``site`` with the time limits that tmon ships, for tests of what they end."""
+    site.limit_queries(site.datasette.setting("sql_time_limit_ms"))
+    yield site
+    site.limit_queries(PATIENT_MS)
 
 
 @pytest.fixture(scope="session")

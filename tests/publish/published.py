@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,15 @@ from sqlite_utils import Database
 
 from tests.station import wait_for
 from tmon.db.connect import open_database, open_for_reading
+from tmon.pages.queries import query_threads
 from tmon.serve.datasette_app import datasette_for, start
 
 HOUR_MS = 3_600_000
 MARCH_MS = 1_709_251_200_000  # 2024-03-01T00:00:00Z
+PATIENT_MS = 60_000  # for a query, unless the time limit is what a test is about
 HOSTILE = "<script>document.title='hit'</script>\N{RIGHT-TO-LEFT OVERRIDE}gnp\N{FIRE}"
+
+ENDLESS = "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
 
 
 @dataclass
@@ -33,8 +38,29 @@ class Site:
     server: uvicorn.Server
     datasette: Datasette
 
+    def limit_queries(self, limit_ms: float) -> None:
+        """How long each query may take, of visitors and of our own pages."""
+        self.datasette.sql_time_limit_ms = limit_ms
+        query_threads(self.datasette).limit_ms = limit_ms
+
+    def answer_while_sql_runs(self, *pages: str) -> list[requests.Response]:
+        """The pages' answers, got before the first of four endless queries of visitors ends."""
+        began_s = time.monotonic()
+        for page in pages:
+            self.get(page)
+        several_times_as_long_ms = 5000 * (time.monotonic() - began_s)
+        self.datasette.sql_time_limit_ms = max(1000, several_times_as_long_ms)
+        with ThreadPoolExecutor(4) as visitors:
+            asked = [visitors.submit(self.ask, ENDLESS) for _ in range(4)]
+            time.sleep(0.2)
+            answers = [self.get(page) for page in pages]
+            assert not any(one.done() for one in asked)
+        self.limit_queries(PATIENT_MS)
+        assert {one.result().status_code for one in asked} == {400}
+        return answers
+
     def get(self, page: str, **params: str) -> requests.Response:
-        return requests.get(self.url + page, params=params, timeout=30)
+        return requests.get(self.url + page, params=params, timeout=120)
 
     def rows(self, page: str, **params: str) -> list[dict[str, Any]]:
         answer = self.get(page + ".json", _shape="array", **params)
@@ -55,7 +81,7 @@ Serve = Callable[..., Site]  # of the database, and of where copies to download 
 
 @contextmanager
 def served(path: Path, download_dir: Path | None = None, *, cors: bool = True) -> Iterator[Site]:
-    """The site that ``tmon serve`` makes of ``path``."""
+    """The site that ``tmon serve`` makes of ``path``, patient with queries on a busy machine."""
     listening = socket.create_server(("127.0.0.1", 0))
     datasette = datasette_for(path, download_dir=download_dir, cors=cors)
     server = uvicorn.Server(uvicorn.Config(datasette.app(), log_config=None, log_level="error"))
@@ -67,8 +93,11 @@ def served(path: Path, download_dir: Path | None = None, *, cors: bool = True) -
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     try:
-        wait_for(lambda: server.started)  # on a busy machine it takes longer than a page may
-        yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", path, server, datasette)
+        wait_for(lambda: server.started)
+        site = Site(f"http://127.0.0.1:{listening.getsockname()[1]}", path, server, datasette)
+        site.limit_queries(PATIENT_MS)
+        datasette._settings["facet_time_limit_ms"] = PATIENT_MS
+        yield site
     finally:
         server.should_exit = True
         thread.join()

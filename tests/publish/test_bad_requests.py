@@ -150,7 +150,7 @@ class Served:
     log: Path
 
     def status(self, address: str, method: str = "GET") -> int:
-        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=30)
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=60)
         connection.putrequest(method, address, skip_accept_encoding=True)
         connection.endheaders()
         status = connection.getresponse().status
@@ -182,7 +182,7 @@ def told(answer: requests.Response) -> str:
 
 @pytest.mark.parametrize("address", SENTENCES)
 def test_what_a_request_gets_wrong_is_told(serving: Served, address: str) -> None:
-    answer = requests.get(serving.url + address, timeout=10)
+    answer = requests.get(serving.url + address, timeout=60)
     assert answer.status_code == 400
     assert SENTENCES[address] in told(answer)
     assert "database_list()" not in answer.text
@@ -191,7 +191,7 @@ def test_what_a_request_gets_wrong_is_told(serving: Served, address: str) -> Non
 
 @pytest.mark.parametrize("address", NO_FORMATS)
 def test_a_format_that_there_is_not_is_not_found(serving: Served, address: str) -> None:
-    answer = requests.get(serving.url + address, timeout=10)
+    answer = requests.get(serving.url + address, timeout=60)
     assert answer.status_code == 404
     assert "There is no format" in told(answer)
 
@@ -207,7 +207,7 @@ def test_a_format_that_there_is_not_is_not_found(serving: Served, address: str) 
     ],
 )
 def test_all_there_is_to_do_is_to_read(serving: Served, address: str, method: str) -> None:
-    answer = requests.request(method, serving.url + address, data={"sql": "select 1"}, timeout=10)
+    answer = requests.request(method, serving.url + address, data={"sql": "select 1"}, timeout=60)
     assert answer.status_code == 405
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -218,14 +218,14 @@ def test_all_there_is_to_do_is_to_read(serving: Served, address: str, method: st
 
 @pytest.mark.parametrize("address", ["/", "/node/basement", "/tmon/readings", "/-/messages"])
 def test_which_methods_there_are_can_be_asked(serving: Served, address: str) -> None:
-    answer = requests.options(serving.url + address, timeout=10)
+    answer = requests.options(serving.url + address, timeout=60)
     assert (answer.status_code, answer.text) == (204, "")
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 @pytest.mark.parametrize("raw", ["/tmon/\xff", "/?q=\xff", "/node/\xe2\x80\xae"])
 def test_an_address_is_ascii(serving: Served, raw: str) -> None:
-    connection = HTTPConnection(urlsplit(serving.url).netloc, timeout=10)
+    connection = HTTPConnection(urlsplit(serving.url).netloc, timeout=60)
     connection.connect()
     connection.sock.sendall(f"GET {raw} HTTP/1.1\r\nHost: x\r\n\r\n".encode("latin-1"))
     assert connection.sock.recv(100).startswith(b"HTTP/1.1 400 ")
@@ -294,10 +294,10 @@ def test_a_stored_query_that_writes_is_refused_without_a_traceback(tmp_path: Pat
     process = Process(tmp_path, "serve", "datasette", "--datasette-port", "0")
     try:
         url = f"{process.addresses(1)['datasette']}/tmon/wipe"
-        refused = requests.post(url, {"_json": "1"}, timeout=10)
+        refused = requests.post(url, {"_json": "1"}, timeout=60)
         assert refused.status_code == 405
-        assert requests.post(url, timeout=10, allow_redirects=False).status_code == 405
-        assert requests.get(url, timeout=10).status_code < 500
+        assert requests.post(url, timeout=60, allow_redirects=False).status_code == 405
+        assert requests.get(url, timeout=60).status_code < 500
     finally:
         process.popen.terminate()
     assert process.end() == (0, "")

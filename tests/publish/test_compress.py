@@ -16,7 +16,7 @@ PLAIN = {"Accept-Encoding": "identity"}
 
 
 def get(site: Site, path: str, headers: dict[str, str]) -> requests.Response:
-    return requests.get(site.url + path, headers=headers, timeout=10)
+    return requests.get(site.url + path, headers=headers, timeout=60)
 
 
 @pytest.mark.parametrize(

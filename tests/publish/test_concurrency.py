@@ -13,24 +13,21 @@ import pytest
 from datasette.app import Datasette
 from starlette.types import ASGIApp, Message, Send
 
-from tests.publish.published import Site
+from tests.publish.published import ENDLESS, Site
 from tmon.pages import concurrency
 from tmon.pages.asgi import CHUNK_BYTES, SlowClient, send_in_chunks
 from tmon.pages.concurrency import ByteBudget, ConcurrencyLimit
 
-ENDLESS = "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
 OTHERS = ("/", "/node/basement", "/node/basement.json", "/tmon/nodes.json", "/incidents.atom")
 
 
-def test_strangers_sql_leaves_all_other_pages_alone(site: Site) -> None:
-    with ThreadPoolExecutor(8) as strangers:
-        asked = [strangers.submit(site.ask, ENDLESS) for _ in range(8)]
-        time.sleep(0.2)
-        answers = [site.get(page) for page in OTHERS]
-        still_asking = not all(one.done() for one in asked)
+def test_strangers_sql_leaves_all_other_pages_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(concurrency, "QUEUE_TIMEOUT_S", 200)
+    monkeypatch.setattr(concurrency, "HANDLER_TIMEOUT_S", 200)
+    answers = site.answer_while_sql_runs(*OTHERS)
     assert [answer.status_code for answer in answers] == [200] * len(OTHERS)
-    assert still_asking
-    assert {one.result().status_code for one in asked} == {400}
 
 
 @pytest.mark.parametrize(
@@ -42,11 +39,11 @@ def test_strangers_sql_leaves_all_other_pages_alone(site: Site) -> None:
     ],
 )
 def test_who_waits_too_long_is_told_to_come_again(
-    site: Site, monkeypatch: pytest.MonkeyPatch, page: str, kind: str
+    limited: Site, monkeypatch: pytest.MonkeyPatch, page: str, kind: str
 ) -> None:
     monkeypatch.setattr(concurrency, "QUEUE_TIMEOUT_S", 0.2)
     with ThreadPoolExecutor(6) as strangers:
-        asked = [strangers.submit(site.get, page, sql=ENDLESS) for _ in range(6)]
+        asked = [strangers.submit(limited.get, page, sql=ENDLESS) for _ in range(6)]
     refused = [one.result() for one in asked if one.result().status_code == 429]
     assert {one.result().status_code for one in asked} == {400, 429}
     for answer in refused:
@@ -56,7 +53,7 @@ def test_who_waits_too_long_is_told_to_come_again(
         assert "Too many requests at the moment" in answer.text
         if kind == "application/json":
             assert {"ok", "error", "errors", "status"} == set(answer.json())
-    assert site.ask("select 1").status_code == 200
+    assert limited.ask("select 1").status_code == 200
 
 
 def test_who_leaves_while_waiting_takes_no_place(site: Site) -> None:
@@ -93,28 +90,27 @@ def test_long_answers_that_nobody_reads_leave_room_for_others(
     ("page", "kind"), [("/tmon/-/query", "text/html"), ("/tmon/-/query.json", "application/json")]
 )
 def test_a_request_has_so_much_time_for_all_of_its_statements(
-    site: Site, monkeypatch: pytest.MonkeyPatch, page: str, kind: str
+    limited: Site, monkeypatch: pytest.MonkeyPatch, page: str, kind: str
 ) -> None:
     monkeypatch.setattr(concurrency, "HANDLER_TIMEOUT_S", 0.2)
-    answer = site.get(page, sql=ENDLESS)
+    limited.limit_queries(3000)
+    answer = limited.get(page, sql=ENDLESS)
     assert answer.status_code == 400
     assert answer.headers["content-type"].startswith(kind)
     assert "longer than a request may" in answer.text
     monkeypatch.undo()
-    assert site.ask("select 1").status_code == 200
+    assert limited.ask("select 1").status_code == 200
 
 
-def test_who_leaves_gives_the_place_back_when_the_statement_ends(site: Site) -> None:
+def test_who_leaves_gives_the_place_back_when_the_statement_ends(limited: Site) -> None:
     """Until then the thread is taken: another would only wait for it elsewhere."""
-    address = urlsplit(site.url)
+    address = urlsplit(limited.url)
     many = "&".join(f"_where=({quote(ENDLESS)})+<+{n}" for n in range(2))
     for _ in range(concurrency.POOL_SIZE):
         with socket.create_connection((str(address.hostname), int(address.port or 0))) as gone:
             gone.sendall(f"GET /tmon/readings.json?{many} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             time.sleep(0.1)
-    began = time.monotonic()
-    assert site.ask("select 1").status_code == 200
-    assert time.monotonic() - began < 3
+    assert limited.ask("select 1").status_code == 200  # after ten seconds it would be refused
 
 
 def asked(
@@ -192,7 +188,7 @@ def test_a_long_answer_goes_out_in_pieces_as_long_as_somebody_reads_them(
 
 
 def test_what_nobody_waits_for_is_cancelled() -> None:
-    async def run(limit_s: float, leaves: bool) -> tuple[bool, float]:
+    async def run(limit_s: float, leaves: bool) -> bool:
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ended = False
 
@@ -201,19 +197,16 @@ def test_what_nobody_waits_for_is_cancelled() -> None:
             if leaves:
                 gone.set_result(None)
             try:
-                await asyncio.sleep(60)
+                await asyncio.sleep(600)
             finally:
                 ended = True
 
-        began = time.monotonic()
         with pytest.raises(TimeoutError):
             await concurrency._run_until_gone(limit_s, gone, work())
-        return ended, time.monotonic() - began
+        return ended
 
-    for limit_s, leaves in ((60, True), (0.05, False)):
-        ended, took_s = asyncio.run(run(limit_s, leaves))
-        assert ended
-        assert took_s < 5
+    for limit_s, leaves in ((600, True), (0.05, False)):
+        assert asyncio.run(run(limit_s, leaves))
 
 
 def test_an_answer_has_an_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,6 +185,6 @@ def test_tmon_serve_hands_the_public_address_over(tmp_path: Path) -> None:
     try:
         url = f"http://127.0.0.1:{port}/robots.txt"
         wait_for(lambda: answers(url))
-        assert f"Sitemap: {PUBLIC}/sitemap.xml" in requests.get(url, timeout=10).text
+        assert f"Sitemap: {PUBLIC}/sitemap.xml" in requests.get(url, timeout=60).text
     finally:
         process.kill()

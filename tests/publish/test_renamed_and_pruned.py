@@ -27,7 +27,7 @@ def moved(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def led(site: Site, page: str) -> tuple[int, str | None]:
-    answer = requests.get(site.url + page, timeout=10, allow_redirects=False)
+    answer = requests.get(site.url + page, timeout=60, allow_redirects=False)
     return answer.status_code, answer.headers.get("location")
 
 

@@ -1,10 +1,8 @@
 """What strangers may not do fails, quickly and with a reason."""
 
-import time
-
 import pytest
 
-from tests.publish.published import Site
+from tests.publish.published import ENDLESS, Site
 
 DOUBLING = (
     "with recursive t (x, n) as"
@@ -34,9 +32,6 @@ TOO_COSTLY = {
     "select 1" + " union all select 1" * 60: "too many terms in compound SELECT",
     "select " + ", ".join(["1"] * 300): "too many columns",
     "select 1" + " + 1" * 300: "Expression tree is too large",
-    "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t": (
-        "takes longer"
-    ),
 }
 
 OUT_OF_THE_FILE = (
@@ -62,21 +57,25 @@ PAGES = ("/", "/tmon", "/tmon/readings", "/tmon/readings.json", "/tmon/readings.
 
 
 @pytest.mark.parametrize("sql", TOO_COSTLY)
-def test_sql_that_costs_too_much_ends_within_the_time_limit(site: Site, sql: str) -> None:
-    began = time.monotonic()
+def test_sql_that_costs_too_much_is_refused(site: Site, sql: str) -> None:
     answer = site.ask(sql)
     assert answer.status_code == 400
     assert TOO_COSTLY[sql] in answer.json()["error"]
-    assert time.monotonic() - began < 5  # the limit is 1 s, and without it they take for ever
 
 
-def test_rows_that_need_too_much_memory_are_told_so(site: Site) -> None:
+def test_sql_without_an_end_is_ended_by_the_time_limit(limited: Site) -> None:
+    answer = limited.ask(ENDLESS)
+    assert answer.status_code == 400
+    assert "takes longer" in answer.json()["error"]
+
+
+def test_rows_that_need_too_much_memory_are_told_so(limited: Site) -> None:
     rows = (
         f"{WIDE}, many (y, m) as (select x, 0 from wide"
         " union all select y || '', m + 1 from many limit 20000)"
         " select length(y) from many order by y"
     )
-    answer = site.ask(rows)
+    answer = limited.ask(rows)
     assert answer.status_code == 400
     assert "memory" in answer.json()["error"] or "takes longer" in answer.json()["error"]
 

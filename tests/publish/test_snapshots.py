@@ -9,13 +9,11 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from tests.publish.published import Serve, Site, fill
+from tests.publish.published import ENDLESS, PATIENT_MS, Serve, Site, fill
 from tmon.db.connect import open_database
 
-ROOT = Path(__file__).parent.parent.parent
 WIDE = "with recursive t (x, n) as (select 'a', 0 union all select x || x, n + 1 from t)"
 LATER_MS = 4_000_000_000_000
-ENDLESS = "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
 
 QUERIES = (
     "with x as (select 1) delete from readings",
@@ -53,13 +51,11 @@ TABLES = (
 @pytest.fixture
 def changing(serve: Serve, tmp_path: Path) -> Site:
     """A site of its own, whose time limit is a tenth of the usual one."""
-    shipped = (ROOT / "datasette.yml").read_text()
-    config = shipped.replace("sql_time_limit_ms: 1000", "sql_time_limit_ms: 100")
-    assert config != shipped
-    (tmp_path / "datasette.yml").write_text(config)
     with open_database(tmp_path / "tmon.db", create=True) as db:
         fill(db)
-    return serve(tmp_path / "tmon.db")
+    site = serve(tmp_path / "tmon.db")
+    site.limit_queries(100)
+    return site
 
 
 def on_all_threads(site: Site, page: str, **params: str) -> None:
@@ -85,6 +81,7 @@ def assert_nobody_holds_a_snapshot(db: Database) -> None:
 
 def assert_shown(site: Site, measured_ms: int) -> None:
     """All pages have a reading, whichever thread makes them."""
+    site.limit_queries(PATIENT_MS)
     with ThreadPoolExecutor(8) as asking:
         shown = asking.map(
             lambda _: site.rows("/tmon/readings", sensor="3", _size="1", _ttl="0"), range(16)

@@ -2,20 +2,18 @@
 
 from html import unescape
 
-from tests.publish.published import Site
-
-ENDLESS = "with recursive t (n) as (select 1 union all select n + 1 from t) select count(*) from t"
+from tests.publish.published import ENDLESS, Site
 
 
-def test_sql_that_takes_too_long_is_there_to_be_changed(site: Site) -> None:
-    answer = site.get("/tmon/-/query", sql=ENDLESS)
+def test_sql_that_takes_too_long_is_there_to_be_changed(limited: Site) -> None:
+    answer = limited.get("/tmon/-/query", sql=ENDLESS)
     assert answer.status_code == 400
     assert "This takes longer than a query may." in answer.text
     assert f'rows="2">{ENDLESS}</textarea>' in unescape(answer.text)
 
 
-def test_a_table_that_takes_too_long_leads_to_its_newest_rows(site: Site) -> None:
-    answer = site.get("/tmon/readings", _where=f"({ENDLESS}) > 0", sensor="1")
+def test_a_table_that_takes_too_long_leads_to_its_newest_rows(limited: Site) -> None:
+    answer = limited.get("/tmon/readings", _where=f"({ENDLESS}) > 0", sensor="1")
     assert answer.status_code == 400
     assert "This takes longer than a query may." in answer.text
     assert ">The last 24 hours alone</a>" in answer.text
@@ -23,8 +21,8 @@ def test_a_table_that_takes_too_long_leads_to_its_newest_rows(site: Site) -> Non
     assert "sensor=1" in unescape(answer.text)
 
 
-def test_programs_are_told_in_one_sentence(site: Site) -> None:
-    answer = site.ask(ENDLESS)
+def test_programs_are_told_in_one_sentence(limited: Site) -> None:
+    answer = limited.ask(ENDLESS)
     assert answer.status_code == 400
     assert set(answer.json()) >= {"ok", "error", "status"}
     assert "sql" not in answer.json()

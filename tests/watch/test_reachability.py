@@ -82,7 +82,7 @@ def test_a_restart_is_no_finding() -> None:
         findings: list[Finding] = []
 
         def check() -> None:
-            findings.extend(reachability.check(addresses, NOW_MS, (0.0, 0.5, 0.5)))
+            findings.extend(reachability.check(addresses, NOW_MS, (0.0, 0.5, 1.0, 5.0, 10.0)))
 
         checking = threading.Thread(target=check)
         checking.start()

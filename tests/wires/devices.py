@@ -40,7 +40,7 @@ class Device:
         pair = (auth[0], self._filled(auth[1])) if auth else None
         url = self.station.url + self._filled(path)
         return self.station.http.request(
-            method, url, data=data, headers=filled, auth=pair, timeout=20, allow_redirects=False
+            method, url, data=data, headers=filled, auth=pair, timeout=60, allow_redirects=False
         )
 
     def _filled(self, text: str) -> str:

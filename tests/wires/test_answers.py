@@ -74,7 +74,7 @@ def without_clock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]
 def test_a_wrong_key_is_each_wires_own_error(shared: Station, name: str) -> None:
     sent = REQUESTS[name]
     path, body = (text.replace("KEY", "0" * 32) for text in (sent.path, sent.body))
-    answer = shared.http.request(sent.method, shared.url + path, data=body, timeout=20)
+    answer = shared.http.request(sent.method, shared.url + path, data=body, timeout=60)
     assert answer.status_code == sent.unauthorized
     assert "0" * 20 not in answer.text
 
@@ -98,7 +98,7 @@ def test_what_can_never_be_stored_is_not_asked_for_again(device: Device, name: s
 
 def test_weewx_is_told_to_stop_only_for_its_password(shared: Station, device: Device) -> None:
     path = "/weatherstation/updateweatherstation.php?dateutc=now&tempf="
-    wrong = shared.http.get(f"{shared.url}{path}50&PASSWORD=x", timeout=20)
+    wrong = shared.http.get(f"{shared.url}{path}50&PASSWORD=x", timeout=60)
     assert wrong.text.startswith("ERROR")
     soon = device.get(f"{path}x&PASSWORD=KEY")
     assert (soon.status_code, soon.text) == (200, "success\n")

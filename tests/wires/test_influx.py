@@ -21,7 +21,7 @@ AT_NS = AT_S * 1_000_000_000
 
 def test_the_client_of_version_1(device: Device) -> None:
     host, port = device.station.url.removeprefix("http://").split(":")
-    client = influxdb.InfluxDBClient(host, int(port), "any", device.key, "tmon", timeout=20)
+    client = influxdb.InfluxDBClient(host, int(port), "any", device.key, "tmon", timeout=60)
     assert client.ping()
     client.create_database("tmon")
     assert client.get_list_database() == [{"name": "tmon"}]
@@ -181,7 +181,7 @@ def test_bad_lines_are_named_and_good_ones_stored(device: Device, line: str) -> 
 
 def test_probes_need_no_key(station: Station) -> None:
     def get(path: str, method: str = "GET") -> tuple[int, str]:
-        answer = station.http.request(method, station.url + path, timeout=20)
+        answer = station.http.request(method, station.url + path, timeout=60)
         assert answer.headers["X-Influxdb-Version"]
         return answer.status_code, answer.text
 
@@ -223,7 +223,7 @@ def test_a_body_may_come_in_chunks(device: Device) -> None:
         yield b"ue=1"
 
     url = f"{device.station.url}/k/{device.key}/write"
-    assert device.station.http.post(url, data=lines(), timeout=20).status_code == 204
+    assert device.station.http.post(url, data=lines(), timeout=60).status_code == 204
     assert device.values() == {"m": (1, None)}
 
 

@@ -111,6 +111,7 @@ SETTINGS = (
     Setting("datasette_port", "8001", "Datasette's port", _port),
     Setting("public_url", "", "Datasette's address as others see it, for links", _url),
     Setting("ingest_url", "", "ingest's address as nodes see it, such as behind a proxy", _url),
+    Setting("mqtt_url", "", "the broker of `tmon mqtt`, with user and password", str),
     Setting("rate", "0", "readings a second that a node may send; 0: no limit", _rate),
     Setting(
         "download_dir", "", "where `tmon backup --publish` puts files to offer", _optional_path
@@ -130,7 +131,7 @@ SETTINGS = (
 
 LOGGED = ("log_level", "log_format")
 ALERTING = ("notify", "mail_to", "ping_url")
-SERVED = tuple(setting.name for setting in SETTINGS if setting.name not in ALERTING)
+SERVED = tuple(setting.name for setting in SETTINGS if setting.name not in (*ALERTING, "mqtt_url"))
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ class Settings:
     mail_to: str
     ping_url: str
     begin_anew: bool = False
+    mqtt_url: str = ""
     cors: bool = True
 
     @classmethod
