@@ -1,24 +1,42 @@
 """The devices of gateways: whose node each is; what isn't anybody's yet is kept for the owner."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic
+from typing import TypeVar
 
 from msgspec.structs import replace
 from sqlite_utils import Database
 
-from tmon.core.errors import InvalidBody
+from tmon.core.errors import (
+    DiskFull,
+    InvalidBody,
+    InvalidName,
+    Locked,
+    Overloaded,
+    RefusedDatabase,
+    Unavailable,
+)
 from tmon.core.reading import Batch, Gateway, Node, Receipt
 from tmon.db import nodes
-from tmon.db.connect import open_database, open_for_reading
+from tmon.db.connect import open_database, open_for_reading, sqlite3
 from tmon.db.devices import MOST_ID, Device, Devices, Waiting, is_device_id, path_beside
+from tmon.db.sqlite_errors import primary_code
 
+T = TypeVar("T")
 Store = Callable[[Batch], Awaitable[Receipt]]
 NO_DEVICE = (
     "this is a gateway's key, and the request doesn't say which device it is from: "
     "add the device's id to the path, /k/KEY/ID, or use a node's key"
 )
+MOST_WAIT_S = 10.0  # for others' turn; many senders give up soon after
+FAILURES = {sqlite3.SQLITE_FULL: DiskFull, sqlite3.SQLITE_BUSY: Locked}
+
+log = logging.getLogger("tmon.devices")
 
 
 class GatewayDevices:
@@ -47,13 +65,21 @@ class GatewayDevices:
             raise InvalidBody(NO_DEVICE)
         if not all(map(is_device_id, batches)):
             raise InvalidBody(f"a device's id must be at most {MOST_ID} printable characters")
-        receipts = []
-        for device, batch in batches.items():
-            node = await self._run(self._node_or_keep, gateway, device, batch)
-            if node is not None:
-                receipts.append(await store(replace(batch, node=node)))
-            else:
-                receipts.append(Receipt(len(batch.readings), 0, batch.rejected))
+        known = await self._run(self._nodes_or_keep, gateway, batches)
+        receipts = [
+            Receipt(len(batch.readings), 0, batch.rejected)
+            for device, batch in batches.items()
+            if device not in known
+        ]
+        # All at once, so that they share a commit; and none is left alone if another one fails.
+        stored = await asyncio.gather(
+            *(store(replace(batches[device], node=node)) for device, node in known.items()),
+            return_exceptions=True,
+        )
+        for one in stored:
+            if isinstance(one, BaseException):
+                raise one
+            receipts.append(one)
         return Receipt(
             sum(one.accepted for one in receipts),
             sum(one.duplicates for one in receipts),
@@ -72,46 +98,97 @@ class GatewayDevices:
                 self._thread.submit(opened.close)
         self._thread.shutdown()
 
-    async def _run(self, function: Callable[..., Node | None], *arguments: object) -> Node | None:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, function, *arguments)
+    async def _run(self, function: Callable[..., T], *arguments: object) -> T:
+        """Call a function in the thread.
 
-    @property
-    def _devices(self) -> Devices:
-        if self._file is None:
-            self._file = Devices(path_beside(self._db))
-        return self._file
+        Raises:
+            Overloaded: others took too long before it.
+        """
+        since_s = monotonic()
+
+        def call() -> T:
+            if monotonic() - since_s > MOST_WAIT_S:
+                raise Overloaded("the devices' file is busy; try again later")
+            return function(*arguments)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Devices]:
+        """The devices' file; opened again if it isn't what is at its path.
+
+        Raises:
+            Unavailable: it can't be used. The database may be fine all the same.
+        """
+        path = path_beside(self._db)
+        try:
+            if self._file is not None and not self._file.is_at(path):
+                self._file.close()
+                self._file = None
+            self._file = self._file or Devices(path)
+            yield self._file
+        except (sqlite3.DatabaseError, OSError) as error:
+            log.warning("%s can't be used: %s", path, error)
+            code = primary_code(error) if isinstance(error, sqlite3.Error) else 0
+            failure = FAILURES.get(code, Unavailable)
+            raise failure("the devices' file can't be used now; nothing was stored") from error
 
     def _keyless_node(self, device_id: str) -> Node | None:
-        device = self._devices.known(device_id)
+        with self._opened() as devices:
+            device = devices.known(device_id)
         return self._node(device) if device is not None and device.keyless else None
 
-    def _node_or_keep(self, gateway: Gateway, device_id: str, batch: Batch) -> Node | None:
-        """A device's node; or None, and its readings are kept, unless it is ignored."""
-        device = self._devices.known(device_id)
-        if device is None and (gateway.names_nodes or gateway.adopts_all):
-            device = self._adopt(device_id, batch.received_ms)
-        if device is not None and (node := self._node(device)) is not None:
-            return node
-        if device is None or not device.ignored:
-            waiting = [
-                Waiting(one.sensor, one.measured_ms, one.value, one.unit, one.timed)
-                for one in batch.readings
-            ]
-            self._devices.keep(gateway.name, device_id, waiting, batch.received_ms)
-        return None
+    def _nodes_or_keep(self, gateway: Gateway, batches: Mapping[str, Batch]) -> dict[str, Node]:
+        """Each adopted device's node; the readings of others are kept, unless they are ignored."""
+        if gateway.names_nodes or gateway.adopts_all:
+            self._adopt(gateway, batches)
+        known = ((one, self._node_or_keep(gateway, one, batches[one])) for one in batches)
+        return {device: node for device, node in known if node is not None}
 
-    def _adopt(self, device_id: str, received_ms: int) -> Device:
-        """Make a device a node of its own, which is called as the device."""
-        with open_database(self._db) as db:
-            uid = nodes.find_or_make(db, nodes.name_for(device_id)).uid
-        self._devices.adopt(device_id, uid, received_ms)
-        return Device(device_id, uid)
+    def _node_or_keep(self, gateway: Gateway, device_id: str, batch: Batch) -> Node | None:
+        waiting = [
+            Waiting(one.sensor, one.measured_ms, one.value, one.unit, one.timed)
+            for one in batch.readings
+        ]
+        while True:  # the owner may adopt it in between
+            with self._opened() as devices:
+                device = devices.known(device_id)
+            if device is not None and (node := self._node(device)) is not None:
+                return node
+            if device is not None and device.ignored:
+                return None
+            with self._opened() as devices:
+                if devices.keep(gateway.name, device_id, waiting, batch.received_ms, device):
+                    return None
+
+    def _adopt(self, gateway: Gateway, batches: Mapping[str, Batch]) -> None:
+        """Make nodes of the devices that nothing was decided about, called as the devices.
+
+        A device whose id isn't to be trusted doesn't become a node that somebody else is.
+        """
+        with self._opened() as devices:
+            new = [one for one in batches if devices.known(one) in (None, Device(one))]
+        if not new:
+            return
+        try:
+            with open_database(self._db) as db, self._opened() as devices:
+                for device_id in new:
+                    with suppress(InvalidName):  # then it waits
+                        name = nodes.name_for(device_id)
+                        is_used = nodes.is_used(db, name) and not gateway.names_nodes
+                        uid = "" if is_used else nodes.find_or_make(db, name).uid
+                        if uid and (gateway.names_nodes or not devices.has_node(uid)):
+                            devices.adopt(device_id, uid, batches[device_id].received_ms)
+        except RefusedDatabase as error:
+            log.warning("no node can be made: %s", error)
+            raise Unavailable("no node can be made now; nothing was stored") from error
 
     def _node(self, device: Device) -> Node | None:
+        if not device.node_uid:
+            return None
         if self._reader is None:
             self._reader = open_for_reading(self._db)
-        known = nodes.find_by_uid(self._reader, device.node_uid or "")
+        known = nodes.find_by_uid(self._reader, device.node_uid)
         if known is None:
             return None
         former = nodes.former_names(self._reader, known.uid)

@@ -13,6 +13,7 @@ from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.times import seconds_ms
 from ingest.wire.wire import Wire, WireRequest
 from tmon.core.reading import Receipt
+from tmon.db.devices import MOST_ID
 
 RATE_S = 60  # we ask the gateway to send once a minute: by itself it sends every ten seconds
 MOST_TAGS = 10_000  # whose last sequence number is remembered
@@ -55,7 +56,7 @@ class Ruuvi(Wire):
                 continue
             fields = {**tag, **decoded(str(tag.get("data", "")))}
             sequence = fields.get("measurementSequenceNumber")
-            if isinstance(sequence, int):
+            if isinstance(sequence, int) and len(address) <= MOST_ID:
                 tag_id = f"{batch.sender.id} {address}"
                 if self._last.get(tag_id) == sequence:
                     continue

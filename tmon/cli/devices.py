@@ -5,7 +5,7 @@ import click
 from tmon.cli.options import as_json, show, station, takes, takes_station
 from tmon.core.errors import TmonError
 from tmon.core.time import now_ms
-from tmon.db.connect import open_for_reading
+from tmon.db.connect import open_migrated_for_reading
 from tmon.db.devices import Devices, path_beside
 from tmon.maintenance.devices import adopt_device
 
@@ -28,6 +28,8 @@ def list_(as_json: bool, **flags: str | None) -> None:
     """
     settings = station(flags)
     path = path_beside(settings.db)
+    with open_migrated_for_reading(settings.db) as db:
+        names = dict(db.execute("select uid, name from nodes").fetchall())
     rows = []
     if path.exists():
         devices = Devices(path)
@@ -35,8 +37,6 @@ def list_(as_json: bool, **flags: str | None) -> None:
             rows = devices.listed()
         finally:
             devices.close()
-    with open_for_reading(settings.db) as db:
-        names = dict(db.execute("select uid, name from nodes").fetchall())
     for row in rows:
         uid, ignored = row.pop("node_uid"), row.pop("ignored")
         row["node"] = names.get(uid) if uid else ("ignored" if ignored else None)

@@ -14,8 +14,10 @@ from typing import Any
 from msgspec import Struct
 
 from tmon.core.errors import TmonError
+from tmon.core.names import is_sensor_name
+from tmon.core.reading import EARLIEST_MS
 from tmon.core.time import iso_sql
-from tmon.db.connect import chown_to_dir_owner, sqlite3
+from tmon.db.connect import BUSY_TIMEOUT_S, chown_to_dir_owner, sqlite3
 
 Connection = sqlite3.Connection
 
@@ -23,6 +25,7 @@ MOST_DEVICES = 1_000  # that wait; then the one that was heard longest ago is fo
 MOST_READINGS = 10_000  # of each that wait; then its oldest are forgotten
 MOST_ID = 128  # characters of a device's id
 MODE = 0o600
+LATEST_MS = 253_402_300_799_999  # the end of the year 9999
 
 _SCHEMA = """
     create table if not exists devices (
@@ -88,13 +91,30 @@ class Devices:
             created = os.open(path, os.O_WRONLY | os.O_CREAT, MODE)
             chown_to_dir_owner(created, path)
             os.close(created)
-        self._conn = sqlite3.connect(str(path), isolation_level=None, timeout=5)
-        self._conn.execute("pragma journal_mode = wal")
-        self._conn.execute("pragma foreign_keys = on")
-        self._conn.executescript(_SCHEMA)
+        self._conn = sqlite3.connect(str(path), isolation_level=None, timeout=BUSY_TIMEOUT_S)
+        try:
+            self._conn.execute("pragma journal_mode = wal")
+            self._conn.execute("pragma foreign_keys = on")
+            self._conn.executescript(_SCHEMA)
+            self._status = path.stat()
+        except BaseException:
+            self._conn.close()
+            raise
 
     def close(self) -> None:
         self._conn.close()
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file that is open is still there: what is written to it would be lost."""
+        try:
+            return os.path.samestat(self._status, path.stat())
+        except FileNotFoundError:
+            return False
+
+    def has_node(self, node_uid: str) -> bool:
+        """Whether some device is that node."""
+        query = "select 1 from devices where node_uid = ?"
+        return self._conn.execute(query, [node_uid]).fetchone() is not None
 
     def known(self, device_id: str) -> Device | None:
         """What was decided about a device; None where it was never heard nor decided upon."""
@@ -103,24 +123,45 @@ class Devices:
         return None if row is None else Device(row[0], row[1], bool(row[2]), bool(row[3]))
 
     def keep(
-        self, gateway: str, device_id: str, readings: Iterable[Waiting], received_ms: int
-    ) -> None:
-        """Keep readings of a device that isn't adopted: the newest 10,000 of it."""
+        self,
+        gateway: str,
+        device_id: str,
+        readings: Iterable[Waiting],
+        received_ms: int,
+        decided: Device | None = None,
+    ) -> bool:
+        """Keep readings of a device that isn't adopted: the newest 10,000 of it.
+
+        Returns:
+            False, and none is kept, if the owner has decided otherwise than ``decided`` meanwhile.
+        """
         with self._transaction():
+            known = self.known(device_id)
+            if known is not None and known != (decided or Device(device_id)):
+                return False
             self._hear(gateway, device_id, received_ms)
-            self._conn.executemany(
-                "insert or ignore into waiting values (?, ?, ?, ?, ?, ?)",
-                [
-                    (device_id, one.sensor, one.measured_ms, one.value, one.unit, one.timed)
-                    for one in readings
-                ],
-            )
+            for one in readings:
+                # Two readings without a time that arrive in one millisecond are two readings.
+                at_ms = one.measured_ms if one.timed else self._free_ms(device_id, one)
+                self._conn.execute(
+                    "insert or ignore into waiting values (?, ?, ?, ?, ?, ?)",
+                    [device_id, one.sensor, at_ms, one.value, one.unit, one.timed],
+                )
             self._conn.execute(
                 "delete from waiting where device = ? and (sensor, measured_ms) in ("
                 " select sensor, measured_ms from waiting where device = ?"
                 " order by measured_ms desc limit -1 offset ?)",
                 [device_id, device_id, MOST_READINGS],
             )
+        return True
+
+    def _free_ms(self, device_id: str, reading: Waiting) -> int:
+        """The time of arrival, or the next millisecond at which the sensor has no reading."""
+        at_ms = reading.measured_ms
+        query = "select 1 from waiting where device = ? and sensor = ? and measured_ms = ?"
+        while self._conn.execute(query, [device_id, reading.sensor, at_ms]).fetchone():
+            at_ms += 1
+        return at_ms
 
     def adopt(self, device_id: str, node_uid: str, now_ms: int, *, keyless: bool = False) -> None:
         """Let a device's readings be a node's from now on, also of one that wasn't heard yet.
@@ -167,22 +208,33 @@ class Devices:
     def add_missing(self, backup: Connection) -> None:
         """Add the devices of another such file, and what waits of them; change no other.
 
+        That file may come from anywhere: what ingest wouldn't have kept isn't added.
+
         Raises:
             sqlite3.DatabaseError: it is no such file.
         """
+        schema = "select type, name, sql from sqlite_master where type <> 'index' order by name"
+        if backup.execute(schema).fetchall() != self._conn.execute(schema).fetchall():
+            raise sqlite3.DatabaseError("its tables are not as tmon makes them")
         columns = "id, gateway, node_uid, ignored, keyless, first_ms, last_ms"
-        for row in backup.execute(f"select {columns} from devices").fetchall():
-            if not is_device_id(str(row[0])) or self.known(row[0]):
+        sound = f"length(id) <= {MOST_ID} and length(gateway) <= 64 and length(node_uid) <= 64"
+        for row in backup.execute(f"select {columns} from devices where {sound} is not 0"):
+            if not is_device_id(row[0]) or not row[1].isprintable() or self.known(row[0]):
                 continue
             query = f"insert into devices ({columns}) values (?, ?, ?, ?, ?, ?, ?)"
             waiting = backup.execute(
                 "select device, sensor, measured_ms, value, unit, timed from waiting"
-                " where device = ? order by measured_ms desc limit ?",
-                [row[0], MOST_READINGS],
-            )
+                " where device = ? and length(sensor) <= 64 and length(unit) <= 32 is not 0"
+                " and abs(value) <= 1e30 and measured_ms between ? and ?"
+                " order by measured_ms desc limit ?",
+                [row[0], EARLIEST_MS, LATEST_MS, MOST_READINGS],
+            ).fetchall()
             with self._transaction():
                 self._conn.execute(query, row)
-                self._conn.executemany("insert into waiting values (?, ?, ?, ?, ?, ?)", waiting)
+                self._conn.executemany(
+                    "insert into waiting values (?, ?, ?, ?, ?, ?)",
+                    [one for one in waiting if is_sensor_name(one[1])],
+                )
 
     def listed(self) -> list[dict[str, Any]]:
         """Each device, what was decided about it, and the last values of those that wait."""
@@ -211,8 +263,8 @@ class Devices:
         )
         self._conn.execute(
             "delete from devices where id in (select id from devices where node_uid is null"
-            " and not ignored order by last_ms desc limit -1 offset ?)",
-            [MOST_DEVICES],
+            " and not ignored order by id = ? desc, last_ms desc limit -1 offset ?)",
+            [device_id, MOST_DEVICES],  # not this one, even if the clock was set back
         )
 
     @contextmanager

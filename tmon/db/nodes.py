@@ -43,6 +43,16 @@ def exists(db: Database, name: str) -> bool:
     return _find(db, "name", name) is not None
 
 
+def is_used(db: Database, name: str) -> bool:
+    """Whether a node is called ``name`` that has sent something, or has a key."""
+    query = (
+        "select 1 from nodes where name = ? and (last_received_ms is not null"
+        " or exists (select 1 from sensors where node = nodes.name)"
+        " or exists (select 1 from keys where node_uid = nodes.uid))"
+    )
+    return db.execute(query, [name]).fetchone() is not None
+
+
 def find_by_uid(db: Database, uid: str) -> KnownNode | None:
     """The node whose tokens carry ``uid``, if there is one."""
     return _find(db, "uid", uid)

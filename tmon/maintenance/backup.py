@@ -40,7 +40,7 @@ def backup(
             says so, and only its time couldn't be recorded in the database.
         RefusedDatabase: there is nothing to copy.
     """
-    secret = None
+    secret, unread = None, ""
     with os_errors_explained(backups.folder, "no backup was made"):
         if not backups.is_public:
             with suppress(FileNotFoundError):
@@ -59,9 +59,7 @@ def backup(
                 )
             devices = path_beside(settings.db)
             if not backups.is_public and devices.exists():
-                copy = draft.with_name("draft.db.devices")
-                snapshot.vacuum_into(devices, copy)
-                copy.chmod(0o600)
+                unread = _copy_devices(devices, draft.with_name("draft.db.devices"))
             path = backups.add(draft, digest, secret, now_ms)
             backups.remove_oldest(path)
     job = "publish" if backups.is_public else "backup"
@@ -73,7 +71,20 @@ def backup(
         raise TmonError(
             f"{path.name} is made and sound, but {settings.db} can't be told: {error}"
         ) from error
-    return BackupResult(path, [*_warnings(settings, backups, path, secret)])
+    warnings = [*_warnings(settings, backups, path, secret)]
+    return BackupResult(path, [unread, *warnings] if unread else warnings)
+
+
+def _copy_devices(devices: Path, copy: Path) -> str:
+    """Copy the devices' file; why it can't be read, else: the database matters more."""
+    try:
+        snapshot.vacuum_into(devices, copy)
+    except sqlite3.DatabaseError as error:
+        copy.unlink(missing_ok=True)
+        return f"{devices}: {error}; the backup is without it"
+    copy.chmod(0o600)
+    snapshot.flush_and_hash(copy)
+    return ""
 
 
 def _write_draft(draft: Path, db: Path, backups: BackupDir, progress: snapshot.Progress) -> str:
