@@ -62,8 +62,9 @@ class Endpoint:
         self._handlers = handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = self._handlers.get(scope["method"], self._handle_other)
         try:
-            response = await self.respond(scope, receive)
+            response = await handler(Request(scope, receive))
         except ApiError as error:
             response = _error_response(error)
         except sqlite3.Error as error:
@@ -77,25 +78,23 @@ class Endpoint:
             response = _error_response(Unavailable("tmon is stopping; send it again"))
         await response(scope, receive, send)
 
-    async def respond(self, scope: Scope, receive: Receive) -> Response:
-        handler = self._handlers.get(scope["method"])
-        if handler is None:
-            allowed = {"Allow": ", ".join(self._handlers)}
-            return _json_error(405, "method_not_allowed", "use another method here", allowed)
-        return await handler(Request(scope, receive))
+    async def _handle_other(self, _: Request[State]) -> Response:
+        allowed = {"Allow": ", ".join(self._handlers)}
+        return _json_error(405, "method_not_allowed", "use another method here", allowed)
 
 
 class OtherPaths(Endpoint):
     """All other paths: ``/k/KEY/readings``, and those of other wires."""
 
-    async def respond(self, scope: Scope, receive: Receive) -> Response:
+    async def _handle_other(self, request: Request[State]) -> Response:
+        scope = request.scope
         path, key = split_key(scope["path"])
-        if key and path == READINGS:
+        if key and path == READINGS and request.method == "POST":
             others = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
             scope["headers"] = [*others, (b"authorization", b"Bearer " + key)]
-            return await super().respond(scope, receive)
+            return await post_readings(request)
         wires: WireRequests = scope["state"]["wires"]
-        response = await wires.respond(scope, receive)
+        response = await wires.respond(scope, request.receive)
         if response is None:
             text = "nothing is here; readings go to POST /readings"
             return _json_error(404, "not_found", text)
@@ -125,7 +124,7 @@ def create_app(
         lifespan=lambda _: _lifespan(settings, writer, clock, wall_clock),
     )
     app.router.redirect_slashes = False
-    app.router.default = OtherPaths(POST=post_readings)
+    app.router.default = OtherPaths()
     return app
 
 

@@ -219,3 +219,10 @@ def test_strangers_fill_no_log(station: Station, caplog: pytest.LogCaptureFixtur
     assert lines == ["127.0.0.1, influxdb: no valid key or token"]
     metrics = station.http.get(f"{station.url}/metrics").text
     assert 'tmon_wire_requests_total{outcome="unauthorized",wire="influxdb"} 20.0' in metrics
+
+
+def test_one_device_gets_no_gateways_key(tmp_path: Path) -> None:
+    refused = tmon(tmp_path, "key", "get", "--gateway", "hall", "--for", "shelly")
+    assert (refused.returncode, "node's key" in refused.stderr) == (2, True)
+    made = tmon(tmp_path, "key", "get", "--gateway", "hall", "--for", "ruuvi")
+    assert (made.returncode, "/ruuvi" in made.stdout) == (0, True)

@@ -23,6 +23,9 @@ UNITS = {
     **dict.fromkeys(("illuminance", "lux", "lx"), "lx"),
     **dict.fromkeys(("co2",), "ppm"),
 }
+# Short names, such as a first-generation Shelly's: stored as what they stand for, unless that is
+# in the same request.
+NAMES = {"temp": "temperature", "tc": "temperature", "hum": "humidity", "rh": "humidity"}
 FAULT = "999"  # of a Shelly H&T's sensor
 NOT_READINGS = frozenset((*credentials.FIELDS, *TIMES, "id", "node", "unit", "name", "sensor"))
 
@@ -57,6 +60,8 @@ class Flat(Wire):
                 found = True
                 if field == "temp" and str(value).partition(".")[0] == FAULT:
                     continue
-                batch.add(field, value, unit or UNITS.get(field.lower()), measured_ms)
+                name = NAMES.get(field, field)
+                name = field if name in fields else name
+                batch.add(name, value, unit or UNITS.get(field.lower()), measured_ms)
         if not found:
             raise InvalidBody(f"there is no reading in this; {EXAMPLE}")

@@ -193,6 +193,14 @@ CASES: dict[str, Case] = {
         *("GET", "/k/KEY?temperature=21.5&humidity=null&tempf=${ev.tF}&door=on", ""),
         *({"temperature": (21.5, "°C"), "door": (1, None)}, 200, "2 stored"),
     ),
+    "shelly, first generation": (
+        *("GET", "/k/KEY/shelly?hum=55&temp=21.50&id=shellyht-1", ""),
+        *({"temperature": (21.5, "°C"), "humidity": (55, "%")}, 200, "2 stored"),
+    ),
+    "flat, short and long names": (
+        *("GET", "/k/KEY?temp=1&temperature=2", ""),
+        *({"temp": (1, "°C"), "temperature": (2, "°C")}, 200, "2 stored"),
+    ),
     "flat, named": (
         *("GET", "/k/KEY/?name=tank&value=12.5&unit=cm&time=now", ""),
         *({"tank": (12.5, "cm")}, 200, "1 stored"),

@@ -135,6 +135,11 @@ WebSend [{host}:{port}] {path}/k/{key}?temperature=%value% ENDON
           Base URL        {url}/k/{key}
           Uplink message  /up
     """,
+    "ruuvi": """
+        In the gateway's page, Cloud options, Custom server, HTTP(S):
+          URL             {url}/k/{key}/ruuvi
+          Authentication  none
+    """,
     "chirpstack": """
         In the application, Integrations, HTTP; Payload encoding: JSON
           Event endpoint URL  {url}/k/{key}
@@ -147,6 +152,9 @@ WebSend [{host}:{port}] {path}/k/{key}?temperature=%value% ENDON
 
 # These speak plain HTTP only.
 WITHOUT_TLS = frozenset(("ecowitt", "ambient", "airrohr", "tasmota", "thingspeak", "ispindel"))
+
+# These send for many devices, each with its id: a gateway's key suits them too.
+OF_GATEWAYS = frozenset(("the-things-stack", "chirpstack", "ruuvi", "influxdb", "telegraf"))
 
 
 def instructions(device: str, settings: Settings, key: str) -> str:

@@ -2,7 +2,13 @@
 
 import click
 
-from tmon.cli.connecting import INSTRUCTIONS, instructions, is_local, needs_plain_http
+from tmon.cli.connecting import (
+    INSTRUCTIONS,
+    OF_GATEWAYS,
+    instructions,
+    is_local,
+    needs_plain_http,
+)
 from tmon.cli.options import as_json, show, station, takes, takes_station
 from tmon.db import keys
 from tmon.db.connect import open_database
@@ -55,6 +61,8 @@ def get(
     """
     if (node_from or adopt_all) and not is_gateway:
         raise click.UsageError("--node-from and --adopt-all go with --gateway")
+    if is_gateway and device and device not in OF_GATEWAYS:
+        raise click.UsageError(f"{device} is one device: give it a node's key, without --gateway")
     settings = station(flags)
     with open_station(settings) as db:
         signer = keys.Keys(load_or_create_secret(settings))
