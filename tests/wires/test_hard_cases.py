@@ -113,7 +113,7 @@ def test_no_key_becomes_a_name(device: Device, path: str) -> None:
 
 def test_a_shellys_fault_is_no_temperature(device: Device) -> None:
     device.get("/k/KEY/?hum=56&temp=999.00&id=shellyht-6BB646")
-    assert device.values() == {"hum": (56, "%")}
+    assert device.values() == {"humidity": (56, "%")}
 
 
 def test_gravitymon_by_get(device: Device) -> None:
