@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.maintenance.backup_files import station, token
-from tests.station import Process, answers, tmon, wait_for
+from tests.station import Process, tmon, wait_for
 from tests.watch.watched import NOW_MS, NOWHERE
 from tmon.core.settings import Settings
 from tmon.db.connect import RefusedDatabase, open_database, open_for_reading
@@ -38,6 +38,12 @@ class Serving:
         except requests.ConnectionError as error:
             raise AssertionError(f"{error}; it said: {self.stop()}") from error
         return answer.status_code, answer.json().get("code")
+
+    def wait_for_writer(self) -> None:
+        """Wait until the writer has opened the file: only then is it damaged while in use."""
+        url = f"{self.url}/readings"
+        answer = requests.post(url, json=[], headers=self._headers, timeout=60)
+        assert (answer.status_code, answer.json()["accepted"]) == (201, 0)
 
     def health(self) -> tuple[int, str | None]:
         answer = requests.get(f"{self.url}/healthz", timeout=60)
@@ -92,7 +98,7 @@ def test_a_damaged_file_is_written_to_no_more_until_it_is_replaced(
     path = station(tmp_path, 5000)
     kept = tmon(tmp_path, "backup", "kept").stdout.strip()
     with serving(tmp_path) as running:
-        wait_for(lambda: answers(f"{running.url}/healthz"))
+        running.wait_for_writer()
         spoil(path)
         assert [running.post() for _ in range(3)] == [(503, "damaged")] * 3
         assert running.health() == (503, "damaged")
