@@ -170,7 +170,7 @@ def remove(path: Path) -> None:
 
 
 def remove_all(path: Path) -> None:
-    for file in path.parent.glob("tmon.db*"):
+    for file in sorted(path.parent.glob("tmon.db*")):  # the database before its log
         file.unlink()
 
 
@@ -190,7 +190,7 @@ def link_and_remove(path: Path) -> None:
 
 def move_folder(path: Path) -> None:
     (path.parent / "before").mkdir()
-    for file in path.parent.glob("tmon.db*"):
+    for file in sorted(path.parent.glob("tmon.db*")):
         file.rename(path.parent / "before" / file.name)
 
 
