@@ -80,11 +80,7 @@ class GatewayDevices:
             if isinstance(one, BaseException):
                 raise one
             receipts.append(one)
-        return Receipt(
-            sum(one.accepted for one in receipts),
-            sum(one.duplicates for one in receipts),
-            [each for one in receipts for each in one.rejected],
-        )
+        return Receipt.merged(receipts)
 
     async def node_without_key(self, device: str) -> Node | None:
         """The node of a device whose id alone the owner has allowed."""

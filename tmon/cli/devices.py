@@ -1,5 +1,7 @@
 """`tmon device list|adopt|allow|ignore`."""
 
+from contextlib import closing
+
 import click
 
 from tmon.cli.options import as_json, show, station, takes, takes_station
@@ -32,11 +34,8 @@ def list_(as_json: bool, **flags: str | None) -> None:
         names = dict(db.execute("select uid, name from nodes").fetchall())
     rows = []
     if path.exists():
-        devices = Devices(path)
-        try:
+        with closing(Devices(path)) as devices:
             rows = devices.listed()
-        finally:
-            devices.close()
     for row in rows:
         uid, ignored = row.pop("node_uid"), row.pop("ignored")
         row["node"] = names.get(uid) if uid else ("ignored" if ignored else None)
@@ -86,11 +85,8 @@ def ignore(device_id: str, **flags: str | None) -> None:
     path = path_beside(station(flags).db)
     if not path.exists():
         raise TmonError("no gateway has sent anything yet")
-    devices = Devices(path)
-    try:
+    with closing(Devices(path)) as devices:
         devices.ignore(device_id)
-    finally:
-        devices.close()
 
 
 def _adopt(device_id: str, node: str, flags: dict[str, str | None], *, keyless: bool) -> None:

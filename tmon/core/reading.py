@@ -142,6 +142,15 @@ class Receipt(Struct, frozen=True, array_like=True, tag=True):
         """The number of readings that it is about."""
         return self.accepted + self.duplicates + len(self.rejected)
 
+    @classmethod
+    def merged(cls, receipts: Sequence["Receipt"]) -> "Receipt":
+        """One receipt for several batches, with their rejections in order."""
+        return cls(
+            sum(one.accepted for one in receipts),
+            sum(one.duplicates for one in receipts),
+            [each for one in receipts for each in one.rejected],
+        )
+
     def as_json(self) -> dict[str, object]:
         """The body of a 201."""
         return {

@@ -7,7 +7,7 @@ of each.
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -276,13 +276,3 @@ class Devices:
             self._conn.execute("rollback")
             raise
         self._conn.execute("commit")
-
-
-def waiting_count(db: Path) -> int:
-    """How many devices of a station wait for their owner's decision."""
-    path = path_beside(db)
-    if not path.exists():
-        return 0
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as conn:
-        query = "select count(*) from devices where node_uid is null and not ignored"
-        return int(conn.execute(query).fetchone()[0])

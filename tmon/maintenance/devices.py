@@ -50,11 +50,7 @@ def adopt_device(
             receipts.append(receipt)
             devices.forget(device_id, part)
         store.flush_last_seen()
-    return Receipt(
-        sum(one.accepted for one in receipts),
-        sum(one.duplicates for one in receipts),
-        [each for one in receipts for each in one.rejected],
-    )
+    return Receipt.merged(receipts)
 
 
 def restore_devices(file: Path, settings: Settings, staging: Path) -> None:

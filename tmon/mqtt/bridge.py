@@ -34,7 +34,7 @@ log = logging.getLogger("tmon.mqtt")
 
 
 class CannotConnect(TmonError):
-    """The broker's address is wrong, or it refuses us for good."""
+    """The broker's address can't be understood."""
 
 
 class Received(NamedTuple):
@@ -83,11 +83,7 @@ class Bridge:
         self._client.on_disconnect = self._on_disconnect
 
     def run(self) -> None:
-        """Connect, and post until ``stop``; reconnects by itself.
-
-        Raises:
-            CannotConnect: the broker refuses the user.
-        """
+        """Connect, and post until ``stop``; reconnects by itself."""
         self._client.connect_async(self._host, self._port)
         self._client.loop_start()
         try:

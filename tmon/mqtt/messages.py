@@ -188,8 +188,7 @@ def rtl_433(message: Message) -> Iterator[Measured]:
     fields = message.document
     places = [str(fields[key]) for key in ("model", "channel", "id") if key in fields]
     device = "/".join(places)
-    time = fields.get("time")
-    measured_ms = instant_ms(time) if _has_zone(time) else None
+    measured_ms = instant_ms(fields.get("time"))
     for field, value in fields.items():
         if field in ("time", "model", "id", "channel", "mic", "mod", "freq", "subtype"):
             continue
@@ -271,11 +270,6 @@ def seconds_ms(value: object) -> int | None:
     if isinstance(value, int | float) and 1e9 < value < 1e11:
         return round(value * 1000)
     return None
-
-
-def _has_zone(value: object) -> bool:
-    moment = iso_moment(value.replace(" ", "T", 1)) if isinstance(value, str) else None
-    return moment is not None and moment.tzinfo is not None
 
 
 def _reading(
