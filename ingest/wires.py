@@ -27,6 +27,7 @@ from ingest.wire.weather import Weather
 from ingest.wire.wire import Wire, WireRequest
 from tmon.core.errors import ApiError, Forbidden, Revoked, Unauthorized, UnknownMethod
 from tmon.core.reading import Batch, Gateway, Node, Receipt, clip
+from tmon.core.recent import Recent
 
 # The first that takes a request has it; the last takes whatever else comes with a key in its path.
 WIRES: tuple[type[Wire], ...] = (
@@ -60,7 +61,7 @@ class WireRequests:
         self._wires = [wire() for wire in WIRES]
         self._count = count
         self._clock = clock
-        self._logged: dict[str, float] = {}
+        self._logged: Recent[str, float] = Recent(LOGGED_ADDRESSES)
 
     async def respond(self, scope: Scope, receive: Receive) -> Response | None:
         """The response to a request; None if its path is nobody's.
@@ -142,12 +143,10 @@ class WireRequests:
     def _log(self, scope: Scope, wire: Wire) -> None:
         """Log that a key isn't valid, at most once a minute for each address."""
         address, now_s = str((scope["client"] or ["?"])[0]), self._clock()
-        if now_s - self._logged.get(address, -LOGGED_S) < LOGGED_S:
+        logged_s = self._logged.get(address)
+        if logged_s is not None and now_s - logged_s < LOGGED_S:
             return
-        self._logged.pop(address, None)
-        while len(self._logged) >= LOGGED_ADDRESSES:
-            self._logged.pop(next(iter(self._logged)))
-        self._logged[address] = now_s
+        self._logged.set(address, now_s)
         log.warning("%s, %s: no valid key or token", address, wire.name)
 
 

@@ -1,17 +1,12 @@
 """Makes a batch of what a device sent: skips what is absent, and rejects what can't be stored."""
 
-import hashlib
-import re
-import unicodedata
 from collections import defaultdict
-from functools import lru_cache
 
 from ingest.wire.items import READINGS_LIMIT
-from ingest.wire.times import utc_ms
-from ingest.wire.values import converted, number
+from tmon.core.device_names import prefix, sensor_name
+from tmon.core.device_times import utc_ms
+from tmon.core.device_values import converted, number
 from tmon.core.errors import TooLarge
-from tmon.core.logs import redacted
-from tmon.core.names import is_sensor_name
 from tmon.core.reading import (
     NO_UNIT,
     Batch,
@@ -22,14 +17,9 @@ from tmon.core.reading import (
     Rejection,
     Sender,
     check_measured,
-    clip,
     rejection,
 )
 from tmon.core.units import stored
-
-NAME_CHARACTERS, HASH_CHARACTERS = 64, 8
-CLEANED_CHARACTERS = 1_000  # of a name that may be a megabyte long
-_NO_NAME = re.compile(r"[^A-Za-z0-9_.:/-]+")
 
 
 class Readings:
@@ -84,7 +74,7 @@ class BatchBuilder:
             if measured is None:
                 return
             if self.device_in_names and self.device and isinstance(self.sender, Node):
-                sensor = f"{self.device}/{sensor}"
+                sensor = f"{prefix(self.device)}/{sensor}"
             name = sensor_name(sensor)
             measured, unit = converted(measured, unit, value)
         except Refusal as refusal:
@@ -169,28 +159,3 @@ class BatchBuilder:
             raise Refusal("repeated_untimed", reason)
         untimed.add(sensor)
         return None
-
-
-@lru_cache(maxsize=4096)
-def sensor_name(text: str) -> str:
-    """A sensor's name out of a device's own; the same for the same text.
-
-    A text that is too long is cut, and ends in a hash of the whole. So does one in another
-    script, which would else be called as all others are, and one with a key: names are public.
-
-    Raises:
-        Refusal: nothing of it can be in a name.
-    """
-    shown = redacted(text[:CLEANED_CHARACTERS])
-    if is_sensor_name(text) and shown == text:
-        return text
-    plain = [one for one in unicodedata.normalize("NFKD", shown) if not unicodedata.combining(one)]
-    is_lost = shown != text or any(one.isalnum() and not one.isascii() for one in plain)
-    name = re.sub("//+", "/", _NO_NAME.sub("_", "".join(plain).strip()))
-    name = re.sub(r"\.\.+", ".", re.sub(r"(?<=/)\.(?=/|$)", "_", name)).lstrip("_.:/-").rstrip("/")
-    if is_lost or len(name) > NAME_CHARACTERS:
-        digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:HASH_CHARACTERS]
-        name = f"{name[: NAME_CHARACTERS - HASH_CHARACTERS - 1]}-{digest}".lstrip("-")
-    if not is_sensor_name(name):
-        raise Refusal("invalid_sensor", f"no sensor can be called {clip(text)!r}")
-    return name

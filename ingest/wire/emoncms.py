@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ingest.limits import DECOMPRESSED_BYTES
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.times import seconds_ms
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
+from tmon.core.device_times import seconds_ms
 from tmon.core.errors import ApiError, InvalidBody, TooLarge
 from tmon.core.reading import Receipt, Refusal, clip
 

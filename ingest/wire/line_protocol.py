@@ -7,8 +7,8 @@ from contextlib import suppress
 from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.influx_names import sensor_of
 from ingest.wire.line_parts import ESCAPED, STRING, split_parts
-from ingest.wire.times import utc_ms
-from ingest.wire.values import CONVERSIONS
+from tmon.core.device_times import utc_ms
+from tmon.core.device_values import CONVERSIONS
 from tmon.core.reading import Refusal, clip
 
 HEAD_CHARACTERS = 4_000  # of a measurement and its tags

@@ -9,8 +9,8 @@ from typing import Any
 from starlette.responses import PlainTextResponse, Response
 
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.times import utc_ms
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
+from tmon.core.device_times import utc_ms
 from tmon.core.errors import ApiError
 from tmon.core.reading import Receipt
 
@@ -125,6 +125,7 @@ def _add_airgradient(document: dict[str, Any], batch: BatchBuilder) -> None:
 
 def _add_hydrometer(document: dict[str, Any], batch: BatchBuilder) -> None:
     batch.device = str(document.get("ID") or document.get("name") or "")
+    batch.device_in_names = True  # several stand side by side, one to each fermenter
     unit = TEMPERATURES.get(
         str(document.get("temp_units", document.get("temp-units", "C"))).upper()[:1], "°C"
     )

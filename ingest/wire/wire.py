@@ -35,7 +35,7 @@ class WireRequest:
         self.headers = headers
         self.body = body
         self.wire: Wire | None = None
-        self.sequences: dict[str, int] = {}  # of devices that number what they measure
+        self.sequences: dict[tuple[str, int], int] = {}  # what devices numbered, and its time
         self._query_strings = [query_string.decode(errors="replace"), *glued]
 
     @cached_property

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ingest.wire.ruuvi import decoded
 from tests.station import Station, station_in_thread, tmon
 from tests.wires.devices import Device
+from tmon.core.ruuvi import decoded
 from tmon.db import keys
 from tmon.db.connect import open_database
 from tmon.db.devices import MOST_DEVICES, MOST_READINGS, Devices, Waiting, path_beside

@@ -8,49 +8,73 @@ merbanan/rtl_433 src/output_mqtt.c; home-assistant/core mqtt_statestream; ruuvi/
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from tmon.core.reading import iso_moment
-from tmon.core.time import as_ms
-
-NO_VALUES = frozenset(("", "null", "none", "nan", "unavailable", "unknown", "offline", "online"))
-WORDS = {"on": 1.0, "true": 1.0, "open": 1.0, "off": 0.0, "false": 0.0, "closed": 0.0}
-_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,20}\.?[0-9]{0,20}|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,3})?")
+from tmon.core.device_names import sensor_name
+from tmon.core.device_times import seconds_ms, zoned_ms
+from tmon.core.device_values import converted, number, without_unit
+from tmon.core.reading import Refusal
+from tmon.core.ruuvi import FIELDS, SEQUENCE, decoded
+from tmon.mqtt.topics import Pattern
 
 
 class Measured(NamedTuple):
-    """A reading as a message has it: of a device's sensor; without a time, of its arrival."""
+    """A reading as a message has it: of a device's sensor; without a time, of its arrival.
+
+    ``may_be_old``: its message repeats all known values; it is news only if it differs.
+    ``is_copy``: another topic has the same, if the sender publishes that too.
+    ``unit_apart``: its unit comes in a message of its own.
+    ``sequence``: the device's number of the measurement.
+    """
 
     device: str
     sensor: str
     value: float
     unit: str | None = None
     measured_ms: int | None = None
-    may_be_old: bool = False  # a message that repeats all known values: news only if it differs
+    may_be_old: bool = False
+    is_copy: bool = False
+    unit_apart: bool = False
+    sequence: int | None = None
+
+
+class UnitOf(NamedTuple):
+    """The unit of a sensor, as a message of its own has it."""
+
+    device: str
+    sensor: str
+    unit: str | None
 
 
 class Message(NamedTuple):
-    """A message: its topic in parts by the pattern's names, and its payload."""
+    """A message: its topic, the topic's parts by the pattern's names, and its payload."""
 
+    topic: str
     parts: Mapping[str, str]
     payload: str
 
     @property
+    def json(self) -> Any:
+        """The payload as JSON; None if it is none."""
+        try:
+            return json.loads(self.payload)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
     def document(self) -> dict[str, Any]:
         """The payload as a JSON object; empty if it is none."""
-        try:
-            document = json.loads(self.payload)
-        except (ValueError, RecursionError):
-            return {}
+        document = self.json
         return document if isinstance(document, dict) else {}
 
 
 # Units of fields that have the same meaning wherever they occur.
 UNITS: dict[str, str] = {
     **dict.fromkeys(("temperature", "tempc", "device_temperature", "soil_temperature"), "°C"),
-    **dict.fromkeys(("humidity", "hum", "soil_moisture", "battery", "batt"), "%"),
+    **dict.fromkeys(("humidity", "hum", "soil_moisture", "battery", "batt", "moisture"), "%"),
     **dict.fromkeys(("pressure",), "hPa"),
     **dict.fromkeys(("illuminance", "illuminance_lux"), "lx"),
     **dict.fromkeys(("co2", "eco2"), "ppm"),
@@ -58,34 +82,6 @@ UNITS: dict[str, str] = {
     **dict.fromkeys(("energy",), "kWh"),
     **dict.fromkeys(("rssi", "linkquality_rssi"), "dBm"),
 }
-# Of keys that have their unit behind them, as rtl_433's do.
-SUFFIXES = {
-    "_C": "°C",
-    "_F": "°F",
-    "_hPa": "hPa",
-    "_kPa": "kPa",
-    "_inHg": "inHg",
-    "_km_h": "km/h",
-    "_m_s": "m/s",
-    "_mm": "mm",
-    "_lux": "lx",
-    "_V": "V",
-    "_dB": "dB",
-}
-
-
-def number(value: object) -> float | None:
-    """A value as a number; None for a text that is none, or that says that there is none."""
-    if isinstance(value, bool | int | float):
-        return float(value) if value == value else None  # noqa: PLR0124
-    if not isinstance(value, str):
-        return None
-    folded = value.strip().casefold()
-    if folded in NO_VALUES:
-        return None
-    if _NUMBER.fullmatch(folded):
-        return float(folded)
-    return WORDS.get(folded)
 
 
 def zigbee2mqtt(message: Message) -> Iterator[Measured]:
@@ -96,12 +92,12 @@ def zigbee2mqtt(message: Message) -> Iterator[Measured]:
     device, fields = message.parts["device"], message.document
     if device.startswith("bridge/") or device.endswith(("/availability", "/set", "/get")):
         return
-    measured_ms = instant_ms(fields.get("last_seen"))
+    measured_ms = zoned_ms(fields.get("last_seen"))
     for field, value in fields.items():
         if field == "voltage" and "battery" in fields:
-            yield from _reading(device, "voltage", value, "mV", measured_ms)
+            yield from reading(device, "voltage", value, "mV", measured_ms)
         elif field != "last_seen":
-            for one in _reading(device, field, value, UNITS.get(field), measured_ms):
+            for one in reading(device, field, value, UNITS.get(field), measured_ms):
                 yield one._replace(may_be_old=measured_ms is None)
 
 
@@ -120,7 +116,7 @@ def tasmota(message: Message) -> Iterator[Measured]:
             for field, value in values.items():
                 if field not in ("Id", "TotalStartTime"):
                     name = f"{chip}/{field}"
-                    yield from _reading(message.parts["device"], name, value, units.get(field))
+                    yield from reading(message.parts["device"], name, value, units.get(field))
 
 
 def shelly(message: Message) -> Iterator[Measured]:
@@ -138,7 +134,7 @@ def shelly(message: Message) -> Iterator[Measured]:
             kind, _, place = component.partition(":")
             suffix = f"_{place}" if place not in ("", "0") else ""
             for name, value, unit in _shelly_values(kind, values):
-                yield from _reading(device, name + suffix, value, unit, measured_ms)
+                yield from reading(device, name + suffix, value, unit, measured_ms)
 
 
 def _shelly_values(
@@ -161,11 +157,11 @@ def _shelly_values(
 
 def shelly_first(message: Message) -> Iterator[Measured]:
     """``shellies/DEVICE/sensor/temperature`` of the first generation: bare numbers; 999 is none."""
-    value = number(message.payload)
-    if value is not None and value != 999:
-        field = message.parts["field"]
-        units = {"temperature": "°C", "humidity": "%", "battery": "%", "lux": "lx", "power": "W"}
-        yield Measured(message.parts["device"], field, value, units.get(field))
+    field = message.parts["field"]
+    units = {"temperature": "°C", "humidity": "%", "battery": "%", "lux": "lx", "power": "W"}
+    for one in reading(message.parts["device"], field, message.payload, units.get(field)):
+        if one.value != 999:
+            yield one
 
 
 def bluetooth(message: Message) -> Iterator[Measured]:
@@ -180,42 +176,100 @@ def bluetooth(message: Message) -> Iterator[Measured]:
     }
     names |= {"moi": ("moisture", "%"), "lux": ("illuminance", "lx"), "co2": ("co2", "ppm")}
     for field, (name, unit) in names.items():
-        yield from _reading(device, name, fields.get(field), unit)
+        yield from reading(device, name, fields.get(field), unit)
+
+
+# Parts of rtl_433's topic of a device, in the order of its own default.
+RTL_433_PLACES = ("type", "model", "subtype", "channel", "id")
+RTL_433_OTHERS = (*RTL_433_PLACES, "time", "mic", "mod", "freq", "protocol")
 
 
 def rtl_433(message: Message) -> Iterator[Measured]:
-    """``rtl_433/HOST/events``: a transmission, its model, id and channel; units behind the keys."""
+    """``rtl_433/HOST/events``: a transmission. Its device is what the ``devices`` topic says."""
     fields = message.document
-    places = [str(fields[key]) for key in ("model", "channel", "id") if key in fields]
-    device = "/".join(places)
-    measured_ms = instant_ms(fields.get("time"))
+    places = [fields[one] for one in RTL_433_PLACES if one in fields]
+    if "model" not in fields:
+        return
+    # As rtl_433 does in the topic.
+    device = "/".join(re.sub("[^-.A-Za-z0-9]", "_", str(one)) for one in places)
+    measured_ms = zoned_ms(fields.get("time"))
     for field, value in fields.items():
-        if field in ("time", "model", "id", "channel", "mic", "mod", "freq", "subtype"):
-            continue
-        suffix = next((one for one in SUFFIXES if field.endswith(one)), "")
-        name = field.removesuffix(suffix)
-        unit = SUFFIXES.get(suffix, UNITS.get(field))
-        yield from _reading(device, name, value, unit, measured_ms)
+        if field not in RTL_433_OTHERS:
+            yield from _of_rtl_433(device, field, value, measured_ms)
+
+
+def rtl_433_device(message: Message) -> Iterator[Measured]:
+    """``rtl_433/HOST/devices/…/FIELD``: a bare value. The same is in ``events``, if that is on."""
+    device, _, field = message.parts["place"].rpartition("/")
+    if device and field not in RTL_433_OTHERS:
+        for one in _of_rtl_433(device, field, message.payload, None):
+            yield one._replace(is_copy=True)
+
+
+def _of_rtl_433(
+    device: str, field: str, value: object, measured_ms: int | None
+) -> Iterator[Measured]:
+    name, unit = without_unit(field)
+    yield from reading(device, name, value, unit or UNITS.get(field), measured_ms)
+
+
+def ruuvi(message: Message) -> Iterator[Measured]:
+    """``ruuvi/GATEWAY/TAG``: an advertisement, raw or decoded; ``gw_status`` has none."""
+    document = message.document
+    fields = {**document, **decoded(str(document.get("data", "")))}
+    sequence = fields.get(SEQUENCE)
+    for field, name, unit in FIELDS:
+        if SEQUENCE in fields and field in fields:
+            for one in reading(
+                message.parts["device"].upper(),
+                name,
+                fields[field],
+                unit,
+                seconds_ms(document.get("ts")),
+            ):
+                yield one._replace(sequence=sequence if isinstance(sequence, int) else None)
+
+
+HOME_ASSISTANT = "homeassistant"  # the device whose sensors are the entities
+# Attributes of an entity that are measured; of the others some are numbers too.
+STATESTREAM_ATTRIBUTES = {
+    "current_temperature": None,  # in °C or °F, as Home Assistant is set
+    "current_humidity": "%",
+    "battery_level": "%",
+}
 
 
 def statestream(message: Message) -> Iterator[Measured]:
-    """Home Assistant's statestream: an entity's state as text, without its unit."""
+    """Home Assistant's statestream: an entity's state as text; its unit comes on its own."""
+    for one in reading(HOME_ASSISTANT, _entity(message), message.payload):
+        yield one._replace(unit_apart=True)
+
+
+def statestream_attribute(message: Message) -> Iterator[Measured]:
+    """An attribute of an entity, as JSON."""
+    name = message.topic.rpartition("/")[2]
+    unit = STATESTREAM_ATTRIBUTES[name]
+    yield from reading(HOME_ASSISTANT, f"{_entity(message)}/{name}", message.json, unit)
+
+
+def statestream_unit(message: Message) -> Iterator[UnitOf]:
+    """``unit_of_measurement``: JSON text such as ``"°C"``."""
+    unit = message.json
+    if isinstance(unit, str):
+        yield UnitOf(HOME_ASSISTANT, sensor_name(_entity(message)), unit or None)
+
+
+def _entity(message: Message) -> str:
     domain, entity = message.parts["domain"], message.parts["entity"]
-    name = entity if domain == "sensor" else f"{domain}.{entity}"
-    yield from _reading("homeassistant", name, message.payload)
-
-
-def esphome(message: Message) -> Iterator[Measured]:
-    """``NODE/sensor/ID/state``: a bare number, without its unit."""
-    yield from _reading(message.parts["device"], message.parts["sensor"], message.payload)
+    return entity if domain == "sensor" else f"{domain}.{entity}"
 
 
 def plain(message: Message) -> Iterator[Measured]:
-    """``tmon/NODE/SENSOR``: a bare number."""
-    yield from _reading(message.parts["device"], message.parts["sensor"], message.payload)
+    """ESPHome's ``NODE/sensor/ID/state``, and ``tmon/NODE/SENSOR``: a number without its unit."""
+    yield from reading(message.parts["device"], message.parts["sensor"], message.payload)
 
 
-Reader = Callable[[Message], Iterator[Measured]]
+Reader = Callable[[Message], Iterator[Measured | UnitOf]]
 FORMATS: tuple[tuple[str, Reader], ...] = (
     ("zigbee2mqtt/<device...>", zigbee2mqtt),
     ("tele/<device>/SENSOR", tasmota),
@@ -223,62 +277,40 @@ FORMATS: tuple[tuple[str, Reader], ...] = (
     ("shellies/<device>/sensor/<field>", shelly_first),
     ("home/<gateway>/BTtoMQTT/<device>", bluetooth),
     ("rtl_433/<host>/events", rtl_433),
+    ("rtl_433/<host>/devices/<place...>", rtl_433_device),
+    ("ruuvi/<gateway>/<device>", ruuvi),
     ("homeassistant/<domain>/<entity>/state", statestream),
-    ("<device>/sensor/<sensor>/state", esphome),
+    ("homeassistant/<domain>/<entity>/unit_of_measurement", statestream_unit),
+    *(
+        (f"homeassistant/<domain>/<entity>/{name}", statestream_attribute)
+        for name in STATESTREAM_ATTRIBUTES
+    ),
+    ("<device>/sensor/<sensor>/state", plain),
     ("tmon/<device>/<sensor...>", plain),
 )
+PATTERNS = [(Pattern(text), reader) for text, reader in FORMATS]
 
 
-def topic_filter(pattern: str) -> str:
-    """The filter to subscribe with: ``zigbee2mqtt/#`` for ``zigbee2mqtt/<device...>``."""
-    return "/".join(
-        "#" if part.endswith("...>") else "+" if part.startswith("<") else part
-        for part in pattern.split("/")
-    )
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = []
-    for part in pattern.split("/"):
-        name = part.strip("<>").removesuffix("...")
-        some = ".+" if part.endswith("...>") else "[^/]+"
-        parts.append(f"(?P<{name}>{some})" if part.startswith("<") else re.escape(part))
-    return re.compile("/".join(parts), re.DOTALL)
-
-
-_COMPILED = [(_compiled(pattern), reader) for pattern, reader in FORMATS]
-
-
-def readings(topic: str, payload: bytes) -> list[Measured]:
+def read_message(topic: str, payload: bytes) -> list[Measured | UnitOf]:
     """The readings of a message; none of one that is something else."""
-    for pattern, reader in _COMPILED:
-        if found := pattern.fullmatch(topic):
-            return [*reader(Message(found.groupdict(), payload.decode(errors="replace")))]
+    for pattern, reader in PATTERNS:
+        if (parts := pattern.match(topic)) is not None:
+            return [*reader(Message(topic, parts, payload.decode(errors="replace")))]
     return []
 
 
-def instant_ms(value: object) -> int | None:
-    """Unix milliseconds of ISO 8601 text with a zone, or of a number of milliseconds."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return round(value) if 1e11 < value < 1e14 else None
-    moment = iso_moment(value.replace(" ", "T", 1)) if isinstance(value, str) else None
-    return as_ms(moment) if moment is not None and moment.tzinfo is not None else None
-
-
-def seconds_ms(value: object) -> int | None:
-    """Unix milliseconds of a number of Unix seconds; None before the device's clock was set."""
-    if isinstance(value, int | float) and 1e9 < value < 1e11:
-        return round(value * 1000)
-    return None
-
-
-def _reading(
+def reading(
     device: str,
     sensor: str,
     value: object,
     unit: str | None = None,
     measured_ms: int | None = None,
 ) -> Iterator[Measured]:
-    measured = number(value)
-    if measured is not None:
-        yield Measured(device, sensor, measured, unit, measured_ms)
+    """A reading, in a unit that is stored; nothing where the value is no number."""
+    try:
+        measured = number(value)
+        if measured is not None and math.isfinite(measured):
+            measured, unit = converted(measured, unit, value)
+            yield Measured(device, sensor_name(sensor), measured, unit, measured_ms)
+    except Refusal:  # a state such as "single", in a topic that has numbers too
+        return

@@ -13,6 +13,7 @@ _LOOSE = re.compile(
     r" *(Z|UTC|[ +-]\d{2}:?\d{2})?",
     re.ASCII | re.IGNORECASE,
 )
+_ZONE = re.compile(r":.*(?:Z|UTC|[+-]\d{2}:?(?:\d{2})?)$", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{9,10}(?:\.[0-9]{0,9})?|[0-9]{12,13}|[0-9]{15,16}|[0-9]{18,19}")
 # The fewest digits of Unix nanoseconds, microseconds and milliseconds, and how many are in one ms.
 _SCALES = ((18, 1_000_000), (15, 1_000), (12, 1))
@@ -50,3 +51,16 @@ def seconds_ms(value: object) -> int | None:
         return round(seconds * 1000) if 0 < seconds < 1e11 else None
     except ValueError:
         return None
+
+
+def zoned_ms(value: object) -> int | None:
+    """Unix milliseconds of JSON's number or text of an instant; None without a zone.
+
+    A local time without its zone may be hours off: then the time of arrival is better.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    text = str(value).strip()
+    if isinstance(value, str) and not _NUMBER.fullmatch(text) and not _ZONE.search(text):
+        return None
+    return utc_ms(text)
