@@ -149,7 +149,7 @@ async def _lifespan(
 
     writer = await WriterClient.connect(writer_sock, on_reply, clock)
     parser = BodyParser()
-    devices = GatewayDevices(settings.db)
+    devices = GatewayDevices(settings.db, settings.adopt_limit)
     store = RateLimit(settings.rate).limit(writer.store) if settings.rate else writer.store
     try:
         yield State(

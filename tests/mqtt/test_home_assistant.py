@@ -248,7 +248,7 @@ def test_what_home_assistant_sent_is_not_sent_back(tmp_path: Path, broker: Broke
     """Else each of its entities would make another one, for ever."""
     with station_in_thread(tmp_path) as station:
         station.post({"value": 21.5}, node="attic")
-        tmon(tmp_path, "device", "adopt", "homeassistant", "house")
+        tmon(tmp_path, "device", "adopt", "homeassistant", "house", "--unheard")
         running = bridge(station, broker, "--mqtt-discovery", "yes")
         wait_for(lambda: connected(station))
         broker.publish(
@@ -270,7 +270,7 @@ def test_what_home_assistant_sent_is_not_sent_back(tmp_path: Path, broker: Broke
 
 def test_an_entity_without_a_unit_is_stored_all_the_same(tmp_path: Path, broker: Broker) -> None:
     with station_in_thread(tmp_path) as station:
-        tmon(tmp_path, "device", "adopt", "homeassistant", "house")
+        tmon(tmp_path, "device", "adopt", "homeassistant", "house", "--unheard")
         running = bridge(station, broker)
         wait_for(lambda: connected(station))
         broker.publish(("homeassistant/sensor/people/state", "3"))

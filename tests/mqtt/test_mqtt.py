@@ -18,7 +18,7 @@ def rows(station: Station) -> list[Any]:
 def test_messages_become_readings(tmp_path: Path, broker: Broker) -> None:
     with station_in_thread(tmp_path) as station:
         broker.publish(("tmon/shed/old", "1"), retain=True)
-        tmon(tmp_path, "device", "adopt", "shed", "shed")
+        tmon(tmp_path, "device", "adopt", "shed", "shed", "--unheard")
         running = bridge(station, broker)
         try:
             wait_for(lambda: connected(station))
@@ -28,7 +28,7 @@ def test_messages_become_readings(tmp_path: Path, broker: Broker) -> None:
             wait_for(lambda: "porch" in tmon(tmp_path, "device", "list").stdout)
             broker.publish(*(("zigbee2mqtt/porch", '{"temperature": 3}') for _ in range(5)))
             broker.publish(("zigbee2mqtt/porch", '{"temperature": 4}'))
-            tmon(tmp_path, "device", "adopt", "porch", "porch")
+            tmon(tmp_path, "device", "adopt", "porch", "porch", "--unheard")
             wait_for(lambda: len([row for row in rows(station) if row[0] == "porch"]) == 2)
         finally:
             running.popen.terminate()
@@ -37,7 +37,7 @@ def test_messages_become_readings(tmp_path: Path, broker: Broker) -> None:
 
 def test_whatever_is_killed_nothing_is_lost(tmp_path: Path, broker: Broker) -> None:
     with station_in_thread(tmp_path) as station:
-        tmon(tmp_path, "device", "adopt", "shed", "shed")
+        tmon(tmp_path, "device", "adopt", "shed", "shed", "--unheard")
         running = bridge(station, broker)
         wait_for(lambda: connected(station))
         for turn in range(4):
@@ -53,7 +53,7 @@ def test_whatever_is_killed_nothing_is_lost(tmp_path: Path, broker: Broker) -> N
 
 def test_what_ingest_cant_store_now_waits_in_the_broker(tmp_path: Path, broker: Broker) -> None:
     with station_in_thread(tmp_path) as station:
-        tmon(tmp_path, "device", "adopt", "shed", "shed")
+        tmon(tmp_path, "device", "adopt", "shed", "shed", "--unheard")
     running = bridge(station, broker)  # nobody listens at that address any more
     wait_for(lambda: connected(station))
     broker.publish(*(("tmon/shed/t", str(n)) for n in range(20)))
@@ -82,7 +82,7 @@ def test_broker_and_ingest_killed_lose_nothing(tmp_path: Path, broker: Broker) -
     url = serving.addresses(1)["ingest"]
     port = url.rpartition(":")[2]
     station = Station(tmp_path, url)
-    tmon(tmp_path, "device", "adopt", "shed", "shed")
+    tmon(tmp_path, "device", "adopt", "shed", "shed", "--unheard")
     running = bridge(station, broker)
     wait_for(lambda: connected(station))
     for turn in range(3):

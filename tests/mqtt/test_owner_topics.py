@@ -92,7 +92,7 @@ def test_the_owners_topics_come_first(tmp_path: Path, broker: Broker) -> None:
     """Also on a topic that tmon knows by itself."""
     path = written(tmp_path, "- {topic: tmon/<node>/t, sensor: temperature, unit: °F}")
     with station_in_thread(tmp_path) as station:
-        tmon(tmp_path, "device", "adopt", "shed", "shed")
+        tmon(tmp_path, "device", "adopt", "shed", "shed", "--unheard")
         running = bridge(station, broker, "--mqtt-topics", str(path))
         wait_for(lambda: connected(station))
         broker.publish(("tmon/shed/t", "70.7"), ("tmon/shed/u", "1"))

@@ -1,5 +1,6 @@
 """What devices send at their worst: odd values, lost characters, repeats, and keys out of place."""
 
+import json
 import time
 from collections.abc import Mapping
 
@@ -111,6 +112,25 @@ def test_no_key_becomes_a_name(device: Device, path: str) -> None:
     assert device.key not in str(device.values())
 
 
+def test_no_key_or_token_becomes_a_unit_or_a_name(device: Device) -> None:
+    token = device.station.token()
+    assert device.get("/k/KEY?name=t&value=1&unit=KEY").status_code == 200
+    bearer = {"Authorization": "Bearer KEY"}
+    for reading in (
+        {"value": 1, "unit": device.key},
+        {"value": 1, "sensor": device.key},
+        {"value": 1, "sensor": f"a/{device.key.upper()}"},
+        {"value": 1, "sensor": token[:64]},
+    ):
+        answer = device.post("/readings", json.dumps(reading), headers=bearer)
+        [rejected] = answer.json()["rejected"]
+        assert rejected["code"] in {"invalid_unit", "invalid_sensor"}
+        assert "key or token" in rejected["error"]
+    everything = str(device.station.query("select * from rejected")) + str(device.rows())
+    assert device.key not in everything
+    assert token[:40] not in everything
+
+
 def test_a_shellys_fault_is_no_temperature(device: Device) -> None:
     device.get("/k/KEY/?hum=56&temp=999.00&id=shellyht-6BB646")
     assert device.values() == {"humidity": (56, "%")}
@@ -118,8 +138,29 @@ def test_a_shellys_fault_is_no_temperature(device: Device) -> None:
 
 def test_gravitymon_by_get(device: Device) -> None:
     device.get("/k/KEY/?name=a&temperature=70.7&temp-units=F&gravity=1.01&angle=30&battery=3.9")
-    assert device.values()["temperature"] == (21.5, "°C")
-    assert device.values()["battery_voltage"] == (3.9, "V")
+    assert device.values()["a/temperature"] == (21.5, "°C")
+    assert device.values()["a/battery_voltage"] == (3.9, "V")
+
+
+def test_hydrometers_with_one_key_are_told_apart(device: Device) -> None:
+    for number in (1, 2):
+        body = {"name": "iSpindel", "ID": number, "angle": 30, "temperature": 18 + number}
+        assert device.post("/k/KEY/", json.dumps(body)).status_code == 200
+    values = device.values()
+    assert (values["1/temperature"], values["2/temperature"]) == ((19, "°C"), (20, "°C"))
+
+
+def test_devices_whose_ids_differ_in_a_blank_are_told_apart(device: Device) -> None:
+    for number, name in enumerate(("my dev", "my_dev", "my/dev")):
+        body = {"deviceInfo": {"deviceName": name}, "object": {"temperature": number}}
+        assert device.post("/k/KEY/", json.dumps(body)).status_code == 200
+    assert sorted(value for value, _ in device.values().values()) == [0, 1, 2]
+    assert device.values()["my_dev/temperature"] == (1, "°C")
+
+
+def test_a_word_for_a_value_in_another_unit(device: Device) -> None:
+    assert device.post("/k/KEY/data/report/", "PASSKEY=A&tempf=on").status_code == 200
+    assert device.values() == {"temperature": (-17.22, "°C")}
 
 
 @pytest.mark.parametrize(("query", "status"), [("", 204), ("?db=x", 400), ("?bucket=x", 400)])

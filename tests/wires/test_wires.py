@@ -222,11 +222,11 @@ CASES: dict[str, Case] = {
     "ispindel": (
         *("POST", "/k/KEY/", ISPINDEL),
         {
-            "temperature": (20, "°C"),
-            "tilt": (45.6, "°"),
-            "battery_voltage": (3.9, "V"),
-            "gravity": (12.1, None),
-            "signal": (-60, "dBm"),
+            "42/temperature": (20, "°C"),
+            "42/tilt": (45.6, "°"),
+            "42/battery_voltage": (3.9, "V"),
+            "42/gravity": (12.1, None),
+            "42/signal": (-60, "dBm"),
         },
         *(200, None),
     ),
