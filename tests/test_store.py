@@ -78,7 +78,7 @@ def test_an_old_reading_goes_to_the_sensor_that_has_its_name_now(
     ("first", "later", "error"),
     [
         ("V", "A", "t is in V since its first reading, not in A; send V, or"),
-        (None, "V", "t is in no unit since its first reading, not in V; send none, or"),
+        (None, "V", "t has no unit since its first reading, and this one is in V; `tmon sensor"),
     ],
 )
 def test_a_wrong_unit_is_refused_with_the_right_one(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmon.mqtt.messages import PATTERNS, Measured, UnitOf, read_message
+from tmon.mqtt.formats import PATTERNS, read_message
+from tmon.mqtt.messages import Measured, UnitOf
 from tmon.mqtt.news import News
 
 RAW = "0201061BFF99040512FC5394C37C0004FFFC040CAC364200CDCBB8334C884F"

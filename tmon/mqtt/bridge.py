@@ -19,8 +19,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tmon.core.errors import TmonError
 from tmon.core.time import now_ms
+from tmon.mqtt.formats import PATTERNS, read_message
 from tmon.mqtt.home_assistant import HomeAssistant
-from tmon.mqtt.messages import PATTERNS, Measured, UnitOf, read_message
+from tmon.mqtt.messages import Measured, UnitOf
 from tmon.mqtt.news import News
 from tmon.mqtt.owner_topics import OwnerTopic
 
