@@ -19,6 +19,7 @@ from tmon.core.errors import (
     Locked,
     Overloaded,
     RefusedDatabase,
+    TooFast,
     Unavailable,
 )
 from tmon.core.reading import Batch, Gateway, Node, Receipt, Refusal, rejection
@@ -107,10 +108,10 @@ class GatewayDevices:
     async def _store_waiting(
         self, known: Mapping[str, Node], batches: Mapping[str, Batch], store: Store
     ) -> None:
-        """Store what waited of devices that became nodes by themselves."""
-        for device in await self._run(self._adopted_that_wait):
-            if device in known:
-                while part := await self._run(self._waiting, device):
+        """Store what waited of devices that became nodes by themselves; what is too fast, later."""
+        with suppress(TooFast):
+            for device in await self._run(self._adopted_that_wait):
+                while device in known and (part := await self._run(self._waiting, device)):
                     batch = Batch(known[device], batches[device].received_ms, timed(part))
                     await store(batch)
                     await self._run(self._forget, device, part)

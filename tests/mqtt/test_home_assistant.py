@@ -9,6 +9,7 @@ import pytest
 
 from tests.mqtt.broker import Broker, bridge, connected
 from tests.station import Station, station_in_thread, tmon, wait_for
+from tmon.core.errors import RefusedDatabase
 from tmon.db.connect import open_database
 from tmon.mqtt.home_assistant import HomeAssistant, Latest
 
@@ -278,3 +279,20 @@ def test_an_entity_without_a_unit_is_stored_all_the_same(tmp_path: Path, broker:
         assert station.query("select name, unit from sensors") == [("people", None)]
         running.popen.terminate()
         assert running.end()[0] == 0
+
+
+def test_a_database_that_cant_be_read_now_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    def unreadable() -> list[Latest]:
+        raise RefusedDatabase("tmon.db: no such database")
+
+    home = HomeAssistant("0123", unreadable, "", "1.0")
+    assert home.know_own() is None
+    assert home.know_own() is None
+    assert [one for one in caplog.messages if "no such database" in one] == [
+        "Home Assistant gets nothing new, trying again: tmon.db: no such database"
+    ]
+    assert home.take("homeassistant/sensor/tmon_attic_temperature/state", b"1")  # ours all the same
+    assert not home.take("homeassistant/sensor/oven/state", b"1")
+    assert not home.take("homeassistant/light/tmon_lamp/state", b"on")
+    assert not home.take("homeassistant", b"1")
+    assert not HomeAssistant("0123", None, "", "1.0").take("homeassistant/sensor/tmon_x/state", b"")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tmon.mqtt.formats import PATTERNS, read_message
 from tmon.mqtt.messages import Measured, UnitOf
-from tmon.mqtt.news import News
+from tmon.mqtt.news import News, with_plausible_time
 
 RAW = "0201061BFF99040512FC5394C37C0004FFFC040CAC364200CDCBB8334C884F"
 RUUVI = (
@@ -215,7 +215,8 @@ FIELDS = ("last_seen", "battery", "voltage", "temperature", "ts", "data", "param
     | st.dictionaries(st.sampled_from(FIELDS), JSON).map(json.dumps),
 )
 def test_no_message_breaks_it(topic: str, payload: str) -> None:
-    for row in News().rows(measured(topic, payload), AT_MS):
+    readings = [with_plausible_time(one, AT_MS) for one in measured(topic, payload)]
+    for row in News().rows(readings, AT_MS):
         json.dumps(row, allow_nan=False)
 
 
@@ -252,6 +253,11 @@ def test_two_gateways_that_receive_a_tag_send_one_reading() -> None:
 
 
 def test_a_clock_that_was_never_set_gives_way_to_the_time_of_arrival() -> None:
-    payload = {"method": "NotifyStatus", "params": {"ts": 12.5, "humidity:0": {"rh": 4}}}
-    [row] = News().rows(measured("s/events/rpc", json.dumps(payload)), AT_MS)
+    params = {"ts": AT_MS / 1000 + 3600, "humidity:0": {"rh": 4}}
+    payload = {"method": "NotifyStatus", "params": params}
+    [ahead] = measured("s/events/rpc", json.dumps(payload))
+    assert ahead.measured_ms == AT_MS + 3_600_000
+    assert with_plausible_time(ahead, AT_MS).measured_ms is None
+    assert with_plausible_time(ahead, AT_MS + 3_600_000) == ahead
+    [row] = News().rows([with_plausible_time(ahead, AT_MS)], AT_MS)
     assert row["measured_ms"] == AT_MS

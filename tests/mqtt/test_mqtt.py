@@ -2,10 +2,17 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, cast
+
+import pytest
 
 from tests.mqtt.broker import Broker, bridge, connected
 from tests.station import Process, Station, station_in_thread, tmon, wait_for
+from tmon.mqtt.bridge import Bridge
+from tmon.mqtt.home_assistant import HomeAssistant
+from tmon.mqtt.owner_topics import OwnerTopic
+from tmon.mqtt.topics import Pattern
 
 
 def rows(station: Station) -> list[Any]:
@@ -101,3 +108,33 @@ def test_broker_and_ingest_killed_lose_nothing(tmp_path: Path, broker: Broker) -
     running.popen.terminate()
     assert running.end()[0] == 0
     serving.kill()
+
+
+class Broken:
+    """A row of topics with a fault in it."""
+
+    pattern = Pattern("a/<node>")
+
+    def readings(self, *_: object) -> Any:
+        raise RuntimeError
+
+
+def test_a_fault_in_one_format_stops_nothing_else(
+    tmp_path: Path, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The message is left out, and acknowledged: else it would come again for ever."""
+    with station_in_thread(tmp_path) as station:
+        tmon(tmp_path, "device", "adopt", "shed", "shed", "--unheard")
+        url = f"{station.url}/k/{tmon(tmp_path, 'key', 'get', '--gateway', 'x').stdout.strip()}"
+        home_assistant = HomeAssistant("0123", None, "", "1.0")
+        topics = [cast(OwnerTopic, Broken())]
+        address = f"mqtt://127.0.0.1:{broker.port}"
+        running = Bridge(address, f"{url}/readings", topics, home_assistant, "tmon-test")
+        thread = Thread(target=running.run)
+        thread.start()
+        wait_for(lambda: "connected to" in caplog.text)
+        broker.publish(("a/b", "1"), ("tmon/shed/t", "2"))
+        wait_for(lambda: station.count() == 1)
+        running.stop()
+        thread.join()
+    assert "a message on a/b can't be read" in caplog.text

@@ -211,6 +211,18 @@ def test_what_waited_comes_along_when_its_device_becomes_a_node_by_itself(tmp_pa
         ]
 
 
+def test_what_waited_and_is_too_fast_waits_on(tmp_path: Path) -> None:
+    with station_in_thread(tmp_path, {"TMON_RATE": "1"}) as station:
+        devices = Devices(path_beside(station.path))
+        many = [Waiting("t", 1_770_000_000_000 + n, n, None, 1) for n in range(1_000)]
+        devices.keep("hall", "shed", many, 1)
+        devices.close()
+        home = Home(station, adopts_all=True)
+        statuses = [send(home, "shed").status_code for _ in range(3)]
+        assert set(statuses) <= {201, 429}
+        assert len(waiting(station, "shed")) + station.count() >= 1_000
+
+
 def test_a_gateway_makes_so_many_nodes_and_no_more(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

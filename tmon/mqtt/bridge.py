@@ -22,7 +22,7 @@ from tmon.core.time import now_ms
 from tmon.mqtt.formats import PATTERNS, read_message
 from tmon.mqtt.home_assistant import HomeAssistant
 from tmon.mqtt.messages import Measured, UnitOf
-from tmon.mqtt.news import News
+from tmon.mqtt.news import News, with_plausible_time
 from tmon.mqtt.owner_topics import OwnerTopic
 
 GATHER_S = 0.5  # messages that come within this time are one request
@@ -99,6 +99,7 @@ class Bridge:
 
     def run(self) -> None:
         """Connect, and post until ``stop``; reconnects by itself."""
+        self._home_assistant.know_own()  # before anything of it can come back
         self._client.connect_async(str(self._host), self._port)
         self._client.loop_start()
         publisher = Thread(target=self._home_assistant.run, args=[self._publish])
@@ -140,17 +141,23 @@ class Bridge:
             log.warning("the broker is gone: %s; trying again", reason)
 
     def _on_message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
-        payload = bytes(message.payload)
-        found = []
-        if not self._home_assistant.take(message.topic, payload):
-            found = self._read(message.topic, payload)
-        readings = [one for one in found if isinstance(one, Measured)]
+        received_ms = now_ms()
+        try:
+            found = self._read(message.topic, bytes(message.payload))
+        except Exception:  # all others wait behind it, so the thread must go on
+            log.exception("a message on %s can't be read: it is left out", message.topic)
+            found = []
+        readings = [
+            with_plausible_time(one, received_ms) for one in found if isinstance(one, Measured)
+        ]
         if message.retain:  # of an unknown age, unless it says when it was measured
             readings = [one for one in readings if one.measured_ms is not None]
         units = [one for one in found if isinstance(one, UnitOf)]
-        self._received.put(Received(message.mid, message.qos, readings, units, now_ms()))
+        self._received.put(Received(message.mid, message.qos, readings, units, received_ms))
 
     def _read(self, topic: str, payload: bytes) -> list[Measured | UnitOf]:
+        if self._home_assistant.take(topic, payload):
+            return []
         own = [one for one in self._topics if one.pattern.match(topic) is not None]
         if not own:
             return read_message(topic, payload)

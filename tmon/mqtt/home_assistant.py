@@ -14,7 +14,7 @@ from threading import Event
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from tmon.core.errors import RefusedDatabase
+from tmon.core.errors import TmonError
 from tmon.core.time import iso
 from tmon.db.connect import sqlite3
 
@@ -95,6 +95,7 @@ class HomeAssistant:
         self._again = Event()
         self._wake = Event()
         self._stopped = False
+        self._failed = False
 
     @property
     def will(self) -> tuple[str, str]:
@@ -120,12 +121,14 @@ class HomeAssistant:
 
     def _is_echo(self, topic: str) -> bool:
         """Whether statestream publishes an entity that is a sensor of ours."""
-        levels = topic.split("/")
-        if levels[:2] != [PREFIX, "sensor"] or levels[2:3] == [] or levels[2] not in self._entities:
+        start, _, rest = topic.removeprefix(f"{PREFIX}/").partition("/")
+        entity = rest.partition("/")[0]
+        is_known = entity in self._entities or (self.is_on and entity.startswith(ENTITY))
+        if start != "sensor" or not topic.startswith(PREFIX) or not is_known:
             return False
-        if levels[2] not in self._echoes:
-            self._echoes.add(levels[2])
-            log.warning("sensor.%s of Home Assistant is one of ours: not taken", levels[2])
+        if entity not in self._echoes:
+            self._echoes.add(entity)
+            log.warning("sensor.%s of Home Assistant is one of ours: not taken", entity)
         return True
 
     def publish_again(self) -> None:
@@ -142,26 +145,32 @@ class HomeAssistant:
 
         ``publish`` retains a message on a topic; an empty one removes it. False: not now.
         """
-        failed = False
         while not self._stopped:
             if self._again.is_set():
                 self._again.clear()
                 self._published.clear()
-            try:
-                self._publish(self._sensors(), publish)
-                failed = False
-            except (RefusedDatabase, sqlite3.Error) as error:
-                if not failed:
-                    log.warning("Home Assistant gets nothing new, trying again: %s", error)
-                failed = True
+            if (sensors := self.know_own()) is not None:
+                self._publish(sensors, publish)
             self._wake.wait(PUBLISH_S)
             self._wake.clear()
         if self.is_on:
             publish(*self.will)
 
+    def know_own(self) -> list[Latest] | None:
+        """Read the sensors, and what their entities are called; None if that can't be read now."""
+        try:
+            sensors = self._sensors()
+        except (TmonError, OSError, sqlite3.Error) as error:
+            if not self._failed:
+                log.warning("Home Assistant gets nothing new, trying again: %s", error)
+            self._failed = True
+            return None
+        self._failed = False
+        self._entities = frozenset(name for one in sensors for name in _entity_ids(one))
+        return sensors
+
     def _publish(self, sensors: list[Latest], publish: Callable[[str, str], bool]) -> None:
         """One round: what differs from what was published, and what isn't a sensor any more."""
-        self._entities = frozenset(name for one in sensors for name in _entity_ids(one))
         wanted = {self.will[0]: ONLINE} if self.is_on else {}
         for one in sensors:
             wanted[f"{self._own}{one.id}"] = self._state(one)

@@ -38,7 +38,7 @@ class News:
         """What is new in a message, as ``POST /readings`` takes it."""
         if readings and (sequence := readings[0].sequence) is not None:
             number = (readings[0].device, sequence)
-            at_ms = self._time_ms(readings[0], received_ms) or received_ms
+            at_ms = readings[0].measured_ms or received_ms
             if self._sequences.is_stored(number, at_ms):
                 return
             self._sequences.remember({number: at_ms})
@@ -52,14 +52,13 @@ class News:
 
     def _row(self, one: Measured, received_ms: int) -> dict[str, Any] | None:
         """A reading as a row; None if it repeats the last one."""
-        measured_ms = self._time_ms(one, received_ms)
-        key, at_ms = (one.device, one.sensor), measured_ms or received_ms
+        key, at_ms = (one.device, one.sensor), one.measured_ms or received_ms
         value, before_ms = self._last.get(key) or (None, 0)
         is_repeat = value == one.value and (one.may_be_old or at_ms - before_ms < REPEAT_MS)
-        if not is_repeat and measured_ms is None:
+        if not is_repeat and one.measured_ms is None:
             at_ms = max(at_ms, before_ms + 1)  # two within a millisecond are two readings
         self._last.set(key, (one.value, at_ms))
-        if is_repeat and measured_ms is None:
+        if is_repeat and one.measured_ms is None:
             return None
         stored, unit = one.value, one.unit
         if one.unit_apart:
@@ -69,12 +68,12 @@ class News:
         row = {"node": one.device, "sensor": one.sensor, "value": stored}
         return {**row, "unit": unit, "measured_ms": at_ms}
 
-    def _time_ms(self, one: Measured, received_ms: int) -> int | None:
-        """When it was measured; None if it doesn't say so, or its clock isn't set."""
-        if one.measured_ms is None:
-            return None
-        try:
+
+def with_plausible_time(one: Measured, received_ms: int) -> Measured:
+    """A reading without its time, if that of a clock that isn't set."""
+    try:
+        if one.measured_ms is not None:
             check_measured(one.measured_ms, received_ms)
-        except Refusal:
-            return None
-        return one.measured_ms
+    except Refusal:
+        return one._replace(measured_ms=None)
+    return one
