@@ -9,7 +9,8 @@ from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.wire import Wire, WireRequest
 from tmon.core.device_times import seconds_ms
 from tmon.core.reading import Node, Receipt
-from tmon.core.ruuvi import FIELDS, SEQUENCE, Sequences, decoded
+from tmon.core.ruuvi import FIELDS, Sequences, decoded, sequence_of
+from tmon.db.devices import MOST_ID
 
 RATE_S = 60  # we ask the gateway to send once a minute: by itself it sends every ten seconds
 
@@ -38,8 +39,8 @@ class Ruuvi(Wire):
                 continue
             fields = {**tag, **decoded(str(tag.get("data", "")))}
             measured_ms = seconds_ms(tag.get("timestamp"))
-            sequence = fields.get(SEQUENCE)
-            if isinstance(sequence, int):
+            sequence = sequence_of(fields)
+            if sequence is not None and len(address) <= MOST_ID:
                 number, at_ms = (
                     (owner + address.upper(), sequence),
                     measured_ms or batch.received_ms,

@@ -126,6 +126,16 @@ def test_two_gateways_that_receive_a_tag_store_one_reading(home: Home) -> None:
     assert times_s == [-30, -20]
 
 
+def test_a_decoded_measurement_is_numbered_in_text_too(home: Home) -> None:
+    now_s = int(time.time())
+    home.run("device", "adopt", TAG, "freezer", "--unheard")
+    for at_s in (now_s - 30, now_s - 20):
+        tag = {"timestamp": str(at_s), "temperature": "21.5", "measurementSequenceNumber": "7"}
+        body = {"data": {"gw_mac": "AA", "tags": {TAG: tag}}}
+        assert home.post("/k/KEY/x", json.dumps(body)).status_code == 200
+    assert [row[1] for row in home.rows()["temperature"]] == [21.5]
+
+
 def test_a_new_battery_begins_the_sequence_anew(home: Home) -> None:
     now_s = int(time.time())
     home.run("device", "adopt", TAG, "freezer", "--unheard")

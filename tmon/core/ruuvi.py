@@ -54,6 +54,14 @@ class Sequences:
             self._stored.set(number, measured_ms)
 
 
+def sequence_of(fields: Mapping[str, Any]) -> int | None:
+    """The number of a measurement, which may be text as all numbers of a gateway."""
+    number = fields.get(SEQUENCE)
+    if isinstance(number, str) and number.isascii() and number.isdigit() and len(number) < 9:
+        return int(number)
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
+
+
 def decoded(advertisement: str) -> dict[str, Any]:
     """The fields of an advertisement in data format 5; none of another format, or without one."""
     _, found, text = advertisement.upper().partition(MANUFACTURER)

@@ -14,7 +14,7 @@ from typing import Any
 from tmon.core.device_names import sensor_name
 from tmon.core.device_times import seconds_ms, zoned_ms
 from tmon.core.device_values import without_unit
-from tmon.core.ruuvi import FIELDS, SEQUENCE, decoded
+from tmon.core.ruuvi import FIELDS, SEQUENCE, decoded, sequence_of
 from tmon.mqtt.messages import HOME_ASSISTANT, Measured, Message, UnitOf, reading
 from tmon.mqtt.topics import Pattern
 
@@ -164,17 +164,14 @@ def ruuvi(message: Message) -> Iterator[Measured]:
     """``ruuvi/GATEWAY/TAG``: an advertisement, raw or decoded; ``gw_status`` has none."""
     document = message.document
     fields = {**document, **decoded(str(document.get("data", "")))}
-    sequence = fields.get(SEQUENCE)
+    sequence, measured_ms = sequence_of(fields), seconds_ms(document.get("ts"))
+    device = message.parts["device"].upper()
+    if SEQUENCE not in fields:
+        return
     for field, name, unit in FIELDS:
-        if SEQUENCE in fields and field in fields:
-            for one in reading(
-                message.parts["device"].upper(),
-                name,
-                fields[field],
-                unit,
-                seconds_ms(document.get("ts")),
-            ):
-                yield one._replace(sequence=sequence if isinstance(sequence, int) else None)
+        if field in fields:
+            for one in reading(device, name, fields[field], unit, measured_ms):
+                yield one._replace(sequence=sequence)
 
 
 # Attributes of an entity that are measured; of the others some are numbers too.
