@@ -13,20 +13,28 @@ Field = tuple[str, str | None, str]  # a sensor's name, its unit, and its device
 _cache: dict[tuple[str, str, str], Field] = {}  # by sender, head and field
 DEVICE_TAGS = ("device", "host", "node", "source", "id")  # which of a gateway's tags says whose
 CACHED_FIELDS = 16_384
+# Entities that Home Assistant has from tmon (tmon/mqtt/home_assistant.py): each would come back
+# as another sensor, which it would have too, for ever.
+OWN_ENTITY = "tmon_"
 AIRROHR = "feinstaub"  # the measurement of airRohr boxes, whose fields have units of their own
 
 
-def sensor_of(head: str, field: str, sender: Sender) -> Field:
-    """The name, unit and device of a series' field, from the cache if they are in it."""
+def sensor_of(head: str, field: str, sender: Sender) -> Field | None:
+    """The name, unit and device of a series' field, from the cache if they are in it.
+
+    None for what comes from us.
+    """
     key = sender.id, head, field
     if (known := _cache.get(key)) is None:
         if len(_cache) >= CACHED_FIELDS:
             _cache.clear()
-        known = _cache[key] = _new_sensor(head, field, sender)
+        known = _new_sensor(head, field, sender)
+        if known is not None:
+            _cache[key] = known
     return known
 
 
-def _new_sensor(head: str, field: str, sender: Sender) -> Field:
+def _new_sensor(head: str, field: str, sender: Sender) -> Field | None:
     """The name, unit and device of a series' field: by its measurement, tags and field.
 
     Raises:
@@ -48,6 +56,8 @@ def _new_sensor(head: str, field: str, sender: Sender) -> Field:
     }:
         del tags["host"]  # it says nothing that the node doesn't
     if "entity_id" in tags:
+        if tags.get("domain") == "sensor" and tags["entity_id"].startswith(OWN_ENTITY):
+            return None
         return (*_of_home_assistant(name, tags, field), device)
     if name == AIRROHR and (known := quantity_of(field)) is not None:
         return (*known, device)

@@ -91,8 +91,8 @@ def _add_line(line: str, unit_ns: int, batch: BatchBuilder) -> None:
         except Refusal as refusal:  # the line's other fields are good
             refused = refusal
             continue
-        if value is not None:
-            sensor, unit, batch.device = sensor_of(head, field, batch.sender)
+        if value is not None and (known := sensor_of(head, field, batch.sender)) is not None:
+            sensor, unit, batch.device = known
             if unit in CONVERSIONS:
                 batch.add(sensor, text.rstrip("iu"), unit, measured_ms)
             else:

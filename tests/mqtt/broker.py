@@ -1,6 +1,8 @@
 """A real broker, and what a test asks of it."""
 
+import getpass
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -18,7 +20,8 @@ class Broker:
         self.port = port
         (folder / "mosquitto.conf").write_text(
             f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
-            f"persistence_location {folder}/\nautosave_interval 1\nmax_queued_messages 0\n"
+            f"user {getpass.getuser()}\n"  # as root it becomes another, who can't read our files
+            f"persistence_location {folder}/\nautosave_interval 0\nmax_queued_messages 0\n"
         )
         self._folder = folder
         self.start()
@@ -40,6 +43,15 @@ class Broker:
             client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(20)
         client.disconnect()
         client.loop_stop()
+
+    def kill(self) -> None:
+        """End it as a power cut does, with what it had at this moment on disk."""
+        saved = self._folder / "mosquitto.db"
+        before = saved.stat().st_mtime_ns if saved.exists() else 0
+        self.process.send_signal(signal.SIGUSR1)
+        wait_for(lambda: saved.exists() and saved.stat().st_mtime_ns > before)
+        self.process.kill()
+        self.process.wait()
 
     def end(self) -> None:
         self.process.terminate()

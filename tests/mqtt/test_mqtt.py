@@ -1,17 +1,19 @@
 """From a real broker to the database: stored once it is acknowledged, and not before."""
 
-import time
 from pathlib import Path
 from threading import Thread
 from typing import Any, cast
 
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from tests.mqtt.broker import Broker, bridge, connected
 from tests.station import Process, Station, station_in_thread, tmon, wait_for
 from tmon.mqtt.bridge import Bridge
 from tmon.mqtt.home_assistant import HomeAssistant
 from tmon.mqtt.owner_topics import OwnerTopic
+from tmon.mqtt.quantities import QuantityNotes
 from tmon.mqtt.topics import Pattern
 
 
@@ -64,7 +66,7 @@ def test_what_ingest_cant_store_now_waits_in_the_broker(tmp_path: Path, broker: 
     running = bridge(station, broker)  # nobody listens at that address any more
     wait_for(lambda: connected(station))
     broker.publish(*(("tmon/shed/t", str(n)) for n in range(20)))
-    time.sleep(1)
+    wait_for(lambda: "ingest doesn't store" in (tmp_path / "mqtt.log").read_text())
     running.popen.terminate()
     assert running.end()[0] == 0
     with station_in_thread(tmp_path) as again:
@@ -98,9 +100,7 @@ def test_broker_and_ingest_killed_lose_nothing(tmp_path: Path, broker: Broker) -
         broker.publish(*((f"tmon/shed/s{turn}", str(n)) for n in range(40, 80)))
         serving = Process(tmp_path, "serve", "ingest", "--db", "tmon.db", "--port", port)
         serving.addresses(1)
-        time.sleep(1.2)  # the broker saves what it has each second
-        broker.process.kill()
-        broker.process.wait()
+        broker.kill()
         broker.start()
         wait_for(lambda turn=turn: connected(station, turn + 2))
     wanted = {(f"s{turn}", float(n)) for turn in range(3) for n in range(80)}
@@ -129,7 +129,10 @@ def test_a_fault_in_one_format_stops_nothing_else(
         home_assistant = HomeAssistant("0123", None, "", "1.0")
         topics = [cast(OwnerTopic, Broken())]
         address = f"mqtt://127.0.0.1:{broker.port}"
-        running = Bridge(address, f"{url}/readings", topics, home_assistant, "tmon-test")
+        running = Bridge(
+            *(address, "tmon-test", f"{url}/readings", topics),
+            *(QuantityNotes(lambda _: {}), home_assistant),
+        )
         thread = Thread(target=running.run)
         thread.start()
         wait_for(lambda: "connected to" in caplog.text)
@@ -138,3 +141,15 @@ def test_a_fault_in_one_format_stops_nothing_else(
         running.stop()
         thread.join()
     assert "a message on a/b can't be read" in caplog.text
+
+
+def test_topics_that_the_broker_keeps_from_us_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Mosquitto's own lists of rights don't refuse subscriptions, but other brokers do."""
+    home_assistant = HomeAssistant("0123", None, "", "1.0")
+    notes = QuantityNotes(lambda _: {})
+    running = Bridge("mqtt://127.0.0.1:1", "tmon-test", "", [], notes, home_assistant)
+    taken, refused = (ReasonCode(PacketTypes.SUBACK, identifier=code) for code in (1, 128))
+    running._filters = ["tele/+/SENSOR", "tmon/+/#"]
+    running._on_subscribe(None, None, None, [refused, taken], None)
+    assert "the broker doesn't let us read tele/+/SENSOR" in caplog.text
+    assert "read tmon/+/#" not in caplog.text

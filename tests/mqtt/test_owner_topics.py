@@ -1,5 +1,7 @@
 """The owner's own topics: a row for each, and errors that name line and field."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from tests.mqtt.test_mqtt import rows
 from tests.station import station_in_thread, tmon, wait_for
 from tmon.mqtt.messages import Measured
 from tmon.mqtt.owner_topics import InvalidTopics, load
+from tmon.mqtt.quantities import Quantities, QuantityNotes
 
 TOPICS = """
 # The greenhouse's own firmware.
@@ -19,6 +22,7 @@ TOPICS = """
   sensor: power
   value: ENERGY.Power
   unit: W
+  quantity: power
 - topic: meters/<any>/state
   node: cellar
   sensor: pressure
@@ -39,7 +43,7 @@ def test_each_row_that_matches_has_a_reading(tmp_path: Path) -> None:
     own = load(written(tmp_path, TOPICS))
     found = [one for row in own for one in row.readings("meters/1/state", STATE)]
     assert found == [
-        Measured("cellar", "power", 12.5, "W"),
+        Measured("cellar", "power", 12.5, "W", quantity="power"),
         Measured("cellar", "pressure", 985.0, "hPa", 1_772_366_400_000),
     ]
     assert [*own[0].readings("greenhouse/bed/soil", "21.5")] == [
@@ -47,6 +51,18 @@ def test_each_row_that_matches_has_a_reading(tmp_path: Path) -> None:
     ]
     for payload in ("{}", "[]", "12", '{"data": [0]}', '{"ENERGY": 1}', "{"):
         assert [one for row in own for one in row.readings("meters/1/state", payload)] == []
+
+
+def test_the_example_of_the_docs(tmp_path: Path) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "connect.md").read_text()
+    [example] = re.findall(r"```yaml\n(# A number for each.*?)```", docs, re.DOTALL)
+    own = load(written(tmp_path, example))
+    state = '{"ENERGY": {"Power": 12.5}, "phases": [{"total.kWh": 3}], "at": 1772366400}'
+    assert [one for row in own for one in row.readings("meters/cellar/state", state)] == [
+        Measured("cellar", "power", 12.5, "W", quantity="power"),
+        Measured("cellar", "energy_total", 3, "kWh", 1_772_366_400_000),
+    ]
+    assert [*own[0].readings("greenhouse/bed/soil", "40")] == [Measured("bed", "soil", 40, "%")]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +82,7 @@ def test_each_row_that_matches_has_a_reading(tmp_path: Path) -> None:
         ("- topic: a/<node>\n  sensor: a b", "line 2: sensor: no sensor can be called 'a b'"),
         (f"- topic: a/<node>/<sensor>\n  unit: {'x' * 33}", "line 2: unit: unit must be at most"),
         ("- topic: a/<node>/<sensor>\n  unit: [V]", "line 2: unit: must be a text"),
+        (f"- topic: a/<node>/<sensor>\n  quantity: {'x' * 65}", "line 2: quantity: must be at"),
         ("- topic: a\n  topic: b", "line 2: topic: is given more than once"),
         ("- a/<node>/<sensor>", "line 1: expected a row"),
         ("", "expected rows like"),
@@ -90,13 +107,37 @@ def test_a_file_that_is_none_is_told_at_start(tmp_path: Path) -> None:
 
 def test_the_owners_topics_come_first(tmp_path: Path, broker: Broker) -> None:
     """Also on a topic that tmon knows by itself."""
-    path = written(tmp_path, "- {topic: tmon/<node>/t, sensor: temperature, unit: °F}")
+    path = written(tmp_path, "- {topic: tmon/<node>/t, sensor: x, unit: °F, quantity: heat}")
     with station_in_thread(tmp_path) as station:
         tmon(tmp_path, "device", "adopt", "shed", "shed", "--unheard")
         running = bridge(station, broker, "--mqtt-topics", str(path))
         wait_for(lambda: connected(station))
         broker.publish(("tmon/shed/t", "70.7"), ("tmon/shed/u", "1"))
         wait_for(lambda: station.count() == 2)
-        assert rows(station) == [("shed", "temperature", 21.5, "°C"), ("shed", "u", 1.0, None)]
+        assert rows(station) == [("shed", "u", 1.0, None), ("shed", "x", 21.5, "°C")]
+        quantities = "select name, quantity from sensors order by 1"
+        wait_for(lambda: station.query(quantities) == [("u", None), ("x", "heat")])
         running.popen.terminate()
         assert running.end()[0] == 0
+
+
+def test_a_quantity_is_set_once_its_sensor_is_there(caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[Quantities] = []
+    answers: Iterator[Quantities | OSError] = iter(
+        [OSError("not now"), {}, {("shed", "x"): "heat"}]
+    )
+    now_s = 0.0
+
+    def apply(waiting: Quantities) -> Quantities:
+        asked.append({**waiting})
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    notes = QuantityNotes(apply, clock=lambda: now_s)
+    reading = Measured("shed", "x", 1, quantity="heat")
+    for now_s in (0.0, 1.0, 60.0, 61.0, 120.0, 180.0, 240.0):  # noqa: B007 - the clock reads it
+        notes.note([reading, Measured("shed", "y", 1)])
+    assert asked == [{("shed", "x"): "heat"}] * 3
+    assert "trying again: not now" in caplog.text

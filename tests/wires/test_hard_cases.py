@@ -142,6 +142,14 @@ def test_gravitymon_by_get(device: Device) -> None:
     assert device.values()["a/battery_voltage"] == (3.9, "V")
 
 
+def test_what_home_assistant_has_from_tmon_does_not_come_back(device: Device) -> None:
+    lines = """°C,domain=sensor,entity_id=tmon_attic_temperature value=21.5,friendly_name_str="t"
+°C,domain=sensor,entity_id=attic value=20
+state,domain=light,entity_id=tmon_lamp value=1"""
+    assert device.post("/k/KEY/write", lines).status_code == 204
+    assert device.values() == {"attic": (20, "°C"), "light.tmon_lamp": (1, None)}
+
+
 def test_hydrometers_with_one_key_are_told_apart(device: Device) -> None:
     for number in (1, 2):
         body = {"name": "iSpindel", "ID": number, "angle": 30, "temperature": 18 + number}

@@ -13,9 +13,11 @@ from tmon.core.settings import Settings, local_url
 from tmon.db import keys
 from tmon.db.devices import Devices, path_beside
 from tmon.db.tokens import load_or_create_secret, open_station
+from tmon.maintenance.devices import set_quantities
 from tmon.mqtt.home_assistant import HomeAssistant, Latest
 from tmon.mqtt.latest import read_latest
 from tmon.mqtt.messages import HOME_ASSISTANT
+from tmon.mqtt.quantities import QuantityNotes
 
 GATEWAY = "mqtt"  # whose devices are those of the broker
 
@@ -51,7 +53,12 @@ def mqtt(**flags: str | None) -> None:
     sensors = partial(_sensors, settings) if settings.mqtt_discovery else None
     home_assistant = HomeAssistant(key.id, sensors, settings.public_url, version("tmon"))
     bridge = Bridge(
-        settings.mqtt_url, f"{url}/k/{text}/readings", topics, home_assistant, f"tmon-{key.id}"
+        settings.mqtt_url,
+        f"tmon-{key.id}",
+        f"{url}/k/{text}/readings",
+        topics,
+        QuantityNotes(partial(set_quantities, settings)),
+        home_assistant,
     )
     signal.signal(signal.SIGTERM, lambda *_: bridge.stop())
     signal.signal(signal.SIGINT, lambda *_: bridge.stop())

@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,27 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
                 row["node"], last_at, row["last_values"] = found
                 row["last_heard_at"] = max(row["last_heard_at"], last_at or "")
     return sorted(rows, key=lambda row: str(row["last_heard_at"]), reverse=True)
+
+
+def set_quantities(
+    settings: Settings, quantities: Mapping[tuple[str, str], str]
+) -> dict[tuple[str, str], str]:
+    """Set what sensors measure, by their device and its name for them; returns those that exist."""
+    path = path_beside(settings.db)
+    if not path.exists():
+        return {}
+    done = {}
+    with open_station(settings) as db, closing(Devices(path)) as devices:
+        for (device_id, wire_name), quantity in quantities.items():
+            device = devices.known(device_id)
+            updated = db.execute(
+                "update sensors set quantity = ? where id = (select sensor from sensor_names"
+                " where node_uid = ? and wire_name = ?)",
+                [quantity, device and device.node_uid, wire_name],
+            )
+            if updated.rowcount:
+                done[device_id, wire_name] = quantity
+    return done
 
 
 def require_heard(settings: Settings, device_id: str) -> None:

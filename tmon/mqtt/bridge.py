@@ -24,6 +24,7 @@ from tmon.mqtt.home_assistant import HomeAssistant
 from tmon.mqtt.messages import Measured, UnitOf
 from tmon.mqtt.news import News, with_plausible_time
 from tmon.mqtt.owner_topics import OwnerTopic
+from tmon.mqtt.quantities import QuantityNotes
 
 GATHER_S = 0.5  # messages that come within this time are one request
 MOST_MESSAGES = 500  # in one request
@@ -41,8 +42,12 @@ class CannotConnect(TmonError):
 
 
 class Received(NamedTuple):
-    """A message that isn't acknowledged yet, with its readings, or the units of others."""
+    """A message that isn't acknowledged yet, with its readings, or the units of others.
 
+    ``connection``: the number of ours that it came by. By another, its id is another message's.
+    """
+
+    connection: int
     message_id: int
     qos: int
     readings: list[Measured]
@@ -55,29 +60,34 @@ class Bridge:
 
     Args:
         broker: ``mqtt://user:password@host:1883``, or mqtts with TLS.
+        client_id: names the session that the broker keeps; no other client has it.
         readings_url: of ingest, with a gateway's key.
         topics: the owner's own.
+        quantities: what these say that sensors measure.
         home_assistant: what is published.
-        client_id: names the session that the broker keeps; no other client has it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each is another side of it
         self,
         broker: str,
+        client_id: str,
         readings_url: str,
         topics: Sequence[OwnerTopic],
+        quantities: QuantityNotes,
         home_assistant: HomeAssistant,
-        client_id: str,
     ) -> None:
         parts = _broker(broker)
         self._host, self._port = parts.hostname, parts.port or PORTS[parts.scheme]
         self._readings_url = readings_url
         self._http = requests.Session()
         self._topics = topics
+        self._quantities = quantities
         self._home_assistant = home_assistant
         self._received: queue.SimpleQueue[Received | None] = queue.SimpleQueue()
         self._without_unit: list[Received] = []
         self._news = News()
+        self._connections = 0
+        self._filters: list[str] = []
         self._stopped = False
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
@@ -94,6 +104,7 @@ class Bridge:
         if home_assistant.is_on:
             self._client.will_set(*home_assistant.will, qos=1, retain=True)
         self._client.on_connect = self._on_connect
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
         self._client.on_disconnect = self._on_disconnect
 
@@ -132,8 +143,15 @@ class Bridge:
         filters = [one.pattern.filter for one in self._topics]
         filters += [pattern.filter for pattern, _ in PATTERNS]
         filters += self._home_assistant.filters
-        client.subscribe([(one, 1) for one in dict.fromkeys(filters)])
+        self._connections += 1
+        self._filters = [*dict.fromkeys(filters)]
+        client.subscribe([(one, 1) for one in self._filters])
         self._home_assistant.publish_again()
+
+    def _on_subscribe(self, _: Any, __: Any, ___: Any, reasons: Any, ____: Any) -> None:
+        for topic_filter, reason in zip(self._filters, reasons, strict=False):
+            if reason.is_failure:
+                log.error("the broker doesn't let us read %s: %s", topic_filter, reason)
         log.warning("connected to %s:%d", self._host, self._port)
 
     def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
@@ -153,7 +171,9 @@ class Bridge:
         if message.retain:  # of an unknown age, unless it says when it was measured
             readings = [one for one in readings if one.measured_ms is not None]
         units = [one for one in found if isinstance(one, UnitOf)]
-        self._received.put(Received(message.mid, message.qos, readings, units, received_ms))
+        self._received.put(
+            Received(self._connections, message.mid, message.qos, readings, units, received_ms)
+        )
 
     def _read(self, topic: str, payload: bytes) -> list[Measured | UnitOf]:
         if self._home_assistant.take(topic, payload):
@@ -187,8 +207,9 @@ class Bridge:
         if rows and not self._store(rows):
             return  # stopped meanwhile: the broker sends them again
         for one in received:
-            if one.qos:
+            if one.qos and one.connection == self._connections:
                 self._client.ack(one.message_id, one.qos)
+        self._quantities.note(reading for one in received for reading in one.readings)
 
     def _with_unit(self, gathered: Sequence[Received]) -> list[Received]:
         """Those that can be stored; others wait a little, as their unit comes behind them."""

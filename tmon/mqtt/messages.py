@@ -19,6 +19,7 @@ class Measured(NamedTuple):
     ``is_copy``: another topic has the same, if the sender publishes that too.
     ``unit_apart``: its unit comes in a message of its own.
     ``sequence``: the device's number of the measurement.
+    ``quantity``: what the sensor measures, if the owner says so.
     """
 
     device: str
@@ -30,6 +31,7 @@ class Measured(NamedTuple):
     is_copy: bool = False
     unit_apart: bool = False
     sequence: int | None = None
+    quantity: str | None = None
 
 
 class UnitOf(NamedTuple):

@@ -20,9 +20,10 @@ from tmon.core.units import canonical
 from tmon.mqtt.messages import Measured, Message, reading
 from tmon.mqtt.topics import Pattern
 
-FIELDS = ("topic", "node", "sensor", "value", "unit", "time")
+FIELDS = ("topic", "node", "sensor", "value", "unit", "quantity", "time")
 NUMBER = "number"  # the whole message is the value
 MOST_BYTES = 1_000_000
+QUANTITY_LIMIT = 64  # characters
 _STEP = re.compile(r'\.?([^.\[\]"]+)|\[([0-9]{1,6})\]|\.?\["([^"]+)"\]')
 
 Path_ = tuple[str | int, ...]
@@ -41,6 +42,7 @@ class OwnerTopic:
     sensor: str
     value: Path_ = ()
     unit: str | None = None
+    quantity: str | None = None
     time: Path_ = ()
 
     def readings(self, topic: str, payload: str) -> Iterator[Measured]:
@@ -52,7 +54,8 @@ class OwnerTopic:
         value = _at(message.json, self.value) if self.value else payload
         measured_ms = zoned_ms(_at(message.json, self.time)) if self.time else None
         device, sensor = parts.get("node", self.node), parts.get("sensor", self.sensor)
-        yield from reading(device, sensor, value, self.unit, measured_ms)
+        for one in reading(device, sensor, value, self.unit, measured_ms):
+            yield one._replace(quantity=self.quantity)
 
 
 def load(path: Path) -> list[OwnerTopic]:
@@ -150,6 +153,9 @@ def _topic(row: Row) -> OwnerTopic:
         canonical(1.0, texts.get("unit"))
     except Refusal as refusal:
         raise InvalidRow("unit", refusal.reason) from None
+    quantity = texts.get("quantity")
+    if quantity and (len(quantity) > QUANTITY_LIMIT or not quantity.isprintable()):
+        raise InvalidRow("quantity", f"must be at most {QUANTITY_LIMIT} printable characters")
     value = texts.get("value", NUMBER)
     return OwnerTopic(
         pattern,
@@ -157,6 +163,7 @@ def _topic(row: Row) -> OwnerTopic:
         texts.get("sensor", ""),
         () if value == NUMBER else _path("value", value),
         texts.get("unit"),
+        quantity,
         _path("time", texts["time"]) if "time" in texts else (),
     )
 
