@@ -19,6 +19,7 @@ from tmon.core.time import iso
 from tmon.db.connect import sqlite3
 
 PUBLISH_S = 15.0  # between two looks at the database
+MOST_ECHOES = 1_000  # that are told, each once
 PREFIX = "homeassistant"  # Home Assistant's own, unless its owner changed it
 ONLINE, OFFLINE = "online", "offline"
 ENTITY = "tmon_"  # the entities' ids begin with it, so that statestream's are known as ours
@@ -126,7 +127,7 @@ class HomeAssistant:
         is_known = entity in self._entities or (self.is_on and entity.startswith(ENTITY))
         if start != "sensor" or not topic.startswith(PREFIX) or not is_known:
             return False
-        if entity not in self._echoes:
+        if entity not in self._echoes and len(self._echoes) < MOST_ECHOES:
             self._echoes.add(entity)
             log.warning("sensor.%s of Home Assistant is one of ours: not taken", entity)
         return True
