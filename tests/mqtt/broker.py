@@ -81,3 +81,9 @@ def bridge(station: Station, broker: Broker, *flags: str) -> Process:
 
 def connected(station: Station, times: int = 1) -> bool:
     return (station.path.parent / "mqtt.log").read_text().count("connected to") >= times
+
+
+def end(running: Process, station: Station) -> None:
+    """End the bridge, as systemd does; its log says why if it ends in any other way."""
+    running.popen.terminate()
+    assert running.end()[0] == 0, (station.path.parent / "mqtt.log").read_text()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.mqtt.broker import Broker, bridge, connected
+from tests.mqtt.broker import Broker, bridge, connected, end
 from tests.station import Station, station_in_thread, tmon, wait_for
 from tmon.core.errors import RefusedDatabase
 from tmon.db.connect import open_database
@@ -202,13 +202,11 @@ def test_sensors_appear_change_and_go(tmp_path: Path, broker: Broker, listener: 
         running = bridge(station, broker, "--mqtt-discovery", "yes")
         wait_for(lambda: listener.configs().keys() == {"temperature"})
         wait_for(lambda: len([one for one in listener.retained if one.startswith("tmon_")]) == 2)
-        running.popen.terminate()
-        assert running.end()[0] == 0
+        end(running, station)
         wait_for(lambda: listener.status() == "offline")
         running = bridge(station, broker)  # switched off: nothing of it stays
         wait_for(lambda: listener.configs() == {})
-        running.popen.terminate()
-        assert running.end()[0] == 0
+        end(running, station)
         assert station.count() == 1
         assert "device" not in tmon(tmp_path, "device", "list").stdout
 
@@ -241,8 +239,7 @@ def test_what_is_published_never_comes_back(tmp_path: Path, broker: Broker) -> N
         listed = json.loads(tmon(tmp_path, "device", "list", "--json").stdout)
         assert [row["id"] for row in listed] == ["shed"]
         assert "is one of ours" in (tmp_path / "mqtt.log").read_text()
-        running.popen.terminate()
-        assert running.end()[0] == 0
+        end(running, station)
 
 
 def test_what_home_assistant_sent_is_not_sent_back(tmp_path: Path, broker: Broker) -> None:
@@ -265,8 +262,7 @@ def test_what_home_assistant_sent_is_not_sent_back(tmp_path: Path, broker: Broke
         wait_for(lambda: "later" in listener.configs())
         assert listener.configs().keys() == {"temperature", "later"}
         listener.close()
-        running.popen.terminate()
-        assert running.end()[0] == 0
+        end(running, station)
 
 
 def test_an_entity_without_a_unit_is_stored_all_the_same(tmp_path: Path, broker: Broker) -> None:
@@ -277,8 +273,7 @@ def test_an_entity_without_a_unit_is_stored_all_the_same(tmp_path: Path, broker:
         broker.publish(("homeassistant/sensor/people/state", "3"))
         wait_for(lambda: station.count() == 1)
         assert station.query("select name, unit from sensors") == [("people", None)]
-        running.popen.terminate()
-        assert running.end()[0] == 0
+        end(running, station)
 
 
 def test_a_database_that_cant_be_read_now_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

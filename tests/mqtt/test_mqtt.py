@@ -8,7 +8,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tests.mqtt.broker import Broker, bridge, connected
+from tests.mqtt.broker import Broker, bridge, connected, end
 from tests.station import Process, Station, station_in_thread, tmon, wait_for
 from tmon.mqtt.bridge import Bridge
 from tmon.mqtt.home_assistant import HomeAssistant
@@ -40,8 +40,7 @@ def test_messages_become_readings(tmp_path: Path, broker: Broker) -> None:
             tmon(tmp_path, "device", "adopt", "porch", "porch", "--unheard")
             wait_for(lambda: len([row for row in rows(station) if row[0] == "porch"]) == 2)
         finally:
-            running.popen.terminate()
-            assert running.end()[0] == 0
+            end(running, station)
 
 
 def test_whatever_is_killed_nothing_is_lost(tmp_path: Path, broker: Broker) -> None:
@@ -67,13 +66,11 @@ def test_what_ingest_cant_store_now_waits_in_the_broker(tmp_path: Path, broker: 
     wait_for(lambda: connected(station))
     broker.publish(*(("tmon/shed/t", str(n)) for n in range(20)))
     wait_for(lambda: "ingest doesn't store" in (tmp_path / "mqtt.log").read_text())
-    running.popen.terminate()
-    assert running.end()[0] == 0
+    end(running, station)
     with station_in_thread(tmp_path) as again:
         running = bridge(again, broker)
         wait_for(lambda: {row[2] for row in rows(again)} == {float(n) for n in range(20)})
-        running.popen.terminate()
-        assert running.end()[0] == 0
+        end(running, station)
 
 
 def test_without_a_broker_it_says_what_to_set(tmp_path: Path) -> None:
@@ -105,8 +102,7 @@ def test_broker_and_ingest_killed_lose_nothing(tmp_path: Path, broker: Broker) -
         wait_for(lambda turn=turn: connected(station, turn + 2))
     wanted = {(f"s{turn}", float(n)) for turn in range(3) for n in range(80)}
     wait_for(lambda: wanted <= {(row[1], row[2]) for row in rows(station)})
-    running.popen.terminate()
-    assert running.end()[0] == 0
+    end(running, station)
     serving.kill()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mqtt.broker import Broker, bridge, connected
+from tests.mqtt.broker import Broker, bridge, connected, end
 from tests.mqtt.test_mqtt import rows
 from tests.station import station_in_thread, tmon, wait_for
 from tmon.mqtt.messages import Measured
@@ -117,8 +117,7 @@ def test_the_owners_topics_come_first(tmp_path: Path, broker: Broker) -> None:
         assert rows(station) == [("shed", "u", 1.0, None), ("shed", "x", 21.5, "°C")]
         quantities = "select name, quantity from sensors order by 1"
         wait_for(lambda: station.query(quantities) == [("u", None), ("x", "heat")])
-        running.popen.terminate()
-        assert running.end()[0] == 0
+        end(running, station)
 
 
 def test_a_quantity_is_set_once_its_sensor_is_there(caplog: pytest.LogCaptureFixture) -> None:
