@@ -17,6 +17,7 @@ from tests.publish.published import HOUR_MS, Serve, Site
 from tmon.core.time import DAY_MS
 from tmon.db.connect import open_database
 from tmon.pages.heat import PALETTE, Scale
+from tmon.pages.queries import query_threads
 
 YEAR_MS = 1_704_067_200_000  # 2024, of 366 days
 SVG = "{http://www.w3.org/2000/svg}"
@@ -151,6 +152,13 @@ def test_what_is_missing_or_wrong_is_told(leap: Site, page: str, status: int, to
     assert answer.status_code == status
     assert told in answer.text
     assert "Traceback" not in answer.text
+
+
+def test_a_year_that_takes_too_long_is_told(leap: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(query_threads(leap.datasette), "limit_ms", 0.001)
+    answer = leap.get("/year/attic/temperature")
+    assert answer.status_code == 400
+    assert "more readings than can be read in time" in answer.text
 
 
 def test_a_sensors_page_leads_to_its_year_and_a_year_to_its_neighbours(leap: Site) -> None:
