@@ -163,6 +163,16 @@ READ = [
           "a,Time,Celsius(°C),Humidity(%rh),Serial Number\n1,2023-07-04 12:00,21.5,45,010012345\n"
           "2,2023-07-04 12:10,21.6,46\n3,2023-07-04 12:20,47\n4,2023-07-04 12:30,48,010012345\n",
           expected="celsius 12:00 21.5; celsius 12:10 21.6; humidity 12:00 45; humidity 12:10 46"),
+    Shape("settings of the logger in the first row alone",
+          "No.,Time,Celsius(°C),State,High Alarm,Low Alarm,Serial Number\n"
+          "1,2023-07-04 12:00,21.5,ok,30,9,010012345\n2,2023-07-04 12:10,21.6,ok\n"
+          "3,2023-07-04 12:20,22\n4,2023-07-04 12:30,010012345,ok\n5,2023-07-04 12:40,23,ok\n"
+          "6,2023-07-04 12:50,23,30\n",
+          expected="celsius 12:00 21.5; celsius 12:10 21.6; celsius 12:40 23"),
+    Shape("settings in the first row alone, one of which a flag names",
+          "Time,Celsius(°C),Alarm,Serial\n1688472000,21.5,30,X1\n1688472060,21.6\n"
+          "1688472120,22\n", "--time Time --value Celsius(°C)=t --value Alarm=alarm",
+          "alarm 12:00 30; t 12:00 21.5"),
     Shape("notes in some rows; rows that lack a cell before them",
           "time,temp_c,hum (%),note\n1688472000,1,45,\n1688472060,2,46\n1688472120,3,47,open\n"
           "1688472180,48,open\n1688472240,49\n",

@@ -72,7 +72,7 @@ def dated_columns(layout: Layout) -> list[Column]:
     """The columns that hold times with a date."""
     return [
         column
-        for column in layout.columns
+        for column in layout.columns[: layout.width]
         if column.name not in {"_start", "_stop"}
         and layout.mostly(column, is_dated)
         and not layout.mostly(column, is_clock)
@@ -109,7 +109,7 @@ def choose_values(layout: Layout, taken: Sequence[Column | None]) -> list[Column
     """The columns of numbers that may be measured values."""
     numbers = [
         column
-        for column in layout.columns
+        for column in layout.columns[: layout.width]
         if column not in taken
         and column.name
         and not column.is_not_measured

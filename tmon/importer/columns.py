@@ -34,7 +34,7 @@ _SENSOR_OF = {word: sensor for sensor, words in _SENSORS.items() for word in wor
 _NEVER_VALUES = re.compile(
     r"#|no|nr|number|index|idx|id|.*[_ ]id|rn|rec|record|row|line|lat|lon|lng|long|latitude"
     r"|longitude|elev|elevation|location|version|.*[_ ]version|qn(_\d+)?|unnamed:_\d+|table|uuid"
-    r"|serial.*|mac|eor|stations?(_id)?|stations_id|coupler.*|end_of_file.*|host_connected.*"
+    r"|serial.*|firmware.*|.*alarm.*|mac|eor|stations?(_id)?|stations_id|coupler.*|end_of_file.*|host_connected.*"
     r"|stopped.*|started.*|stn|staid|souid|itemid|usunits|_start|_stop|result|year|month|day|hour|jahr|monat|tag"
 )
 

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 
@@ -34,6 +34,7 @@ class Layout:
     ``titles`` are the lines before the header. A row must have ``width`` cells. Columns after
     them aren't imported and some rows lack them, such as a serial number in the first row only;
     ``beyond`` holds their texts. So a short row that ends in such a text lacks another cell.
+    With ``ends_early``, rows of ``width`` cells are whole: only the first one has more.
     """
 
     delimiter: str
@@ -44,6 +45,7 @@ class Layout:
     sample: tuple[Row, ...]  # of the head, then of the tail
     width: int
     beyond: frozenset[str] = frozenset()
+    ends_early: bool = False
 
     def fits(self, cells: Sequence[str]) -> bool:
         """Whether a row has a cell for each needed column, and none after the last column."""
@@ -52,7 +54,8 @@ class Layout:
         if len(cells) >= _last_named(self.columns):
             return True
         last = cells[self.width - 1].strip()
-        return last not in self.beyond and _kind(last) != "text"
+        may_be_text = self.ends_early and len(cells) == self.width
+        return last not in self.beyond and (may_be_text or _kind(last) != "text")
 
     def rows(self) -> Iterator[list[str]]:
         """The sample's rows that fit, filled up to a cell for each column."""
@@ -97,6 +100,25 @@ def _needed_width(
         beyond |= texts
         width -= 1
     return width, frozenset(beyond)
+
+
+def _width_after_the_first(columns: Sequence[Column], sample: Sequence[Row]) -> int | None:
+    """How many cells the rows have where the first alone has one for each column, else None.
+
+    So loggers write their serial number or limits of alarms: once. One of the further columns
+    must be such a one; otherwise the short rows may lack any cell.
+    """
+    widths = [len(row.cells) for row in sample]
+    if len(widths) < 3 or not max(widths[1:]) < _last_named(columns) <= widths[0]:
+        return None
+    usual, count = Counter(widths[1:]).most_common(1)[0]
+    further = columns[usual : _last_named(columns)]
+    first = sample[0].cells
+    are_settings = any(
+        column.is_not_measured or _kind(first[column.index]) == "text" for column in further
+    )
+    is_usual = usual == max(widths[1:]) and count > 1 and 2 * count >= len(widths) - 1
+    return usual if is_usual and are_settings else None
 
 
 def find_layout(file: InputFile, flags: Flags) -> Layout:
@@ -179,7 +201,14 @@ class _Candidate:
         )
         columns = self._columns(place, below)
         width, beyond = _needed_width(columns, sample, self._wanted)
-        return Layout(self.delimiter, columns, header.line, end, titles, sample, width, beyond)
+        usual = _width_after_the_first(columns, sample)
+        ends_early = usual is not None and {one.name for one in columns[usual:]}.isdisjoint(
+            self._wanted
+        )
+        if usual and ends_early:
+            width, beyond = usual, frozenset(sample[0].cells[usual:]) - {""}
+        found = Layout(self.delimiter, columns, header.line, end, titles, sample, width, beyond)
+        return replace(found, ends_early=ends_early)
 
     def _first_body_row(self) -> int | None:
         """The first row with a time in the column in which most rows have one."""

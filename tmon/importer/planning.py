@@ -44,6 +44,9 @@ def make_plan(file: InputFile, flags: Flags) -> Plan:
     used |= {table.sensor_column, table.value_column, table.unit_column} if table else set()
     left_out = tuple(column for column in layout.columns if column not in used)
     notes = [*plan.notes, *values.notes, *_key_notes(plan, flags, left_out, table)]
+    if layout.ends_early:
+        names = clip(", ".join(repr(one.name) for one in layout.columns[layout.width :]))
+        notes.append(f"only the first row has {names}: left out")
     places = [column.index + 1 for column in used if column]
     layout = replace(layout, width=max(layout.width, *places))
     return replace(
