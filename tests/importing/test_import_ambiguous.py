@@ -92,6 +92,19 @@ REFUSED = [
           error="'channel' says of what a row is (1, 2)"),
     Shape("probes", "time,probe,temp_c\n2023-07-04 12:00,1,21\n2023-07-04 12:00,2,22\n",
           error="'probe' says of what a row is (1, 2)"),
+    Shape("names that end in F, and are no temperatures by name",
+          "time,attic_f,hum\n1688472000,71.6,40\n1688472060,21.6,40\n",
+          error="'attic_f' may be in °F: say --value 'attic_f=attic_f:°F' or 'attic_f=attic_f:°C',"
+          " or name its unit, or none, in --value 'attic_f=SENSOR:UNIT'; then the other columns"),
+    Shape("a name that ends in F, imported as a temperature", "time,attic_f\n1688472000,21.6\n",
+          "--time time --value attic_f=temperature", error="'attic_f' may be in °F"),
+    Shape("an F among the words of a name", "time,room_f_temperature\n1688472000,21.6\n",
+          error="'room_f_temperature' may be in °F"),
+    Shape("an entity that ends in F", "time,sensor,value\n1688472000,sensor.attic_f,71.6\n",
+          error="'sensor.attic_f' may be in °F: say --sensor 'sensor.attic_f=attic_f:°F' or"),
+    Shape("an F among the words of an entity's name",
+          "time,sensor,value\n1688472000,room_f_temperature,21.6\n",
+          error="'room_f_temperature' may be in °F: say --sensor"),
     Shape("a unit that nobody knows", "time,x\n1688472000,21.5 frob\n",
           error="'x' is in frob, a unit that tmon doesn't know: --value 'x=x:frob' keeps it"),
     Shape("°F in an entity's name, and a flag that says °C",
@@ -147,6 +160,15 @@ READ = [
           "time,sensor,value\n1688472000,temp_out_f,71.6\n",
           "--sensor-column sensor --value-column value --sensor temp_out_f=out",
           "out 12:00 22"),
+    Shape("a name that ends in F, as the answer says", "time,attic_f\n1688472000,71.6\n",
+          "--time time --value attic_f=attic_f:°F", "attic_f 12:00 22"),
+    Shape("a name that ends in F, without a unit", "time,floor_f\n1688472000,71.6\n",
+          "--time time --value floor_f=floor", "floor 12:00 71.6"),
+    Shape("an entity that ends in F, as the answer says",
+          "time,sensor,value\n1688472000,attic_f,71.6\n1688472000,b,1\n", "--sensor-column sensor"
+          " --value-column value --sensor attic_f=attic:°F --sensor b=b", "attic 12:00 22; b 12:00 1"),
+    Shape("an F that is no unit", "time,nF,f\n1688472000,71.6,50\n",
+          expected="f 12:00 50; nf 12:00 71.6"),
     Shape("letters that count zones", "time,zone_a_temp,zone_f_temp\n1688472000,20,21\n",
           expected="zone_a_temp 12:00 20; zone_f_temp 12:00 21"),
     Shape("units that look like letters that count", "time,Ch1 (C),Ch1 (V)\n1688472000,20,21\n",
@@ -221,6 +243,36 @@ READ = [
     Shape("thousands that a flag tells", "time;x (W)\n1688472000;1.250\n1688472060;1.013,5\n",
           "--decimal ,", "x 12:00 1250; x 12:01 1013.5"),
 ]  # fmt: skip
+
+
+LEFT_OUT = {
+    "foo": ("21.5 foo", "21.6 foo"),
+    "°xyz": ("21.5 °xyz", "21.6 °xyz"),
+    "∂": ("21.5∂", "21.6∂"),
+    "parts per million": ("21 parts per million", "22 parts per million"),
+    "bar/x": ("21.5 bar/x", "--"),
+    "kFoo": ("21.5 kFoo", "21.5 kFoo\n1688472120,20,21.5"),
+}
+
+
+@pytest.mark.parametrize("unit", LEFT_OUT)
+def test_a_column_in_a_unit_that_nobody_knows_is_told(tmp_path: Path, unit: str) -> None:
+    first, second = LEFT_OUT[unit]
+    text = f"time,temp_c,x\n1688472000,20,{first}\n1688472060,20,{second}\n"
+    done = import_shape(tmp_path, Shape("", text))
+    said = " ".join(done.output.split())
+    assert f"'x' is in {unit}, a unit that tmon doesn't know: --value 'x=x:{unit}' keeps it" in said
+    kept = import_shape(tmp_path, Shape("", text, f"--time time --value 'x=x:{unit}'"))
+    assert "stored" in kept.output
+    assert f"n/x {unit}" in " ".join(kept.output.split())
+
+
+@pytest.mark.parametrize("name", ["temp_out_f", "Outdoor temperature F", "dew_f"])
+def test_a_unit_in_a_name_is_told(tmp_path: Path, name: str) -> None:
+    for text in (f"time,{name}\n1688472000,50\n", f"time,sensor,value\n1688472000,{name},50\n"):
+        done = import_shape(tmp_path, Shape("", text))
+        assert "in F by its name; stored in °C" in done.output
+        assert {value for *_, value in readings(tmp_path / "t.db")} == {10.0}
 
 
 @pytest.mark.parametrize("shape", REFUSED_ROWS, ids=lambda shape: shape.name)

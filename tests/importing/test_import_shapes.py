@@ -133,7 +133,7 @@ REFUSED = [
     Shape("several columns of times", "start time,end time,temp_c\n2023-06-01,2023-06-02,1\n",
           error="--time COL says which"),
     Shape("days and hours apart", "date,hour,T_C\n2023-06-01,13,5\n2023-06-01,14,6\n",
-          error="say --time 'date' --time COL"),
+          error="say --time 'date' --time 'hour'"),
     Shape("units of several kinds beside the values",
           "time,value,unit\n2023-06-01 10:00,40,°F\n2023-06-01 10:00,45,%\n",
           error="'unit' names several units (%, °F)"),

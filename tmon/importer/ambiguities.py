@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tmon.core.errors import CannotImport
 from tmon.core.reading import clip
 from tmon.core.units import canonical
-from tmon.importer.columns import Column
+from tmon.importer.columns import Column, is_lettered, may_be_fahrenheit
 from tmon.importer.layout import Layout
 from tmon.importer.numbers import unit_of_cells
 from tmon.importer.times import clock_of
@@ -30,6 +30,7 @@ _PREFIXES = {
     **dict.fromkeys(("c", "centi", "hundredth"), 0.01),
     **dict.fromkeys(("m", "milli"), 0.001),
 }
+COLDEST_F, HOTTEST_F = -80, 250  # what sensors of temperature measure
 # As KNMI and ECA&D write it in the lines above the header.
 _SCALE_IN_TITLE = re.compile(
     r"(?:\bin|[(\[])\s*(0[.,]0*1|1/10+)(?![\w.,]*\d)|\b(tenths|zehntel|tienden|dixièmes)\b",
@@ -123,6 +124,18 @@ def check_decimal_comma(layout: Layout, column: Column, cells: Sequence[str]) ->
         raise CannotImport(
             f"{clip(column.name)!r} and the column beside it, which has no name, may be numbers"
             f" with decimal commas ({cells[0]},{decimals[0]}); save it with another delimiter"
+        )
+
+
+def check_fahrenheit(
+    name: str, names: Sequence[str], named: str, values: Sequence[float]
+) -> None:
+    """Refuse a column with an F in its name that may stand for °F, or for anything else."""
+    is_plausible = COLDEST_F < min(values, default=0) and max(values, default=0) < HOTTEST_F
+    if may_be_fahrenheit(name) and is_plausible and not is_lettered(names, name):
+        raise CannotImport(
+            f"{clip(name)!r} may be in °F: say --value '{named}:°F' or '{named}:°C', or name its"
+            f" unit, or none, in --value '{named.rpartition('=')[0]}=SENSOR:UNIT'"
         )
 
 

@@ -23,6 +23,8 @@ _UNKNOWN_UNIT = re.compile(
 _RELATIVE = re.compile(r"%\s*(r\.?\s?[fh]\.?|rel\.?|hr|ur)", re.IGNORECASE)
 _WORDS_OF_UNITS = frozenset(("celsius", "fahrenheit", "kelvin", "percent", "lux", "volt", "volts"))
 _SURE_WORDS = frozenset(("mmhg", "inhg", "ppb", "psi", "kmh", "mph", "wh", "kwh"))
+_DEGREES = {"f": "F", "degf": "F", "fahrenheit": "F", "c": "C", "degc": "C", "celsius": "C"}
+_STATISTICS = frozenset("avg average mean min minimum max maximum med median std hi lo".split())
 _SENSORS = {
     "temperature": "temp temperature temperatur temperatura temperatuur tempc tempf t degc degf",
     "humidity": "humidity rh hum humi relative_humidity luftfeuchte luftfeuchtigkeit feuchte"
@@ -171,15 +173,43 @@ def _unit_at_end(header: str) -> str | None:
 
 
 def _degrees_in(header: str) -> str | None:
-    """``F`` in ``temperatureF``, ``TEMP_F_AVG``, ``Temp *F``; K could be a thermocouple's type."""
+    """``F`` in ``temperatureF``, ``TEMP_F_AVG``, ``Temp *F``; K could be a thermocouple's type.
+
+    None for ``room_f_temperature``, which may be a room.
+    """
     if re.fullmatch(r"(?:in|out|indoor|outdoor)?temp(?:in|out|\d+)?[cf]", header.strip().lower()):
         return header.strip()[-1].upper()
-    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", header)]
-    if not any(re.match(r"\w*temp|t$|dew|heat|chill", word) for word in words):
+    words = _words(header)
+    if not any(map(_is_temperature, words)):
         return None
-    degrees = {"f": "F", "degf": "F", "fahrenheit": "F", "c": "C", "degc": "C", "celsius": "C"}
-    found = {degrees[word] for word in words if word in degrees}
+    found = {
+        _DEGREES[word]
+        for place, word in enumerate(words)
+        if word in _DEGREES
+        and (
+            len(word) > 1
+            or (place and _is_temperature(words[place - 1]))
+            or _STATISTICS.issuperset(words[place + 1 :])
+        )
+    }
     return found.pop() if len(found) == 1 else None
+
+
+def may_be_fahrenheit(name: str) -> bool:
+    """Whether a name has an F that may stand for °F: ``attic_f``, ``room_f_temperature``."""
+    words = _words(name)
+    is_last = len(words) > 1 and words[-1] == "f" and len(words[-2]) > 1  # nF is no temperature
+    return unit_in(name) is None and (
+        is_last or ("f" in words and any(map(_is_temperature, words)))
+    )
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+
+
+def _is_temperature(word: str) -> bool:
+    return re.match(r"\w*temp|t$|dew|heat|chill", word) is not None
 
 
 def find(columns: Sequence[Column], name: str, line: int) -> Column:

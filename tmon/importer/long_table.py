@@ -5,7 +5,14 @@ from dataclasses import dataclass, field, replace
 
 from tmon.core.reading import Refusal, clip
 from tmon.importer.ambiguities import is_difference, is_shifted
-from tmon.importer.columns import Column, is_lettered, same_unit, unit_in, usual_name
+from tmon.importer.columns import (
+    Column,
+    is_lettered,
+    may_be_fahrenheit,
+    same_unit,
+    unit_in,
+    usual_name,
+)
 from tmon.importer.flags import Series
 from tmon.importer.numbers import NumberFormat
 from tmon.importer.values import Value, sensor_name
@@ -65,6 +72,13 @@ class LongTable:
             raise Refusal("invalid_unit", f"{clip(text)!r} is a difference in {unit}")
         if not unit and not self.unit_column:
             quantity = quantity_of(text) or quantity_of(sensor)
+            may_be_f = may_be_fahrenheit(text) and not is_lettered(self.texts, text)
+            if may_be_f and (series is None or quantity == "temperature"):
+                raise Refusal(
+                    "invalid_unit",
+                    f"{clip(text)!r} may be in °F: say --sensor '{clip(text)}={sensor}:°F' or"
+                    " '…:°C', and the others likewise",
+                )
             unit, unit_from = _QUANTITIES.get(quantity or ""), "name"
         numbers = replace(self.numbers, factor=factor or 1.0, unit=given)
         return Value(self.value_column, sensor, unit, unit_from, numbers)

@@ -25,7 +25,7 @@ from tmon.importer.columns import (
     same_unit,
 )
 from tmon.importer.flags import Flags, Series
-from tmon.importer.layout import Layout
+from tmon.importer.layout import Layout, is_dated
 from tmon.importer.long_table import LongTable, quantity_of
 from tmon.importer.numbers import (
     NumberFormat,
@@ -82,13 +82,19 @@ class Values:
         times = [one for one in taken if one]
         ambiguities.check_other_times(times, choice.other_times(self._layout, times), columns)
         sensors = Counter(column.sensor for column in columns)
-        return tuple(self._detected(column, sensors[column.sensor] > 1) for column in columns)
+        try:
+            return tuple(self._detected(column, sensors[column.sensor] > 1) for column in columns)
+        except CannotImport as error:
+            if len(columns) == 1 or "--value" not in str(error):
+                raise
+            raise CannotImport(f"{error}; then the other columns need a --value, too") from error
 
     def _unknown_unit_notes(self, taken: Sequence[Column | None]) -> Iterator[str]:
         """Notes on columns of numbers in units that tmon doesn't know."""
         for column in self._layout.columns:
             unit = unknown_unit(self._layout.cells_of(column))
-            if unit and column not in taken and not column.is_not_measured:
+            is_date = self._layout.mostly(column, is_dated)
+            if unit and column not in taken and not (column.is_not_measured or is_date):
                 named = f"{reference(self._layout.columns, column)}={sensor_name(column.sensor)}"
                 yield (
                     f"{clip(column.name)!r} is in {clip(unit)}, a unit that tmon doesn't know:"
@@ -123,18 +129,22 @@ class Values:
                 self.notes.append(f"{clip(text)!r} of --sensor isn't among the first rows")
         table = LongTable(sensor, column, units, numbers, listed, [*texts], flags.node)
         if not units and not column.unit:
-            for text in texts:
-                self._check_assumed(table, text)
+            values = [value for text in texts if (value := self._checked(table, text))]
+            if nameless := [value.sensor for value in values if value.unit is None]:
+                more = f" and {len(nameless) - 3} more" if len(nameless) > 3 else ""
+                self.notes.append(f"{', '.join(nameless[:3])}{more}: no unit is named")
         return table
 
-    def _check_assumed(self, table: LongTable, text: str) -> None:
-        """Check and note the unit that is assumed for an entity without one."""
+    def _checked(self, table: LongTable, text: str) -> Value | None:
+        """An entity's values; checks and notes a unit that is assumed, or in its name."""
         try:
             value = table.value_of(text)
         except Refusal as refusal:
             raise CannotImport(refusal.reason) from None
+        if value and value.unit_from == "file" and is_shifted(value.unit):
+            self.notes.append(f"{value.sensor}: in {value.unit} by its name; stored in °C")
         if value is None or value.unit_from != "name" or not value.unit:
-            return
+            return value
         sensor, column = table.sensor_column.index, value.column.index
         read = value.read_all([row[column] for row in self._layout.rows() if row[sensor] == text])
         if value.unit == "°C" and may_be_fahrenheit(read):
@@ -143,6 +153,7 @@ class Values:
                 f" '{clip(text)}={value.sensor}:°F' or '…:°C', and the others likewise"
             )
         self.notes.append(f"{value.sensor}: no unit is named; taken as {value.unit}")
+        return value
 
     def _find(self, name: str) -> Column:
         return find(self._layout.columns, name, self._layout.header_line)
@@ -192,7 +203,12 @@ class Values:
         if not series.factor:
             ambiguities.check_tenths(column.name, unit, named, read)
         unit_from = "flag" if series.unit else "file"
+        if written in {"F", "K"} and column.unit == written and f"({written})" not in column.name:
+            self.notes.append(f"{series.sensor}: in {written} by its name; stored in °C")
         if not unit:
+            if guess or series.sensor.startswith("temperature"):
+                names = [other.name for other in self._layout.columns]
+                ambiguities.check_fahrenheit(column.full_name, names, named, read)
             unit = self._assumed(named, series.sensor, read, guess=guess)
             unit_from = "name" if unit else "nobody"
         elif unit_from == "file" and column.unit is None and unit_of_cells(cells, column.name):
