@@ -28,20 +28,15 @@ class Importer:
 
     def __init__(self, db: Database, source: Source, patience_s: float = PATIENCE_S) -> None:
         self._db = db
-        self._pacer = ChunkPacer(READINGS, patience_s)
+        self.pacer = ChunkPacer(READINGS, patience_s)
         self._recorder = self._turn(lambda: Recorder.begin(db, source, now_ms()))
         self._store = Store(
             db,
             keep_rejected=False,
-            on_foreign_change=self._pacer.lock_acquired,
+            on_foreign_change=self.pacer.lock_acquired,
             on_stored=self._recorder.stored,
         )
         self._nodes: dict[str, Node] = {}
-
-    @property
-    def readings(self) -> int:
-        """How many to store in one turn."""
-        return self._pacer.size
 
     def store(self, waiting: dict[str, list[Reading]], received_ms: int) -> list[Receipt]:
         """Store readings by their nodes' names; missing nodes are created.
@@ -58,7 +53,7 @@ class Importer:
                 self._nodes[name] = Node(known.uid, known.name, name)
             batches.append(Batch(self._nodes[name], received_ms, readings))
         receipts = self._turn(lambda: self._store.commit(batches))
-        self._pacer.record(sum(map(len, waiting.values())))
+        self.pacer.record(sum(map(len, waiting.values())))
         return receipts
 
     def end(self, tally: Tally) -> None:
@@ -68,7 +63,7 @@ class Importer:
 
     def _turn(self, write: Callable[[], T]) -> T:
         try:
-            return self._pacer.run(write)
+            return self.pacer.run(write)
         except sqlite3.Error as error:
             raise CannotImport(
                 f"{error}; what is stored stays: put that right and run it again"
@@ -117,7 +112,7 @@ def _batches(survey: Survey, importer: Importer) -> Iterator[dict[str, list[Read
     for name, readings in survey.rows():
         waiting.setdefault(name, []).extend(readings)
         size += len(readings)
-        if size >= importer.readings:
+        if size >= importer.pacer.size:
             yield waiting
             waiting, size = {}, 0
     yield waiting
