@@ -141,9 +141,9 @@ REFUSED = [
           error="names a scale, millicels"),
     Shape("Unix times that a spreadsheet has rounded", "time,temp_c\n1.68847E+12,21\n",
           error="no column of times was found"),
-    Shape("two things at each time", "statistic_id,start,mean\na_temp,2023-06-13 10:00,21\n"
+    Shape("two things at each time", "what,start,mean\na_temp,2023-06-13 10:00,21\n"
           "b_temp,2023-06-13 10:00,31\na_temp,2023-06-13 11:00,21\nb_temp,2023-06-13 11:00,31\n",
-          error="'statistic_id' says of what a row is (a_temp, b_temp): --node-column"),
+          error="'what' says of what a row is (a_temp, b_temp): --node-column"),
     Shape("radio sensors", "time,model,id,temp_c\n2023-07-04 12:00,A,101,21\n"
           "2023-07-04 12:00,A,202,22\n", error="'id' says of what a row is (101, 202)"),
 ]  # fmt: skip

@@ -5,6 +5,7 @@ Each check raises CannotImport, with the flag that decides, where a column is am
 
 import re
 from collections.abc import Sequence
+from statistics import median
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import clip
@@ -13,6 +14,7 @@ from tmon.importer.columns import Column, is_lettered, may_be_fahrenheit
 from tmon.importer.layout import Layout
 from tmon.importer.numbers import unit_of_cells
 from tmon.importer.times import clock_of
+from tmon.importer.values import WARMEST_F
 
 # Values that loggers write for a missing one, and that no sensor ever measured.
 SURE_SENTINELS = (-999.0, -9999.0, -99999.0, -999.9)
@@ -36,7 +38,10 @@ _SCALE_IN_TITLE = re.compile(
     r"(?:\bin|[(\[])\s*(0[.,]0*1|1/10+)(?![\w.,]*\d)|\b(tenths|zehntel|tienden|dixièmes)\b",
     re.IGNORECASE,
 )
-_UNIT_ABOVE = re.compile(r"fahrenheit|kelvin|°\s?F\b|℉|(?<=unit)\W+[FK]\b", re.IGNORECASE)
+_UNIT_ABOVE = re.compile(
+    r"fahrenheit|farenheit|kelvin|°\s?F\b|℉|(?:units?|einheit(?:en)?)\W+(fahr\w*|[FK]\b)",
+    re.IGNORECASE,
+)
 # Temperatures of the Global Historical Climatology Network, which are tenths of a degree.
 _IN_TENTHS = frozenset(("TMAX", "TMIN", "TAVG", "TOBS"))
 _DIFFERENCES = frozenset(
@@ -95,7 +100,7 @@ def check_unit_above(titles: Sequence[str], named: str) -> None:
     for title in titles:
         if found := _UNIT_ABOVE.search(title):
             raise CannotImport(
-                f"{clip(title)!r} names {found[0].strip(' :=')}, and {named.rpartition('=')[0]!r}"
+                f"{clip(title)!r} names {found[1] or found[0]}, and {named.rpartition('=')[0]!r}"
                 f" no unit: say --value '{named}:°F', or the unit that it is in"
             )
 
@@ -136,6 +141,15 @@ def check_fahrenheit(
         raise CannotImport(
             f"{clip(name)!r} may be in °F: say --value '{named}:°F' or '{named}:°C', or name its"
             f" unit, or none, in --value '{named.rpartition('=')[0]}=SENSOR:UNIT'"
+        )
+
+
+def check_hot(named: str, temperatures: Sequence[float]) -> None:
+    """Refuse temperatures without a unit that would be far too warm in °C and in °F."""
+    if temperatures and median(temperatures) > WARMEST_F:
+        raise CannotImport(
+            f"{named.rpartition('=')[0]!r} names no unit, and most of it is above {WARMEST_F}: say"
+            f" --value '{named}:°C', or ':K', ':°F', ':0.1°C' for tenths"
         )
 
 

@@ -21,9 +21,9 @@ _TIME_NAMES = (
 )  # fmt: skip
 _SENSOR_COLUMNS = (
     "entity_id _field sensor sensor_name metric field topic parameter variable channel series"
-    " quantity phenomenon sensor_type measurement name".split()
+    " quantity phenomenon sensor_type measurement statistic_id name".split()
 )
-VALUE_COLUMNS = ("state", "_value", "value", "reading", "payload", "messwert", "wert", "val")
+VALUE_COLUMNS = ("state", "_value", "value", "reading", "payload", "messwert", "wert", "val", "mean")
 _NODES = re.compile(
     r"(device|sensor|station|stations|node|logger|probe|room|host|entity|location|channel|module)"
     r"([ _-]?(id|name|no|nr|number))?|name|topic|mac|serial|raum|ort|area|zone|tag|_measurement"
@@ -32,7 +32,18 @@ _NODES = re.compile(
 _THINGS = re.compile(
     r"(instance|item|resource|subject|object|asset|meter|point|signal)([ _-]?(id|name))?"
 )
-_ZONES = re.compile(r"(utc|gmt|tz|timezone|time_zone)_?offset|tz|time_?zone|zeitzone")
+_PARTS = {
+    "%Y": ("year", "jahr", "yyyy"),
+    "%m": ("month", "monat", "mm"),
+    "%d": ("day", "tag", "dd"),
+    "%H": ("hour", "stunde", "hh", "hr"),
+    "%M": ("minute", "min", "minuten"),
+    "%S": ("second", "seconds", "sekunde"),
+}
+_ZONES = re.compile(
+    r"((utc|gmt|tz|timezone|time_zone)_?)?offset(_(s|sec|seconds|min|minutes|h|hours|hrs))?"
+    r"|tz|time_?zone|zeitzone"
+)
 _UNIT_COLUMNS = ("unit", "units", "unit_of_measurement", "einheit")
 
 
@@ -178,11 +189,13 @@ def _no_times(layout: Layout) -> str:
                 f"no column of times was found; {clip(column.name)!r} may have Excel's day numbers:"
                 f" --time '{clip(column.name)}' --time-format excel says so"
             )
-    parts = [one for one in layout.columns if one.name.lower() in {"year", "month", "day"}]
-    if len(parts) == 3:
-        times = " ".join(f"--time '{one.name}'" for one in parts)
-        marks = " ".join({"y": "%Y", "m": "%m", "d": "%d"}[one.name[0].lower()] for one in parts)
+    parts = [(one, mark) for mark, names in _PARTS.items() if (one := _by_name(layout, names))]
+    if [mark for _, mark in parts[:3]] == ["%Y", "%m", "%d"]:
+        times = " ".join(f"--time '{one.name}'" for one, _ in parts)
+        marks = " ".join(mark for _, mark in parts)
         return f"the date is in several columns: {times} --time-format '{marks}' joins them"
+    if layout.header_line and all(is_number(column.name) for column in layout.columns):
+        return f"line {layout.header_line} holds numbers ({names}): is --no-header missing?"
     return f"no column of times was found; --time COL and --time-format say which; {where}: {names}"
 
 

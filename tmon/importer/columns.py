@@ -14,7 +14,7 @@ _OTHER_UNITS = frozenset(
     "mmhg inhg psi m/s km/h kmh mph kn kt kts knots mm cm m km inch mm/h w kw mw wh kwh va var a ma"
     " ah mah db dba dbm hz khz µg/m³ ug/m3 µg/m3 mg/m³ mg/m3 g/m³ g/m3 ppb µs/cm us/cm ms/cm w/m²"
     " w/m2 klux uv ° deg m³ m3 l l/min l/h g kg j kj mj ph ntu %vol bq/m³ bq/m3 pci/l µm um"
-    " pcs".split()
+    " pcs in in/h in/hr ft ft/s ft³ ft3 mi gal gpm".split()
 )
 # In brackets: °R, g/kg, dPa, torr; but not (avg), (Bad), (2m).
 _UNKNOWN_UNIT = re.compile(
@@ -23,11 +23,15 @@ _UNKNOWN_UNIT = re.compile(
 _RELATIVE = re.compile(r"%\s*(r\.?\s?[fh]\.?|rel\.?|hr|ur)", re.IGNORECASE)
 _WORDS_OF_UNITS = frozenset(("celsius", "fahrenheit", "kelvin", "percent", "lux", "volt", "volts"))
 _SURE_WORDS = frozenset(("mmhg", "inhg", "ppb", "psi", "kmh", "mph", "wh", "kwh"))
-_DEGREES = {"f": "F", "degf": "F", "fahrenheit": "F", "c": "C", "degc": "C", "celsius": "C"}
+_DEGREES = {
+    **dict.fromkeys("f degf fahrenheit farenheit fahrenheight fahr".split(), "F"),
+    **dict.fromkeys("c degc celsius celcius centigrade".split(), "C"),
+}
+_DEGREE_SIGN = re.compile(r"[*°º˚]\s?([CF])(?![A-Za-z])|(?<![A-Za-z])([CF])\s?[*°º˚]")
 _STATISTICS = frozenset("avg average mean min minimum max maximum med median std hi lo".split())
 _SENSORS = {
     "temperature": "temp temperature temperatur temperatura temperatuur tempc tempf t degc degf",
-    "humidity": "humidity rh hum humi relative_humidity luftfeuchte luftfeuchtigkeit feuchte"
+    "humidity": "humidity rh hum humi humid relative_humidity luftfeuchte luftfeuchtigkeit feuchte"
     " rel_feuchte rel_luftfeuchte relative_luftfeuchte humidite humedad umidita luchtvochtigheid",
     "pressure": "pressure press druck luftdruck baro bar barometer pression presion bp",
     "co2": "co2 carbon_dioxide kohlendioxid",
@@ -37,7 +41,7 @@ _NEVER_VALUES = re.compile(
     r"#|no|nr|number|index|idx|id|.*[_ ]id|rn|rec|record|row|line|lat|lon|lng|long|latitude"
     r"|longitude|elev|elevation|location|version|.*[_ ]version|qn(_\d+)?|unnamed:_\d+|table|uuid"
     r"|serial.*|firmware.*|.*alarm.*|mac|eor|stations?(_id)?|stations_id|coupler.*|end_of_file.*|host_connected.*"
-    r"|stopped.*|started.*|stn|staid|souid|itemid|usunits|_start|_stop|result|year|month|day|hour|jahr|monat|tag"
+    r"|stopped.*|started.*|stn|staid|souid|itemid|sensor_index|.*_(code|flag|qc)|usunits|interval|_start|_stop|result|year|month|day|hour|jahr|monat|tag"
 )
 
 
@@ -179,10 +183,12 @@ def _degrees_in(header: str) -> str | None:
     """
     if re.fullmatch(r"(?:in|out|indoor|outdoor)?temp(?:in|out|\d+)?[cf]", header.strip().lower()):
         return header.strip()[-1].upper()
+    if found := _DEGREE_SIGN.search(header):
+        return found[1] or found[2]
     words = _words(header)
     if not any(map(_is_temperature, words)):
         return None
-    found = {
+    units = {
         _DEGREES[word]
         for place, word in enumerate(words)
         if word in _DEGREES
@@ -192,7 +198,7 @@ def _degrees_in(header: str) -> str | None:
             or _STATISTICS.issuperset(words[place + 1 :])
         )
     }
-    return found.pop() if len(found) == 1 else None
+    return units.pop() if len(units) == 1 else None
 
 
 def may_be_fahrenheit(name: str) -> bool:

@@ -19,12 +19,13 @@ _GROUPING = (
     "'\N{RIGHT SINGLE QUOTATION MARK}\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
 )
 _MINUS = str.maketrans({"\N{MINUS SIGN}": "-"})
+_HEX = re.compile(r"0[xX][0-9a-fA-F]+")
 _PLAIN = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _NUMBER = (
     rf"[-+]?(?:[0-9]*[.,]?[0-9]+[.,]?|[0-9]{{1,3}}(?:[.,{_GROUPING}][0-9]{{3}})+(?:[.,][0-9]*)?)"
     r"(?:[eE][-+]?[0-9]+)?"
 )
-_WITH_UNIT = re.compile(rf"({_NUMBER})\s*([^\s0-9.,+-]\S*(?: \S+){{0,2}})?")
+_WITH_UNIT = re.compile(rf"({_NUMBER})\s*([^\s0-9.,+{_GROUPING}-]\S*(?: \S+){{0,2}})?")
 # NOAA's Integrated Surface Database: tenths, then a quality code.
 _ISD = re.compile(r"([-+]?[0-9]{4,5}),([0-9A-Z])")
 # Values that loggers write for a missing one; 85 is a DS18B20's after power-on.
@@ -95,7 +96,7 @@ class NumberFormat:
         found = _WITH_UNIT.fullmatch(text.translate(_MINUS))
         number = found and self._plain(found[1].strip())
         other = found[2] if found and number and found[2] != self.unit else None
-        if other and not is_unit(other) and not _is_unsure(text):
+        if other and not (is_unit(other) or _is_unsure(text) or _HEX.fullmatch(text)):
             raise Refusal(
                 "invalid_value",
                 f"{column} {clip(text)!r} is in {clip(other)}, a unit that tmon doesn't know:"
@@ -135,7 +136,7 @@ def unknown_unit(cells: Sequence[str]) -> str | None:
     found = [_WITH_UNIT.fullmatch(cell.translate(_MINUS)) for cell in cells]
     units = Counter(one[2] for one in found if one and one[2])
     unit, count = max(units.items(), key=itemgetter(1), default=("", 0))
-    is_hex = any(cell[:2].lower() == "0x" for cell in cells)
+    is_hex = any(map(_HEX.fullmatch, cells))
     is_most = 2 * count >= len(cells) and 2 * len([*filter(None, found)]) > len(cells)
     return unit if is_most and not is_hex and ":" not in unit and not is_unit(unit) else None
 

@@ -23,7 +23,12 @@ from tmon.importer.value_detection import Values
 
 _OFFSET = re.compile(r"[+-][0-9]{1,2}(?::?[0-9]{2})?|UTC|GMT|Z")
 # A header that says local time without its zone.
-_LOCAL = re.compile(r"(?<![a-z])(?:local(?![a-z]|e)|lokal|LST(?![a-z]))", re.IGNORECASE)
+_LOCAL = re.compile(
+    r"(?<![a-z])(?:local(?![a-z]|e)|lokal|LST(?![a-z])|eastern|central|mountain|pacific|standard time"
+    r"|daylight|(?:summer|winter) ?time|(?:sommer|winter|normal)zeit)",
+    re.IGNORECASE,
+)
+_ZONE_ABOVE = re.compile(r"time ?zone|zeitzone|(?:utc|gmt) ?offset|local time", re.IGNORECASE)
 DAY_LINES = 200_000  # searched where the sample leaves the order of dates open: one second
 
 
@@ -231,5 +236,11 @@ def _find_zone(
             raise CannotImport(
                 f"{clip(title)!r} stands before the header: --tz '{zone}' if the times"
                 " are in it, or else --tz with the zone that they are in"
+            )
+    for title in titles:
+        if _ZONE_ABOVE.search(title):
+            raise CannotImport(
+                f"{clip(title)!r} stands before the header: --tz says of which zone the times are,"
+                " such as America/New_York or -05:00"
             )
     return UTC, "nobody"

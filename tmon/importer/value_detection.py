@@ -129,31 +129,39 @@ class Values:
                 self.notes.append(f"{clip(text)!r} of --sensor isn't among the first rows")
         table = LongTable(sensor, column, units, numbers, listed, [*texts], flags.node)
         if not units and not column.unit:
-            values = [value for text in texts if (value := self._checked(table, text))]
-            if nameless := [value.sensor for value in values if value.unit is None]:
+            nameless = [sensor for text in texts if (sensor := self._check_unit(table, text))]
+            if nameless:
                 more = f" and {len(nameless) - 3} more" if len(nameless) > 3 else ""
                 self.notes.append(f"{', '.join(nameless[:3])}{more}: no unit is named")
         return table
 
-    def _checked(self, table: LongTable, text: str) -> Value | None:
-        """An entity's values; checks and notes a unit that is assumed, or in its name."""
+    def _check_unit(self, table: LongTable, text: str) -> str | None:
+        """Check and note the unit that is assumed for an entity, or that is in its name.
+
+        Returns:
+            Its sensor, if it has numbers and no unit.
+        """
         try:
             value = table.value_of(text)
         except Refusal as refusal:
             raise CannotImport(refusal.reason) from None
-        if value and value.unit_from == "file" and is_shifted(value.unit):
-            self.notes.append(f"{value.sensor}: in {value.unit} by its name; stored in °C")
-        if value is None or value.unit_from != "name" or not value.unit:
-            return value
+        if value is None:
+            return None
         sensor, column = table.sensor_column.index, value.column.index
         read = value.read_all([row[column] for row in self._layout.rows() if row[sensor] == text])
+        if value.unit is None:
+            return value.sensor if read else None
+        if value.unit_from == "file" and is_shifted(value.unit):
+            self.notes.append(f"{value.sensor}: in {value.unit} by its name; stored in °C")
+        if value.unit_from != "name":
+            return None
         if value.unit == "°C" and may_be_fahrenheit(read):
             raise CannotImport(
                 f"{clip(text)!r} names no unit, and may be in °F: say --sensor"
                 f" '{clip(text)}={value.sensor}:°F' or '…:°C', and the others likewise"
             )
         self.notes.append(f"{value.sensor}: no unit is named; taken as {value.unit}")
-        return value
+        return None
 
     def _find(self, name: str) -> Column:
         return find(self._layout.columns, name, self._layout.header_line)
@@ -272,13 +280,16 @@ class Values:
         self, named: str, sensor: str, read: Sequence[float], *, guess: bool
     ) -> str | None:
         """The unit that is assumed where no flag, header or cell names one."""
-        if sensor.startswith("temperature") and not is_difference(sensor):
+        is_degrees = sensor.startswith("temperature") or sensor.endswith("temperature")
+        if is_degrees and not is_difference(sensor):
             if may_be_fahrenheit(read):
                 raise CannotImport(
                     f"{named.rpartition('=')[0]!r} names no unit, and may be in °F: say --value"
                     f" '{named}:°F' or '{named}:°C'"
                 )
             ambiguities.check_unit_above(self._layout.titles, named)
+            if guess:
+                ambiguities.check_hot(named, read)
             self.notes.append(f"{sensor}: no unit is named; taken as °C")
             return "°C"
         if not guess:
