@@ -166,7 +166,8 @@ READ = [
           "--time time --value floor_f=floor", "floor 12:00 71.6"),
     Shape("an entity that ends in F, as the answer says",
           "time,sensor,value\n1688472000,attic_f,71.6\n1688472000,b,1\n", "--sensor-column sensor"
-          " --value-column value --sensor attic_f=attic:°F --sensor b=b", "attic 12:00 22; b 12:00 1"),
+          " --value-column value --sensor attic_f=attic:°F --sensor b=b",
+          "attic 12:00 22; b 12:00 1"),
     Shape("an F that is no unit", "time,nF,f\n1688472000,71.6,50\n",
           expected="f 12:00 50; nf 12:00 71.6"),
     Shape("letters that count zones", "time,zone_a_temp,zone_f_temp\n1688472000,20,21\n",

@@ -132,11 +132,9 @@ def check_decimal_comma(layout: Layout, column: Column, cells: Sequence[str]) ->
         )
 
 
-def check_fahrenheit(
-    name: str, names: Sequence[str], named: str, values: Sequence[float]
-) -> None:
+def check_fahrenheit(name: str, names: Sequence[str], named: str, values: Sequence[float]) -> None:
     """Refuse a column with an F in its name that may stand for °F, or for anything else."""
-    is_plausible = COLDEST_F < min(values, default=0) and max(values, default=0) < HOTTEST_F
+    is_plausible = min(values, default=0) > COLDEST_F and max(values, default=0) < HOTTEST_F
     if may_be_fahrenheit(name) and is_plausible and not is_lettered(names, name):
         raise CannotImport(
             f"{clip(name)!r} may be in °F: say --value '{named}:°F' or '{named}:°C', or name its"

@@ -23,7 +23,7 @@ _SENSOR_COLUMNS = (
     "entity_id _field sensor sensor_name metric field topic parameter variable channel series"
     " quantity phenomenon sensor_type measurement statistic_id name".split()
 )
-VALUE_COLUMNS = ("state", "_value", "value", "reading", "payload", "messwert", "wert", "val", "mean")
+VALUE_COLUMNS = "state _value value reading payload messwert wert val mean".split()
 _NODES = re.compile(
     r"(device|sensor|station|stations|node|logger|probe|room|host|entity|location|channel|module)"
     r"([ _-]?(id|name|no|nr|number))?|name|topic|mac|serial|raum|ort|area|zone|tag|_measurement"

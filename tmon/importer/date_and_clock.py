@@ -21,7 +21,9 @@ _HOURS = re.compile(r"(?<![a-z])(h|hr|hh|hours?|stunden?|heures?|horas?)(?![a-z]
 _HOURS_AND_MINUTES = re.compile(
     r"(?<![a-z])(time|clock|uhrzeit|zeit|heure|hora|ora|tijd|tid|hh:?mm)", re.IGNORECASE
 )
-_LIKE_A_CLOCK = re.compile(r".*(time|clock|zeit|hour|heure|hora|ora|tijd|tid|stunde).*", re.IGNORECASE)
+_LIKE_A_CLOCK = re.compile(
+    r".*(time|clock|zeit|hour|heure|hora|ora|tijd|tid|stunde).*", re.IGNORECASE
+)
 _A_CLOCK = re.compile(
     r"((utc|gmt|lst|local|start|obs)_)?(time|clock|zeit|uhrzeit|hour|stunde|heure|hora|ora|tijd|tid|hhmm"
     r"|hh|hr)(_(utc|gmt|local|[a-z]{2,3}t))?"

@@ -24,8 +24,8 @@ from tmon.importer.value_detection import Values
 _OFFSET = re.compile(r"[+-][0-9]{1,2}(?::?[0-9]{2})?|UTC|GMT|Z")
 # A header that says local time without its zone.
 _LOCAL = re.compile(
-    r"(?<![a-z])(?:local(?![a-z]|e)|lokal|LST(?![a-z])|eastern|central|mountain|pacific|standard time"
-    r"|daylight|(?:summer|winter) ?time|(?:sommer|winter|normal)zeit)",
+    r"(?<![a-z])(?:local(?![a-z]|e)|lokal|LST(?![a-z])|eastern|central|mountain|pacific"
+    r"|standard time|daylight|(?:summer|winter) ?time|(?:sommer|winter|normal)zeit)",
     re.IGNORECASE,
 )
 _ZONE_ABOVE = re.compile(r"time ?zone|zeitzone|(?:utc|gmt) ?offset|local time", re.IGNORECASE)

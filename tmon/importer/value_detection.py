@@ -129,7 +129,7 @@ class Values:
                 self.notes.append(f"{clip(text)!r} of --sensor isn't among the first rows")
         table = LongTable(sensor, column, units, numbers, listed, [*texts], flags.node)
         if not units and not column.unit:
-            nameless = [sensor for text in texts if (sensor := self._check_unit(table, text))]
+            nameless = [one for text in texts if (one := self._check_unit(table, text))]
             if nameless:
                 more = f" and {len(nameless) - 3} more" if len(nameless) > 3 else ""
                 self.notes.append(f"{', '.join(nameless[:3])}{more}: no unit is named")
