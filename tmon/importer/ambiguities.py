@@ -10,11 +10,10 @@ from statistics import median
 from tmon.core.errors import CannotImport
 from tmon.core.reading import clip
 from tmon.core.units import canonical
-from tmon.importer.columns import Column, is_lettered, may_be_fahrenheit
+from tmon.importer.columns import Column, is_lettered, may_name_fahrenheit
 from tmon.importer.layout import Layout
 from tmon.importer.numbers import unit_of_cells
 from tmon.importer.times import clock_of
-from tmon.importer.values import WARMEST_F
 
 # Values that loggers write for a missing one, and that no sensor ever measured.
 SURE_SENTINELS = (-999.0, -9999.0, -99999.0, -999.9)
@@ -32,6 +31,9 @@ _PREFIXES = {
     **dict.fromkeys(("c", "centi", "hundredth"), 0.01),
     **dict.fromkeys(("m", "milli"), 0.001),
 }
+# A temperature above this is in °F, or not of a room.
+WARMEST_C = 45
+WARMEST_F = 120  # what is all above isn't in °F either
 COLDEST_F, HOTTEST_F = -80, 250  # what sensors of temperature measure
 # As KNMI and ECA&D write it in the lines above the header.
 _SCALE_IN_TITLE = re.compile(
@@ -69,6 +71,11 @@ def is_difference(text: str) -> bool:
 def is_shifted(unit: str | None) -> bool:
     """Whether a unit has another zero than the unit it is stored in, as °F and K have."""
     return bool(unit) and canonical(0.0, unit)[0] != 0
+
+
+def may_be_fahrenheit(temperatures: Sequence[float]) -> bool:
+    """Whether half of them are warmer than a room, and the room could be in °F."""
+    return bool(temperatures) and WARMEST_C < median(temperatures) <= WARMEST_F
 
 
 def check_difference(text: str, unit: str | None, named: str) -> None:
@@ -135,7 +142,7 @@ def check_decimal_comma(layout: Layout, column: Column, cells: Sequence[str]) ->
 def check_fahrenheit(name: str, names: Sequence[str], named: str, values: Sequence[float]) -> None:
     """Refuse a column with an F in its name that may stand for °F, or for anything else."""
     is_plausible = min(values, default=0) > COLDEST_F and max(values, default=0) < HOTTEST_F
-    if may_be_fahrenheit(name) and is_plausible and not is_lettered(names, name):
+    if may_name_fahrenheit(name) and is_plausible and not is_lettered(names, name):
         raise CannotImport(
             f"{clip(name)!r} may be in °F: say --value '{named}:°F' or '{named}:°C', or name its"
             f" unit, or none, in --value '{named.rpartition('=')[0]}=SENSOR:UNIT'"

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import clip
-from tmon.importer.columns import Column, find, plain
+from tmon.importer.columns import Column, find, is_unit, plain
 from tmon.importer.date_and_clock import is_clock, join_clock
 from tmon.importer.flags import Flags
 from tmon.importer.layout import Layout, is_dated
@@ -44,6 +44,7 @@ _ZONES = re.compile(
     r"((utc|gmt|tz|timezone|time_zone)_?)?offset(_(s|sec|seconds|min|minutes|h|hours|hrs))?"
     r"|tz|time_?zone|zeitzone"
 )
+_UNITS_OF = re.compile(r"unit|einheit|uom", re.IGNORECASE)
 _UNIT_COLUMNS = ("unit", "units", "unit_of_measurement", "einheit")
 
 
@@ -142,7 +143,21 @@ def choose_rows(layout: Layout) -> tuple[Column, Column] | None:
 
 def choose_units(layout: Layout) -> Column | None:
     """The column with each row's unit."""
-    return _by_name(layout, _UNIT_COLUMNS)
+    column = _by_name(layout, _UNIT_COLUMNS)
+    return column if column and layout.cells_of(column) else None
+
+
+def units_of(layout: Layout, column: Column) -> Column | None:
+    """The column of units that belongs to one column: ``Temp Unit`` for ``Temp``, or beside it."""
+    for other in layout.columns:
+        is_named = not other.name or _UNITS_OF.search(other.name) is not None
+        is_beside = other.index == column.index + 1 and is_named
+        begins, _, rest = other.name.lower().partition(column.name.lower())
+        is_own = is_beside or (not begins and rest.strip(" _-.()") in _UNIT_COLUMNS)
+        cells = layout.cells_of(other) if is_own else []
+        if cells and all(map(is_unit, cells)):
+            return other
+    return None
 
 
 def find_key_column(

@@ -201,7 +201,7 @@ def _degrees_in(header: str) -> str | None:
     return units.pop() if len(units) == 1 else None
 
 
-def may_be_fahrenheit(name: str) -> bool:
+def may_name_fahrenheit(name: str) -> bool:
     """Whether a name has an F that may stand for °F: ``attic_f``, ``room_f_temperature``."""
     words = _words(name)
     is_last = len(words) > 1 and words[-1] == "f" and len(words[-2]) > 1  # nF is no temperature

@@ -15,11 +15,11 @@ from tmon.importer.date_and_clock import find_converters
 from tmon.importer.files import InputFile, split
 from tmon.importer.flags import Flags
 from tmon.importer.layout import Layout, find_layout
-from tmon.importer.long_table import LongTable
 from tmon.importer.plan import NodeNames, Plan
 from tmon.importer.time_detection import AmbiguousTimes, find_time_format
 from tmon.importer.times import EXCEL_FORMAT, TimeFormat, numeric_date
 from tmon.importer.value_detection import Values
+from tmon.importer.values import LongTable
 
 _OFFSET = re.compile(r"[+-][0-9]{1,2}(?::?[0-9]{2})?|UTC|GMT|Z")
 # A header that says local time without its zone.

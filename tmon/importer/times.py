@@ -123,10 +123,24 @@ def strptime(text: str, pattern: str) -> datetime | None:
     for number, width in zip(re.findall(r"\d+", text), _widths(pattern), strict=False):
         if width and len(number) != width:  # strptime reads 100 as 10:00, and 123 as 12 and 3
             return None
-    try:
-        return datetime.strptime(text, pattern)  # noqa: DTZ007 - the clock knows its zone
-    except ValueError:
-        return None
+    for written, days in ((text, 0), (_at_hour_0(text, pattern), 1)):
+        try:
+            moment = datetime.strptime(written, pattern)  # noqa: DTZ007 - the clock knows its zone
+            return moment + timedelta(days)
+        except (ValueError, OverflowError):
+            continue
+    return None
+
+
+def _at_hour_0(text: str, pattern: str) -> str:
+    """A time of 24:00 with its hour as 00; an empty text if it is another."""
+    at_end = re.search(r"%H(:?%M)?(:?%S)?$", pattern)
+    if at_end is None:
+        return ""
+    zeros = "".join(
+        (part or "").replace("%M", "00").replace("%S", "00") for part in at_end.groups()
+    )
+    return f"{text.removesuffix(f'24{zeros}')}00{zeros}" if text.endswith(f"24{zeros}") else ""
 
 
 @lru_cache

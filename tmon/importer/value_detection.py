@@ -14,6 +14,7 @@ from tmon.importer.ambiguities import (
     is_shifted,
     is_sure_sentinel,
     likely_unit,
+    may_be_fahrenheit,
 )
 from tmon.importer.columns import (
     Column,
@@ -26,7 +27,6 @@ from tmon.importer.columns import (
 )
 from tmon.importer.flags import Flags, Series
 from tmon.importer.layout import Layout, is_dated
-from tmon.importer.long_table import LongTable, quantity_of
 from tmon.importer.numbers import (
     NumberFormat,
     decimals_in,
@@ -36,7 +36,7 @@ from tmon.importer.numbers import (
     unit_of_cells,
     unknown_unit,
 )
-from tmon.importer.values import Value, may_be_fahrenheit, sensor_name
+from tmon.importer.values import LongTable, Value, quantity_of, sensor_name
 
 # NOAA's Integrated Surface Database defines the units of its columns.
 _ISD_UNITS = {"TMP": "°C", "DEW": "°C", "SLP": "hPa"}
@@ -245,10 +245,11 @@ class Values:
         return in_cells or in_header or self._unit_beside(column)
 
     def _unit_beside(self, column: Column) -> str | None:
-        """The unit in a column of units, for a temperature or a column called ``value``."""
-        units = choice.choose_units(self._layout)
+        """The unit in a column of units: its own, or that of all for a temperature or ``value``."""
+        own = choice.units_of(self._layout, column)
+        units = own or choice.choose_units(self._layout)
         texts = {*self._layout.cells_of(units)} if units else set()
-        is_value = column.name.lower() in choice.VALUE_COLUMNS
+        is_value = own or column.name.lower() in choice.VALUE_COLUMNS
         is_degrees = column.sensor == "temperature" and all(map(is_temperature, texts))
         if units is None or not (is_value or is_degrees):
             return None
