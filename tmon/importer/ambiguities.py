@@ -41,7 +41,7 @@ _SCALE_IN_TITLE = re.compile(
     re.IGNORECASE,
 )
 _UNIT_ABOVE = re.compile(
-    r"fahrenheit|farenheit|kelvin|°\s?F\b|℉|(?:units?|einheit(?:en)?)\W+(fahr\w*|[FK]\b)",
+    r"fahrenheit|farenheit|kelvin|(?:°|\bdeg(?:rees?|\.)?)\s?F\b|℉|(?:units?|einheit(?:en)?)\W+(fahr\w*|[FK]\b)",
     re.IGNORECASE,
 )
 # Temperatures of the Global Historical Climatology Network, which are tenths of a degree.
@@ -139,8 +139,9 @@ def check_decimal_comma(layout: Layout, column: Column, cells: Sequence[str]) ->
         )
 
 
-def check_fahrenheit(name: str, names: Sequence[str], named: str, values: Sequence[float]) -> None:
+def check_fahrenheit(layout: Layout, column: Column, named: str, values: Sequence[float]) -> None:
     """Refuse a column with an F in its name that may stand for °F, or for anything else."""
+    name, names = column.full_name, [other.full_name for other in layout.columns]
     is_plausible = min(values, default=0) > COLDEST_F and max(values, default=0) < HOTTEST_F
     if may_name_fahrenheit(name) and is_plausible and not is_lettered(names, name):
         raise CannotImport(

@@ -12,6 +12,7 @@ from tmon.importer.flags import Flags
 from tmon.importer.layout import Layout, is_dated
 from tmon.importer.numbers import is_number
 from tmon.importer.time_detection import has_time_of_day, is_excel_day
+from tmon.importer.values import quantity_of
 
 # Names of columns of times: the surest first.
 _TIME_NAMES = (
@@ -158,6 +159,22 @@ def units_of(layout: Layout, column: Column) -> Column | None:
         if cells and all(map(is_unit, cells)):
             return other
     return None
+
+
+def check_single_sensor(layout: Layout, named: Sequence[Column], node: Column | None) -> None:
+    """Refuse --value with the one column that holds the values of several sensors."""
+    found = choose_rows(layout)
+    if not found or [*named] != [found[1]]:
+        return
+    sensor, value = found
+    texts = sorted({*layout.cells_of(sensor)})
+    if len(texts) < 2 or (node == sensor and len({*map(quantity_of, texts)}) < 2):
+        return
+    raise CannotImport(
+        f"{clip(value.name)!r} has values of several sensors ({clip(', '.join(texts[:3]))}):"
+        f" leave --value out, or say --sensor-column '{clip(sensor.name)}' --value-column"
+        f" '{clip(value.name)}' --sensor '{clip(texts[0])}=sensor:unit'"
+    )
 
 
 def find_key_column(

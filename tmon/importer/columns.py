@@ -18,7 +18,7 @@ _OTHER_UNITS = frozenset(
 )
 # In brackets: °R, g/kg, dPa, torr; but not (avg), (Bad), (2m).
 _UNKNOWN_UNIT = re.compile(
-    r"°[A-Za-z]{1,3}|[A-Za-zµ]{1,5}/[A-Za-z0-9²³]{1,5}|[a-zµ]{1,2}[A-Z][a-z]?|torr"
+    r"°[A-Za-z]{1,3}|(?!C/F|F/C)[A-Za-zµ]{1,5}/[A-Za-z0-9²³]{1,5}|[a-zµ]{1,2}[A-Z][a-z]?|torr"
 )
 _RELATIVE = re.compile(r"%\s*(r\.?\s?[fh]\.?|rel\.?|hr|ur)", re.IGNORECASE)
 _WORDS_OF_UNITS = frozenset(("celsius", "fahrenheit", "kelvin", "percent", "lux", "volt", "volts"))
@@ -183,8 +183,8 @@ def _degrees_in(header: str) -> str | None:
     """
     if re.fullmatch(r"(?:in|out|indoor|outdoor)?temp(?:in|out|\d+)?[cf]", header.strip().lower()):
         return header.strip()[-1].upper()
-    if found := _DEGREE_SIGN.search(header):
-        return found[1] or found[2]
+    if signs := {after or before for after, before in _DEGREE_SIGN.findall(header)}:
+        return signs.pop() if len(signs) == 1 else None
     words = _words(header)
     if not any(map(_is_temperature, words)):
         return None

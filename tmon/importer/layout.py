@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
@@ -81,44 +81,38 @@ def _last_named(columns: Sequence[Column]) -> int:
 
 def _needed_width(
     columns: Sequence[Column], sample: Sequence[Row], wanted: Container[str]
-) -> tuple[int, frozenset[str]]:
-    """How many cells a row must have, and the texts in the named columns after them.
+) -> tuple[int, frozenset[str], bool]:
+    """How many cells a row must have, the texts in the named columns after them, ``ends_early``.
 
     Those are columns at the end that no flag names and that hold no readings: words, or the
-    same number throughout under a name such as ``serial``.
+    same number throughout under a name such as ``serial``; or what the first row alone has, if
+    one of its columns is like that. Otherwise short rows may lack any cell.
     """
     width = _last_named(columns)
     full = [row.cells for row in sample if len(row.cells) >= width]
+    others = Counter(len(row.cells) for row in sample[1:])
+    usual = max(others, key=lambda one: others[one], default=width)
+    if (
+        1 < others[usual] >= others.total() / 2
+        and usual == max(others) < width <= len(sample[0].cells)
+        and not any(column.name in wanted for column in columns[usual:])
+        and any(_is_setting(one, full) for one in columns[usual:width])
+    ):
+        return usual, frozenset(full[0][usual:]) - {""}, True
     beyond: set[str] = set()
-    while full and width > 1 and columns[width - 1].name not in wanted:
-        texts = {cells[width - 1] for cells in full} - {""}
-        is_number = any(_kind(text) != "text" for text in texts)
-        if not texts or (
-            is_number and not (columns[width - 1].is_not_measured and len(texts) == 1)
-        ):
+    while width > 1 and columns[width - 1].name not in wanted:
+        if not _is_setting(columns[width - 1], full):
             break
-        beyond |= texts
         width -= 1
-    return width, frozenset(beyond)
+        beyond |= {cells[width] for cells in full} - {""}
+    return width, frozenset(beyond), False
 
 
-def _width_after_the_first(columns: Sequence[Column], sample: Sequence[Row]) -> int | None:
-    """How many cells the rows have where the first alone has one for each column, else None.
-
-    So loggers write their serial number or limits of alarms: once. One of the further columns
-    must be such a one; otherwise the short rows may lack any cell.
-    """
-    widths = [len(row.cells) for row in sample]
-    if len(widths) < 3 or not max(widths[1:]) < _last_named(columns) <= widths[0]:
-        return None
-    usual, count = Counter(widths[1:]).most_common(1)[0]
-    further = columns[usual : _last_named(columns)]
-    first = sample[0].cells
-    are_settings = any(
-        column.is_not_measured or _kind(first[column.index]) == "text" for column in further
-    )
-    is_usual = usual == max(widths[1:]) and count > 1 and 2 * count >= len(widths) - 1
-    return usual if is_usual and are_settings else None
+def _is_setting(column: Column, rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a column holds words, or one number under a name such as ``serial``."""
+    texts = {cells[column.index] for cells in rows} - {""}
+    are_words = all(_kind(text) == "text" for text in texts)
+    return bool(texts) and (are_words or (column.is_not_measured and len(texts) == 1))
 
 
 def find_layout(file: InputFile, flags: Flags) -> Layout:
@@ -200,15 +194,8 @@ class _Candidate:
             and (not row.cells[0].startswith(("#", "//")) or any(map(is_dated, row.cells)))
         )
         columns = self._columns(place, below)
-        width, beyond = _needed_width(columns, sample, self._wanted)
-        usual = _width_after_the_first(columns, sample)
-        ends_early = usual is not None and {one.name for one in columns[usual:]}.isdisjoint(
-            self._wanted
-        )
-        if usual and ends_early:
-            width, beyond = usual, frozenset(sample[0].cells[usual:]) - {""}
-        found = Layout(self.delimiter, columns, header.line, end, titles, sample, width, beyond)
-        return replace(found, ends_early=ends_early)
+        needed = _needed_width(columns, sample, self._wanted)
+        return Layout(self.delimiter, columns, header.line, end, titles, sample, *needed)
 
     def _first_body_row(self) -> int | None:
         """The first row with a time in the column in which most rows have one."""

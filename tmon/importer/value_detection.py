@@ -36,7 +36,7 @@ from tmon.importer.numbers import (
     unit_of_cells,
     unknown_unit,
 )
-from tmon.importer.values import LongTable, Value, quantity_of, sensor_name
+from tmon.importer.values import LongTable, Value, sensor_name
 
 # NOAA's Integrated Surface Database defines the units of its columns.
 _ISD_UNITS = {"TMP": "°C", "DEW": "°C", "SLP": "hPa"}
@@ -57,7 +57,9 @@ class Values:
             CannotImport: there are none, or they can be read in several ways.
         """
         if self._flags.series:
-            self._check_single_sensor()
+            node = self._flags.node_column and self._find(self._flags.node_column)
+            named = [self._find(one.column) for one in self._flags.series]
+            choice.check_single_sensor(self._layout, named, node or None)
             unscaled = [self._find(one.column) for one in self._flags.series if not one.factor]
             ambiguities.check_scale_above(self._layout.titles, unscaled)
             return tuple(self._value(self._find(one.column), one) for one in self._flags.series)
@@ -204,19 +206,17 @@ class Values:
                 f" unit out to take the file's, or say '{named}:1{series.unit}' to take yours"
             )
         unit = series.unit or written
+        read = Value(column, series.sensor, unit, "", numbers).read_all(cells)
         if not series.factor:
             ambiguities.check_scale(column.full_name, unit, named)
             ambiguities.check_difference(column.full_name, unit, named)
-        read = Value(column, series.sensor, unit, "", numbers).read_all(cells)
-        if not series.factor:
             ambiguities.check_tenths(column.name, unit, named, read)
         unit_from = "flag" if series.unit else "file"
         if written in {"F", "K"} and column.unit == written and f"({written})" not in column.name:
             self.notes.append(f"{series.sensor}: in {written} by its name; stored in °C")
         if not unit:
             if guess or series.sensor.startswith("temperature"):
-                names = [other.name for other in self._layout.columns]
-                ambiguities.check_fahrenheit(column.full_name, names, named, read)
+                ambiguities.check_fahrenheit(self._layout, column, named, read)
             unit = self._assumed(named, series.sensor, read, guess=guess)
             unit_from = "name" if unit else "nobody"
         elif unit_from == "file" and column.unit is None and unit_of_cells(cells, column.name):
@@ -298,23 +298,3 @@ class Values:
         unit = likely_unit(sensor, min(read, default=0), max(read, default=0))
         self.notes.append(f"{sensor}: no unit is named" + (f"; taken as {unit}" if unit else ""))
         return unit
-
-    def _check_single_sensor(self) -> None:
-        """Refuse --value with a column that holds the values of several sensors."""
-        found = choice.choose_rows(self._layout)
-        if not found or len(self._flags.series) > 1:
-            return
-        sensor, value = found
-        texts = sorted({*self._layout.cells_of(sensor)})
-        tells_nodes = (
-            bool(self._flags.node_column) and self._find(self._flags.node_column or "") == sensor
-        )
-        kinds = {quantity_of(text) for text in texts}
-        is_one = len(texts) < 2 or (tells_nodes and len(kinds) < 2)
-        if is_one or self._find(self._flags.series[0].column) != value:
-            return
-        raise CannotImport(
-            f"{clip(value.name)!r} has values of several sensors ({clip(', '.join(texts[:3]))}):"
-            f" leave --value out, or say --sensor-column '{clip(sensor.name)}' --value-column"
-            f" '{clip(value.name)}' --sensor '{clip(texts[0])}=sensor:unit'"
-        )
