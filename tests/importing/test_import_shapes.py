@@ -152,6 +152,12 @@ READ = [
           "time,t_c\n10:00 01/06/23,1\n10:00 13/06/24,2\n",
           "--time time --time-format '%H:%M %d/%m/%y'",
           expected="temperature 10:00 1.0", error="2023-06-01T10:00Z … 2024-06-13T10:00Z"),
+    Shape("a first row without a time", "time,temp_c\n0000-00-00 00:00:00,21\n--,20\n"
+          "2023-06-01 10:00,22\n", expected="temperature 10:00 22.0", error="header in line 1"),
+    Shape("names that are numbers, below a title", "Logger,A,B\nTime,31,32\n2023-06-01 10:00,2,3\n",
+          expected="31 10:00 2.0; 32 10:00 3.0"),
+    Shape("values that count, left of the time", "temp_c,time\n21,2023-06-01 10:00\n"
+          "22,2023-06-01 11:00\n", expected="temperature 10:00 21.0; temperature 11:00 22.0"),
     Shape("a unit of each row", "time,sensor,value,unit\n2023-06-01 10:00,x,68,°F\n",
           expected="x 10:00 20.0"),
     Shape("a point among whole numbers, after the first rows",

@@ -249,7 +249,7 @@ def _is_sure(layout: Layout, column: Column) -> bool:
 def _counts_rows(layout: Layout, column: Column) -> bool:
     """Whether it is the first column and holds row numbers: 1, 2, 3."""
     cells = layout.cells_of(column)
-    if column.index or len(cells) < 2 or not _are_digits(layout, column):
+    if column.index or column.unit or len(cells) < 2 or not _are_digits(layout, column):
         return False
     return all(int(after) - int(before) == 1 for before, after in pairwise(cells[:50]))
 

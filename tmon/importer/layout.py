@@ -230,6 +230,11 @@ class _Candidate:
         place = max(self._body - 1, 0)
         while place and (_is_below(self.rows[place].cells) or len(self.rows[place].cells) < 2):
             place -= 1
+        above = [row.cells for row in self.rows[:place]]
+        while above and _is_data(self.rows[place].cells) and len(above[-1]) > 1:
+            if not _is_data(above.pop()):  # rows without a time, such as 0000-00-00, come first
+                return len(above)
+            place -= 1
         return place
 
     def _named(self, row: Row) -> int:
@@ -270,6 +275,12 @@ def _uncommented(cells: Sequence[str]) -> list[str]:
     """A header's cells without a comment sign: ``# time`` names a column ``time``."""
     first = cells[0].lstrip("#/ ") if len(cells) > 1 else cells[0]
     return [first or cells[0], *cells[1:]]
+
+
+def _is_data(cells: Sequence[str]) -> bool:
+    """Whether there are numbers, and no words."""
+    words = (cell for cell in cells if re.search(r"[^\W\d_]", cell))
+    return any(map(is_number, cells)) and all(is_number(one) or is_missing(one) for one in words)
 
 
 def _is_below(cells: Sequence[str]) -> bool:
