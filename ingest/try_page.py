@@ -14,11 +14,12 @@ from starlette.responses import HTMLResponse
 from ingest.body import limited_body
 from ingest.state import State
 from ingest.trial import Verdict
-from tmon.core.advice import advice
+from tmon.core.advice import advice_html
 from tmon.core.errors import ApiError, InvalidBody, TooLarge
 from tmon.core.logs import redacted
 from tmon.core.reading import Batch, Reading
 from tmon.core.time import iso
+from tmon.core.units import default_unit
 
 TRY_BYTES = 16 * 1024  # of pasted text: parsed within 20 ms
 FORM_BYTES = 3 * TRY_BYTES + 100  # percent-encoded
@@ -103,14 +104,14 @@ def _result(verdict: Verdict) -> Iterator[str]:
 def _refusal(reason: str, code: str = "") -> Iterator[str]:
     yield f'<p><span class="refused">Refused</span>: {escape(reason)}.</p>'
     if code:
-        yield f'<p class="soft">{escape(advice(code))}</p>'
+        yield f'<p class="soft">{advice_html(code)}</p>'
 
 
 def _table(batches: Mapping[str, Batch]) -> Iterator[str]:
     """The readings, each with its device if they are of a gateway's."""
     names = ["Sensor", "Value", "Unit", "Time (UTC)"]
     rows = [
-        [device, one.sensor, f"{one.value!r}", one.unit or "", _time(one)]
+        [device, one.sensor, f"{one.value!r}", _unit(one), _time(one)]
         for device, batch in batches.items()
         for one in batch.readings
     ]
@@ -125,6 +126,11 @@ def _table(batches: Mapping[str, Batch]) -> Iterator[str]:
     yield "</tbody></table></div>"
     if len(rows) > MOST_SHOWN:
         yield f'<p class="soft">These are the first {MOST_SHOWN}.</p>'
+
+
+def _unit(reading: Reading) -> str:
+    """Its unit, or the one that a new sensor of its name gets."""
+    return (default_unit(reading.sensor) if reading.unit is None else reading.unit) or ""
 
 
 def _time(reading: Reading) -> str:

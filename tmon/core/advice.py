@@ -1,5 +1,8 @@
 """What to do about a refusal, by its code: for the pages of people whose readings were refused."""
 
+import re
+from html import escape
+
 ADVICE = {
     # A reading, while the others of its request were stored.
     "missing_value": "Send a number as `value`.",
@@ -50,6 +53,6 @@ ADVICE = {
 OTHER = "See docs/api.md."
 
 
-def advice(code: str) -> str:
-    """What to do about a refusal with this code."""
-    return ADVICE.get(code, OTHER)
+def advice_html(code: str) -> str:
+    """What to do about a refusal with this code, with commands as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(ADVICE.get(code, OTHER)))
