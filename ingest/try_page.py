@@ -117,7 +117,7 @@ def _table(batches: Mapping[str, Batch]) -> Iterator[str]:
     ]
     has_devices = any(batches)
     header = ["Device", *names] if has_devices else names
-    yield '<div class="scroll"><table><thead><tr>'
+    yield '<div class="scroll" role="region" aria-label="Readings" tabindex="0"><table><thead><tr>'
     yield "".join(f'<th scope="col">{name}</th>' for name in header)
     yield "</tr></thead><tbody>"
     for row in rows[:MOST_SHOWN]:

@@ -71,5 +71,5 @@ def _sent(row: Mapping[str, Any]) -> str:
     """What was sent: as it was, where that is kept, or else its name, value and time."""
     if row["raw"]:
         return str(row["raw"])
-    parts = (("", row["sensor"]), ("= ", row["value"]), ("at ", row["measured"]))
-    return " ".join(f"{before}{text}" for before, text in parts if text)
+    value = " = ".join(filter(None, (row["sensor"], row["value"])))
+    return " at ".join(filter(None, (value, row["measured"])))
