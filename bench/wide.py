@@ -13,6 +13,7 @@ from bench.year import HTTP_NAME, LATEST_PAGE, LATEST_SQL, SQL_NAME, rows_of
 from tmon.db.connect import open_database, transaction
 
 VISITORS = 8
+PROMETHEUS_NAME = "tmon, Prometheus"
 FIRST_PAGES_S = 3  # after the load: even on a busy machine some pages have loaded by then
 LONGEST_S = 300  # visitors are stopped earlier, when the load ends
 IDLE, BROWSED, ROLLED_UP = "idle", "browsed", "rolled up"
@@ -38,6 +39,7 @@ def _latest(work: Work, station: Station, server: Server) -> None:
     asks = {
         SQL_NAME: (sql(station.path), LATEST_SQL),
         HTTP_NAME: (http(server.pages_port), LATEST_PAGE),
+        PROMETHEUS_NAME: (http(server.pages_port), "/-/prometheus"),
     }
     for number in range(work.scale.rounds):
         for name, (ask, question) in asks.items():
