@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from bench import peers
 from bench.load import SINGLE, Outcome, drive, finish_wrk, start_wrk
 from bench.peers import Server
+from bench.process import Failed
 from bench.station import Station, build
 from bench.timing import cycle, http, median_ms, sql
 from bench.work import Work
@@ -41,6 +42,10 @@ def _latest(work: Work, station: Station, server: Server) -> None:
         HTTP_NAME: (http(server.pages_port), LATEST_PAGE),
         PROMETHEUS_NAME: (http(server.pages_port), "/-/prometheus"),
     }
+    with open_database(station.path) as db, transaction(db):  # Prometheus gets none that is silent
+        db.execute("update nodes set silent_after_s = 1000 * 86400")
+    if http(server.pages_port)("/-/prometheus") < 50 * work.scale.nodes:
+        raise Failed("/-/prometheus leaves sensors out")
     for number in range(work.scale.rounds):
         for name, (ask, question) in asks.items():
             took_ms = median_ms(ask, cycle([question], max(3, work.scale.questions // 4)))

@@ -1,10 +1,10 @@
-"""Scripts of other sites, in a real browser: what they may read, and that nothing else is theirs."""
+"""Scripts of other sites, in a real browser: what they may read, and what they may not."""
 
+import re
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,3 +114,11 @@ def test_our_own_pages_read_as_before(browser: Browser, offering: Site) -> None:
     with visit(browser) as page:
         page.goto(offering.url + "/")
         assert fetch(page, offering.url + DATA[0])[0] == 200
+
+
+def test_the_addresses_for_readers_answer(offering: Site) -> None:
+    page = (Path(__file__).parents[2] / "docs/connect.md").read_text()
+    paths = set(re.findall(r"https?://STATION(?::8001)?(/[^\s`\"]+)", page))
+    assert len(paths) >= 6
+    for path in paths:
+        assert offering.get(path).status_code == 200, path
