@@ -178,8 +178,15 @@ def load_home(
         complete = _add_charts(connection, charts, shown, corrected, span)
     rows = [SensorRow._make([*row, charts.get(row["sensor"])]) for row in clean]
     return HomeData(
-        *(_by_node(connection, rows, without_readings, query), sensors, has_more, node_is_cut),
-        *(len(corrected), len(latest) - len(clean), open_incidents, int(waiting), not complete),
+        _by_node(connection, rows, without_readings, query),
+        sensors=sensors,
+        has_more=has_more,
+        node_is_cut=node_is_cut,
+        corrected=len(corrected),
+        hidden=len(latest) - len(clean),
+        open_incidents=open_incidents,
+        devices_waiting=int(waiting),
+        charts_missing=not complete,
     )
 
 
