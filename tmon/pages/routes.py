@@ -6,7 +6,18 @@ from typing import Any
 
 from datasette import NotFound, Response, hookimpl
 
-from tmon.pages import compare, download, feed, home, node, package, prometheus, refused, sitemap
+from tmon.pages import (
+    compare,
+    download,
+    feed,
+    home,
+    node,
+    package,
+    prometheus,
+    refused,
+    sitemap,
+    station_map,
+)
 from tmon.pages.public_copies import NAME_PATTERN, NEWEST_NAME
 
 NODE = r"/node/(?P<node>[^/.]+)"
@@ -24,6 +35,7 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (rf"{NODE}/(?P<sensor>.+?)(?P<format>\.json|\.svg)?$", node.show),
     (r"/refused$", refused.show),
     (r"/compare(?P<format>\.json|\.svg)?$", compare.show),
+    (r"/map$", station_map.show),
     (r"/incidents\.atom$", feed.show),
     (r"/download$", download.show),
     (rf"{COPY}$", download.send_file),
