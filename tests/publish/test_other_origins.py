@@ -106,7 +106,7 @@ def test_nothing_but_reading_is_allowed(other: Page, offering: Site) -> None:
 
 
 def test_one_setting_turns_it_off(other: Page, offering: Site) -> None:
-    with served(offering.path, cors=False) as site:
+    with served(offering.path, cors="no") as site:
         for headers in ({}, {"X-Any": "1"}):
             assert "error" in fetch(other, site.url + DATA[0], headers)[2]
 
