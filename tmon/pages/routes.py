@@ -17,6 +17,7 @@ from tmon.pages import (
     refused,
     sitemap,
     station_map,
+    year,
 )
 from tmon.pages.public_copies import NAME_PATTERN, NEWEST_NAME
 
@@ -35,6 +36,7 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (rf"{NODE}/(?P<sensor>.+?)(?P<format>\.json|\.svg)?$", node.show),
     (r"/refused$", refused.show),
     (r"/compare(?P<format>\.json|\.svg)?$", compare.show),
+    (r"/year/(?P<node>[^/.]+)/(?P<sensor>.+?)(?P<format>\.svg)?$", year.show),
     (r"/map$", station_map.show),
     (r"/incidents\.atom$", feed.show),
     (r"/download$", download.show),
