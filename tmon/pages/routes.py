@@ -15,6 +15,7 @@ from tmon.pages import (
     node,
     package,
     prometheus,
+    refused,
     sitemap,
     station_map,
     year,
@@ -34,6 +35,7 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (r"^/$", home.show),  # Datasette's own index stays at /-/
     (rf"{NODE}(?P<format>\.json)?$", node.show),
     (rf"{NODE}/(?P<sensor>.+?)(?P<format>\.json|\.svg)?$", node.show),
+    (r"/refused$", refused.show),
     (r"/compare(?P<format>\.json|\.svg)?$", compare.show),
     (r"/year/(?P<node>[^/.]+)/(?P<sensor>.+?)(?P<format>\.svg)?$", year.show),
     (r"/map$", station_map.show),
