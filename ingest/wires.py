@@ -14,6 +14,7 @@ from ingest.body import is_compressed, limited_body
 from ingest.devices import GatewayDevices
 from ingest.readiness import check_ready
 from ingest.wire.batch_builder import BatchBuilder
+from ingest.wire.collectd import Collectd
 from ingest.wire.emoncms import Emoncms
 from ingest.wire.flat import Flat
 from ingest.wire.influx import Influx
@@ -31,7 +32,7 @@ from tmon.core.reading import Batch, Gateway, Node, Receipt, clip
 # The first that takes a request has it; the last takes whatever else comes with a key in its path.
 WIRES: tuple[type[Wire], ...] = (
     *(Influx, Original, Weather, Emoncms, ThingSpeak),
-    *(SensorCommunity, LoRaWAN, Ruuvi, Makers, Flat),
+    *(SensorCommunity, LoRaWAN, Ruuvi, Collectd, Makers, Flat),
 )
 
 LOGGED_S = 60.0  # one line for an address in this time

@@ -26,6 +26,7 @@ UNITS = {
 # Short names, such as a first-generation Shelly's: stored as what they stand for, unless that is
 # in the same request.
 NAMES = {"temp": "temperature", "tc": "temperature", "hum": "humidity", "rh": "humidity"}
+UNREADABLE = (b"image/", b"multipart/")
 FAULT = "999"  # of a Shelly H&T's sensor
 NOT_READINGS = frozenset((*credentials.FIELDS, *TIMES, "id", "node", "unit", "name", "sensor"))
 
@@ -38,8 +39,10 @@ class Flat(Wire):
         return True
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
-        if request.headers.get(b"content-type", b"").startswith(b"image/"):
-            raise UnknownEncoding("send readings as fields or JSON, and no pictures")
+        if request.headers.get(b"content-type", b"").lower().startswith(UNREADABLE):
+            raise UnknownEncoding("send readings as a form (curl -d) or JSON, and no files")
+        if request.body[:1] == b"[":
+            raise InvalidBody("send a list of readings to /k/KEY/readings")
         fields: dict[str, Any] = request.fields
         name = request.path.strip("/")
         if isinstance(batch.sender, Gateway):

@@ -77,6 +77,16 @@ WebSend [{host}:{port}] {path}/k/{key}?temperature=%value% ENDON
             organization = "tmon"
             bucket = "tmon"
     """,
+    "collectd": """
+        In collectd.conf:
+          LoadPlugin write_http
+          <Plugin write_http>
+            <Node "tmon">
+              URL "{url}/k/{key}/collectd"
+              Format "JSON"
+            </Node>
+          </Plugin>
+    """,
     "home-assistant": """
         In configuration.yaml:
           influxdb:
@@ -154,7 +164,9 @@ WebSend [{host}:{port}] {path}/k/{key}?temperature=%value% ENDON
 WITHOUT_TLS = frozenset(("ecowitt", "ambient", "airrohr", "tasmota", "thingspeak", "ispindel"))
 
 # These send for many devices, each with its id: a gateway's key suits them too.
-OF_GATEWAYS = frozenset(("the-things-stack", "chirpstack", "ruuvi", "influxdb", "telegraf"))
+OF_GATEWAYS = frozenset(
+    ("the-things-stack", "chirpstack", "ruuvi", "influxdb", "telegraf", "collectd")
+)
 
 
 def instructions(device: str, settings: Settings, key: str) -> str:
