@@ -4,10 +4,12 @@ import hashlib
 import re
 import unicodedata
 from collections import defaultdict
+from contextlib import suppress
+from datetime import datetime, tzinfo
 from functools import lru_cache
 
 from ingest.wire.items import READINGS_LIMIT
-from ingest.wire.times import utc_ms
+from ingest.wire.times import local_ms, parsed
 from ingest.wire.values import converted, number
 from tmon.core.errors import TooLarge
 from tmon.core.logs import redacted
@@ -25,9 +27,14 @@ from tmon.core.reading import (
     clip,
     rejection,
 )
+from tmon.core.time import parse_zone
 from tmon.core.units import stored
 
 NAME_CHARACTERS, HASH_CHARACTERS = 64, 8
+NO_ZONE = (
+    "a time without a zone: the time of arrival was taken; "
+    "`tmon node set NODE --timezone ZONE` says the zone"
+)
 CLEANED_CHARACTERS = 1_000  # of a name that may be a megabyte long
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.:/-]+")
 
@@ -119,16 +126,35 @@ class BatchBuilder:
         sent = {"sensor": sensor, "value": value, "measured_ms": measured}
         self._readings.rejected.append(rejection(self._next_index(), sent, refusal))
 
-    def time_of(self, text: str) -> int | None:
-        """Unix milliseconds of a device's time; None for ``now``, none, or one that isn't clear."""
+    def time_of(self, text: str, zone: tzinfo | None = None) -> int | None:
+        """Unix milliseconds of a device's time; None for ``now``, none, or one that isn't clear.
+
+        Args:
+            text: the time as it was sent.
+            zone: the wire's, of times that name none; else the owner may have set the node's.
+        """
         text = text.strip()
-        measured_ms = None if text == "now" else utc_ms(text)
-        if measured_ms is None and text not in ("now", ""):
+        found = None if text in ("now", "") else parsed(text)
+        if isinstance(found, datetime):
+            zone = zone or self._zone()
+            if zone is not None:
+                measured_ms, note = local_ms(found, zone, self.received_ms)
+                self.note(note)
+                return measured_ms
+            self.note(NO_ZONE)
+            return None
+        if found is None and text not in ("now", ""):
             self.note("the time was not understood: the time of arrival was taken")
-        return measured_ms
+        return found
+
+    def _zone(self) -> tzinfo | None:
+        """The zone that the owner has set for the sender."""
+        with suppress(ValueError):  # none, or what isn't one
+            return parse_zone(self.sender.timezone) if isinstance(self.sender, Node) else None
+        return None
 
     def note(self, text: str) -> None:
-        if text not in self.notes:
+        if text and text not in self.notes:
             self.notes.append(text)
 
     def batch(self, node: Node) -> Batch:

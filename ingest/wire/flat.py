@@ -5,6 +5,7 @@ as a form or a JSON object. The path may go on with the node's name or any other
 with another node's name.
 """
 
+from datetime import UTC
 from typing import Any
 
 from ingest import credentials
@@ -49,8 +50,9 @@ class Flat(Wire):
             batch.device = name or str(fields.get("id", ""))
         else:
             batch.claimed_node = name
-        time = next((str(fields[name]) for name in TIMES if name in fields), "now")
-        measured_ms = batch.time_of(time)
+        field = next((name for name in TIMES if name in fields), "")
+        zone = UTC if field == "dateutc" else None
+        measured_ms = batch.time_of(str(fields.get(field, "now")), zone)
         unit = fields.get("unit")
         unit = unit if isinstance(unit, str) and unit else None
         if "value" in fields:

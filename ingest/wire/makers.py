@@ -137,5 +137,6 @@ def _add_hydrometer(document: dict[str, Any], batch: BatchBuilder) -> None:
 def _add_meters(document: list[dict[str, Any]], batch: BatchBuilder) -> None:
     """AI-on-the-edge: ``value`` is empty where the digits weren't read."""
     for each in document:
-        measured_ms = utc_ms(str(each.get("timestampLong") or each.get("timestamp") or ""))
+        time = str(each.get("timestampLong") or each.get("timestamp") or "")
+        measured_ms = batch.time_of(time)
         batch.add(str(each.get("name") or "value"), each.get("value"), None, measured_ms)

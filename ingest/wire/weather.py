@@ -5,7 +5,7 @@ Sources: Weather Underground's "PWS Upload Protocol"; the fields of home-assista
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -90,6 +90,8 @@ FIELDS: tuple[tuple[str, str, str | None], ...] = (
 _PATTERNS = [(re.compile(pattern), name, unit) for pattern, name, unit in FIELDS]
 _PERIODS = {"e": "event", "d": "daily", "w": "weekly", "m": "monthly", "y": "yearly"}
 
+# On any path, fields are a console's if dateutc is among them, and one of these.
+MARKS = frozenset(("PASSKEY", "MAC", "ID", "action", "stationtype", "softwaretype", "tempf"))
 DEVICES = ("ID", "id", "MAC", "PASSKEY")  # which hold a console's id; PASSKEY is made of its MAC
 
 
@@ -104,11 +106,12 @@ class Weather(Wire):
 
     def takes(self, request: WireRequest) -> bool:
         fields = request.query or request.form
-        return self.takes_path(request.path) or ("dateutc" in fields and bool(fields))
+        is_console = "dateutc" in fields and not MARKS.isdisjoint(fields)
+        return is_console or self.takes_path(request.path)
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
         fields = {**request.query, **request.form}
-        measured_ms = batch.time_of(fields.get("dateutc", "now"))
+        measured_ms = batch.time_of(fields.get("dateutc", "now"), UTC)
         # Acurite's hub sends several sensors in turn.
         prefix = f"{fields.get('sensor', '')}/" if "mt" in fields else ""
         batch.device = next((fields[name] for name in DEVICES if fields.get(name)), "")
