@@ -44,6 +44,9 @@ AIRGRADIENT: Names = {
     "pm003Count": ("pm003_count", None),
     "atmp": ("temperature", "°C"),
     "rhum": ("humidity", "%"),
+    "pm02Compensated": ("pm25_compensated", "µg/m³"),
+    "atmpCompensated": ("temperature_compensated", "°C"),
+    "rhumCompensated": ("humidity_compensated", "%"),
     "tvocIndex": ("voc_index", None),
     "noxIndex": ("nox_index", None),
 }

@@ -5,6 +5,7 @@ import http.client
 import re
 import socket
 from collections.abc import Mapping
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import influxdb
@@ -18,17 +19,14 @@ AT_S = 1_772_366_400  # 2026-03-01T12:00:00Z
 Stored = Mapping[str, tuple[float, str | None]]
 
 
-def answers(device: Device, request: bytes, count: int = 1) -> list[tuple[int, str]]:
-    """Status and body of each response to what is sent; KEY stands for the key."""
+def answer_to(device: Device, request: bytes) -> tuple[int, str]:
+    """Status and body of the response to what is sent; KEY stands for the key."""
     address = urlsplit(device.station.url)
     with socket.create_connection((address.hostname, address.port), timeout=60) as sock:
         sock.sendall(re.sub(rb"(?<![A-Z]{2})KEY", device.key.encode(), request))
-        found = []
-        for _ in range(count):
-            response = http.client.HTTPResponse(sock)
+        with closing(http.client.HTTPResponse(sock)) as response:
             response.begin()
-            found.append((response.status, response.read().decode()))
-        return found
+            return response.status, response.read().decode()
 
 
 def request(head: str, body: bytes = b"") -> bytes:
@@ -237,7 +235,7 @@ DEVICES: dict[str, tuple[bytes, int, Stored]] = {
 @pytest.mark.parametrize("name", [*CLIENTS, *DEVICES])
 def test_a_request_as_it_is_sent_is_stored(device: Device, name: str) -> None:
     sent, status, stored = {**CLIENTS, **DEVICES}[name]
-    assert answers(device, sent)[0][0] == status
+    assert answer_to(device, sent)[0] == status
     assert device.values() == stored
     assert device.rejected() == []
 
@@ -245,7 +243,7 @@ def test_a_request_as_it_is_sent_is_stored(device: Device, name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in CLIENTS if str(AT_S) in str(CLIENTS[name][0])])
 def test_a_repeat_of_a_clients_request_is_a_duplicate(device: Device, name: str) -> None:
     sent, status, stored = CLIENTS[name]
-    assert [one[0] for one in answers(device, sent * 2, 2)] == [status, status]
+    assert [answer_to(device, sent)[0] for _ in range(2)] == [status, status]
     rows = device.rows()
     assert rows.keys() == stored.keys()
     assert all(len(one) == 1 and one[0][0] // 1000 == AT_S for one in rows.values())
@@ -263,7 +261,7 @@ def test_a_body_that_is_read_elsewhere_is_told_where(
     device: Device, content_type: str, body: bytes, status: int, told: str
 ) -> None:
     head = f"POST /k/KEY HTTP/1.1\nHost: x\nContent-Type: {content_type}"
-    [(answered, text)] = answers(device, request(head, body))
+    answered, text = answer_to(device, request(head, body))
     assert answered == status
     assert told in text
     assert device.rows() == {}

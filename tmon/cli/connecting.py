@@ -154,6 +154,12 @@ WebSend [{host}:{port}] {path}/k/{key}?temperature=%value% ENDON
         In the application, Integrations, HTTP; Payload encoding: JSON
           Event endpoint URL  {url}/k/{key}
     """,
+    "airgradient": """
+        The device sends to its maker only, so it is asked. On a machine that is always on, in
+        its network, one line more in `crontab -e`, with the number on the device's back:
+          * * * * * curl -sf http://airgradient_NUMBER.local/measures/current | \
+curl -sd @- {url}/k/{key}
+    """,
     "curl": """
         curl -d temperature=21.5 -d humidity=40 {url}/k/{key}
         a browser's address line does as well: {url}/k/{key}?temperature=21.5
