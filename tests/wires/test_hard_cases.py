@@ -65,8 +65,11 @@ WEATHER = "/k/KEY/data/report/?dateutc=2026-03-01+12:00:00&"
         (
             "stationtype=AMBWeatherPro_V5&batt_co2=1&batt_25=0&batleak1=1&battsm2=1&24hourrainin=0.1",
             {
-                "battery_co2_ok": 1, "battery_25_ok": 0, "battery_leak1_ok": 1,
-                "battery_sm2_ok": 1, "rain_24h": 2.54,
+                "battery_co2_ok": 1,
+                "battery_25_ok": 0,
+                "battery_leak1_ok": 1,
+                "battery_sm2_ok": 1,
+                "rain_24h": 2.54,
             },
         ),
         (
@@ -76,8 +79,13 @@ WEATHER = "/k/KEY/data/report/?dateutc=2026-03-01+12:00:00&"
         (
             "pm25=4.5&pm25_24h=5&pm25_in_aqin=6&co2_in_aqin=640&pm_in_temp_aqin=68&soilhum1=30&leak1=0",
             {
-                "pm25": 4.5, "pm25_day_mean": 5, "pm25_indoor": 6, "co2": 640,
-                "temperature_co2": 20, "soil_moisture1": 30, "leak_1": 0,
+                "pm25": 4.5,
+                "pm25_day_mean": 5,
+                "pm25_indoor": 6,
+                "co2": 640,
+                "temperature_co2": 20,
+                "soil_moisture1": 30,
+                "leak_1": 0,
             },
         ),
         (
