@@ -82,6 +82,23 @@ def decompress(data: bytes) -> bytes:
     raise InvalidBody(f"the gzip body has over {GZIP_MEMBERS} members")
 
 
+def inflate(data: bytes) -> str:
+    """The text of zlib's data; at most as large as a body that isn't packed.
+
+    Raises:
+        TooLarge: over 1 MiB.
+        InvalidBody: it isn't zlib.
+    """
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(data, BODY_BYTES)
+    except zlib.error as error:
+        raise InvalidBody(f"the body is not zlib: {error}") from None
+    if inflater.unconsumed_tail:
+        raise TooLarge(f"the body is over {BODY_BYTES:,} bytes decompressed")
+    return text.decode(errors="replace")
+
+
 class BodyParser:
     """Owns the thread that parses large bodies, so that small ones don't wait for them."""
 

@@ -125,8 +125,8 @@ class WireRequests:
         if isinstance(sender, Gateway):
             return await self._devices.store(sender, builder.batches(), store), builder.notes
         scope["node"] = sender
-        batch = builder.batch(sender)
-        return await store(batch) if batch.size else Receipt(0, 0, ()), builder.notes
+        receipts = [await store(part) for part in builder.parts(sender)]
+        return Receipt.merged(receipts), builder.notes
 
     async def _without_key(self, request: WireRequest) -> Node | None:
         """The node of a device that can't carry a key, if the owner has allowed its id."""

@@ -4,6 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, tzinfo
 from functools import lru_cache
@@ -55,6 +56,7 @@ class BatchBuilder:
     nodes; a node's own name is in its key, so there the device is left out, but for a wire on
     which one sender has many devices: ``device_in_names`` puts it before its sensors' names.
     ``claimed_node`` is a name in the request that may be the node's, but not another's.
+    ``limit`` is how many readings a request may have.
     ``notes`` says what was taken otherwise than it was sent, for the answer.
     """
 
@@ -66,7 +68,8 @@ class BatchBuilder:
         self.claimed_node = ""
         self.notes: list[str] = []
         self.by_device: defaultdict[str, Readings] = defaultdict(Readings)
-        self._count = 0
+        self.limit = READINGS_LIMIT
+        self._count = self._absent = 0
 
     @property
     def _readings(self) -> Readings:
@@ -84,11 +87,13 @@ class BatchBuilder:
             measured_ms: Unix milliseconds; None: the time of arrival. So is an impossible one.
 
         Raises:
-            TooLarge: over 10,000 readings.
+            TooLarge: over 10,000 readings, or as many without a value.
         """
         try:
             measured = number(value)
             if measured is None:
+                self._absent += 1
+                self._check_count(self._absent)
                 return
             if self.device_in_names and self.device and isinstance(self.sender, Node):
                 sensor = f"{self.device}/{sensor}"
@@ -157,26 +162,31 @@ class BatchBuilder:
         if text and text not in self.notes:
             self.notes.append(text)
 
-    def batch(self, node: Node) -> Batch:
-        """The readings of a node."""
-        return self._batch(node, self.by_device[""])
+    def parts(self, node: Node) -> Iterator[Batch]:
+        """The readings of a node, in batches of the usual size."""
+        readings = self.by_device[""]
+        for start in range(0, max(len(readings.valid), len(readings.rejected)), READINGS_LIMIT):
+            part = slice(start, start + READINGS_LIMIT)
+            yield Batch(node, self.received_ms, readings.valid[part], readings.rejected[part])
 
     def batches(self) -> dict[str, Batch]:
         """The readings of each device of a gateway, by its id; none has a node yet."""
         return {
-            device: self._batch(Node("", device, device), readings)
+            device: Batch(
+                Node("", device, device), self.received_ms, readings.valid, readings.rejected
+            )
             for device, readings in self.by_device.items()
             if readings.valid or readings.rejected
         }
 
-    def _batch(self, node: Node, readings: Readings) -> Batch:
-        return Batch(node, self.received_ms, readings.valid, readings.rejected)
-
     def _next_index(self) -> int:
         index, self._count = self._count, self._count + 1
-        if index >= READINGS_LIMIT:
-            raise TooLarge(f"over {READINGS_LIMIT:,} readings in one request; send fewer")
+        self._check_count(self._count)
         return index
+
+    def _check_count(self, count: int) -> None:
+        if count > self.limit:
+            raise TooLarge(f"over {self.limit:,} readings in one request; send fewer")
 
     def _possible_ms(self, sensor: str, measured_ms: int | None) -> int | None:
         """The time; None, of arrival, for an impossible one of the first reading of its sensor."""

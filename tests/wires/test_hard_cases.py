@@ -1,5 +1,6 @@
 """What devices send at their worst: odd values, lost characters, repeats, and keys out of place."""
 
+import json
 import time
 from collections.abc import Mapping
 
@@ -33,6 +34,17 @@ def test_an_emoncms_row_is_refused_alone(device: Device, row: str) -> None:
     assert (answer.status_code, answer.text) == (200, "ok")
     assert device.values() == {"5/1": (2, None)}
     assert len(device.rejected()) == 1
+
+
+def test_what_emonhub_sends_after_an_outage_is_stored_at_once(device: Device) -> None:
+    now_s = int(time.time())
+    rows = [[now_s - 10_000 + 10 * n, "emontx", *range(12)] for n in range(1_000)]
+    path = f"/input/bulk.json?apikey=KEY&sentat={now_s}"
+    for _ in range(2):
+        answer = device.post(path, f"data={json.dumps(rows, separators=(',', ':'))}", headers=FORM)
+        assert (answer.status_code, answer.text) == (200, "ok")
+    assert [len(stored) for stored in device.rows().values()] == [1_000] * 12
+    assert device.rejected() == []
 
 
 def test_emonhubs_repeat_is_a_duplicate(device: Device) -> None:
