@@ -51,16 +51,22 @@ export function instant(ms, { utc }, seconds = false) {
   return `${at.year}-${at.month}-${at.day} ${at.hour}:${at.minute}${seconds ? `:${at.second}` : ""}`;
 }
 
-export function zoneName({ utc }) {
-  return utc ? "UTC" : parts(Date.now(), { timeZoneName: "short" }, false).timeZoneName;
+// The zone's name at some instants, such as CET; CET/CEST where clocks change between them.
+export function zoneName({ utc }, ...instants) {
+  if (utc) return "UTC";
+  const names = (instants.length ? instants : [Date.now()]).map((ms) => parts(ms, { timeZoneName: "short" }, false).timeZoneName);
+  return [...new Set(names)].join("/");
 }
 
 // Show all times and values below an element in the chosen unit and zone.
 export function localize(root, chosen) {
   for (const time of root.querySelectorAll("time[datetime]")) {
-    time.textContent = instant(Date.parse(time.dateTime), chosen, true);
+    time.textContent = instant(Date.parse(time.dateTime), chosen, time.dataset.minutes === undefined);
   }
-  for (const zone of root.querySelectorAll("[data-zone]")) zone.textContent = zoneName(chosen);
+  for (const zone of root.querySelectorAll("[data-zone]")) {
+    const instants = zone.dataset.zone.split(" ").filter(Boolean).map(Number);
+    zone.textContent = zoneName(chosen, ...instants);
+  }
   for (const value of root.querySelectorAll(".quantity[title]")) {
     const [number, unit] = value.title.split(" ");
     if (unit === "°C") value.textContent = quantity(+number, unit, chosen);
