@@ -16,6 +16,7 @@ from tmon.core.errors import TooLarge
 from tmon.core.logs import redacted
 from tmon.core.names import is_sensor_name
 from tmon.core.reading import (
+    EARLIEST_MS,
     NO_UNIT,
     Batch,
     Gateway,
@@ -93,7 +94,8 @@ class BatchBuilder:
             measured = number(value)
             if measured is None:
                 self._absent += 1
-                self._check_count(self._absent)
+                if self._absent > self.limit:
+                    raise self._too_many()
                 return
             if self.device_in_names and self.device and isinstance(self.sender, Node):
                 sensor = f"{self.device}/{sensor}"
@@ -108,9 +110,11 @@ class BatchBuilder:
         self, sensor: str, value: float, unit: str | None, measured_ms: int | None
     ) -> None:
         """Add a reading whose sensor's name is valid, and whose unit needs no conversion here."""
+        at_ms: int | None = measured_ms
         try:
             value, unit = stored(value, unit)
-            at_ms = self._possible_ms(sensor, measured_ms)
+            if at_ms is None or not EARLIEST_MS <= at_ms <= self.received_ms:  # the usual times
+                at_ms = self._possible_ms(sensor, measured_ms)
         except Refusal as refusal:
             self.reject(refusal, sensor, value, measured_ms)
             return
@@ -180,13 +184,14 @@ class BatchBuilder:
         }
 
     def _next_index(self) -> int:
-        index, self._count = self._count, self._count + 1
-        self._check_count(self._count)
+        index = self._count
+        self._count += 1
+        if index >= self.limit:
+            raise self._too_many()
         return index
 
-    def _check_count(self, count: int) -> None:
-        if count > self.limit:
-            raise TooLarge(f"over {self.limit:,} readings in one request; send fewer")
+    def _too_many(self) -> TooLarge:
+        return TooLarge(f"over {self.limit:,} readings in one request; send fewer")
 
     def _possible_ms(self, sensor: str, measured_ms: int | None) -> int | None:
         """The time; None, of arrival, for an impossible one of the first reading of its sensor."""
