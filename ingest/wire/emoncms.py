@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ingest.body import inflate
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.items import READINGS_LIMIT
+from ingest.wire.items import READINGS_LIMIT, check_values
 from ingest.wire.times import seconds_ms
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
 from tmon.core.errors import ApiError, InvalidBody, TooLarge
@@ -89,6 +89,7 @@ def _rows(request: WireRequest, query: dict[str, str]) -> list[Any]:
             text = inflate(bytes.fromhex(text))
         except ValueError:
             raise InvalidBody("data is not hexadecimal") from None
+    check_values(text.encode(errors="replace"))
     rows = _loads(text)
     if not isinstance(rows, list):
         raise InvalidBody(f"expected {ROWS}")

@@ -265,7 +265,6 @@ def test_a_body_that_is_read_elsewhere_is_told_where(
     assert answered == status
     assert told in text
     assert device.rows() == {}
-    assert device.rejected() == []
 
 
 def test_glances_finds_the_database_that_it_was_told_to_use(device: Device) -> None:
