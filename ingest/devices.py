@@ -95,7 +95,10 @@ class GatewayDevices:
             await self._store_waiting(known, batches, store)
         # All at once, so that they share a commit; and none is left alone if another one fails.
         stored = await asyncio.gather(
-            *(store(replace(batches[device], node=node)) for device, node in known.items()),
+            *(
+                store(replace(batches[device], node=node, gateway=gateway.name))
+                for device, node in known.items()
+            ),
             return_exceptions=True,
         )
         for one in stored:
@@ -246,10 +249,7 @@ class GatewayDevices:
         if self._reader is None:
             self._reader = open_for_reading(self._db)
         known = nodes.find_by_uid(self._reader, device.node_uid)
-        if known is None:
-            return None
-        former = nodes.former_names(self._reader, known.uid)
-        return Node(known.uid, known.name, known.name, former)
+        return nodes.as_sender(self._reader, known, known.name) if known else None
 
 
 def _refused(device: str, batch: Batch) -> Receipt:

@@ -117,6 +117,6 @@ def converted(value: float, unit: str | None, sent: object) -> tuple[float, str 
     except InvalidOperation:  # a word that means a number
         exponent = 0
     step = factor * 10.0 ** min(0, int(exponent))
-    # Counters of inches are often sent without trailing zeros: 1 for 1.00.
-    digits = max(2 if unit == "in" else 0, math.ceil(-math.log10(step)) + 1)
+    # Rain in inches is often sent without trailing zeros: 1 for 1.00.
+    digits = max(2 if unit in {"in", "in/h"} else 0, math.ceil(-math.log10(step)) + 1)
     return round((value + offset) * factor, digits), symbol

@@ -1,11 +1,10 @@
 """The home page: every sensor's newest reading by node, or how to send the first one."""
 
 import asyncio
-import os
 from functools import cache
 from time import monotonic
 from typing import Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from datasette import Response
 from datasette.database import QueryInterrupted
@@ -22,9 +21,8 @@ from tmon.pages.home_data import (
     load_home,
 )
 from tmon.pages.queries import DATABASE, query_threads, run_query
-from tmon.pages.responses import absolute_url, check_parameters, node_path, render_page
+from tmon.pages.responses import check_parameters, ingest_url, node_path, render_page
 
-INGEST_PORT = "13117"  # unless TMON_PORT is set
 CHEAP_LIMIT_MS = 5000  # for a query of one page, which is slow only on a busy machine
 LATEST_COLUMNS = ("sensor", "measured_ms", "value", "unit", "silent")  # that home.js reads
 
@@ -130,7 +128,7 @@ def _context(datasette: Any, request: Any, query: HomeQuery, home: HomeData) -> 
         "silent_url": _changed(datasette, request, sort="silent", after=None),
         "more_url": _changed(datasette, request, after=last, sort=None),
         "first": whole and not home.rows,
-        "ingest_url": _ingest_url(datasette, request),
+        "ingest_url": ingest_url(datasette, request),
     }
 
 
@@ -174,12 +172,3 @@ def _changed(datasette: Any, request: Any, **parameters: str | None) -> str:
     present = {name: request.args.get(name) for name in request.args}
     query = {name: text for name, text in {**present, **parameters}.items() if text}
     return f"{datasette.urls.instance()}?{urlencode(query)}"
-
-
-def _ingest_url(datasette: Any, request: Any) -> str:
-    """The URL that nodes send to: the configured one, or this host with ingest's port."""
-    if configured := (datasette.plugin_config(DATABASE) or {}).get("ingest_url"):
-        return str(configured)
-    host = urlsplit(absolute_url(datasette, request)).hostname or "localhost"
-    port = os.environ.get("TMON_PORT") or INGEST_PORT
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

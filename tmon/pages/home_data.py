@@ -140,6 +140,7 @@ class HomeData(NamedTuple):
     corrected: int  # sensors shown as calibrations and flags correct them
     hidden: int  # of those, sensors not shown: all their readings are flagged
     open_incidents: OpenIncidents
+    devices_waiting: int  # of gateways, for the owner to adopt or ignore
     charts_missing: bool  # there was no time for all sensors' last 24 hours
 
     @property
@@ -168,6 +169,7 @@ def load_home(
     corrected = [] if query.raw else corrected_since(connection, newest_ms, first_hour_ms, at_ms)
     clean = _clean_rows(connection, latest, corrected)
     sensors = connection.execute("select count(*) from sensors").fetchone()[0]
+    waiting = connection.execute("select total(devices_waiting) from keys").fetchone()[0]
     open_incidents = count_open(connection)
     span = {"from_ms": first_hour_ms, "at_ms": at_ms}
     charts: dict[int, DayChart] = {}
@@ -176,8 +178,15 @@ def load_home(
         complete = _add_charts(connection, charts, shown, corrected, span)
     rows = [SensorRow._make([*row, charts.get(row["sensor"])]) for row in clean]
     return HomeData(
-        *(_by_node(connection, rows, without_readings, query), sensors, has_more, node_is_cut),
-        *(len(corrected), len(latest) - len(clean), open_incidents, not complete),
+        _by_node(connection, rows, without_readings, query),
+        sensors=sensors,
+        has_more=has_more,
+        node_is_cut=node_is_cut,
+        corrected=len(corrected),
+        hidden=len(latest) - len(clean),
+        open_incidents=open_incidents,
+        devices_waiting=int(waiting),
+        charts_missing=not complete,
     )
 
 
