@@ -17,13 +17,15 @@ def node() -> None:
 @node.command("set")
 @click.argument("name")
 @click.option("--description", metavar="TEXT", help="where it is, what it is for")
+@click.option("--area", metavar="TEXT", help="the group that pages show it in; '' for none")
 @click.option("--latitude", type=float, help="degrees north")
 @click.option("--longitude", type=float, help="degrees east")
 @click.option("--silent-after", "silent_after_s", type=int, help="seconds without readings")
 @takes("db")
-def set_(
+def set_(  # noqa: PLR0913, PLR0917 - one for each option
     name: str,
     description: str | None,
+    area: str | None,
     latitude: float | None,
     longitude: float | None,
     silent_after_s: int | None,
@@ -32,11 +34,13 @@ def set_(
     """Describe a node: where it is, and what it is for. Everybody can read it.
 
     \b
-    Example:
+    Examples:
       tmon node set basement --description "next to the boiler" --latitude 52.52 --longitude 13.4
+      tmon node set basement --area "House"
     """
     columns = {
         "description": description,
+        "area": area,
         "latitude": latitude,
         "longitude": longitude,
         "silent_after_s": silent_after_s,

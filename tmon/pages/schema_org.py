@@ -183,8 +183,9 @@ def load_node_extent(connection: sqlite3.Connection, subject: Subject) -> Extent
 
 
 def _is_live(connection: sqlite3.Connection, sensor: int | None) -> bool:
-    row = connection.execute("select silent from latest where sensor = ?", [sensor]).fetchone()
-    return row is not None and not row["silent"]
+    query = "select silent or imported as ended from latest where sensor = ?"
+    row = connection.execute(query, [sensor]).fetchone()
+    return row is not None and not row["ended"]
 
 
 def _description(subject: Subject, extent: Extent, station: Mapping[str, str]) -> str | None:

@@ -49,7 +49,8 @@ class BatchResult(Struct):
 class Store:
     """Owns the writing connection; each ``commit`` is one durable transaction.
 
-    ``on_stored`` gets the rows that are new, within the transaction that stores them.
+    ``on_stored`` gets the rows that are new, within the transaction that stores them. With
+    ``imports`` they are a file's, not what nodes send.
     ``on_foreign_change`` is called when another connection has changed the database.
     """
 
@@ -59,6 +60,7 @@ class Store:
         files: OpenFiles | None = None,
         *,
         keep_rejected: bool = True,
+        imports: bool = False,
         on_foreign_change: Callable[[], object] = lambda: None,
         on_stored: Callable[[list[Row]], object] | None = None,
     ) -> None:
@@ -66,7 +68,7 @@ class Store:
         self._keep_rejected = keep_rejected
         self._on_foreign_change = on_foreign_change
         self._on_stored = on_stored
-        self._sensors = Sensors(db)
+        self._sensors = Sensors(db, imports=imports)
         self._last_seen: dict[str, tuple[int, float | None]] = {}
         self._version = self._data_version()
         self._files = files or OpenFiles(db)
