@@ -1,5 +1,6 @@
 """`tmon demo add|remove`."""
 
+import logging
 import time
 from pathlib import Path
 
@@ -34,7 +35,11 @@ def add(file: Path, **flags: str | None) -> None:
     Example:
       tmon demo add
     """
-    with tokens.open_station(station(flags)) as db:
+    settings = station(flags)
+    is_new = not settings.db.exists()
+    with tokens.open_station(settings) as db:
+        if is_new:  # a station with nodes and no secret has lost it
+            tokens.load_or_create_secret(settings, made_level=logging.INFO)
         stored = importer.add(db, file, now_ms(), time.localtime().tm_gmtoff)
     names = ", ".join(of_demo.NODES)
     click.echo(f"{pluralize(stored, 'reading')} of a demo house are stored: {names}")

@@ -183,7 +183,7 @@ def load_node_extent(connection: sqlite3.Connection, subject: Subject) -> Extent
 
 
 def _is_live(connection: sqlite3.Connection, sensor: int | None) -> bool:
-    query = "select silent or imported as ended from latest where sensor = ?"
+    query = "select silent or history as ended from latest where sensor = ?"
     row = connection.execute(query, [sensor]).fetchone()
     return row is not None and not row["ended"]
 

@@ -1,4 +1,4 @@
-"""What home shows: titles of sensors, areas of nodes, and which sensors are history only."""
+"""What home shows: titles of sensors, areas of nodes, and which sensors are history."""
 
 from sqlite_utils import Database
 
@@ -7,10 +7,11 @@ from tmon.db.migrations.registry import migrations, run
 
 @migrations(name="0018_home")
 def _home(db: Database) -> None:
-    """``latest`` never calls a sensor silent that has only ever been imported.
+    """``latest`` tells history, of which no more is expected, from sensors that are silent.
 
-    ``imported`` ends with the first reading that the sensor's node sends. Whoever sets
-    ``silent_after_s`` expects readings in any case. Migrations 0003 and 0011 explain the rest.
+    That is what was only ever imported, and the sensors of revoked nodes. ``imported`` ends with
+    the first reading that the node sends. Whoever sets ``silent_after_s`` expects readings also
+    of imports. Migrations 0003 and 0011 explain the rest.
     """
     run(
         db,
@@ -32,6 +33,7 @@ def _home(db: Database) -> None:
             newest.measured_ms, newest.measured_at, newest.value,
             max(0, unixepoch() - newest.measured_ms / 1000) as age_s,
             case
+                when nodes.revoked_ms is not null then 0
                 when nodes.silent_after_s is not null
                 then unixepoch() - newest.measured_ms / 1000 > nodes.silent_after_s
                 when sensors.imported then 0
@@ -60,7 +62,8 @@ def _home(db: Database) -> None:
                     where gap_ms is not null
                 ), 1)
             end as silent,
-            sensors.imported
+            nodes.revoked_ms is not null or (sensors.imported and nodes.silent_after_s is null)
+                as history
         from sensors
         cross join nodes on nodes.name = sensors.node  -- cross: sensors come first, always
         cross join readings as newest
@@ -76,7 +79,7 @@ def _home(db: Database) -> None:
             latest.sensor, latest.node, latest.name, latest.quantity, latest.unit,
             readings_clean.measured_ms, readings_clean.measured_at, readings_clean.value,
             max(0, unixepoch() - readings_clean.measured_ms / 1000) as age_s,
-            latest.silent, latest.imported
+            latest.silent, latest.history
         from latest
         cross join readings_clean on readings_clean.sensor = latest.sensor
             and readings_clean.measured_ms = (

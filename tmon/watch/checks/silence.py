@@ -8,13 +8,10 @@ from tmon.watch.station import Station
 
 def check(station: Station) -> Iterator[Finding]:
     """Silent sensors, as the view `latest` defines them, and silent nodes without sensors.
-
-    Revoked nodes don't count.
     """
     sensors = station.db.execute("""
         select latest.node, latest.name, latest.sensor, latest.measured_ms
-        from latest join nodes on nodes.name = latest.node
-        where nodes.revoked_ms is null and latest.silent
+        from latest where silent
         order by latest.node, latest.name
     """)
     for node, name, sensor, measured_ms in sensors:
