@@ -162,7 +162,7 @@ def imported(db: Database) -> list[int]:
 
 def test_a_sensor_is_imported_until_its_node_sends_a_reading(db: Database, node: Node) -> None:
     """What decides whether it can be silent; a file that fills a gap later changes nothing."""
-    files = Store(db, keep_rejected=False, imports=True)
+    files = Store(db, imports=True)
     codes(files, batch(node, NOW_MS - 9, NOW_MS - 8))
     codes(files, batch(node, NOW_MS - 9, sensor="archive"))
     assert imported(db) == [1, 1]
@@ -177,6 +177,6 @@ def test_a_sensor_is_imported_until_its_node_sends_a_reading(db: Database, node:
 
 def test_a_node_continues_an_archive_that_it_sends_again(db: Database, node: Node) -> None:
     """A duplicate is a reading that was sent."""
-    codes(Store(db, keep_rejected=False, imports=True), batch(node, NOW_MS))
+    codes(Store(db, imports=True), batch(node, NOW_MS))
     assert codes(Store(db), batch(node, NOW_MS)) == (0, [])
     assert imported(db) == [0]

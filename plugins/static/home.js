@@ -112,8 +112,11 @@ async function loadMore() {
   const next = await load(link.href);
   const groups = new Map([...board().querySelectorAll(".group")].map((one) => [one.dataset.group, one]));
   for (const part of next.querySelectorAll(".group, .board > .nodes")) {
-    const same = part.matches(".group") ? groups.get(part.dataset.group) : board().querySelector(":scope > .nodes");
-    if (same) same.append(...part.querySelectorAll(".nodes"));
+    const nodes = part.matches(".group") ? part.querySelector(".nodes") : part;
+    const same = part.matches(".group")
+      ? groups.get(part.dataset.group)?.querySelector(".nodes")
+      : board().querySelector(":scope > .nodes");
+    if (same) same.append(...nodes.children);
     else link.parentElement.before(part);
   }
   const more = next.querySelector(".more");

@@ -129,7 +129,9 @@ def _add_limit(db: Database, series: Series, now_ms: int) -> None:
             )
 
 
-def _times_below(day: Sequence[tuple[int, float]], below: float) -> Iterator[tuple[int, int, float]]:
+def _times_below(
+    day: Sequence[tuple[int, float]], below: float
+) -> Iterator[tuple[int, int, float]]:
     """From when to when values were below; the checks find one that lasts by themselves."""
     began_ms, lowest = None, below
     for at, value in day:

@@ -32,7 +32,6 @@ class Importer:
         self._recorder = self._turn(lambda: Recorder.begin(db, source, now_ms()))
         self._store = Store(
             db,
-            keep_rejected=False,
             imports=True,
             on_foreign_change=self._pacer.lock_acquired,
             on_stored=self._recorder.stored,

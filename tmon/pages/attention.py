@@ -1,10 +1,11 @@
 """What needs attention now, as a short list: what, where, and since when."""
 
-import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
+
+from datasette.utils.sqlite import sqlite3
 
 from tmon.core.time import DAY_MS, HOUR_MS
 from tmon.pages.home_rows import BEYOND, LOW_BATTERY, SILENT, SensorRow
@@ -42,7 +43,7 @@ class Item(NamedTuple):
     """One thing: ``node`` is None for the server's.
 
     ``sensor`` names a sensor if ``has_sensor``, or else the part of the server. ``row`` has the
-    value; ``count``: how many sensors of the node. ``since_ms`` is None if it isn't known, or, of a
+    value; ``sensors``: how many of the node. ``since_ms`` is None if it isn't known, or, of a
     limit, longer than a day ago. ``to_ms``: when it was over.
     """
 
@@ -50,7 +51,7 @@ class Item(NamedTuple):
     node: str | None
     sensor: str | None
     row: SensorRow | None
-    count: int
+    sensors: int
     text: str
     since_ms: int | None
     to_ms: int | None = None
@@ -73,7 +74,7 @@ class Attention(NamedTuple):
     """The worst things, how many there are in all, and what was over in the last 24 hours."""
 
     items: Sequence[Item]
-    count: int
+    total: int
     past: Sequence[Item]
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from functools import cache, partial
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from datasette import Response

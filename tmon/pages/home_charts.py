@@ -1,13 +1,13 @@
 """The small charts of the home page: a sensor's last 24 hours, or the whole of an archive."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from time import monotonic
 from typing import NamedTuple
 
 from datasette.utils import sqlite_timelimit
+from datasette.utils.sqlite import sqlite3
 
 from tmon.core.time import DAY_MS, HOUR_MS
 from tmon.pages.queries import is_interrupted

@@ -1,11 +1,12 @@
 """The data of the home page: nodes with their sensors' newest readings and last 24 hours."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
+
+from datasette.utils.sqlite import sqlite3
 
 from tmon.core import demo
 from tmon.pages.attention import Attention, load_attention
@@ -173,7 +174,7 @@ def _load_latest(
     """The newest readings of whole nodes, whether there are more, and whether one node is cut."""
     sql = query.sql(_LATEST, "latest.node || ' ' || latest.name", "latest.node")
     parameters = query.parameters(is_whole=is_whole)
-    rows = [SensorRow(*row, None) for row in connection.execute(sql, parameters)]
+    rows = [SensorRow._make([*row, None]) for row in connection.execute(sql, parameters)]
     most = parameters["max"]
     if len(rows) <= most:
         return rows, False, False
@@ -197,7 +198,7 @@ def _clean_rows(
     if not corrected:
         return rows
     found = connection.execute(_LATEST_CLEAN, [json.dumps(corrected)])
-    clean = {row["sensor"]: SensorRow(*row, None) for row in found}
+    clean = {row["sensor"]: SensorRow._make([*row, None]) for row in found}
     hidden = {*corrected} - clean.keys()
     return [clean.get(row.id, row) for row in rows if row.id not in hidden]
 

@@ -1,6 +1,6 @@
 """What the home page says of a sensor, and of what needs attention."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from tmon.core.time import DAY_MS, as_datetime, iso
@@ -96,8 +96,8 @@ class Shown(NamedTuple):
             return "battery low" if row.trouble == LOW_BATTERY else ""
         side, bound = row.bound
         if self.fahrenheit and row.unit == "°C":
-            return f"{side} its limit of {bound * 9 / 5 + 32:.4g} °F"
-        return f"{side} its limit of {bound:.6g} {row.unit or ''}".strip()
+            return f"{side} its limit of {bound * 9 / 5 + 32:.4g}\N{NO-BREAK SPACE}°F"
+        return f"{side} its limit of {bound:.6g}\N{NO-BREAK SPACE}{row.unit or ''}".strip()
 
     def _age(self, row: SensorRow) -> str:
         if not row.history:
@@ -108,9 +108,9 @@ class Shown(NamedTuple):
         if item.row is None:
             return item.text
         line = self.line(item.row)
-        value = f"{line.now} {line.shown_unit}".strip()
+        value = f"{line.now}\N{NO-BREAK SPACE}{line.shown_unit}".strip()
         if item.kind == "silent":
-            return f"{item.count} sensors silent" if item.count > 1 else "silent"
+            return f"{item.sensors} sensors silent" if item.sensors > 1 else "silent"
         return f"battery low: {value}" if item.kind == "battery" else f"{value}, {line.note}"
 
     def _chart(self, item: Item) -> str | None:
@@ -132,7 +132,9 @@ class Shown(NamedTuple):
         day = f"{at.day} {MONTHS[at.month - 1]}"
         if self.at_ms - ms < DAY_MS:
             return Moment(iso(ms), f"{at:%H:%M}")
-        return Moment(iso(ms), f"{day} {at:%H:%M}" if self.at_ms - ms < OLD_MS else f"{day} {at.year}")
+        return Moment(
+            iso(ms), f"{day} {at:%H:%M}" if self.at_ms - ms < OLD_MS else f"{day} {at.year}"
+        )
 
 
 def day_or_month(ms: int, at_ms: int) -> str:

@@ -7,8 +7,7 @@ from tmon.watch.station import Station
 
 
 def check(station: Station) -> Iterator[Finding]:
-    """Silent sensors, as the view `latest` defines them, and silent nodes without sensors.
-    """
+    """Silent sensors, as the view `latest` defines them, and silent nodes without sensors."""
     sensors = station.db.execute("""
         select latest.node, latest.name, latest.sensor, latest.measured_ms
         from latest where silent
