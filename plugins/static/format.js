@@ -6,7 +6,7 @@ const UNITS = [
   ["°C", "°F", "%", "hPa", "mm", "mm/h", "km/h", "m/s", "kWh", "dB", "kPa"],
   ["V", "A", "kW"],
 ];
-const DECIMALS = Object.fromEntries(UNITS.flatMap((units, count) => units.map((unit) => [unit, count])));
+export const DECIMALS = Object.fromEntries(UNITS.flatMap((units, count) => units.map((unit) => [unit, count])));
 const DURATION_UNITS = [[2 * 86400, 86400, "d"], [2 * 3600, 3600, "h"], [60, 60, "min"]];
 
 export function converted(value, unit, { fahrenheit }) {

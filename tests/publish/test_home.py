@@ -154,8 +154,8 @@ def test_low_and_high_are_those_of_24_clock_hours(many: Site) -> None:
     extremes = dict(
         sqlite3.connect(many.path)
         .execute(
-            "select node || '/' || name, printf('%.1f \N{EN DASH} %.1f', min(min), max(max)) from hourly"
-            " join sensors on sensors.id = sensor"
+            "select node || '/' || name, printf('%.1f \N{EN DASH} %.1f', min(min), max(max))"
+            " from hourly join sensors on sensors.id = sensor"
             " where hour_ms > (unixepoch() / 3600 - 24) * 3600000 group by sensor"
         )
         .fetchall()

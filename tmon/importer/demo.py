@@ -28,6 +28,7 @@ GAP_NODE, COLD_NODE = "attic", "cellar"
 GAP_MS = 10 * HOUR_MS, 15 * HOUR_MS  # before the end
 MARGIN_C = 0.8  # between the limit and the lowest value of the last day
 HYSTERESIS_C = 0.2
+LEAST = 1000  # rows of the file
 
 Series = list[tuple[int, float]]  # measured_ms, °C
 
@@ -72,18 +73,25 @@ def _check(db: Database) -> None:
 def _load(path: Path) -> Series:
     try:
         with path.open(encoding="utf-8") as file:
-            return [
+            series = [
                 (
                     as_ms(datetime.fromisoformat(row["timestamp"]).replace(tzinfo=UTC)),
                     round(canonical(float(row["value"]), "°F")[0], 2),
                 )
                 for row in csv.DictReader(file)
             ]
-    except (OSError, KeyError, ValueError) as error:
-        raise CannotImport(
-            f"{path} can't be read as the demo's temperatures ({error});"
-            " run this in tmon's folder, or name data/ambient_temperature.csv of it"
-        ) from None
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise _wrong_file(path, str(error)) from None
+    if len(series) < LEAST:
+        raise _wrong_file(path, "too short")
+    return series
+
+
+def _wrong_file(path: Path, why: str) -> CannotImport:
+    return CannotImport(
+        f"{path} can't be read as the demo's temperatures ({why});"
+        " run this in tmon's folder, or name data/ambient_temperature.csv of it"
+    )
 
 
 def _house(series: Series, now_ms: int, utc_offset_ms: int) -> Iterator[tuple[str, Series]]:
