@@ -234,7 +234,7 @@ def test_a_lost_connection_is_told(browser: Browser, cellar: Site) -> None:
 
 @pytest.fixture(scope="module")
 def houses(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Site]:
-    """The demo; and 40 sensors of many kinds, with limits, incidents, gaps, flags and an archive."""
+    """The demo; and 40 sensors of many kinds, with limits, incidents, gaps, an archive."""
     folder = tmp_path_factory.mktemp("houses")
     now_ms = int(time.time() * 1000)
     with open_database(folder / "demo.db", create=True) as db:
