@@ -6,7 +6,7 @@ from datasette.plugins import pm
 
 # If several modules have the same hook, Datasette calls the last one first.
 MODULES = (
-    *("concurrency", "bad_requests", "cells", "contents", "schema_org", "download"),
+    *("concurrency", "bad_requests", "cells", "headings", "contents", "schema_org", "download"),
     *("too_costly", "limited_connection", "accessibility_patches", "middleware", "routes"),
     *("paging", "csv_pages", "queries"),
 )

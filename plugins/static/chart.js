@@ -50,19 +50,28 @@ function tint(element, name, opacity) {
   return `color-mix(in srgb, ${colour(element, name)} ${opacity * 100}%, transparent)`;
 }
 
+// Lines in the order they are drawn, each with the number of its colour: those of an earlier span
+// first, so that they are below.
+function placed(lines) {
+  const own = lines.filter(({ before }) => !before).length || 1;
+  const found = lines.map((line, place) => ({ ...line, place: place % own % 8 }));
+  return [...found.filter(({ before }) => before), ...found.filter(({ before }) => !before)];
+}
+
 function series(figure, lines, stepMs) {
   const few = lines.every(({ points }) => points.length <= 60);
   const found = [{}];
   const bands = [];
-  lines.forEach((line, place) => {
-    const stroke = colour(figure, `--c${place % 8}`);
-    found.push({ label: line.name, stroke, width: 1.6, points: few ? { show: true, size: 4, fill: stroke } : {} });
+  for (const { name, place, before } of lines) {
+    const stroke = before ? tint(figure, `--c${place}`, 0.5) : colour(figure, `--c${place}`);
+    const points = before ? { show: false } : few ? { show: true, size: 4, fill: stroke } : {};
+    found.push({ label: name, stroke, width: 1.6, points });
     if (stepMs) {
       const edge = { stroke: "transparent", width: 0, points: { show: false } };
-      bands.push({ series: [found.length + 1, found.length], fill: tint(figure, `--c${place % 8}`, 0.2) });
+      if (!before) bands.push({ series: [found.length + 1, found.length], fill: tint(figure, `--c${place}`, 0.2) });
       found.push({ ...edge }, { ...edge });
     }
-  });
+  }
   return { series: found, bands };
 }
 
@@ -112,6 +121,8 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
     values = valueAxis([low ?? 0, high ?? 1, ...levels]);
     return [values.low, values.high];
   };
+  const lines = placed(chart.lines);
+  const nameOf = ({ name, before }) => (before ? `${lines.length > 2 ? `${name}, ` : ""}${before}` : name);
   const showReadout = (u) => {
     const index = u.cursor.idx;
     if (index == null) {
@@ -120,12 +131,13 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
     }
     const under = u.posToVal(u.cursor.left, "x");
     const flag = chart.flags?.find(({ from_ms: from, to_ms: to }) => from <= under && under < to);
-    const each = chart.lines.map((line, place) => {
+    const told = lines.map((line, place) => {
       const at = u.data[1 + place * (view.step_ms ? 3 : 1)][index];
       if (at == null) return null;
       const text = quantity(at, unit, {});
-      return chart.lines.length > 1 ? `${line.name} ${text}` : text;
+      return [line.before, lines.length > 1 ? `${nameOf(line)} ${text}` : text];
     }).filter(Boolean);
+    const each = [...told.filter(([before]) => !before), ...told.filter(([before]) => before)].map(([, text]) => text);
     const from = u.data[0][index] - view.step_ms / 2;
     // In a flagged period that was left out, the nearest point is outside of it.
     const hasPoint = each.length && (!flag || (u.data[0][index] >= flag.from_ms && u.data[0][index] < flag.to_ms));
@@ -134,7 +146,7 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
       ...(flag ? [`${chart.lines.length > 1 ? `${chart.lines.find(({ sensor }) => sensor === flag.sensor).name} ` : ""}flagged: ${flag.reason}`] : []),
     ].join("  ");
   };
-  const { series: all, bands } = series(figure, chart.lines, view.step_ms);
+  const { series: all, bands } = series(figure, lines, view.step_ms);
   const options = {
     width: plot.clientWidth, height: HEIGHT, ms: 1, legend: { show: false },
     series: all, bands, pxAlign: 0, padding: [10, 12, 0, 0],
@@ -151,13 +163,14 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
       drawAxes: [(u) => annotate(u, figure, view, chart, levels)],
       setCursor: [showReadout],
       setSelect: [(u) => {
-        if (u.select.width < 5) return;
+        // A chart that only follows another's cursor has no event of its own.
+        if (u.select.width < 5 || !u.cursor.event) return;
         const [from, to] = [u.select.left, u.select.left + u.select.width].map((x) => u.posToVal(x, "x"));
         zoomed(Math.round(from), Math.round(to));
       }],
     },
   };
-  const drawn = new window.uPlot(options, columns(chart.lines, view.step_ms, convert), plot);
+  const drawn = new window.uPlot(options, columns(lines, view.step_ms, convert), plot);
   figure.querySelector(".drawing")?.remove();
   figure.querySelector(".unit").textContent = unit;
   const resized = new ResizeObserver(() => drawn.setSize({ width: plot.clientWidth, height: HEIGHT }));

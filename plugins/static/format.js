@@ -74,16 +74,22 @@ export function dayOrMonth(ms, nowMs, { utc }) {
   return nowMs - ms < OLD_MS ? `${at.day} ${at.month}` : `${at.month} ${at.year}`;
 }
 
-export function zoneName({ utc }) {
-  return utc ? "UTC" : parts(Date.now(), { timeZoneName: "short" }, false).timeZoneName;
+// The zone's name at some instants, such as CET; CET/CEST where clocks change between them.
+export function zoneName({ utc }, ...instants) {
+  if (utc) return "UTC";
+  const names = (instants.length ? instants : [Date.now()]).map((ms) => parts(ms, { timeZoneName: "short" }, false).timeZoneName);
+  return [...new Set(names)].join("/");
 }
 
 // Show all times and values below an element in the chosen unit and zone.
 export function localize(root, chosen) {
   for (const time of root.querySelectorAll("time[datetime]")) {
-    time.textContent = instant(Date.parse(time.dateTime), chosen, true);
+    time.textContent = instant(Date.parse(time.dateTime), chosen, time.dataset.minutes === undefined);
   }
-  for (const zone of root.querySelectorAll("[data-zone]")) zone.textContent = zoneName(chosen);
+  for (const zone of root.querySelectorAll("[data-zone]")) {
+    const instants = zone.dataset.zone.split(" ").filter(Boolean).map(Number);
+    zone.textContent = zoneName(chosen, ...instants);
+  }
   for (const value of root.querySelectorAll(".quantity[title]")) {
     const [number, unit] = value.title.split(" ");
     if (unit === "°C") value.textContent = quantity(+number, unit, chosen);

@@ -1,4 +1,4 @@
-// A node's page: charts that can be zoomed, choices, and new readings as they arrive.
+// A page of charts, of a node or compared: zoom, choices, and new readings as they arrive.
 
 import { choices, choose } from "./choices.js";
 import { draw } from "./chart.js";
@@ -8,7 +8,6 @@ const REFRESH_MS = 10_000;
 
 let drawn = [];
 let view = null;
-let unzoomed = null; // the address before the first zoom
 
 async function get(url) {
   const answer = await fetch(url, { cache: "no-store" });
@@ -22,13 +21,12 @@ function drawAll() {
   drawn = [...document.querySelectorAll(".chart")].map((figure) =>
     draw(figure, view, view.charts[+figure.dataset.place], chosen, {
       zoomed: (from, to) => {
-        unzoomed ||= location.href;
         const iso = (ms) => new Date(ms).toISOString();
-        go(changed({ range: null, from: iso(from), to: iso(to) }));
+        const unzoomed = history.state?.unzoomed ?? location.href; // before the first zoom
+        go(changed({ range: null, from: iso(from), to: iso(to) }), { unzoomed });
       },
       reset: () => {
-        if (unzoomed) go(unzoomed);
-        unzoomed = null;
+        if (history.state?.unzoomed) go(history.state.unzoomed);
       },
     }),
   );
@@ -51,13 +49,13 @@ function changed(parameters) {
 }
 
 // Another span: its page and its data are fetched together and put in place at once.
-async function go(href, push = true) {
+async function go(href, state = {}) {
   const address = new URL(href);
   const data = `${address.pathname}.json${address.search}`;
   try {
     const [page, found] = await Promise.all([fetch(href).then((answer) => answer.text()), get(data)]);
     const main = new DOMParser().parseFromString(page, "text/html").querySelector("main");
-    if (push) history.pushState(null, "", href);
+    if (state) history.pushState(state, "", href);
     document.querySelector("main").replaceChildren(...main.childNodes);
     view = found;
     drawAll();
@@ -67,7 +65,8 @@ async function go(href, push = true) {
 }
 
 function newest() {
-  const all = view.charts.flatMap(({ lines }) => lines.flatMap(({ points }) => points.slice(-1)));
+  const own = view.charts.flatMap(({ lines }) => lines.filter(({ before }) => !before));
+  const all = own.flatMap(({ points }) => points.slice(-1));
   return Math.max(0, ...all.map(([time]) => time));
 }
 
@@ -75,8 +74,7 @@ async function refresh() {
   const charts = document.querySelector(".charts");
   if (document.hidden || !charts || charts.dataset.live !== "1") return;
   try {
-    const query = new URLSearchParams({ node: view.node, _shape: "objects", _size: "max", _nocount: 1, _ttl: 0 });
-    const { rows } = await get(`${charts.dataset.latest}?${query}`);
+    const { rows } = await get(charts.dataset.latest);
     for (const row of rows) {
       const cell = document.querySelector(`[data-now="${row.sensor}"]`);
       if (!cell) continue;
@@ -99,7 +97,6 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-range], a[data-span]");
   if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
     event.preventDefault();
-    unzoomed = null;
     go(link.href);
   }
   const button = event.target.closest("[data-choice]");
@@ -108,7 +105,7 @@ document.addEventListener("click", (event) => {
     drawAll();
   }
 });
-window.addEventListener("popstate", () => go(location.href, false));
+window.addEventListener("popstate", () => go(location.href, null));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 
 const charts = document.querySelector(".charts");

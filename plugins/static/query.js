@@ -174,7 +174,6 @@ function addControls() {
     element("p", { className: "bar" }, button, element("label", { hidden: true }, "of ", select), note),
     element("div", { className: "charts" }),
   );
-  here.hidden = false;
 }
 
 const isRequested = () => new URLSearchParams(location.hash.slice(1)).has("chart");

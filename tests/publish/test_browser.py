@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.publish.browsing import DESK, PHONE, visit
 from tests.publish.published import Serve, Site
@@ -29,7 +29,7 @@ def test_the_sql_editor_works_under_the_content_security_policy(
     browser: Browser, site: Site
 ) -> None:
     with visit(browser, DESK) as page:
-        page.goto(site.url + "/tmon")
+        page.goto(site.url + "/tmon/-/query")
         page.locator(".cm-content").fill("select count(*) as n from readings")
         page.get_by_role("button", name="Format SQL").click()
         page.get_by_role("button", name="Run SQL").click()
@@ -51,6 +51,7 @@ def test_a_sensor_leads_to_its_page_and_to_its_readings(browser: Browser, site: 
 def test_the_rows_come_before_what_their_columns_mean(browser: Browser, site: Site) -> None:
     with visit(browser, PHONE) as page:
         page.goto(site.url + "/tmon/nodes")
+        page.get_by_text("Columns", exact=True).click()
         rows = page.locator("table.rows-and-columns").bounding_box()
         meaning = page.locator("dl.column-descriptions").bounding_box()
     assert rows is not None
@@ -62,9 +63,86 @@ def test_the_database_leads_to_every_query_and_table(browser: Browser, site: Sit
     with visit(browser, PHONE) as page:
         page.goto(site.url + "/tmon")
         shown = page.locator("dl.contents dt a").all_inner_texts()
-    assert shown[:7] == ["latest", "readings", "daily", "hourly", "sensors", "nodes", "rejected"]
-    assert {"limits", "incidents", "events", "changes"} <= set(shown[7:])
-    assert shown[-len(QUERIES) :] == [query["title"] for query in QUERIES.values()]
+    assert shown[: len(QUERIES)] == [query["title"] for query in QUERIES.values()]
+    tables = shown[len(QUERIES) :]
+    assert tables[:7] == ["latest", "readings", "daily", "hourly", "sensors", "nodes", "rejected"]
+    assert {"limits", "incidents", "events", "changes"} <= set(tables[7:])
+    assert not [name for name in tables if name.endswith("_clean")]  # folded
+
+
+def test_a_question_offers_the_nodes_and_a_date_field(browser: Browser, site: Site) -> None:
+    with visit(browser, PHONE) as page:
+        page.goto(site.url + "/tmon/day")
+        nodes = page.locator("#choices-node option").evaluate_all("all => all.map((o) => o.value)")
+        page.get_by_label("Node").fill("attic")
+        page.get_by_label("Day (UTC)").fill("2024-03-01")
+        page.get_by_role("button", name="Show").click()
+        assert set(page.locator("td.col-node").all_inner_texts()) == {"attic"}
+        assert page.get_by_label("Day (UTC)").input_value() == "2024-03-01"
+    assert [[name] for name in nodes] == [
+        [name] for name in site.values("select name from nodes order by name")
+    ]
+
+
+def test_a_typo_keeps_the_query(browser: Browser, site: Site) -> None:
+    with visit(browser, PHONE, may_fail=True) as page:
+        for sql in ("selec value from readings", "select valu from readings"):
+            page.goto(f"{site.url}/tmon/-/query?sql={sql}")
+            assert page.locator(".message-error").is_visible()
+            shown = page.locator("textarea[name=sql]").first
+            assert shown.input_value() == sql
+
+
+def test_the_sql_page_begins_with_an_example_and_the_questions(
+    browser: Browser, site: Site
+) -> None:
+    with visit(browser, DESK) as page:
+        page.goto(site.url + "/tmon/-/query")
+        questions = page.locator(".questions li a").all_inner_texts()
+        page.get_by_role("button", name="Run SQL").click()
+        assert page.locator(".message-error").count() == 0
+        assert page.locator(".table-summary").is_visible()
+    assert questions == [query["title"] for query in QUERIES.values()]
+
+
+def test_times_are_in_the_visitors_zone_until_utc_is_asked_for(
+    browser: Browser, site: Site
+) -> None:
+    march = "/tmon/readings/1,1709251200000"
+    with visit(browser, DESK, timezone_id="Asia/Tokyo") as page:
+        page.goto(site.url + march)
+        expect(page.locator("h1")).to_contain_text("2024-03-01 09:00:00 GMT+9")
+        expect(page.locator("td time")).to_have_text("2024-03-01 09:00:00")
+        page.get_by_role("button", name="UTC").click()
+        expect(page.locator("h1")).to_contain_text("2024-03-01 00:00:00 UTC")
+        page.goto(site.url + march)
+        expect(page.locator("td time")).to_have_text("2024-03-01 00:00:00")
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+@pytest.mark.parametrize(
+    "path",
+    ["/tmon", "/tmon/readings", "/tmon/daily", "/tmon/nodes/attic", "/tmon/day", "/tmon/-/query"],
+)
+def test_nothing_moves_while_a_page_loads(
+    browser: Browser, site: Site, path: str, width: int
+) -> None:
+    with visit(browser, width) as page:
+        page.add_init_script(
+            "window.moved = 0;"
+            "const add = (list) => list.getEntries().forEach((e) => { window.moved += e.value; });"
+            "new PerformanceObserver(add).observe({type: 'layout-shift', buffered: true})"
+        )
+        page.goto(site.url + path)
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("window.moved") <= 0.02
+
+
+def test_a_nodes_row_leads_to_its_page(browser: Browser, site: Site) -> None:
+    with visit(browser, DESK) as page:
+        page.goto(site.url + "/tmon/nodes/attic")
+        page.get_by_role("link", name="Its sensors and charts").click()
+        page.wait_for_url("**/node/attic")
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])

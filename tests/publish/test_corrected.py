@@ -125,7 +125,7 @@ def test_a_page_says_what_corrects_its_values_and_leads_to_the_raw_ones(lab: Sit
     [back] = re.findall(r'<a href="([^"]*)" data-span>Show clean values', raw)
     assert dict(parse_qsl(urlsplit(back).query)) == {"range": "7d", "unit": "F"}
     links = re.findall(r'href="([^"]*)" data-(?:range="\w+"|span) title', raw)
-    assert len(links) == 9
+    assert len(links) == 12
     assert all("values=raw" in link for link in links)
     assert re.search(r'data-url="[^"]*values=raw', raw)
 
@@ -188,7 +188,7 @@ def test_a_picture_and_a_frame_say_so_too(lab: Site) -> None:
     assert "flagged left out" not in lab.get("/node/lab/plain.svg").text
     framed = lab.get("/node/lab/calibrated?embed").text
     assert "Calibrated:" in framed
-    assert re.search(r'href="[^"]*embed=[^"]*values=raw', framed)
+    assert re.search(r'href="[^"]*(embed=[^"]*values=raw|values=raw[^"]*embed=)', framed)
 
 
 def test_a_limit_is_a_line_where_values_come_near_it_and_told_in_words(lab: Site) -> None:

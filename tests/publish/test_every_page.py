@@ -107,6 +107,7 @@ def test_without_scripts_readings_can_be_walked(browser: Browser, site: Site) ->
 def test_a_dialog_is_dark_in_the_dark(browser: Browser, site: Site) -> None:
     with visit(browser, PHONE, color_scheme="dark") as page:
         page.goto(site.url + "/tmon/readings")
+        page.get_by_text("Filter and sort").last.click()
         for button in ("Choose columns", "Column actions"):
             page.get_by_role("button", name=button).click()
             page.wait_for_selector("dialog[open]")

@@ -180,7 +180,9 @@ def test_what_is_history_is_not_silent_anywhere(archive: Site) -> None:
     assert archive.rows("/tmon/silent_nodes") == []
     assert {row["silent"] for row in archive.rows("/tmon/latest")} == {0}
     assert {row["history"] for row in archive.rows("/tmon/latest_clean")} == {1}
-    assert "old" not in archive.get("/-/metrics").text
+    metrics = archive.get("/-/prometheus")
+    assert metrics.status_code == 200
+    assert 'node="' not in metrics.text
 
 
 def area(db: Database, **areas: str) -> None:
@@ -243,6 +245,7 @@ def test_favourites_are_in_the_address_and_on_top(grouped: Site) -> None:
     [section] = re.findall(r'<section class="favourites.*?</section>', page, re.DOTALL)
     assert [*lines(section)] == ["hall-b/u", "attic/t"]
     assert "attic t" in words(section)
+    assert '<a href="/compare?s=hall-b/u&amp;s=attic/t">Compare</a>' in section
 
 
 def test_favourites_are_chosen_in_a_form(grouped: Site) -> None:

@@ -73,9 +73,18 @@ def hostile(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 def plot(page: Page) -> Any:
     """Where the lines are: x, y, width and height."""
-    box = page.locator(".u-over").bounding_box()
+    box = page.locator(".u-over").first.bounding_box()
     assert box
     return box
+
+
+def zoom(page: Page) -> None:
+    """Drag over the second quarter of the first chart."""
+    box = plot(page)
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60, steps=5)
+    page.mouse.up()
 
 
 def drawn(page: Page) -> None:
@@ -131,15 +140,51 @@ def test_dragging_zooms_in_the_address_too_and_double_click_goes_back(
         page.goto(f"{site.url}/node/attic?from=2024-03-01&to=2024-03-05&utc=1")
         drawn(page)
         before = page.url
-        box = plot(page)
-        page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 50)
-        page.mouse.down()
-        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60, steps=5)
-        page.mouse.up()
+        zoom(page)
         page.wait_for_url("**from=2024-03-0*T*")
         expect(page.locator("h2").first).to_contain_text("2024-03-02")
         page.locator(".u-over").dblclick()
         page.wait_for_url(before)
+
+
+def test_a_zoom_is_one_step_back_however_many_charts_follow(browser: Browser, site: Site) -> None:
+    with visit(browser) as page:
+        page.goto(f"{site.url}/node/basement")  # three charts
+        drawn(page)
+        before, length = page.url, page.evaluate("history.length")
+        zoom(page)
+        page.wait_for_url("**from=*")
+        drawn(page)
+        assert page.evaluate("history.length") == length + 1
+        zoomed = page.url
+        page.go_back()
+        page.wait_for_url(before)
+        expect(page.locator("h2").first).to_have_text("The last 24 hours")
+        page.go_forward()
+        page.wait_for_url(zoomed)
+        expect(page.locator("h2").first).to_contain_text(" to ")
+
+
+def test_heading_axis_and_tables_are_in_one_zone(browser: Browser, site: Site) -> None:
+    address = f"{site.url}/node/attic?from=2024-03-01T23:00Z&to=2024-03-05T12:00Z"
+    with visit(browser, timezone_id="Europe/Berlin") as page:
+        page.goto(address)
+        drawn(page)
+        heading = page.locator("h2").first
+        expect(heading).to_have_text("2024-03-02 00:00 to 2024-03-05 13:00 CET")
+        expect(page.locator(".chart .zone")).to_have_text("CET")
+        expect(page.locator(".facts")).to_contain_text("2024-03-01 01:00:00 CET")
+        page.get_by_role("button", name="UTC").click()
+        expect(heading).to_have_text("2024-03-01 23:00 to 2024-03-05 12:00 UTC")
+        expect(page.locator(".chart .zone")).to_have_text("UTC")
+        page.goto(f"{site.url}/node/attic?from=2024-03-01&to=2024-04-20&utc=0")
+        expect(page.locator(".chart .zone")).to_have_text("CET/CEST")
+    with visit(browser, java_script_enabled=False, timezone_id="Europe/Berlin") as page:
+        page.goto(address)
+        heading = page.locator("h2").first
+        expect(heading).to_have_text("2024-03-01 23:00 to 2024-03-05 12:00 UTC")
+        expect(page.locator(".chart .zone")).to_have_text("UTC")
+        expect(page.locator(".facts")).to_contain_text("2024-03-01 00:00:00 UTC")
 
 
 def test_an_address_that_was_copied_shows_the_same_picture(browser: Browser, site: Site) -> None:

@@ -135,10 +135,10 @@ def _incident_cell(value: Any, table_url: str) -> Markup | None:
     )
 
 
-def instant(value: Any) -> Markup | None:
+def instant(value: Any, minutes: bool = False) -> Markup | None:
     """Unix milliseconds as ``2026-11-22 12:00:00``, with ISO 8601 as title.
 
-    Outside the years 1 to 9999 it stays a number.
+    With ``minutes`` it has no seconds. Outside the years 1 to 9999 it stays a number.
     """
     if not isinstance(value, int):
         return None
@@ -147,8 +147,9 @@ def instant(value: Any) -> Markup | None:
     except OverflowError:
         return Markup(value)  # noqa: S704 - an integer
     exact = at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
-    readable = exact[:19].replace("T", " ")
-    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, readable)
+    readable = exact[: 16 if minutes else 19].replace("T", " ")
+    form = Markup(" data-minutes") if minutes else ""
+    return Markup('<time datetime="{0}" title="{0}"{1}>{2}</time>').format(exact, form, readable)
 
 
 def _is_instant(value: Any) -> bool:

@@ -30,7 +30,9 @@ QUEUE_TIMEOUT_KEY = "tmon.wait_s"  # in the scope of a request that a CSV export
 # Paths below the base URL. A path that matches none of these is a table or a page of Datasette's.
 UNLIMITED = re.compile(r"/(-/)?static/|/favicon\.ico$|/robots\.txt$|/download/")
 HOME = re.compile(r"/$")
-PAGES = re.compile(r"/node/|/download$|/datapackage\.json$|/sitemap|/incidents\.atom$")
+PAGES = re.compile(
+    r"/(node|year)/|/compare(\.|$)|/download$|/datapackage\.json$|/sitemap|/incidents\.atom$"
+)
 SQL = re.compile(r"/[^/]+/-/(query|queries/analyze|execute-write)")
 SQL_PARAMETERS = frozenset(("sql", "_where"))
 

@@ -1,31 +1,63 @@
-"""The lists of tables and queries on `/tmon`, and the station's metadata for every page."""
+"""What Datasette's pages list: tables, stored queries, and what their fields offer."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from datasette import hookimpl
 
-from tmon.pages.queries import DATABASE
+from tmon.pages.queries import DATABASE, run_query
+
+# What the field of a stored query offers; other names can be typed too.
+CHOICES = {
+    "node": "select name from nodes order by name limit 500",
+    "sensor": "select distinct name from sensors order by name limit 500",
+    "code": "select distinct code from rejected order by code limit 500",
+}
+# Stands on the SQL page until something else is asked.
+EXAMPLE_SQL = """\
+-- Each sensor's last seven days: lowest, mean, highest
+select label, day, min, round(mean, 2) as mean, max, unit
+from daily join sensors on sensors.id = daily.sensor
+where day > date('now', '-7 days')
+order by day desc, label"""
 
 Variables = Mapping[str, Any]
+
+
+@hookimpl
+def startup(datasette: Any) -> Callable[[], Awaitable[None]]:
+    """Give every template ``station``, the metadata of the whole; it stays while Datasette runs."""
+
+    async def load() -> None:
+        environment = datasette.get_jinja_environment()
+        environment.globals["station"] = await datasette.get_instance_metadata()
+
+    return load
 
 
 @hookimpl
 def extra_template_vars(
     view_name: str, datasette: Any, request: Any
 ) -> Callable[[], Awaitable[Variables]]:
-    """Give every page ``station``, and the page of the database ``contents``."""
+    """Give the pages of the database and of queries ``contents``."""
 
     async def variables() -> Variables:
-        station = {"station": await datasette.get_instance_metadata()}
         if view_name != "database":
-            return station
+            return {}
+        hidden = set(await datasette.get_database(DATABASE).hidden_table_names())
+        descriptions = await _descriptions(datasette)
         contents = {
             "queries": await _queries(datasette, request),
-            "tables": await _descriptions(datasette),
-            "hidden": await datasette.get_database(DATABASE).hidden_table_names(),
+            "tables": {name: text for name, text in descriptions.items() if name not in hidden},
+            "corrected": [name for name in descriptions if name.endswith("_clean")],
         }
-        return {**station, "contents": contents}
+        return {
+            "contents": contents,
+            "choices_for": partial(_choices, datasette),
+            "example_sql": EXAMPLE_SQL,
+        }
 
     return variables
 
@@ -46,3 +78,15 @@ async def _descriptions(datasette: Any) -> Mapping[str, str]:
         (DATABASE,),
     )
     return {row["resource_name"]: row["value"] for row in rows}
+
+
+async def _choices(datasette: Any, parameter: str) -> list[str]:
+    """The values that are offered for a parameter of a stored query."""
+    sql = CHOICES.get(parameter)
+    if sql is None:
+        return []
+
+    def load(connection: sqlite3.Connection) -> list[str]:
+        return [value for (value,) in connection.execute(sql)]
+
+    return await run_query(datasette, load)

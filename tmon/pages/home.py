@@ -117,6 +117,8 @@ def _context(
         "attention": [shown.thing(item) for item in home.attention.items],
         "past": [shown.thing(item) for item in home.attention.past],
         "hidden_picks": [name for name in query.favourites if name not in _names(home)],
+        "compare_url": f"{datasette.urls.path('/compare')}?"
+        + urlencode([("s", f"{row.node}/{row.name}") for row in home.favourites], safe="/"),
         "kept": [(name, text) for name, text in _parameters(request) if name not in {"s", "pick"}],
         "demo": demo,
         "latest_url": _latest_url(datasette, home, is_complete=is_complete),

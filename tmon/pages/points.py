@@ -74,25 +74,41 @@ RESOLUTIONS = (
 
 
 class Sensor(NamedTuple):
-    """A sensor; ``clean``: its corrected readings are shown, as it has corrections."""
+    """A sensor; ``clean``: its corrected readings are shown, as it has corrections.
+
+    ``node`` is its node's name where sensors of several nodes are shown.
+    """
 
     id: int
     name: str
     unit: str | None
     clean: bool = False
+    node: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a chart calls it."""
+        return f"{self.node} {self.name}" if self.node else self.name
 
 
 class Line(NamedTuple):
     """A sensor's points in order of time, as the resolution's SQL selects them.
 
     The mean of a step is drawn in its middle, ``half_step_ms`` after its start. Between two
-    points that are further apart than ``gap_ms`` the line has a gap.
+    points that are further apart than ``gap_ms`` the line has a gap. ``before`` is such as
+    "a week before" for points of an earlier span, which are moved to the shown one.
     """
 
     sensor: Sensor
     points: Sequence[tuple[float, ...]]
     gap_ms: float
     half_step_ms: float
+    before: str = ""
+
+    def moved(self, by_ms: int, before: str) -> "Line":
+        """The same line, drawn later."""
+        points = [(point[0] + by_ms, *point[1:]) for point in self.points]
+        return self._replace(points=points, before=before)
 
     def in_fahrenheit(self) -> "Line":
         """The same line, of a sensor in °C."""
@@ -113,10 +129,18 @@ class Summary(NamedTuple):
 
 
 def choose_resolution(
-    connection: sqlite3.Connection, sensors: Sequence[Sensor], span: Span, finest: Resolution = RAW
+    connection: sqlite3.Connection,
+    sensors: Sequence[Sensor],
+    span: Span,
+    finest: Resolution = RAW,
+    earlier: Span | None = None,
 ) -> Resolution:
-    """``finest``, or the next coarser one that has few enough points."""
-    limit = max(MAX_POINTS // max(1, len(sensors)), MIN_POINTS_PER_LINE)
+    """``finest``, or the next coarser one that has few enough points.
+
+    ``earlier`` is a span of the same length that is drawn as well.
+    """
+    spans = (span,) if earlier is None else (span, earlier)
+    limit = max(MAX_POINTS // max(1, len(sensors) * len(spans)), MIN_POINTS_PER_LINE)
     for resolution in RESOLUTIONS[RESOLUTIONS.index(finest) :]:
         if 0 < resolution.step_ms < HOUR_MS and span.length_ms > MAX_MINUTES_SPAN_MS:
             continue
@@ -125,10 +149,11 @@ def choose_resolution(
         sql = "select count(*) from (select 1 from ({}) limit {})"
         if resolution in {RAW, HOURLY} and all(
             connection.execute(
-                sql.format(resolution.sql_for(sensor), limit + 1), query_parameters(sensor, span)
+                sql.format(resolution.sql_for(sensor), limit + 1), query_parameters(sensor, one)
             ).fetchone()[0]
             <= limit
             for sensor in sensors
+            for one in spans
         ):
             return resolution
     return RESOLUTIONS[-1]

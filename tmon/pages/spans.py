@@ -28,6 +28,9 @@ IN_WORDS = {
 }
 
 
+BEFORE_MS = {"day": DAY_MS, "week": 7 * DAY_MS, "year": 365 * DAY_MS}
+
+
 class BadSpan(ValueError):
     """A parameter of the address is not valid; the message says what is."""
 
@@ -79,6 +82,32 @@ def shifted(span: Span, by: float, *, scale: float = 1) -> Span:
     middle_ms = span.start_ms + span.length_ms * (by + 0.5)
     half_ms = max(span.length_ms * scale / 2, 500)
     return Span(max(FIRST_MS, round(middle_ms - half_ms)), min(LAST_MS, round(middle_ms + half_ms)))
+
+
+class Earlier(NamedTuple):
+    """The same span a ``day``, ``week`` or ``year`` (365 days) before."""
+
+    name: str
+    span: Span
+
+    @property
+    def in_words(self) -> str:
+        return f"a {self.name} before"
+
+
+def parse_before(parameters: Mapping[str, str], span: Span) -> Earlier | None:
+    """The earlier span that an address asks for with ``before=week`` or the like.
+
+    Raises:
+        BadSpan: the parameter is not valid.
+    """
+    name = parameters.get("before")
+    if not name:
+        return None
+    if name not in BEFORE_MS:
+        raise BadSpan(f"before must be {', '.join(BEFORE_MS)}; without it there is no second line")
+    start_ms = max(FIRST_MS, span.start_ms - BEFORE_MS[name])
+    return Earlier(name, Span(start_ms, start_ms + span.length_ms))
 
 
 def parse_span(parameters: Mapping[str, str], readings: ReadingRange, now_ms: int) -> Span:

@@ -33,32 +33,6 @@ _STEPS_MS = (
 _YEARS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 _STEPS_MONTHS = (1, 2, 3, 6, *(12 * years for years in _YEARS))
 
-_PICTURE = Markup(
-    """<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" \
-viewBox="0 0 {width} {height}" role="img" aria-label="{title}, {span}">
-<style>
-  svg {{ font: 12px system-ui, sans-serif; color-scheme: light dark; overflow: visible }}
-  path {{ fill: none; vector-effect: non-scaling-stroke }}
-  .paper {{ fill: #fff }} text {{ fill: #1c2228 }} .tick {{ fill: #59636e }}
-  .grid {{ stroke: #e3e7ea }} .line {{ stroke: #0969b3; stroke-width: 1.6 }}
-  .dot {{ stroke: #0969b3; stroke-width: 4; stroke-linecap: round }}
-  .band {{ fill: #0969b3; fill-opacity: .18 }} .flag {{ fill: #59636e; fill-opacity: .2 }}
-  .level {{ stroke: #a8001c; stroke-dasharray: 6 4 }}
-  @media (prefers-color-scheme: dark) {{
-    .paper {{ fill: #14181c }} text {{ fill: #e4e8ec }} .tick {{ fill: #9aa5b0 }}
-    .grid {{ stroke: #2b3239 }} .line, .dot {{ stroke: #5db0f0 }} .band {{ fill: #5db0f0 }}
-    .flag {{ fill: #9aa5b0 }} .level {{ stroke: #ff8a80 }}
-  }}
-</style>
-<rect class="paper" width="100%" height="100%"/>
-<text x="48" y="20"><tspan font-weight="600">{title}</tspan> {unit} \
-<tspan class="tick">{values}</tspan></text>
-<text class="tick" x="{width}" dx="-16" y="20" text-anchor="end">{span}</text>
-<svg x="48" y="40" width="{inner_width}" height="{inner_height}">{drawing}</svg>
-</svg>
-"""
-)
-
 
 class Frame(NamedTuple):
     """The area of a chart: a span of time, and values from low to high."""
@@ -95,6 +69,7 @@ def drawing(
     lines: Sequence[Line], within: Frame, annotations: Annotations = NO_ANNOTATIONS
 ) -> Markup:
     """The content of an ``<svg>`` of any size; ticks are drawn outside of its edges."""
+    in_order = sorted(placed(lines), key=lambda one: not one[1].before)  # the earlier ones below
     return Markup(
         '<svg viewBox="0 0 {0} {0}" width="100%" height="100%" preserveAspectRatio="none">{1}</svg>'
         "{2}"
@@ -104,11 +79,20 @@ def drawing(
             [
                 *_annotations(annotations, within),
                 *_grid(within),
-                *(part for place, line in enumerate(lines) for part in _line(line, within, place)),
+                *(part for place, line in in_order for part in _line(line, within, place)),
             ]
         ),
         Markup("").join(_tick_labels(within)),
     )
+
+
+def placed(lines: Sequence[Line]) -> list[tuple[int, Line]]:
+    """Lines with the numbers of their colours.
+
+    The lines of an earlier span come after the others and have the same colours.
+    """
+    own = sum(not line.before for line in lines) or 1
+    return [(place % own, line) for place, line in enumerate(lines)]
 
 
 def _annotations(annotations: Annotations, within: Frame) -> Iterator[Markup]:
@@ -126,23 +110,28 @@ def _annotations(annotations: Annotations, within: Frame) -> Iterator[Markup]:
 
 
 def _line(line: Line, within: Frame, place: int) -> Iterator[Markup]:
-    """A band from low to high, and the line; ``place`` chooses the colour."""
+    """A band from low to high, and the line; ``place`` chooses the colour.
+
+    The line of an earlier span has no band: it would hide the other.
+    """
 
     def path(name: str, points: Sequence[tuple[float, float]], end: str = "") -> Markup:
         coordinates = "L".join(
             f"{within.x(at + line.half_step_ms) * SIDE:.0f},{within.y(value) * SIDE:.0f}"
             for at, value in points
         )
-        return Markup('<path class="{} c{}" d="M{}{}"/>').format(name, place, coordinates, end)
+        return Markup('<path class="{} c{}{}" d="M{}{}"/>').format(
+            name, place, " before" if line.before else "", coordinates, end
+        )
 
     for run in _without_gaps(line.points, line.gap_ms):
         middle = [(point[0], point[1]) for point in run]
-        if len(run[0]) > 2:
+        if len(run[0]) > 2 and not line.before:
             low = [(point[0], point[2]) for point in run]
             high = [(point[0], point[3]) for point in reversed(run)]
             yield path("band", [*low, *high], "Z")
         yield path("line", middle)
-        if len(run) == 1 or len(line.points) <= MAX_DOTS:
+        if len(run) == 1 or (len(line.points) <= MAX_DOTS and not line.before):
             yield from (path("dot", [point], "h0") for point in middle)
 
 
@@ -219,27 +208,3 @@ def _month_ticks(span: Span) -> Iterator[tuple[int, str]]:
             return
         if instant_ms >= span.start_ms:
             yield instant_ms, f"{at.year}" if at.month == 1 else f"{at:%b}"
-
-
-def picture(  # noqa: PLR0913
-    title: str,
-    lines: Sequence[Line],
-    span: Span,
-    annotations: Annotations,
-    *,
-    values: str,
-    size: tuple[int, int],
-) -> Markup:
-    """A whole SVG file, for mails and READMEs; ``values`` says whether they are corrected."""
-    width, height = size
-    return _PICTURE.format(
-        width=width,
-        height=height,
-        inner_width=width - 64,
-        inner_height=height - 76,
-        title=title,
-        unit=lines[0].sensor.unit or "",
-        span=span.in_words,
-        values=values,
-        drawing=drawing(lines, frame(lines, span, annotations.limits), annotations),
-    )

@@ -1,4 +1,4 @@
-"""A query that takes too much time or memory is answered with 400 and a way to ask for less."""
+"""Errors of queries are answered with 400, the query to edit, and a way to ask for less."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -28,19 +28,21 @@ MESSAGES = {
 def handle_exception(
     datasette: Any, request: Any, exception: Exception
 ) -> Awaitable[Response] | None:
-    """Answer 400 instead of 500: the visitor can change the query."""
+    """Answer 400 instead of 500, and keep the query: the visitor can change it."""
+    is_page = "." not in request.path.rpartition("/")[2]
     cause = exception.__context__ if isinstance(exception, DatasetteError) else exception
     message = MESSAGES.get(type(cause))
-    return _bad_request(datasette, request, message, cause) if message else None
+    if message:
+        offer = _easier_query(datasette, request, cause) if is_page else {}
+        error = DatasetteError(message, status=400, title="Too much at once", error_dict=offer)
+        return _answer(datasette, request, error)
+    if is_page and isinstance(exception, DatasetteError) and "sql" not in exception.error_dict:
+        exception.error_dict["sql"] = request.args.get("sql")
+    return None
 
 
-async def _bad_request(
-    datasette: Any, request: Any, message: str, cause: BaseException | None
-) -> Response:
+async def _answer(datasette: Any, request: Any, error: DatasetteError) -> Response:
     """Datasette's own error page, JSON or text; the page offers an easier query (error.html)."""
-    is_page = "." not in request.path.rpartition("/")[2]
-    offer = _easier_query(datasette, request, cause) if is_page else {}
-    error = DatasetteError(message, status=400, title="Too much at once", error_dict=offer)
     (answer,) = datasette.pm.hook.handle_exception(
         datasette=datasette, request=request, exception=error
     )
@@ -51,7 +53,8 @@ def _easier_query(datasette: Any, request: Any, cause: BaseException | None) -> 
     """A link to a table's newest rows, or the SQL to edit."""
     table = request.url_vars.get("table")
     if table not in NEWEST_ROWS:
-        return {"sql": request.args.get("sql") or getattr(cause, "sql", None)}
+        sql = request.args.get("sql") or getattr(cause, "sql", None)
+        return {"sql": sql, "advice": "Select less at a time: one sensor, or a shorter span."}
     column, text, length_ms = NEWEST_ROWS[table]
     newest = {f"{column}__gte": str(now_ms() - length_ms)}
     dropped = dict.fromkeys(("_next", "_facet", "_sort", "_sort_desc"))

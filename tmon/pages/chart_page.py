@@ -1,0 +1,225 @@
+"""What pages with charts have in common: their data as JSON, and the contexts of templates."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from tmon.core.time import FIRST_MS
+from tmon.pages import corrections, svg
+from tmon.pages.annotations import Annotations
+from tmon.pages.charts import ChartView
+from tmon.pages.numbers import Numbers
+from tmon.pages.points import Line, Sensor, query_parameters
+from tmon.pages.queries import DATABASE
+from tmon.pages.responses import absolute_url, node_path
+from tmon.pages.spans import BEFORE_MS, IN_WORDS, NAMES, Span, shifted
+
+# Links to shift and zoom the span, which work without a mouse or scripts: name, sign, by, scale.
+MOVES = (
+    ("Earlier", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", -0.5, 1),
+    ("Later", "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}", 0.5, 1),
+    ("Closer", "+", 0, 0.5),
+    ("Wider", "\N{MINUS SIGN}", 0, 2),
+)
+LATEST_ROWS = {"_shape": "objects", "_size": "max", "_nocount": "1", "_ttl": "0"}
+# The parameters beside the span, which links keep.
+KEPT = ("s", "title", "unit", "utc", "resolution", "values", "before")
+
+
+def kept_span(request: Any, *without: str) -> list[tuple[str, str]]:
+    """The parameters of a page's address that a form for another address keeps."""
+    names = [name for name in (*KEPT, "range", "from", "to") if name not in without]
+    return [(name, value) for name in names for value in request.args.getlist(name)]
+
+
+def query_string(request: Any, span: Span | None = None, **changed: str | None) -> str:
+    """The parameters of a page's address with another span, and some changed.
+
+    A parameter that becomes None is left out.
+    """
+    kept = [
+        (name, value)
+        for name in KEPT
+        if name not in changed
+        for value in request.args.getlist(name)
+    ]
+    new = [(name, value) for name, value in changed.items() if value is not None]
+    return urlencode([*kept, *new, *(span.parameters.items() if span else ())], safe="/")
+
+
+def charts_json(view: ChartView) -> dict[str, Any]:
+    """The data for the browser: values in their own units, times in Unix milliseconds."""
+
+    def chart_json(chart: Sequence[Line], annotations: Annotations) -> dict[str, Any]:
+        return {
+            "unit": chart[0].sensor.unit,
+            "flags": [
+                {name: getattr(flag, name) for name in ("sensor", "from_ms", "to_ms", "reason")}
+                for _, flag in annotations.flags
+            ],
+            "limits": [
+                {"sensor": chart[limit.place].sensor.id, limit.side: limit.value}
+                for limit in annotations.limits
+            ],
+            "lines": [
+                {
+                    "sensor": line.sensor.id,
+                    "name": line.sensor.label,
+                    "before": line.before or None,
+                    "corrected": line.sensor.clean,
+                    "gap_ms": line.gap_ms,
+                    "points": line.points,
+                }
+                for line in chart
+            ],
+        }
+
+    return {
+        "from_ms": view.span.start_ms,
+        "to_ms": view.span.end_ms,
+        "range": view.span.name,
+        "resolution": view.resolution.name,
+        "step_ms": view.resolution.step_ms,
+        "values": "raw" if view.corrections.raw else "clean",
+        "charts": [*map(chart_json, view.charts, view.annotations)],
+    }
+
+
+def value_kinds(view: ChartView) -> str:
+    """Whether the values are corrected, in words; empty if there are no corrections."""
+    if view.corrections.raw:
+        return "raw values"
+    kinds = {
+        "calibrated": view.corrections.calibrations,
+        "flagged left out": view.corrections.flags,
+    }
+    return ", ".join(kind for kind, some in kinds.items() if some)
+
+
+def charts_context(datasette: Any, request: Any, view: ChartView) -> dict[str, Any]:
+    """What _charts.html and _values.html need."""
+    fahrenheit = request.args.get("unit") == "F"
+    path = datasette.urls.path(request.path)
+    other = {"values": None if view.corrections.raw else "raw"}
+    if "embed" in request.args:
+        other["embed"] = ""
+    own_span = view.span if "range" in request.args or view.span.name is None else None
+    sensors = {sensor.id: (sensor.label, sensor.unit) for sensor in view.sensors}
+    latest = {"sensor__in": ",".join(str(sensor.id) for sensor in view.sensors), **LATEST_ROWS}
+    return {
+        "view": view,
+        "fahrenheit": fahrenheit,
+        "charts": [
+            _chart_context(chart, annotations, view.span, fahrenheit=fahrenheit)
+            for chart, annotations in zip(view.charts, view.annotations, strict=True)
+        ],
+        "data_url": f"{path}.json?{query_string(request, view.span)}",
+        "corrections": corrections.template_context(view.corrections, sensors),
+        "latest_url": f"{datasette.urls.table(DATABASE, view.latest)}.json?{urlencode(latest)}",
+        "other_values_url": f"{path}?{query_string(request, own_span, **other)}",
+        "page_url": f"{absolute_url(datasette, request, request.path)}"
+        f"?{query_string(request, view.span)}",
+    }
+
+
+def _chart_context(
+    chart: Sequence[Line], annotations: Annotations, span: Span, *, fahrenheit: bool
+) -> dict[str, Any]:
+    """A chart in the unit that the visitor chose, and its legend."""
+    converted = fahrenheit and chart[0].sensor.unit == "°C"
+    lines = [line.in_fahrenheit() for line in chart] if converted else chart
+    shown = annotations.in_fahrenheit() if converted else annotations
+    flagged = sorted({place for place, _ in annotations.flags})
+    return {
+        "unit": lines[0].sensor.unit,
+        "lines": lines,
+        "names": [line.sensor.label for line in chart if not line.before],
+        "drawing": svg.drawing(lines, svg.frame(lines, span, shown.limits), shown),
+        "empty": not any(line.points for line in chart),
+        "flagged": [chart[place].sensor.label for place in flagged],
+        "limits": [(chart[limit.place].sensor, limit) for limit in annotations.limits],
+    }
+
+
+def bar_context(datasette: Any, request: Any, view: ChartView) -> dict[str, Any]:
+    """What _bar.html needs: links to other spans and to the same span before."""
+    path = datasette.urls.path(request.path)
+    earlier = view.before and view.before.name
+    return {
+        "ranges": [
+            {
+                "name": name,
+                "in_words": IN_WORDS[name],
+                "href": f"{path}?{query_string(request, Span(0, 1, name))}",
+                "current": view.span.name == name,
+            }
+            for name in NAMES
+        ],
+        "moves": [
+            {"name": name, "sign": sign, "href": f"{path}?{query_string(request, to)}"}
+            for name, sign, by, scale in MOVES
+            for to in [shifted(view.span, by, scale=scale)]
+        ],
+        "befores": [
+            {
+                "name": name,
+                "current": name == earlier,
+                "href": f"{path}?"
+                + query_string(request, view.span, before=None if name == earlier else name),
+            }
+            for name in BEFORE_MS
+        ],
+    }
+
+
+def numbers_context(
+    datasette: Any, request: Any, view: ChartView, numbers: Numbers, node: str = ""
+) -> dict[str, Any]:
+    """What _numbers.html needs; ``node`` has all sensors, or else each knows its own."""
+    span = view.span
+    base = absolute_url(datasette, request, request.path)
+    return {
+        "numbers": numbers,
+        "paths": {
+            sensor.id: datasette.urls.path(node_path(sensor.node or node, sensor.name))
+            for sensor in view.sensors
+        },
+        "addresses": {sensor.id: f"{sensor.node or node}/{sensor.name}" for sensor in view.sensors},
+        "span_with_readings": _span_with_readings(view, numbers),
+        "kept_span": kept_span(request, "s", "title"),
+        "embed_url": f"{base}?{query_string(request, span)}&embed",
+        "selection": _selection_urls(datasette, view),
+        "sql_urls": {sensor.id: _sql_url(datasette, sensor, view) for sensor in view.sensors},
+    }
+
+
+def _span_with_readings(view: ChartView, numbers: Numbers) -> Span | None:
+    """If the span has no readings: one of the same length that ends with the newest reading."""
+    last_ms = view.readings.last_ms
+    if not numbers.is_empty or last_ms is None:
+        return None
+    return Span(max(FIRST_MS, last_ms + 1 - view.span.length_ms), last_ms + 1)
+
+
+def _selection_urls(datasette: Any, view: ChartView) -> dict[str, str]:
+    """The readings of this page as a table, as CSV and as JSON."""
+    query = urlencode(
+        {
+            "sensor__in": ",".join(str(sensor.id) for sensor in view.sensors),
+            "measured_ms__gte": view.span.start_ms,
+            "measured_ms__lt": view.span.end_ms,
+        }
+    )
+    readings = datasette.urls.table(DATABASE, "readings_clean" if view.clean else "readings")
+    return {
+        "table": f"{readings}?{query}",
+        "csv": f"{readings}.csv?{query}&_labels=on&_dl=on",
+        "json": f"{readings}.json?{query}&_shape=objects",
+    }
+
+
+def _sql_url(datasette: Any, sensor: Sensor, view: ChartView) -> str:
+    """The SQL of a line, to look at and change."""
+    sql = view.resolution.sql_for(sensor)
+    query = urlencode({"sql": sql, **query_parameters(sensor, view.span)})
+    return f"{datasette.urls.database(DATABASE)}/-/query?{query}"

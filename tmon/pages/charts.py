@@ -1,0 +1,171 @@
+"""Charts of any sensors in a span of time, read from the database; one chart for each unit."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple, TypeVar
+
+from datasette.database import QueryInterrupted
+
+from tmon.core.time import now_ms
+from tmon.pages.annotations import Annotations, Limits, annotate, load_limits
+from tmon.pages.corrections import Corrections, load_corrections, wants_raw
+from tmon.pages.points import (
+    HOURLY,
+    RAW,
+    RESOLUTIONS,
+    Line,
+    Resolution,
+    Sensor,
+    choose_resolution,
+    is_pruned,
+    load_line,
+    reading_range,
+)
+from tmon.pages.queries import run_query
+from tmon.pages.spans import (
+    BadSpan,
+    Earlier,
+    ReadingRange,
+    Span,
+    combined,
+    parse_before,
+    parse_span,
+)
+
+COARSE = frozenset(one.name for one in RESOLUTIONS[RESOLUTIONS.index(HOURLY) :])
+HOURLY_LIMIT_MS = 3000  # for the second attempt, with hourly means
+MAX_LINES = 8  # in one chart: as many colours as people can tell apart
+
+T = TypeVar("T")
+Parameters = Mapping[str, str]
+Load = Callable[[sqlite3.Connection, Parameters, int], T]
+
+
+class NotFoundByName(Exception):
+    """There is no such node or sensor; the message is for the visitor."""
+
+
+class ChartView(NamedTuple):
+    """All that the charts of some sensors show."""
+
+    sensors: Sequence[Sensor]
+    ranges: Mapping[int, ReadingRange]  # by sensor id
+    span: Span
+    before: Earlier | None  # drawn as second, pale lines
+    resolution: Resolution
+    pruned: bool  # only hourly means are left of some time in the span
+    charts: Sequence[Sequence[Line]]  # in each, the lines of the earlier span come last
+    annotations: Sequence[Annotations]  # of each chart
+    corrections: Corrections
+    limits: Mapping[int, Limits]
+
+    @property
+    def clean(self) -> bool:
+        """Whether corrected values are shown, which are in tables and views of their own."""
+        return any(sensor.clean for sensor in self.sensors)
+
+    @property
+    def latest(self) -> str:
+        """The view with the newest values, corrected or not as the charts are."""
+        return "latest_clean" if self.clean else "latest"
+
+    @property
+    def readings(self) -> ReadingRange:
+        """The range of all its sensors' readings."""
+        return combined(self.ranges.values())
+
+
+def load_charts(
+    connection: sqlite3.Connection, sensors: Iterable[Sensor], parameters: Parameters, at_ms: int
+) -> ChartView:
+    """Read the charts of sensors; the parameters are those of the address.
+
+    Raises:
+        BadSpan: a parameter is not valid.
+    """
+    sensors = _by_unit(sensors)
+    ranges = {sensor.id: reading_range(connection, sensor) for sensor in sensors}
+    readings = combined(ranges.values())
+    span = parse_span(parameters, readings, at_ms)
+    before = parse_before(parameters, span)
+    raw = wants_raw(parameters)
+    corrections = load_corrections(connection, ranges, span, readings.last_ms, raw=raw)
+    clean = corrections.sensors
+    if before:
+        clean |= load_corrections(connection, ranges, before.span, None, raw=raw).sensors
+    # Reading raw values costs less, so only sensors with corrections are read from clean views.
+    sensors = [sensor._replace(clean=not raw and sensor.id in clean) for sensor in sensors]
+    groups = _by_chart(sensors)
+    spans = [span, *([before.span] if before else [])]
+    pruned = any(is_pruned(connection, sensor, one) for sensor in sensors for one in spans)
+    finest = _finest(parameters, pruned=pruned)
+    resolution = max(
+        (choose_resolution(connection, group, *(span, finest), *spans[1:]) for group in groups),
+        key=RESOLUTIONS.index,
+        default=finest,
+    )
+    lines = [
+        [load_line(connection, sensor, span, resolution) for sensor in group] for group in groups
+    ]
+    limits = load_limits(connection, ranges)
+    annotations = [annotate(chart, corrections.flags, limits) for chart in lines]
+    if before:
+        for chart in lines:
+            chart += [_earlier_line(connection, line, span, before, resolution) for line in chart]
+    return ChartView(
+        *(sensors, ranges, span, before, resolution, pruned),
+        *(lines, annotations, corrections, limits),
+    )
+
+
+def _earlier_line(
+    connection: sqlite3.Connection, line: Line, span: Span, before: Earlier, resolution: Resolution
+) -> Line:
+    """A sensor's line of the earlier span, moved to the shown one."""
+    earlier = load_line(connection, line.sensor, before.span, resolution)
+    return earlier.moved(span.start_ms - before.span.start_ms, before.in_words)
+
+
+def _by_unit(sensors: Iterable[Sensor]) -> list[Sensor]:
+    """Sensors of one unit side by side, in the order of the first of each unit."""
+    listed = [*sensors]
+    first_places = {sensor.unit: place for place, sensor in reversed([*enumerate(listed)])}
+    return sorted(listed, key=lambda sensor: first_places[sensor.unit])
+
+
+def _by_chart(sensors: Sequence[Sensor]) -> list[list[Sensor]]:
+    """The sensors of each chart: of one unit, and at most ``MAX_LINES``."""
+    by_unit = [[*group] for _, group in groupby(sensors, key=lambda sensor: sensor.unit)]
+    return [
+        group[first : first + MAX_LINES]
+        for group in by_unit
+        for first in range(0, len(group), MAX_LINES)
+    ]
+
+
+def _finest(parameters: Parameters, *, pruned: bool) -> Resolution:
+    """The requested resolution; at least hourly where readings of the span were pruned."""
+    name = parameters.get("resolution", RAW.name)
+    for place, resolution in enumerate(RESOLUTIONS):
+        if resolution.name == name:
+            return RESOLUTIONS[max(place, RESOLUTIONS.index(HOURLY))] if pruned else resolution
+    names = ", ".join(resolution.name for resolution in RESOLUTIONS)
+    raise BadSpan(f"resolution must be one of {names}")
+
+
+async def load_in_time(datasette: Any, load: Load[T], parameters: Parameters) -> T:
+    """Run ``load`` with the address's parameters; if it takes too long, with hourly means.
+
+    Raises:
+        QueryInterrupted: that took too long as well.
+    """
+    try:
+        return await run_query(datasette, lambda connection: load(connection, parameters, now_ms()))
+    except QueryInterrupted:
+        if parameters.get("resolution") in COARSE:
+            raise
+        hourly = {**parameters, "resolution": HOURLY.name}
+        return await run_query(
+            datasette, lambda connection: load(connection, hourly, now_ms()), HOURLY_LIMIT_MS
+        )
