@@ -341,7 +341,7 @@ def test_favourites_are_ticked_and_kept(
             ["kitchen sensor_number_2", "barn-a sensor_number_0"]
         )
         assert "s=kitchen%2Fsensor_number_2" in page.url
-        page.get_by_role("link", name="Compare", exact=True).click()
+        page.get_by_role("link", name="Compare them").click()
         assert page.url.startswith(f"{houses['mixed'].url}/compare?s=kitchen/sensor_number_2")
         expect(page.locator(".chart")).to_have_count(2)
 

@@ -245,7 +245,7 @@ def test_favourites_are_in_the_address_and_on_top(grouped: Site) -> None:
     [section] = re.findall(r'<section class="favourites.*?</section>', page, re.DOTALL)
     assert [*lines(section)] == ["hall-b/u", "attic/t"]
     assert "attic t" in words(section)
-    assert '<a href="/compare?s=hall-b/u&amp;s=attic/t">Compare</a>' in section
+    assert '<a href="/compare?s=hall-b/u&amp;s=attic/t">Compare them</a>' in section
 
 
 def test_favourites_are_chosen_in_a_form(grouped: Site) -> None:
