@@ -232,7 +232,7 @@ def test_all_of_a_nodes_incidents_are_a_link_away(lab: Site, node: str, there: i
 def test_home_says_what_is_wrong_and_what_is_corrected(lab: Site) -> None:
     page = unescape(lab.get("/").text)
     assert "2 things need attention" in page
-    assert '<a href="/tmon/incidents?to_ms__isnull=1">' in page
+    assert '<a href="/tmon/incidents">All incidents</a>' in page
     assert len(lab.rows("/tmon/incidents", to_ms__isnull="1")) == 2
     text = re.sub(r"<[^>]*>", "", page)
     assert "3 sensors are shown calibrated, or without flagged readings; 1 with flagged" in text

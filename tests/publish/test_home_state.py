@@ -89,7 +89,7 @@ def test_what_needs_attention_is_listed_once_the_worst_first(troubled: Site) -> 
         f"backup {' '.join(HOSTILE.split())} since",
         found[-1],
     ]
-    assert re.fullmatch(r"kitchen fridge down to 1 °C \S+ to \S+", found[-1])
+    assert re.fullmatch(r"kitchen fridge down to 1 °C \S+ to \S+ , over", found[-1])
     assert "7 things need attention" in words(troubled.get("/").text)
 
 

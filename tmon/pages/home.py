@@ -123,6 +123,7 @@ def _context(
         "demo": demo,
         "latest_url": _latest_url(datasette, home, is_complete=is_complete),
         "silent_nodes_url": f"{datasette.urls.database(DATABASE)}/silent_nodes",
+        "all_incidents_url": datasette.urls.table(DATABASE, "incidents"),
         "incidents_url": f"{datasette.urls.table(DATABASE, 'incidents')}?to_ms__isnull=1",
         "other_values_url": link(values=None if query.raw else "raw"),
         "by_name_url": link(sort=None, after=None),
