@@ -80,10 +80,10 @@ Serve = Callable[..., Site]  # of the database, and of where copies to download 
 
 
 @contextmanager
-def served(path: Path, download_dir: Path | None = None, *, cors: bool = True) -> Iterator[Site]:
+def served(path: Path, download_dir: Path | None = None, **settings: str) -> Iterator[Site]:
     """The site that ``tmon serve`` makes of ``path``, patient with queries on a busy machine."""
     listening = socket.create_server(("127.0.0.1", 0))
-    datasette = datasette_for(path, download_dir=download_dir, cors=cors)
+    datasette = datasette_for(path, download_dir=download_dir, **settings)
     server = uvicorn.Server(uvicorn.Config(datasette.app(), log_config=None, log_level="error"))
 
     async def serve() -> None:

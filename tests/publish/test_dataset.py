@@ -154,7 +154,7 @@ def test_the_public_address_begins_every_absolute_link(site: Site) -> None:
     pages = ("/", "/node/attic", "/node/basement/load")
 
     async def texts() -> list[str]:
-        datasette = datasette_for(site.path, PUBLIC)
+        datasette = datasette_for(site.path, public_url=PUBLIC)
         await start(datasette)
         answers = [await datasette.client.get(page) for page in (*pages, *FILES)]
         return [LINKED_DATA.findall(each.text)[0] for each in answers[:3]] + [
@@ -172,7 +172,7 @@ def test_the_public_address_leaves_an_owners_plugins_as_they_are(tmp_path: Path,
     open_database(tmp_path / "tmon.db", create=True).close()
     owners = {"tmon": {"public_url": "https://other.example.org", "more": 1}, "other": {"a": 2}}
     (tmp_path / name).write_text(yaml.safe_dump({"plugins": owners}))
-    set_here = datasette_for(tmp_path / "tmon.db", PUBLIC)
+    set_here = datasette_for(tmp_path / "tmon.db", public_url=PUBLIC)
     assert set_here.plugin_config("tmon") == {"public_url": PUBLIC, "more": 1}
     assert set_here.plugin_config("other") == {"a": 2}
     assert datasette_for(tmp_path / "tmon.db").plugin_config("tmon") == owners["tmon"]

@@ -40,6 +40,7 @@ PAGES = (
     "/tmon/-/query?sql=select+1+where+0",
     "/tmon/-/queries",
     "/tmon/-/schema",
+    "/map",
     "/-/versions",
 )
 WRONG = (

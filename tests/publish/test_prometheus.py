@@ -100,5 +100,5 @@ def test_scripts_of_other_sites_may_read_data_but_no_pages(measured: Site, page:
 
 
 def test_one_setting_turns_it_off(measured: Site) -> None:
-    with served(measured.path, cors=False) as site:
+    with served(measured.path, cors="no") as site:
         assert "access-control-allow-origin" not in site.get("/tmon/latest.json").headers

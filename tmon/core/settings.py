@@ -1,5 +1,6 @@
 """Settings, from flags and TMON_* variables."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,17 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _tiles(text: str) -> str:
+    parts = urlsplit(text)
+    if text and not (
+        parts.scheme in ("http", "https")
+        and re.fullmatch(r"[\w.-]+(:\d+)?", parts.netloc, re.ASCII)
+        and sorted(re.findall(r"{[^{}]*}?|}", text)) == ["{x}", "{y}", "{z}"]
+    ):
+        raise ValueError("must be an address with {z}, {x} and {y} once each")
+    return text
+
+
 def _one_of(*words: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in words:
@@ -116,7 +128,14 @@ SETTINGS = (
     Setting(
         "download_dir", "", "where `tmon backup --publish` puts files to offer", _optional_path
     ),
-    Setting("cors", "yes", "whether other sites' scripts may read what is published", _yes_or_no),
+    Setting("map_tiles", "", "tiles below the map, like https://host/{z}/{x}/{y}.png", _tiles),
+    Setting("map_credit", "", "whom the tiles' owner asks to name", str),
+    Setting(
+        "cors",
+        "yes",
+        "whether other sites' scripts may read what is published",
+        _one_of("yes", "no"),
+    ),
     Setting("log_level", "warning", "debug, info, warning or error", _one_of(*LOG_LEVELS)),
     Setting("log_format", "text", "text, or json for programs", _one_of("text", "json")),
     Setting(
@@ -156,7 +175,9 @@ class Settings:
     ping_url: str
     begin_anew: bool = False
     mqtt_url: str = ""
-    cors: bool = True
+    cors: str = "yes"
+    map_tiles: str = ""
+    map_credit: str = ""
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":

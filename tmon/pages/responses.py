@@ -11,8 +11,8 @@ from tmon.pages.queries import DATABASE
 
 # Our pages have no inline scripts or styles.
 CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
-    " form-action 'self'; frame-ancestors {}"
+    "default-src 'self'; img-src 'self' data:{images}; object-src 'none'; base-uri 'none';"
+    " form-action 'self'; frame-ancestors {frames}"
 )
 
 # Parameters with few values; spans of time are read in spans.py.
@@ -56,11 +56,17 @@ async def render_page(  # noqa: PLR0913
     *,
     status: int = 200,
     may_be_framed: bool = False,
+    image_origin: str = "",
 ) -> Response:
-    """Render a page of ours; with ``may_be_framed`` other sites may embed it."""
+    """Render a page of ours; with ``may_be_framed`` other sites may embed it.
+
+    ``image_origin`` is a server of the owner's choice whose pictures the page shows.
+    """
     context = {"address": absolute_url(datasette, request, request.path), **context}
     html = await datasette.render_template(template, context, request=request)
-    policy = CONTENT_SECURITY_POLICY.format("*" if may_be_framed else "'none'")
+    policy = CONTENT_SECURITY_POLICY.format(
+        images=f" {image_origin}" if image_origin else "", frames="*" if may_be_framed else "'none'"
+    )
     return Response.html(html, status=status, headers={"content-security-policy": policy})
 
 

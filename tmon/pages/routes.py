@@ -6,7 +6,17 @@ from typing import Any
 
 from datasette import NotFound, Response, hookimpl
 
-from tmon.pages import compare, download, feed, home, node, package, prometheus, sitemap
+from tmon.pages import (
+    compare,
+    download,
+    feed,
+    home,
+    node,
+    package,
+    prometheus,
+    sitemap,
+    station_map,
+)
 from tmon.pages.public_copies import NAME_PATTERN, NEWEST_NAME
 
 NODE = r"/node/(?P<node>[^/.]+)"
@@ -23,6 +33,7 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (rf"{NODE}(?P<format>\.json)?$", node.show),
     (rf"{NODE}/(?P<sensor>.+?)(?P<format>\.json|\.svg)?$", node.show),
     (r"/compare(?P<format>\.json|\.svg)?$", compare.show),
+    (r"/map$", station_map.show),
     (r"/incidents\.atom$", feed.show),
     (r"/download$", download.show),
     (rf"{COPY}$", download.send_file),

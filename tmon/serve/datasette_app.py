@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +41,9 @@ CUT_OFF = (
 # SQLite's primary result codes for an error in a statement, not in the file.
 STATEMENT_CODES = frozenset((1, 18, 20, 23, 25))  # ERROR, TOOBIG, MISMATCH, AUTH, RANGE
 
+# The station's settings that our pages read, all texts.
+PAGE_SETTINGS = ("public_url", "ingest_url", "cors", "map_tiles", "map_credit")
+
 T = TypeVar("T")
 
 log = logging.getLogger("tmon.publish")
@@ -56,12 +59,7 @@ class Unpublishable(CannotServe):
 
 
 def datasette_for(
-    database: Path,
-    public_url: str = "",
-    ingest_url: str = "",
-    *,
-    download_dir: Path | None = None,
-    cors: bool = True,
+    database: Path, *, download_dir: Path | None = None, **page_settings: str
 ) -> Datasette:
     """A Datasette that serves ``database``, whatever it is called, as ``/tmon``.
 
@@ -70,10 +68,8 @@ def datasette_for(
 
     Args:
         database: the file.
-        public_url: the base of absolute links; empty for the Host of each request.
-        ingest_url: where nodes send to; empty for the same host, on ingest's own port.
         download_dir: has copies that everybody may download; None for none.
-        cors: let scripts of other sites read what is published.
+        page_settings: those of ``PAGE_SETTINGS`` that aren't empty.
 
     Raises:
         Unpublishable: there is no such database, or one of the two files is invalid.
@@ -92,10 +88,7 @@ def datasette_for(
             template_dir=str(shipped / "plugins" / "templates"),
             static_mounts=[("static", str(shipped / "plugins" / "static"))],
         )
-        cors_setting = "" if cors else "no"
-        _configure_plugins(
-            datasette, public_url=public_url, ingest_url=ingest_url, cors=cors_setting
-        )
+        _configure_plugins(datasette, page_settings)
         # Not in the configuration: Datasette shows that to everybody, and this is a path.
         datasette.tmon_download_dir = download_dir
     except (StartupError, AttributeError, TypeError) as error:
@@ -243,7 +236,7 @@ def _lower_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SQL_NICENESS)
 
 
-def _configure_plugins(datasette: Datasette, **settings: str) -> None:
+def _configure_plugins(datasette: Datasette, settings: Mapping[str, str]) -> None:
     """Give our pages the settings that aren't empty, beside what datasette.yml has for them."""
     plugins = datasette.config.get("plugins") or {}
     given = {name: text for name, text in settings.items() if text}

@@ -65,14 +65,12 @@ def run_datasette(settings: Settings, listening: socket.socket, *, is_alone: boo
 
 
 async def _serve_datasette(settings: Settings, listening: socket.socket, *, is_alone: bool) -> None:
-    from tmon.serve.datasette_app import datasette_for, start  # noqa: PLC0415
+    from tmon.serve.datasette_app import PAGE_SETTINGS, datasette_for, start  # noqa: PLC0415
 
     datasette = datasette_for(
         settings.db,
-        settings.public_url,
-        settings.ingest_url,
         download_dir=settings.download_dir,
-        cors=settings.cors,
+        **{name: getattr(settings, name) for name in PAGE_SETTINGS},
     )
     await start(datasette)
     watching = asyncio.create_task(_exit_when_replaced(settings.db)) if is_alone else None

@@ -10,7 +10,7 @@ from typing import Any
 import apprise
 from apprise.plugins.email import NotifyEmail
 
-from tmon.watch.messages import MAIL_BYTES, Message, Undelivered
+from tmon.watch.messages import MAIL_BYTES, Sendable, Undelivered
 
 MOST_BYTES = 3_500  # ntfy turns a message of more than 4,096 into a file
 
@@ -20,6 +20,7 @@ TYPES = {
     "critical": apprise.NotifyType.FAILURE,
     "warning": apprise.NotifyType.WARNING,
     "over": apprise.NotifyType.SUCCESS,
+    "report": apprise.NotifyType.INFO,
 }
 ASSET = apprise.AppriseAsset(
     app_id="tmon",
@@ -79,7 +80,7 @@ def load_plugins(url: str) -> Iterator[tuple[str, Any]]:
         yield f"{url} {Address(name or '', addr_spec=address)}", one
 
 
-def send(plugin: Any, message: Message) -> None:
+def send(plugin: Any, message: Sendable) -> None:
     """Send a message by a plugin.
 
     Raises:

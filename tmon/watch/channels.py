@@ -10,7 +10,7 @@ from tmon.core.errors import CannotServe, TmonError
 from tmon.core.settings import Settings
 from tmon.db.tokens import read_secret
 from tmon.watch import sendmail
-from tmon.watch.messages import Message
+from tmon.watch.messages import Sendable
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 HASH_CHARACTERS = 32  # 128 bits
@@ -34,7 +34,7 @@ class Channel:
 
     name: str  # scheme:hash
     label: str
-    send: Callable[[Message], None]
+    send: Callable[[Sendable], None]
 
 
 def load_channels(settings: Settings, key: bytes) -> list[Channel]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 from sqlite_utils import Database
@@ -19,6 +19,21 @@ KINDS = ("new", "over", "going on", "found")
 
 class Undelivered(TmonError):
     """A message was not delivered; the text says why, without addresses or secrets."""
+
+
+class Sendable(Protocol):
+    """What a channel sends."""
+
+    @property
+    def subject(self) -> str:
+        """One line."""
+
+    @property
+    def severity(self) -> str:
+        """critical, warning, over or report."""
+
+    def text(self, most_bytes: int) -> str:
+        """The whole text, or as much as fits."""
 
 
 class AlertLine(NamedTuple):

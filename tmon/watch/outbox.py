@@ -20,7 +20,14 @@ from tmon.core.errors import TmonError
 from tmon.core.settings import Settings
 from tmon.db.connect import sqlite3, transaction
 from tmon.watch.channels import Channel, load_channels, load_secret
-from tmon.watch.messages import AlertLine, Message, Undelivered, message_of_events, one_line
+from tmon.watch.messages import (
+    AlertLine,
+    Message,
+    Sendable,
+    Undelivered,
+    message_of_events,
+    one_line,
+)
 
 TIMEOUT_S = 60.0  # for all channels together
 KEEP_UNSET_MS = 30 * 86_400_000  # a channel that is no longer set, since it missed an event
@@ -116,13 +123,26 @@ def send_unrecorded(
     """
     found = [AlertLine("found", "critical", one_line(line), "/") for line in lines]
     opening = "The database can't be written, so each check may send this again.\n"
-    message = Message(found, settings.public_url, opening)
+    return send_to_all(settings, Message(found, settings.public_url, opening), timeout_s=timeout_s)
+
+
+def send_to_all(
+    settings: Settings, message: Sendable, *, timeout_s: float = TIMEOUT_S
+) -> list[str]:
+    """Send one message to every channel, once; nothing is recorded.
+
+    Returns:
+        A line for each failure, without addresses or secrets.
+
+    Raises:
+        InvalidChannels: an address can't be understood, or has no recipient.
+    """
     results = _send(dict.fromkeys(load_channels(settings, b""), message), timeout_s)
     return [failure for _, failure in results if failure]
 
 
 def _send(
-    messages: Mapping[Channel, Message], timeout_s: float
+    messages: Mapping[Channel, Sendable], timeout_s: float
 ) -> Iterator[tuple[Channel, str | None]]:
     """Send messages in parallel; yield each channel as it ends, with a line if it failed."""
     calls = {channel: partial(channel.send, message) for channel, message in messages.items()}

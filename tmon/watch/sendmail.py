@@ -12,13 +12,13 @@ from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from pathlib import Path
 
-from tmon.watch.messages import MAIL_BYTES, Message, Undelivered
+from tmon.watch.messages import MAIL_BYTES, Sendable, Undelivered
 
 TIMEOUT_S = 30.0
 FOLDERS = "/usr/sbin:/usr/lib"  # not always on the PATH of a user or of cron
 
 
-def send(to: str, message: Message) -> None:
+def send(to: str, message: Sendable) -> None:
     """Send a mail.
 
     Raises:
@@ -46,7 +46,7 @@ def send(to: str, message: Message) -> None:
         raise Undelivered(f"sendmail can't be run ({error.strerror})") from error
 
 
-def compose(to: str, message: Message) -> EmailMessage:
+def compose(to: str, message: Sendable) -> EmailMessage:
     """The mail for a message, from ``tmon`` at this machine's mail name."""
     file = Path("/etc/mailname")
     name = file.read_text(errors="replace").strip() if file.exists() else ""
