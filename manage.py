@@ -17,9 +17,9 @@ VENV_PYTHON = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
 
 if __name__ == "__main__":
     try:
-        from tmon.__main__ import ended_by_ctrl_c
+        from tmon.__main__ import EndedByCtrlC
 
-        with ended_by_ctrl_c():
+        with EndedByCtrlC():
             from tmon.cli import main, options, serve, tokens
     except ModuleNotFoundError:
         if not VENV_PYTHON.exists() or sys.prefix == str(VENV_PYTHON.parent.parent):

@@ -52,11 +52,12 @@ def test_manage_lists_and_runs_through_the_same_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "program", [["-m", "tmon"], [str(Path(sys.executable).with_name("tmon"))], ["manage.py"]]
 )
+@pytest.mark.parametrize("slow", ["click", "signal"])
 def test_a_ctrl_c_while_modules_are_loaded_leaves_no_traceback(
-    tmp_path: Path, program: list[str]
+    tmp_path: Path, program: list[str], slow: str
 ) -> None:
-    slow = "import time\nprint('loading', flush=True)\ntime.sleep(60)\n"
-    (tmp_path / "click.py").write_text(slow)
+    text = "import time\nprint('loading', flush=True)\ntime.sleep(60)\n"
+    (tmp_path / f"{slow}.py").write_text(text)
     process = subprocess.Popen(
         [sys.executable, *program, "imports"],
         cwd=ROOT,

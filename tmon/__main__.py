@@ -1,28 +1,27 @@
 """The program ``tmon``, also ``python -m tmon``."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+# ``signal`` takes some milliseconds to import, in which Ctrl-C would print a traceback.
+import _signal  # type: ignore[import-not-found]
 
 
-@contextmanager
-def ended_by_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C end the process without a traceback while modules are imported.
+class EndedByCtrlC:
+    """Lets Ctrl-C end the process without a traceback while modules are imported.
 
     Later, click turns it into ``Aborted!``, or the command handles it.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # a shell may have its jobs ignore it
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+
+    def __enter__(self) -> None:
+        self._before = _signal.getsignal(_signal.SIGINT)
+        if self._before is _signal.default_int_handler:  # a shell may have its jobs ignore it
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+    def __exit__(self, *_: object) -> None:
+        _signal.signal(_signal.SIGINT, self._before)
 
 
 def main() -> None:
     """Run the command line."""
-    with ended_by_ctrl_c():
+    with EndedByCtrlC():
         from tmon.cli import main as cli  # noqa: PLC0415 - importing it takes half a second
     cli.main()
 

@@ -92,6 +92,25 @@ REFUSED = [
           error="'channel' says of what a row is (1, 2)"),
     Shape("probes", "time,probe,temp_c\n2023-07-04 12:00,1,21\n2023-07-04 12:00,2,22\n",
           error="'probe' says of what a row is (1, 2)"),
+    Shape("names that end in F, and are no temperatures by name",
+          "time,attic_f,hum\n1688472000,71.6,40\n1688472060,21.6,40\n",
+          error="'attic_f' may be in °F: say --value 'attic_f=attic_f:°F' or 'attic_f=attic_f:°C',"
+          " or name its unit, or none, in --value 'attic_f=SENSOR:UNIT'; then the other columns"),
+    Shape("a name that ends in F, imported as a temperature", "time,attic_f\n1688472000,21.6\n",
+          "--time time --value attic_f=temperature", error="'attic_f' may be in °F"),
+    Shape("an F among the words of a name", "time,room_f_temperature\n1688472000,21.6\n",
+          error="'room_f_temperature' may be in °F"),
+    Shape("°C and °F in one header", "time,Temperature °C/°F\n1688472000,41\n",
+          error="'Temperature °C/°F' may be in °F"),
+    Shape("C and F in brackets", "time,Temp (C/F)\n1688472000,41\n",
+          error="'Temp (C/F)' may be in °F"),
+    Shape("°F in a comment above the header", "# temp in deg F\ntime,temp\n1688472000,41\n",
+          error="names deg F, and 'temp' no unit"),
+    Shape("an entity that ends in F", "time,sensor,value\n1688472000,sensor.attic_f,71.6\n",
+          error="'sensor.attic_f' may be in °F: say --sensor 'sensor.attic_f=attic_f:°F' or"),
+    Shape("an F among the words of an entity's name",
+          "time,sensor,value\n1688472000,room_f_temperature,21.6\n",
+          error="'room_f_temperature' may be in °F: say --sensor"),
     Shape("a unit that nobody knows", "time,x\n1688472000,21.5 frob\n",
           error="'x' is in frob, a unit that tmon doesn't know: --value 'x=x:frob' keeps it"),
     Shape("°F in an entity's name, and a flag that says °C",
@@ -128,9 +147,9 @@ REFUSED = [
           error="names a scale, millicels"),
     Shape("Unix times that a spreadsheet has rounded", "time,temp_c\n1.68847E+12,21\n",
           error="no column of times was found"),
-    Shape("two things at each time", "statistic_id,start,mean\na_temp,2023-06-13 10:00,21\n"
+    Shape("two things at each time", "what,start,mean\na_temp,2023-06-13 10:00,21\n"
           "b_temp,2023-06-13 10:00,31\na_temp,2023-06-13 11:00,21\nb_temp,2023-06-13 11:00,31\n",
-          error="'statistic_id' says of what a row is (a_temp, b_temp): --node-column"),
+          error="'what' says of what a row is (a_temp, b_temp): --node-column"),
     Shape("radio sensors", "time,model,id,temp_c\n2023-07-04 12:00,A,101,21\n"
           "2023-07-04 12:00,A,202,22\n", error="'id' says of what a row is (101, 202)"),
 ]  # fmt: skip
@@ -147,6 +166,16 @@ READ = [
           "time,sensor,value\n1688472000,temp_out_f,71.6\n",
           "--sensor-column sensor --value-column value --sensor temp_out_f=out",
           "out 12:00 22"),
+    Shape("a name that ends in F, as the answer says", "time,attic_f\n1688472000,71.6\n",
+          "--time time --value attic_f=attic_f:°F", "attic_f 12:00 22"),
+    Shape("a name that ends in F, without a unit", "time,floor_f\n1688472000,71.6\n",
+          "--time time --value floor_f=floor", "floor 12:00 71.6"),
+    Shape("an entity that ends in F, as the answer says",
+          "time,sensor,value\n1688472000,attic_f,71.6\n1688472000,b,1\n", "--sensor-column sensor"
+          " --value-column value --sensor attic_f=attic:°F --sensor b=b",
+          "attic 12:00 22; b 12:00 1"),
+    Shape("an F that is no unit", "time,nF,f\n1688472000,71.6,50\n",
+          expected="f 12:00 50; nf 12:00 71.6"),
     Shape("letters that count zones", "time,zone_a_temp,zone_f_temp\n1688472000,20,21\n",
           expected="zone_a_temp 12:00 20; zone_f_temp 12:00 21"),
     Shape("units that look like letters that count", "time,Ch1 (C),Ch1 (V)\n1688472000,20,21\n",
@@ -163,6 +192,16 @@ READ = [
           "a,Time,Celsius(°C),Humidity(%rh),Serial Number\n1,2023-07-04 12:00,21.5,45,010012345\n"
           "2,2023-07-04 12:10,21.6,46\n3,2023-07-04 12:20,47\n4,2023-07-04 12:30,48,010012345\n",
           expected="celsius 12:00 21.5; celsius 12:10 21.6; humidity 12:00 45; humidity 12:10 46"),
+    Shape("settings of the logger in the first row alone",
+          "No.,Time,Celsius(°C),State,High Alarm,Low Alarm,Serial Number\n"
+          "1,2023-07-04 12:00,21.5,ok,30,9,010012345\n2,2023-07-04 12:10,21.6,ok\n"
+          "3,2023-07-04 12:20,22\n4,2023-07-04 12:30,010012345,ok\n5,2023-07-04 12:40,23,ok\n"
+          "6,2023-07-04 12:50,23,30\n",
+          expected="celsius 12:00 21.5; celsius 12:10 21.6; celsius 12:40 23"),
+    Shape("settings in the first row alone, one of which a flag names",
+          "Time,Celsius(°C),Alarm,Serial\n1688472000,21.5,30,X1\n1688472060,21.6\n"
+          "1688472120,22\n", "--time Time --value Celsius(°C)=t --value Alarm=alarm",
+          "alarm 12:00 30; t 12:00 21.5"),
     Shape("notes in some rows; rows that lack a cell before them",
           "time,temp_c,hum (%),note\n1688472000,1,45,\n1688472060,2,46\n1688472120,3,47,open\n"
           "1688472180,48,open\n1688472240,49\n",
@@ -211,6 +250,36 @@ READ = [
     Shape("thousands that a flag tells", "time;x (W)\n1688472000;1.250\n1688472060;1.013,5\n",
           "--decimal ,", "x 12:00 1250; x 12:01 1013.5"),
 ]  # fmt: skip
+
+
+LEFT_OUT = {
+    "foo": ("21.5 foo", "21.6 foo"),
+    "°xyz": ("21.5 °xyz", "21.6 °xyz"),
+    "∂": ("21.5∂", "21.6∂"),
+    "parts per million": ("21 parts per million", "22 parts per million"),
+    "bar/x": ("21.5 bar/x", "--"),
+    "kFoo": ("21.5 kFoo", "21.5 kFoo\n1688472120,20,21.5"),
+}
+
+
+@pytest.mark.parametrize("unit", LEFT_OUT)
+def test_a_column_in_a_unit_that_nobody_knows_is_told(tmp_path: Path, unit: str) -> None:
+    first, second = LEFT_OUT[unit]
+    text = f"time,temp_c,x\n1688472000,20,{first}\n1688472060,20,{second}\n"
+    done = import_shape(tmp_path, Shape("", text))
+    said = " ".join(done.output.split())
+    assert f"'x' is in {unit}, a unit that tmon doesn't know: --value 'x=x:{unit}' keeps it" in said
+    kept = import_shape(tmp_path, Shape("", text, f"--time time --value 'x=x:{unit}'"))
+    assert "stored" in kept.output
+    assert f"n/x {unit}" in " ".join(kept.output.split())
+
+
+@pytest.mark.parametrize("name", ["temp_out_f", "Outdoor temperature F", "dew_f"])
+def test_a_unit_in_a_name_is_told(tmp_path: Path, name: str) -> None:
+    for text in (f"time,{name}\n1688472000,50\n", f"time,sensor,value\n1688472000,{name},50\n"):
+        done = import_shape(tmp_path, Shape("", text))
+        assert "in F by its name; stored in °C" in done.output
+        assert {value for *_, value in readings(tmp_path / "t.db")} == {10.0}
 
 
 @pytest.mark.parametrize("shape", REFUSED_ROWS, ids=lambda shape: shape.name)

@@ -26,6 +26,7 @@ RIGHT = {
     "adafruit.csv": {("temperature", 21.5)},
     "emoncms.csv": {("power", 245)},
     "history.csv": {("temperature", 21.5), ("humidity", 55)},
+    "statistics.csv": {("temperature", 21.5), ("humidity", 45)},
     "ha-db.csv": {("temperature", 21.5)},
     "influx.csv": {("temperature", 21.5), ("humidity", 45)},
     "grafana.csv": {("temperature", 21.5)},
@@ -36,6 +37,7 @@ RIGHT = {
     },
     "produkt_tu_stunde.txt": {("temperature", -1.9), ("humidity", 100)},
     "ghcn.csv": {("tmax", 29.4), ("rain", 2.5)},
+    "isd-lite.txt": {("temperature", 3.9), ("pressure", 1013.2)},
     "isd.csv": {("temperature", 23.3), ("dew_point", 11.1), ("pressure", 1013.2)},
 }
 

@@ -5,6 +5,7 @@ import os
 import pty
 import random
 import re
+import shlex
 import signal
 import statistics
 import subprocess
@@ -266,6 +267,19 @@ def test_what_was_pruned_stays_in_its_hours(path: Path) -> None:
     assert all(at >= horizon_ms for at, _ in left)
     assert len(left) == 1080 - taken
     assert whys(path, number) == {PRUNED}
+
+
+def test_what_stays_pruned_can_be_flagged_as_the_answer_says(tmp_path: Path) -> None:
+    path = tmp_path / "tmon.db"
+    number = imported(path, minutes(300, START_MS + 7, step_ms=HOUR_MS))
+    with open_database(path) as db:
+        prune.prune(db, prune.plan(db, 5 * 86_400, NOW_MS))
+    stays = tmon(tmp_path, "imports", "undo", str(number), "--yes")
+    assert "stay: pruned since" in stays.stdout
+    flag = shlex.split(stays.stderr.splitlines()[-1])
+    assert tmon(tmp_path, *flag[1:]).returncode == 0
+    assert ask(path, "select count(*) from hourly") != [(0,)]
+    assert ask(path, "select count(*) from hourly_clean") == [(0,)]
 
 
 def test_an_hour_that_was_pruned_in_part_keeps_what_it_counted(path: Path) -> None:
@@ -550,6 +564,9 @@ def test_an_import_is_listed_and_undone_by_the_commands(tmp_path: Path) -> None:
     assert "stay: some of them are gone" in partly.stdout
     assert partly.stdout.endswith(f"took back {600 - RUN_LIMIT} readings\n")
     assert "readings of 1 sensor had to stay" in partly.stderr
+    flag = shlex.split(partly.stderr.splitlines()[-1])
+    assert tmon(tmp_path, *flag[1:]).returncode == 0
+    assert ask(path, "select count(*) from readings_clean") == [(0,)]
     assert "partly undone" in tmon(tmp_path, "imports").stdout
     assert tmon(tmp_path, "imports", "undo", "2").returncode == 1
 

@@ -1,5 +1,6 @@
 """`tmon imports`, and `tmon imports undo`."""
 
+import shlex
 import sys
 from typing import Any
 
@@ -9,7 +10,7 @@ from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
 from tmon.core import humanize
 from tmon.core.humanize import pluralize
-from tmon.core.time import as_datetime, now_ms
+from tmon.core.time import HOUR_MS, as_datetime, iso, now_ms
 from tmon.db.connect import open_database
 from tmon.maintenance import imports as of_imports
 from tmon.maintenance.imports import Part
@@ -68,9 +69,10 @@ def undo(number: int, *, yes: bool, **flags: str | None) -> None:
         left = of_imports.plan(db, number)
     click.echo(f"took back {pluralize(taken, 'reading')}")
     if left:
+        commands = "\n".join(f"  {_flag_command(part, number)}" for part in left)
         raise click.ClickException(
-            f"readings of {pluralize(len(left), 'sensor')} had to stay, for the reasons"
-            f" above; `tmon imports undo {number}` can be tried again"
+            f"readings of {pluralize(len(left), 'sensor')} had to stay, for the reasons above."
+            f" This leaves their periods out of pages and clean views:\n{commands}"
         )
 
 
@@ -111,6 +113,15 @@ def _part(part: Part) -> dict[str, Any]:
         "last": humanize.instant(part.last_ms),
         "": f"stay: {part.why}" if part.why else "are taken back",
     }
+
+
+def _flag_command(part: Part, number: int) -> str:
+    """The command that flags a part's readings, in whole hours where only hours are left."""
+    step_ms = HOUR_MS if part.why == of_imports.PRUNED else 1
+    begin_ms = part.first_ms // step_ms * step_ms
+    end_ms = (part.last_ms // step_ms + 1) * step_ms
+    period = ["--from", iso(begin_ms), "--to", iso(end_ms), "--reason", f"import {number}"]
+    return shlex.join(["tmon", "flag", part.node, part.sensor, *period])
 
 
 def _day(instant_ms: int | None) -> str | None:

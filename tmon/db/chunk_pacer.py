@@ -41,13 +41,18 @@ class ChunkPacer:
         self._patience_s = patience_s
         self._began_s = self._ended_s = monotonic()
 
+    @property
+    def held_s(self) -> float:
+        """How long the last transaction held the lock."""
+        return self._ended_s - self._began_s
+
     def run(self, write: Callable[[], T]) -> T:
         """Leave a gap for other writers, then run one transaction; retry while it is locked.
 
         Raises:
             sqlite3.Error: it failed, or another writer held the lock for ``patience_s``.
         """
-        gap_s = min(GAP_PER_HOLD * (self._ended_s - self._began_s), GAP_AT_MOST_S)
+        gap_s = min(GAP_PER_HOLD * self.held_s, GAP_AT_MOST_S)
         sleep(max(0.0, self._ended_s + gap_s - monotonic()))
         give_up_s = monotonic() + self._patience_s
         while True:
@@ -74,7 +79,6 @@ class ChunkPacer:
 
     def record(self, size: int) -> None:
         """Adjust ``size``: the last transaction covered this many rows."""
-        took_s = max(self._ended_s - self._began_s, 0.001)
-        fitting = size * HOLD_S / took_s
+        fitting = size * HOLD_S / max(self.held_s, 0.001)
         wanted = round(self.size + SMOOTHING * (min(fitting, 2 * size) - self.size))
         self.size = min(max(wanted, self._sizes.least), self._sizes.most)

@@ -5,11 +5,12 @@ Each check raises CannotImport, with the flag that decides, where a column is am
 
 import re
 from collections.abc import Sequence
+from statistics import median
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import clip
 from tmon.core.units import canonical
-from tmon.importer.columns import Column
+from tmon.importer.columns import Column, is_lettered, may_name_fahrenheit
 from tmon.importer.layout import Layout
 from tmon.importer.numbers import unit_of_cells
 from tmon.importer.times import clock_of
@@ -30,12 +31,19 @@ _PREFIXES = {
     **dict.fromkeys(("c", "centi", "hundredth"), 0.01),
     **dict.fromkeys(("m", "milli"), 0.001),
 }
+# A temperature above this is in °F, or not of a room.
+WARMEST_C = 45
+WARMEST_F = 120  # what is all above isn't in °F either
+COLDEST_F, HOTTEST_F = -80, 250  # what sensors of temperature measure
 # As KNMI and ECA&D write it in the lines above the header.
 _SCALE_IN_TITLE = re.compile(
     r"(?:\bin|[(\[])\s*(0[.,]0*1|1/10+)(?![\w.,]*\d)|\b(tenths|zehntel|tienden|dixièmes)\b",
     re.IGNORECASE,
 )
-_UNIT_ABOVE = re.compile(r"fahrenheit|kelvin|°\s?F\b|℉|(?<=unit)\W+[FK]\b", re.IGNORECASE)
+_UNIT_ABOVE = re.compile(
+    r"fahrenheit|farenheit|kelvin|(?:°|\bdeg(?:rees?|\.)?)\s?F\b|℉|(?:units?|einheit(?:en)?)\W+(fahr\w*|[FK]\b)",
+    re.IGNORECASE,
+)
 # Temperatures of the Global Historical Climatology Network, which are tenths of a degree.
 _IN_TENTHS = frozenset(("TMAX", "TMIN", "TAVG", "TOBS"))
 _DIFFERENCES = frozenset(
@@ -63,6 +71,11 @@ def is_difference(text: str) -> bool:
 def is_shifted(unit: str | None) -> bool:
     """Whether a unit has another zero than the unit it is stored in, as °F and K have."""
     return bool(unit) and canonical(0.0, unit)[0] != 0
+
+
+def may_be_fahrenheit(temperatures: Sequence[float]) -> bool:
+    """Whether half of them are warmer than a room, and the room could be in °F."""
+    return bool(temperatures) and WARMEST_C < median(temperatures) <= WARMEST_F
 
 
 def check_difference(text: str, unit: str | None, named: str) -> None:
@@ -94,7 +107,7 @@ def check_unit_above(titles: Sequence[str], named: str) -> None:
     for title in titles:
         if found := _UNIT_ABOVE.search(title):
             raise CannotImport(
-                f"{clip(title)!r} names {found[0].strip(' :=')}, and {named.rpartition('=')[0]!r}"
+                f"{clip(title)!r} names {found[1] or found[0]}, and {named.rpartition('=')[0]!r}"
                 f" no unit: say --value '{named}:°F', or the unit that it is in"
             )
 
@@ -123,6 +136,26 @@ def check_decimal_comma(layout: Layout, column: Column, cells: Sequence[str]) ->
         raise CannotImport(
             f"{clip(column.name)!r} and the column beside it, which has no name, may be numbers"
             f" with decimal commas ({cells[0]},{decimals[0]}); save it with another delimiter"
+        )
+
+
+def check_fahrenheit(layout: Layout, column: Column, named: str, values: Sequence[float]) -> None:
+    """Refuse a column with an F in its name that may stand for °F, or for anything else."""
+    name, names = column.full_name, [other.full_name for other in layout.columns]
+    is_plausible = min(values, default=0) > COLDEST_F and max(values, default=0) < HOTTEST_F
+    if may_name_fahrenheit(name) and is_plausible and not is_lettered(names, name):
+        raise CannotImport(
+            f"{clip(name)!r} may be in °F: say --value '{named}:°F' or '{named}:°C', or name its"
+            f" unit, or none, in --value '{named.rpartition('=')[0]}=SENSOR:UNIT'"
+        )
+
+
+def check_hot(named: str, temperatures: Sequence[float]) -> None:
+    """Refuse temperatures without a unit that would be far too warm in °C and in °F."""
+    if temperatures and median(temperatures) > WARMEST_F:
+        raise CannotImport(
+            f"{named.rpartition('=')[0]!r} names no unit, and most of it is above {WARMEST_F}: say"
+            f" --value '{named}:°C', or ':K', ':°F', ':0.1°C' for tenths"
         )
 
 

@@ -6,12 +6,13 @@ from itertools import pairwise
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import clip
-from tmon.importer.columns import Column, find, plain
+from tmon.importer.columns import Column, find, is_unit, plain
 from tmon.importer.date_and_clock import is_clock, join_clock
 from tmon.importer.flags import Flags
 from tmon.importer.layout import Layout, is_dated
 from tmon.importer.numbers import is_number
 from tmon.importer.time_detection import has_time_of_day, is_excel_day
+from tmon.importer.values import quantity_of
 
 # Names of columns of times: the surest first.
 _TIME_NAMES = (
@@ -21,9 +22,9 @@ _TIME_NAMES = (
 )  # fmt: skip
 _SENSOR_COLUMNS = (
     "entity_id _field sensor sensor_name metric field topic parameter variable channel series"
-    " quantity phenomenon sensor_type measurement name".split()
+    " quantity phenomenon sensor_type measurement statistic_id name".split()
 )
-VALUE_COLUMNS = ("state", "_value", "value", "reading", "payload", "messwert", "wert", "val")
+VALUE_COLUMNS = "state _value value reading payload messwert wert val mean".split()
 _NODES = re.compile(
     r"(device|sensor|station|stations|node|logger|probe|room|host|entity|location|channel|module)"
     r"([ _-]?(id|name|no|nr|number))?|name|topic|mac|serial|raum|ort|area|zone|tag|_measurement"
@@ -32,7 +33,19 @@ _NODES = re.compile(
 _THINGS = re.compile(
     r"(instance|item|resource|subject|object|asset|meter|point|signal)([ _-]?(id|name))?"
 )
-_ZONES = re.compile(r"(utc|gmt|tz|timezone|time_zone)_?offset|tz|time_?zone|zeitzone")
+_PARTS = {
+    "%Y": ("year", "jahr", "yyyy"),
+    "%m": ("month", "monat", "mm"),
+    "%d": ("day", "tag", "dd"),
+    "%H": ("hour", "stunde", "hh", "hr"),
+    "%M": ("minute", "min", "minuten"),
+    "%S": ("second", "seconds", "sekunde"),
+}
+_ZONES = re.compile(
+    r"((utc|gmt|tz|timezone|time_zone)_?)?offset(_(s|sec|seconds|min|minutes|h|hours|hrs))?"
+    r"|tz|time_?zone|zeitzone"
+)
+_UNITS_OF = re.compile(r"unit|einheit|uom", re.IGNORECASE)
 _UNIT_COLUMNS = ("unit", "units", "unit_of_measurement", "einheit")
 
 
@@ -72,7 +85,7 @@ def dated_columns(layout: Layout) -> list[Column]:
     """The columns that hold times with a date."""
     return [
         column
-        for column in layout.columns
+        for column in layout.columns[: layout.width]
         if column.name not in {"_start", "_stop"}
         and layout.mostly(column, is_dated)
         and not layout.mostly(column, is_clock)
@@ -109,7 +122,7 @@ def choose_values(layout: Layout, taken: Sequence[Column | None]) -> list[Column
     """The columns of numbers that may be measured values."""
     numbers = [
         column
-        for column in layout.columns
+        for column in layout.columns[: layout.width]
         if column not in taken
         and column.name
         and not column.is_not_measured
@@ -131,7 +144,37 @@ def choose_rows(layout: Layout) -> tuple[Column, Column] | None:
 
 def choose_units(layout: Layout) -> Column | None:
     """The column with each row's unit."""
-    return _by_name(layout, _UNIT_COLUMNS)
+    column = _by_name(layout, _UNIT_COLUMNS)
+    return column if column and layout.cells_of(column) else None
+
+
+def units_of(layout: Layout, column: Column) -> Column | None:
+    """The column of units that belongs to one column: ``Temp Unit`` for ``Temp``, or beside it."""
+    for other in layout.columns:
+        is_named = not other.name or _UNITS_OF.search(other.name) is not None
+        is_beside = other.index == column.index + 1 and is_named
+        begins, _, rest = other.name.lower().partition(column.name.lower())
+        is_own = is_beside or (not begins and rest.strip(" _-.()") in _UNIT_COLUMNS)
+        cells = layout.cells_of(other) if is_own else []
+        if cells and all(map(is_unit, cells)):
+            return other
+    return None
+
+
+def check_single_sensor(layout: Layout, named: Sequence[Column], node: Column | None) -> None:
+    """Refuse --value with the one column that holds the values of several sensors."""
+    found = choose_rows(layout)
+    if not found or [*named] != [found[1]]:
+        return
+    sensor, value = found
+    texts = sorted({*layout.cells_of(sensor)})
+    if len(texts) < 2 or (node == sensor and len({*map(quantity_of, texts)}) < 2):
+        return
+    raise CannotImport(
+        f"{clip(value.name)!r} has values of several sensors ({clip(', '.join(texts[:3]))}):"
+        f" leave --value out, or say --sensor-column '{clip(sensor.name)}' --value-column"
+        f" '{clip(value.name)}' --sensor '{clip(texts[0])}=sensor:unit'"
+    )
 
 
 def find_key_column(
@@ -178,11 +221,13 @@ def _no_times(layout: Layout) -> str:
                 f"no column of times was found; {clip(column.name)!r} may have Excel's day numbers:"
                 f" --time '{clip(column.name)}' --time-format excel says so"
             )
-    parts = [one for one in layout.columns if one.name.lower() in {"year", "month", "day"}]
-    if len(parts) == 3:
-        times = " ".join(f"--time '{one.name}'" for one in parts)
-        marks = " ".join({"y": "%Y", "m": "%m", "d": "%d"}[one.name[0].lower()] for one in parts)
+    parts = [(one, mark) for mark, names in _PARTS.items() if (one := _by_name(layout, names))]
+    if [mark for _, mark in parts[:3]] == ["%Y", "%m", "%d"]:
+        times = " ".join(f"--time '{one.name}'" for one, _ in parts)
+        marks = " ".join(mark for _, mark in parts)
         return f"the date is in several columns: {times} --time-format '{marks}' joins them"
+    if layout.header_line and all(is_number(column.name) for column in layout.columns):
+        return f"line {layout.header_line} holds numbers ({names}): is --no-header missing?"
     return f"no column of times was found; --time COL and --time-format say which; {where}: {names}"
 
 
@@ -204,7 +249,7 @@ def _is_sure(layout: Layout, column: Column) -> bool:
 def _counts_rows(layout: Layout, column: Column) -> bool:
     """Whether it is the first column and holds row numbers: 1, 2, 3."""
     cells = layout.cells_of(column)
-    if column.index or len(cells) < 2 or not _are_digits(layout, column):
+    if column.index or column.unit or len(cells) < 2 or not _are_digits(layout, column):
         return False
     return all(int(after) - int(before) == 1 for before, after in pairwise(cells[:50]))
 

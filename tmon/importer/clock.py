@@ -14,7 +14,8 @@ from tmon.core.time import FIRST_MS, as_ms
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?\s*([+-])([0-9]{1,2})(?::?([0-5][0-9]))?", re.IGNORECASE)
 _IN_HEADER = re.compile(
-    r"(?:UTC|GMT)\s*[+-]\s*[0-9]{1,2}(?::?[0-9]{2})?|(?<![\w:])[+-][0-9]{2}:[0-9]{2}(?!\w)",
+    r"(?:UTC|GMT)\s*[+-]\s*[0-9]{1,2}(?::?[0-9]{2})?|(?<![\w:])[+-][0-9]{2}:[0-9]{2}(?!\w)"
+    r"|(?<=[(\[])[+-][0-9]{1,2}(?=[)\]])",
     re.IGNORECASE,
 )
 _SEVERAL = re.compile(

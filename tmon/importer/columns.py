@@ -14,18 +14,24 @@ _OTHER_UNITS = frozenset(
     "mmhg inhg psi m/s km/h kmh mph kn kt kts knots mm cm m km inch mm/h w kw mw wh kwh va var a ma"
     " ah mah db dba dbm hz khz µg/m³ ug/m3 µg/m3 mg/m³ mg/m3 g/m³ g/m3 ppb µs/cm us/cm ms/cm w/m²"
     " w/m2 klux uv ° deg m³ m3 l l/min l/h g kg j kj mj ph ntu %vol bq/m³ bq/m3 pci/l µm um"
-    " pcs".split()
+    " pcs in in/h in/hr ft ft/s ft³ ft3 mi gal gpm".split()
 )
 # In brackets: °R, g/kg, dPa, torr; but not (avg), (Bad), (2m).
 _UNKNOWN_UNIT = re.compile(
-    r"°[A-Za-z]{1,3}|[A-Za-zµ]{1,5}/[A-Za-z0-9²³]{1,5}|[a-zµ]{1,2}[A-Z][a-z]?|torr"
+    r"°[A-Za-z]{1,3}|(?!C/F|F/C)[A-Za-zµ]{1,5}/[A-Za-z0-9²³]{1,5}|[a-zµ]{1,2}[A-Z][a-z]?|torr"
 )
 _RELATIVE = re.compile(r"%\s*(r\.?\s?[fh]\.?|rel\.?|hr|ur)", re.IGNORECASE)
 _WORDS_OF_UNITS = frozenset(("celsius", "fahrenheit", "kelvin", "percent", "lux", "volt", "volts"))
 _SURE_WORDS = frozenset(("mmhg", "inhg", "ppb", "psi", "kmh", "mph", "wh", "kwh"))
+_DEGREES = {
+    **dict.fromkeys("f degf fahrenheit farenheit fahrenheight fahr".split(), "F"),
+    **dict.fromkeys("c degc celsius celcius centigrade".split(), "C"),
+}
+_DEGREE_SIGN = re.compile(r"[*°º˚]\s?([CF])(?![A-Za-z])|(?<![A-Za-z])([CF])\s?[*°º˚]")
+_STATISTICS = frozenset("avg average mean min minimum max maximum med median std hi lo".split())
 _SENSORS = {
     "temperature": "temp temperature temperatur temperatura temperatuur tempc tempf t degc degf",
-    "humidity": "humidity rh hum humi relative_humidity luftfeuchte luftfeuchtigkeit feuchte"
+    "humidity": "humidity rh hum humi humid relative_humidity luftfeuchte luftfeuchtigkeit feuchte"
     " rel_feuchte rel_luftfeuchte relative_luftfeuchte humidite humedad umidita luchtvochtigheid",
     "pressure": "pressure press druck luftdruck baro bar barometer pression presion bp",
     "co2": "co2 carbon_dioxide kohlendioxid",
@@ -34,8 +40,8 @@ _SENSOR_OF = {word: sensor for sensor, words in _SENSORS.items() for word in wor
 _NEVER_VALUES = re.compile(
     r"#|no|nr|number|index|idx|id|.*[_ ]id|rn|rec|record|row|line|lat|lon|lng|long|latitude"
     r"|longitude|elev|elevation|location|version|.*[_ ]version|qn(_\d+)?|unnamed:_\d+|table|uuid"
-    r"|serial.*|mac|eor|stations?(_id)?|stations_id|coupler.*|end_of_file.*|host_connected.*"
-    r"|stopped.*|started.*|stn|staid|souid|itemid|usunits|_start|_stop|result|year|month|day|hour|jahr|monat|tag"
+    r"|serial.*|firmware.*|.*alarm.*|mac|eor|stations?(_id)?|stations_id|coupler.*|end_of_file.*|host_connected.*"
+    r"|stopped.*|started.*|stn|staid|souid|itemid|sensor_index|.*_(code|flag|qc)|usunits|interval|_start|_stop|result|year|month|day|hour|jahr|monat|tag"
 )
 
 
@@ -171,15 +177,45 @@ def _unit_at_end(header: str) -> str | None:
 
 
 def _degrees_in(header: str) -> str | None:
-    """``F`` in ``temperatureF``, ``TEMP_F_AVG``, ``Temp *F``; K could be a thermocouple's type."""
+    """``F`` in ``temperatureF``, ``TEMP_F_AVG``, ``Temp *F``; K could be a thermocouple's type.
+
+    None for ``room_f_temperature``, which may be a room.
+    """
     if re.fullmatch(r"(?:in|out|indoor|outdoor)?temp(?:in|out|\d+)?[cf]", header.strip().lower()):
         return header.strip()[-1].upper()
-    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", header)]
-    if not any(re.match(r"\w*temp|t$|dew|heat|chill", word) for word in words):
+    if signs := {after or before for after, before in _DEGREE_SIGN.findall(header)}:
+        return signs.pop() if len(signs) == 1 else None
+    words = _words(header)
+    if not any(map(_is_temperature, words)):
         return None
-    degrees = {"f": "F", "degf": "F", "fahrenheit": "F", "c": "C", "degc": "C", "celsius": "C"}
-    found = {degrees[word] for word in words if word in degrees}
-    return found.pop() if len(found) == 1 else None
+    units = {
+        _DEGREES[word]
+        for place, word in enumerate(words)
+        if word in _DEGREES
+        and (
+            len(word) > 1
+            or (place and _is_temperature(words[place - 1]))
+            or _STATISTICS.issuperset(words[place + 1 :])
+        )
+    }
+    return units.pop() if len(units) == 1 else None
+
+
+def may_name_fahrenheit(name: str) -> bool:
+    """Whether a name has an F that may stand for °F: ``attic_f``, ``room_f_temperature``."""
+    words = _words(name)
+    is_last = len(words) > 1 and words[-1] == "f" and len(words[-2]) > 1  # nF is no temperature
+    return unit_in(name) is None and (
+        is_last or ("f" in words and any(map(_is_temperature, words)))
+    )
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+
+
+def _is_temperature(word: str) -> bool:
+    return re.match(r"\w*temp|t$|dew|heat|chill", word) is not None
 
 
 def find(columns: Sequence[Column], name: str, line: int) -> Column:

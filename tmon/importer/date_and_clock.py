@@ -10,7 +10,7 @@ from tmon.importer.columns import Column
 from tmon.importer.flags import Flags
 from tmon.importer.layout import Layout
 from tmon.importer.numbers import is_number
-from tmon.importer.time_detection import AmbiguousTimes, find_time_format
+from tmon.importer.time_detection import AmbiguousTimes, date_pattern, find_time_format
 from tmon.importer.times import EXCEL_FORMAT, TimeFormat, clock_of, day_of, excel_moment
 
 Convert = Callable[[str], str]
@@ -19,11 +19,13 @@ _FRACTION = re.compile(r"0?[.,][0-9]+|[01](?:[.,]0*)?")
 _EXCEL_DATE = re.compile(r"[1-9][0-9]{4}(?:[.,]0*)?")
 _HOURS = re.compile(r"(?<![a-z])(h|hr|hh|hours?|stunden?|heures?|horas?)(?![a-z])", re.IGNORECASE)
 _HOURS_AND_MINUTES = re.compile(
-    r"(?<![a-z])(time|uhrzeit|zeit|heure|hora|ora|tijd|tid|hh:?mm)", re.IGNORECASE
+    r"(?<![a-z])(time|clock|uhrzeit|zeit|heure|hora|ora|tijd|tid|hh:?mm)", re.IGNORECASE
 )
-_LIKE_A_CLOCK = re.compile(r".*(time|zeit|hour|heure|hora|ora|tijd|tid|stunde).*", re.IGNORECASE)
+_LIKE_A_CLOCK = re.compile(
+    r".*(time|clock|zeit|hour|heure|hora|ora|tijd|tid|stunde).*", re.IGNORECASE
+)
 _A_CLOCK = re.compile(
-    r"((utc|gmt|lst|local|start|obs)_)?(time|zeit|uhrzeit|hour|stunde|heure|hora|ora|tijd|tid|hhmm"
+    r"((utc|gmt|lst|local|start|obs)_)?(time|clock|zeit|uhrzeit|hour|stunde|heure|hora|ora|tijd|tid|hhmm"
     r"|hh|hr)(_(utc|gmt|local|[a-z]{2,3}t))?"
 )
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+")
@@ -89,9 +91,10 @@ def _may_be_clock(layout: Layout, column: Column) -> bool:
 
 def _ask_clock(days: Column, clocks: Sequence[Column]) -> str:
     names = " or ".join(repr(clip(other.name)) for other in clocks)
+    clock = f"'{clip(clocks[0].name)}'" if len(clocks) == 1 else "COL"
     return (
         f"{clip(days.name)!r} holds days, and the time of day may be in {names}:"
-        f" say --time '{clip(days.name)}' --time COL, or what else it is by --time and --value"
+        f" say --time '{clip(days.name)}' --time {clock}, or what else it is by --time and --value"
     )
 
 
@@ -115,13 +118,18 @@ def find_converters(
         CannotImport: a column can be read in several ways; names the flag that decides.
     """
     (date, dates), (clock, clocks), *others = columns
-    if given and given.pattern != EXCEL_FORMAT:
+    pattern = str(given.pattern) if given else ""
+    if given and pattern != EXCEL_FORMAT:
+        if ":" in pattern and not others:
+            return (str, _clock_converter(clock, clocks, re.split(r" %[HI]", pattern)[0]))
         # Where the pattern says %H%M, 100 must be 0100: strptime would read 10:00.
-        found = re.search(r"(?:^|\s)((?:%[HMS])+)$", str(given.pattern))
+        found = re.search(r"(?:^|\s)((?:%[HMS])+)$", pattern)
         width = len(found[1]) if found else 0  # %H, two characters, is two digits
         padded: Convert = lambda cell: cell.zfill(width) if cell.isdigit() else cell  # noqa: E731
         return (*[str] * len(columns[1:]), padded)
-    clock_converter = _clock_converter(clock, clocks, is_excel=given is not None)
+    clock_converter = (
+        _clock_of_fraction if given else _clock_converter(clock, clocks, date_pattern(dates, date))
+    )
     return (_date_converter(date, dates), clock_converter, *[str] * len(others))
 
 
@@ -146,13 +154,14 @@ def _iso_date(format_: TimeFormat, cell: str) -> str:
         return cell
 
 
-def _clock_converter(name: str, cells: Sequence[str], *, is_excel: bool) -> Convert:
+def _clock_converter(name: str, cells: Sequence[str], date: str) -> Convert:
+    """``date`` is the pattern of the date before it, for the message."""
     # Excel keeps a time of day as a fraction of the day; hours would reach 1.
     has_decimals = any("." in cell or "," in cell for cell in cells)
     is_hours = _HOURS.search(name) is not None
-    if is_excel or (has_decimals and all(map(_FRACTION.fullmatch, cells)) and not is_hours):
+    if has_decimals and all(map(_FRACTION.fullmatch, cells)) and not is_hours:
         return _clock_of_fraction
-    if not cells or all(map(clock_of, cells)):
+    if not cells or (all(map(clock_of, cells)) and not _may_be_hours(cells, is_hours=is_hours)):
         return lambda cell: clock_of(cell) or cell
     if not all(map(_NUMBER.fullmatch, cells)):
         return str
@@ -163,11 +172,18 @@ def _clock_converter(name: str, cells: Sequence[str], *, is_excel: bool) -> Conv
         return lambda cell: f"{cell}:00" if cell.isdigit() else cell
     if all(map(_clock_of_digits, cells)) and _are_hours_and_minutes(name, cells):
         return lambda cell: _clock_of_digits(cell) or cell
+    points = f", '{date} %H.%M' that it is 9.30" if has_decimals else ""
     raise CannotImport(
         f"{clip(name)!r} {clip(cells[-1])} may be a time of day in several ways: --time-format"
-        " '%Y-%m-%d %H%M' says that it is 0930 or 930, '%Y-%m-%d %H' an hour, and excel a"
-        " fraction of the day; minutes or seconds of the day can't be read"
+        f" '{date} %H%M' says that it is 0930 or 930{points}, '{date} %H' an hour, and excel a"
+        " fraction of the day; minutes, seconds or decimal hours can't be read"
     )
+
+
+def _may_be_hours(cells: Sequence[str], *, is_hours: bool) -> bool:
+    """Whether times such as 1.50 may be decimal hours: 1:30 rather than 1:50."""
+    decimals = {cell.rpartition(".")[2] for cell in cells if re.fullmatch(r"[0-9]+\.[0-9]+", cell)}
+    return bool(decimals) and (is_hours or {"00"} != decimals <= {"00", "25", "50", "75"})
 
 
 def _are_hours_and_minutes(name: str, cells: Sequence[str]) -> bool:

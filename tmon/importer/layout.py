@@ -34,6 +34,7 @@ class Layout:
     ``titles`` are the lines before the header. A row must have ``width`` cells. Columns after
     them aren't imported and some rows lack them, such as a serial number in the first row only;
     ``beyond`` holds their texts. So a short row that ends in such a text lacks another cell.
+    With ``ends_early``, rows of ``width`` cells are whole: only the first one has more.
     """
 
     delimiter: str
@@ -44,6 +45,7 @@ class Layout:
     sample: tuple[Row, ...]  # of the head, then of the tail
     width: int
     beyond: frozenset[str] = frozenset()
+    ends_early: bool = False
 
     def fits(self, cells: Sequence[str]) -> bool:
         """Whether a row has a cell for each needed column, and none after the last column."""
@@ -52,7 +54,8 @@ class Layout:
         if len(cells) >= _last_named(self.columns):
             return True
         last = cells[self.width - 1].strip()
-        return last not in self.beyond and _kind(last) != "text"
+        may_be_text = self.ends_early and len(cells) == self.width
+        return last not in self.beyond and (may_be_text or _kind(last) != "text")
 
     def rows(self) -> Iterator[list[str]]:
         """The sample's rows that fit, filled up to a cell for each column."""
@@ -78,25 +81,38 @@ def _last_named(columns: Sequence[Column]) -> int:
 
 def _needed_width(
     columns: Sequence[Column], sample: Sequence[Row], wanted: Container[str]
-) -> tuple[int, frozenset[str]]:
-    """How many cells a row must have, and the texts in the named columns after them.
+) -> tuple[int, frozenset[str], bool]:
+    """How many cells a row must have, the texts in the named columns after them, ``ends_early``.
 
     Those are columns at the end that no flag names and that hold no readings: words, or the
-    same number throughout under a name such as ``serial``.
+    same number throughout under a name such as ``serial``; or what the first row alone has, if
+    one of its columns is like that. Otherwise short rows may lack any cell.
     """
     width = _last_named(columns)
     full = [row.cells for row in sample if len(row.cells) >= width]
+    others = Counter(len(row.cells) for row in sample[1:])
+    usual = max(others, key=lambda one: others[one], default=width)
+    if (
+        1 < others[usual] >= others.total() / 2
+        and usual == max(others) < width <= len(sample[0].cells)
+        and not any(column.name in wanted for column in columns[usual:])
+        and any(_is_setting(one, full) for one in columns[usual:width])
+    ):
+        return usual, frozenset(full[0][usual:]) - {""}, True
     beyond: set[str] = set()
-    while full and width > 1 and columns[width - 1].name not in wanted:
-        texts = {cells[width - 1] for cells in full} - {""}
-        is_number = any(_kind(text) != "text" for text in texts)
-        if not texts or (
-            is_number and not (columns[width - 1].is_not_measured and len(texts) == 1)
-        ):
+    while width > 1 and columns[width - 1].name not in wanted:
+        if not _is_setting(columns[width - 1], full):
             break
-        beyond |= texts
         width -= 1
-    return width, frozenset(beyond)
+        beyond |= {cells[width] for cells in full} - {""}
+    return width, frozenset(beyond), False
+
+
+def _is_setting(column: Column, rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a column holds words, or one number under a name such as ``serial``."""
+    texts = {cells[column.index] for cells in rows} - {""}
+    are_words = all(_kind(text) == "text" for text in texts)
+    return bool(texts) and (are_words or (column.is_not_measured and len(texts) == 1))
 
 
 def find_layout(file: InputFile, flags: Flags) -> Layout:
@@ -178,8 +194,8 @@ class _Candidate:
             and (not row.cells[0].startswith(("#", "//")) or any(map(is_dated, row.cells)))
         )
         columns = self._columns(place, below)
-        width, beyond = _needed_width(columns, sample, self._wanted)
-        return Layout(self.delimiter, columns, header.line, end, titles, sample, width, beyond)
+        needed = _needed_width(columns, sample, self._wanted)
+        return Layout(self.delimiter, columns, header.line, end, titles, sample, *needed)
 
     def _first_body_row(self) -> int | None:
         """The first row with a time in the column in which most rows have one."""
@@ -213,6 +229,11 @@ class _Candidate:
             return wide[0] if wide else 0
         place = max(self._body - 1, 0)
         while place and (_is_below(self.rows[place].cells) or len(self.rows[place].cells) < 2):
+            place -= 1
+        above = [row.cells for row in self.rows[:place]]
+        while above and _is_data(self.rows[place].cells) and len(above[-1]) > 1:
+            if not _is_data(above.pop()):  # rows without a time, such as 0000-00-00, come first
+                return len(above)
             place -= 1
         return place
 
@@ -254,6 +275,12 @@ def _uncommented(cells: Sequence[str]) -> list[str]:
     """A header's cells without a comment sign: ``# time`` names a column ``time``."""
     first = cells[0].lstrip("#/ ") if len(cells) > 1 else cells[0]
     return [first or cells[0], *cells[1:]]
+
+
+def _is_data(cells: Sequence[str]) -> bool:
+    """Whether there are numbers, and no words."""
+    words = (cell for cell in cells if re.search(r"[^\W\d_]", cell))
+    return any(map(is_number, cells)) and all(is_number(one) or is_missing(one) for one in words)
 
 
 def _is_below(cells: Sequence[str]) -> bool:

@@ -1,8 +1,10 @@
 """Numbers as loggers and spreadsheets write them: decimal commas, thousands, units, missing."""
 
 import re
+from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import Refusal, clip
@@ -17,12 +19,13 @@ _GROUPING = (
     "'\N{RIGHT SINGLE QUOTATION MARK}\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
 )
 _MINUS = str.maketrans({"\N{MINUS SIGN}": "-"})
+_HEX = re.compile(r"0[xX][0-9a-fA-F]+")
 _PLAIN = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _NUMBER = (
     rf"[-+]?(?:[0-9]*[.,]?[0-9]+[.,]?|[0-9]{{1,3}}(?:[.,{_GROUPING}][0-9]{{3}})+(?:[.,][0-9]*)?)"
     r"(?:[eE][-+]?[0-9]+)?"
 )
-_WITH_UNIT = re.compile(rf"({_NUMBER})\s*([^\s0-9.,+-]\S*(?: \S+)?)?")
+_WITH_UNIT = re.compile(rf"({_NUMBER})\s*([^\s0-9.,+{_GROUPING}-]\S*(?: \S+){{0,2}})?")
 # NOAA's Integrated Surface Database: tenths, then a quality code.
 _ISD = re.compile(r"([-+]?[0-9]{4,5}),([0-9A-Z])")
 # Values that loggers write for a missing one; 85 is a DS18B20's after power-on.
@@ -93,11 +96,12 @@ class NumberFormat:
         found = _WITH_UNIT.fullmatch(text.translate(_MINUS))
         number = found and self._plain(found[1].strip())
         other = found[2] if found and number and found[2] != self.unit else None
-        if other and not is_unit(other) and other[0].isalpha():
+        if other and not (is_unit(other) or _is_unsure(text) or _HEX.fullmatch(text)):
             raise Refusal(
                 "invalid_value",
                 f"{column} {clip(text)!r} is in {clip(other)}, a unit that tmon doesn't know:"
-                f" --value 'COL=sensor:{clip(other)}' (or --sensor) keeps it",
+                f" --value '{clip(column)}=SENSOR:{clip(other)}' keeps it, or --sensor"
+                f" 'TEXT=SENSOR:{clip(other)}' where a column names sensors",
             )
         if not found or not number or (other and not is_unit(other)):
             hint = "; --decimal , reads commas" if re.fullmatch(r"-?\d+,\d+", text) else ""
@@ -128,12 +132,13 @@ def is_number(text: str, unit: str | None = None) -> bool:
 
 
 def unknown_unit(cells: Sequence[str]) -> str | None:
-    """The unit that follows the numbers of all cells, if tmon doesn't know it."""
+    """The unit that follows the numbers of most cells, if tmon doesn't know it."""
     found = [_WITH_UNIT.fullmatch(cell.translate(_MINUS)) for cell in cells]
-    units = {one[2] if one else None for one in found}
-    unit = units.pop() if len(units) == 1 else None
-    is_hex = any(cell[:2].lower() == "0x" for cell in cells)
-    return unit if unit and unit[0].isalpha() and not is_unit(unit) and not is_hex else None
+    units = Counter(one[2] for one in found if one and one[2])
+    unit, count = max(units.items(), key=itemgetter(1), default=("", 0))
+    is_hex = any(map(_HEX.fullmatch, cells))
+    is_most = 2 * count >= len(cells) and 2 * len([*filter(None, found)]) > len(cells)
+    return unit if is_most and not is_hex and ":" not in unit and not is_unit(unit) else None
 
 
 def is_isd(text: str) -> bool:

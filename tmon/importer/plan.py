@@ -7,9 +7,8 @@ from datetime import tzinfo
 from tmon.core.reading import Refusal, check_node_name
 from tmon.importer.columns import Column, slug_of
 from tmon.importer.layout import Layout
-from tmon.importer.long_table import LongTable
 from tmon.importer.times import TimeFormat
-from tmon.importer.values import Value
+from tmon.importer.values import LongTable, Value
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,20 @@ from tmon.importer.date_and_clock import find_converters
 from tmon.importer.files import InputFile, split
 from tmon.importer.flags import Flags
 from tmon.importer.layout import Layout, find_layout
-from tmon.importer.long_table import LongTable
 from tmon.importer.plan import NodeNames, Plan
 from tmon.importer.time_detection import AmbiguousTimes, find_time_format
 from tmon.importer.times import EXCEL_FORMAT, TimeFormat, numeric_date
 from tmon.importer.value_detection import Values
+from tmon.importer.values import LongTable
 
 _OFFSET = re.compile(r"[+-][0-9]{1,2}(?::?[0-9]{2})?|UTC|GMT|Z")
 # A header that says local time without its zone.
-_LOCAL = re.compile(r"(?<![a-z])(?:local(?![a-z]|e)|lokal|LST(?![a-z]))", re.IGNORECASE)
+_LOCAL = re.compile(
+    r"(?<![a-z])(?:local(?![a-z]|e)|lokal|LST(?![a-z])|eastern|central|mountain|pacific"
+    r"|standard time|daylight|(?:summer|winter) ?time|(?:sommer|winter|normal)zeit)",
+    re.IGNORECASE,
+)
+_ZONE_ABOVE = re.compile(r"time ?zone|zeitzone|(?:utc|gmt) ?offset|local time", re.IGNORECASE)
 DAY_LINES = 200_000  # searched where the sample leaves the order of dates open: one second
 
 
@@ -44,6 +49,9 @@ def make_plan(file: InputFile, flags: Flags) -> Plan:
     used |= {table.sensor_column, table.value_column, table.unit_column} if table else set()
     left_out = tuple(column for column in layout.columns if column not in used)
     notes = [*plan.notes, *values.notes, *_key_notes(plan, flags, left_out, table)]
+    if layout.ends_early:
+        names = clip(", ".join(repr(one.name) for one in layout.columns[layout.width :]))
+        notes.append(f"only the first row has {names}: left out")
     places = [column.index + 1 for column in used if column]
     layout = replace(layout, width=max(layout.width, *places))
     return replace(
@@ -228,5 +236,11 @@ def _find_zone(
             raise CannotImport(
                 f"{clip(title)!r} stands before the header: --tz '{zone}' if the times"
                 " are in it, or else --tz with the zone that they are in"
+            )
+    for title in titles:
+        if _ZONE_ABOVE.search(title):
+            raise CannotImport(
+                f"{clip(title)!r} stands before the header: --tz says of which zone the times are,"
+                " such as America/New_York or -05:00"
             )
     return UTC, "nobody"

@@ -65,7 +65,8 @@ class Table:
         if not filled or filled[0].startswith(("#", "//")):
             return True
         begins_table = self._refused_line == line - 1  # the line before is a title
-        if cells[: len(self._header)] == self._header[: len(cells)] and not begins_table:
+        names = [*cells[: len(self._header)], *filter(None, cells[len(self._header) :])]
+        if names == self._header[: len(names)] and not begins_table:
             return True
         if not self.layout.header_line or len(filled) < 2:
             return False

@@ -1,9 +1,11 @@
-"""Store a file's readings, through the same checks and the same insert as those of nodes."""
+"""Compare a file's readings with the database, and store them as those of nodes are stored."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from tempfile import NamedTemporaryFile
+from typing import Self, TypeVar
 
 from sqlite_utils import Database
 
@@ -12,14 +14,34 @@ from tmon.core.reading import Batch, Node, Reading, Receipt
 from tmon.core.time import now_ms
 from tmon.db import nodes
 from tmon.db.chunk_pacer import PATIENCE_S, ChunkPacer, ChunkSizes
-from tmon.db.connect import sqlite3
-from tmon.importer.conflicts import Conflicts
+from tmon.db.connect import open_for_reading, sqlite3
 from tmon.importer.record import Recorder, Source
 from tmon.importer.survey import Survey
 from tmon.store.commit import Store
 
 # At least 100: on a slow card the sync takes the time, not the readings.
 READINGS = ChunkSizes(first=500, least=100, most=10_000)
+CHUNK = 1_000  # readings that are compared in one transaction
+
+# In a temporary file, as there may be a hundred million readings; it needs no durability.
+_BEGIN = """
+pragma journal_mode = off;
+pragma synchronous = off;
+create table seen (sensor, measured_ms, value, conflicts, primary key (sensor, measured_ms))
+    without rowid;
+"""
+_NO_STATION = """
+create table readings (sensor, measured_ms, value);
+create table nodes (uid, name);
+create table sensor_names (sensor, node_uid, wire_name);
+"""
+_ADD = """insert into seen
+    select ?1, ?3, coalesce(there.value, ?4), coalesce(there.value <> ?4, 0)
+    from (select 1) left join readings as there on there.sensor = ?2 and there.measured_ms = ?3
+    where true
+    on conflict do update set conflicts = conflicts + (value <> ?4)"""
+_STORED_AS = """select sensor from sensor_names join nodes on nodes.uid = node_uid
+    where nodes.name = ? and wire_name = ?"""
 T = TypeVar("T")
 
 
@@ -28,20 +50,15 @@ class Importer:
 
     def __init__(self, db: Database, source: Source, patience_s: float = PATIENCE_S) -> None:
         self._db = db
-        self._pacer = ChunkPacer(READINGS, patience_s)
+        self.pacer = ChunkPacer(READINGS, patience_s)
         self._recorder = self._turn(lambda: Recorder.begin(db, source, now_ms()))
         self._store = Store(
             db,
             imports=True,
-            on_foreign_change=self._pacer.lock_acquired,
+            on_foreign_change=self.pacer.lock_acquired,
             on_stored=self._recorder.stored,
         )
         self._nodes: dict[str, Node] = {}
-
-    @property
-    def readings(self) -> int:
-        """How many to store in one turn."""
-        return self._pacer.size
 
     def store(self, waiting: dict[str, list[Reading]], received_ms: int) -> list[Receipt]:
         """Store readings by their nodes' names; missing nodes are created.
@@ -58,7 +75,7 @@ class Importer:
                 self._nodes[name] = Node(known.uid, known.name, name)
             batches.append(Batch(self._nodes[name], received_ms, readings))
         receipts = self._turn(lambda: self._store.commit(batches))
-        self._pacer.record(sum(map(len, waiting.values())))
+        self.pacer.record(sum(map(len, waiting.values())))
         return receipts
 
     def finish(self, *, already_there: int, rejected: int) -> None:
@@ -67,11 +84,57 @@ class Importer:
 
     def _turn(self, write: Callable[[], T]) -> T:
         try:
-            return self._pacer.run(write)
+            return self.pacer.run(write)
         except sqlite3.Error as error:
             raise CannotImport(
                 f"{error}; what is stored stays: put that right and run it again"
             ) from error
+
+
+class Conflicts:
+    """Counts the conflicting readings of one file of any size; a context manager."""
+
+    def __init__(self, database: Path) -> None:
+        # By node and name: a sensor's number in this file, and in the database if it is there.
+        self._sensors: dict[tuple[str, str], tuple[int, int | None]] = {}
+        self._waiting: list[tuple[int, int | None, int, float]] = []
+        with ExitStack() as stack:
+            file = stack.enter_context(NamedTemporaryFile(prefix="tmon-import-"))
+            self._db = sqlite3.connect(Path(file.name).as_uri(), uri=True)
+            stack.callback(self._db.close)
+            self._db.executescript(_BEGIN)
+            if _is_ours(database):
+                self._db.execute("attach ? as station", [f"{database.absolute().as_uri()}?mode=ro"])
+            else:  # it is made when readings are stored
+                self._db.executescript(_NO_STATION)
+            self._close = stack.pop_all().close
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def add(self, node: str, readings: list[Reading]) -> None:
+        """Compare readings with earlier ones of the file, and with the database."""
+        for reading in readings:
+            key = node, reading.sensor
+            if key not in self._sensors:
+                row = self._db.execute(_STORED_AS, key).fetchone()
+                self._sensors[key] = len(self._sensors), row[0] if row else None
+            self._waiting.append((*self._sensors[key], reading.measured_ms, reading.value))
+        if len(self._waiting) >= CHUNK:
+            self._compare()
+
+    def count(self) -> int:
+        """How many of the added readings conflict."""
+        self._compare()
+        return int(self._db.execute("select total(conflicts) from seen").fetchone()[0])
+
+    def _compare(self) -> None:
+        with self._db:  # a transaction
+            self._db.executemany(_ADD, self._waiting)
+        self._waiting.clear()
 
 
 def scan(survey: Survey, database: Path, progress: Callable[[int], object]) -> None:
@@ -116,7 +179,14 @@ def _batches(survey: Survey, importer: Importer) -> Iterator[dict[str, list[Read
     for name, readings in survey.rows():
         waiting.setdefault(name, []).extend(readings)
         size += len(readings)
-        if size >= importer.readings:
+        if size >= importer.pacer.size:
             yield waiting
             waiting, size = {}, 0
     yield waiting
+
+
+def _is_ours(database: Path) -> bool:
+    if not database.exists():
+        return False
+    with open_for_reading(database) as db:
+        return "sensor_names" in db.table_names()

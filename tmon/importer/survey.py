@@ -10,11 +10,11 @@ from typing import TextIO
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import Reading, Receipt, Refusal, clip
+from tmon.importer.ambiguities import WARMEST_C, WARMEST_F
 from tmon.importer.columns import reference
 from tmon.importer.numbers import SENTINELS
 from tmon.importer.plan import Plan
 from tmon.importer.rows import Reader, Refuse, Table
-from tmon.importer.values import WARMEST_C, WARMEST_F
 
 INTERVALS = 1_000  # the first ones, of which the median is shown
 EXAMPLES = 3  # of each kind of rejection

@@ -194,6 +194,22 @@ def _pattern_of(text: str, order: str) -> str:
     return f"{pattern} {'%I' if halves else '%H'}:%M{seconds}{' %p' if halves else ''}"
 
 
+def date_pattern(cells: Sequence[str], header: str) -> str:
+    """The strptime pattern of dates without a time of day; %Y-%m-%d where no other is found."""
+    if not cells:
+        return "%Y-%m-%d"
+    try:
+        found = find_time_format(cells, header, None, in_a_row=True)
+    except CannotImport:  # what is wrong with them is told once they are joined
+        return "%Y-%m-%d"
+    if cells[0].isdigit():
+        return found.digits or "%Y%m%d"
+    if found.order and numeric_date(cells[0]):
+        return _pattern_of(cells[0], found.order)
+    year_first = re.match(r"[0-9]{4}([./-])", cells[0])
+    return f"%Y{year_first[1]}%m{year_first[1]}%d" if year_first else "%Y-%m-%d"
+
+
 def _either(ways: Sequence[str]) -> str:
     return ", ".join(ways[:-1]) + f" or {ways[-1]}" if len(ways) > 1 else ways[0]
 

@@ -37,7 +37,7 @@ _WEEKDAYS = frozenset(
     " sonntag".split()
 )
 _TIME = (
-    r"(?P<h>[0-9]{1,2})(?:[:.h](?P<m>[0-9]{2})(?:[:.](?P<s>[0-9]{2})(?:[.,](?P<f>[0-9]{1,9}))?)?)?"
+    r"(?P<h>[0-9]{1,2})(?:[:.h](?P<m>[0-9]{2})(?:[:.](?P<s>[0-9]{2})(?:[.,:](?P<f>[0-9]{1,9}))?)?)?"
     r"(?:\s?(?P<p>[ap])\.?\s?(?:m\.?)?)?(?:\s?uhr)?"
 )
 _ZONE = r"(?P<z>z|ut|(?:utc|gmt)(?![+-])|ces?t|mes?z|(?:utc|gmt)?[+-][0-9]{1,2}(?::?[0-5][0-9])?)?"
@@ -60,6 +60,7 @@ ORDERS = {"dmy": "day/month/year", "mdy": "month/day/year", "ymd": "year/month/d
 _CLOCK = re.compile(rf"{_TIME}", re.IGNORECASE)
 _DAY_0 = re.compile(r"^(?:1899-12-3[01]|12/3[01]/1899|3[01][./]12[./]1899|1900-01-0[01])[ T]")
 _MIDNIGHT = re.compile(r"[ T](?:0?0:00(?::00(?:\.0+)?)?|12:00(?::00)? ?AM)$", re.IGNORECASE)
+_HOUR_AND_MINUTES = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})[ T_]?([0-9]{2}):([0-9]{2})")
 _OFFSETS = {"cet": 60, "mez": 60, "cest": 120, "mesz": 120}
 _BASIC = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
@@ -122,10 +123,24 @@ def strptime(text: str, pattern: str) -> datetime | None:
     for number, width in zip(re.findall(r"\d+", text), _widths(pattern), strict=False):
         if width and len(number) != width:  # strptime reads 100 as 10:00, and 123 as 12 and 3
             return None
-    try:
-        return datetime.strptime(text, pattern)  # noqa: DTZ007 - the clock knows its zone
-    except ValueError:
-        return None
+    for written, days in ((text, 0), (_at_hour_0(text, pattern), 1)):
+        try:
+            moment = datetime.strptime(written, pattern)  # noqa: DTZ007 - the clock knows its zone
+            return moment + timedelta(days)
+        except (ValueError, OverflowError):
+            continue
+    return None
+
+
+def _at_hour_0(text: str, pattern: str) -> str:
+    """A time of 24:00 with its hour as 00; an empty text if it is another."""
+    at_end = re.search(r"%H(:?%M)?(:?%S)?$", pattern)
+    if at_end is None:
+        return ""
+    zeros = "".join(
+        (part or "").replace("%M", "00").replace("%S", "00") for part in at_end.groups()
+    )
+    return f"{text.removesuffix(f'24{zeros}')}00{zeros}" if text.endswith(f"24{zeros}") else ""
 
 
 @lru_cache
@@ -174,6 +189,7 @@ def excel_moment(text: str) -> datetime | None:
 
 def general(text: str, order: str | None) -> datetime | None:
     """A date in numbers or with a month's name, perhaps with a time of day and an offset."""
+    text = _HOUR_AND_MINUTES.sub(r"\1-\2-\3 \4:\5", text, count=1)  # 2023060100:03, of DWD
     if found := _ASCTIME.fullmatch(text):
         zone = f" {found['zone']}" if found["zone"] else ""
         text = f"{found['named']} {found['year']} {found['time']}{zone}"

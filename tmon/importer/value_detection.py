@@ -14,6 +14,7 @@ from tmon.importer.ambiguities import (
     is_shifted,
     is_sure_sentinel,
     likely_unit,
+    may_be_fahrenheit,
 )
 from tmon.importer.columns import (
     Column,
@@ -25,8 +26,7 @@ from tmon.importer.columns import (
     same_unit,
 )
 from tmon.importer.flags import Flags, Series
-from tmon.importer.layout import Layout
-from tmon.importer.long_table import LongTable, quantity_of
+from tmon.importer.layout import Layout, is_dated
 from tmon.importer.numbers import (
     NumberFormat,
     decimals_in,
@@ -36,7 +36,7 @@ from tmon.importer.numbers import (
     unit_of_cells,
     unknown_unit,
 )
-from tmon.importer.values import Value, may_be_fahrenheit, sensor_name
+from tmon.importer.values import LongTable, Value, sensor_name
 
 # NOAA's Integrated Surface Database defines the units of its columns.
 _ISD_UNITS = {"TMP": "°C", "DEW": "°C", "SLP": "hPa"}
@@ -57,7 +57,9 @@ class Values:
             CannotImport: there are none, or they can be read in several ways.
         """
         if self._flags.series:
-            self._check_single_sensor()
+            node = self._flags.node_column and self._find(self._flags.node_column)
+            named = [self._find(one.column) for one in self._flags.series]
+            choice.check_single_sensor(self._layout, named, node or None)
             unscaled = [self._find(one.column) for one in self._flags.series if not one.factor]
             ambiguities.check_scale_above(self._layout.titles, unscaled)
             return tuple(self._value(self._find(one.column), one) for one in self._flags.series)
@@ -82,13 +84,19 @@ class Values:
         times = [one for one in taken if one]
         ambiguities.check_other_times(times, choice.other_times(self._layout, times), columns)
         sensors = Counter(column.sensor for column in columns)
-        return tuple(self._detected(column, sensors[column.sensor] > 1) for column in columns)
+        try:
+            return tuple(self._detected(column, sensors[column.sensor] > 1) for column in columns)
+        except CannotImport as error:
+            if len(columns) == 1 or "--value" not in str(error):
+                raise
+            raise CannotImport(f"{error}; then the other columns need a --value, too") from error
 
     def _unknown_unit_notes(self, taken: Sequence[Column | None]) -> Iterator[str]:
         """Notes on columns of numbers in units that tmon doesn't know."""
         for column in self._layout.columns:
             unit = unknown_unit(self._layout.cells_of(column))
-            if unit and column not in taken and not column.is_not_measured:
+            is_date = self._layout.mostly(column, is_dated)
+            if unit and column not in taken and not (column.is_not_measured or is_date):
                 named = f"{reference(self._layout.columns, column)}={sensor_name(column.sensor)}"
                 yield (
                     f"{clip(column.name)!r} is in {clip(unit)}, a unit that tmon doesn't know:"
@@ -123,26 +131,39 @@ class Values:
                 self.notes.append(f"{clip(text)!r} of --sensor isn't among the first rows")
         table = LongTable(sensor, column, units, numbers, listed, [*texts], flags.node)
         if not units and not column.unit:
-            for text in texts:
-                self._check_assumed(table, text)
+            nameless = [one for text in texts if (one := self._check_unit(table, text))]
+            if nameless:
+                more = f" and {len(nameless) - 3} more" if len(nameless) > 3 else ""
+                self.notes.append(f"{', '.join(nameless[:3])}{more}: no unit is named")
         return table
 
-    def _check_assumed(self, table: LongTable, text: str) -> None:
-        """Check and note the unit that is assumed for an entity without one."""
+    def _check_unit(self, table: LongTable, text: str) -> str | None:
+        """Check and note the unit that is assumed for an entity, or that is in its name.
+
+        Returns:
+            Its sensor, if it has numbers and no unit.
+        """
         try:
             value = table.value_of(text)
         except Refusal as refusal:
             raise CannotImport(refusal.reason) from None
-        if value is None or value.unit_from != "name" or not value.unit:
-            return
+        if value is None:
+            return None
         sensor, column = table.sensor_column.index, value.column.index
         read = value.read_all([row[column] for row in self._layout.rows() if row[sensor] == text])
+        if value.unit is None:
+            return value.sensor if read else None
+        if value.unit_from == "file" and is_shifted(value.unit):
+            self.notes.append(f"{value.sensor}: in {value.unit} by its name; stored in °C")
+        if value.unit_from != "name":
+            return None
         if value.unit == "°C" and may_be_fahrenheit(read):
             raise CannotImport(
                 f"{clip(text)!r} names no unit, and may be in °F: say --sensor"
                 f" '{clip(text)}={value.sensor}:°F' or '…:°C', and the others likewise"
             )
         self.notes.append(f"{value.sensor}: no unit is named; taken as {value.unit}")
+        return None
 
     def _find(self, name: str) -> Column:
         return find(self._layout.columns, name, self._layout.header_line)
@@ -185,14 +206,17 @@ class Values:
                 f" unit out to take the file's, or say '{named}:1{series.unit}' to take yours"
             )
         unit = series.unit or written
+        read = Value(column, series.sensor, unit, "", numbers).read_all(cells)
         if not series.factor:
             ambiguities.check_scale(column.full_name, unit, named)
             ambiguities.check_difference(column.full_name, unit, named)
-        read = Value(column, series.sensor, unit, "", numbers).read_all(cells)
-        if not series.factor:
             ambiguities.check_tenths(column.name, unit, named, read)
         unit_from = "flag" if series.unit else "file"
+        if written in {"F", "K"} and column.unit == written and f"({written})" not in column.name:
+            self.notes.append(f"{series.sensor}: in {written} by its name; stored in °C")
         if not unit:
+            if guess or series.sensor.startswith("temperature"):
+                ambiguities.check_fahrenheit(self._layout, column, named, read)
             unit = self._assumed(named, series.sensor, read, guess=guess)
             unit_from = "name" if unit else "nobody"
         elif unit_from == "file" and column.unit is None and unit_of_cells(cells, column.name):
@@ -221,10 +245,11 @@ class Values:
         return in_cells or in_header or self._unit_beside(column)
 
     def _unit_beside(self, column: Column) -> str | None:
-        """The unit in a column of units, for a temperature or a column called ``value``."""
-        units = choice.choose_units(self._layout)
+        """The unit in a column of units: its own, or that of all for a temperature or ``value``."""
+        own = choice.units_of(self._layout, column)
+        units = own or choice.choose_units(self._layout)
         texts = {*self._layout.cells_of(units)} if units else set()
-        is_value = column.name.lower() in choice.VALUE_COLUMNS
+        is_value = own or column.name.lower() in choice.VALUE_COLUMNS
         is_degrees = column.sensor == "temperature" and all(map(is_temperature, texts))
         if units is None or not (is_value or is_degrees):
             return None
@@ -256,13 +281,16 @@ class Values:
         self, named: str, sensor: str, read: Sequence[float], *, guess: bool
     ) -> str | None:
         """The unit that is assumed where no flag, header or cell names one."""
-        if sensor.startswith("temperature") and not is_difference(sensor):
+        is_degrees = sensor.startswith("temperature") or sensor.endswith("temperature")
+        if is_degrees and not is_difference(sensor):
             if may_be_fahrenheit(read):
                 raise CannotImport(
                     f"{named.rpartition('=')[0]!r} names no unit, and may be in °F: say --value"
                     f" '{named}:°F' or '{named}:°C'"
                 )
             ambiguities.check_unit_above(self._layout.titles, named)
+            if guess:
+                ambiguities.check_hot(named, read)
             self.notes.append(f"{sensor}: no unit is named; taken as °C")
             return "°C"
         if not guess:
@@ -270,23 +298,3 @@ class Values:
         unit = likely_unit(sensor, min(read, default=0), max(read, default=0))
         self.notes.append(f"{sensor}: no unit is named" + (f"; taken as {unit}" if unit else ""))
         return unit
-
-    def _check_single_sensor(self) -> None:
-        """Refuse --value with a column that holds the values of several sensors."""
-        found = choice.choose_rows(self._layout)
-        if not found or len(self._flags.series) > 1:
-            return
-        sensor, value = found
-        texts = sorted({*self._layout.cells_of(sensor)})
-        tells_nodes = (
-            bool(self._flags.node_column) and self._find(self._flags.node_column or "") == sensor
-        )
-        kinds = {quantity_of(text) for text in texts}
-        is_one = len(texts) < 2 or (tells_nodes and len(kinds) < 2)
-        if is_one or self._find(self._flags.series[0].column) != value:
-            return
-        raise CannotImport(
-            f"{clip(value.name)!r} has values of several sensors ({clip(', '.join(texts[:3]))}):"
-            f" leave --value out, or say --sensor-column '{clip(sensor.name)}' --value-column"
-            f" '{clip(value.name)}' --sensor '{clip(texts[0])}=sensor:unit'"
-        )

@@ -184,6 +184,12 @@ def numbers_context(
             sensor.id: datasette.urls.path(node_path(sensor.node or node, sensor.name))
             for sensor in view.sensors
         },
+        "year_paths": {
+            sensor.id: datasette.urls.path(
+                node_path(sensor.node or node, sensor.name).replace("/node/", "/year/", 1)
+            )
+            for sensor in view.sensors
+        },
         "addresses": {sensor.id: f"{sensor.node or node}/{sensor.name}" for sensor in view.sensors},
         "span_with_readings": _span_with_readings(view, numbers),
         "kept_span": kept_span(request, "s", "title"),

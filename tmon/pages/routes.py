@@ -16,6 +16,7 @@ from tmon.pages import (
     prometheus,
     sitemap,
     station_map,
+    year,
 )
 from tmon.pages.public_copies import NAME_PATTERN, NEWEST_NAME
 
@@ -33,6 +34,7 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (rf"{NODE}(?P<format>\.json)?$", node.show),
     (rf"{NODE}/(?P<sensor>.+?)(?P<format>\.json|\.svg)?$", node.show),
     (r"/compare(?P<format>\.json|\.svg)?$", compare.show),
+    (r"/year/(?P<node>[^/.]+)/(?P<sensor>.+?)(?P<format>\.svg)?$", year.show),
     (r"/map$", station_map.show),
     (r"/incidents\.atom$", feed.show),
     (r"/download$", download.show),
