@@ -73,7 +73,10 @@ class GatewayDevices:
         ]
         # All at once, so that they share a commit; and none is left alone if another one fails.
         stored = await asyncio.gather(
-            *(store(replace(batches[device], node=node)) for device, node in known.items()),
+            *(
+                store(replace(batches[device], node=node, gateway=gateway.name))
+                for device, node in known.items()
+            ),
             return_exceptions=True,
         )
         for one in stored:

@@ -13,6 +13,7 @@ from ingest.auth import Authenticator
 from ingest.body import is_compressed, limited_body
 from ingest.devices import GatewayDevices
 from ingest.readiness import check_ready
+from ingest.refused import keep_refused
 from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.emoncms import Emoncms
 from ingest.wire.flat import Flat
@@ -69,10 +70,10 @@ class WireRequests:
             sqlite3.Error: the database can't be read.
         """
         path, key = credentials.split_key(re.sub("//+", "/", scope["path"]))
-        wire = next((one for one in self._wires if one.takes_path(path)), None)
+        wire = self.wire_of(path)
         headers = dict(scope["headers"])
         request = WireRequest(scope["method"], path, scope["query_string"], headers)
-        if wire is None and not key and next(_in_head(request), None) is None:
+        if wire is None and not key and next(in_head(request), None) is None:
             return None
         request.wire = wire
         if wire is not None and (probed := wire.probe(request)) is not None:
@@ -81,6 +82,8 @@ class WireRequests:
             receipt, notes = await self._store(scope, receive, request, key)
         except ApiError as error:
             wire = request.wire or self._wires[-1]
+            if request.sender is not None:
+                await keep_refused(scope, request.sender, error, request.shown)
             if isinstance(error, Unauthorized | Revoked):
                 self._log(scope, wire)
             self._count(wire.name, error.code)
@@ -100,8 +103,8 @@ class WireRequests:
         if request.method not in (request.wire or self._wires[-1]).methods:
             raise UnknownMethod("use another method here")
         authenticator: Authenticator = state["authenticator"]
-        found = [key] if key else [*_in_head(request)]
-        sender = authenticator.first_valid(found) if found else None
+        found = [key] if key else [*in_head(request)]
+        sender = request.sender = authenticator.first_valid(found) if found else None
         check_ready(state)
         body = await limited_body(headers, receive)
         packed = is_compressed(headers)
@@ -109,12 +112,13 @@ class WireRequests:
             request.body = body if len(body) <= SEARCHED_BYTES and not packed else b""
             found = [*credentials.in_fields(request.fields)]
             sender = None if found else await self._without_key(request)
-            sender = sender or authenticator.first_valid(found)
+            if sender is None:
+                sender = request.sender = authenticator.first_valid(found)
         builder = BatchBuilder(sender, state["now_ms"]())
         await state["parser"].parse(
-            body, lambda data: self._parse(request, data, builder), packed=packed
+            body, lambda data: self.parse(request, data, builder), packed=packed
         )
-        _check_claim(authenticator, builder)
+        check_claim(authenticator, builder)
         closed = scope["extensions"]["tmon.sender"]
 
         async def store(batch: Batch) -> Receipt:
@@ -132,7 +136,11 @@ class WireRequests:
         device = request.wire and request.wire.keyless_device(request)
         return await self._devices.node_without_key(device) if device else None
 
-    def _parse(self, request: WireRequest, body: bytes, batch: BatchBuilder) -> None:
+    def wire_of(self, path: str) -> Wire | None:
+        """The wire that a path is the own one of."""
+        return next((one for one in self._wires if one.takes_path(path)), None)
+
+    def parse(self, request: WireRequest, body: bytes, batch: BatchBuilder) -> None:
         """Add a request's readings, by the wire that its path or its contents tell."""
         request.body = body
         if request.wire is None:
@@ -151,7 +159,7 @@ class WireRequests:
         log.warning("%s, %s: no valid key or token", address, wire.name)
 
 
-def _check_claim(authenticator: Authenticator, builder: BatchBuilder) -> None:
+def check_claim(authenticator: Authenticator, builder: BatchBuilder) -> None:
     """Refuse a request that names another node than its key's: one of the two is a mistake."""
     name, sender = builder.claimed_node, builder.sender
     is_other = name and isinstance(sender, Node) and not sender.is_called(name)
@@ -159,6 +167,6 @@ def _check_claim(authenticator: Authenticator, builder: BatchBuilder) -> None:
         raise Forbidden(f"this key is {sender.name}'s, and can't send for {clip(name)!r}")
 
 
-def _in_head(request: WireRequest) -> Iterator[bytes]:
+def in_head(request: WireRequest) -> Iterator[bytes]:
     yield from credentials.in_fields(request.query)
     yield from credentials.in_headers(request.headers)

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ingest.limits import DECOMPRESSED_BYTES
 from ingest.wire.batch_builder import BatchBuilder
+from ingest.wire.items import check_values
 from ingest.wire.times import seconds_ms
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
 from tmon.core.errors import ApiError, InvalidBody, TooLarge
@@ -91,6 +92,7 @@ def _add_bulk(request: WireRequest, batch: BatchBuilder) -> None:
             raise InvalidBody("data is not hexadecimal") from None
     else:
         text = str(query.get("data", ""))
+    check_values(text.encode(errors="replace"))
     rows = _loads(text)
     if not isinstance(rows, list):
         raise InvalidBody(f"expected {ROWS}")

@@ -135,6 +135,13 @@ def test_a_zlib_bomb_ends_at_the_limit(device: Device) -> None:
     assert "decompressed" in answer.json()["message"]
 
 
+def test_a_zlib_bomb_of_empty_rows_is_not_read_one_by_one(device: Device) -> None:
+    bomb = zlib.compress(b"[" + b"[]," * 2_000_000 + b"[]]")  # 6 KB
+    answer = device.post("/input/bulk?cb=1&apikey=KEY", bomb)
+    assert (answer.status_code, answer.json()["success"]) == (200, False)
+    assert "too many values" in answer.json()["message"]
+
+
 @pytest.mark.parametrize(
     ("query", "ago_s"),
     [("", 0), ("&sentat=100", 10), ("&offset=100", 10), ("&time=NOW", 10)],

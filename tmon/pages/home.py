@@ -1,12 +1,11 @@
 """The home page: every sensor's newest reading by node, or how to send the first one."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 from functools import cache, partial
 from time import monotonic
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from datasette import Response
 from datasette.database import QueryInterrupted
@@ -17,9 +16,8 @@ from tmon.core.time import now_ms
 from tmon.pages.home_data import MAX_TERMS, HomeData, HomeQuery, load_home
 from tmon.pages.home_lines import Shown
 from tmon.pages.queries import DATABASE, query_threads, run_query
-from tmon.pages.responses import absolute_url, check_parameters, render_page
+from tmon.pages.responses import check_parameters, ingest_url, render_page
 
-INGEST_PORT = "13117"  # unless TMON_PORT is set
 CHEAP_LIMIT_MS = 5000  # for a query of one page, which is slow only on a busy machine
 MAX_FAVOURITES = 100
 LATEST_COLUMNS = ("sensor", "measured_ms", "value", "unit", "silent")  # that home.js reads
@@ -134,7 +132,7 @@ def _context(
         "more_url": link(after=home.last),
         "first": is_complete and not home.rows,
         "first_node": next((node.node for group in home.groups for node in group.nodes), None),
-        "ingest_url": _ingest_url(datasette, request),
+        "ingest_url": ingest_url(datasette, request),
     }
 
 

@@ -54,6 +54,7 @@ order by name
 limit :max + 1
 """
 _COUNTS = "select (select count(*) from sensors), (select count(*) from nodes)"
+_WAITING = "select total(devices_waiting) from keys"
 _DEMO = f"select 1 from imports where file = '{demo.FILE}'"
 
 
@@ -109,6 +110,7 @@ class HomeData(NamedTuple):
     corrected: int  # sensors shown as calibrations and flags correct them
     hidden: int  # of those, sensors not shown: all their readings are flagged
     attention: Attention
+    devices_waiting: int  # of gateways, for the owner to adopt or ignore
     charts_missing: bool  # there was no time for all sensors' last 24 hours
     has_demo: bool
 
@@ -163,6 +165,7 @@ def load_home(
         corrected=len(corrected),
         hidden=len(rows) - len(clean),
         attention=attention,
+        devices_waiting=int(connection.execute(_WAITING).fetchone()[0]),
         charts_missing=not complete,
         has_demo=connection.execute(_DEMO).fetchone() is not None,
     )

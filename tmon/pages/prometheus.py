@@ -50,11 +50,15 @@ class Sample(NamedTuple):
         return f"tmon_{quantity}_{unit}" if len(quantity) > 1 else f"tmon_value_{unit}"
 
     @property
+    def place(self) -> str:
+        """Its node and sensor, as labels."""
+        return f'node="{self.node.translate(_ESCAPES)}",sensor="{self.sensor.translate(_ESCAPES)}"'
+
+    @property
     def labels(self) -> str:
-        pairs = [("node", self.node), ("sensor", self.sensor)]
         if self.family == "tmon_value" and self.unit:
-            pairs.append(("unit", self.unit))
-        return ",".join(f'{name}="{text.translate(_ESCAPES)}"' for name, text in pairs)
+            return f'{self.place},unit="{self.unit.translate(_ESCAPES)}"'
+        return self.place
 
 
 async def show(datasette: Any) -> Response:
@@ -83,6 +87,5 @@ def _render(samples: list[Sample]) -> str:
     name = "tmon_reading_timestamp_seconds"
     lines += [f"# HELP {name} When it was measured.", f"# TYPE {name} gauge"]
     for sample in samples:
-        labels = f'node="{sample.node}",sensor="{sample.sensor}"'
-        lines.append(f"{name}{{{labels}}} {sample.measured_ms / 1000}")
+        lines.append(f"{name}{{{sample.place}}} {sample.measured_ms / 1000}")
     return "\n".join(lines) + "\n"

@@ -26,7 +26,7 @@ LARGEST_INSERT = 2048
 
 Row = tuple[int, int, float]  # sensor, measured_ms, value
 _MEASURED_MS, _VALUE = itemgetter(1), itemgetter(2)  # of a row; faster than a loop
-_COLUMNS = attrgetter("sensor", "measured", "value", "code", "error")  # of a Rejection
+_COLUMNS = attrgetter("sensor", "measured", "value", "code", "error", "raw")  # of a Rejection
 
 
 class BatchResult(Struct):
@@ -256,15 +256,16 @@ class Store:
 
     def _store_rejected(self, receipts: Iterable[tuple[Batch, Receipt]]) -> None:
         rows = [
-            (batch.received_ms, batch.node.name, *_COLUMNS(one))
+            (batch.received_ms, batch.node.name, batch.gateway, *_COLUMNS(one))
             for batch, receipt in receipts
             for one in receipt.rejected[:REJECTED_KEPT_PER_BATCH]
         ]
         if not rows:
             return
         self._db.conn.executemany(
-            "insert into rejected (received_ms, node, sensor, measured, value, code, reason)"
-            " values (?, ?, ?, ?, ?, ?, ?)",
+            "insert into rejected"
+            " (received_ms, node, gateway, sensor, measured, value, code, reason, raw)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
         self._db.execute(
