@@ -165,12 +165,3 @@ def _changed(datasette: Any, request: Any, **parameters: str | Sequence[str] | N
         texts = [given] if isinstance(given, str) else given or []
         query += [(name, text) for text in texts if text]
     return f"{datasette.urls.instance()}?{urlencode(query, safe='/')}"
-
-
-def _ingest_url(datasette: Any, request: Any) -> str:
-    """The URL that nodes send to: the configured one, or this host with ingest's port."""
-    if configured := (datasette.plugin_config(DATABASE) or {}).get("ingest_url"):
-        return str(configured)
-    host = urlsplit(absolute_url(datasette, request)).hostname or "localhost"
-    port = os.environ.get("TMON_PORT") or INGEST_PORT
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
