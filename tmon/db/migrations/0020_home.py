@@ -5,7 +5,7 @@ from sqlite_utils import Database
 from tmon.db.migrations.registry import migrations, run
 
 
-@migrations(name="0019_home")
+@migrations(name="0020_home")
 def _home(db: Database) -> None:
     """``latest`` tells history, of which no more is expected, from sensors that are silent.
 
