@@ -85,6 +85,23 @@ def decompress(data: bytes) -> bytes:
     raise InvalidBody(f"the gzip body has over {GZIP_MEMBERS} members")
 
 
+def inflate(data: bytes) -> str:
+    """The text of zlib's data; at most as large as a body that isn't packed.
+
+    Raises:
+        TooLarge: over 1 MiB.
+        InvalidBody: it isn't zlib.
+    """
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(data, BODY_BYTES)
+    except zlib.error as error:
+        raise InvalidBody(f"the body is not zlib: {error}") from None
+    if inflater.unconsumed_tail:
+        raise TooLarge(f"the body is over {BODY_BYTES:,} bytes decompressed")
+    return text.decode(errors="replace")
+
+
 def beginning(headers: Mapping[bytes, bytes], body: bytes) -> str:
     """The first part of a body as text, for people; empty if it can't be decompressed."""
     if is_compressed(headers):

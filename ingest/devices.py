@@ -188,7 +188,4 @@ class GatewayDevices:
         if self._reader is None:
             self._reader = open_for_reading(self._db)
         known = nodes.find_by_uid(self._reader, device.node_uid)
-        if known is None:
-            return None
-        former = nodes.former_names(self._reader, known.uid)
-        return Node(known.uid, known.name, known.name, former)
+        return nodes.as_sender(self._reader, known, known.name) if known else None

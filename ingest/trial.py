@@ -136,7 +136,9 @@ def try_out(
             wires.parse(request, request.body, builder)
             check_claim(authenticator, builder)
             is_gateway = isinstance(sender, Gateway)
-            batches = builder.batches() if is_gateway else {"": builder.batch(NOBODY)}
+            # What is pasted is too short for more than one part.
+            parts = (("", part) for part in builder.parts(NOBODY))
+            batches = builder.batches() if is_gateway else dict(parts)
             notes = builder.notes
     except ApiError as error:
         return Verdict(name or (request.wire or Flat).name, key, error=error)

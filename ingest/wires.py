@@ -15,6 +15,7 @@ from ingest.devices import GatewayDevices
 from ingest.readiness import check_ready
 from ingest.refused import keep_refused
 from ingest.wire.batch_builder import BatchBuilder
+from ingest.wire.collectd import Collectd
 from ingest.wire.emoncms import Emoncms
 from ingest.wire.flat import Flat
 from ingest.wire.influx import Influx
@@ -32,7 +33,7 @@ from tmon.core.reading import Batch, Gateway, Node, Receipt, clip
 # The first that takes a request has it; the last takes whatever else comes with a key in its path.
 WIRES: tuple[type[Wire], ...] = (
     *(Influx, Original, Weather, Emoncms, ThingSpeak),
-    *(SensorCommunity, LoRaWAN, Ruuvi, Makers, Flat),
+    *(SensorCommunity, LoRaWAN, Ruuvi, Collectd, Makers, Flat),
 )
 
 LOGGED_S = 60.0  # one line for an address in this time
@@ -128,8 +129,8 @@ class WireRequests:
         if isinstance(sender, Gateway):
             return await self._devices.store(sender, builder.batches(), store), builder.notes
         scope["node"] = sender
-        batch = builder.batch(sender)
-        return await store(batch) if batch.size else Receipt(0, 0, ()), builder.notes
+        receipts = [await store(part) for part in builder.parts(sender)]
+        return Receipt.merged(receipts), builder.notes
 
     async def _without_key(self, request: WireRequest) -> Node | None:
         """The node of a device that can't carry a key, if the owner has allowed its id."""

@@ -1,9 +1,9 @@
 """The times of devices: many spellings of an instant in UTC."""
 
 import re
-from datetime import UTC
+from datetime import UTC, datetime, tzinfo
 
-from tmon.core.reading import iso_moment
+from tmon.core.reading import AHEAD_MS, iso_moment
 from tmon.core.time import as_ms
 
 # 2016-1-4 21:2:35, with blanks after the colons in one firmware, and zones as +0200 or `-0500`.
@@ -19,7 +19,13 @@ _SCALES = ((18, 1_000_000), (15, 1_000), (12, 1))
 
 
 def utc_ms(text: str) -> int | None:
-    """Unix milliseconds of an instant; of one without a zone, in UTC. None if it isn't one.
+    """Unix milliseconds of an instant; of one without a zone, in UTC. None if it isn't one."""
+    found = parsed(text)
+    return as_ms(found.replace(tzinfo=UTC)) if isinstance(found, datetime) else found
+
+
+def parsed(text: str) -> int | datetime | None:
+    """Unix milliseconds of an instant; a time without a zone as it is; None for other texts.
 
     It is ISO 8601, perhaps without leading zeros, or Unix time in seconds, milliseconds,
     microseconds or nanoseconds.
@@ -35,12 +41,30 @@ def utc_ms(text: str) -> int | None:
         year, month, day, hour, minute, second, zone = found.groups()
         iso = f"{year}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute:0>2}:{second or 0:0>2}"
         moment = iso_moment(iso + (zone or "").upper().replace("UTC", "Z").replace(" ", "+"))
-    if moment is None:
-        return None
+    if moment is None or moment.tzinfo is None:
+        return moment
     try:
-        return as_ms(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        return as_ms(moment)
     except OverflowError:
         return None
+
+
+def local_ms(moment: datetime, zone: tzinfo, received_ms: int) -> tuple[int | None, str]:
+    """Unix milliseconds of a local time that arrived then, and what is unsure about it.
+
+    None where the clocks skipped it. Of an hour that they repeated, it is the later one, unless
+    that is still ahead.
+    """
+    try:
+        first, second = (as_ms(moment.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
+    except OverflowError:
+        return None, "an impossible time: the time of arrival was taken"
+    if first == second:
+        return first, ""
+    if first > second:
+        return None, "the clocks skipped that time: the time of arrival was taken"
+    at_ms = second if second <= received_ms + AHEAD_MS else first
+    return at_ms, "that time came twice, as clocks were put back: the one nearer to now was taken"
 
 
 def seconds_ms(value: object) -> int | None:

@@ -74,6 +74,6 @@ def converted(value: float, unit: str | None, sent: object) -> tuple[float, str 
     symbol, offset, factor = CONVERSIONS[unit]
     exponent = Decimal(str(sent).strip()).as_tuple().exponent
     step = factor * 10.0 ** min(0, int(exponent))
-    # Counters of inches are often sent without trailing zeros: 1 for 1.00.
-    digits = max(2 if unit == "in" else 0, math.ceil(-math.log10(step)) + 1)
+    # Rain in inches is often sent without trailing zeros: 1 for 1.00.
+    digits = max(2 if unit in {"in", "in/h"} else 0, math.ceil(-math.log10(step)) + 1)
     return round((value + offset) * factor, digits), symbol

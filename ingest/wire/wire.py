@@ -31,14 +31,15 @@ class WireRequest:
         body: bytes = b"",
     ) -> None:
         self.method = method
-        # Consoles glue their parameters to the path that was typed in: /data/report/&tempf=38.5
+        # Consoles glue their parameters to the path that was typed in: /data/report/&tempf=38.5,
+        # or /data/report/??tempf=38.5 where that ends in a question mark.
         self.path, *glued = _GLUED.split(path, maxsplit=1)
         self.headers = headers
         self.body = body
         self.wire: Wire | None = None
         self.sender: Sender | None = None  # once its key is known to be valid
         self.sequences: dict[str, int] = {}  # of devices that number what they measure
-        self._query_strings = [query_string.decode(errors="replace"), *glued]
+        self._query_strings = [query_string.decode(errors="replace").lstrip("?"), *glued]
 
     @property
     def shown(self) -> str:

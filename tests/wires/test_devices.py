@@ -199,6 +199,16 @@ def test_each_wire_says_which_device(home: Home, path: str, body: str, device: s
     assert [row["id"] for row in listed] == ([device] if device else [])
 
 
+def test_airgradients_own_path_needs_no_key_once_its_number_is_allowed(station: Station) -> None:
+    path, body = "/sensors/airgradient:ecda3b/measures", '{"atmp": 21.5, "rco2": 447}'
+    home = Home(station)
+    assert home.post(path, body).status_code == 401
+    home.run("device", "allow", "ecda3b", home.node)
+    assert home.post(path, body).status_code == 200
+    assert home.values() == {"temperature": (21.5, "°C"), "co2": (447, "ppm")}
+    assert home.post(path.replace("ecda3b", "ecda3c"), body).status_code == 401
+
+
 def test_a_device_without_a_key_is_taken_once_its_id_is_allowed(station: Station) -> None:
     body = '{"sensordatavalues": [{"value_type": "temperature", "value": "21.5"}]}'
     sent = {"X-Sensor": "esp8266-12", "X-PIN": "11"}

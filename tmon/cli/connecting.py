@@ -78,6 +78,16 @@ WebSend [{host}:{port}] {path}/k/{key}?temperature=%value% ENDON
             organization = "tmon"
             bucket = "tmon"
     """,
+    "collectd": """
+        In collectd.conf:
+          LoadPlugin write_http
+          <Plugin write_http>
+            <Node "tmon">
+              URL "{url}/k/{key}/collectd"
+              Format "JSON"
+            </Node>
+          </Plugin>
+    """,
     "home-assistant": """
         In configuration.yaml:
           influxdb:
@@ -145,6 +155,12 @@ WebSend [{host}:{port}] {path}/k/{key}?temperature=%value% ENDON
         In the application, Integrations, HTTP; Payload encoding: JSON
           Event endpoint URL  {url}/k/{key}
     """,
+    "airgradient": """
+        The device sends to its maker only, so it is asked. On a machine that is always on, in
+        its network, one line more in `crontab -e`, with the number on the device's back:
+          * * * * * curl -sf http://airgradient_NUMBER.local/measures/current | \
+curl -sd @- {url}/k/{key}
+    """,
     "node-red": """
         A function node, and behind it an http request node with the method POST:
           msg.url = "{url}/k/{key}";
@@ -168,7 +184,9 @@ _ELSEWHERE = {
 WITHOUT_TLS = frozenset(("ecowitt", "ambient", "airrohr", "tasmota", "thingspeak", "ispindel"))
 
 # These send for many devices, each with its id: a gateway's key suits them too.
-OF_GATEWAYS = frozenset(("the-things-stack", "chirpstack", "ruuvi", "influxdb", "telegraf"))
+OF_GATEWAYS = frozenset(
+    ("the-things-stack", "chirpstack", "ruuvi", "influxdb", "telegraf", "collectd")
+)
 
 
 def instructions(device: str, settings: Settings, key: str) -> str:

@@ -53,13 +53,15 @@ class Refusal(Exception):
 class Node(Struct, frozen=True, gc=False, array_like=True):
     """A node, found by ``uid``.
 
-    ``label`` is the name in its token, ``former`` are its earlier names.
+    ``label`` is the name in its token, ``former`` are its earlier names. ``timezone`` is the zone
+    of times that name none, where the owner has set one.
     """
 
     uid: str
     name: str
     label: str
     former: tuple[str, ...] = ()
+    timezone: str = ""
 
     @property
     def id(self) -> str:
