@@ -17,6 +17,7 @@ def node() -> None:
 @node.command("set")
 @click.argument("name")
 @click.option("--description", metavar="TEXT", help="where it is, what it is for")
+@click.option("--area", metavar="TEXT", help="the group that pages show it in; '' for none")
 @click.option("--latitude", type=float, help="degrees north")
 @click.option("--longitude", type=float, help="degrees east")
 @click.option("--timezone", metavar="ZONE", help="of times that it sends without one")
@@ -28,6 +29,7 @@ def set_(name: str, db: str | None, **columns: str | float | None) -> None:
     \b
     Examples:
       tmon node set basement --description "next to the boiler" --latitude 52.52 --longitude 13.4
+      tmon node set basement --area "House"
       tmon node set plug --timezone Europe/Berlin
     """
     with open_database(station({"db": db}).db) as opened:

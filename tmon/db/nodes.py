@@ -103,7 +103,9 @@ def name_for(device_id: str) -> str:
 
 
 def describe(db: Database, name: str, columns: Mapping[str, str | float]) -> None:
-    """Set some of a node's description, latitude, longitude, silent_after_s and timezone.
+    """Set some of a node's description, area, latitude, longitude, silent_after_s and timezone.
+
+    An empty text clears one.
 
     Raises:
         UnknownNode: no node is called that.
@@ -119,7 +121,8 @@ def describe(db: Database, name: str, columns: Mapping[str, str | float]) -> Non
         except ValueError as error:
             raise OutOfRange(f"{error}; it must be like Europe/Berlin or +01:00") from None
     if columns:
-        db.table("nodes").update(name, dict(columns))
+        cleared = {column: None if value == "" else value for column, value in columns.items()}
+        db.table("nodes").update(name, cleared)
 
 
 def with_tokens(db: Database) -> list[dict[str, Any]]:
@@ -138,7 +141,8 @@ def described(db: Database) -> list[dict[str, Any]]:
     """The description of each node."""
     return list(
         db.query(f"""
-            select name, description, latitude, longitude, timezone, silent_after_s, clock_skew_s,
+            select name, description, area, latitude, longitude, timezone, silent_after_s,
+                clock_skew_s,
                 {iso_sql("created_ms")} as created_at,
                 {iso_sql("last_received_ms")} as last_received_at
             from nodes order by name

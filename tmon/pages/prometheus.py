@@ -62,7 +62,7 @@ class Sample(NamedTuple):
 
 
 async def show(datasette: Any) -> Response:
-    """Silent sensors are left out: Prometheus then sees that they are gone."""
+    """Silent sensors and history are left out: Prometheus then sees that they are gone."""
     samples = await run_query(datasette, _newest)
     headers = {"cache-control": CACHE_CONTROL}
     return Response(_render(samples), content_type=CONTENT_TYPE, headers=headers)
@@ -71,7 +71,7 @@ async def show(datasette: Any) -> Response:
 def _newest(connection: sqlite3.Connection) -> list[Sample]:
     rows = connection.execute(
         "select node, name, quantity, unit, value, measured_ms from latest"
-        " where not silent order by node, name limit ?",
+        " where not silent and not history order by node, name limit ?",
         [MOST_SENSORS],
     )
     return [Sample(*row) for row in rows]

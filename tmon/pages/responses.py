@@ -23,7 +23,8 @@ PARAMETERS = {
     "unit": ("C", "F"),
     "utc": ("0", "1"),
     "values": ("clean", "raw"),
-    "sort": ("name", "silent"),
+    "sort": ("name", "worst", "silent"),  # silent: the older name of worst
+    "view": ("list", "tiles"),
 }
 
 

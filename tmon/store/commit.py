@@ -49,6 +49,7 @@ class BatchResult(Struct):
 class Store:
     """Owns the writing connection; each ``commit`` is one durable transaction.
 
+    With ``imports`` the readings are a file's: those that are refused are not kept in ``rejected``.
     ``on_stored`` gets the rows that are new, within the transaction that stores them.
     ``on_foreign_change`` is called when another connection has changed the database.
     """
@@ -58,15 +59,15 @@ class Store:
         db: Database,
         files: OpenFiles | None = None,
         *,
-        keep_rejected: bool = True,
+        imports: bool = False,
         on_foreign_change: Callable[[], object] = lambda: None,
         on_stored: Callable[[list[Row]], object] | None = None,
     ) -> None:
         self._db = db
-        self._keep_rejected = keep_rejected
+        self._imports = imports
         self._on_foreign_change = on_foreign_change
         self._on_stored = on_stored
-        self._sensors = Sensors(db)
+        self._sensors = Sensors(db, imports=imports)
         self._last_seen: dict[str, tuple[int, float | None]] = {}
         self._version = self._data_version()
         self._files = files or OpenFiles(db)
@@ -166,7 +167,7 @@ class Store:
                 stored = [row for result in results for row in result.stored]
                 if self._on_stored is not None:
                     self._on_stored(stored)
-                if self._keep_rejected:
+                if not self._imports:
                     self._store_rejected(zip(batches, receipts, strict=True))
         except BaseException:
             self._sensors.invalidate()  # those made in this transaction don't exist
