@@ -40,7 +40,8 @@ class Broker:
         client = self.client()
         client.loop_start()
         for topic, payload in messages:
-            client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(20)
+            sent = client.publish(topic, payload, qos=1, retain=retain)
+            wait_for(sent.is_published)
         client.disconnect()
         client.loop_stop()
 

@@ -9,7 +9,8 @@ import logging
 import queue
 import time
 from collections.abc import Sequence
-from threading import Thread
+from contextlib import suppress
+from threading import Lock, Thread
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -86,7 +87,8 @@ class Bridge:
         self._received: queue.SimpleQueue[Received | None] = queue.SimpleQueue()
         self._without_unit: list[Received] = []
         self._news = News()
-        self._connections = 0
+        self._connections = 0  # that are over
+        self._acknowledging = Lock()  # so that the connection isn't another one meanwhile
         self._filters: list[str] = []
         self._stopped = False
         self._client = paho.Client(
@@ -123,7 +125,8 @@ class Bridge:
             self._home_assistant.stop()
             publisher.join()
             self._client.disconnect()
-            self._client.loop_stop()
+            with suppress(AttributeError):  # paho's thread has ended just now, and paho forgot it
+                self._client.loop_stop()
 
     def stop(self) -> None:
         self._stopped = True
@@ -143,7 +146,6 @@ class Bridge:
         filters = [one.pattern.filter for one in self._topics]
         filters += [pattern.filter for pattern, _ in PATTERNS]
         filters += self._home_assistant.filters
-        self._connections += 1
         self._filters = [*dict.fromkeys(filters)]
         client.subscribe([(one, 1) for one in self._filters])
         self._home_assistant.publish_again()
@@ -155,6 +157,8 @@ class Bridge:
         log.warning("connected to %s:%d", self._host, self._port)
 
     def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
+        with self._acknowledging:
+            self._connections += 1
         if not self._stopped:
             log.warning("the broker is gone: %s; trying again", reason)
 
@@ -206,9 +210,10 @@ class Bridge:
         rows = [row for one in received for row in self._news.rows(one.readings, one.received_ms)]
         if rows and not self._store(rows):
             return  # stopped meanwhile: the broker sends them again
-        for one in received:
-            if one.qos and one.connection == self._connections:
-                self._client.ack(one.message_id, one.qos)
+        with self._acknowledging:  # paho drops what it couldn't send before it connects again
+            for one in received:
+                if one.qos and one.connection == self._connections:
+                    self._client.ack(one.message_id, one.qos)
         self._quantities.note(reading for one in received for reading in one.readings)
 
     def _with_unit(self, gathered: Sequence[Received]) -> list[Received]:
