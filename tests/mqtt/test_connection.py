@@ -64,7 +64,7 @@ def pausing_in(function: str, until: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        threading.settrace(before)  # type: ignore[arg-type]
+        threading.settrace(before)
 
 
 def test_a_thread_of_pahos_that_ends_early_is_no_failure(
