@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +31,7 @@ from tmon.db.devices import (
     PART,
     Device,
     Devices,
+    Number,
     Waiting,
     is_device_id,
     path_beside,
@@ -125,6 +126,14 @@ class GatewayDevices:
             return None
         return await self._run(self._keyless_node, device)
 
+    async def repeated(self, measured: Mapping[Number, int], now_ms: int) -> dict[Number, int]:
+        """The first times of those measurements that were received before."""
+        return await self._run(self._repeated, measured, now_ms)
+
+    async def zones(self, device_ids: Iterable[str]) -> dict[str, str]:
+        """The zones that the owner has set for the nodes of devices."""
+        return await self._run(self._zones, device_ids)
+
     def close(self) -> None:
         for opened in (self._file, self._reader):
             if opened is not None:
@@ -170,6 +179,16 @@ class GatewayDevices:
         with self._opened() as devices:
             device = devices.known(device_id)
         return self._node(device) if device is not None and device.keyless else None
+
+    def _repeated(self, measured: Mapping[Number, int], now_ms: int) -> dict[Number, int]:
+        with self._opened() as devices:
+            return devices.repeated(measured, now_ms)
+
+    def _zones(self, device_ids: Iterable[str]) -> dict[str, str]:
+        with self._opened() as devices:
+            known = [devices.known(one) for one in device_ids]
+        found = {one.id: self._node(one) for one in known if one is not None}
+        return {device: node.timezone for device, node in found.items() if node is not None}
 
     def _nodes_or_keep(self, gateway: Gateway, batches: Mapping[str, Batch]) -> dict[str, Node]:
         """Each adopted device's node; the readings of others are kept, unless they are ignored."""

@@ -53,6 +53,7 @@ class HttpConnection(SendingProtocol):
         self._parser = httptools.HttpRequestParser(self)
         self._exchanges: deque[Exchange] = deque()  # the app runs for the first
         self._arriving: Exchange | None = None
+        self._again = b""  # the head of a request that is to be parsed anew
         self._unparsed = b""  # requests behind those that wait for their response
         self._within_request = False
         self._refusal: tuple[int, str, str] | None = None  # sent after the earlier responses
@@ -130,8 +131,10 @@ class HttpConnection(SendingProtocol):
             self._refuse_headers()
         elif error := self._head.error(version):
             self._refuse(400, "invalid_http", error)
-        elif upgrade and method not in ("GET", "HEAD"):
-            self._refuse(400, "upgrade_unsupported", "send it without the Upgrade header")
+        elif method == "CONNECT":
+            self._refuse(400, "upgrade_unsupported", "tmon is no proxy")
+        elif upgrade and method not in ("GET", "HEAD"):  # httptools would skip its body
+            self._again = self._head.without_upgrade(method, version)
         else:
             self._begin_exchange(self._head.scope(method, version), may_keep_alive=not upgrade)
 
@@ -202,8 +205,13 @@ class HttpConnection(SendingProtocol):
             self._header_bytes += len(part)
             try:
                 self._parser.feed_data(part)
-            except httptools.HttpParserUpgrade:
-                self._discarding = True
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._again:
+                    self._parser = httptools.HttpRequestParser(self)
+                    self._unparsed = self._again + part[upgrade.args[0] :] + self._unparsed
+                    self._header_bytes, self._again = 0, b""
+                else:
+                    self._discarding = True
             except httptools.HttpParserCallbackError:
                 log.exception("a request could not be taken")
                 self._refuse(500, "internal", "tmon failed here; its log says why")

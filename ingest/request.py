@@ -41,6 +41,12 @@ class RequestHead:
         elif name == b"expect" and value.lower() == b"100-continue":
             self.wants_continue = True
 
+    def without_upgrade(self, method: str, version: str) -> bytes:
+        """The head once more, without the wish for another protocol."""
+        kept = [b"%s: %s" % one for one in self.headers if one[0] != b"upgrade"]
+        line = b"%s %s HTTP/%s" % (method.encode(), self.url, version.encode())
+        return b"\r\n".join([line, *kept, b"", b""])
+
     def error(self, version: str) -> str:
         """Why this request is invalid or ambiguous; empty if it is neither."""
         try:

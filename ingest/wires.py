@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 
 from starlette.responses import Response
@@ -116,10 +116,23 @@ class WireRequests:
             sender = None if found else await self._without_key(request)
             if sender is None:
                 sender = request.sender = authenticator.first_valid(found)
-        builder = BatchBuilder(sender, state["now_ms"]())
-        await state["parser"].parse(
-            body, lambda data: self.parse(request, data, builder), packed=packed
-        )
+        received_ms = state["now_ms"]()
+
+        async def parsed(zones: Mapping[str, str]) -> BatchBuilder:
+            builder = BatchBuilder(sender, received_ms, zones)
+            await state["parser"].parse(
+                body, lambda data: self.parse(request, data, builder), packed=packed
+            )
+            return builder
+
+        builder = await parsed({})
+        zones: dict[str, str] = {}
+        if builder.zoneless:
+            zones = await self._devices.zones(builder.zoneless)
+        if request.numbered:
+            request.repeated = await self._devices.repeated(request.numbered, received_ms)
+        if zones or request.repeated:  # now that this is known of its devices
+            builder = await parsed(zones)
         check_claim(authenticator, builder)
         closed = scope["extensions"]["tmon.sender"]
 

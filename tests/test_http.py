@@ -493,6 +493,17 @@ def test_a_get_that_asks_for_another_protocol_is_answered_in_this(url: str, prot
     assert b"connection: close" in answer
 
 
+def test_a_post_that_asks_for_another_protocol_keeps_its_body(url: str) -> None:
+    """As a server of HTTP/1.1 may, we go on in this one: with what follows, too."""
+    wishes = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMA")
+    chunked = CHUNKED.replace(b"\r\n\r\n", "\r\n".join(["", *wishes, "", ""]).encode())
+    sent = post("/a", b"abc", *wishes) + get("/b") + chunked + b"3\r\ndef\r\n0\r\n\r\n" + CLOSE
+    for parts in ((sent,), [bytes((byte,)) for byte in sent]):
+        found = answers(url, *parts)
+        assert paths(found) == ["/a", "/b", "/c", "/last"]
+        assert [json.loads(body)["body"] for _, body in found] == [3, 0, 3, 0]
+
+
 @pytest.mark.parametrize(
     ("target", "path", "raw_path", "query"),
     [

@@ -1,7 +1,7 @@
 """Makes a batch of what a device sent: skips what is absent, and rejects what can't be stored."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, tzinfo
 
@@ -50,11 +50,16 @@ class BatchBuilder:
     ``claimed_node`` is a name in the request that may be the node's, but not another's.
     ``limit`` is how many readings a request may have.
     ``notes`` says what was taken otherwise than it was sent, for the answer.
+    ``zones`` are those of a gateway's devices, ``zoneless`` the devices without one that need it.
     """
 
-    def __init__(self, sender: Sender, received_ms: int) -> None:
+    def __init__(
+        self, sender: Sender, received_ms: int, zones: Mapping[str, str] | None = None
+    ) -> None:
         self.sender = sender
         self.received_ms = received_ms
+        self.zones = zones or {}
+        self.zoneless: set[str] = set()
         self.device = ""
         self.device_in_names = False
         self.claimed_node = ""
@@ -141,6 +146,8 @@ class BatchBuilder:
                 measured_ms, note = local_ms(found, zone, self.received_ms)
                 self.note(note)
                 return measured_ms
+            if isinstance(self.sender, Gateway):
+                self.zoneless.add(self.device)
             self.note(NO_ZONE)
             return None
         if found is None and text not in ("now", ""):
@@ -148,9 +155,11 @@ class BatchBuilder:
         return found
 
     def _zone(self) -> tzinfo | None:
-        """The zone that the owner has set for the sender."""
+        """The zone that the owner has set for the sender, or the node of its device."""
+        sender = self.sender
+        name = sender.timezone if isinstance(sender, Node) else self.zones.get(self.device, "")
         with suppress(ValueError):  # none, or what isn't one
-            return parse_zone(self.sender.timezone) if isinstance(self.sender, Node) else None
+            return parse_zone(name)
         return None
 
     def note(self, text: str) -> None:

@@ -3,28 +3,30 @@
 Source: ruuvi/ruuvi.gateway_esp.c main/http_json.c.
 """
 
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
 from starlette.responses import PlainTextResponse, Response
 
 from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.wire import Wire, WireRequest
 from tmon.core.device_times import seconds_ms
-from tmon.core.reading import Node, Receipt
-from tmon.core.ruuvi import FIELDS, Sequences, decoded, sequence_of
+from tmon.core.reading import Node, Receipt, Refusal, check_measured
+from tmon.core.ruuvi import FIELDS, decoded, sequence_of
 from tmon.db.devices import MOST_ID
 
 RATE_S = 60  # we ask the gateway to send once a minute: by itself it sends every ten seconds
 
 
 class Ruuvi(Wire):
-    """A measurement that is repeated has the same sequence number: it is stored once.
+    """A measurement that is repeated has the same sequence number, and so gets the same time.
 
-    Also if two gateways receive a tag; but each that is a node has the tag's readings as its own.
+    It is stored once, also if two gateways receive a tag; but each that is a node has the tag's
+    readings as its own. How strong the signal was is that of the first.
     """
 
     name = "ruuvi"
-
-    def __init__(self) -> None:
-        self._sequences = Sequences()
 
     def takes(self, request: WireRequest) -> bool:
         return b'"gw_mac"' in request.body[:4000]
@@ -38,22 +40,28 @@ class Ruuvi(Wire):
             if not isinstance(tag, dict):
                 continue
             fields = {**tag, **decoded(str(tag.get("data", "")))}
-            measured_ms = seconds_ms(tag.get("timestamp"))
+            measured_ms = _measured_ms(tag, batch)
             sequence = sequence_of(fields)
             if sequence is not None and len(address) <= MOST_ID:
-                number, at_ms = (
-                    (owner + address.upper(), sequence),
-                    measured_ms or batch.received_ms,
-                )
-                if self._sequences.is_stored(number, at_ms):
-                    continue
-                request.sequences[number] = at_ms
+                number = owner + address.upper(), sequence
+                request.numbered[number] = measured_ms
+                if number in request.repeated:
+                    measured_ms = request.repeated[number]
+                    fields.pop("rssi", None)
             batch.device = str(address)
             for field, name, unit in FIELDS:
                 if field in fields:
                     batch.add(name, fields[field], unit, measured_ms)
 
     def success(self, request: WireRequest, receipt: Receipt, notes: list[str]) -> Response:
-        """What is stored now needs not be stored again; only then is its number remembered."""
-        self._sequences.remember(request.sequences)
         return PlainTextResponse("OK\n", headers={"X-Ruuvi-Gateway-Rate": str(RATE_S)})
+
+
+def _measured_ms(tag: Mapping[str, Any], batch: BatchBuilder) -> int:
+    """When a tag was received; now, where the gateway's clock isn't set."""
+    measured_ms = seconds_ms(tag.get("timestamp"))
+    with suppress(Refusal):
+        if measured_ms is not None:
+            check_measured(measured_ms, batch.received_ms)
+            return measured_ms
+    return batch.received_ms

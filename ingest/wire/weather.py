@@ -35,6 +35,7 @@ class Weather(Wire):
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
         fields = {**request.query, **request.form}
+        batch.device = next((fields[name] for name in DEVICES if fields.get(name)), "")
         measured_ms = batch.time_of(fields.get("dateutc", "now"), UTC)
         prefix = ""
         if "mt" in fields:  # Acurite's hub sends several sensors in turn
@@ -42,7 +43,6 @@ class Weather(Wire):
             is_low = ACURITE_BATTERY.get(fields.get("battery", ""))
             batch.add(f"{prefix}battery_low", is_low, None, measured_ms)
             batch.add(f"{prefix}rssi", fields.get("rssi"), None, measured_ms)
-        batch.device = next((fields[name] for name in DEVICES if fields.get(name)), "")
         is_ambient = fields.get("stationtype", "").startswith("AMB")
         odd = {"UV": "uv_raw"} if "outtemp" in fields else {}
         if fields.get("softwaretype", "").startswith("WH26"):

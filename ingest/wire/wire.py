@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from ingest.wire.batch_builder import BatchBuilder
 from tmon.core.errors import ApiError, InvalidBody, TooLarge
 from tmon.core.reading import Receipt, Sender, clip
+from tmon.db.devices import Number
 
 _GLUED = re.compile("[?&]")
 SHOWN_BYTES = 4096  # more than is ever shown
@@ -38,7 +39,8 @@ class WireRequest:
         self.body = body
         self.wire: Wire | None = None
         self.sender: Sender | None = None  # once its key is known to be valid
-        self.sequences: dict[tuple[str, int], int] = {}  # what devices numbered, and its time
+        self.numbered: dict[Number, int] = {}  # measurements that devices number, and their times
+        self.repeated: dict[Number, int] = {}  # those received before, and their first times
         self._query_strings = [query_string.decode(errors="replace").lstrip("?"), *glued]
 
     @property

@@ -9,6 +9,7 @@ import pytest
 from tests.mqtt.broker import Broker, bridge, connected, end
 from tests.mqtt.test_mqtt import rows
 from tests.station import station_in_thread, tmon, wait_for
+from tmon.maintenance.devices import set_quantities
 from tmon.mqtt.messages import Measured
 from tmon.mqtt.owner_topics import InvalidTopics, load
 from tmon.mqtt.quantities import Quantities, QuantityNotes
@@ -118,6 +119,9 @@ def test_the_owners_topics_come_first(tmp_path: Path, broker: Broker) -> None:
         quantities = "select name, quantity from sensors order by 1"
         wait_for(lambda: station.query(quantities) == [("u", None), ("x", "heat")])
         end(running, station)
+        tmon(tmp_path, "sensor", "set", "shed", "x", "--quantity", "warmth")  # this stays
+        assert set_quantities(station.settings, {("shed", "x"): "heat"}) == {("shed", "x"): "heat"}
+        assert station.query(quantities) == [("u", None), ("x", "warmth")]
 
 
 def test_a_quantity_is_set_once_its_sensor_is_there(caplog: pytest.LogCaptureFixture) -> None:

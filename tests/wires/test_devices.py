@@ -4,10 +4,12 @@ import json
 import stat
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.station import Station, station_in_thread, tmon
 from tests.wires.devices import Device
@@ -124,6 +126,51 @@ def test_two_gateways_that_receive_a_tag_store_one_reading(home: Home) -> None:
     assert home.post("/k/KEY/x", ruuvi(now_s - 10, RAW)).status_code == 200  # an older one
     times_s = [row[0] // 1000 - now_s for row in home.rows()["temperature"]]
     assert times_s == [-30, -20]
+
+
+def test_a_repeat_after_a_restart_or_at_the_same_moment_is_one_reading(tmp_path: Path) -> None:
+    now_s = int(time.time())
+    for turn in range(2):
+        with station_in_thread(tmp_path) as station:
+            gateways = [Home(station, gateway=name) for name in ("hall", "attic", "shed", "roof")]
+            gateways[0].run("device", "adopt", TAG, "freezer", "--unheard")
+
+            def post(number: int, home: Home, turn: int = turn) -> int:
+                body = ruuvi(now_s - 30 + 4 * turn + number).replace("-70", f"-7{number}")
+                with requests.Session() as home.station.http:
+                    return home.post("/k/KEY/x", body).status_code
+
+            with ThreadPoolExecutor(4) as pool:
+                assert {*pool.map(post, range(4), gateways)} == {200}
+            rows = gateways[0].rows()
+            assert {name: len(one) for name, one in rows.items()} == dict.fromkeys(STORED, 1)
+            assert gateways[0].rejected() == []
+            assert len({row[0] for [row] in rows.values()}) == 1
+
+
+def test_a_repeat_of_a_gateway_without_a_clock_is_one_reading(home: Home) -> None:
+    home.run("device", "adopt", TAG, "freezer", "--unheard")
+    for at_s in (5, 15, 25):
+        assert home.post("/k/KEY/x", ruuvi(at_s)).status_code == 200
+    [[measured_ms, *_]] = home.rows()["temperature"]
+    assert abs(measured_ms - time.time() * 1000) < 600_000
+
+
+def test_a_device_has_the_zone_of_its_node(home: Home) -> None:
+    home.node = "plug"
+    path = "/k/KEY/plug?temperature=1&time=2026-03-01T12:00:00"
+    assert "tmon node set" in home.get(path).text
+    home.run("device", "adopt", "plug", "plug")
+    home.run("node", "set", "plug", "--timezone", "Europe/Berlin")
+    answer = home.get(path)
+    assert (answer.status_code, "zone" in answer.text) == (200, False)
+    assert 1772362800000 in [row[0] for row in home.rows()["temperature"]]
+
+
+def test_an_acurite_hubs_first_fields_are_its_devices_too(home: Home) -> None:
+    home.get("/k/KEY/weatherstation/updateweatherstation?mt=5N1&id=24C8&sensor=12&rssi=3&tempf=50")
+    listed = json.loads(home.run("device", "list", "--json").stdout)
+    assert ["12/rssi 3" in row["last_values"] for row in listed] == [True]
 
 
 def test_a_decoded_measurement_is_numbered_in_text_too(home: Home) -> None:

@@ -15,7 +15,10 @@ def add_missing(devices: Devices, backup: Connection) -> None:
     Raises:
         sqlite3.DatabaseError: it is no such file.
     """
-    schema = "select type, name, sql from sqlite_master where type <> 'index' order by name"
+    schema = (
+        "select type, name, sql from sqlite_master where type <> 'index' and name <> 'numbered'"
+        " order by name"
+    )
     if backup.execute(schema).fetchall() != devices.conn.execute(schema).fetchall():
         raise sqlite3.DatabaseError("its tables are not as tmon makes them")
     columns = "id, gateway, node_uid, ignored, keyless, first_ms, last_ms"

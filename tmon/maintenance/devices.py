@@ -13,6 +13,7 @@ from tmon.core.errors import InvalidName
 from tmon.core.reading import Batch, Node, Receipt
 from tmon.core.settings import Settings
 from tmon.core.time import iso_sql
+from tmon.core.units import quantity_of
 from tmon.db import nodes
 from tmon.db.connect import open_migrated_for_reading
 from tmon.db.devices import (
@@ -57,7 +58,10 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
 def set_quantities(
     settings: Settings, quantities: Mapping[tuple[str, str], str]
 ) -> dict[tuple[str, str], str]:
-    """Set what sensors measure, by their device and its name for them; returns those that exist."""
+    """Set what sensors measure, by their device and its name for them; returns those that exist.
+
+    What the owner has set by `tmon sensor set` stays: only what the unit tells is replaced.
+    """
     path = path_beside(settings.db)
     if not path.exists():
         return {}
@@ -65,13 +69,17 @@ def set_quantities(
     with open_station(settings) as db, closing(Devices(path)) as devices:
         for (device_id, wire_name), quantity in quantities.items():
             device = devices.known(device_id)
-            updated = db.execute(
-                "update sensors set quantity = ? where id = (select sensor from sensor_names"
+            found = db.execute(
+                "select id, unit, quantity from sensors where id = (select sensor from sensor_names"
                 " where node_uid = ? and wire_name = ?)",
-                [quantity, device and device.node_uid, wire_name],
-            )
-            if updated.rowcount:
-                done[device_id, wire_name] = quantity
+                [device and device.node_uid, wire_name],
+            ).fetchone()
+            if found is None:
+                continue
+            sensor, unit, present = found
+            if present in (None, quantity_of(wire_name, unit)):
+                db.execute("update sensors set quantity = ? where id = ?", [quantity, sensor])
+            done[device_id, wire_name] = quantity
     return done
 
 
