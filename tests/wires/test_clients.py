@@ -1,5 +1,6 @@
 """Programs' and devices' requests to the byte, as they were recorded, over a raw socket."""
 
+import base64
 import gzip
 import http.client
 import re
@@ -20,10 +21,12 @@ Stored = Mapping[str, tuple[float, str | None]]
 
 
 def answer_to(device: Device, request: bytes) -> tuple[int, str]:
-    """Status and body of the response to what is sent; KEY stands for the key."""
+    """Status and body of the response to what is sent; KEY and BASIC stand for the key."""
     address = urlsplit(device.station.url)
+    basic = base64.b64encode(f"u:{device.key}".encode())
+    request = re.sub(rb"(?<![A-Z]{2})KEY", device.key.encode(), request).replace(b"BASIC", basic)
     with socket.create_connection((address.hostname, address.port), timeout=60) as sock:
-        sock.sendall(re.sub(rb"(?<![A-Z]{2})KEY", device.key.encode(), request))
+        sock.sendall(request)
         with closing(http.client.HTTPResponse(sock)) as response:
             response.begin()
             return response.status, response.read().decode()
@@ -102,6 +105,91 @@ CLIENTS: dict[str, tuple[bytes, int, Stored]] = {
             rf"v3,room=a\ b t=21.5 {AT_S}000000000".encode(),
         ),
         *(204, {"v3/a_b/t": (21.5, None)}),
+    ),
+    "InfluxDB's client for Node": (
+        request(
+            """POST /api/v2/write?org=home&bucket=tmon&precision=ns HTTP/1.1
+            content-type: text/plain; charset=utf-8
+            User-Agent: influxdb-client-js/1.35.0
+            authorization: Token KEY
+            content-length: 58
+            Host: 127.0.0.1:13117
+            Connection: keep-alive""",
+            rf"room,sensor=a\ b n=3i,temperature=21.5 {AT_S}000000000".encode(),
+        ),
+        *(204, {"room/a_b/n": (3, None), "room/a_b/temperature": (21.5, None)}),
+    ),
+    "its older one for Node": (
+        request(
+            """POST /write?db=x&precision=n&rp= HTTP/1.1
+            content-length: 49
+            Authorization: Basic BASIC
+            Host: 127.0.0.1:13117
+            Connection: keep-alive""",
+            f"shed,side=north humidity=45.5 {AT_S}000000000".encode(),
+        ),
+        *(204, {"shed/north/humidity": (45.5, None)}),
+    ),
+    "Glances, for InfluxDB 1": (
+        request(
+            """POST /write?db=glances&precision=s HTTP/1.1
+            Host: 127.0.0.1:13117
+            User-Agent: python-requests/2.34.2
+            Accept-Encoding: gzip, deflate
+            Accept: application/x-msgpack
+            Connection: keep-alive
+            Content-Type: application/octet-stream
+            Authorization: Basic BASIC""",
+            b".load,hostname=vm cpucore=2.0,load_careful=0.7,min1=8.7177734375\n",
+        ),
+        204,
+        {
+            "load/vm/cpucore": (2, None),
+            "load/vm/load_careful": (0.7, None),
+            "load/vm/min1": (8.7177734375, None),
+        },
+    ),
+    "Glances, for InfluxDB 2": (
+        request(
+            """POST /api/v2/write?org=o&bucket=glances&precision=ns HTTP/1.1
+            Host: 127.0.0.1:13117
+            Accept-Encoding: identity
+            Content-Type: text/plain
+            Accept: application/json
+            Authorization: Token KEY
+            User-Agent: influxdb-client-python/1.50.0""",
+            b"load,hostname=vm cpucore=2,min1=8.82080078125",
+        ),
+        *(204, {"load/vm/cpucore": (2, None), "load/vm/min1": (8.82080078125, None)}),
+    ),
+    "Java's client, which would rather speak HTTP/2": (
+        request(
+            """POST /readings HTTP/1.1
+            Connection: Upgrade, HTTP2-Settings
+            Content-Length: 13
+            Host: 127.0.0.1:13117
+            HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA
+            Upgrade: h2c
+            User-Agent: Java-http-client/17.0.15
+            Authorization: Bearer KEY""",
+            b'{"value": 20}',
+        ),
+        *(201, {"temperature": (20, "°C")}),
+    ),
+    "curl --http2": (
+        request(
+            """POST /k/KEY HTTP/1.1
+            Host: 127.0.0.1:13117
+            User-Agent: curl/7.88.1
+            Accept: */*
+            Connection: Upgrade, HTTP2-Settings
+            Upgrade: h2c
+            HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA
+            Content-Length: 3
+            Content-Type: application/x-www-form-urlencoded""",
+            b"a=1",
+        ),
+        *(200, {"a": (1, None)}),
     ),
     "collectd": (
         request(
