@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from datasette import Response
 from datasette.database import QueryInterrupted
 
+from tmon.core.time import now_ms
 from tmon.pages import chart_page
 from tmon.pages.charts import (
     ChartView,
@@ -78,7 +79,7 @@ async def _respond(datasette: Any, request: Any) -> Response:
         if extension:
             raise BadSpan("s: name at least one sensor, such as s=attic/temperature")
         return await _pick(datasette, request)
-    alone = bool(extension) or "embed" in request.args
+    alone = bool(extension) or not request.args.keys().isdisjoint({"embed", "kiosk"})
     load: Load[Comparison] = partial(_load_alone if alone else _load, chosen)
     charts, numbers = await load_in_time(datasette, load, parameters)
     heading = title or ", ".join(sensor.label for sensor in charts.sensors)
@@ -88,6 +89,10 @@ async def _respond(datasette: Any, request: Any) -> Response:
     if extension == ".svg":
         return svg_response(charts, title)
     context = {**chart_page.charts_context(datasette, request, charts), "heading": heading}
+    if "kiosk" in request.args:
+        leave_url = f"{datasette.urls.path('/compare')}?{chart_page.query_string(request, charts.span)}"
+        context |= {"leave_url": leave_url, "at_ms": now_ms()}
+        return await render_page(datasette, request, "kiosk.html", context)
     if numbers is None:
         return await render_page(datasette, request, "embed.html", context, may_be_framed=True)
     offer = await run_query(datasette, partial(load_offer, charts.sensors))
@@ -96,6 +101,7 @@ async def _respond(datasette: Any, request: Any) -> Response:
         **chart_page.numbers_context(datasette, request, charts, numbers),
         **_offer_context(request, offer, charts),
         "title": title,
+        "kiosk_url": f"?{chart_page.query_string(request, charts.span)}&kiosk",
         "svg_url": f"{datasette.urls.path(request.path)}.svg?"
         + chart_page.query_string(request, charts.span),
     }
