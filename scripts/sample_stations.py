@@ -69,7 +69,9 @@ def _add_sensor(db: Database, node: str, kind: str, number: int, at_ms: int) -> 
     readings = []
     ages_ms = {*range(0, 365 * DAY_MS, HOUR_MS), *range(0, 2 * DAY_MS, HOUR_MS // 6)}
     for age_ms in sorted(ages_ms, reverse=True):
-        if node == "roof" and age_ms // HOUR_MS in GAP_H or node == "garden" and age_ms < DAY_MS:
+        if (node == "roof" and age_ms // HOUR_MS in GAP_H) or (
+            node == "garden" and age_ms < DAY_MS
+        ):
             continue
         days = (at_ms - age_ms) / DAY_MS
         daily = swing * math.sin(2 * math.pi * (days - 0.3)) * (1 + 0.2 * math.sin(7 * days))
