@@ -50,7 +50,9 @@ _DIFFERENCES = frozenset(
     "change delta diff difference std stdev stddev deviation trend anomaly amplitude differenz"
     " abweichung hdd cdd gdd".split()
 )
-_HOUR_COLUMN = re.compile(r"(?:hour|stunde|heure|hr|h)?[ _]?(?:[01]?[0-9]|2[0-4])(?: ?h)?")
+_HOUR_COLUMN = re.compile(
+    r"(?:hour|hour[ _]ending|stunde|heure|hr|he|h)?[ _]?(?:[01]?[0-9]|2[0-4])(?: ?h)?"
+)
 
 
 def is_sure_sentinel(cell: str) -> bool:

@@ -130,8 +130,10 @@ class InputFile:
                 raise CannotImport(f"{self.name} is {what}")
         start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
         if start.startswith(b"{") or re.match(rb"\[\s*[{\[\]]", start):
+            has_objects = re.match(rb"\{[^\n]*\}\s*(\n\s*\{|$)", start)
+            what, each = ("lines", "") if has_objects else ("a list", ".[] | ")
             raise CannotImport(
-                f"{self.name} is JSON; `jq -r '.[] | [.time, .value] | @csv'` makes CSV of a list"
+                f"{self.name} is JSON; `jq -r '{each}[.time, .value] | @csv'` makes CSV of {what}"
             )
         if start[:1] == b"<":
             raise CannotImport(f"{self.name} is HTML or XML; export CSV instead")
@@ -143,8 +145,9 @@ class InputFile:
         sample = head + b"\n"
         if not self.is_gzip:
             sample += self._bytes_at(max(self.size_bytes - SAMPLE_BYTES, 0), SAMPLE_BYTES)
-        if sample.count(0) > len(sample) // 4:
-            order = "le" if head[1:2] == b"\0" else "be"
+        zeros = {"be": head[::2].count(0), "le": head[1::2].count(0)}
+        order = max(zeros, key=lambda one: zeros[one])
+        if zeros[order] > len(head) // 4 > 2 * min(zeros.values()):  # not a card's empty blocks
             raise CannotImport(
                 f"{self.name} looks like UTF-16 without a byte order mark:"
                 f" --encoding utf-16-{order}"

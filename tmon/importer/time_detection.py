@@ -16,6 +16,7 @@ from tmon.importer.times import (
     general,
     has_half_days,
     is_plain,
+    is_year_first,
     numeric_date,
     orders_of,
 )
@@ -140,6 +141,12 @@ def _order(cells: Sequence[str], header: str, zone: tzinfo | None, *, in_a_row: 
     written = [cell for cell in cells if (date := numeric_date(cell)) and orders_of(*date)]
     if not written:
         return None
+    if turned := [cell for cell in cells if is_year_first(cell)]:
+        raise CannotImport(
+            f"{clip(header)!r} has dates such as {clip(written[0])!r} and {clip(turned[0])!r}: did"
+            " a spreadsheet swap days and months? Export it again; or --time-format reads one"
+            " kind, and the others are rejected"
+        )
     fitting = {"dmy", "mdy", "ymd"}
     for cell in dict.fromkeys(written):
         fitting &= orders_of(*(numeric_date(cell) or ("", "", ""))).keys()

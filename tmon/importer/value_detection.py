@@ -16,6 +16,7 @@ from tmon.importer.ambiguities import (
     likely_unit,
     may_be_fahrenheit,
 )
+from tmon.importer.cells import is_dated
 from tmon.importer.columns import (
     Column,
     find,
@@ -26,7 +27,7 @@ from tmon.importer.columns import (
     same_unit,
 )
 from tmon.importer.flags import Flags, Series
-from tmon.importer.layout import Layout, is_dated
+from tmon.importer.layout import Layout
 from tmon.importer.numbers import (
     NumberFormat,
     decimals_in,
@@ -38,7 +39,7 @@ from tmon.importer.numbers import (
 )
 from tmon.importer.values import LongTable, Value, sensor_name
 
-# NOAA's Integrated Surface Database defines the units of its columns.
+# As NOAA's Integrated Surface Database defines them.
 _ISD_UNITS = {"TMP": "°C", "DEW": "°C", "SLP": "hPa"}
 
 
