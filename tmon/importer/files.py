@@ -130,10 +130,9 @@ class InputFile:
                 raise CannotImport(f"{self.name} is {what}")
         start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
         if start.startswith(b"{") or re.match(rb"\[\s*[{\[\]]", start):
-            has_objects = re.match(rb"\{[^\n]*\}\s*(\n\s*\{|$)", start)
-            what, each = ("lines", "") if has_objects else ("a list", ".[] | ")
+            each = "" if re.match(rb"\{[^\n]*\}\s*(\{|$)", start) else ".[] | "  # lines, or a list
             raise CannotImport(
-                f"{self.name} is JSON; `jq -r '{each}[.time, .value] | @csv'` makes CSV of {what}"
+                f"{self.name} is JSON; `jq -r '{each}[.time, .value] | @csv'` makes CSV of it"
             )
         if start[:1] == b"<":
             raise CannotImport(f"{self.name} is HTML or XML; export CSV instead")

@@ -203,10 +203,13 @@ def _check_am_pm(header: str, local: Sequence[datetime]) -> None:
     """Refuse times that go on twelve hours later within a day: AM and PM are missing."""
     if any(one.hour == 0 or one.hour > 12 for one in local):
         return
-    usual = median_low([after - before for before, after in pairwise(local)] or [timedelta(0)])
-    for before, after in pairwise(local if usual > timedelta(0) else local[::-1]):
-        goes_on = timedelta(0) < after + timedelta(hours=12) - before <= 2 * abs(usual)
-        is_one = (before.hour, after.hour) == (12, 1) and usual
+    steps = [after - before for before, after in pairwise(local)]
+    if 2 * sum(step > timedelta(0) for step in steps) < len(steps):  # the newest first
+        local, steps = local[::-1], [-step for step in steps]
+    usual = median_low([step for step in steps if step > timedelta(0)] or [timedelta(0)])
+    for before, after in pairwise(local):
+        goes_on = timedelta(0) < after + timedelta(hours=12) - before <= 2 * usual
+        is_one = (before.hour, after.hour) == (12, 1)
         if before.date() == after.date() and after < before and (goes_on or is_one):
             raise CannotImport(
                 f"{clip(header)!r} goes from {before:%H:%M} to {after:%H:%M} on {after:%Y-%m-%d}:"
