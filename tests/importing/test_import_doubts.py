@@ -106,6 +106,13 @@ def test_a_date_with_its_year_first_in_mid_file_is_rejected(tmp_path: Path) -> N
     assert {value for *_, value in readings(tmp_path / "t.db")} == {1}
 
 
+@pytest.mark.parametrize(("end", "is_told"), [("2", True), ("21.7", False), ("2\n", False)])
+def test_a_value_that_may_be_cut_is_told(tmp_path: Path, end: str, is_told: bool) -> None:
+    text = "time,temp_c\n" + TWO + f"2023-07-14 13:20,21.8\n2023-07-14 13:30,{end}"
+    done = import_shape(tmp_path, Shape("cut", text))
+    assert ("the last line has no end" in done.output) == is_told
+
+
 def test_a_node_map_for_nothing_is_told(tmp_path: Path) -> None:
     flags = "--node-column room --node-map Kueche=kitchen"
     text = "time,room,temp_c\n2023-07-14 13:00,Küche,21\n"

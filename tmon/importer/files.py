@@ -104,6 +104,16 @@ class InputFile:
         lines = io.StringIO(text, newline="").readlines()
         return lines[1 : None if lines[-1].endswith(("\r", "\n")) else -1]
 
+    @property
+    def may_be_cut(self) -> bool:
+        """Whether the last line has no end, and is shorter than those before it: half a value?"""
+        start = max(self.size_bytes - SAMPLE_BYTES, 0)
+        _, *lines = self._bytes_at(start, self.size_bytes - start).split(b"\n")
+        if self.is_gzip or "16" in self.encoding or len(lines) < 4:
+            return False
+        *others, last = [len(line.strip()) for line in lines]
+        return 0 < last < min(filter(None, others), default=0)
+
     def progress_bytes(self) -> int:
         """How many bytes were read since the last call."""
         before, self._reported_bytes = self._reported_bytes, min(self._file.tell(), self.size_bytes)

@@ -54,6 +54,11 @@ def make_plan(file: InputFile, flags: Flags) -> Plan:
     unknown = (text for text, _ in flags.node_map if text not in nodes)
     maps = (f"{clip(text)!r} of --node-map isn't among the first rows" for text in unknown)
     notes = [*plan.notes, *values.notes, *keys, *maps]
+    if file.may_be_cut:
+        notes.append(
+            "the last line has no end, and is the shortest: if the file was cut, its last value is"
+            " wrong; export it again"
+        )
     if layout.ends_early:
         names = clip(", ".join(repr(one.name) for one in layout.columns[layout.width :]))
         notes.append(f"only the first row has {names}: left out")
