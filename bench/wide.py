@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from bench import peers
 from bench.load import SINGLE, Outcome, drive, finish_wrk, start_wrk
 from bench.peers import Server
+from bench.process import Failed
 from bench.station import Station, build
 from bench.timing import cycle, http, median_ms, sql
 from bench.work import Work
@@ -13,6 +14,7 @@ from bench.year import HTTP_NAME, LATEST_PAGE, LATEST_SQL, SQL_NAME, rows_of
 from tmon.db.connect import open_database, transaction
 
 VISITORS = 8
+PROMETHEUS_NAME = "tmon, Prometheus"
 FIRST_PAGES_S = 3  # after the load: even on a busy machine some pages have loaded by then
 LONGEST_S = 300  # visitors are stopped earlier, when the load ends
 IDLE, BROWSED, ROLLED_UP = "idle", "browsed", "rolled up"
@@ -38,7 +40,12 @@ def _latest(work: Work, station: Station, server: Server) -> None:
     asks = {
         SQL_NAME: (sql(station.path), LATEST_SQL),
         HTTP_NAME: (http(server.pages_port), LATEST_PAGE),
+        PROMETHEUS_NAME: (http(server.pages_port), "/-/prometheus"),
     }
+    with open_database(station.path) as db, transaction(db):  # Prometheus gets none that is silent
+        db.execute("update nodes set silent_after_s = 1000 * 86400")
+    if http(server.pages_port)("/-/prometheus") < 50 * work.scale.nodes:
+        raise Failed("/-/prometheus leaves sensors out")
     for number in range(work.scale.rounds):
         for name, (ask, question) in asks.items():
             took_ms = median_ms(ask, cycle([question], max(3, work.scale.questions // 4)))

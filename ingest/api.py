@@ -11,12 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from ingest.body import is_compressed, limited_body
+from ingest.body import beginning, is_compressed, limited_body
 from ingest.readiness import check_ready
+from ingest.refused import keep_refused
 from ingest.state import State
 from ingest.wire import json as json_wire
-from tmon.core.errors import ClockDiffers, Damaged
-from tmon.core.reading import Batch, Gateway, Receipt
+from tmon.core.errors import ApiError, ClockDiffers, Damaged
+from tmon.core.reading import Batch, Gateway, Node, Receipt
 from tmon.db.damage import DAMAGED_MESSAGE
 
 STUCK_S = 10.0  # a commit takes milliseconds; this long means that something is wrong
@@ -38,10 +39,22 @@ async def post_readings(request: Request[State]) -> Json:
     headers, state = dict(scope["headers"]), scope["state"]
     node = state["authenticator"].authenticate(headers)
     check_ready(state)  # before the body is read
-    body = await limited_body(headers, request.receive)
-    received_ms = state["now_ms"]()
-    if isinstance(node, Gateway):
-        return await _store_of_devices(scope, node, headers, body, received_ms)
+    body = b""
+    try:
+        body = await limited_body(headers, request.receive)
+        if isinstance(node, Gateway):
+            return await _store_of_devices(scope, node, headers, body)
+        return await _store_of_node(scope, node, headers, body)
+    except ApiError as error:
+        await keep_refused(scope, node, error, beginning(headers, body))
+        raise
+
+
+async def _store_of_node(
+    scope: Scope, node: Node, headers: Mapping[bytes, bytes], body: bytes
+) -> Json:
+    """Store a node's readings."""
+    state, received_ms = scope["state"], scope["state"]["now_ms"]()
     scope["node"] = node
     clock_skew_s = _clock_skew_s(headers, received_ms)
     sender = scope["extensions"]["tmon.sender"]
@@ -65,14 +78,14 @@ async def post_readings(request: Request[State]) -> Json:
 
 
 async def _store_of_devices(
-    scope: Scope, gateway: Gateway, headers: Mapping[bytes, bytes], body: bytes, received_ms: int
+    scope: Scope, gateway: Gateway, headers: Mapping[bytes, bytes], body: bytes
 ) -> Json:
     """Store what a gateway sends, each device's readings as its node's."""
     state, sender = scope["state"], scope["extensions"]["tmon.sender"]
     parse = partial(
         json_wire.parse_of_devices,
         ndjson=_is_ndjson(headers.get(b"content-type", b"")),
-        received_ms=received_ms,
+        received_ms=state["now_ms"](),
     )
     batches = await state["parser"].parse(body, parse, packed=is_compressed(headers))
     receipt = await state["devices"].store(

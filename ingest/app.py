@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,6 +23,8 @@ from ingest.devices import GatewayDevices
 from ingest.metrics import Metrics
 from ingest.rate import RateLimit
 from ingest.state import State
+from ingest.trial import Trials
+from ingest.try_page import get_try, post_try
 from ingest.wires import WireRequests
 from ingest.writer_client import WriterClient
 from tmon.core.errors import ApiError, Damaged, Unavailable
@@ -119,6 +122,7 @@ def create_app(
         routes=[
             Route(READINGS, Endpoint(POST=post_readings)),
             Route("/healthz", Endpoint(GET=get_healthz, HEAD=get_healthz)),
+            Route("/try", Endpoint(GET=get_try, HEAD=get_try, POST=post_try)),
             Route("/metrics", Endpoint(GET=get_metrics, HEAD=get_metrics)),
         ],
         lifespan=lambda _: _lifespan(settings, writer, clock, wall_clock),
@@ -149,7 +153,9 @@ async def _lifespan(
 
     writer = await WriterClient.connect(writer_sock, on_reply, clock)
     parser = BodyParser()
-    devices = GatewayDevices(settings.db)
+    devices = GatewayDevices(settings.db, settings.adopt_limit)
+    wires = WireRequests(devices, metrics.wire_answered, clock)
+    prefix = urlsplit(settings.ingest_url).path
     store = RateLimit(settings.rate).limit(writer.store) if settings.rate else writer.store
     try:
         yield State(
@@ -161,8 +167,9 @@ async def _lifespan(
             damage=damage,
             metrics=metrics,
             answered=metrics.answered,
-            wires=WireRequests(devices, metrics.wire_answered, clock),
+            wires=wires,
             devices=devices,
+            trials=Trials(wires, authenticator, wall_clock, prefix, clock),
         )
     finally:
         parser.close()

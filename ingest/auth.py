@@ -113,7 +113,7 @@ class Authenticator:
                 f"the token of {known.name} was revoked; "
                 f"on the server, `tmon token rotate {known.name}` makes a new one"
             )
-        return Node(uid, known.name, label, nodes.former_names(self._db, uid))
+        return nodes.as_sender(self._db, known, label)
 
     def _sender_of_key(self, key_id: bytes, tag: bytes) -> Sender:
         key = keys.find_by_id(self._db, key_id.decode())
@@ -129,7 +129,7 @@ class Authenticator:
             )
         if key.uid is None:
             return Gateway(key.owner, bool(key.names_nodes), bool(key.adopts_all))
-        return Node(key.uid, key.owner, key.owner, nodes.former_names(self._db, key.uid))
+        return nodes.as_sender(self._db, nodes.find(self._db, key.owner), key.owner)
 
 
 def _bearer_token(headers: Mapping[bytes, bytes]) -> bytes:

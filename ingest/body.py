@@ -19,22 +19,25 @@ from tmon.core.errors import InvalidBody, Overloaded, TooLarge, UnknownEncoding
 
 ENCODINGS = (b"gzip", b"x-gzip", b"identity", b"")
 GZIP_WBITS = 16 + zlib.MAX_WBITS  # zlib's number for: gzip's header, not zlib's
+BEGINNING_BYTES = 4096  # more than is ever shown
 T = TypeVar("T")
-BODY_TOO_LARGE = f"the body is over {BODY_BYTES:,} bytes; send fewer readings"
+BODY_TOO_LARGE = "the body is over {:,} bytes; send fewer readings"
 
 
-async def limited_body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+async def limited_body(
+    headers: Mapping[bytes, bytes], receive: Receive, most_bytes: int = BODY_BYTES
+) -> bytes:
     """A request's body, as it was sent.
 
     Raises:
-        TooLarge: over 1 MiB; the rest isn't read.
+        TooLarge: over 1 MiB, or ``most_bytes``; the rest isn't read.
         UnknownEncoding: compressed in another way than gzip.
         InvalidBody: it was cut off.
     """
     if b"content-encoding" in headers and _encoding(headers) not in ENCODINGS:
         raise UnknownEncoding("send the body as it is, or with Content-Encoding: gzip")
-    if int(headers.get(b"content-length", 0)) > BODY_BYTES:
-        raise TooLarge(BODY_TOO_LARGE)
+    if int(headers.get(b"content-length", 0)) > most_bytes:
+        raise TooLarge(BODY_TOO_LARGE.format(most_bytes))
     whole, more = bytearray(), True
     while more:
         message = await receive()
@@ -42,8 +45,8 @@ async def limited_body(headers: Mapping[bytes, bytes], receive: Receive) -> byte
             raise InvalidBody("the sender went away before the body's end")
         part: bytes = message.get("body", b"")
         more = message.get("more_body", False)
-        if len(whole) + len(part) > BODY_BYTES:
-            raise TooLarge(BODY_TOO_LARGE)
+        if len(whole) + len(part) > most_bytes:
+            raise TooLarge(BODY_TOO_LARGE.format(most_bytes))
         if not (whole or more):
             return part  # the usual case: one message, and no copy
         whole += part
@@ -80,6 +83,33 @@ def decompress(data: bytes) -> bytes:
     except zlib.error as error:
         raise InvalidBody(f"the body is not gzip: {error}") from None
     raise InvalidBody(f"the gzip body has over {GZIP_MEMBERS} members")
+
+
+def inflate(data: bytes) -> str:
+    """The text of zlib's data; at most as large as a body that isn't packed.
+
+    Raises:
+        TooLarge: over 1 MiB.
+        InvalidBody: it isn't zlib.
+    """
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(data, BODY_BYTES)
+    except zlib.error as error:
+        raise InvalidBody(f"the body is not zlib: {error}") from None
+    if inflater.unconsumed_tail:
+        raise TooLarge(f"the body is over {BODY_BYTES:,} bytes decompressed")
+    return text.decode(errors="replace")
+
+
+def beginning(headers: Mapping[bytes, bytes], body: bytes) -> str:
+    """The first part of a body as text, for people; empty if it can't be decompressed."""
+    if is_compressed(headers):
+        try:
+            body = zlib.decompressobj(GZIP_WBITS).decompress(body, BEGINNING_BYTES)
+        except zlib.error:
+            return ""
+    return body[:BEGINNING_BYTES].decode(errors="replace")
 
 
 class BodyParser:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,12 +19,23 @@ from tmon.core.errors import (
     Locked,
     Overloaded,
     RefusedDatabase,
+    TooFast,
     Unavailable,
 )
-from tmon.core.reading import Batch, Gateway, Node, Receipt
+from tmon.core.reading import Batch, Gateway, Node, Receipt, Refusal, rejection
+from tmon.core.recent import Recent
 from tmon.db import nodes
 from tmon.db.connect import open_database, open_for_reading, sqlite3
-from tmon.db.devices import MOST_ID, Device, Devices, Waiting, is_device_id, path_beside
+from tmon.db.devices import (
+    MOST_ID,
+    PART,
+    Device,
+    Devices,
+    Waiting,
+    is_device_id,
+    path_beside,
+    timed,
+)
 from tmon.db.sqlite_errors import primary_code
 
 T = TypeVar("T")
@@ -33,6 +44,9 @@ NO_DEVICE = (
     "this is a gateway's key, and the request doesn't say which device it is from: "
     "add the device's id to the path, /k/KEY/ID, or use a node's key"
 )
+BAD_DEVICE = f"a device's id must be at most {MOST_ID} printable characters"
+LOGGED_S = 3_600.0  # a line for a gateway in this time
+LOGGED_GATEWAYS = 1_000
 MOST_WAIT_S = 10.0  # for others' turn; many senders give up soon after
 FAILURES = {sqlite3.SQLITE_FULL: DiskFull, sqlite3.SQLITE_BUSY: Locked}
 
@@ -40,10 +54,15 @@ log = logging.getLogger("tmon.devices")
 
 
 class GatewayDevices:
-    """Owns the thread that uses the devices' file, which is created when it is first needed."""
+    """Owns the thread that uses the devices' file, which is created when it is first needed.
 
-    def __init__(self, db: Path) -> None:
+    ``adopt_limit``: how many devices of a gateway become nodes by themselves.
+    """
+
+    def __init__(self, db: Path, adopt_limit: int) -> None:
         self._db = db
+        self._adopt_limit = adopt_limit
+        self._logged: Recent[str, float] = Recent(LOGGED_GATEWAYS)
         self._thread = ThreadPoolExecutor(1, "devices")
         self._file: Devices | None = None
         self._reader: Database | None = None  # of the database, also in that thread alone
@@ -59,28 +78,46 @@ class GatewayDevices:
             store: stores a batch of a node.
 
         Raises:
-            InvalidBody: some are of no device.
+            InvalidBody: all are of no device.
         """
-        if "" in batches:
-            raise InvalidBody(NO_DEVICE)
-        if not all(map(is_device_id, batches)):
-            raise InvalidBody(f"a device's id must be at most {MOST_ID} printable characters")
-        known = await self._run(self._nodes_or_keep, gateway, batches)
+        valid = {one: batch for one, batch in batches.items() if is_device_id(one)}
+        if batches and not valid:
+            raise InvalidBody(NO_DEVICE if "" in batches else BAD_DEVICE)
+        known = await self._run(self._nodes_or_keep, gateway, valid)
         receipts = [
             Receipt(len(batch.readings), 0, batch.rejected)
+            if device in valid
+            else _refused(device, batch)
             for device, batch in batches.items()
             if device not in known
         ]
+        if gateway.adopts_all or gateway.names_nodes:
+            await self._store_waiting(known, batches, store)
         # All at once, so that they share a commit; and none is left alone if another one fails.
         stored = await asyncio.gather(
-            *(store(replace(batches[device], node=node)) for device, node in known.items()),
+            *(
+                store(replace(batches[device], node=node, gateway=gateway.name))
+                for device, node in known.items()
+            ),
             return_exceptions=True,
         )
         for one in stored:
             if isinstance(one, BaseException):
                 raise one
             receipts.append(one)
-        return Receipt.merged(receipts)
+        merged = Receipt.merged(receipts)
+        return replace(merged, rejected=sorted(merged.rejected, key=lambda each: each.index))
+
+    async def _store_waiting(
+        self, known: Mapping[str, Node], batches: Mapping[str, Batch], store: Store
+    ) -> None:
+        """Store what waited of devices that became nodes by themselves; what is too fast, later."""
+        with suppress(TooFast):
+            for device in await self._run(self._adopted_that_wait):
+                while device in known and (part := await self._run(self._waiting, device)):
+                    batch = Batch(known[device], batches[device].received_ms, timed(part))
+                    await store(batch)
+                    await self._run(self._forget, device, part)
 
     async def node_without_key(self, device: str) -> Node | None:
         """The node of a device whose id alone the owner has allowed."""
@@ -164,20 +201,47 @@ class GatewayDevices:
         """
         with self._opened() as devices:
             new = [one for one in batches if devices.known(one) in (None, Device(one))]
-        if not new:
+            room = self._adopt_limit - devices.adopted_of(gateway.name) if new else 0
+        if len(new) > room:
+            self._log_limit(gateway)
+        if not new or room <= 0:
             return
         try:
             with open_database(self._db) as db, self._opened() as devices:
-                for device_id in new:
+                for device_id in new[:room]:
                     with suppress(InvalidName):  # then it waits
                         name = nodes.name_for(device_id)
                         is_used = nodes.is_used(db, name) and not gateway.names_nodes
                         uid = "" if is_used else nodes.find_or_make(db, name).uid
                         if uid and (gateway.names_nodes or not devices.has_node(uid)):
-                            devices.adopt(device_id, uid, batches[device_id].received_ms)
+                            now_ms = batches[device_id].received_ms
+                            devices.adopt(device_id, uid, now_ms, gateway=gateway.name)
         except RefusedDatabase as error:
             log.warning("no node can be made: %s", error)
             raise Unavailable("no node can be made now; nothing was stored") from error
+
+    def _log_limit(self, gateway: Gateway) -> None:
+        now_s, logged_s = monotonic(), self._logged.get(gateway.name)
+        if logged_s is None or now_s - logged_s >= LOGGED_S:
+            self._logged.set(gateway.name, now_s)
+            log.warning(
+                "%d devices of the gateway %s are nodes: further ones wait (`tmon device list`), "
+                "unless TMON_ADOPT_LIMIT is higher",
+                self._adopt_limit,
+                gateway.name,
+            )
+
+    def _adopted_that_wait(self) -> list[str]:
+        with self._opened() as devices:
+            return devices.adopted_that_wait()
+
+    def _waiting(self, device_id: str) -> list[Waiting]:
+        with self._opened() as devices:
+            return devices.waiting(device_id, PART)
+
+    def _forget(self, device_id: str, part: Sequence[Waiting]) -> None:
+        with self._opened() as devices:
+            devices.forget(device_id, part)
 
     def _node(self, device: Device) -> Node | None:
         if not device.node_uid:
@@ -185,7 +249,11 @@ class GatewayDevices:
         if self._reader is None:
             self._reader = open_for_reading(self._db)
         known = nodes.find_by_uid(self._reader, device.node_uid)
-        if known is None:
-            return None
-        former = nodes.former_names(self._reader, known.uid)
-        return Node(known.uid, known.name, known.name, former)
+        return nodes.as_sender(self._reader, known, known.name) if known else None
+
+
+def _refused(device: str, batch: Batch) -> Receipt:
+    """The readings of what can't be a device are rejected; others of the request are stored."""
+    refusal = Refusal("invalid_device", BAD_DEVICE if device else NO_DEVICE)
+    rejected = [rejection(one.index, one.sent or one, refusal) for one in batch.readings]
+    return Receipt(0, 0, [*batch.rejected, *rejected])

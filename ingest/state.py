@@ -7,6 +7,7 @@ from ingest.auth import Authenticator
 from ingest.body import BodyParser
 from ingest.devices import GatewayDevices
 from ingest.metrics import Metrics
+from ingest.trial import Trials
 from ingest.wires import WireRequests
 from ingest.writer_client import WriterClient
 from tmon.core.reading import Batch, Receipt
@@ -26,3 +27,4 @@ class State(TypedDict):
     answered: Callable[[int], object]  # called with each status by the connections
     wires: WireRequests
     devices: GatewayDevices
+    trials: Trials

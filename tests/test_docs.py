@@ -56,17 +56,29 @@ def test_every_table_and_view_is_in_the_readme(tmp_path: Path) -> None:
     assert {name for name in names if f"`{name}`" not in README} == set()
 
 
-def test_every_code_is_in_the_api_reference() -> None:
+def source() -> str:
+    """The code that accepts and refuses readings."""
     rooms = ("ingest", "tmon/core", "tmon/store")
     files = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
-    source = "\n".join(path.read_text() for path in files)
-    codes = set(
+    return "\n".join(path.read_text() for path in files)
+
+
+def refusal_codes() -> set[str]:
+    """The codes of refused readings."""
+    codes = set(re.findall(r'(?:Refusal|rejection)\(\s*"([a-z_]+)"', source()))
+    codes |= set(re.findall(r'return "([a-z]+_[a-z]+)", ', source()))
+    codes |= set(re.findall(r'": \("(invalid_[a-z]+)", ', source()))
+    assert {"conflict", "unit_mismatch", "invalid_time"} <= codes
+    return codes
+
+
+def test_every_code_is_in_the_api_reference() -> None:
+    codes = refusal_codes() | set(
         re.findall(
             r'(?:Refusal|_json_error|_refuse|_respond_and_close)\((?:\{[^}]*\}|[^"()])*"([a-z_]+)"',
-            source,
+            source(),
         )
     )
-    codes |= set(re.findall(r'return "([a-z]+_[a-z]+)", ', source))
     codes |= {
         error.code
         for error in vars(errors).values()

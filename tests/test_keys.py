@@ -3,8 +3,10 @@
 import json
 import re
 from base64 import b64encode
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -226,3 +228,26 @@ def test_one_device_gets_no_gateways_key(tmp_path: Path) -> None:
     assert (refused.returncode, "node's key" in refused.stderr) == (2, True)
     made = tmon(tmp_path, "key", "get", "--gateway", "hall", "--for", "ruuvi")
     assert (made.returncode, "/ruuvi" in made.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
+def test_what_to_type_has_an_address_that_devices_reach(tmp_path: Path, host: str) -> None:
+    environ = {"TMON_HOST": host, "TMON_PORT": "13117"}
+    printed = tmon(tmp_path, "key", "get", "garden", "--for", "curl", environ=environ)
+    [url] = set(re.findall(r"http://[^/]+", printed.stdout))
+    address = str(urlsplit(url).hostname)
+    if host == "192.0.2.7":
+        assert (address, "TMON_INGEST_URL" in printed.stderr) == (host, False)
+        return
+    assert "TMON_INGEST_URL" in printed.stderr
+    assert address not in {host, "localhost"}
+    with suppress(ValueError):  # on a machine without a network, its name
+        assert ip_address(address).version == (4 if host == "0.0.0.0" else 6)
+
+
+def test_what_to_type_has_the_address_that_is_set(tmp_path: Path) -> None:
+    environ = {"TMON_HOST": "0.0.0.0", "TMON_INGEST_URL": "https://tmon.example.org/ingest"}
+    printed = tmon(tmp_path, "key", "get", "garden", "--for", "home-assistant", environ=environ)
+    assert "host: tmon.example.org\n" in printed.stdout
+    assert "path: /ingest/\n" in printed.stdout
+    assert "TMON_INGEST_URL" not in printed.stderr

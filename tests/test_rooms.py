@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "tmon.importer": BELOW_INGEST,
     "tmon.maintenance": BELOW_INGEST,
     "tmon.watch": {*BELOW_INGEST, "tmon.maintenance"},
-    "tmon.mqtt": {"tmon.core"},
+    "tmon.mqtt": BELOW_STORE,
     "tmon.pages": {"tmon.core"},
     "plugins": {"tmon.pages"},
     "tmon.serve": {*BELOW_INGEST, "ingest", "tmon.pages"},

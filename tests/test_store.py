@@ -78,7 +78,7 @@ def test_an_old_reading_goes_to_the_sensor_that_has_its_name_now(
     ("first", "later", "error"),
     [
         ("V", "A", "t is in V since its first reading, not in A; send V, or"),
-        (None, "V", "t is in no unit since its first reading, not in V; send none, or"),
+        (None, "V", "t has no unit since its first reading, and this one is in V; `tmon sensor"),
     ],
 )
 def test_a_wrong_unit_is_refused_with_the_right_one(
@@ -154,3 +154,29 @@ def test_a_rejected_reading_is_kept_as_it_was_sent(station: Station) -> None:
         ("h", str(NOW_MS), "60.0", "unit_mismatch"),
         ("k", str(NOW_MS - 1), "310.0", "conflict"),
     ]
+
+
+def imported(db: Database) -> list[int]:
+    return [flag for (flag,) in db.execute("select imported from sensors order by id")]
+
+
+def test_a_sensor_is_imported_until_its_node_sends_a_reading(db: Database, node: Node) -> None:
+    """What decides whether it can be silent; a file that fills a gap later changes nothing."""
+    files = Store(db, imports=True)
+    codes(files, batch(node, NOW_MS - 9, NOW_MS - 8))
+    codes(files, batch(node, NOW_MS - 9, sensor="archive"))
+    assert imported(db) == [1, 1]
+    sent = Store(db)
+    codes(sent, batch(node, NOW_MS - 5))
+    codes(sent, batch(node, NOW_MS - 4))
+    codes(files, batch(node, NOW_MS))
+    assert imported(db) == [0, 1]
+    codes(sent, batch(node, NOW_MS, sensor="other"))
+    assert imported(db) == [0, 1, 0]
+
+
+def test_a_node_continues_an_archive_that_it_sends_again(db: Database, node: Node) -> None:
+    """A duplicate is a reading that was sent."""
+    codes(Store(db, imports=True), batch(node, NOW_MS))
+    assert codes(Store(db), batch(node, NOW_MS)) == (0, [])
+    assert imported(db) == [0]

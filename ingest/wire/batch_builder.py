@@ -1,18 +1,17 @@
 """Makes a batch of what a device sent: skips what is absent, and rejects what can't be stored."""
 
-import hashlib
-import re
-import unicodedata
 from collections import defaultdict
-from functools import lru_cache
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, tzinfo
 
 from ingest.wire.items import READINGS_LIMIT
-from ingest.wire.times import utc_ms
-from ingest.wire.values import converted, number
+from tmon.core.device_names import prefix, sensor_name
+from tmon.core.device_times import local_ms, parsed
+from tmon.core.device_values import converted, number
 from tmon.core.errors import TooLarge
-from tmon.core.logs import redacted
-from tmon.core.names import is_sensor_name
 from tmon.core.reading import (
+    EARLIEST_MS,
     NO_UNIT,
     Batch,
     Gateway,
@@ -22,14 +21,15 @@ from tmon.core.reading import (
     Rejection,
     Sender,
     check_measured,
-    clip,
     rejection,
 )
+from tmon.core.time import parse_zone
 from tmon.core.units import stored
 
-NAME_CHARACTERS, HASH_CHARACTERS = 64, 8
-CLEANED_CHARACTERS = 1_000  # of a name that may be a megabyte long
-_NO_NAME = re.compile(r"[^A-Za-z0-9_.:/-]+")
+NO_ZONE = (
+    "a time without a zone: the time of arrival was taken; "
+    "`tmon node set NODE --timezone ZONE` says the zone"
+)
 
 
 class Readings:
@@ -48,6 +48,7 @@ class BatchBuilder:
     nodes; a node's own name is in its key, so there the device is left out, but for a wire on
     which one sender has many devices: ``device_in_names`` puts it before its sensors' names.
     ``claimed_node`` is a name in the request that may be the node's, but not another's.
+    ``limit`` is how many readings a request may have.
     ``notes`` says what was taken otherwise than it was sent, for the answer.
     """
 
@@ -59,7 +60,8 @@ class BatchBuilder:
         self.claimed_node = ""
         self.notes: list[str] = []
         self.by_device: defaultdict[str, Readings] = defaultdict(Readings)
-        self._count = 0
+        self.limit = READINGS_LIMIT
+        self._count = self._absent = 0
 
     @property
     def _readings(self) -> Readings:
@@ -77,14 +79,17 @@ class BatchBuilder:
             measured_ms: Unix milliseconds; None: the time of arrival. So is an impossible one.
 
         Raises:
-            TooLarge: over 10,000 readings.
+            TooLarge: over 10,000 readings, or as many without a value.
         """
         try:
             measured = number(value)
             if measured is None:
+                self._absent += 1
+                if self._absent > self.limit:
+                    raise self._too_many()
                 return
             if self.device_in_names and self.device and isinstance(self.sender, Node):
-                sensor = f"{self.device}/{sensor}"
+                sensor = f"{prefix(self.device)}/{sensor}"
             name = sensor_name(sensor)
             measured, unit = converted(measured, unit, value)
         except Refusal as refusal:
@@ -96,9 +101,11 @@ class BatchBuilder:
         self, sensor: str, value: float, unit: str | None, measured_ms: int | None
     ) -> None:
         """Add a reading whose sensor's name is valid, and whose unit needs no conversion here."""
+        at_ms: int | None = measured_ms
         try:
             value, unit = stored(value, unit)
-            at_ms = self._possible_ms(sensor, measured_ms)
+            if at_ms is None or not EARLIEST_MS <= at_ms <= self.received_ms:  # the usual times
+                at_ms = self._possible_ms(sensor, measured_ms)
         except Refusal as refusal:
             self.reject(refusal, sensor, value, measured_ms)
             return
@@ -119,38 +126,63 @@ class BatchBuilder:
         sent = {"sensor": sensor, "value": value, "measured_ms": measured}
         self._readings.rejected.append(rejection(self._next_index(), sent, refusal))
 
-    def time_of(self, text: str) -> int | None:
-        """Unix milliseconds of a device's time; None for ``now``, none, or one that isn't clear."""
+    def time_of(self, text: str, zone: tzinfo | None = None) -> int | None:
+        """Unix milliseconds of a device's time; None for ``now``, none, or one that isn't clear.
+
+        Args:
+            text: the time as it was sent.
+            zone: the wire's, of times that name none; else the owner may have set the node's.
+        """
         text = text.strip()
-        measured_ms = None if text == "now" else utc_ms(text)
-        if measured_ms is None and text not in ("now", ""):
+        found = None if text in ("now", "") else parsed(text)
+        if isinstance(found, datetime):
+            zone = zone or self._zone()
+            if zone is not None:
+                measured_ms, note = local_ms(found, zone, self.received_ms)
+                self.note(note)
+                return measured_ms
+            self.note(NO_ZONE)
+            return None
+        if found is None and text not in ("now", ""):
             self.note("the time was not understood: the time of arrival was taken")
-        return measured_ms
+        return found
+
+    def _zone(self) -> tzinfo | None:
+        """The zone that the owner has set for the sender."""
+        with suppress(ValueError):  # none, or what isn't one
+            return parse_zone(self.sender.timezone) if isinstance(self.sender, Node) else None
+        return None
 
     def note(self, text: str) -> None:
-        if text not in self.notes:
+        if text and text not in self.notes:
             self.notes.append(text)
 
-    def batch(self, node: Node) -> Batch:
-        """The readings of a node."""
-        return self._batch(node, self.by_device[""])
+    def parts(self, node: Node) -> Iterator[Batch]:
+        """The readings of a node, in batches of the usual size."""
+        readings = self.by_device[""]
+        for start in range(0, max(len(readings.valid), len(readings.rejected)), READINGS_LIMIT):
+            part = slice(start, start + READINGS_LIMIT)
+            yield Batch(node, self.received_ms, readings.valid[part], readings.rejected[part])
 
     def batches(self) -> dict[str, Batch]:
         """The readings of each device of a gateway, by its id; none has a node yet."""
         return {
-            device: self._batch(Node("", device, device), readings)
+            device: Batch(
+                Node("", device, device), self.received_ms, readings.valid, readings.rejected
+            )
             for device, readings in self.by_device.items()
             if readings.valid or readings.rejected
         }
 
-    def _batch(self, node: Node, readings: Readings) -> Batch:
-        return Batch(node, self.received_ms, readings.valid, readings.rejected)
-
     def _next_index(self) -> int:
-        index, self._count = self._count, self._count + 1
-        if index >= READINGS_LIMIT:
-            raise TooLarge(f"over {READINGS_LIMIT:,} readings in one request; send fewer")
+        index = self._count
+        self._count += 1
+        if index >= self.limit:
+            raise self._too_many()
         return index
+
+    def _too_many(self) -> TooLarge:
+        return TooLarge(f"over {self.limit:,} readings in one request; send fewer")
 
     def _possible_ms(self, sensor: str, measured_ms: int | None) -> int | None:
         """The time; None, of arrival, for an impossible one of the first reading of its sensor."""
@@ -169,28 +201,3 @@ class BatchBuilder:
             raise Refusal("repeated_untimed", reason)
         untimed.add(sensor)
         return None
-
-
-@lru_cache(maxsize=4096)
-def sensor_name(text: str) -> str:
-    """A sensor's name out of a device's own; the same for the same text.
-
-    A text that is too long is cut, and ends in a hash of the whole. So does one in another
-    script, which would else be called as all others are, and one with a key: names are public.
-
-    Raises:
-        Refusal: nothing of it can be in a name.
-    """
-    shown = redacted(text[:CLEANED_CHARACTERS])
-    if is_sensor_name(text) and shown == text:
-        return text
-    plain = [one for one in unicodedata.normalize("NFKD", shown) if not unicodedata.combining(one)]
-    is_lost = shown != text or any(one.isalnum() and not one.isascii() for one in plain)
-    name = re.sub("//+", "/", _NO_NAME.sub("_", "".join(plain).strip()))
-    name = re.sub(r"\.\.+", ".", re.sub(r"(?<=/)\.(?=/|$)", "_", name)).lstrip("_.:/-").rstrip("/")
-    if is_lost or len(name) > NAME_CHARACTERS:
-        digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:HASH_CHARACTERS]
-        name = f"{name[: NAME_CHARACTERS - HASH_CHARACTERS - 1]}-{digest}".lstrip("-")
-    if not is_sensor_name(name):
-        raise Refusal("invalid_sensor", f"no sensor can be called {clip(text)!r}")
-    return name

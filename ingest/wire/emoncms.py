@@ -6,20 +6,21 @@ Source: emoncms/emoncms Modules/input (input_methods.php, input_controller.php).
 
 import json
 import re
-import zlib
 from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from ingest.limits import DECOMPRESSED_BYTES
+from ingest.body import inflate
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.times import seconds_ms
+from ingest.wire.items import READINGS_LIMIT, check_values
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
+from tmon.core.device_times import seconds_ms
 from tmon.core.errors import ApiError, InvalidBody, TooLarge
 from tmon.core.reading import Receipt, Refusal, clip
 
 _PATH = re.compile(r".*/input/(post|bulk)(?:\.json)?(?:/([^/]+))?/?")
 ROWS = "rows of [time, node, value, ...]"
+MOST_VALUES = 50_000  # emonhub sends 1,000 rows after an outage, and can't send fewer
 RIGHT_CLOCK_S = 10  # beside the network's delay and whole seconds
 _BARE_KEY = re.compile(r"([{,]\s*)([A-Za-z_][\w.-]*)(\s*:)")  # {power1:100}
 
@@ -79,21 +80,29 @@ def _loads(text: str) -> Any:
         raise InvalidBody(f"this is not JSON: {clip(str(error))}") from None
 
 
-def _add_bulk(request: WireRequest, batch: BatchBuilder) -> None:
-    """Rows of ``[time, node, value, ...]``; a value may be null or ``{"name": value}``."""
-    query = {**request.form, **request.query}
+def _rows(request: WireRequest, query: dict[str, str]) -> list[Any]:
+    text = str(query.get("data", ""))
     if query.get("cb") == "1":
-        text = _inflated(request.body)
+        text = inflate(request.body)
     elif query.get("c") == "1":
         try:
-            text = _inflated(bytes.fromhex(str(query.get("data", ""))))
+            text = inflate(bytes.fromhex(text))
         except ValueError:
             raise InvalidBody("data is not hexadecimal") from None
-    else:
-        text = str(query.get("data", ""))
+    check_values(text.encode(errors="replace"))
     rows = _loads(text)
     if not isinstance(rows, list):
         raise InvalidBody(f"expected {ROWS}")
+    if len(rows) > READINGS_LIMIT:
+        raise TooLarge(f"over {READINGS_LIMIT:,} rows in one request; send fewer")
+    return rows
+
+
+def _add_bulk(request: WireRequest, batch: BatchBuilder) -> None:
+    """Rows of ``[time, node, value, ...]``; a value may be null or ``{"name": value}``."""
+    batch.limit = MOST_VALUES
+    query = {**request.form, **request.query}
+    rows = _rows(request, query)
     times = [_row_time(row) for row in rows]
     try:
         known = [time for time in times if time is not None]
@@ -131,17 +140,6 @@ def _offset_s(query: dict[str, str], times: list[float], now_s: float) -> float:
     if "time" in query:
         return float(query["time"])
     return now_s - times[-1] if times else 0.0
-
-
-def _inflated(data: bytes) -> str:
-    inflater = zlib.decompressobj()
-    try:
-        text = inflater.decompress(data, DECOMPRESSED_BYTES)
-    except zlib.error as error:
-        raise InvalidBody(f"the body is not zlib: {error}") from None
-    if inflater.unconsumed_tail:
-        raise TooLarge(f"the body is over {DECOMPRESSED_BYTES:,} bytes decompressed")
-    return text.decode(errors="replace")
 
 
 def _sensor(node: str, name: str) -> str:

@@ -5,6 +5,7 @@ as a form or a JSON object. The path may go on with the node's name or any other
 with another node's name.
 """
 
+from datetime import UTC
 from typing import Any
 
 from ingest import credentials
@@ -26,6 +27,7 @@ UNITS = {
 # Short names, such as a first-generation Shelly's: stored as what they stand for, unless that is
 # in the same request.
 NAMES = {"temp": "temperature", "tc": "temperature", "hum": "humidity", "rh": "humidity"}
+UNREADABLE = (b"image/", b"multipart/")
 FAULT = "999"  # of a Shelly H&T's sensor
 NOT_READINGS = frozenset((*credentials.FIELDS, *TIMES, "id", "node", "unit", "name", "sensor"))
 
@@ -38,16 +40,19 @@ class Flat(Wire):
         return True
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
-        if request.headers.get(b"content-type", b"").startswith(b"image/"):
-            raise UnknownEncoding("send readings as fields or JSON, and no pictures")
+        if request.headers.get(b"content-type", b"").lower().startswith(UNREADABLE):
+            raise UnknownEncoding("send readings as a form (curl -d) or JSON, and no files")
+        if request.body[:1] == b"[":
+            raise InvalidBody("send a list of readings to /k/KEY/readings")
         fields: dict[str, Any] = request.fields
         name = request.path.strip("/")
         if isinstance(batch.sender, Gateway):
             batch.device = name or str(fields.get("id", ""))
         else:
             batch.claimed_node = name
-        time = next((str(fields[name]) for name in TIMES if name in fields), "now")
-        measured_ms = batch.time_of(time)
+        field = next((name for name in TIMES if name in fields), "")
+        zone = UTC if field == "dateutc" else None
+        measured_ms = batch.time_of(str(fields.get(field, "now")), zone)
         unit = fields.get("unit")
         unit = unit if isinstance(unit, str) and unit else None
         if "value" in fields:

@@ -12,6 +12,7 @@ from tmon.core.errors import ApiError, InvalidBody
 from tmon.core.reading import Receipt, clip
 
 WRITES = ("/write", "/api/v2/write", "/api/v3/write_lp")
+OTHERS = ("/api/v2/", "/api/v3/")  # of InfluxDB's API, which has much that isn't here
 VERSION = {"X-Influxdb-Version": "2.7.0-tmon", "X-Influxdb-Build": "tmon"}
 NAMED_LINES = 20  # of those that could not be stored
 CODES = {401: "unauthorized", 403: "unauthorized", 404: "not found", 413: "request too large"}
@@ -32,7 +33,8 @@ class Influx(Wire):
     methods = frozenset(("POST",))
 
     def takes_path(self, path: str) -> bool:
-        return path.rstrip("/").endswith((*WRITES, "/ping", "/health", "/query"))
+        is_known = path.rstrip("/").endswith((*WRITES, "/ping", "/health", "/query"))
+        return is_known or any(prefix in path for prefix in OTHERS)
 
     def probe(self, request: WireRequest) -> Response | None:
         path = request.path.rstrip("/")
@@ -46,6 +48,8 @@ class Influx(Wire):
             return _json({**health, "message": "ready for queries and writes"}, 200)
         if path.endswith("/query"):
             return _json(_query(request), 200)
+        if not path.endswith(WRITES):
+            return _error(404, "tmon only takes writes; send a key or a token as the token")
         return None
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
@@ -77,11 +81,15 @@ class Influx(Wire):
 
 
 def _query(request: WireRequest) -> dict[str, Any]:
-    """The two statements that clients send before they write."""
+    """The two statements that clients send before they write.
+
+    Any database is there: Glances, for one, looks for the one it was told to use.
+    """
     statement = request.query.get("q", "").strip().upper()
     if not statement.startswith("SHOW DATABASES"):
         return {"results": [{"statement_id": 0}]}
-    series = {"name": "databases", "columns": ["name"], "values": [["tmon"]]}
+    names = dict.fromkeys(("tmon", request.query.get("db") or "tmon"))
+    series = {"name": "databases", "columns": ["name"], "values": [[name] for name in names]}
     return {"results": [{"statement_id": 0, "series": [series]}]}
 
 

@@ -1,54 +1,40 @@
 """What the series of InfluxDB's line protocol are called here, and their units."""
 
 import hashlib
-import re
 
-from ingest.wire.batch_builder import sensor_name
 from ingest.wire.line_parts import ESCAPED, split_parts
 from ingest.wire.sensor_community import quantity_of
+from tmon.core.device_names import sensor_name
+from tmon.core.device_values import without_unit
 from tmon.core.reading import Gateway, Refusal, Sender, clip
 
-# Units that a field's last part names, and units that Home Assistant has as measurements.
-_SUFFIXES = {
-    "C": "°C",
-    "F": "°F",
-    "hPa": "hPa",
-    "inHg": "inHg",
-    "kPa": "kPa",
-    "pct": "%",
-    "percent": "%",
-    "V": "V",
-    "mV": "mV",
-    "lux": "lx",
-    "ppm": "ppm",
-    "mm": "mm",
-    "in": "in",
-    "km_h": "km/h",
-    "mi_h": "mph",
-    "m_s": "m/s",
-}
-_SUFFIX = re.compile(r"(.+)_({})".format("|".join(_SUFFIXES)))
-# Only of these: bytes_in and temp_in are no inches, and voltage_C is that of a phase.
-_ONLY_OF = {"in": "rain|depth|snow"} | dict.fromkeys("CF", "temp|dew|chill|heat|feels|point|probe")
 _PLAIN_MEASUREMENTS = ("state", "units")  # Home Assistant's for what has no unit
 Field = tuple[str, str | None, str]  # a sensor's name, its unit, and its device behind a gateway
 _cache: dict[tuple[str, str, str], Field] = {}  # by sender, head and field
 DEVICE_TAGS = ("device", "host", "node", "source", "id")  # which of a gateway's tags says whose
 CACHED_FIELDS = 16_384
+# Entities that Home Assistant has from tmon (tmon/mqtt/home_assistant.py): each would come back
+# as another sensor, which it would have too, for ever.
+OWN_ENTITY = "tmon_"
 AIRROHR = "feinstaub"  # the measurement of airRohr boxes, whose fields have units of their own
 
 
-def sensor_of(head: str, field: str, sender: Sender) -> Field:
-    """The name, unit and device of a series' field, from the cache if they are in it."""
+def sensor_of(head: str, field: str, sender: Sender) -> Field | None:
+    """The name, unit and device of a series' field, from the cache if they are in it.
+
+    None for what comes from us.
+    """
     key = sender.id, head, field
     if (known := _cache.get(key)) is None:
         if len(_cache) >= CACHED_FIELDS:
             _cache.clear()
-        known = _cache[key] = _new_sensor(head, field, sender)
+        known = _new_sensor(head, field, sender)
+        if known is not None:
+            _cache[key] = known
     return known
 
 
-def _new_sensor(head: str, field: str, sender: Sender) -> Field:
+def _new_sensor(head: str, field: str, sender: Sender) -> Field | None:
     """The name, unit and device of a series' field: by its measurement, tags and field.
 
     Raises:
@@ -70,12 +56,12 @@ def _new_sensor(head: str, field: str, sender: Sender) -> Field:
     }:
         del tags["host"]  # it says nothing that the node doesn't
     if "entity_id" in tags:
+        if tags.get("domain") == "sensor" and tags["entity_id"].startswith(OWN_ENTITY):
+            return None
         return (*_of_home_assistant(name, tags, field), device)
     if name == AIRROHR and (known := quantity_of(field)) is not None:
         return (*known, device)
-    unit = None
-    if (found := _SUFFIX.fullmatch(field)) and _is_of(found[2], found[1]):
-        field, unit = found[1], _SUFFIXES[found[2]]
+    field, unit = without_unit(field)
     parts = [name, *(_part(tags[key]) for key in sorted(tags))]
     if field != "value":
         parts.append(field)
@@ -88,11 +74,6 @@ def _part(tag: str) -> str:
         return tag
     digest = hashlib.sha256(tag.encode(errors="replace")).hexdigest()[:4]
     return f"{tag.strip('/').replace('/', '_')}-{digest}".lstrip("-")
-
-
-def _is_of(suffix: str, rest: str) -> bool:
-    """Whether a field's suffix is a unit of what the rest of its name says."""
-    return re.search(_ONLY_OF.get(suffix, ""), rest, re.IGNORECASE) is not None
 
 
 def _of_home_assistant(

@@ -22,8 +22,6 @@ from tmon.core.reading import (
 )
 from tmon.core.units import stored
 
-NO_DEVICE = "this key is a gateway's: name the device as `node`, beside `readings` or in each"
-
 
 def parse(
     body: bytes, *, ndjson: bool, node: Node, received_ms: int, clock_skew_s: float | None = None
@@ -54,18 +52,17 @@ def parse(
 def parse_of_devices(body: bytes, *, ndjson: bool, received_ms: int) -> dict[str, Batch]:
     """A gateway's body: each device's readings as a batch, by the device's id.
 
-    The id stands where a node's name would, beside ``readings`` or in each reading.
+    The id stands where a node's name would, beside ``readings`` or in each reading; it is empty
+    for those that don't say which device they are from.
 
     Raises:
-        InvalidBody, TooLarge: as ``parse``; or a reading doesn't say which device it is from.
+        InvalidBody, TooLarge: as ``parse``.
     """
     check_values(body)
     name, items = (None, parse_ndjson(body)) if ndjson else parse_json(body)
     by_device: dict[str, list[tuple[int, Item]]] = {}
     for index, item in enumerate(items):
-        device = name if isinstance(item, InvalidItem) else item.node or name
-        if not device:
-            raise InvalidBody(NO_DEVICE)
+        device = (name if isinstance(item, InvalidItem) else item.node or name) or ""
         by_device.setdefault(device, []).append((index, item))
     return {
         device: _batch(Node("", device, device), numbered, received_ms)

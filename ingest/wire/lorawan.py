@@ -11,8 +11,8 @@ from typing import Any
 from starlette.responses import PlainTextResponse, Response
 
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.times import utc_ms
 from ingest.wire.wire import Wire, WireRequest
+from tmon.core.device_times import utc_ms
 from tmon.core.errors import ApiError, InvalidBody
 from tmon.core.reading import Receipt
 

@@ -4,13 +4,14 @@ Sources: pimoroni/enviro destinations/http.py; universam1/iSpindel; mp-se/gravit
 jomjol/AI-on-the-edge-device interface_webhook.cpp; airgradienthq/arduino.
 """
 
+import re
 from typing import Any
 
 from starlette.responses import PlainTextResponse, Response
 
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.times import utc_ms
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
+from tmon.core.device_times import utc_ms
 from tmon.core.errors import ApiError
 from tmon.core.reading import Receipt
 
@@ -25,9 +26,7 @@ ENVIRO: Names = {
     "wind_direction": ("wind_direction", "°"),
     "rain": ("rain", "mm"),
     "rain_per_second": ("rain_rate", "mm/s"),
-    "moisture_a": ("moisture_a", "%"),
-    "moisture_b": ("moisture_b", "%"),
-    "moisture_c": ("moisture_c", "%"),
+    **{f"moisture_{place}": (f"moisture_{place}", "%") for place in "abc"},
     "noise": ("noise", "V"),
     "pm1": ("pm1", "µg/m³"),
     "pm2_5": ("pm25", "µg/m³"),
@@ -44,6 +43,9 @@ AIRGRADIENT: Names = {
     "pm003Count": ("pm003_count", None),
     "atmp": ("temperature", "°C"),
     "rhum": ("humidity", "%"),
+    "pm02Compensated": ("pm25_compensated", "µg/m³"),
+    "atmpCompensated": ("temperature_compensated", "°C"),
+    "rhumCompensated": ("humidity_compensated", "%"),
     "tvocIndex": ("voc_index", None),
     "noxIndex": ("nox_index", None),
 }
@@ -52,9 +54,9 @@ HYDROMETER: Names = {
     "battery": ("battery_voltage", "V"),
     "gravity": ("gravity", None),
     "corr-gravity": ("gravity_corrected", None),
-    "RSSI": ("signal", "dBm"),
-    "rssi": ("signal", "dBm"),
+    **dict.fromkeys(("RSSI", "rssi"), ("signal", "dBm")),
 }
+_AIRGRADIENT = re.compile("/sensors/airgradient:([^/]+)/measures/?")
 TEMPERATURES = {"C": "°C", "F": "°F", "K": "K"}
 
 
@@ -64,13 +66,20 @@ class Makers(Wire):
     name = "makers"
     methods = frozenset(("GET", "POST"))
 
+    def takes_path(self, path: str) -> bool:
+        return _AIRGRADIENT.fullmatch(path) is not None
+
     def takes(self, request: WireRequest) -> bool:
-        return _parser(_document(request)) is not None
+        return self.takes_path(request.path) or _parser(_document(request)) is not None
+
+    def keyless_device(self, request: WireRequest) -> str:
+        """The serial number in AirGradient's own path, which has no room for a key."""
+        return found[1] if (found := _AIRGRADIENT.fullmatch(request.path)) else ""
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
         document = _document(request)
-        parser = _parser(document)
-        if parser is not None:
+        batch.device = self.keyless_device(request)
+        if (parser := _parser(document)) is not None:
             parser(document, batch)
 
     def success(self, request: WireRequest, receipt: Receipt, notes: list[str]) -> Response:
@@ -114,7 +123,7 @@ def _add_enviro(document: dict[str, Any], batch: BatchBuilder) -> None:
 
 
 def _add_airgradient(document: dict[str, Any], batch: BatchBuilder) -> None:
-    batch.device = str(document.get("serialno") or "")
+    batch.device = str(document.get("serialno") or batch.device)
     channels = document.get("channels")
     parts = channels.items() if isinstance(channels, dict) else ()
     for prefix, fields in [("", document), *((f"{key}/", value) for key, value in parts)]:
@@ -125,6 +134,7 @@ def _add_airgradient(document: dict[str, Any], batch: BatchBuilder) -> None:
 
 def _add_hydrometer(document: dict[str, Any], batch: BatchBuilder) -> None:
     batch.device = str(document.get("ID") or document.get("name") or "")
+    batch.device_in_names = True  # several stand side by side, one to each fermenter
     unit = TEMPERATURES.get(
         str(document.get("temp_units", document.get("temp-units", "C"))).upper()[:1], "°C"
     )
@@ -137,5 +147,5 @@ def _add_hydrometer(document: dict[str, Any], batch: BatchBuilder) -> None:
 def _add_meters(document: list[dict[str, Any]], batch: BatchBuilder) -> None:
     """AI-on-the-edge: ``value`` is empty where the digits weren't read."""
     for each in document:
-        measured_ms = utc_ms(str(each.get("timestampLong") or each.get("timestamp") or ""))
+        measured_ms = batch.time_of(str(each.get("timestampLong") or each.get("timestamp", "")))
         batch.add(str(each.get("name") or "value"), each.get("value"), None, measured_ms)

@@ -3,8 +3,8 @@
 from starlette.responses import JSONResponse, Response
 
 from ingest.wire.batch_builder import BatchBuilder
-from ingest.wire.values import number
 from ingest.wire.wire import Wire, WireRequest
+from tmon.core.device_values import number
 from tmon.core.errors import ApiError, InvalidBody
 from tmon.core.reading import Receipt, Refusal
 

@@ -4,6 +4,7 @@ Sources: mathworks/thingspeak-arduino src/ThingSpeak.h; mathworks.com/help/thing
 """
 
 import re
+from datetime import UTC
 from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -12,6 +13,7 @@ from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
 from tmon.core.errors import ApiError, InvalidBody
 from tmon.core.reading import Receipt
+from tmon.core.time import parse_zone
 
 _UPDATE = re.compile(r"/update(?:\.json|\.xml)?/?")
 _BULK = re.compile(r"/channels/[0-9]+/bulk_update\.(json|csv)/?")
@@ -63,7 +65,12 @@ def _add(fields: dict[str, Any], measured_ms: int | None, batch: BatchBuilder) -
 
 
 def _time(fields: dict[str, Any], batch: BatchBuilder) -> int | None:
-    return batch.time_of(str(fields.get("created_at") or ""))
+    """The entry's time; without a zone it is in the entry's own, else UTC."""
+    try:
+        zone = parse_zone(str(fields.get("timezone") or "UTC"))
+    except ValueError:
+        zone = UTC
+    return batch.time_of(str(fields.get("created_at") or ""), zone)
 
 
 def _milliseconds(seconds: Any) -> int:

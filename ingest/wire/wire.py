@@ -11,9 +11,10 @@ from starlette.responses import PlainTextResponse, Response
 
 from ingest.wire.batch_builder import BatchBuilder
 from tmon.core.errors import ApiError, InvalidBody, TooLarge
-from tmon.core.reading import Receipt, clip
+from tmon.core.reading import Receipt, Sender, clip
 
 _GLUED = re.compile("[?&]")
+SHOWN_BYTES = 4096  # more than is ever shown
 FIELDS_LIMIT = 1_000  # of a query or a form
 NO_STORE = {"Cache-Control": "no-store"}  # a GET that stores must reach us each time
 
@@ -30,13 +31,21 @@ class WireRequest:
         body: bytes = b"",
     ) -> None:
         self.method = method
-        # Consoles glue their parameters to the path that was typed in: /data/report/&tempf=38.5
+        # Consoles glue their parameters to the path that was typed in: /data/report/&tempf=38.5,
+        # or /data/report/??tempf=38.5 where that ends in a question mark.
         self.path, *glued = _GLUED.split(path, maxsplit=1)
         self.headers = headers
         self.body = body
         self.wire: Wire | None = None
-        self.sequences: dict[str, int] = {}  # of devices that number what they measure
-        self._query_strings = [query_string.decode(errors="replace"), *glued]
+        self.sender: Sender | None = None  # once its key is known to be valid
+        self.sequences: dict[tuple[str, int], int] = {}  # what devices numbered, and its time
+        self._query_strings = [query_string.decode(errors="replace").lstrip("?"), *glued]
+
+    @property
+    def shown(self) -> str:
+        """What people are shown of it: the beginning of its body, or its address."""
+        body = self.body[:SHOWN_BYTES].decode(errors="replace")
+        return body or "?".join(filter(None, [self.path, *self._query_strings]))
 
     @cached_property
     def query(self) -> dict[str, str]:

@@ -98,6 +98,33 @@ function annotate(u, figure, { from_ms: first, to_ms: last }, { flags = [] }, le
   ctx.restore();
 }
 
+const hidden = new Set(); // lines that were switched off, also while the page zooms
+
+// Make the names of a chart's lines switch them off and on. `lines` are in the order of drawing.
+function switchable(figure, drawn, chart, lines, perLine) {
+  for (const key of figure.querySelectorAll(".key[data-line]")) {
+    const { name, before } = chart.lines[+key.dataset.line];
+    const id = JSON.stringify([figure.dataset.place, name, before]);
+    const place = lines.findIndex((line) => line.name === name && line.before === before);
+    const show = () => {
+      for (let part = 0; part < perLine; part += 1) drawn.setSeries(1 + place * perLine + part, { show: !hidden.has(id) });
+      key.setAttribute("aria-pressed", !hidden.has(id));
+    };
+    key.setAttribute("role", "button");
+    key.tabIndex = 0;
+    key.onclick = () => {
+      if (!hidden.delete(id)) hidden.add(id);
+      show();
+    };
+    key.onkeydown = (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      key.click();
+    };
+    show();
+  }
+}
+
 // Replace a figure's drawing. Returns the uPlot object; call its `destroy` to remove it.
 export function draw(figure, view, chart, chosen, { zoomed, reset }) {
   const plot = figure.querySelector(".plot");
@@ -171,6 +198,7 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
     },
   };
   const drawn = new window.uPlot(options, columns(lines, view.step_ms, convert), plot);
+  switchable(figure, drawn, chart, lines, view.step_ms ? 3 : 1);
   figure.querySelector(".drawing")?.remove();
   figure.querySelector(".unit").textContent = unit;
   const resized = new ResizeObserver(() => drawn.setSize({ width: plot.clientWidth, height: HEIGHT }));

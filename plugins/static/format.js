@@ -1,6 +1,12 @@
 // Formats values and times for people.
 
-const DECIMALS = { "°C": 1, "°F": 1, "%": 1, hPa: 1, lx: 0, V: 2 };
+// For each unit, as in tmon/pages/cells.py.
+const UNITS = [
+  ["lx", "ppm", "ppb", "W", "µg/m³", "rpm", "Wh", "mA", "Pa", "dBm", "°"],
+  ["°C", "°F", "%", "hPa", "mm", "mm/h", "km/h", "m/s", "kWh", "dB", "kPa"],
+  ["V", "A", "kW"],
+];
+export const DECIMALS = Object.fromEntries(UNITS.flatMap((units, count) => units.map((unit) => [unit, count])));
 const DURATION_UNITS = [[2 * 86400, 86400, "d"], [2 * 3600, 3600, "h"], [60, 60, "min"]];
 
 export function converted(value, unit, { fahrenheit }) {
@@ -11,12 +17,13 @@ export function shownUnit(unit, { fahrenheit }) {
   return fahrenheit && unit === "°C" ? "°F" : unit || "";
 }
 
-export function quantity(value, unit, chosen) {
+// A value with its unit; `given` decimals take the place of those of an unknown unit.
+export function quantity(value, unit, chosen, given) {
   if (value == null) return "";
   const shown = shownUnit(unit, chosen);
   const number = converted(value, unit, chosen);
   const large = Math.abs(number) >= 1e6 && Math.abs(number) < 1e12;
-  const decimals = DECIMALS[shown] ?? (large ? 0 : undefined);
+  const decimals = DECIMALS[shown] ?? given ?? (large ? 0 : undefined);
   const text = decimals === undefined ? String(+number.toPrecision(6)) : number.toFixed(decimals);
   return `${text}\u00a0${shown}`.trim();
 }
@@ -49,6 +56,22 @@ export function instant(ms, { utc }, seconds = false) {
   const options = { ...DAY, ...MINUTE, ...(seconds ? { second: "2-digit" } : {}) };
   const at = parts(ms, options, utc);
   return `${at.year}-${at.month}-${at.day} ${at.hour}:${at.minute}${seconds ? `:${at.second}` : ""}`;
+}
+
+const OLD_MS = 300 * 86_400_000; // older times are shown with their year
+
+// An instant for a list: 13:20 within a day, else 12 Nov 13:20, or 12 Nov 2013.
+export function moment(ms, nowMs, { utc }) {
+  const at = parts(ms, { ...DAY, ...MINUTE, month: "short", day: "numeric" }, utc);
+  if (nowMs - ms < 86_400_000) return `${at.hour}:${at.minute}`;
+  return `${at.day} ${at.month} ${nowMs - ms < OLD_MS ? `${at.hour}:${at.minute}` : at.year}`;
+}
+
+// When history ends: 13:20, 12 Nov or, after a year, May 2014.
+export function dayOrMonth(ms, nowMs, { utc }) {
+  const at = parts(ms, { ...DAY, ...MINUTE, month: "short", day: "numeric" }, utc);
+  if (nowMs - ms < 86_400_000) return `${at.hour}:${at.minute}`;
+  return nowMs - ms < OLD_MS ? `${at.day} ${at.month}` : `${at.month} ${at.year}`;
 }
 
 // The zone's name at some instants, such as CET; CET/CEST where clocks change between them.

@@ -1,7 +1,8 @@
-// The home page: updates values and ages, filters while typing, switches to °F and UTC.
+// The home page: updates values and ages, filters while typing, switches to °F and UTC, remembers
+// folded groups in the address, and loads more sensors where the page ends.
 
 import { choices, choose } from "./choices.js";
-import { age, instant, quantity, shownUnit, zoneName } from "./format.js";
+import { age, dayOrMonth, instant, moment, quantity, shownUnit, zoneName } from "./format.js";
 
 const REFRESH_MS = 15_000;
 const RELOAD_MS = 5 * 60_000; // of the whole board: charts, silent marks, late readings
@@ -15,6 +16,7 @@ const rows = () => board().querySelectorAll("li[data-sensor]");
 let serverAheadMs; // the server's clock minus this machine's
 let refreshedMs; // by the server's clock
 let reloadedMs;
+let latestUrls = []; // of the board, and of what was loaded below it
 
 const now = () => Date.now() + serverAheadMs;
 
@@ -26,14 +28,18 @@ async function get(url) {
 
 // Show a row's numbers in the chosen unit.
 function showRow(row, chosen) {
-  const { unit } = row.dataset;
+  const { unit, decimals } = row.dataset;
   const numbers = [...row.querySelectorAll("data")];
   for (const number of numbers) {
-    [number.textContent] = quantity(+number.value, unit, chosen).split("\u00a0");
+    const given = decimals === undefined ? undefined : +decimals;
+    const [text] = quantity(+number.value, unit, chosen, given).split("\u00a0");
+    number.textContent = ("switch" in row.dataset && { 0: "off", 1: "on" }[number.value]) || text;
   }
-  row.querySelector(".unit").textContent = shownUnit(unit, chosen);
+  const shown = row.querySelector(".unit");
+  if (shown) shown.textContent = shownUnit(unit, chosen);
   const [, low, high] = numbers.map((number) => number.textContent);
-  row.querySelector("svg")?.setAttribute("aria-label", `24 hours: low ${low}, high ${high}`);
+  const svg = row.querySelector("svg");
+  svg?.setAttribute("aria-label", `${svg.getAttribute("aria-label").split(":")[0]}: low ${low}, high ${high}`);
 }
 
 function showChoices() {
@@ -46,6 +52,12 @@ function showChoices() {
   for (const button of document.querySelectorAll("[data-choice]")) {
     const on = button.dataset.choice === "unit" ? chosen.fahrenheit : chosen.utc;
     button.setAttribute("aria-pressed", on);
+  }
+  for (const time of board().querySelectorAll(".attention time")) {
+    time.textContent = moment(Date.parse(time.dateTime), now(), chosen);
+  }
+  for (const time of board().querySelectorAll(".is-history time")) {
+    time.textContent = dayOrMonth(Date.parse(time.dateTime), now(), chosen);
   }
   showRefreshed(true);
 }
@@ -60,7 +72,7 @@ function showRefreshed(reached) {
 }
 
 function updateAges() {
-  for (const time of board().querySelectorAll("li time")) {
+  for (const time of board().querySelectorAll("li[data-sensor]:not(.is-history) time")) {
     const text = `${age((now() - Date.parse(time.dateTime)) / 1000)} ago`;
     if (time.textContent !== text) time.textContent = text;
   }
@@ -69,19 +81,66 @@ function updateAges() {
 function boardLoaded() {
   refreshedMs = reloadedMs = +board().dataset.now;
   serverAheadMs = refreshedMs - Date.now();
+  latestUrls = [board().dataset.latest];
   form.hidden = "first" in board().dataset;
+  watchEnd();
   applyFilter();
   showChoices();
 }
 
-// Replace the whole board without reloading the page.
-async function reloadBoard(href = location.href) {
+async function load(href) {
   const page = await (await get(href)).text();
-  const fresh = new DOMParser().parseFromString(page, "text/html").querySelector(".board");
+  return new DOMParser().parseFromString(page, "text/html").querySelector(".board");
+}
+
+// Replace the whole board without reloading the page, with as many sensors as it had.
+async function reloadBoard(href = location.href) {
+  const count = rows().length;
+  const isSame = href === location.href;
+  const fresh = await load(href);
   const focused = board().contains(document.activeElement) && document.activeElement.getAttribute("href");
   board().replaceWith(fresh);
-  if (focused) board().querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   boardLoaded();
+  while (isSame && rows().length < count && (await loadMore()));
+  if (focused) board().querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+}
+
+// Append the next sensors to the board. Returns whether there were more.
+async function loadMore() {
+  const link = board().querySelector(".more a[rel=next]");
+  if (!link) return false;
+  const next = await load(link.href);
+  const groups = new Map([...board().querySelectorAll(".group")].map((one) => [one.dataset.group, one]));
+  for (const part of next.querySelectorAll(".group, .board > .nodes")) {
+    const nodes = part.matches(".group") ? part.querySelector(".nodes") : part;
+    const same = part.matches(".group")
+      ? groups.get(part.dataset.group)?.querySelector(".nodes")
+      : board().querySelector(":scope > .nodes");
+    if (same) same.append(...nodes.children);
+    else link.parentElement.before(part);
+  }
+  const more = next.querySelector(".more");
+  if (more) link.parentElement.replaceWith(more);
+  else link.parentElement.remove();
+  latestUrls.push(next.dataset.latest);
+  board().dataset.unit = next.dataset.unit;
+  for (const row of rows()) if (row.dataset.unit === "°C") showRow(row, choices());
+  board().dataset.unit = choices().fahrenheit ? "F" : "";
+  showChoices();
+  watchEnd();
+  return true;
+}
+
+const end = new IntersectionObserver((seen) => {
+  if (!seen.some((one) => one.isIntersecting)) return;
+  end.disconnect();
+  loadMore().catch(() => {}); // the link is still there
+}, { rootMargin: "600px" });
+
+function watchEnd() {
+  end.disconnect();
+  const more = board().querySelector(".more:has(a[rel=next])");
+  if (more) end.observe(more);
 }
 
 function refreshRow(row, { measured_ms, value, unit }, chosen) {
@@ -99,16 +158,17 @@ function refreshRow(row, { measured_ms, value, unit }, chosen) {
 
 // Update the sensors with new readings. Returns whether the whole board must be reloaded.
 async function refreshRows() {
-  const { latest } = board().dataset;
-  const columns = new URL(latest, location.href).searchParams.getAll("_col");
-  const answer = await get(`${latest}&measured_ms__gt=${refreshedMs - MAX_DELAY_MS}`);
   const chosen = choices();
   let outdated = false;
-  for (const values of (await answer.json()).rows) {
-    const reading = Object.fromEntries(columns.map((column, place) => [column, values[place]]));
-    const row = board().querySelector(`li[data-sensor="${reading.sensor}"]`);
-    if (row) refreshRow(row, reading, chosen);
-    outdated ||= !row || row.classList.contains("is-silent") !== Boolean(reading.silent);
+  for (const latest of latestUrls) {
+    const columns = new URL(latest, location.href).searchParams.getAll("_col");
+    const answer = await get(`${latest}&measured_ms__gt=${refreshedMs - MAX_DELAY_MS}`);
+    for (const values of (await answer.json()).rows) {
+      const reading = Object.fromEntries(columns.map((column, place) => [column, values[place]]));
+      const same = board().querySelectorAll(`li[data-sensor="${reading.sensor}"]`);
+      for (const row of same) refreshRow(row, reading, chosen);
+      outdated ||= !same.length || same[0].classList.contains("is-silent") !== Boolean(reading.silent);
+    }
   }
   return outdated;
 }
@@ -128,19 +188,23 @@ async function refresh() {
 
 // Hide sensors that lack a word of the filter in their name, node or description.
 function applyFilter() {
-  if (!("whole" in board().dataset)) return;
+  if (!("complete" in board().dataset)) return;
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-  for (const section of board().querySelectorAll("section")) {
+  for (const section of board().querySelectorAll(".nodes > section")) {
     const described = (section.querySelector("bdi")?.textContent ?? "").toLowerCase();
     const matches = (text) => words.every((word) => text.includes(word) || described.includes(word));
-    const node = section.querySelector("h2").textContent.toLowerCase();
+    const area = section.closest(".group")?.dataset.group ?? "";
+    const node = `${section.querySelector("h2, h3").textContent} ${area}`.toLowerCase();
     const sensors = [...section.querySelectorAll("li")];
     for (const row of sensors) {
       row.hidden = !matches(`${node} ${row.querySelector(".name").textContent.toLowerCase()}`);
     }
     section.hidden = sensors.length ? sensors.every((row) => row.hidden) : !matches(node);
   }
-  const none = words.length && !board().querySelector("section:not([hidden])");
+  for (const group of board().querySelectorAll(".group")) {
+    group.hidden = words.length && !group.querySelector("section:not([hidden])");
+  }
+  const none = words.length && !board().querySelector(".nodes > section:not([hidden])");
   document.querySelector("#sifted").textContent = none ? `No sensor matches “${filter.value}”.` : "";
 }
 
@@ -153,7 +217,7 @@ function filterChanged() {
   address.searchParams.delete("after");
   history.replaceState(history.state, "", address);
   clearTimeout(typed);
-  if ("whole" in board().dataset) applyFilter();
+  if ("complete" in board().dataset) applyFilter();
   else typed = setTimeout(() => reloadBoard().catch(() => location.reload()), TYPING_PAUSE_MS);
 }
 
@@ -173,6 +237,21 @@ document.addEventListener("pointerover", (event) => {
   if (time) time.title = `${instant(Date.parse(time.dateTime), choices(), true)} ${zoneName(choices())}`;
 });
 document.addEventListener("visibilitychange", refresh);
+
+// A group that is folded, or unfolded: the address knows, and what isn't here is loaded.
+document.addEventListener("toggle", (event) => {
+  const { group } = event.target.dataset;
+  if (group === undefined) return;
+  const address = new URL(location.href);
+  const closed = address.searchParams.getAll("closed").filter((name) => name !== group);
+  address.searchParams.delete("closed");
+  for (const name of event.target.open ? closed : [...closed, group]) address.searchParams.append("closed", name);
+  if (address.href === location.href) return;
+  history.replaceState(history.state, "", address);
+  if (event.target.open && !event.target.querySelector("section")) {
+    reloadBoard().catch(() => location.reload());
+  }
+}, true);
 
 form.querySelector(".choices").hidden = false;
 boardLoaded();

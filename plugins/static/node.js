@@ -2,7 +2,7 @@
 
 import { choices, choose } from "./choices.js";
 import { draw } from "./chart.js";
-import { age, localize, quantity } from "./format.js";
+import { age, instant, localize, quantity } from "./format.js";
 
 const REFRESH_MS = 10_000;
 
@@ -34,6 +34,9 @@ function drawAll() {
   for (const button of document.querySelectorAll("[data-choice]")) {
     const on = button.dataset.choice === "unit" ? chosen.fahrenheit : chosen.utc;
     button.setAttribute("aria-pressed", on);
+  }
+  for (const input of document.querySelectorAll(".dates [data-ms]")) {
+    input.value = instant(+input.dataset.ms, chosen).replace(" ", "T");
   }
   for (const group of document.querySelectorAll(".choices")) group.hidden = false;
 }
@@ -104,6 +107,16 @@ document.addEventListener("click", (event) => {
     choose(button.dataset.choice, button.getAttribute("aria-pressed") !== "true");
     drawAll();
   }
+});
+// Dates are typed in the zone that is shown, and sent in UTC.
+document.addEventListener("submit", (event) => {
+  if (!event.target.closest(".dates")) return;
+  event.preventDefault();
+  const [from, to] = ["from", "to"].map((name) => {
+    const { value } = event.target.elements[name];
+    return value ? new Date(choices().utc ? `${value}Z` : value).toISOString() : null;
+  });
+  go(changed({ range: null, from, to }));
 });
 window.addEventListener("popstate", () => go(location.href, null));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);

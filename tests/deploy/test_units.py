@@ -40,7 +40,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "most"), [("ingest", 2), ("datasette", 2), ("backup", 1), ("client", 2)]
+    ("part", "most"), [("ingest", 2), ("datasette", 2), ("backup", 1), ("client", 2), ("mqtt", 2)]
 )
 def test_services_are_locked_in(part: str, most: float) -> None:
     ran = subprocess.run(
@@ -63,16 +63,18 @@ def test_a_host_that_is_none_is_told_before_anything_is_done(tmp_path: Path) -> 
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_what_is_installed_twice_keeps_its_settings(tmp_path: Path) -> None:
-    assert install(tmp_path, "--host", "tmon.example.org").returncode == 0
+    first = install(tmp_path, "--host", "tmon.example.org")
+    assert (first.returncode, "tmon-mqtt.service." in first.stdout) == (0, False)
     settings = tmp_path / "etc" / "tmon" / "tmon.env"
     assert "\nTMON_INGEST_URL=https://tmon.example.org/ingest\n" in settings.read_text()
-    settings.write_text("TMON_LOG_LEVEL=info\n")
+    settings.write_text("TMON_LOG_LEVEL=info\nTMON_MQTT_URL=mqtt://localhost\n")
     caddyfile = tmp_path / "etc" / "caddy" / "Caddyfile"
     shutil.copy(INSTALL, caddyfile)  # an owner's own
     again = install(tmp_path, "--host", "tmon.example.org")
     assert again.returncode == 0
+    assert "tmon-mqtt.service." in again.stdout
     assert "is yours, and stays" in again.stdout
-    assert settings.read_text() == "TMON_LOG_LEVEL=info\n"
+    assert settings.read_text() == "TMON_LOG_LEVEL=info\nTMON_MQTT_URL=mqtt://localhost\n"
     assert caddyfile.read_bytes() == INSTALL.read_bytes()
     installed = tmp_path / "opt" / "tmon" / ".venv" / "bin" / "tmon"
     assert subprocess.run([installed, "check", "--help"], check=True, capture_output=True).stdout

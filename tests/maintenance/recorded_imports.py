@@ -24,7 +24,7 @@ class Import:
         self.recorder = Recorder.begin(db, SOURCE, NOW_MS)
         self.number = self.recorder.number
         self._node = Node(nodes.find_or_make(db, node).uid, node, node)
-        self._store = Store(db, keep_rejected=False, on_stored=self.recorder.stored)
+        self._store = Store(db, imports=True, on_stored=self.recorder.stored)
 
     def store(self, rows: Rows, sensor: str = "t", unit: str | None = "°C") -> Receipt:
         """One portion."""

@@ -227,3 +227,37 @@ def test_the_cursor_tells_both_spans(browser: Browser, house: Site) -> None:
                 r"garden temperature, a week before 309.0.°C"
             )
         )
+
+
+def test_a_line_is_switched_off_by_its_name_and_stays_off(browser: Browser, house: Site) -> None:
+    with visit(browser) as page:
+        page.goto(f"{house.url}/compare?{TWO}&{MARCH}&utc=1")
+        page.wait_for_selector(".chart canvas")
+        garden = page.get_by_role("button", name="garden temperature")
+        garden.press("Enter")
+        expect(garden).to_have_attribute("aria-pressed", "false")
+        page.get_by_role("link", name="Wider").click()
+        page.wait_for_url("**from=2024-03-12*")
+        page.wait_for_selector(".chart canvas")
+        expect(garden).to_have_attribute("aria-pressed", "false")
+        assert violations(page) == []
+        garden.click()
+        expect(garden).to_have_attribute("aria-pressed", "true")
+
+
+def test_dates_are_typed_in_the_zone_that_is_shown(browser: Browser, house: Site) -> None:
+    with visit(browser, timezone_id="Europe/Berlin") as page:
+        page.goto(f"{house.url}/compare?{TWO}&{MARCH}")
+        page.wait_for_selector(".chart canvas")
+        page.locator("summary", has_text="Dates").click()
+        expect(page.locator(".dates [name=from]")).to_have_value("2024-03-15T01:00")
+        page.locator(".dates [name=from]").fill("2024-03-16T00:00")
+        page.locator(".dates").get_by_role("button").click()
+        page.wait_for_url("**from=2024-03-15T23*")
+        assert "s=attic" in page.url
+    with visit(browser, java_script_enabled=False) as page:
+        page.goto(f"{house.url}/compare?{TWO}&range=all")
+        page.locator("summary", has_text="Dates").click()
+        page.locator(".dates [name=from]").fill("2024-03-16T00:00")
+        page.locator(".dates").get_by_role("button").click()
+        expect(page.locator("h2").first).to_contain_text("2024-03-16 00:00 to 2024-03-31 23:00")

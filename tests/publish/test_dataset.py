@@ -5,6 +5,7 @@ import csv
 import json
 import re
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 from tests.publish.published import HOSTILE, Serve, Site
 from tests.station import Process, answers, wait_for
 from tmon.db.connect import open_database
+from tmon.importer import demo
 from tmon.serve.datasette_app import datasette_for, start
 
 PUBLIC = "https://air.example.org/cellar"
@@ -46,7 +48,7 @@ def test_the_station_is_described_as_metadata_and_sql_tell(site: Site) -> None:
     dataset = dataset_of(site, "/")
     assert dataset["name"] == METADATA["title"]
     assert dataset["description"] == METADATA["description"]
-    assert dataset["license"] == METADATA["license_url"]
+    assert "license" not in dataset  # until the owner chooses one
     assert dataset["keywords"] == ["sensors", "readings", "time series"]
     assert dataset["url"] == site.url + "/"
     assert dataset["temporalCoverage"] == f"{at(site, 'min')}/.."
@@ -188,3 +190,17 @@ def test_tmon_serve_hands_the_public_address_over(tmp_path: Path) -> None:
         assert f"Sitemap: {PUBLIC}/sitemap.xml" in requests.get(url, timeout=60).text
     finally:
         process.kill()
+
+
+def test_the_demo_keeps_its_own_licence(serve: Serve, tmp_path: Path) -> None:
+    data = Path(__file__).parents[2] / "data/ambient_temperature.csv"
+    with open_database(tmp_path / "tmon.db", create=True) as db:
+        demo.add(db, data, time.time_ns() // 10**6, 0)
+        db.execute("insert into nodes (name, uid, created_ms) values ('own', 'u', 0)")
+    (tmp_path / "metadata.yml").write_text("license: CC0\nlicense_url: https://example.org/cc0\n")
+    site = serve(tmp_path / "tmon.db")
+    assert dataset_of(site, "/node/own")["license"] == "https://example.org/cc0"
+    dataset = dataset_of(site, "/node/cellar")
+    assert "numenta" in dataset["license"]
+    assert "moved in time" in dataset["description"]
+    assert not dataset["temporalCoverage"].endswith("..")

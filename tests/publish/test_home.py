@@ -18,10 +18,10 @@ from sqlite_utils import Database
 from tests.publish.published import HOSTILE, HOUR_MS, Serve, Site, served
 from tests.station import Station, station_in_thread
 from tmon.db.connect import open_database
-from tmon.pages import concurrency
+from tmon.pages import concurrency, home_data
 from tmon.pages.queries import query_threads
 
-MOST = 1000
+MOST = 160
 MOST_BYTES = 150_000  # of the page and all that belongs to it, compressed
 
 
@@ -37,7 +37,7 @@ def words(fragment: str) -> str:
 
 
 def headings(page: str) -> list[str]:
-    return [words(text) for text in re.findall(r"<h2>.*?</h2>", page)]
+    return [words(text) for text in re.findall(r"<h[23]><a .*?</h[23]>", page)]
 
 
 def add(db: Database, node: str, *sensors: str, unit: str = "°C") -> list[int]:
@@ -79,7 +79,7 @@ def test_each_sensor_has_its_newest_value_its_age_and_its_low_and_high(site: Sit
     shown = lines(site.get("/").text)
     assert [*shown] == site.values("select node || '/' || name from sensors order by 1")
     now = words(shown["basement/temperature"])
-    assert re.fullmatch(r"temperature 21.4 °C (\d+ s|\d min) ago 21.4 21.4", now)
+    assert re.fullmatch(r"temperature 21.4 °C 21.4 \u2013 21.4 (\d+ s|\d min) ago", now)
     assert 'aria-label="24 hours: low 21.4, high 21.4"' in shown["basement/temperature"]
     assert '<h2><a href="/node/basement">basement</a></h2>' in site.get("/").text
 
@@ -154,14 +154,14 @@ def test_low_and_high_are_those_of_24_clock_hours(many: Site) -> None:
     extremes = dict(
         sqlite3.connect(many.path)
         .execute(
-            "select node || '/' || name, printf('%.1f %.1f', min(min), max(max)) from hourly"
-            " join sensors on sensors.id = sensor"
+            "select node || '/' || name, printf('%.1f \N{EN DASH} %.1f', min(min), max(max))"
+            " from hourly join sensors on sensors.id = sensor"
             " where hour_ms > (unixepoch() / 3600 - 24) * 3600000 group by sensor"
         )
         .fetchall()
     )
     for name, text in shown.items():
-        assert words(text).endswith(f"ago {extremes[name]}")
+        assert extremes[name] in words(text)
 
 
 def test_fahrenheit_by_choice_with_celsius_for_scripts(site: Site) -> None:
@@ -198,19 +198,31 @@ def test_silent_first_puts_them_first(many: Site) -> None:
     assert [*lines(page)][:3] == ["node-077/a", "node-077/f", "node-077/b"]
 
 
+def pages(site: Site, **asked: str) -> Iterator[str]:
+    """All pages, by their links."""
+    page = site.get("/", **asked).text
+    yield page
+    while links := re.findall(r'<a href="([^"]+)" rel="next">', page):
+        page = requests.get(site.url + html.unescape(links[0]), timeout=60).text
+        yield page
+
+
 def test_pages_of_whole_nodes_have_each_sensor_once(many: Site) -> None:
-    first = many.get("/").text
-    [link] = re.findall(r'<a href="([^"]+)" rel="next">', first)
-    second = requests.get(many.url + html.unescape(link), timeout=60).text
-    assert len(lines(first)) == MOST
-    assert [*lines(first), *lines(second)] == many.values(
+    found = [lines(page) for page in pages(many)]
+    assert len(found[0]) == MOST
+    assert [name for one in found for name in one] == many.values(
         "select node || '/' || name from sensors order by 1"
     )
-    assert 'rel="next"' not in second
-    assert "1,000 of 1,100 sensors" in words(first)
+    assert "1,100 sensors, 2 silent" in words(many.get("/").text)
 
 
-def test_one_node_with_more_sensors_than_fit_says_so(serve: Serve, tmp_path: Path) -> None:
+def test_pages_are_sorted_as_a_whole(many: Site) -> None:
+    found = [name for page in pages(many, sort="worst") for name in lines(page)]
+    assert len({*found}) == len(found) == 1100
+    assert found[0].startswith("node-077/")
+
+
+def test_one_node_with_more_sensors_than_fit_is_shown_whole(serve: Serve, tmp_path: Path) -> None:
     with open_database(tmp_path / "tmon.db", create=True) as db:
         db.execute("begin")
         for sensor in add(db, "a", *(f"s{number}" for number in range(MOST + 1))):
@@ -219,13 +231,15 @@ def test_one_node_with_more_sensors_than_fit_says_so(serve: Serve, tmp_path: Pat
             read(db, sensor, (0, 1))
         db.execute("commit")
     site = serve(tmp_path / "tmon.db")
-    page = site.get("/").text
-    assert len(lines(page)) == MOST
-    assert "a has more sensors than fit here" in words(page)
-    assert {*lines(site.get("/", after="a").text)} == {"b/s"}
+    assert [len(lines(page)) for page in pages(site)] == [MOST + 1, 1]
 
 
-def test_so_many_nodes_without_readings_come_in_pages(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [2000, 5])
+def test_nodes_without_readings_come_in_pages(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Also where there are too many nodes to read all of them."""
+    monkeypatch.setattr(home_data, "MAX_WHOLE", most)
     with open_database(tmp_path / "tmon.db", create=True) as db:
         db.execute("begin")
         for sensor in add(db, "z", "s"):
@@ -234,8 +248,35 @@ def test_so_many_nodes_without_readings_come_in_pages(serve: Serve, tmp_path: Pa
             add(db, f"m{number:04}")
         db.execute("commit")
     site = serve(tmp_path / "tmon.db")
-    assert len(headings(site.get("/").text)) == MOST
-    assert headings(site.get("/", after="m0999").text) == ["m1000", "z"]
+    found = [headings(page) for page in pages(site)]
+    assert [len(one) for one in found] == [MOST, 2]
+    assert found[1] == ["m0160", "z"]
+
+
+def test_a_station_too_large_to_read_whole_has_the_same_sensors_in_the_same_order(
+    many: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = [name for page in pages(many) for name in lines(page)]
+    monkeypatch.setattr(home_data, "MAX_WHOLE", 100)
+    assert [name for page in pages(many) for name in lines(page)] == whole
+    assert [*lines(many.get("/", sort="worst").text)][:2] == ["node-077/a", "node-077/f"]
+    assert "160 of 1,100 sensors" in words(many.get("/").text)
+
+
+def test_one_node_with_more_sensors_than_a_page_of_a_large_station_says_so(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home_data, "MAX_WHOLE", 100)
+    with open_database(tmp_path / "tmon.db", create=True) as db, db.atomic():
+        for sensor in add(db, "a", *(f"s{number}" for number in range(MOST + 1))):
+            read(db, sensor, (0, 1))
+        for sensor in add(db, "b", "s"):
+            read(db, sensor, (0, 1))
+    site = serve(tmp_path / "tmon.db")
+    page = site.get("/").text
+    assert len(lines(page)) == MOST
+    assert "a has more sensors than fit here" in words(page)
+    assert {*lines(site.get("/", after="a").text)} == {"b/s"}
 
 
 @pytest.fixture
@@ -276,7 +317,7 @@ def test_a_busy_machine_shows_values_without_lines(
     assert len(shown) == MOST
     assert "not drawn in time" in page
     assert "none in 24 h" not in page
-    values = many.values("select round(value, 1) from latest order by node, name limit 1000")
+    values = many.values("select round(value, 1) from latest order by node, name limit 160")
     assert [float(words(text).split()[1]) for text in shown.values()] == values
 
 

@@ -72,10 +72,11 @@ def test_a_node_that_was_only_imported_is_not_waited_for(serve: Serve, tmp_path:
     path = tmp_path / "tmon.db"
     with open_database(path, create=True) as db:
         db.execute("insert into nodes (name, uid, created_ms) values ('attic', 'u', 0)")
-        db.execute("insert into sensors (id, node, name) values (1, 'attic', 't')")
+        db.execute("insert into sensors (id, node, name, imported) values (1, 'attic', 't', 1)")
         db.execute("insert into readings (sensor, measured_ms, value) values (1, 0, 1)")
         site = serve(path)
         assert site.rows("/tmon/silent_nodes") == []
+        assert [row["silent"] for row in site.rows("/tmon/latest")] == [0]
         db.execute("update nodes set silent_after_s = 3600")
         assert [row["node"] for row in site.rows("/tmon/silent_nodes")] == ["attic"]
 

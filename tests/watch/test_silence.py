@@ -58,12 +58,12 @@ def test_some_silent_sensors_of_a_node_are_named(watched: Watched) -> None:
     assert "attic: 7 of 8 sensors silent (a, b, c, d, e and 2 more), since" in line
 
 
-def test_revoked_and_imported_nodes_are_not_silent(watched: Watched) -> None:
+def test_revoked_nodes_and_imported_sensors_are_not_silent(watched: Watched) -> None:
     watched.node("revoked", revoked_ms=1)
     watched.node("imported", last_received_ms=None)
     watched.node("awaited", last_received_ms=None, silent_after_s=60)
     for node in ("revoked", "imported", "awaited"):
-        watched.every_minute(watched.sensor(node), 1.0, 1.0)
+        watched.every_minute(watched.sensor(node, imported=node != "revoked"), 1.0, 1.0)
     [line] = watched.found(NOW_MS + HOUR_MS, "T01")
     assert "awaited/temperature" in line
 

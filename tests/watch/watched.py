@@ -46,8 +46,11 @@ class Watched:
         row = {"created_ms": 0, "last_received_ms": NOW_MS, **columns}
         self.db.table("nodes").insert({"name": name, "uid": f"uid of {name}", **row})
 
-    def sensor(self, node: str, name: str = "temperature", unit: str | None = "°C") -> Sensor:
-        self.db.table("sensors").insert({"node": node, "name": name, "unit": unit})
+    def sensor(
+        self, node: str, name: str = "temperature", unit: str | None = "°C", *, imported: int = 0
+    ) -> Sensor:
+        row = {"node": node, "name": name, "unit": unit, "imported": imported}
+        self.db.table("sensors").insert(row)
         return find_sensor(self.db, node, name)
 
     def measure(self, sensor: Sensor, readings: Iterable[tuple[int, float]]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.limits import DECOMPRESSED_BYTES
+from ingest.limits import BODY_BYTES
 from tests.station import Station, station_in_thread
 from tests.wires.devices import Device
 
@@ -128,11 +128,32 @@ def test_other_methods_and_paths(device: Device) -> None:
     assert device.rows() == {}
 
 
-def test_a_zlib_bomb_ends_at_the_limit(device: Device) -> None:
-    bomb = zlib.compress(b"[" * (DECOMPRESSED_BYTES + 1))
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (b"[" * (BODY_BYTES + 1), "decompressed"),
+        (b"[" + b"[0,1]," * 10_000 + b"[0,1]]", "10,000 rows"),
+        (b"[[0,1" + b",null" * 50_001 + b"]]", "50,000 readings"),
+        (b"[" + b"7," * 10_000 + b"7]", "10,000 rows"),
+    ],
+)
+@pytest.mark.parametrize("query", ["cb=1", "c=1"])
+def test_a_small_body_with_much_in_it_ends_at_the_limit(
+    device: Device, rows: bytes, told: str, query: str
+) -> None:
+    packed = zlib.compress(rows)
+    body = packed if query == "cb=1" else b"data=" + packed.hex().encode()
+    answer = device.post(f"/input/bulk?{query}&apikey=KEY", body)
+    assert (answer.status_code, answer.json()["success"]) == (200, False)
+    assert told in answer.json()["message"]
+    assert device.rows() == {}
+
+
+def test_a_zlib_bomb_of_empty_rows_is_not_read_one_by_one(device: Device) -> None:
+    bomb = zlib.compress(b"[" + b"[]," * 250_000 + b"[]]")  # 1 KB
     answer = device.post("/input/bulk?cb=1&apikey=KEY", bomb)
     assert (answer.status_code, answer.json()["success"]) == (200, False)
-    assert "decompressed" in answer.json()["message"]
+    assert "too many values" in answer.json()["message"]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ingest.wire.ruuvi import decoded
 from tests.station import Station, station_in_thread, tmon
 from tests.wires.devices import Device
+from tmon.core.ruuvi import decoded
 from tmon.db import keys
 from tmon.db.connect import open_database
 from tmon.db.devices import MOST_DEVICES, MOST_READINGS, Devices, Waiting, path_beside
@@ -47,10 +47,10 @@ def numbered(sequence: int) -> str:
 class Home(Device):
     """A gateway's key, in place of a node's."""
 
-    def __init__(self, station: Station, **flags: bool) -> None:
+    def __init__(self, station: Station, *, gateway: str = "hall", **flags: bool) -> None:
         with open_database(station.path) as db:
             given = {"names_nodes": False, "adopts_all": False, **flags}
-            key = keys.get_or_create_of_gateway(db, "hall", **given)
+            key = keys.get_or_create_of_gateway(db, gateway, **given)
         self.station = station
         self.node = "freezer"
         self.key = keys.Keys(load_or_create_secret(station.settings)).make(key)
@@ -107,10 +107,41 @@ def test_an_unknown_device_waits_and_comes_along_when_it_is_adopted(home: Home) 
 
 def test_a_repeated_sequence_number_is_one_reading(home: Home) -> None:
     now_s = int(time.time())
-    home.run("device", "adopt", TAG, "freezer")
+    home.run("device", "adopt", TAG, "freezer", "--unheard")
     for number in range(3):
         assert home.post("/k/KEY/x", ruuvi(now_s - 30 + 10 * number)).status_code == 200
     assert [row[0] for row in home.rows()["temperature"]] == [(now_s - 30) * 1000]
+
+
+def test_two_gateways_that_receive_a_tag_store_one_reading(home: Home) -> None:
+    now_s = int(time.time())
+    home.run("device", "adopt", TAG, "freezer", "--unheard")
+    attic = Home(home.station, gateway="attic")
+    assert attic.key != home.key
+    for late_s, gateway in enumerate((home, attic, home)):
+        assert gateway.post("/k/KEY/x", ruuvi(now_s - 30 + late_s)).status_code == 200
+    assert attic.post("/k/KEY/x", ruuvi(now_s - 20, numbered(206))).status_code == 200
+    assert home.post("/k/KEY/x", ruuvi(now_s - 10, RAW)).status_code == 200  # an older one
+    times_s = [row[0] // 1000 - now_s for row in home.rows()["temperature"]]
+    assert times_s == [-30, -20]
+
+
+def test_a_decoded_measurement_is_numbered_in_text_too(home: Home) -> None:
+    now_s = int(time.time())
+    home.run("device", "adopt", TAG, "freezer", "--unheard")
+    for at_s in (now_s - 30, now_s - 20):
+        tag = {"timestamp": str(at_s), "temperature": "21.5", "measurementSequenceNumber": "7"}
+        body = {"data": {"gw_mac": "AA", "tags": {TAG: tag}}}
+        assert home.post("/k/KEY/x", json.dumps(body)).status_code == 200
+    assert [row[1] for row in home.rows()["temperature"]] == [21.5]
+
+
+def test_a_new_battery_begins_the_sequence_anew(home: Home) -> None:
+    now_s = int(time.time())
+    home.run("device", "adopt", TAG, "freezer", "--unheard")
+    for at_s in (now_s - 3 * 3600, now_s - 5):
+        assert home.post("/k/KEY/x", ruuvi(at_s)).status_code == 200
+    assert len(home.rows()["temperature"]) == 2
 
 
 def test_the_gateways_own_status_is_fine_and_stores_nothing(home: Home) -> None:
@@ -146,7 +177,7 @@ def test_a_gateway_must_say_which_device(home: Home) -> None:
 
 
 def test_readings_name_their_devices(home: Home) -> None:
-    home.run("device", "adopt", "shed", "shed")
+    home.run("device", "adopt", "shed", "shed", "--unheard")
     bearer = {"Authorization": "Bearer KEY"}
     body = """{"node": "shed", "readings": [
         {"sensor": "t", "value": 1, "measured_ms": 1770000000000},
@@ -163,7 +194,7 @@ def test_readings_name_their_devices(home: Home) -> None:
     home.node = "shed"
     assert home.rows() == {"t": [(1770000000000, 1.0, None)]}
     listed = json.loads(home.run("device", "list", "--json").stdout)
-    assert {row["id"]: row["last_values"] for row in listed} == {"shed": None, "porch": "t 2.0"}
+    assert {row["id"]: row["last_values"] for row in listed} == {"shed": "t 1.0", "porch": "t 2.0"}
 
 
 def test_a_gateway_may_name_nodes_itself(station: Station) -> None:
@@ -199,6 +230,16 @@ def test_each_wire_says_which_device(home: Home, path: str, body: str, device: s
     assert [row["id"] for row in listed] == ([device] if device else [])
 
 
+def test_airgradients_own_path_needs_no_key_once_its_number_is_allowed(station: Station) -> None:
+    path, body = "/sensors/airgradient:ecda3b/measures", '{"atmp": 21.5, "rco2": 447}'
+    home = Home(station)
+    assert home.post(path, body).status_code == 401
+    home.run("device", "allow", "ecda3b", home.node)
+    assert home.post(path, body).status_code == 200
+    assert home.values() == {"temperature": (21.5, "°C"), "co2": (447, "ppm")}
+    assert home.post(path.replace("ecda3b", "ecda3c"), body).status_code == 401
+
+
 def test_a_device_without_a_key_is_taken_once_its_id_is_allowed(station: Station) -> None:
     body = '{"sensordatavalues": [{"value_type": "temperature", "value": "21.5"}]}'
     sent = {"X-Sensor": "esp8266-12", "X-PIN": "11"}
@@ -217,7 +258,7 @@ def test_a_device_without_a_key_is_taken_once_its_id_is_allowed(station: Station
 
 def test_adopted_alone_is_not_allowed_without_a_key(station: Station) -> None:
     home = Home(station)
-    home.run("device", "adopt", "esp8266-12", "balcony")
+    home.run("device", "adopt", "esp8266-12", "balcony", "--unheard")
     body = '{"sensordatavalues": [{"value_type": "temperature", "value": "21.5"}]}'
     sent = {"X-Sensor": "esp8266-12", "X-PIN": "11"}
     assert home.post("/v1/push-sensor-data/", body, headers=sent).status_code == 401
@@ -272,7 +313,7 @@ def test_a_kill_while_a_device_is_adopted_loses_nothing(tmp_path: Path) -> None:
 
 def test_devices_are_in_backups_and_come_back(home: Home, tmp_path: Path) -> None:
     home.post("/k/KEY/x", ruuvi(int(time.time()) - 10))
-    home.run("device", "adopt", "esp8266-12", "balcony")
+    home.run("device", "adopt", "esp8266-12", "balcony", "--unheard")
     made = home.run("backup", "kept").stdout.strip()
     assert stat.S_IMODE((tmp_path / f"{made}.devices").stat().st_mode) == 0o600
     new = tmp_path / "new"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.station import Station, station_in_thread, tmon
+from tests.station import Station, station_in_thread, tmon, wait_for
 from tests.wires.test_devices import Home
 from tmon.db.connect import sqlite3
 from tmon.db.devices import MOST_DEVICES, Devices, Waiting, path_beside
@@ -109,7 +109,7 @@ def test_devices_heard_before_become_nodes_too(station: Station) -> None:
 
 @pytest.mark.parametrize("device", ["", "x" * 129, "a\nb"])
 def test_an_impossible_id_is_not_adopted(home_folder: Path, device: str) -> None:
-    ran = tmon(home_folder, "device", "adopt", device, "freezer")
+    ran = tmon(home_folder, "device", "adopt", device, "freezer", "--unheard")
     assert (ran.returncode, "printable" in ran.stderr) == (1, True)
 
 
@@ -130,8 +130,8 @@ def test_untimed_readings_are_stored_once_if_adopting_is_killed(tmp_path: Path) 
         for _ in range(2):
             assert tmon(tmp_path, "device", "adopt", "shed", "shed").returncode == 0
             devices = Devices(path_beside(station.path))
-            with devices._transaction():  # as if it was killed before it forgot them
-                devices._conn.execute(
+            with devices.transaction():  # as if it was killed before it forgot them
+                devices.conn.execute(
                     "insert into waiting values ('shed', 't', ?, 1, null, 0)",
                     [kept[0].measured_ms],
                 )
@@ -169,3 +169,97 @@ def test_a_hostile_file_beside_a_backup(station: Station, tmp_path: Path) -> Non
     beside.symlink_to("/etc/passwd")
     ran = tmon(new, "restore", str(tmp_path / made), "--force")
     assert (ran.returncode, "no link" in ran.stderr) == (1, True)
+
+
+def test_a_reading_without_a_device_is_refused_alone(station: Station) -> None:
+    home = Home(station)
+    readings = [
+        {"node": "shed", "sensor": "t", "value": 1},
+        {"sensor": "t", "value": 2},
+        {"node": "x" * 129, "sensor": "t", "value": 3},
+        {"node": "a\nb", "sensor": "t", "value": "x"},
+        {"node": "porch", "sensor": "t", "value": "x"},
+    ]
+    bearer = {"Authorization": "Bearer KEY"}
+    answer = home.post("/readings", json.dumps(readings), headers=bearer)
+    told = answer.json()
+    assert (answer.status_code, told["accepted"]) == (201, 1)
+    assert [(one["index"], one["code"]) for one in told["rejected"]] == [
+        *((1, "invalid_device"), (2, "invalid_device")),
+        *((3, "invalid_value"), (4, "invalid_value")),
+    ]
+    assert len(waiting(station, "shed")) == 1
+    lines = home.post("/k/KEY/write", "m,device=shed a=1\nm a=2")
+    assert (lines.status_code, "which device" in lines.text) == (400, True)
+    assert len(waiting(station, "shed")) == 2
+
+
+def test_what_waited_comes_along_when_its_device_becomes_a_node_by_itself(tmp_path: Path) -> None:
+    with station_in_thread(tmp_path) as station:
+        home = Home(station)
+        for number in range(1_200):
+            at_ms = 1_770_000_000_000 + number
+            devices = Devices(path_beside(station.path))
+            devices.keep("hall", "shed", [Waiting("t", at_ms, number, "°C", 1)], 1)
+            devices.close()
+        assert send(home, "shed").status_code == 201
+        home = Home(station, adopts_all=True)
+        wait_for(lambda: send(home, "shed").status_code == 201 and station.count() > 1_200)
+        assert waiting(station, "shed") == []
+        assert station.query("select node, name, count(*) > 1201 from readings, sensors") == [
+            ("shed", "t", 1)
+        ]
+
+
+def test_what_waited_and_is_too_fast_waits_on(tmp_path: Path) -> None:
+    with station_in_thread(tmp_path, {"TMON_RATE": "1"}) as station:
+        devices = Devices(path_beside(station.path))
+        many = [Waiting("t", 1_770_000_000_000 + n, n, None, 1) for n in range(1_000)]
+        devices.keep("hall", "shed", many, 1)
+        devices.close()
+        home = Home(station, adopts_all=True)
+        statuses = [send(home, "shed").status_code for _ in range(3)]
+        assert set(statuses) <= {201, 429}
+        assert len(waiting(station, "shed")) + station.count() >= 1_000
+
+
+def test_a_gateway_makes_so_many_nodes_and_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with station_in_thread(tmp_path, {"TMON_ADOPT_LIMIT": "3"}) as station:
+        home = Home(station, adopts_all=True)
+        assert send(home, "d1", "d2").status_code == 201
+        assert send(home, "d3", "d4").status_code == 201
+        assert send(home, "d5").status_code == 201
+        assert station.query("select name from nodes order by 1") == [("d1",), ("d2",), ("d3",)]
+        assert [len(waiting(station, one)) for one in ("d3", "d4", "d5")] == [0, 1, 1]
+        told = [one for one in caplog.messages if "TMON_ADOPT_LIMIT" in one]
+        assert len(told) == 1
+        assert "3 devices of the gateway hall are nodes" in told[0]
+
+
+def test_a_mistyped_id_makes_no_node_and_a_device_can_be_forgotten(station: Station) -> None:
+    home, folder = Home(station), station.path.parent
+    nothing = tmon(folder, "device", "forget", "shed")
+    assert (nothing.returncode, "no gateway has sent anything" in nothing.stderr) == (1, True)
+    send(home, "shed")
+    mistyped = tmon(folder, "device", "adopt", "shad", "shed")
+    assert (mistyped.returncode, "no device 'shad' was heard" in mistyped.stderr) == (1, True)
+    assert station.query("select name from nodes") == []
+    home.run("device", "adopt", "shed", "shed")
+    home.run("device", "forget", "shed")
+    assert json.loads(home.run("device", "list", "--json").stdout) == []
+    assert send(home, "shed").status_code == 201
+    assert len(waiting(station, "shed")) == 1
+    missing = tmon(folder, "device", "forget", "shad")
+    assert (missing.returncode, "see `tmon device list`" in missing.stderr) == (1, True)
+
+
+def test_the_list_shows_the_last_values_of_nodes_too(station: Station) -> None:
+    home = Home(station)
+    send(home, "shed", unit="°C")
+    home.run("device", "adopt", "shed", "shed")
+    at_ms = station.query("select max(measured_ms) from readings")[0][0] + 1
+    send(home, "shed", value=21.5, measured_ms=at_ms)
+    [row] = json.loads(home.run("device", "list", "--json").stdout)
+    assert (row["node"], row["last_values"]) == ("shed", "t 21.5 °C")

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from ingest import wires
-from tests.station import station_in_thread
+from ingest.http import HttpConnection
+from tests.station import running, station_in_thread
 from tests.wires.devices import Device
 from tmon.cli.connecting import INSTRUCTIONS, instructions
 from tmon.core.settings import Settings
@@ -222,11 +225,11 @@ CASES: dict[str, Case] = {
     "ispindel": (
         *("POST", "/k/KEY/", ISPINDEL),
         {
-            "temperature": (20, "°C"),
-            "tilt": (45.6, "°"),
-            "battery_voltage": (3.9, "V"),
-            "gravity": (12.1, None),
-            "signal": (-60, "dBm"),
+            "42/temperature": (20, "°C"),
+            "42/tilt": (45.6, "°"),
+            "42/battery_voltage": (3.9, "V"),
+            "42/gravity": (12.1, None),
+            "42/signal": (-60, "dBm"),
         },
         *(200, None),
     ),
@@ -314,7 +317,33 @@ def test_what_to_type_has_the_address_and_the_key(name: str) -> None:
     assert "0123456789abcdef0123456789abcdef" in text
     assert "garden.example" in text
     assert "8080" in text
-    assert "{" not in text.replace("${ev.", "")
+    assert not re.search(r"\{[a-z]+\}|\{\{", re.sub(r"\$\{ev\.\w+\}", "", text))
+
+
+AIRGRADIENT = (
+    '{"pm01":2,"pm02":4,"pm10":5,"pm02Compensated":2.61,"pm003Count":303.5,"atmp":24.1,'
+    '"atmpCompensated":23.35,"rhum":60.7,"rhumCompensated":83.76,"rco2":417,"tvocIndex":48,'
+    '"tvocRaw":32520.83,"noxIndex":2,"boot":2378,"bootCount":2378,"wifi":-69,"ledMode":"co2",'
+    '"serialno":"d83bda1d7660","firmware":"3.2.0","model":"O-1PST"}'
+)
+
+
+def test_the_line_for_airgradient_asks_the_device(device: Device) -> None:
+    async def measures(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = PlainTextResponse(AIRGRADIENT, 200 if "current" in scope["path"] else 404)
+        await answer(scope, receive, send)
+
+    settings = Settings.load({"TMON_INGEST_URL": device.station.url})
+    line = instructions("airgradient", settings, device.key).splitlines()[-1]
+    command = line.strip().removeprefix("* * * * * ")
+    with running(measures, HttpConnection) as url:
+        command = command.replace("http://airgradient_NUMBER.local", url)
+        subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+    values = device.values()
+    assert values["temperature"] == (24.1, "°C")
+    assert values["temperature_compensated"] == (23.35, "°C")
+    assert (values["pm25"], values["co2"]) == ((4, "µg/m³"), (417, "ppm"))
+    assert len(values) == 13
 
 
 def test_the_line_for_curl_stores(device: Device) -> None:

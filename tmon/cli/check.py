@@ -131,6 +131,9 @@ def _print(report: Report, at_ms: int, *, as_json: bool) -> None:
         sensors = pluralize(sum(report.sensor_counts.values()), "sensor")
         nodes = pluralize(len(report.sensor_counts), "node")
         click.echo(f"OK: {sensors} of {nodes}" if report.sensor_counts else "OK")
+    if waiting := report.devices_waiting:
+        wait = "waits" if waiting == 1 else "wait"
+        click.echo(f"{pluralize(waiting, 'device')} {wait} to be adopted: `tmon device list`")
 
 
 def _as_json(report: Report, at_ms: int) -> dict[str, Any]:
@@ -150,4 +153,5 @@ def _as_json(report: Report, at_ms: int) -> dict[str, Any]:
         for one in report.active
     ]
     status = {"status": STATUS[report.status], "exit": report.status, "checked_ms": at_ms}
-    return {**status, "findings": findings, "unknown": report.unknown}
+    waiting = {"devices_waiting": report.devices_waiting}
+    return {**status, **waiting, "findings": findings, "unknown": report.unknown}

@@ -1,7 +1,8 @@
 """What to type into a device so that it sends here: `tmon key get NODE --for DEVICE`."""
 
+import socket
 from collections.abc import Mapping
-from socket import gethostname
+from contextlib import suppress
 from textwrap import dedent
 from urllib.parse import urlsplit
 
@@ -77,6 +78,16 @@ WebSend [{host}:{port}] {path}/k/{key}?temperature=%value% ENDON
             organization = "tmon"
             bucket = "tmon"
     """,
+    "collectd": """
+        In collectd.conf:
+          LoadPlugin write_http
+          <Plugin write_http>
+            <Node "tmon">
+              URL "{url}/k/{key}/collectd"
+              Format "JSON"
+            </Node>
+          </Plugin>
+    """,
     "home-assistant": """
         In configuration.yaml:
           influxdb:
@@ -144,22 +155,45 @@ WebSend [{host}:{port}] {path}/k/{key}?temperature=%value% ENDON
         In the application, Integrations, HTTP; Payload encoding: JSON
           Event endpoint URL  {url}/k/{key}
     """,
+    "airgradient": """
+        The device sends to its maker only, so it is asked. On a machine that is always on, in
+        its network, one line more in `crontab -e`, with the number on the device's back:
+          * * * * * curl -sf http://airgradient_NUMBER.local/measures/current | \
+curl -sd @- {url}/k/{key}
+    """,
+    "node-red": """
+        A function node, and behind it an http request node with the method POST:
+          msg.url = "{url}/k/{key}";
+          msg.headers = {{"content-type": "application/json"}};
+          msg.payload = {{temperature: msg.payload}};
+          return msg;
+    """,
     "curl": """
         curl -d temperature=21.5 -d humidity=40 {url}/k/{key}
         a browser's address line does as well: {url}/k/{key}?temperature=21.5
     """,
 }
 
+# Addresses that nobody has (RFC 5737, RFC 3849), by where ingest listens.
+_ELSEWHERE = {
+    "0.0.0.0": (socket.AF_INET, "192.0.2.1"),  # noqa: S104 - compared, not bound
+    "::": (socket.AF_INET6, "2001:db8::1"),
+}
+
 # These speak plain HTTP only.
 WITHOUT_TLS = frozenset(("ecowitt", "ambient", "airrohr", "tasmota", "thingspeak", "ispindel"))
 
 # These send for many devices, each with its id: a gateway's key suits them too.
-OF_GATEWAYS = frozenset(("the-things-stack", "chirpstack", "ruuvi", "influxdb", "telegraf"))
+OF_GATEWAYS = frozenset(
+    ("the-things-stack", "chirpstack", "ruuvi", "influxdb", "telegraf", "collectd")
+)
 
 
 def instructions(device: str, settings: Settings, key: str) -> str:
     """What to type into a device, for this station and this key."""
-    url = settings.ingest_url or f"http://{_host(settings)}:{settings.port}"
+    host = _host(settings)
+    host = f"[{host}]" if ":" in host else host
+    url = settings.ingest_url or f"http://{host}:{settings.port}"
     parts = urlsplit(url)
     filled = INSTRUCTIONS[device].format(
         url=url,
@@ -186,6 +220,17 @@ def _is_loopback(host: str) -> bool:
     return host in {*LOOPBACK.values(), "localhost"} or host.startswith("127.")
 
 
+def is_guessed(settings: Settings) -> bool:
+    """Whether the address is this machine's own in its network, which may change."""
+    return not settings.ingest_url and settings.host in LOOPBACK
+
+
 def _host(settings: Settings) -> str:
-    """This machine's name, for a station that listens to all of the network, else its address."""
-    return gethostname() if settings.host in LOOPBACK else settings.host
+    """Where ingest listens; if that is everywhere, this machine's address in its network."""
+    if settings.host not in LOOPBACK:
+        return settings.host
+    family, elsewhere = _ELSEWHERE[settings.host]
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.connect((elsewhere, 9))  # nothing is sent: it finds the way out
+        return str(sock.getsockname()[0])
+    return socket.gethostname()

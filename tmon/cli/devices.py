@@ -1,4 +1,4 @@
-"""`tmon device list|adopt|allow|ignore`."""
+"""`tmon device list|adopt|allow|ignore|forget`."""
 
 from contextlib import closing
 
@@ -6,10 +6,10 @@ import click
 
 from tmon.cli.options import as_json, show, station, takes, takes_station
 from tmon.core.errors import TmonError
+from tmon.core.reading import Receipt
 from tmon.core.time import now_ms
-from tmon.db.connect import open_migrated_for_reading
 from tmon.db.devices import Devices, path_beside
-from tmon.maintenance.devices import adopt_device
+from tmon.maintenance.devices import adopt_device, listed, require_heard
 
 
 @click.group()
@@ -28,32 +28,25 @@ def list_(as_json: bool, **flags: str | None) -> None:
       tmon device list
       tmon device list --json
     """
-    settings = station(flags)
-    path = path_beside(settings.db)
-    with open_migrated_for_reading(settings.db) as db:
-        names = dict(db.execute("select uid, name from nodes").fetchall())
-    rows = []
-    if path.exists():
-        with closing(Devices(path)) as devices:
-            rows = devices.listed()
-    for row in rows:
-        uid, ignored = row.pop("node_uid"), row.pop("ignored")
-        row["node"] = names.get(uid) if uid else ("ignored" if ignored else None)
-    show(rows, as_json=as_json)
+    show(listed(station(flags)), as_json=as_json)
 
 
 @device.command("adopt")
 @click.argument("device_id", metavar="ID")
 @click.argument("node")
+@click.option("--unheard", is_flag=True, help="before it has sent anything")
 @takes_station
-def adopt(device_id: str, node: str, **flags: str | None) -> None:
+def adopt(device_id: str, node: str, *, unheard: bool, **flags: str | None) -> None:
     """Let the device ID be NODE from now on; what it sent since it was first heard comes along.
 
     \b
     Example:
       tmon device adopt A4:C1:38:12:34:56 freezer
     """
-    _adopt(device_id, node, flags, keyless=False)
+    settings = station(flags)
+    if not unheard:
+        require_heard(settings, device_id)
+    _tell(device_id, node, adopt_device(settings, device_id, node, now_ms(), keyless=False))
 
 
 @device.command("allow")
@@ -69,7 +62,8 @@ def allow(device_id: str, node: str, **flags: str | None) -> None:
     Example:
       tmon device allow esp8266-123456 balcony
     """
-    _adopt(device_id, node, flags, keyless=True)
+    settings = station(flags)
+    _tell(device_id, node, adopt_device(settings, device_id, node, now_ms(), keyless=True))
 
 
 @device.command("ignore")
@@ -82,19 +76,33 @@ def ignore(device_id: str, **flags: str | None) -> None:
     Example:
       tmon device ignore A4:C1:38:12:34:56
     """
-    path = path_beside(station(flags).db)
-    if not path.exists():
-        raise TmonError("no gateway has sent anything yet")
-    with closing(Devices(path)) as devices:
+    with closing(_devices(flags)) as devices:
         devices.ignore(device_id)
 
 
-def _adopt(device_id: str, node: str, flags: dict[str, str | None], *, keyless: bool) -> None:
-    settings = station(flags)
-    receipt = adopt_device(settings, device_id, node, now_ms(), keyless=keyless)
+@device.command("forget")
+@click.argument("device_id", metavar="ID")
+@takes("db")
+def forget(device_id: str, **flags: str | None) -> None:
+    """Forget the device ID: its next readings wait again. Its node and what it stored stay.
+
+    \b
+    Example:
+      tmon device forget A4:C1:38:12:34:56
+    """
+    with closing(_devices(flags)) as devices:
+        devices.remove(device_id)
+
+
+def _devices(flags: dict[str, str | None]) -> Devices:
+    path = path_beside(station(flags).db)
+    if not path.exists():
+        raise TmonError("no gateway has sent anything yet")
+    return Devices(path)
+
+
+def _tell(device_id: str, node: str, receipt: Receipt) -> None:
     text = f"{device_id} is {node}; {receipt.accepted:,} readings came along"
-    if not (receipt.accepted or receipt.duplicates or receipt.rejected):
-        text += "; `tmon device list` shows the ids that were heard"
     if receipt.rejected:
         text += f", {len(receipt.rejected):,} could not be stored: see the table rejected"
     click.echo(text, err=True)

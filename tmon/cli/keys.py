@@ -6,6 +6,7 @@ from tmon.cli.connecting import (
     INSTRUCTIONS,
     OF_GATEWAYS,
     instructions,
+    is_guessed,
     is_local,
     needs_plain_http,
 )
@@ -77,6 +78,12 @@ def get(
         click.echo(
             f"{device} speaks no TLS: give it an address that begins with http:, "
             "such as ingest's own in your network (--ingest-url)",
+            err=True,
+        )
+    if device and is_guessed(settings):
+        click.echo(
+            "the address is this machine's own in its network; if devices use another, set "
+            "TMON_INGEST_URL, such as http://192.168.1.10:13117",
             err=True,
         )
     if device and is_local(settings):

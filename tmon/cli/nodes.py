@@ -17,32 +17,23 @@ def node() -> None:
 @node.command("set")
 @click.argument("name")
 @click.option("--description", metavar="TEXT", help="where it is, what it is for")
+@click.option("--area", metavar="TEXT", help="the group that pages show it in; '' for none")
 @click.option("--latitude", type=float, help="degrees north")
 @click.option("--longitude", type=float, help="degrees east")
+@click.option("--timezone", metavar="ZONE", help="of times that it sends without one")
 @click.option("--silent-after", "silent_after_s", type=int, help="seconds without readings")
 @takes("db")
-def set_(
-    name: str,
-    description: str | None,
-    latitude: float | None,
-    longitude: float | None,
-    silent_after_s: int | None,
-    **flags: str | None,
-) -> None:
+def set_(name: str, db: str | None, **columns: str | float | None) -> None:
     """Describe a node: where it is, and what it is for. Everybody can read it.
 
     \b
-    Example:
+    Examples:
       tmon node set basement --description "next to the boiler" --latitude 52.52 --longitude 13.4
+      tmon node set basement --area "House"
+      tmon node set plug --timezone Europe/Berlin
     """
-    columns = {
-        "description": description,
-        "latitude": latitude,
-        "longitude": longitude,
-        "silent_after_s": silent_after_s,
-    }
-    with open_database(station(flags).db) as db:
-        nodes.describe(db, name, {k: v for k, v in columns.items() if v is not None})
+    with open_database(station({"db": db}).db) as opened:
+        nodes.describe(opened, name, {k: v for k, v in columns.items() if v is not None})
 
 
 @node.command("list")

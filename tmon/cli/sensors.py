@@ -33,8 +33,11 @@ def list_(node: str | None, as_json: bool, **flags: str | None) -> None:
 @sensor.command("set")
 @click.argument("node")
 @click.argument("name", metavar="SENSOR")
+@click.option("--title", metavar="TEXT", help="what pages call it; '' for its name")
 @click.option("--description", metavar="TEXT", help="where it is, what it is for")
-@click.option("--quantity", metavar="TEXT", help="what it measures, such as temperature")
+@click.option(
+    "--quantity", metavar="TEXT", help="what it measures, such as temperature; switch: 0 is off"
+)
 @click.option("--unit", metavar="UNIT", help="where it has none yet")
 @click.option(
     "--allow-85/--refuse-85", default=None, help="store a sudden 85.0 °C; or refuse it, as usual"
@@ -43,6 +46,7 @@ def list_(node: str | None, as_json: bool, **flags: str | None) -> None:
 def set_(  # noqa: PLR0913, PLR0917 - one for each option
     node: str,
     name: str,
+    title: str | None,
     description: str | None,
     quantity: str | None,
     unit: str | None,
@@ -57,11 +61,13 @@ def set_(  # noqa: PLR0913, PLR0917 - one for each option
 
     \b
     Examples:
+      tmon sensor set basement temperature --title "Return pipe"
       tmon sensor set basement temperature --description "on the return pipe"
       tmon sensor set basement load1 --quantity "load average" --unit 1
       tmon sensor set kitchen oven --allow-85
     """
     columns = {
+        "title": title,
         "description": description,
         "quantity": quantity,
         "unit": unit,
@@ -69,7 +75,7 @@ def set_(  # noqa: PLR0913, PLR0917 - one for each option
     }
     given = {column: value for column, value in columns.items() if value is not None}
     if not given:
-        raise click.UsageError("say --description, --quantity, --unit or --allow-85")
+        raise click.UsageError("say --title, --description, --quantity, --unit or --allow-85")
     with open_database(station(flags).db) as db:
         sensors.describe(db, node, name, given)
 

@@ -135,7 +135,7 @@ class InvalidName(TmonError):
 
 
 class OutOfRange(TmonError):
-    """An impossible number about a node, like a latitude of 91."""
+    """What can't be about a node, like a latitude of 91, or a zone that isn't known."""
 
 
 class CannotImport(TmonError):

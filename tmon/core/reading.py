@@ -9,6 +9,7 @@ from functools import lru_cache
 import msgspec
 from msgspec import Struct
 
+from tmon.core.logs import redacted
 from tmon.core.names import NODE_GRAMMAR, SENSOR_GRAMMAR, is_node_name, is_sensor_name
 from tmon.core.time import as_ms
 
@@ -18,6 +19,8 @@ AHEAD_MS = 10 * 60 * 1000  # how far a node's clock may be ahead of ours
 DEFAULT_SENSOR = "temperature"  # of a reading without a sensor
 NO_UNIT = ""  # of a sender that never tells units: then none is guessed from the sensor's name
 TEXT_LIMIT = 200  # characters of a sender's text that are stored or shown
+SECRET_LIMIT = 300  # characters of the longest token
+REJECTED_FIELDS = frozenset(("sensor", "value", "measured_at", "measured_ms", "age_s"))
 
 # A token and all that follows it, as it may have been split in two; what follows the uid and
 # generation of a mangled one; any word as long as a signature; and a key (tmon/db/keys.py).
@@ -50,13 +53,15 @@ class Refusal(Exception):
 class Node(Struct, frozen=True, gc=False, array_like=True):
     """A node, found by ``uid``.
 
-    ``label`` is the name in its token, ``former`` are its earlier names.
+    ``label`` is the name in its token, ``former`` are its earlier names. ``timezone`` is the zone
+    of times that name none, where the owner has set one.
     """
 
     uid: str
     name: str
     label: str
     former: tuple[str, ...] = ()
+    timezone: str = ""
 
     @property
     def id(self) -> str:
@@ -113,16 +118,21 @@ class Rejection(Struct, frozen=True, gc=False, array_like=True):
     sensor: str | None = None
     measured: str | None = None
     value: str | None = None
+    raw: str | None = None  # as it was sent, where there was more than these
 
 
 class Batch(Struct, frozen=True, array_like=True):
-    """One request's readings, checked as far as possible without the database."""
+    """One request's readings, checked as far as possible without the database.
+
+    ``gateway`` is the name of the gateway that sent them, if it wasn't the node itself.
+    """
 
     node: Node
     received_ms: int
     readings: Sequence[Reading]
     rejected: Sequence[Rejection] = ()
     clock_skew_s: float | None = None
+    gateway: str | None = None
 
     @property
     def size(self) -> int:
@@ -229,10 +239,19 @@ def check_measured(measured_ms: int, received_ms: int) -> None:
 
 def clip(text: str) -> str:
     """A sender's text, made short and printable, and without tokens, to be stored or shown."""
-    text = _TOKEN.sub("tmon_\N{HORIZONTAL ELLIPSIS}", text[: 4 * TEXT_LIMIT])[:TEXT_LIMIT]
+    masked = _TOKEN.sub("tmon_\N{HORIZONTAL ELLIPSIS}", text[: 4 * TEXT_LIMIT])
+    if len(text) > 4 * TEXT_LIMIT:  # half a token may stand at the end, unmasked
+        masked = masked[:-SECRET_LIMIT]
+    text = masked[:TEXT_LIMIT]
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def as_sent(text: str) -> str:
+    """The beginning of a request, without tokens, keys and passwords, to be stored or shown."""
+    shown = redacted(text[: 4 * TEXT_LIMIT])
+    return clip(shown if len(text) <= 4 * TEXT_LIMIT else shown[:-SECRET_LIMIT])
 
 
 def rejection(index: int, sent: object, refusal: Refusal) -> Rejection:
@@ -240,6 +259,7 @@ def rejection(index: int, sent: object, refusal: Refusal) -> Rejection:
     fields = msgspec.structs.asdict(sent) if isinstance(sent, Struct) else sent
     if not isinstance(fields, dict):
         fields = {"value": fields}
+    has_more = isinstance(sent, dict) and not sent.keys() <= REJECTED_FIELDS
     sensor = fields.get("sensor", DEFAULT_SENSOR)
     sensor = DEFAULT_SENSOR if sensor is msgspec.UNSET else sensor
     times = (fields.get(name) for name in ("measured_at", "measured_ms", "age_s"))
@@ -250,13 +270,18 @@ def rejection(index: int, sent: object, refusal: Refusal) -> Rejection:
         sensor=_text(sensor),
         measured=_text(next((time for time in times if time is not None), None)),
         value=_text(fields.get("value")),
+        raw=as_sent(_text_of(sent)) if has_more else None,
     )
 
 
 def _text(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value if value is None else clip(value)
+    return None if value is None else clip(_text_of(value))
+
+
+def _text_of(value: object) -> str:
+    if isinstance(value, str):
+        return value
     try:
-        return clip(json.dumps(value, ensure_ascii=False))
+        return json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):
-        return clip(type(value).__name__)
+        return type(value).__name__

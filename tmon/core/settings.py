@@ -95,6 +95,12 @@ def _yes_or_no(text: str) -> bool:
     return _one_of("yes", "no")(text) == "yes"
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError("must be a whole number, like 1000")
+    return int(text)
+
+
 def _rate(text: str) -> float:
     try:
         rate = float(text)
@@ -124,6 +130,19 @@ SETTINGS = (
     Setting("public_url", "", "Datasette's address as others see it, for links", _url),
     Setting("ingest_url", "", "ingest's address as nodes see it, such as behind a proxy", _url),
     Setting("mqtt_url", "", "the broker of `tmon mqtt`, with user and password", str),
+    Setting("mqtt_topics", "", "the owner's own topics: a YAML file", _optional_path),
+    Setting(
+        "mqtt_discovery",
+        "no",
+        "yes: all sensors appear in Home Assistant, through that broker",
+        _yes_or_no,
+    ),
+    Setting(
+        "adopt_limit",
+        "1000",
+        "devices of one gateway that become nodes by themselves (--adopt-all, --node-from)",
+        _count,
+    ),
     Setting("rate", "0", "readings a second that a node may send; 0: no limit", _rate),
     Setting(
         "download_dir", "", "where `tmon backup --publish` puts files to offer", _optional_path
@@ -150,7 +169,8 @@ SETTINGS = (
 
 LOGGED = ("log_level", "log_format")
 ALERTING = ("notify", "mail_to", "ping_url")
-SERVED = tuple(setting.name for setting in SETTINGS if setting.name not in (*ALERTING, "mqtt_url"))
+BRIDGED = ("mqtt_url", "mqtt_topics", "mqtt_discovery")
+SERVED = tuple(setting.name for setting in SETTINGS if setting.name not in (*ALERTING, *BRIDGED))
 
 
 @dataclass(frozen=True)
@@ -175,6 +195,9 @@ class Settings:
     ping_url: str
     begin_anew: bool = False
     mqtt_url: str = ""
+    mqtt_topics: Path | None = None
+    mqtt_discovery: bool = False
+    adopt_limit: int = 1000
     cors: str = "yes"
     map_tiles: str = ""
     map_credit: str = ""

@@ -1,7 +1,9 @@
 """Instants as Unix milliseconds: constants, the clock, and how they are converted and written."""
 
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from time import time_ns
+from zoneinfo import ZoneInfo
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -9,6 +11,8 @@ DAY_MS = 24 * HOUR_MS
 FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+_UTC = frozenset(("UTC", "GMT", "Z", "UT"))
+_OFFSET = re.compile(r"(?:UTC|GMT)?\s*([+-])([0-9]{1,2})(?::?([0-5][0-9]))?", re.IGNORECASE)
 
 
 def now_ms() -> int:
@@ -29,6 +33,26 @@ def as_datetime(ms: int) -> datetime:
 def as_ms(moment: datetime) -> int:
     """Unix milliseconds of a datetime with an offset; instants before 1970 round down too."""
     return (moment - EPOCH) // MILLISECOND
+
+
+def parse_zone(text: str) -> tzinfo:
+    """Parse a zone as people write it: ``Europe/Berlin``, ``-07:00``, ``UTC-7``, ``GMT+1``.
+
+    Offsets have their everyday sign, east of Greenwich +; only ``Etc/GMT-1`` has the other.
+
+    Raises:
+        ValueError: it isn't a zone.
+    """
+    if text.upper() in _UTC:
+        return UTC
+    found = _OFFSET.fullmatch(text.strip())
+    if found and int(found[2]) <= 14:
+        minutes = int(f"{found[1]}1") * (60 * int(found[2]) + int(found[3] or 0))
+        return timezone(timedelta(minutes=minutes)) if minutes else UTC
+    try:
+        return ZoneInfo(text)
+    except (KeyError, OSError):
+        raise ValueError(f"no zone is called {text!r}") from None
 
 
 def iso(ms: int) -> str:

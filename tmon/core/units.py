@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from tmon.core.names import holds_secret
 from tmon.core.reading import Refusal
 
 LARGEST = 1e30  # in any unit; an hour's sum of such values is still finite
@@ -82,6 +83,8 @@ def _conversion(unit: str) -> tuple[str, float, float, float]:
         raise Refusal(
             "invalid_unit", f"unit must be at most {UNIT_LIMIT} printable characters, like °C"
         )
+    if holds_secret(unit):
+        raise Refusal("invalid_unit", "unit is a key or token, which would be public; send °C, say")
     return unit, 0.0, 1.0, 1.0
 
 

@@ -14,8 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from tmon.core.errors import TmonError
-from tmon.core.names import is_sensor_name
-from tmon.core.reading import EARLIEST_MS
+from tmon.core.reading import Reading
 from tmon.core.time import iso_sql
 from tmon.db.connect import BUSY_TIMEOUT_S, chown_to_dir_owner, sqlite3
 
@@ -23,9 +22,9 @@ Connection = sqlite3.Connection
 
 MOST_DEVICES = 1_000  # that wait; then the one that was heard longest ago is forgotten
 MOST_READINGS = 10_000  # of each that wait; then its oldest are forgotten
+PART = 500  # that are stored in one transaction: it holds the lock for some milliseconds
 MOST_ID = 128  # characters of a device's id
 MODE = 0o600
-LATEST_MS = 253_402_300_799_999  # the end of the year 9999
 
 _SCHEMA = """
     create table if not exists devices (
@@ -73,6 +72,17 @@ class Waiting(Struct, frozen=True):
     timed: int  # 0: measured_ms is the time of arrival
 
 
+def timed(readings: Iterable[Waiting]) -> list[Reading]:
+    """What waited, to be stored: with its time of arrival as its time.
+
+    So it is stored once, also if it is stored again after a kill.
+    """
+    return [
+        Reading(index, one.sensor, one.value, one.unit, one.measured_ms)
+        for index, one in enumerate(readings)
+    ]
+
+
 def is_device_id(text: str) -> bool:
     """Whether a device can have that id."""
     return 0 < len(text) <= MOST_ID and text.isprintable()
@@ -91,18 +101,18 @@ class Devices:
             created = os.open(path, os.O_WRONLY | os.O_CREAT, MODE)
             chown_to_dir_owner(created, path)
             os.close(created)
-        self._conn = sqlite3.connect(str(path), isolation_level=None, timeout=BUSY_TIMEOUT_S)
+        self.conn = sqlite3.connect(str(path), isolation_level=None, timeout=BUSY_TIMEOUT_S)
         try:
-            self._conn.execute("pragma journal_mode = wal")
-            self._conn.execute("pragma foreign_keys = on")
-            self._conn.executescript(_SCHEMA)
+            self.conn.execute("pragma journal_mode = wal")
+            self.conn.execute("pragma foreign_keys = on")
+            self.conn.executescript(_SCHEMA)
             self._status = path.stat()
         except BaseException:
-            self._conn.close()
+            self.conn.close()
             raise
 
     def close(self) -> None:
-        self._conn.close()
+        self.conn.close()
 
     def is_at(self, path: Path) -> bool:
         """Whether the file that is open is still there: what is written to it would be lost."""
@@ -114,12 +124,25 @@ class Devices:
     def has_node(self, node_uid: str) -> bool:
         """Whether some device is that node."""
         query = "select 1 from devices where node_uid = ?"
-        return self._conn.execute(query, [node_uid]).fetchone() is not None
+        return self.conn.execute(query, [node_uid]).fetchone() is not None
+
+    def adopted_of(self, gateway: str) -> int:
+        """How many devices of a gateway are nodes."""
+        query = "select count(*) from devices where gateway = ? and node_uid is not null"
+        return int(self.conn.execute(query, [gateway]).fetchone()[0])
+
+    def adopted_that_wait(self) -> list[str]:
+        """The devices that are nodes, and of which readings wait all the same."""
+        query = (
+            "select id from devices where node_uid is not null"
+            " and exists (select 1 from waiting where device = id)"
+        )
+        return [one for (one,) in self.conn.execute(query)]
 
     def known(self, device_id: str) -> Device | None:
         """What was decided about a device; None where it was never heard nor decided upon."""
         query = "select id, node_uid, ignored, keyless from devices where id = ?"
-        row = self._conn.execute(query, [device_id]).fetchone()
+        row = self.conn.execute(query, [device_id]).fetchone()
         return None if row is None else Device(row[0], row[1], bool(row[2]), bool(row[3]))
 
     def keep(
@@ -135,7 +158,7 @@ class Devices:
         Returns:
             False, and none is kept, if the owner has decided otherwise than ``decided`` meanwhile.
         """
-        with self._transaction():
+        with self.transaction():
             known = self.known(device_id)
             if known is not None and known != (decided or Device(device_id)):
                 return False
@@ -143,11 +166,11 @@ class Devices:
             for one in readings:
                 # Two readings without a time that arrive in one millisecond are two readings.
                 at_ms = one.measured_ms if one.timed else self._free_ms(device_id, one)
-                self._conn.execute(
+                self.conn.execute(
                     "insert or ignore into waiting values (?, ?, ?, ?, ?, ?)",
                     [device_id, one.sensor, at_ms, one.value, one.unit, one.timed],
                 )
-            self._conn.execute(
+            self.conn.execute(
                 "delete from waiting where device = ? and (sensor, measured_ms) in ("
                 " select sensor, measured_ms from waiting where device = ?"
                 " order by measured_ms desc limit -1 offset ?)",
@@ -159,18 +182,26 @@ class Devices:
         """The time of arrival, or the next millisecond at which the sensor has no reading."""
         at_ms = reading.measured_ms
         query = "select 1 from waiting where device = ? and sensor = ? and measured_ms = ?"
-        while self._conn.execute(query, [device_id, reading.sensor, at_ms]).fetchone():
+        while self.conn.execute(query, [device_id, reading.sensor, at_ms]).fetchone():
             at_ms += 1
         return at_ms
 
-    def adopt(self, device_id: str, node_uid: str, now_ms: int, *, keyless: bool = False) -> None:
+    def adopt(
+        self,
+        device_id: str,
+        node_uid: str,
+        now_ms: int,
+        *,
+        gateway: str = "",
+        keyless: bool = False,
+    ) -> None:
         """Let a device's readings be a node's from now on, also of one that wasn't heard yet.
 
         ``keyless``: take them without a key, by the device's id alone.
         """
-        with self._transaction():
-            self._hear("", device_id, now_ms)
-            self._conn.execute(
+        with self.transaction():
+            self._hear(gateway, device_id, now_ms)
+            self.conn.execute(
                 "update devices set node_uid = ?, ignored = 0, keyless = max(keyless, ?)"
                 " where id = ?",
                 [node_uid, keyless, device_id],
@@ -182,65 +213,45 @@ class Devices:
         Raises:
             UnknownDevice: none with that id was heard.
         """
-        with self._transaction():
+        with self.transaction():
             query = "update devices set ignored = 1, node_uid = null, keyless = 0 where id = ?"
-            if self._conn.execute(query, [device_id]).rowcount == 0:
+            if self.conn.execute(query, [device_id]).rowcount == 0:
                 raise UnknownDevice(f"no device {device_id!r} was heard; see `tmon device list`")
-            self._conn.execute("delete from waiting where device = ?", [device_id])
+            self.conn.execute("delete from waiting where device = ?", [device_id])
 
-    def waiting(self, device_id: str) -> list[Waiting]:
+    def remove(self, device_id: str) -> None:
+        """Forget a device, what was decided about it, and what waits of it.
+
+        Raises:
+            UnknownDevice: none with that id was heard.
+        """
+        with self.transaction():
+            query = "delete from devices where id = ?"
+            if self.conn.execute(query, [device_id]).rowcount == 0:
+                raise UnknownDevice(f"no device {device_id!r} was heard; see `tmon device list`")
+
+    def waiting(self, device_id: str, most: int = MOST_READINGS) -> list[Waiting]:
         """What waits of a device, oldest first."""
         query = (
             "select sensor, measured_ms, value, unit, timed from waiting"
-            " where device = ? order by measured_ms, sensor"
+            " where device = ? order by measured_ms, sensor limit ?"
         )
-        rows = self._conn.execute(query, [device_id])
+        rows = self.conn.execute(query, [device_id, most])
         return [Waiting(*row) for row in rows]
 
     def forget(self, device_id: str, readings: Sequence[Waiting]) -> None:
         """Forget readings that are stored now."""
-        with self._transaction():
-            self._conn.executemany(
+        with self.transaction():
+            self.conn.executemany(
                 "delete from waiting where device = ? and sensor = ? and measured_ms = ?",
                 [(device_id, one.sensor, one.measured_ms) for one in readings],
             )
 
-    def add_missing(self, backup: Connection) -> None:
-        """Add the devices of another such file, and what waits of them; change no other.
-
-        That file may come from anywhere: what ingest wouldn't have kept isn't added.
-
-        Raises:
-            sqlite3.DatabaseError: it is no such file.
-        """
-        schema = "select type, name, sql from sqlite_master where type <> 'index' order by name"
-        if backup.execute(schema).fetchall() != self._conn.execute(schema).fetchall():
-            raise sqlite3.DatabaseError("its tables are not as tmon makes them")
-        columns = "id, gateway, node_uid, ignored, keyless, first_ms, last_ms"
-        sound = f"length(id) <= {MOST_ID} and length(gateway) <= 64 and length(node_uid) <= 64"
-        for row in backup.execute(f"select {columns} from devices where {sound} is not 0"):
-            if not is_device_id(row[0]) or not row[1].isprintable() or self.known(row[0]):
-                continue
-            query = f"insert into devices ({columns}) values (?, ?, ?, ?, ?, ?, ?)"
-            waiting = backup.execute(
-                "select device, sensor, measured_ms, value, unit, timed from waiting"
-                " where device = ? and length(sensor) <= 64 and length(unit) <= 32 is not 0"
-                " and abs(value) <= 1e30 and measured_ms between ? and ?"
-                " order by measured_ms desc limit ?",
-                [row[0], EARLIEST_MS, LATEST_MS, MOST_READINGS],
-            ).fetchall()
-            with self._transaction():
-                self._conn.execute(query, row)
-                self._conn.executemany(
-                    "insert into waiting values (?, ?, ?, ?, ?, ?)",
-                    [one for one in waiting if is_sensor_name(one[1])],
-                )
-
     def listed(self) -> list[dict[str, Any]]:
         """Each device, what was decided about it, and the last values of those that wait."""
-        self._conn.row_factory = sqlite3.Row
+        self.conn.row_factory = sqlite3.Row
         try:
-            rows = self._conn.execute(f"""
+            rows = self.conn.execute(f"""
                 select id, gateway, node_uid, ignored, {iso_sql("first_ms")} as first_heard_at,
                     {iso_sql("last_ms")} as last_heard_at, (
                         select group_concat(
@@ -251,28 +262,29 @@ class Devices:
                 from devices order by last_ms desc, id
             """).fetchall()
         finally:
-            self._conn.row_factory = None
+            self.conn.row_factory = None
         return [dict(row) for row in rows]
 
     def _hear(self, gateway: str, device_id: str, now_ms: int) -> None:
-        self._conn.execute(
+        self.conn.execute(
             "insert into devices (id, gateway, first_ms, last_ms) values (?, ?, ?, ?)"
             " on conflict (id) do update set last_ms = excluded.last_ms,"
             " gateway = iif(excluded.gateway = '', gateway, excluded.gateway)",
             [device_id, gateway, now_ms, now_ms],
         )
-        self._conn.execute(
+        self.conn.execute(
             "delete from devices where id in (select id from devices where node_uid is null"
             " and not ignored order by id = ? desc, last_ms desc limit -1 offset ?)",
             [device_id, MOST_DEVICES],  # not this one, even if the clock was set back
         )
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._conn.execute("begin immediate")
+    def transaction(self) -> Iterator[None]:
+        """All or nothing of what happens within."""
+        self.conn.execute("begin immediate")
         try:
             yield
         except BaseException:
-            self._conn.execute("rollback")
+            self.conn.execute("rollback")
             raise
-        self._conn.execute("commit")
+        self.conn.execute("commit")

@@ -10,8 +10,8 @@ from sqlite_utils import Database
 
 from tmon.core.errors import InvalidName, OutOfRange, UnknownNode
 from tmon.core.names import is_node_name
-from tmon.core.reading import Refusal, check_node_name, clip
-from tmon.core.time import iso_sql, now_ms
+from tmon.core.reading import Node, Refusal, check_node_name, clip
+from tmon.core.time import iso_sql, now_ms, parse_zone
 
 # What each number about a node may be: degrees, and seconds up to ten years.
 _RANGES = {"latitude": (-90, 90), "longitude": (-180, 180), "silent_after_s": (1, 315_360_000)}
@@ -24,6 +24,7 @@ class KnownNode(Struct, frozen=True):
     name: str
     token_generation: int
     revoked_ms: int | None
+    timezone: str | None = None
 
 
 def find(db: Database, name: str) -> KnownNode:
@@ -64,6 +65,12 @@ def former_names(db: Database, uid: str) -> tuple[str, ...]:
     return tuple(name for (name,) in db.execute(query, [uid]))
 
 
+def as_sender(db: Database, known: KnownNode, label: str) -> Node:
+    """A node as the sender of a batch; ``label`` is what its token calls it."""
+    former = former_names(db, known.uid)
+    return Node(known.uid, known.name, label, former, known.timezone or "")
+
+
 def find_or_make(db: Database, name: str) -> KnownNode:
     """The node called ``name``, created if there is none.
 
@@ -96,18 +103,26 @@ def name_for(device_id: str) -> str:
 
 
 def describe(db: Database, name: str, columns: Mapping[str, str | float]) -> None:
-    """Set some of a node's description, latitude, longitude and silent_after_s.
+    """Set some of a node's description, area, latitude, longitude, silent_after_s and timezone.
+
+    An empty text clears one.
 
     Raises:
         UnknownNode: no node is called that.
-        OutOfRange: a number is outside its range.
+        OutOfRange: a number is outside its range, or a zone isn't known.
     """
     find(db, name)
     for column, (lowest, highest) in _RANGES.items():
         if column in columns and not lowest <= float(columns[column]) <= highest:
             raise OutOfRange(f"{column} must be {lowest} to {highest}, not {columns[column]}")
+    if zone := columns.get("timezone"):
+        try:
+            parse_zone(str(zone))
+        except ValueError as error:
+            raise OutOfRange(f"{error}; it must be like Europe/Berlin or +01:00") from None
     if columns:
-        db.table("nodes").update(name, dict(columns))
+        cleared = {column: None if value == "" else value for column, value in columns.items()}
+        db.table("nodes").update(name, cleared)
 
 
 def with_tokens(db: Database) -> list[dict[str, Any]]:
@@ -126,7 +141,8 @@ def described(db: Database) -> list[dict[str, Any]]:
     """The description of each node."""
     return list(
         db.query(f"""
-            select name, description, latitude, longitude, silent_after_s, clock_skew_s,
+            select name, description, area, latitude, longitude, timezone, silent_after_s,
+                clock_skew_s,
                 {iso_sql("created_ms")} as created_at,
                 {iso_sql("last_received_ms")} as last_received_at
             from nodes order by name
@@ -136,6 +152,7 @@ def described(db: Database) -> list[dict[str, Any]]:
 
 def _find(db: Database, column: str, value: str) -> KnownNode | None:
     row = db.execute(
-        f"select uid, name, token_generation, revoked_ms from nodes where {column} = ?", [value]
+        f"select uid, name, token_generation, revoked_ms, timezone from nodes where {column} = ?",
+        [value],
     ).fetchone()
     return None if row is None else KnownNode(*row)

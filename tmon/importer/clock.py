@@ -4,15 +4,14 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timezone, tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
+from tmon.core import time
 from tmon.core.errors import CannotImport
 from tmon.core.reading import AHEAD_MS, Refusal, clip
 from tmon.core.time import FIRST_MS, as_ms
 
-_OFFSET = re.compile(r"(?:UTC|GMT)?\s*([+-])([0-9]{1,2})(?::?([0-5][0-9]))?", re.IGNORECASE)
 _IN_HEADER = re.compile(
     r"(?:UTC|GMT)\s*[+-]\s*[0-9]{1,2}(?::?[0-9]{2})?|(?<![\w:])[+-][0-9]{2}:[0-9]{2}(?!\w)"
     r"|(?<=[(\[])[+-][0-9]{1,2}(?=[)\]])",
@@ -23,8 +22,7 @@ _SEVERAL = re.compile(
     re.IGNORECASE,
 )
 _PLACE = re.compile(r"\b[A-Z][A-Za-z]+/[A-Z][A-Za-z_]+\b")
-# Abbreviations for one offset, and some for several, by season or by country.
-_SURE = frozenset(("UTC", "GMT", "Z", "UT"))
+# Abbreviations for several offsets, by season or by country.
 _UNSURE = re.compile(
     r"(?<![A-Za-z])(?:[ECMP][SD]T|AK[SD]T|HST|BST|IST|JST|A[ECW][SD]T|NZ[SD]T|MSK|[CEW]ES?T|MES?Z"
     r"|SAST)(?![A-Za-z])"
@@ -32,22 +30,14 @@ _UNSURE = re.compile(
 
 
 def parse_zone(text: str) -> tzinfo:
-    """Parse a zone as people write it: ``Europe/Berlin``, ``-07:00``, ``UTC-7``, ``GMT+1``.
-
-    Offsets have their everyday sign, east of Greenwich +; only ``Etc/GMT-1`` has the other.
+    """Parse the zone of ``--tz``.
 
     Raises:
         CannotImport: it isn't a zone.
     """
-    if text.upper() in _SURE:
-        return UTC
-    found = _OFFSET.fullmatch(text.strip())
-    if found and int(found[2]) <= 14:
-        minutes = int(f"{found[1]}1") * (60 * int(found[2]) + int(found[3] or 0))
-        return timezone(timedelta(minutes=minutes)) if minutes else UTC
     try:
-        return ZoneInfo(text)
-    except (KeyError, ValueError, OSError):
+        return time.parse_zone(text)
+    except ValueError:
         raise CannotImport(
             f"--tz {clip(text)!r} isn't a zone; it must be like Europe/Berlin or -07:00"
         ) from None

@@ -16,7 +16,7 @@ from tmon.db import nodes
 from tmon.db.chunk_pacer import PATIENCE_S, ChunkPacer, ChunkSizes
 from tmon.db.connect import open_for_reading, sqlite3
 from tmon.importer.record import Recorder, Source
-from tmon.importer.survey import Survey, Tally
+from tmon.importer.survey import Survey
 from tmon.store.commit import Store
 
 # At least 100: on a slow card the sync takes the time, not the readings.
@@ -54,7 +54,7 @@ class Importer:
         self._recorder = self._turn(lambda: Recorder.begin(db, source, now_ms()))
         self._store = Store(
             db,
-            keep_rejected=False,
+            imports=True,
             on_foreign_change=self.pacer.lock_acquired,
             on_stored=self._recorder.stored,
         )
@@ -78,10 +78,9 @@ class Importer:
         self.pacer.record(sum(map(len, waiting.values())))
         return receipts
 
-    def end(self, tally: Tally) -> None:
+    def finish(self, *, already_there: int, rejected: int) -> None:
         """Record that the file was read to its end, and what became of its readings."""
-        rejected = tally.rejected.total()
-        self._turn(lambda: self._recorder.end(tally.already_there, rejected, now_ms()))
+        self._turn(lambda: self._recorder.end(already_there, rejected, now_ms()))
 
     def _turn(self, write: Callable[[], T]) -> T:
         try:
@@ -168,7 +167,7 @@ def store(db: Database, survey: Survey, source: Source, progress: Callable[[int]
                 tally.add(receipt)
             survey.conflicts = tally.conflicts
             progress(survey.table.file.progress_bytes())
-        importer.end(tally)
+        importer.finish(already_there=tally.already_there, rejected=tally.rejected.total())
     except KeyboardInterrupt:
         raise CannotImport(f"{tally.stored:,} stored; run it again to go on") from None
 

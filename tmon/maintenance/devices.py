@@ -3,21 +3,93 @@
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tmon.core import humanize
 from tmon.core.errors import InvalidName
-from tmon.core.reading import Batch, Node, Reading, Receipt
+from tmon.core.reading import Batch, Node, Receipt
 from tmon.core.settings import Settings
+from tmon.core.time import iso_sql
 from tmon.db import nodes
-from tmon.db.devices import MOST_ID, Devices, is_device_id, path_beside
+from tmon.db.connect import open_migrated_for_reading
+from tmon.db.devices import (
+    MOST_ID,
+    PART,
+    Devices,
+    UnknownDevice,
+    is_device_id,
+    path_beside,
+    timed,
+)
+from tmon.db.devices_restore import add_missing
 from tmon.db.tokens import open_station
 from tmon.maintenance import snapshot
 from tmon.maintenance.backup_dir import require_free_space
 from tmon.store.commit import Store
 
-PART = 500  # readings in one transaction: it holds the lock for some milliseconds
+
+def listed(settings: Settings) -> list[dict[str, Any]]:
+    """The devices that were heard, the newest first: whose node each is, and its last values."""
+    path = path_beside(settings.db)
+    query = (
+        f"select name, {iso_sql('last_received_ms')}, (select group_concat("
+        " name || ' ' || value || coalesce(' ' || nullif(unit, ''), ''), ', ') from ("
+        "  select name, value, unit from latest where node = nodes.name order by name limit 20))"
+        " from nodes where uid = ?"
+    )
+    with open_migrated_for_reading(settings.db) as db:
+        if not path.exists():
+            return []
+        with closing(Devices(path)) as devices:
+            rows = devices.listed()
+        for row in rows:
+            uid, ignored = row.pop("node_uid"), row.pop("ignored")
+            row["node"] = "ignored" if ignored else None
+            if found := db.execute(query, [uid]).fetchone():
+                row["node"], last_at, row["last_values"] = found
+                row["last_heard_at"] = max(row["last_heard_at"], last_at or "")
+    return sorted(rows, key=lambda row: str(row["last_heard_at"]), reverse=True)
+
+
+def set_quantities(
+    settings: Settings, quantities: Mapping[tuple[str, str], str]
+) -> dict[tuple[str, str], str]:
+    """Set what sensors measure, by their device and its name for them; returns those that exist."""
+    path = path_beside(settings.db)
+    if not path.exists():
+        return {}
+    done = {}
+    with open_station(settings) as db, closing(Devices(path)) as devices:
+        for (device_id, wire_name), quantity in quantities.items():
+            device = devices.known(device_id)
+            updated = db.execute(
+                "update sensors set quantity = ? where id = (select sensor from sensor_names"
+                " where node_uid = ? and wire_name = ?)",
+                [quantity, device and device.node_uid, wire_name],
+            )
+            if updated.rowcount:
+                done[device_id, wire_name] = quantity
+    return done
+
+
+def require_heard(settings: Settings, device_id: str) -> None:
+    """Check that a device was heard: else its id may be mistyped.
+
+    Raises:
+        UnknownDevice: it wasn't.
+    """
+    path = path_beside(settings.db)
+    if path.exists():
+        with closing(Devices(path)) as devices:
+            if devices.known(device_id) is not None:
+                return
+    raise UnknownDevice(
+        f"no device {device_id!r} was heard; `tmon device list` shows those that were, "
+        "and with --unheard it is adopted before it sends"
+    )
 
 
 def adopt_device(
@@ -41,12 +113,7 @@ def adopt_device(
         waiting = devices.waiting(device_id)
         for start in range(0, len(waiting), PART):
             part = waiting[start : start + PART]
-            # With its time of arrival as its time, so that none is stored again after a kill.
-            readings = [
-                Reading(index, one.sensor, one.value, one.unit, one.measured_ms)
-                for index, one in enumerate(part)
-            ]
-            [receipt] = store.commit([Batch(sender, now_ms, readings)])
+            [receipt] = store.commit([Batch(sender, now_ms, timed(part))])
             receipts.append(receipt)
             devices.forget(device_id, part)
         store.flush_last_seen()
@@ -78,7 +145,7 @@ def restore_devices(file: Path, settings: Settings, staging: Path) -> None:
             closing(snapshot.connect_untrusted(draft)) as backup,
             closing(Devices(path_beside(settings.db))) as devices,
         ):
-            devices.add_missing(backup)
+            add_missing(devices, backup)
     except snapshot.UNREADABLE as error:
         raise _not_restored(path, humanize.printable(str(error))) from error
 

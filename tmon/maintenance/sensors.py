@@ -26,8 +26,8 @@ def described(db: Database, node: str | None) -> list[dict[str, Any]]:
     return list(
         db.query(
             f"""
-            select sensors.node, sensors.name, sensors.description, sensors.quantity, sensors.unit,
-                allow_85,
+            select sensors.node, sensors.name, sensors.title, sensors.description,
+                sensors.quantity, sensors.unit, allow_85,
                 (select group_concat(wire_name, ' ') from (
                     select wire_name from sensor_names
                     where sensor = sensors.id
@@ -48,7 +48,7 @@ def described(db: Database, node: str | None) -> list[dict[str, Any]]:
 
 
 def describe(db: Database, node: str, name: str, changes: dict[str, str | int]) -> None:
-    """Set some of description, quantity, unit and allow_85; an empty text clears one.
+    """Set some of title, description, quantity, unit and allow_85; an empty text clears one.
 
     Raises:
         UnknownNode: no node is called that.

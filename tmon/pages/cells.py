@@ -3,6 +3,7 @@
 Only HTML is changed; JSON and CSV keep plain numbers.
 """
 
+import math
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache, lru_cache
@@ -22,8 +23,13 @@ MEASURED = frozenset(
     )
 )
 
-# Fixed for each unit, so that the numbers of a column line up.
-DECIMALS = {"°C": 1, "°F": 1, "%": 1, "hPa": 1, "lx": 0, "V": 2}
+# Fixed for each unit, so that the numbers of a column line up. format.js has the same.
+DECIMALS = {
+    **dict.fromkeys(("lx", "ppm", "ppb", "W", "µg/m³", "rpm", "Wh", "mA", "Pa", "dBm", "°"), 0),
+    **dict.fromkeys(("°C", "°F", "%", "hPa", "mm", "mm/h", "km/h", "m/s", "kWh", "dB", "kPa"), 1),
+    **dict.fromkeys(("V", "A", "kW"), 2),
+}
+MAX_DECIMALS = 4
 MAX_UNIT_CHARACTERS = 32  # as stored; in visitors' SQL a unit can be any text
 MAX_ROUNDED = 10**12  # beyond, an exponent is easier to read
 
@@ -165,12 +171,12 @@ def short_duration(seconds: float) -> str:
     return f"{seconds / unit_s:.0f} {unit}"
 
 
-def quantity(value: Any, unit: str | None) -> Markup | None:
+def quantity(value: Any, unit: str | None, *, is_mean: bool = False) -> Markup | None:
     """A value rounded for its unit, such as ``21.5 °C``, with the exact value as title."""
     if not isinstance(value, int | float) or len(str(unit)) > MAX_UNIT_CHARACTERS:
         return None
     exact = f"{value!r} {unit or ''}".strip()
-    text = f"{rounded(value, unit)}\N{NO-BREAK SPACE}{unit or ''}".strip()
+    text = f"{rounded(value, unit, is_mean=is_mean)}\N{NO-BREAK SPACE}{unit or ''}".strip()
     return Markup('<span class="quantity" title="{}">{}</span>').format(exact, text)
 
 
@@ -184,12 +190,29 @@ def _quantity_in_unit(value: Any, unit: str | None, fahrenheit: bool = False) ->
     return Markup('<span class="quantity" title="{}">{}</span>').format(exact, text)
 
 
-def rounded(value: float, unit: str | None) -> str:
-    """A value rounded for its unit, without the unit."""
-    if unit in DECIMALS and abs(value) < MAX_ROUNDED:
+def rounded(
+    value: float, unit: str | None, decimals: int | None = None, *, is_mean: bool = False
+) -> str:
+    """A value rounded for its unit, or to given decimals, without the unit.
+
+    A mean has one digit more: it is known better than what was measured.
+    """
+    if decimals is None and unit in DECIMALS:
+        decimals = DECIMALS[unit] + is_mean
+    if decimals is not None and abs(value) < MAX_ROUNDED:
         # Adding zero turns -0.0 into 0.0.
-        return f"{round(value, DECIMALS[unit]) + 0.0:.{DECIMALS[unit]}f}"
+        return f"{round(value, decimals) + 0.0:.{decimals}f}"
     return f"{value:.0f}" if 10**6 <= abs(value) < MAX_ROUNDED else f"{value:.6g}"
+
+
+def decimals_by_spread(unit: str | None, spread: float) -> int | None:
+    """Decimals for a unit without fixed ones: they tell a hundredth of the spread of a day.
+
+    None where its values don't differ.
+    """
+    if unit in DECIMALS or not spread > 0:
+        return None
+    return max(0, min(MAX_DECIMALS, 2 - math.ceil(math.log10(spread))))
 
 
 def _sensor_cell(row: Any, value: Any, column: str, table: str | None, db: Any) -> Markup | None:
@@ -197,7 +220,7 @@ def _sensor_cell(row: Any, value: Any, column: str, table: str | None, db: Any) 
     sensor = _load_sensor(sensor_id, db) if sensor_id is not None else None
     if column != "sensor":
         unit = _field(row, "unit") or (sensor and sensor.unit)
-        return quantity(value, unit) if unit or sensor else None
+        return quantity(value, unit, is_mean=column == "mean") if unit or sensor else None
     if sensor is None:
         return None
     link = Markup('<a href="{}">{} {}</a>').format(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from tmon.core.time import FIRST_MS
+from tmon.core.time import FIRST_MS, iso
 from tmon.pages import corrections, svg
 from tmon.pages.annotations import Annotations
 from tmon.pages.charts import ChartView
@@ -142,10 +142,12 @@ def _chart_context(
 
 
 def bar_context(datasette: Any, request: Any, view: ChartView) -> dict[str, Any]:
-    """What _bar.html needs: links to other spans and to the same span before."""
+    """What _bar.html needs: links to other spans and the same span before, and dates."""
     path = datasette.urls.path(request.path)
     earlier = view.before and view.before.name
     return {
+        "kept": [(name, value) for name in KEPT for value in request.args.getlist(name)],
+        "dates": [iso(at_ms)[:16] for at_ms in (view.span.start_ms, view.span.end_ms)],
         "ranges": [
             {
                 "name": name,
@@ -182,6 +184,12 @@ def numbers_context(
         "numbers": numbers,
         "paths": {
             sensor.id: datasette.urls.path(node_path(sensor.node or node, sensor.name))
+            for sensor in view.sensors
+        },
+        "year_paths": {
+            sensor.id: datasette.urls.path(
+                node_path(sensor.node or node, sensor.name).replace("/node/", "/year/", 1)
+            )
             for sensor in view.sensors
         },
         "addresses": {sensor.id: f"{sensor.node or node}/{sensor.name}" for sensor in view.sensors},

@@ -23,6 +23,7 @@ from tmon.pages.points import (
     reading_range,
 )
 from tmon.pages.queries import run_query
+from tmon.pages.renamed import find_renamed
 from tmon.pages.spans import (
     BadSpan,
     Earlier,
@@ -74,6 +75,25 @@ class ChartView(NamedTuple):
     def readings(self) -> ReadingRange:
         """The range of all its sensors' readings."""
         return combined(self.ranges.values())
+
+
+def find_sensor(connection: sqlite3.Connection, address: str) -> Sensor:
+    """A sensor by ``node/sensor``, by a former name too.
+
+    Raises:
+        NotFoundByName: there is none.
+    """
+    node, _, name = address.partition("/")
+    sql = "select id, name, unit, node from sensors where node = ? and name = ?"
+    row = connection.execute(sql, [node, name]).fetchone()
+    if row is None and name and (present := find_renamed(connection, node, name)):
+        row = connection.execute(sql, [*present]).fetchone()
+    if row is None:
+        raise NotFoundByName(
+            f"s: there is no sensor {address}. Write the node, a slash and the sensor,"
+            " such as attic/temperature."
+        )
+    return Sensor(row["id"], row["name"], row["unit"], node=row["node"])
 
 
 def load_charts(

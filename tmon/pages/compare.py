@@ -15,6 +15,7 @@ from tmon.pages.charts import (
     Load,
     NotFoundByName,
     Parameters,
+    find_sensor,
     load_charts,
     load_in_time,
 )
@@ -22,7 +23,6 @@ from tmon.pages.numbers import Numbers, load_numbers
 from tmon.pages.picture import svg_response
 from tmon.pages.points import Sensor
 from tmon.pages.queries import run_query
-from tmon.pages.renamed import find_renamed
 from tmon.pages.responses import check_parameters, render_page, render_problem
 from tmon.pages.spans import IN_WORDS, BadSpan
 
@@ -131,25 +131,6 @@ def _load_alone(
 ) -> Comparison:
     sensors = {sensor.id: sensor for one in chosen for sensor in [find_sensor(connection, one)]}
     return Comparison(load_charts(connection, sensors.values(), parameters, at_ms), None)
-
-
-def find_sensor(connection: sqlite3.Connection, address: str) -> Sensor:
-    """A sensor by ``node/sensor``, by a former name too.
-
-    Raises:
-        NotFoundByName: there is none.
-    """
-    node, _, name = address.partition("/")
-    sql = "select id, name, unit, node from sensors where node = ? and name = ?"
-    row = connection.execute(sql, [node, name]).fetchone()
-    if row is None and name and (present := find_renamed(connection, node, name)):
-        row = connection.execute(sql, [*present]).fetchone()
-    if row is None:
-        raise NotFoundByName(
-            f"s: there is no sensor {address}. Write the node, a slash and the sensor,"
-            " such as attic/temperature."
-        )
-    return Sensor(row["id"], row["name"], row["unit"], node=row["node"])
 
 
 def load_offer(chosen: Sequence[Sensor], connection: sqlite3.Connection) -> Offer:

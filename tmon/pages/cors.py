@@ -13,6 +13,12 @@ HEADERS = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", EXPOSED),
 ]
+# To the question that a browser asks first, where a script adds headers of its own: any may come.
+PREFLIGHT = [
+    (b"access-control-allow-methods", b"GET, HEAD"),
+    (b"access-control-allow-headers", b"*"),
+    (b"access-control-max-age", b"86400"),
+]
 
 
 class Cors(Middleware):
@@ -23,9 +29,11 @@ class Cors(Middleware):
         self._is_on = (datasette.plugin_config(DATABASE) or {}).get("cors") != "no"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        preflight = PREFLIGHT if scope["method"] == "OPTIONS" else []
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start" and not _is_page(message["headers"]):
-                message = {**message, "headers": [*message["headers"], *HEADERS]}
+                message = {**message, "headers": [*message["headers"], *HEADERS, *preflight]}
             await send(message)
 
         await self.app(scope, receive, send_with_headers if self._is_on else send)

@@ -1,48 +1,26 @@
 """The home page: every sensor's newest reading by node, or how to send the first one."""
 
 import asyncio
-import os
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, partial
 from time import monotonic
-from typing import Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from typing import Any
+from urllib.parse import urlencode
 
 from datasette import Response
 from datasette.database import QueryInterrupted
 from markupsafe import Markup
 
-from tmon.core.time import iso, now_ms
-from tmon.pages import cells
-from tmon.pages.home_data import (
-    MAX_SENSORS,
-    MAX_TERMS,
-    HomeData,
-    HomeQuery,
-    SensorRow,
-    load_home,
-)
+from tmon.core import demo
+from tmon.core.time import now_ms
+from tmon.pages.home_data import MAX_TERMS, HomeData, HomeQuery, load_home
+from tmon.pages.home_lines import Shown
 from tmon.pages.queries import DATABASE, query_threads, run_query
-from tmon.pages.responses import absolute_url, check_parameters, node_path, render_page
+from tmon.pages.responses import check_parameters, ingest_url, render_page
 
-INGEST_PORT = "13117"  # unless TMON_PORT is set
 CHEAP_LIMIT_MS = 5000  # for a query of one page, which is slow only on a busy machine
+MAX_FAVOURITES = 100
 LATEST_COLUMNS = ("sensor", "measured_ms", "value", "unit", "silent")  # that home.js reads
-
-
-class Line(NamedTuple):
-    """A sensor as the template shows it: values in the chosen unit, and exact in their own."""
-
-    id: int
-    name: str
-    href: str
-    silent: int
-    now: str
-    shown_unit: str
-    exact: float
-    unit: str
-    age: str
-    measured_at: str
-    day: tuple[str, str, float, float, str] | None  # low and high, both exact, and the path
 
 
 async def show(datasette: Any, request: Any) -> Response:
@@ -65,12 +43,13 @@ def _rendering(datasette: Any) -> dict[tuple[str, ...], asyncio.Future[dict[str,
 
 async def _render(datasette: Any, request: Any) -> dict[str, Any]:
     """What the address asks for; if that takes too long, the first page with a note."""
-    silent_first = request.args.get("sort") == "silent"
     query = HomeQuery(
         terms=(request.args.get("q") or "").split()[:MAX_TERMS],
-        after="" if silent_first else request.args.get("after") or "",
-        silent_first=silent_first,
+        after=request.args.get("after") or "",
+        worst_first=request.args.get("sort") in {"worst", "silent"},
         raw=request.args.get("values") == "raw",
+        favourites=request.args.getlist("s")[:MAX_FAVOURITES],
+        closed=request.args.getlist("closed"),
     )
     at_ms = now_ms()
     too_slow = False
@@ -81,9 +60,9 @@ async def _render(datasette: Any, request: Any) -> dict[str, Any]:
             raise
         too_slow, query = True, HomeQuery(raw=query.raw)
         home = await _load(datasette, query, at_ms)
-    context = _context(datasette, request, query, home)
+    context = _context(datasette, request, query, home, at_ms)
     template = _sync_environment(datasette.get_jinja_environment()).get_template("_home_board.html")
-    html = template.render(context, at_ms=at_ms, too_slow=too_slow)
+    html = template.render(context, too_slow=too_slow)
     return {"board": Markup(html), "first": context["first"]}  # noqa: S704
 
 
@@ -103,83 +82,86 @@ def _sync_environment(env: Any) -> Any:
     return env.overlay(enable_async=False)
 
 
-def _context(datasette: Any, request: Any, query: HomeQuery, home: HomeData) -> dict[str, Any]:
+def _context(
+    datasette: Any, request: Any, query: HomeQuery, home: HomeData, at_ms: int
+) -> dict[str, Any]:
     """What _home_board.html needs."""
-    fahrenheit = request.args.get("unit") == "F"
-    base = datasette.urls.path("/").rstrip("/")
-    whole = not (home.has_more or query.terms or query.after)
-    last = home.nodes[-1].node if home.nodes else ""
+    shown = Shown(
+        base=datasette.urls.path("/").rstrip("/"),
+        fahrenheit=request.args.get("unit") == "F",
+        at_ms=at_ms,
+    )
+    link = partial(_changed, datasette, request)
+    is_complete = not (home.has_more or query.terms or query.after or query.closed)
     return {
         "urls": datasette.urls,
         "query": query,
         "q": request.args.get("q") or "",
         "home": home,
-        "silent": sum(row.silent for row in home.rows),
-        "fahrenheit": fahrenheit,
-        "whole": whole,
-        "nodes": [
-            (node, [_line(row, base, fahrenheit=fahrenheit) for row in node.rows])
-            for node in home.nodes
+        "at_ms": at_ms,
+        "fahrenheit": shown.fahrenheit,
+        "is_complete": is_complete,
+        "tiles": request.args.get("view") == "tiles",
+        "picks": "pick" in request.args,
+        "favourites": [shown.line(row) for row in home.favourites],
+        "groups": [
+            (
+                group,
+                link(closed=[name for name in query.closed if name != group.name]),
+                [(node, [shown.line(row) for row in node.rows]) for node in group.nodes],
+            )
+            for group in home.groups
         ],
-        "max_sensors": MAX_SENSORS,
-        "latest_url": _latest_url(datasette, home, whole=whole),
+        "attention": [shown.thing(item) for item in home.attention.items],
+        "past": [shown.thing(item) for item in home.attention.past],
+        "hidden_picks": [name for name in query.favourites if name not in _names(home)],
+        "compare_url": f"{datasette.urls.path('/compare')}?"
+        + urlencode([("s", f"{row.node}/{row.name}") for row in home.favourites], safe="/"),
+        "kept": [(name, text) for name, text in _parameters(request) if name not in {"s", "pick"}],
+        "demo": demo,
+        "latest_url": _latest_url(datasette, home, is_complete=is_complete),
         "silent_nodes_url": f"{datasette.urls.database(DATABASE)}/silent_nodes",
+        "all_incidents_url": datasette.urls.table(DATABASE, "incidents"),
         "incidents_url": f"{datasette.urls.table(DATABASE, 'incidents')}?to_ms__isnull=1",
-        "other_values_url": _changed(datasette, request, values=None if query.raw else "raw"),
-        "by_name_url": _changed(datasette, request, sort=None, after=None),
-        "silent_url": _changed(datasette, request, sort="silent", after=None),
-        "more_url": _changed(datasette, request, after=last, sort=None),
-        "first": whole and not home.rows,
-        "ingest_url": _ingest_url(datasette, request),
+        "other_values_url": link(values=None if query.raw else "raw"),
+        "by_name_url": link(sort=None, after=None),
+        "worst_url": link(sort="worst", after=None),
+        "list_url": link(view=None),
+        "tiles_url": link(view="tiles"),
+        "pick_url": link(pick="1"),
+        "more_url": link(after=home.last),
+        "first": is_complete and not home.rows,
+        "first_node": next((node.node for group in home.groups for node in group.nodes), None),
+        "ingest_url": ingest_url(datasette, request),
     }
 
 
-def _line(row: SensorRow, base: str, *, fahrenheit: bool) -> Line:
-    converted = fahrenheit and row.unit == "°C"
-    unit = "°F" if converted else row.unit
-
-    def number(value: float) -> str:
-        return cells.rounded(value * 9 / 5 + 32 if converted else value, unit)
-
-    day = row.day
-    return Line(
-        row.id,
-        row.name,
-        base + node_path(row.node, row.name),
-        row.silent,
-        number(row.value),
-        unit or "",
-        row.value,
-        row.unit or "",
-        cells.short_duration(row.age_s),
-        iso(row.measured_ms),
-        day and (number(day.low), number(day.high), *day),
-    )
+def _names(home: HomeData) -> set[str]:
+    return {f"{row.node}/{row.name}" for row in home.rows}
 
 
-def _latest_url(datasette: Any, home: HomeData, *, whole: bool) -> str:
+def _latest_url(datasette: Any, home: HomeData, *, is_complete: bool) -> str:
     """The JSON with the newest readings of this page's sensors."""
     query = [
         *(("_col", column) for column in LATEST_COLUMNS),
         *(("_shape", "arrays"), ("_nocount", "1"), ("_ttl", "0"), ("_size", "max")),
     ]
-    if not whole:
-        query.append(("sensor__in", ",".join(str(row.id) for row in home.rows)))
+    if not is_complete:
+        sensors = dict.fromkeys(row.id for row in [*home.favourites, *home.rows])
+        query.append(("sensor__in", ",".join(map(str, sensors))))
     latest = "latest_clean" if home.corrected else "latest"
     return f"{datasette.urls.table(DATABASE, latest)}.json?{urlencode(query, safe=',')}"
 
 
-def _changed(datasette: Any, request: Any, **parameters: str | None) -> str:
+def _parameters(request: Any) -> list[tuple[str, str]]:
+    """This page's parameters, some of which may be there several times."""
+    return [(name, text) for name in request.args for text in request.args.getlist(name) if text]
+
+
+def _changed(datasette: Any, request: Any, **parameters: str | Sequence[str] | None) -> str:
     """This page's address with some parameters changed."""
-    present = {name: request.args.get(name) for name in request.args}
-    query = {name: text for name, text in {**present, **parameters}.items() if text}
-    return f"{datasette.urls.instance()}?{urlencode(query)}"
-
-
-def _ingest_url(datasette: Any, request: Any) -> str:
-    """The URL that nodes send to: the configured one, or this host with ingest's port."""
-    if configured := (datasette.plugin_config(DATABASE) or {}).get("ingest_url"):
-        return str(configured)
-    host = urlsplit(absolute_url(datasette, request)).hostname or "localhost"
-    port = os.environ.get("TMON_PORT") or INGEST_PORT
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    query = [(name, text) for name, text in _parameters(request) if name not in parameters]
+    for name, given in parameters.items():
+        texts = [given] if isinstance(given, str) else given or []
+        query += [(name, text) for text in texts if text]
+    return f"{datasette.urls.instance()}?{urlencode(query, safe='/')}"

@@ -50,15 +50,19 @@ class Sample(NamedTuple):
         return f"tmon_{quantity}_{unit}" if len(quantity) > 1 else f"tmon_value_{unit}"
 
     @property
+    def place(self) -> str:
+        """Its node and sensor, as labels."""
+        return f'node="{self.node.translate(_ESCAPES)}",sensor="{self.sensor.translate(_ESCAPES)}"'
+
+    @property
     def labels(self) -> str:
-        pairs = [("node", self.node), ("sensor", self.sensor)]
         if self.family == "tmon_value" and self.unit:
-            pairs.append(("unit", self.unit))
-        return ",".join(f'{name}="{text.translate(_ESCAPES)}"' for name, text in pairs)
+            return f'{self.place},unit="{self.unit.translate(_ESCAPES)}"'
+        return self.place
 
 
 async def show(datasette: Any) -> Response:
-    """Silent sensors are left out: Prometheus then sees that they are gone."""
+    """Silent sensors and history are left out: Prometheus then sees that they are gone."""
     samples = await run_query(datasette, _newest)
     headers = {"cache-control": CACHE_CONTROL}
     return Response(_render(samples), content_type=CONTENT_TYPE, headers=headers)
@@ -67,7 +71,7 @@ async def show(datasette: Any) -> Response:
 def _newest(connection: sqlite3.Connection) -> list[Sample]:
     rows = connection.execute(
         "select node, name, quantity, unit, value, measured_ms from latest"
-        " where not silent order by node, name limit ?",
+        " where not silent and not history order by node, name limit ?",
         [MOST_SENSORS],
     )
     return [Sample(*row) for row in rows]
@@ -83,6 +87,5 @@ def _render(samples: list[Sample]) -> str:
     name = "tmon_reading_timestamp_seconds"
     lines += [f"# HELP {name} When it was measured.", f"# TYPE {name} gauge"]
     for sample in samples:
-        labels = f'node="{sample.node}",sensor="{sample.sensor}"'
-        lines.append(f"{name}{{{labels}}} {sample.measured_ms / 1000}")
+        lines.append(f"{name}{{{sample.place}}} {sample.measured_ms / 1000}")
     return "\n".join(lines) + "\n"

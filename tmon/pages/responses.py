@@ -1,8 +1,9 @@
 """Our HTML pages as responses, their absolute URLs, and the parameters all of them take."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from datasette import Response
 from datasette.utils.asgi import BadRequest
@@ -15,12 +16,15 @@ CONTENT_SECURITY_POLICY = (
     " form-action 'self'; frame-ancestors {frames}"
 )
 
+INGEST_PORT = "13117"  # unless TMON_PORT is set
+
 # Parameters with few values; spans of time are read in spans.py.
 PARAMETERS = {
     "unit": ("C", "F"),
     "utc": ("0", "1"),
     "values": ("clean", "raw"),
-    "sort": ("name", "silent"),
+    "sort": ("name", "worst", "silent"),  # silent: the older name of worst
+    "view": ("list", "tiles"),
 }
 
 
@@ -40,6 +44,15 @@ def absolute_url(datasette: Any, request: Any, path: str = "/") -> str:
     """The URL of a path as the public knows it: TMON_PUBLIC_URL, or the host of the request."""
     public_url = (datasette.plugin_config(DATABASE) or {}).get("public_url")
     return f"{public_url or f'{request.scheme}://{request.host}'}{datasette.urls.path(path)}"
+
+
+def ingest_url(datasette: Any, request: Any) -> str:
+    """The URL that nodes send to: the configured one, or this host with ingest's port."""
+    if configured := (datasette.plugin_config(DATABASE) or {}).get("ingest_url"):
+        return str(configured)
+    host = urlsplit(absolute_url(datasette, request)).hostname or "localhost"
+    port = os.environ.get("TMON_PORT") or INGEST_PORT
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def node_path(node: str, sensor: str | None = None) -> str:

@@ -11,11 +11,14 @@ from tmon.pages import (
     download,
     feed,
     home,
+    manifest,
     node,
     package,
     prometheus,
+    refused,
     sitemap,
     station_map,
+    year,
 )
 from tmon.pages.public_copies import NAME_PATTERN, NEWEST_NAME
 
@@ -32,8 +35,11 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (r"^/$", home.show),  # Datasette's own index stays at /-/
     (rf"{NODE}(?P<format>\.json)?$", node.show),
     (rf"{NODE}/(?P<sensor>.+?)(?P<format>\.json|\.svg)?$", node.show),
+    (r"/refused$", refused.show),
     (r"/compare(?P<format>\.json|\.svg)?$", compare.show),
+    (r"/year/(?P<node>[^/.]+)/(?P<sensor>.+?)(?P<format>\.svg)?$", year.show),
     (r"/map$", station_map.show),
+    (r"/manifest\.webmanifest$", manifest.show),
     (r"/incidents\.atom$", feed.show),
     (r"/download$", download.show),
     (rf"{COPY}$", download.send_file),

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlencode
 from datasette import hookimpl
 from datasette.database import QueryInterrupted
 
+from tmon.core import demo
 from tmon.core.time import iso
 from tmon.pages.public_copies import PublicCopy, copies_dir, newest_copy
 from tmon.pages.queries import DATABASE, NOT_AHEAD, run_query
@@ -113,7 +114,7 @@ def describe(
             "description": _description(subject, extent, station),
             "url": url(node_path(subject.node, subject.sensor) if subject.node else "/"),
             "isPartOf": subject.node and {"@type": "Dataset", "name": title, "url": url("/")},
-            "license": _license(station),
+            "license": _license(subject, extent, station),
             "creator": _creator(station),
             "keywords": keywords(station),
             "isAccessibleForFree": True,
@@ -183,8 +184,9 @@ def load_node_extent(connection: sqlite3.Connection, subject: Subject) -> Extent
 
 
 def _is_live(connection: sqlite3.Connection, sensor: int | None) -> bool:
-    row = connection.execute("select silent from latest where sensor = ?", [sensor]).fetchone()
-    return row is not None and not row["silent"]
+    query = "select silent or history as ended from latest where sensor = ?"
+    row = connection.execute(query, [sensor]).fetchone()
+    return row is not None and not row["ended"]
 
 
 def _description(subject: Subject, extent: Extent, station: Mapping[str, str]) -> str | None:
@@ -195,7 +197,12 @@ def _description(subject: Subject, extent: Extent, station: Mapping[str, str]) -
     return " ".join(text for text in (measured, extent.description) if text)
 
 
-def _license(station: Mapping[str, str]) -> str | dict[str, str] | None:
+def _license(
+    subject: Subject, extent: Extent, station: Mapping[str, str]
+) -> str | dict[str, str] | None:
+    """The owner's choice; the demo has its own."""
+    if subject.node and extent.description == demo.DESCRIPTION:
+        return demo.LICENSE_URL
     if station.get("license_url") or not station.get("license"):
         return station.get("license_url")
     return {"@type": "CreativeWork", "name": station["license"]}

@@ -66,9 +66,16 @@ def frame(lines: Sequence[Line], span: Span, limits: Sequence[LimitLine] = ()) -
 
 
 def drawing(
-    lines: Sequence[Line], within: Frame, annotations: Annotations = NO_ANNOTATIONS
+    lines: Sequence[Line],
+    within: Frame,
+    annotations: Annotations = NO_ANNOTATIONS,
+    times: Sequence[tuple[int, str]] | None = None,
 ) -> Markup:
-    """The content of an ``<svg>`` of any size; ticks are drawn outside of its edges."""
+    """The content of an ``<svg>`` of any size; ticks are drawn outside of its edges.
+
+    ``times`` are instants with labels for the axis, where it isn't one of dates.
+    """
+    times = [*_time_ticks(within.span)] if times is None else times
     in_order = sorted(placed(lines), key=lambda one: not one[1].before)  # the earlier ones below
     return Markup(
         '<svg viewBox="0 0 {0} {0}" width="100%" height="100%" preserveAspectRatio="none">{1}</svg>'
@@ -78,11 +85,11 @@ def drawing(
         Markup("").join(
             [
                 *_annotations(annotations, within),
-                *_grid(within),
+                *_grid(within, times),
                 *(part for place, line in in_order for part in _line(line, within, place)),
             ]
         ),
-        Markup("").join(_tick_labels(within)),
+        Markup("").join(_tick_labels(within, times)),
     )
 
 
@@ -149,20 +156,20 @@ def _without_gaps(
         yield run
 
 
-def _grid(within: Frame) -> Iterator[Markup]:
+def _grid(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Markup]:
     for value, _ in _value_ticks(within):
         yield Markup('<path class="grid" d="M0,{:.0f}H{}"/>').format(within.y(value) * SIDE, SIDE)
-    for instant_ms, _ in _time_ticks(within.span):
+    for instant_ms, _ in times:
         x = within.x(instant_ms) * SIDE
         yield Markup('<path class="grid" d="M{:.0f},0V{}"/>').format(x, SIDE)
 
 
-def _tick_labels(within: Frame) -> Iterator[Markup]:
+def _tick_labels(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Markup]:
     for value, label in _value_ticks(within):
         yield Markup(
             '<text class="tick" x="-6" y="{:.1f}%" dy="4" text-anchor="end">{}</text>'
         ).format(within.y(value) * 100, label)
-    for instant_ms, label in _time_ticks(within.span):
+    for instant_ms, label in times:
         yield Markup(
             '<text class="tick" x="{:.1f}%" y="100%" dy="17" text-anchor="middle">{}</text>'
         ).format(within.x(instant_ms) * 100, label)

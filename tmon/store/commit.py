@@ -26,7 +26,7 @@ LARGEST_INSERT = 2048
 
 Row = tuple[int, int, float]  # sensor, measured_ms, value
 _MEASURED_MS, _VALUE = itemgetter(1), itemgetter(2)  # of a row; faster than a loop
-_COLUMNS = attrgetter("sensor", "measured", "value", "code", "error")  # of a Rejection
+_COLUMNS = attrgetter("sensor", "measured", "value", "code", "error", "raw")  # of a Rejection
 
 
 class BatchResult(Struct):
@@ -49,6 +49,7 @@ class BatchResult(Struct):
 class Store:
     """Owns the writing connection; each ``commit`` is one durable transaction.
 
+    With ``imports`` the readings are a file's: those that are refused are not kept in ``rejected``.
     ``on_stored`` gets the rows that are new, within the transaction that stores them.
     ``on_foreign_change`` is called when another connection has changed the database.
     """
@@ -58,15 +59,15 @@ class Store:
         db: Database,
         files: OpenFiles | None = None,
         *,
-        keep_rejected: bool = True,
+        imports: bool = False,
         on_foreign_change: Callable[[], object] = lambda: None,
         on_stored: Callable[[list[Row]], object] | None = None,
     ) -> None:
         self._db = db
-        self._keep_rejected = keep_rejected
+        self._imports = imports
         self._on_foreign_change = on_foreign_change
         self._on_stored = on_stored
-        self._sensors = Sensors(db)
+        self._sensors = Sensors(db, imports=imports)
         self._last_seen: dict[str, tuple[int, float | None]] = {}
         self._version = self._data_version()
         self._files = files or OpenFiles(db)
@@ -166,7 +167,7 @@ class Store:
                 stored = [row for result in results for row in result.stored]
                 if self._on_stored is not None:
                     self._on_stored(stored)
-                if self._keep_rejected:
+                if not self._imports:
                     self._store_rejected(zip(batches, receipts, strict=True))
         except BaseException:
             self._sensors.invalidate()  # those made in this transaction don't exist
@@ -255,15 +256,16 @@ class Store:
 
     def _store_rejected(self, receipts: Iterable[tuple[Batch, Receipt]]) -> None:
         rows = [
-            (batch.received_ms, batch.node.name, *_COLUMNS(one))
+            (batch.received_ms, batch.node.name, batch.gateway, *_COLUMNS(one))
             for batch, receipt in receipts
             for one in receipt.rejected[:REJECTED_KEPT_PER_BATCH]
         ]
         if not rows:
             return
         self._db.conn.executemany(
-            "insert into rejected (received_ms, node, sensor, measured, value, code, reason)"
-            " values (?, ?, ?, ?, ?, ?, ?)",
+            "insert into rejected"
+            " (received_ms, node, gateway, sensor, measured, value, code, reason, raw)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
         self._db.execute(

@@ -22,10 +22,17 @@ def check_unit(reading: Reading, sensor: Sensor) -> None:
     if not reading.unit:
         check_value(reading.value, sensor.unit)
         return
+    if not sensor.unit:
+        raise Refusal(
+            "unit_mismatch",
+            f"{reading.sensor} has no unit since its first reading, and this one is in "
+            f"{reading.unit}; `tmon sensor set NODE {reading.sensor} --unit {reading.unit}` gives "
+            "it that unit, or use another sensor's name",
+        )
     raise Refusal(
         "unit_mismatch",
-        f"{reading.sensor} is in {sensor.unit or 'no unit'} since its first reading, "
-        f"not in {reading.unit}; send {sensor.unit or 'none'}, or use another sensor's name",
+        f"{reading.sensor} is in {sensor.unit} since its first reading, "
+        f"not in {reading.unit}; send {sensor.unit}, or use another sensor's name",
     )
 
 

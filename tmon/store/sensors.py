@@ -28,10 +28,15 @@ class Sensor(Struct, frozen=True, gc=False):
 
 
 class Sensors:
-    """Finds a reading's sensor, or makes it; caches what it found until ``invalidate``."""
+    """Finds a reading's sensor, or makes it; caches what it found until ``invalidate``.
 
-    def __init__(self, db: Database) -> None:
+    With ``imports`` the readings are a file's: the sensors that it makes are marked as imported,
+    until a node sends readings of them.
+    """
+
+    def __init__(self, db: Database, *, imports: bool = False) -> None:
         self._db = db
+        self._imports = imports
         self._cache: dict[tuple[str, str], Sensor] = {}
         self._empty: set[tuple[str, str]] = set()
 
@@ -53,6 +58,8 @@ class Sensors:
             elif sensor.empty and reading.unit not in (None, NO_UNIT, sensor.unit):
                 self._set_unit(sensor, reading)
             else:
+                if not self._imports:
+                    self._mark_sent(sensor)
                 self._cache[key] = sensor
                 if sensor.empty:
                     self._empty.add(key)
@@ -102,15 +109,23 @@ class Sensors:
         unit = default_unit(reading.sensor) if reading.unit is None else reading.unit or None
         check_value(reading.value, unit)
         self._db.execute(
-            "insert into sensors (node, name, quantity, unit)"
-            " select name, ?, ?, ? from nodes where uid = ?",
-            [reading.sensor, quantity_of(reading.sensor, unit), unit, node.uid],
+            "insert into sensors (node, name, quantity, unit, imported)"
+            " select name, ?, ?, ?, ? from nodes where uid = ?",
+            [
+                *(reading.sensor, quantity_of(reading.sensor, unit), unit),
+                *(int(self._imports), node.uid),
+            ],
         )
         self._db.execute(
             "insert into sensor_names (node_uid, wire_name, sensor)"
             " values (?, ?, last_insert_rowid())",
             [node.uid, reading.sensor],
         )
+
+    def _mark_sent(self, sensor: Sensor) -> None:
+        """Note that a node sends this sensor's readings: from now on it can be silent."""
+        query = "update sensors set imported = 0 where id = ? and imported"
+        self._db.execute(query, [sensor.id])
 
     def _set_unit(self, sensor: Sensor, reading: Reading) -> None:
         """Change the unit of a sensor that has no reading any more, as its import was undone."""

@@ -21,9 +21,10 @@ from tmon.db.wal import Wal
 from tmon.store.commit import Store
 from tmon.store.hours import close_due_hours
 from tmon.store.messages import COMMIT_READINGS, Failure, Reply, batch_reader, encode_message
+from tmon.store.waiting_devices import WaitingDevices
 
 TICK_S = 0.25  # a token that another process revokes is refused after this at the latest
-FLUSH_EVERY_S = 60.0  # last_received_ms and clock_skew_s are for people
+FLUSH_EVERY_S = 60.0  # last_received_ms, clock_skew_s and devices_waiting are for people
 RECEIVE_BYTES = 1024 * 1024
 DAMAGED = Failure(Damaged.code, DAMAGED_MESSAGE)
 NOT_SAVED = Failure(
@@ -45,6 +46,7 @@ class Writer:
     def __init__(self, db: Database, wal: Wal, sock: socket.socket) -> None:
         self._db = db
         self._store = Store(db, wal.files, on_foreign_change=self._on_foreign_change)
+        self._waiting_devices = WaitingDevices(db, wal.files.path)
         self._wal = wal
         self._sock = sock
         self._reader = batch_reader()
@@ -159,6 +161,7 @@ class Writer:
             if (last or now - self._flushed_s > FLUSH_EVERY_S) and not self._trouble:
                 self._flushed_s = now
                 self._store.flush_last_seen()
+                self._waiting_devices.flush()
             if now > self._close_hours_at_s and not self._trouble:
                 self._close_hours_at_s = now + FLUSH_EVERY_S  # if it fails
                 close_due_hours(self._db, now_ms())

@@ -76,6 +76,7 @@ class Report:
     jobs_done: dict[str, JobRun] = field(default_factory=dict)
     active: list[Finding] = field(default_factory=list)  # findings to show, with their mutes
     sensor_counts: SensorCounts = field(default_factory=dict)
+    devices_waiting: int = 0  # of gateways, for the owner to adopt or ignore
     failures: list[str] = field(default_factory=list)  # a line each: not checked, or not notified
     _seen: set[Key] = field(default_factory=set)
 
@@ -155,6 +156,8 @@ def run_checks(options: CheckOptions, report: Report, progress: Callable[[str], 
                     _check_station(options, db, report, progress)
                 found = open_incidents(db), Mutes(db, now_ms), sensor_counts(db)
                 incidents, mutes, report.sensor_counts = found
+                waiting = db.execute("select total(devices_waiting) from keys").fetchone()[0]
+                report.devices_waiting = int(waiting)
         except UNUSABLE as error:
             report.add_failure(DATABASE, error)
     for finding in report.findings:

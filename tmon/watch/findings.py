@@ -25,7 +25,7 @@ CATALOGUE = {
     "T03": Kind("Below its limit", "Look after what it measures; `tmon limit` changes the limit."),
     "T04": Kind("Ingest doesn't answer", "Start it: `tmon serve`; the nodes keep their readings."),
     "T05": Kind("Datasette doesn't answer", "Start it: `tmon serve`; readings are still accepted."),
-    "T06": Kind("Many readings are rejected", "See `rejected_lately`, and the node's own log."),
+    "T06": Kind("Many readings are rejected", "See the page /refused: it says what to do."),
     "T07": Kind("A clock is off", "Synchronise it: `timedatectl set-ntp true`."),
     "T08": Kind("The disk is nearly full", "Make room, or `tmon prune` old raw readings."),
     "T09": Kind(

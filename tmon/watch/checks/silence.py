@@ -7,16 +7,10 @@ from tmon.watch.station import Station
 
 
 def check(station: Station) -> Iterator[Finding]:
-    """Silent sensors, as the view `latest` defines them, and silent nodes without sensors.
-
-    Revoked nodes don't count, nor nodes with imported readings only, unless
-    ``silent_after_s`` is set for them.
-    """
+    """Silent sensors, as the view `latest` defines them, and silent nodes without sensors."""
     sensors = station.db.execute("""
         select latest.node, latest.name, latest.sensor, latest.measured_ms
-        from latest join nodes on nodes.name = latest.node
-        where nodes.revoked_ms is null and latest.silent
-            and (nodes.last_received_ms is not null or nodes.silent_after_s is not null)
+        from latest where silent
         order by latest.node, latest.name
     """)
     for node, name, sensor, measured_ms in sensors:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from tmon.core.reading import Refusal, clip
 
@@ -13,7 +13,7 @@ ABSENT = frozenset(
 ABSENT_VALUE = -9999.0
 # No two repeats stand next to each other: a long text would take quadratic time.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
-_WORDS = {"on": 1.0, "true": 1.0, "off": 0.0, "false": 0.0}
+_WORDS = {"on": 1.0, "true": 1.0, "open": 1.0, "off": 0.0, "false": 0.0, "closed": 0.0}
 
 # Units that are converted: what they become, and how, as (value + offset) * factor.
 CONVERSIONS: dict[str, tuple[str, float, float]] = {
@@ -32,6 +32,46 @@ CONVERSIONS: dict[str, tuple[str, float, float]] = {
     "ft": ("m", 0.0, 0.3048),
     "mi": ("km", 0.0, 1.609344),
 }
+
+# Units that the last part of a field's name tells.
+_SUFFIXES = {
+    "C": "°C",
+    "F": "°F",
+    "pct": "%",
+    "percent": "%",
+    "lux": "lx",
+    "ppm": "ppm",
+    "dB": "dB",
+    "hPa": "hPa",
+    "kPa": "kPa",
+    "inHg": "inHg",
+    "V": "V",
+    "mV": "mV",
+    "W": "W",
+    "kWh": "kWh",
+    "mm": "mm",
+    "in": "in",
+    "mm_h": "mm/h",
+    "in_h": "in/h",
+    "km_h": "km/h",
+    "mi_h": "mph",
+    "m_s": "m/s",
+}
+_SUFFIX = re.compile(r"(.+)_({})".format("|".join(_SUFFIXES)))
+# Only of these: bytes_in and temp_in are no inches, and voltage_C is that of a phase.
+_ONLY_OF = {
+    **dict.fromkeys("CF", "temp|dew|chill|heat|feels|point|probe"),
+    **dict.fromkeys(("in", "in_h"), "rain|depth|snow"),
+    "W": "power",
+}
+
+
+def without_unit(field: str) -> tuple[str, str | None]:
+    """A field's name without the unit that it ends in, and that unit: ``temperature_C``."""
+    found = _SUFFIX.fullmatch(field)
+    if found is None or not re.search(_ONLY_OF.get(found[2], ""), found[1], re.IGNORECASE):
+        return field, None
+    return found[1], _SUFFIXES[found[2]]
 
 
 def number(value: object) -> float | None:
@@ -72,8 +112,11 @@ def converted(value: float, unit: str | None, sent: object) -> tuple[float, str 
     if unit not in CONVERSIONS or not math.isfinite(value):
         return value, unit
     symbol, offset, factor = CONVERSIONS[unit]
-    exponent = Decimal(str(sent).strip()).as_tuple().exponent
+    try:
+        exponent = Decimal(str(sent).strip()).as_tuple().exponent
+    except InvalidOperation:  # a word that means a number
+        exponent = 0
     step = factor * 10.0 ** min(0, int(exponent))
-    # Counters of inches are often sent without trailing zeros: 1 for 1.00.
-    digits = max(2 if unit == "in" else 0, math.ceil(-math.log10(step)) + 1)
+    # Rain in inches is often sent without trailing zeros: 1 for 1.00.
+    digits = max(2 if unit in {"in", "in/h"} else 0, math.ceil(-math.log10(step)) + 1)
     return round((value + offset) * factor, digits), symbol

@@ -1,0 +1,45 @@
+"""collectd's plugin write_http, with ``Format JSON``: lists of values, as its daemon gathers them.
+
+Source: collectd's write_http(5) and src/utils/format_json/format_json.c.
+"""
+
+from starlette.responses import PlainTextResponse, Response
+
+from ingest.wire.batch_builder import BatchBuilder
+from ingest.wire.wire import Wire, WireRequest
+from tmon.core.device_times import seconds_ms
+from tmon.core.errors import ApiError, InvalidBody
+
+# Of types.db, those with one unit whatever the plugin.
+UNITS = {"temperature": "°C", "humidity": "%", "percent": "%", "voltage": "V", "current": "A"}
+
+
+class Collectd(Wire):
+    """A sensor is called as collectd calls its files: ``df-root/df_complex-used``."""
+
+    name = "collectd"
+
+    def takes(self, request: WireRequest) -> bool:
+        return request.body[:1] == b"[" and b'"dsnames"' in request.body[:4000]
+
+    def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
+        for one in request.json:
+            names = one.get("dsnames") if isinstance(one, dict) else None
+            values = one.get("values") if isinstance(one, dict) else None
+            if not isinstance(names, list) or not isinstance(values, list):
+                raise InvalidBody("expected a list of objects with values and dsnames")
+            batch.device = str(one.get("host", ""))
+            name = "/".join(_with_instance(one, part) for part in ("plugin", "type"))
+            measured_ms = seconds_ms(one.get("time"))
+            for source, value in zip(names, values, strict=False):
+                sensor = name if source == "value" else f"{name}/{source}"
+                batch.add(sensor, value, UNITS.get(str(one.get("type"))), measured_ms)
+
+    def failure(self, error: ApiError) -> Response:
+        """The daemon logs an error, and drops what it sent."""
+        return PlainTextResponse(f"{error}\n", error.status)
+
+
+def _with_instance(one: dict[str, object], part: str) -> str:
+    instance = one.get(f"{part}_instance")
+    return f"{one.get(part)}-{instance}" if instance else str(one.get(part))

@@ -1,0 +1,146 @@
+"""What the home page says of a sensor, and of what needs attention."""
+
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from tmon.core.time import DAY_MS, as_datetime, iso
+from tmon.pages import cells
+from tmon.pages.attention import Item
+from tmon.pages.home_rows import LOW_BATTERY, SensorRow
+from tmon.pages.responses import node_path
+
+MINUTE_MS = 60_000
+OLD_MS = 300 * DAY_MS  # older times are shown with their year
+MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+SWITCHED = {0: "off", 1: "on"}
+
+
+class Line(NamedTuple):
+    """A sensor as the template shows it: values in the chosen unit, and exact in their own."""
+
+    row: SensorRow
+    href: str
+    now: str
+    shown_unit: str
+    decimals: int | None  # if not those of the unit
+    note: str  # the limit that it is beyond, or a battery that is low
+    age: str
+    measured_at: str
+    day: tuple[str, str, float, float, str] | None  # low and high, both exact, and the path
+
+
+class Moment(NamedTuple):
+    """An instant for machines, and as people read it."""
+
+    exact: str
+    text: str
+
+
+class Thing(NamedTuple):
+    """An item of the list of what needs attention."""
+
+    where: str
+    href: str | None
+    text: str
+    kind: str
+    since: Moment | None
+    until: Moment | None
+    is_long: bool  # for more than a day
+
+
+class Shown(NamedTuple):
+    """How values and times are written for one visitor."""
+
+    base: str  # of addresses
+    fahrenheit: bool
+    at_ms: int
+
+    def line(self, row: SensorRow) -> Line:
+        converted = self.fahrenheit and row.unit == "°C"
+        unit = "°F" if converted else row.unit
+        day = row.day
+        decimals = cells.decimals_by_spread(unit, day.high - day.low if day else 0)
+
+        def number(value: float) -> str:
+            if row.is_switch and value in SWITCHED:
+                return SWITCHED[int(value)]
+            return cells.rounded(value * 9 / 5 + 32 if converted else value, unit, decimals)
+
+        return Line(
+            row=row,
+            href=self.base + node_path(row.node, row.name),
+            now=number(row.value),
+            shown_unit="" if row.is_switch or unit == "1" else unit or "",
+            decimals=decimals,
+            note=self._note(row),
+            age=self._age(row),
+            measured_at=iso(row.measured_ms),
+            day=day and (number(day.low), number(day.high), *day),
+        )
+
+    def thing(self, item: Item) -> Thing:
+        names = [item.node, item.row.shown_name if item.row and item.sensor else item.sensor]
+        since, until = (at_ms and self._moment(at_ms) for at_ms in (item.since_ms, item.to_ms))
+        return Thing(
+            where=" ".join(name for name in names if name) or "server",
+            href=self._chart(item),
+            text=self._text(item),
+            kind=item.kind,
+            since=since or None,
+            until=until or None,
+            is_long=item.since_ms is None and item.kind in {"above", "below"},
+        )
+
+    def _note(self, row: SensorRow) -> str:
+        if not row.bound:
+            return "battery low" if row.trouble == LOW_BATTERY else ""
+        side, bound = row.bound
+        if self.fahrenheit and row.unit == "°C":
+            return f"{side} its limit of {bound * 9 / 5 + 32:.4g}\N{NO-BREAK SPACE}°F"
+        return f"{side} its limit of {bound:.6g}\N{NO-BREAK SPACE}{row.unit or ''}".strip()
+
+    def _age(self, row: SensorRow) -> str:
+        if not row.history:
+            return f"{cells.short_duration(row.age_s)} ago"
+        return day_or_month(row.measured_ms, self.at_ms)
+
+    def _text(self, item: Item) -> str:
+        if item.row is None:
+            return item.text
+        line = self.line(item.row)
+        value = f"{line.now}\N{NO-BREAK SPACE}{line.shown_unit}".strip()
+        if item.kind == "silent":
+            return f"{item.sensors} sensors silent" if item.sensors > 1 else "silent"
+        return f"battery low: {value}" if item.kind == "battery" else f"{value}, {line.note}"
+
+    def _chart(self, item: Item) -> str | None:
+        """The path of the chart at that time; None for what has none."""
+        if item.node is None:
+            return None
+        path = self.base + node_path(item.node, item.sensor if item.has_sensor else None)
+        if item.span is None:
+            return path
+        start_ms, end_ms = (at_ms // MINUTE_MS * MINUTE_MS for at_ms in item.span)
+        times = {"from": iso(start_ms)}
+        if end_ms and end_ms < self.at_ms:
+            times["to"] = iso(end_ms)
+        return f"{path}?{urlencode(times, safe=':')}"
+
+    def _moment(self, ms: int) -> Moment:
+        """``13:20`` within a day, else ``12 Nov 13:20`` or ``12 Nov 2013``; UTC, like home.js."""
+        at = as_datetime(ms)
+        day = f"{at.day} {MONTHS[at.month - 1]}"
+        if self.at_ms - ms < DAY_MS:
+            return Moment(iso(ms), f"{at:%H:%M}")
+        return Moment(
+            iso(ms), f"{day} {at:%H:%M}" if self.at_ms - ms < OLD_MS else f"{day} {at.year}"
+        )
+
+
+def day_or_month(ms: int, at_ms: int) -> str:
+    """When history ends: ``13:20``, ``12 Nov`` or, after a year, ``May 2014``; like home.js."""
+    at = as_datetime(ms)
+    if at_ms - ms < DAY_MS:
+        return f"{at:%H:%M}"
+    month = MONTHS[at.month - 1]
+    return f"{at.day} {month}" if at_ms - ms < OLD_MS else f"{month} {at.year}"
