@@ -31,12 +31,12 @@ from tmon.db.devices import (
     PART,
     Device,
     Devices,
-    Number,
     Waiting,
     is_device_id,
     path_beside,
     timed,
 )
+from tmon.db.numbered import Number, first_times
 from tmon.db.sqlite_errors import primary_code
 
 T = TypeVar("T")
@@ -182,7 +182,7 @@ class GatewayDevices:
 
     def _repeated(self, measured: Mapping[Number, int], now_ms: int) -> dict[Number, int]:
         with self._opened() as devices:
-            return devices.repeated(measured, now_ms)
+            return first_times(devices, measured, now_ms)
 
     def _zones(self, device_ids: Iterable[str]) -> dict[str, str]:
         with self._opened() as devices:

@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 from ingest.deadline import TICK_S, Awaiting, Deadline
 from ingest.exchange import Exchange, closing_response
 from ingest.limits import BODY_S, DRAIN_BYTES, HEADER_BYTES, HEADER_S, LINGER_S, UNREAD_BYTES
-from ingest.request import RequestHead, end_of_few_requests
+from ingest.request import RequestHead, address_of, end_of_few_requests
 from ingest.sending import SendingProtocol
 
 log = logging.getLogger("tmon.http")
@@ -66,8 +66,8 @@ class HttpConnection(SendingProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         self._server.connections.add(self)  # type: ignore[arg-type]
-        self._server_address = _address(transport.get_extra_info("sockname"))
-        self._client_address = _address(transport.get_extra_info("peername"))
+        self._server_address = address_of(transport.get_extra_info("sockname"))
+        self._client_address = address_of(transport.get_extra_info("peername"))
         self._header_bytes = 0
         self.start_sending()
         self._deadline = Deadline(self._loop, self._on_timeout, self.abort_if_unread, self.tick_s)
@@ -129,10 +129,8 @@ class HttpConnection(SendingProtocol):
         method = self._parser.get_method().decode()
         if max(self._header_bytes, self._part_bytes) > HEADER_BYTES < self._head.size_bytes:
             self._refuse_headers()
-        elif error := self._head.error(version):
+        elif error := self._head.error(method, version):
             self._refuse(400, "invalid_http", error)
-        elif method == "CONNECT":
-            self._refuse(400, "upgrade_unsupported", "tmon is no proxy")
         elif upgrade and method not in ("GET", "HEAD"):  # httptools would skip its body
             self._again = self._head.without_upgrade(method, version)
         else:
@@ -206,12 +204,10 @@ class HttpConnection(SendingProtocol):
             try:
                 self._parser.feed_data(part)
             except httptools.HttpParserUpgrade as upgrade:
-                if self._again:
-                    self._parser = httptools.HttpRequestParser(self)
-                    self._unparsed = self._again + part[upgrade.args[0] :] + self._unparsed
-                    self._header_bytes, self._again = 0, b""
-                else:
-                    self._discarding = True
+                again, self._again, self._header_bytes = self._again, b"", 0
+                self._discarding = not again
+                self._parser = httptools.HttpRequestParser(self)
+                self._unparsed = again + part[upgrade.args[0] :] + self._unparsed
             except httptools.HttpParserCallbackError:
                 log.exception("a request could not be taken")
                 self._refuse(500, "internal", "tmon failed here; its log says why")
@@ -300,7 +296,3 @@ class HttpConnection(SendingProtocol):
         self._transport.write_eof()
         self._wait_for(Awaiting.CLOSE, LINGER_S)
         self.update_reading()
-
-
-def _address(name: object) -> tuple[Any, ...] | None:
-    return name[:2] if isinstance(name, tuple) else None

@@ -47,7 +47,7 @@ class RequestHead:
         line = b"%s %s HTTP/%s" % (method.encode(), self.url, version.encode())
         return b"\r\n".join([line, *kept, b"", b""])
 
-    def error(self, version: str) -> str:
+    def error(self, method: str, version: str) -> str:
         """Why this request is invalid or ambiguous; empty if it is neither."""
         try:
             if self.url.startswith(b"/") and b"#" not in self.url:
@@ -58,6 +58,8 @@ class RequestHead:
             self._path = path.decode("ascii")
         except (ValueError, httptools.HttpParserInvalidURLError):
             return "the address can't be understood"
+        if method == "CONNECT":
+            return "tmon is no proxy"
         if version not in ("1.0", "1.1"):
             return "only HTTP/1.0 and HTTP/1.1 are spoken here"
         if self._codings and (version == "1.0" or self._codings != [b"chunked"]):
@@ -92,3 +94,7 @@ def end_of_few_requests(data: bytes) -> int:
             return len(data)
         end = found + len(VERSION)
     return end
+
+
+def address_of(name: object) -> tuple[Any, ...] | None:
+    return name[:2] if isinstance(name, tuple) else None

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from ingest.wire.batch_builder import BatchBuilder
 from tmon.core.errors import ApiError, InvalidBody, TooLarge
 from tmon.core.reading import Receipt, Sender, clip
-from tmon.db.devices import Number
+from tmon.db.numbered import Number
 
 _GLUED = re.compile("[?&]")
 SHOWN_BYTES = 4096  # more than is ever shown

@@ -6,7 +6,7 @@ of each.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,10 @@ from tmon.core.time import iso_sql
 from tmon.db.connect import BUSY_TIMEOUT_S, chown_to_dir_owner, sqlite3
 
 Connection = sqlite3.Connection
-Number = tuple[str, int]  # a device's id, and its number of a measurement
 
 MOST_DEVICES = 1_000  # that wait; then the one that was heard longest ago is forgotten
 MOST_READINGS = 10_000  # of each that wait; then its oldest are forgotten
 PART = 500  # that are stored in one transaction: it holds the lock for some milliseconds
-MOST_NUMBERED = 20_000  # measurements whose number is remembered
-NUMBERED_MS = 3_600_000  # how long; a device that begins anew after that has new measurements
 MOST_ID = 128  # characters of a device's id
 MODE = 0o600
 
@@ -196,29 +193,6 @@ class Devices:
         while self.conn.execute(query, [device_id, reading.sensor, at_ms]).fetchone():
             at_ms += 1
         return at_ms
-
-    def repeated(self, measured: Mapping[Number, int], now_ms: int) -> dict[Number, int]:
-        """Note the times of measurements; return the first times of those that were noted before.
-
-        A device repeats a measurement, with its number, until it makes the next.
-        """
-        select = "select measured_ms from numbered where device = ? and number = ?"
-        repeated = {}
-        with self.transaction():
-            for number, measured_ms in measured.items():
-                first = self.conn.execute(select, number).fetchone()
-                if first is not None and abs(measured_ms - first[0]) < NUMBERED_MS:
-                    repeated[number] = int(first[0])
-                else:
-                    row = [*number, measured_ms, now_ms]
-                    self.conn.execute("replace into numbered values (?, ?, ?, ?)", row)
-            self.conn.execute("delete from numbered where noted_ms < ?", [now_ms - NUMBERED_MS])
-            self.conn.execute(
-                "delete from numbered where (device, number) in (select device, number"
-                " from numbered order by noted_ms desc limit -1 offset ?)",
-                [MOST_NUMBERED],
-            )
-        return repeated
 
     def adopt(
         self,
