@@ -49,6 +49,8 @@ def test_a_damaged_or_locked_file_stops_gateways_alone(station: Station) -> None
     assert station.post({"value": 1}).status_code == 201
     made = tmon(station.path.parent, "backup", "kept")
     assert (made.returncode, "without it" in made.stderr) == (0, True)
+    told = tmon(station.path.parent, "device", "list").stderr
+    assert f"{path.name} is damaged; stop tmon, move it away" in told
     path.unlink()
     assert send(home, "shed").status_code == 201
     locker = sqlite3.connect(str(path), isolation_level=None)

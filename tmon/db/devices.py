@@ -17,6 +17,7 @@ from tmon.core.errors import TmonError
 from tmon.core.reading import Reading
 from tmon.core.time import iso_sql
 from tmon.db.connect import BUSY_TIMEOUT_S, chown_to_dir_owner, sqlite3
+from tmon.db.sqlite_errors import DAMAGED_CODES, primary_code
 
 Connection = sqlite3.Connection
 
@@ -25,6 +26,10 @@ MOST_READINGS = 10_000  # of each that wait; then its oldest are forgotten
 PART = 500  # that are stored in one transaction: it holds the lock for some milliseconds
 MOST_ID = 128  # characters of a device's id
 MODE = 0o600
+HOW_TO_REPLACE = (
+    "stop tmon, move it away, and copy the file *.db.devices of a backup to its place; "
+    "without one, adopt the devices again (the readings in the database are not touched)"
+)
 
 _SCHEMA = """
     create table if not exists devices (
@@ -107,8 +112,10 @@ class Devices:
             self.conn.execute("pragma foreign_keys = on")
             self.conn.executescript(_SCHEMA)
             self._status = path.stat()
-        except BaseException:
+        except BaseException as error:
             self.conn.close()
+            if isinstance(error, sqlite3.DatabaseError) and primary_code(error) in DAMAGED_CODES:
+                raise sqlite3.DatabaseError(f"{path} is damaged; {HOW_TO_REPLACE}") from error
             raise
 
     def close(self) -> None:

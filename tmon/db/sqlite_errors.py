@@ -6,6 +6,7 @@ DAMAGED = (
     "the file is damaged: stop tmon, keep a copy of it and its log, and `tmon restore` the newest "
     "backup (docs/watching.md, T11)"
 )
+DAMAGED_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 # What to do next, by SQLite's primary result code.
 _HINTS = {
     sqlite3.SQLITE_BUSY: (
@@ -18,8 +19,7 @@ _HINTS = {
     sqlite3.SQLITE_CANTOPEN: (
         "see that its folder is there, and belongs to the user that runs this and tmon"
     ),
-    sqlite3.SQLITE_CORRUPT: DAMAGED,
-    sqlite3.SQLITE_NOTADB: DAMAGED,
+    **dict.fromkeys(DAMAGED_CODES, DAMAGED),
 }
 
 
