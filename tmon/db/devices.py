@@ -185,6 +185,18 @@ class Devices:
             )
         return True
 
+    def conflicts(self, device_id: str, readings: Iterable[Waiting]) -> Iterator[tuple[int, float]]:
+        """The places of readings at whose time another value waits, and that value."""
+        query = "select value from waiting where device = ? and sensor = ? and measured_ms = ?"
+        values: dict[tuple[str, int], float] = {}
+        for place, one in enumerate(readings):
+            at = (one.sensor, one.measured_ms)
+            if one.timed and at not in values:
+                row = self.conn.execute(query, [device_id, *at]).fetchone()
+                values[at] = one.value if row is None else row[0]
+            if one.timed and values[at] != one.value:
+                yield place, values[at]
+
     def _free_ms(self, device_id: str, reading: Waiting) -> int:
         """The time of arrival, or the next millisecond at which the sensor has no reading."""
         at_ms = reading.measured_ms
