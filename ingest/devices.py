@@ -189,15 +189,14 @@ class GatewayDevices:
             if device is not None and device.ignored:
                 return Receipt(len(batch.readings), 0, batch.rejected)
             with self._opened() as devices:
-                conflicts = dict(devices.conflicts(device_id, waiting))
-                kept = [one for place, one in enumerate(waiting) if place not in conflicts]
-                if devices.keep(gateway.name, device_id, kept, batch.received_ms, device):
+                if devices.keep(gateway.name, device_id, waiting, batch.received_ms, device):
+                    sent = batch.readings
                     rejected = [
-                        rejection(one.index, one, conflict(one, conflicts[place]))
-                        for place, one in enumerate(batch.readings)
-                        if place in conflicts
+                        rejection(sent[place].index, sent[place], conflict(sent[place], value))
+                        for place, value in devices.conflicts(device_id, waiting)
                     ]
-                    return Receipt(len(kept), 0, [*batch.rejected, *rejected])
+                    accepted = len(sent) - len(rejected)
+                    return Receipt(accepted, 0, [*batch.rejected, *rejected])
 
     def _adopt(self, gateway: Gateway, batches: Mapping[str, Batch]) -> None:
         """Make nodes of the devices that nothing was decided about, called as the devices.

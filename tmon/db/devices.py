@@ -17,7 +17,7 @@ from tmon.core.errors import TmonError
 from tmon.core.reading import Reading
 from tmon.core.time import iso_sql
 from tmon.db.connect import BUSY_TIMEOUT_S, chown_to_dir_owner, sqlite3
-from tmon.db.sqlite_errors import DAMAGED_CODES, primary_code
+from tmon.db.sqlite_errors import DAMAGED_CODES, DEVICES_DAMAGED, primary_code
 
 Connection = sqlite3.Connection
 
@@ -26,10 +26,6 @@ MOST_READINGS = 10_000  # of each that wait; then its oldest are forgotten
 PART = 500  # that are stored in one transaction: it holds the lock for some milliseconds
 MOST_ID = 128  # characters of a device's id
 MODE = 0o600
-HOW_TO_REPLACE = (
-    "stop tmon, move it away, and copy the file *.db.devices of a backup to its place; "
-    "without one, adopt the devices again (the readings in the database are not touched)"
-)
 
 _SCHEMA = """
     create table if not exists devices (
@@ -41,7 +37,6 @@ _SCHEMA = """
         first_ms integer not null,
         last_ms integer not null
     ) strict;
-
     create table if not exists waiting (
         device text not null references devices (id) on delete cascade,
         sensor text not null,
@@ -115,7 +110,7 @@ class Devices:
         except BaseException as error:
             self.conn.close()
             if isinstance(error, sqlite3.DatabaseError) and primary_code(error) in DAMAGED_CODES:
-                raise sqlite3.DatabaseError(f"{path} is damaged; {HOW_TO_REPLACE}") from error
+                raise sqlite3.DatabaseError(f"{path} is damaged; {DEVICES_DAMAGED}") from error
             raise
 
     def close(self) -> None:
@@ -185,17 +180,13 @@ class Devices:
             )
         return True
 
-    def conflicts(self, device_id: str, readings: Iterable[Waiting]) -> Iterator[tuple[int, float]]:
-        """The places of readings at whose time another value waits, and that value."""
+    def conflicts(self, device_id: str, readings: Sequence[Waiting]) -> Iterator[tuple[int, float]]:
+        """The places of readings at whose time another value was kept, and that value."""
         query = "select value from waiting where device = ? and sensor = ? and measured_ms = ?"
-        values: dict[tuple[str, int], float] = {}
         for place, one in enumerate(readings):
-            at = (one.sensor, one.measured_ms)
-            if one.timed and at not in values:
-                row = self.conn.execute(query, [device_id, *at]).fetchone()
-                values[at] = one.value if row is None else row[0]
-            if one.timed and values[at] != one.value:
-                yield place, values[at]
+            row = self.conn.execute(query, [device_id, one.sensor, one.measured_ms]).fetchone()
+            if one.timed and row is not None and row[0] != one.value:
+                yield place, row[0]
 
     def _free_ms(self, device_id: str, reading: Waiting) -> int:
         """The time of arrival, or the next millisecond at which the sensor has no reading."""
