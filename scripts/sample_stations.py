@@ -16,10 +16,10 @@ KINDS: dict[str, tuple[str | None, float, float]] = {
     "pressure": ("hPa", 1013.2, 4),
     "co2": ("ppm", 640, 220),
     "pm2_5": ("µg/m³", 8.3, 4),
-    "power": ("W", 312, 280),
+    "power": ("W", 340, 210),
     "battery": ("%", 74, 0.5),
     "switch": (None, 0.4, 0.6),
-    "illuminance": ("lx", 210, 209),
+    "illuminance": ("lx", 240, 190),
     "voltage": ("V", 3.21, 0.04),
 }
 # node: (area, latitude, longitude, what it measures)
@@ -69,8 +69,10 @@ def _add_sensor(db: Database, node: str, kind: str, number: int, at_ms: int) -> 
     readings = []
     ages_ms = {*range(0, 365 * DAY_MS, HOUR_MS), *range(0, 2 * DAY_MS, HOUR_MS // 6)}
     for age_ms in sorted(ages_ms, reverse=True):
-        if (node == "roof" and age_ms // HOUR_MS in GAP_H) or (
-            node == "garden" and age_ms < DAY_MS
+        if (
+            (node == "roof" and age_ms // HOUR_MS in GAP_H)
+            or (node == "garden" and age_ms < DAY_MS)
+            or (node == "freezer" and kind == "temperature" and age_ms < HOUR_MS)
         ):
             continue
         days = (at_ms - age_ms) / DAY_MS
