@@ -59,7 +59,7 @@ def mixed(path: Path) -> None:
 
 
 def _add_sensor(db: Database, node: str, kind: str, number: int, at_ms: int) -> None:
-    """A year of hourly readings, and the last two days every ten minutes."""
+    """A year of hourly readings."""
     unit, usual, swing = KINDS[kind]
     usual -= 48 if node == "freezer" and kind == "temperature" else 0
     cursor = db.execute(
@@ -67,12 +67,9 @@ def _add_sensor(db: Database, node: str, kind: str, number: int, at_ms: int) -> 
         (node, kind, kind, unit),
     )
     readings = []
-    ages_ms = {*range(0, 365 * DAY_MS, HOUR_MS), *range(0, 2 * DAY_MS, HOUR_MS // 6)}
-    for age_ms in sorted(ages_ms, reverse=True):
-        if (
-            (node == "roof" and age_ms // HOUR_MS in GAP_H)
-            or (node == "garden" and age_ms < DAY_MS)
-            or (node == "freezer" and kind == "temperature" and age_ms < HOUR_MS)
+    for age_ms in range(364 * DAY_MS, -1, -HOUR_MS):
+        if (node == "roof" and age_ms // HOUR_MS in GAP_H) or (
+            node == "garden" and age_ms < DAY_MS
         ):
             continue
         days = (at_ms - age_ms) / DAY_MS
@@ -81,6 +78,8 @@ def _add_sensor(db: Database, node: str, kind: str, number: int, at_ms: int) -> 
             2 * math.pi * (days - 100) / 365
         )
         value = usual + number / 5 + daily + yearly
+        if node == "freezer" and kind == "temperature" and age_ms < 3 * HOUR_MS:
+            value += 15
         value = float(value > usual) if kind == "switch" else round(value, 2)
         readings.append((cursor.lastrowid, at_ms - age_ms, value))
     db.conn.executemany("insert into readings values (?, ?, ?)", readings)
@@ -92,8 +91,6 @@ def _trouble(db: Database, at_ms: int) -> None:
     limit = "insert into limits (sensor, below, above, created_ms) values (?, ?, ?, 0)"
     db.execute(limit, (freezer, None, -24))
     db.execute(limit, (ids["store-a/humidity"], 30, 80))
-    for minutes in range(1, 50, 7):
-        db.execute("insert into readings values (?, ?, -9.5)", (freezer, at_ms - minutes * 60_000))
     db.execute("insert into readings values (?, ?, 12)", (ids["gate/battery"], at_ms + 1))
     db.execute(
         "insert into flags (sensor, from_ms, to_ms, reason, created_ms)"
