@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import monotonic
 
 from starlette.responses import Response
@@ -129,13 +129,8 @@ class WireRequests:
             return builder
 
         builder = await parsed({})
-        zones: dict[str, str] = {}
-        if builder.zoneless:
-            zones = await self._devices.zones(builder.zoneless)
-        if request.numbered:
-            request.repeated = await self._devices.repeated(request.numbered, received_ms)
-        if zones or request.repeated:  # now that this is known of its devices
-            builder = await parsed(zones)
+        if builder.zoneless or request.numbered:
+            builder = await self._known(request, builder, parsed)
         check_claim(authenticator, builder)
         closed = scope["extensions"]["tmon.sender"]
 
@@ -148,6 +143,18 @@ class WireRequests:
         scope["node"] = sender
         receipts = [await store(part) for part in builder.parts(sender)]
         return Receipt.merged(receipts), builder.notes
+
+    async def _known(
+        self,
+        request: WireRequest,
+        builder: BatchBuilder,
+        parsed: Callable[[Mapping[str, str]], Awaitable[BatchBuilder]],
+    ) -> BatchBuilder:
+        """The readings once more, by what is known of their devices; if nothing is, as they are."""
+        zones = await self._devices.zones(builder.zoneless) if builder.zoneless else {}
+        if request.numbered:
+            request.repeated = await self._devices.repeated(request.numbered, builder.received_ms)
+        return await parsed(zones) if zones or request.repeated else builder
 
     async def _without_key(self, request: WireRequest) -> Node | None:
         """The node of a device that can't carry a key, if the owner has allowed its id."""

@@ -46,14 +46,6 @@ _SCHEMA = """
         timed integer not null,
         primary key (device, sensor, measured_ms)
     ) strict, without rowid;
-
-    create table if not exists numbered ( -- measurements that devices number, of the last hour
-        device text not null,
-        number integer not null,
-        measured_ms integer not null,
-        noted_ms integer not null,
-        primary key (device, number)
-    ) strict, without rowid;
 """
 
 

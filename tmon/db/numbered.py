@@ -7,6 +7,16 @@ from tmon.db.devices import Devices
 MOST_NUMBERED = 20_000  # measurements whose number is remembered
 NUMBERED_MS = 3_600_000  # how long; a device that begins anew after that has new measurements
 
+_SCHEMA = """
+    create table if not exists numbered ( -- measurements that devices number, of the last hour
+        device text not null,
+        number integer not null,
+        measured_ms integer not null,
+        noted_ms integer not null,
+        primary key (device, number)
+    ) strict, without rowid;
+"""
+
 Number = tuple[str, int]  # a device's id, and its number of a measurement
 
 
@@ -17,6 +27,7 @@ def first_times(devices: Devices, measured: Mapping[Number, int], now_ms: int) -
     """
     select = "select measured_ms from numbered where device = ? and number = ?"
     repeated = {}
+    devices.conn.execute(_SCHEMA)
     with devices.transaction():
         for number, measured_ms in measured.items():
             first = devices.conn.execute(select, number).fetchone()
