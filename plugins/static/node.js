@@ -30,6 +30,7 @@ function drawAll() {
       },
     }),
   );
+  placeMarks();
   localize(document, chosen);
   for (const button of document.querySelectorAll("[data-choice]")) {
     const on = button.dataset.choice === "unit" ? chosen.fahrenheit : chosen.utc;
@@ -39,6 +40,28 @@ function drawAll() {
     input.value = instant(+input.dataset.ms, chosen).replace(" ", "T");
   }
   for (const group of document.querySelectorAll(".choices")) group.hidden = false;
+}
+
+// Marks come with the page; of a live one their places move as time goes on.
+function placeMarks() {
+  const place = (ms) => `${Math.min(Math.max((ms - view.from_ms) / (view.to_ms - view.from_ms), 0), 1) * 100}%`;
+  for (const mark of document.querySelectorAll(".mark")) {
+    const { from, to } = mark.dataset;
+    for (const line of mark.querySelectorAll("line")) {
+      line.setAttribute("x1", place(+from));
+      line.setAttribute("x2", place(line.classList.contains("stem") ? +from : +to));
+    }
+  }
+}
+
+// Tell a mark's text above its chart, and show its line in the list.
+function tell(mark) {
+  const line = document.getElementById(mark.getAttribute("href").slice(1));
+  for (const one of document.querySelectorAll(".told .current")) one.classList.remove("current");
+  line.classList.add("current");
+  line.closest("details").open = true;
+  mark.closest(".chart").querySelector(".readout").textContent = mark.querySelector("title").textContent;
+  return line;
 }
 
 // This page's address with some parameters changed.
@@ -96,7 +119,16 @@ async function refresh() {
   }
 }
 
+document.addEventListener("focusin", (event) => {
+  const mark = event.target.closest(".mark");
+  if (mark) tell(mark);
+});
 document.addEventListener("click", (event) => {
+  const mark = event.target.closest(".mark");
+  if (mark) {
+    event.preventDefault();
+    tell(mark).scrollIntoView({ block: "nearest" });
+  }
   const link = event.target.closest("a[data-range], a[data-span]");
   if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
     event.preventDefault();

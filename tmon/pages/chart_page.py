@@ -25,6 +25,8 @@ LATEST_ROWS = {"_shape": "objects", "_size": "max", "_nocount": "1", "_ttl": "0"
 # The parameters beside the span, which links keep.
 KEPT = ("s", "title", "unit", "utc", "resolution", "values", "before")
 
+MARK_FIELDS = ("kind", "about", "from_ms", "to_ms", "text")
+
 
 def kept_span(request: Any, *without: str) -> list[tuple[str, str]]:
     """The parameters of a page's address that a form for another address keeps."""
@@ -56,6 +58,14 @@ def charts_json(view: ChartView) -> dict[str, Any]:
             "flags": [
                 {name: getattr(flag, name) for name in ("sensor", "from_ms", "to_ms", "reason")}
                 for _, flag in annotations.flags
+            ],
+            "marks": [
+                {
+                    name: getattr(mark, name)
+                    for name in ("kind", "about", "from_ms", "to_ms", "text")
+                }
+                for mark in annotations.marks
+                if mark.kind != "flag"
             ],
             "limits": [
                 {"sensor": chart[limit.place].sensor.id, limit.side: limit.value}
@@ -113,6 +123,9 @@ def charts_context(datasette: Any, request: Any, view: ChartView) -> dict[str, A
             _chart_context(chart, annotations, view.span, fahrenheit=fahrenheit)
             for chart, annotations in zip(view.charts, view.annotations, strict=True)
         ],
+        "marks": [
+            (mark, f"{datasette.urls.table(DATABASE, mark.table)}/{mark.id}") for mark in view.marks
+        ],
         "data_url": f"{path}.json?{query_string(request, view.span)}",
         "corrections": corrections.template_context(view.corrections, sensors),
         "latest_url": f"{datasette.urls.table(DATABASE, view.latest)}.json?{urlencode(latest)}",
@@ -135,6 +148,7 @@ def _chart_context(
         "lines": lines,
         "names": [line.sensor.label for line in chart if not line.before],
         "drawing": svg.drawing(lines, svg.frame(lines, span, shown.limits), shown),
+        "marks": svg.marks(annotations.marks, span),
         "empty": not any(line.points for line in chart),
         "flagged": [chart[place].sensor.label for place in flagged],
         "limits": [(chart[limit.place].sensor, limit) for limit in annotations.limits],

@@ -10,6 +10,7 @@ from datasette.database import QueryInterrupted
 from tmon.core.time import now_ms
 from tmon.pages.annotations import Annotations, Limits, annotate, load_limits
 from tmon.pages.corrections import Corrections, load_corrections, wants_raw
+from tmon.pages.marks import Mark, load_marks
 from tmon.pages.points import (
     HOURLY,
     RAW,
@@ -60,6 +61,7 @@ class ChartView(NamedTuple):
     annotations: Sequence[Annotations]  # of each chart
     corrections: Corrections
     limits: Mapping[int, Limits]
+    marks: Sequence[Mark]  # of all charts, newest first
 
     @property
     def clean(self) -> bool:
@@ -129,13 +131,15 @@ def load_charts(
         [load_line(connection, sensor, span, resolution) for sensor in group] for group in groups
     ]
     limits = load_limits(connection, ranges)
-    annotations = [annotate(chart, corrections.flags, limits) for chart in lines]
+    labels = {sensor.id: sensor.label for sensor in sensors}
+    marks = load_marks(connection, labels, span, corrections.flags, at_ms)
+    annotations = [annotate(chart, corrections.flags, limits, marks) for chart in lines]
     if before:
         for chart in lines:
             chart += [_earlier_line(connection, line, span, before, resolution) for line in chart]
     return ChartView(
         *(sensors, ranges, span, before, resolution, pruned),
-        *(lines, annotations, corrections, limits),
+        *(lines, annotations, corrections, limits, marks),
     )
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from tmon.core.time import DAY_MS, HOUR_MS, as_datetime, as_ms
 from tmon.pages.annotations import Annotations, LimitLine, value_range
+from tmon.pages.marks import Mark
 from tmon.pages.points import Line
 from tmon.pages.spans import Span
 
@@ -91,6 +92,36 @@ def drawing(
         ),
         Markup("").join(_tick_labels(within, times)),
     )
+
+
+def marks(found: Iterable[Mark], span: Span, *, links: bool = True) -> Markup:
+    """The content of an ``<svg>`` that lies over a drawing; each mark leads to its line below.
+
+    Incidents are above the chart, notes at its top and flagged periods at its bottom, so that one
+    doesn't hide the other.
+    """
+    parts = []
+    for mark in found:
+        if mark.until_ms < span.start_ms or mark.from_ms >= span.end_ms:
+            continue
+        left, right = (
+            f"{min(max((at - span.start_ms) / span.length_ms, 0), 1) * 100:.2f}%"
+            for at in (mark.from_ms, mark.until_ms)
+        )
+        y = {"note": "7", "flag": "100%"}.get(mark.kind, "-5")
+        ends = Markup('x1="{}" x2="{}" y1="{y}" y2="{y}"').format(left, right, y=y)
+        stem = Markup('<line class="stem" x1="{0}" x2="{0}" y2="100%"/>').format(left)
+        parts.append(
+            Markup(
+                '<{0} class="mark {1}" data-from="{2}" data-to="{3}"><title>{4}: {5}</title>{6}'
+                '<line class="target" {7}/><line {7}/></{8}>'
+            ).format(
+                Markup('a href="#{}"').format(mark.anchor) if links else "g",
+                *(mark.kind, mark.from_ms, mark.until_ms, mark.about, mark.text),
+                *(stem if mark.kind == "note" else "", ends, "a" if links else "g"),
+            )
+        )
+    return Markup("").join(parts)
 
 
 def placed(lines: Sequence[Line]) -> list[tuple[int, Line]]:
