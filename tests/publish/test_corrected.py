@@ -180,7 +180,7 @@ def test_a_picture_and_a_frame_say_so_too(lab: Site) -> None:
     root = ET.fromstring(picture)
     svg = "{http://www.w3.org/2000/svg}"
     reasons = {title.text for title in root.iter(f"{svg}title")}
-    assert reasons == {HOSTILE, "being moved"}
+    assert {HOSTILE, "being moved"} <= reasons
     assert "flagged left out" in picture
     assert "calibrated" in lab.get("/node/lab/calibrated.svg").text
     assert "raw values" in lab.get("/node/lab/calibrated.svg", values="raw").text

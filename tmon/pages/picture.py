@@ -28,6 +28,7 @@ _FILE = Markup(
 viewBox="0 0 {width} {height}" role="img" aria-label="{label}, {span}">
 <style>
   svg {{ font: 12px system-ui, sans-serif; color-scheme: light dark; overflow: visible }}
+  svg svg svg {{ overflow: hidden }}
   path {{ fill: none; vector-effect: non-scaling-stroke }}
   .paper {{ fill: #fff }} text {{ fill: #1c2228 }} .tick {{ fill: #59636e }}
   .grid {{ stroke: #e3e7ea }} .line {{ stroke-width: 1.6 }} .before {{ stroke-opacity: .5 }}
@@ -102,7 +103,7 @@ def _panel(
         )
         for number, spans in enumerate(legend)
     ]
-    frame = svg.frame(lines, span, annotations.limits)
+    frame = svg.frame(lines, span, annotations)
     panel = _PANEL.format(
         legend=Markup("").join(texts),
         y=top + legend_height + 12,
