@@ -3,6 +3,7 @@
 import { choices, choose } from "./choices.js";
 import { draw } from "./chart.js";
 import { age, instant, localize, quantity } from "./format.js";
+import { share } from "./share.js";
 
 const REFRESH_MS = 10_000;
 
@@ -39,7 +40,7 @@ function drawAll() {
   for (const input of document.querySelectorAll(".dates [data-ms]")) {
     input.value = instant(+input.dataset.ms, chosen).replace(" ", "T");
   }
-  for (const group of document.querySelectorAll(".choices")) group.hidden = false;
+  for (const one of document.querySelectorAll(".choices, [data-share]")) one.hidden = false;
 }
 
 // Marks come with the page; of a live one their places move as time goes on.
@@ -134,6 +135,8 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     go(link.href);
   }
+  const sharing = event.target.closest("[data-share]");
+  if (sharing) share(sharing);
   const button = event.target.closest("[data-choice]");
   if (button) {
     choose(button.dataset.choice, button.getAttribute("aria-pressed") !== "true");

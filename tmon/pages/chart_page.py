@@ -131,6 +131,7 @@ def charts_context(datasette: Any, request: Any, view: ChartView) -> dict[str, A
             (mark, f"{datasette.urls.table(DATABASE, mark.table)}/{mark.id}") for mark in view.marks
         ],
         "data_url": f"{path}.json?{query_string(request, view.span)}",
+        "csv_url": f"{path}.csv?{query_string(request, view.span)}",
         "corrections": corrections.template_context(view.corrections, sensors),
         "latest_url": f"{datasette.urls.table(DATABASE, view.latest)}.json?{urlencode(latest)}",
         "other_values_url": f"{path}?{query_string(request, own_span, **other)}",

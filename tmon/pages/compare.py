@@ -22,6 +22,7 @@ from tmon.pages.charts import (
 from tmon.pages.numbers import Numbers, load_numbers
 from tmon.pages.picture import svg_response
 from tmon.pages.points import Sensor
+from tmon.pages.points_csv import csv_response
 from tmon.pages.queries import run_query
 from tmon.pages.responses import check_parameters, render_page, render_problem
 from tmon.pages.spans import IN_WORDS, BadSpan
@@ -47,7 +48,7 @@ class Offer(NamedTuple):
 
 
 async def show(datasette: Any, request: Any) -> Response:
-    """``/compare?s=NODE/SENSOR&s=…``, with ``.json`` or ``.svg`` the charts alone."""
+    """``/compare?s=NODE/SENSOR&s=…``, with ``.json``, ``.svg`` or ``.csv`` the charts alone."""
     check_parameters(request)
     path = datasette.urls.path("/compare")
     try:
@@ -87,6 +88,8 @@ async def _respond(datasette: Any, request: Any) -> Response:
         return Response.json(found, headers={"cache-control": "no-cache"})
     if extension == ".svg":
         return svg_response(charts, title)
+    if extension == ".csv":
+        return csv_response(charts, "compare", fahrenheit=request.args.get("unit") == "F")
     context = {**chart_page.charts_context(datasette, request, charts), "heading": heading}
     if numbers is None:
         return await render_page(datasette, request, "embed.html", context, may_be_framed=True)

@@ -1,4 +1,4 @@
-"""The page of a node or a sensor: charts and numbers of a span of time, also as JSON and SVG."""
+"""The page of a node or a sensor: charts and numbers of a span of time, and as files."""
 
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from tmon.pages.charts import NotFoundByName, Parameters, load_in_time
 from tmon.pages.node_details import NodeDetails, load_details
 from tmon.pages.node_view import NodeNames, NodeView, load_view
 from tmon.pages.picture import svg_response
+from tmon.pages.points_csv import csv_response
 from tmon.pages.queries import DATABASE, run_query
 from tmon.pages.renamed import find_renamed
 from tmon.pages.responses import check_parameters, node_path, render_page, render_problem
@@ -19,7 +20,7 @@ from tmon.pages.spans import IN_WORDS, NAMES, BadSpan
 
 
 async def show(datasette: Any, request: Any) -> Response:
-    """``/node/NODE`` and ``/node/NODE/SENSOR``, with ``.json`` or ``.svg`` the charts alone."""
+    """``/node/NODE`` and ``/node/NODE/SENSOR``, the charts alone as JSON, SVG or CSV."""
     check_parameters(request)
     parts = {name: unquote(text) for name, text in request.url_vars.items() if text}
     names = NodeNames(parts["node"], parts.get("sensor"))
@@ -41,7 +42,7 @@ async def show(datasette: Any, request: Any) -> Response:
 async def _respond(
     datasette: Any, request: Any, names: NodeNames, parameters: Parameters, extension: str | None
 ) -> Response:
-    """The page, or the charts alone: as JSON, as SVG, or to embed in another site."""
+    """The page, or the charts alone: as JSON, SVG or CSV, or to embed in another site."""
     if extension is None and "embed" not in request.args:
         view, details = await load_in_time(datasette, partial(load_details, names), parameters)
         context = _page_context(datasette, request, view, details)
@@ -53,6 +54,10 @@ async def _respond(
         return Response.json(found, headers={"cache-control": "no-cache"})
     if extension == ".svg":
         return svg_response(charts, f"{view.node['name']} {charts.sensors[0].name}")
+    if extension == ".csv":
+        file_name = _heading(view).replace(" ", "-").replace("/", "-")
+        fahrenheit = request.args.get("unit") == "F"
+        return csv_response(charts, file_name, node=view.node["name"], fahrenheit=fahrenheit)
     context = chart_page.charts_context(datasette, request, charts)
     context["heading"] = _heading(view)
     return await render_page(datasette, request, "embed.html", context, may_be_framed=True)

@@ -49,7 +49,9 @@ def load_rate(
     step_ms = resolution.step_ms
     first_ms = span.start_ms // step_ms * step_ms
     hours = load_line(connection, sensor, Span(first_ms - MAX_GAP_MS, span.end_ms), HOURLY).points
-    rates = _rates([(int(point[0]), point[3]) for point in hours], step_ms)
+    # The hour that isn't over has not counted all yet.
+    over = [(int(at_ms), point[2]) for at_ms, *point in hours if at_ms + HOUR_MS <= span.end_ms]
+    rates = _rates(over, step_ms)
     per_ms = PER_MS[sensor.rate]
     points = [(at_ms, rate * per_ms) for at_ms, rate in rates if at_ms >= first_ms]
     return Line(sensor, points, gap_ms=1.5 * step_ms, half_step_ms=step_ms / 2)
