@@ -174,6 +174,7 @@ def test_what_is_said_of_a_sensor_is_listed(two: Path) -> None:
     assert rows[0] == {
         "node": "attic",
         "name": "air",
+        "title": None,
         "description": "by the window",
         "quantity": "air",
         "unit": "°C",

@@ -209,7 +209,7 @@ def test_a_page_of_sql_says_that_it_is_cut_off(large: Site) -> None:
     assert told not in large.get("/tmon/-/query", sql=sql.format(10_000)).text
     page = large.get("/tmon/-/query", sql=sql.format(10_001)).text
     assert told in page
-    assert "returning more than 10,000 rows" in page
+    assert "More than 10,000 rows" in page
 
 
 def test_an_empty_table_is_its_headings(empty: Site) -> None:

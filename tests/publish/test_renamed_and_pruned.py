@@ -83,7 +83,7 @@ def test_a_chart_of_a_time_that_was_pruned_is_of_hours_and_says_so(pruned: Site)
     assert [point[4] for point in points] == [60] * 8
     page = pruned.get("/node/n", **asked).text
     assert "single readings this old are not kept" in page
-    assert ">480<" in page  # all of them are counted
+    assert ">480 <" in page  # all of them are counted
 
 
 def test_what_was_not_pruned_is_shown_reading_by_reading(pruned: Site) -> None:

@@ -30,6 +30,7 @@ ADVICE = {
         "Send the sensor's own unit or none. If another kind of sensor measures now, give it "
         "another name."
     ),
+    "invalid_device": "Say which device each reading is from, by its maker's id.",
     "invalid_node": "Send the node's name as text, or leave it out: its key says which node it is.",
     "unknown_field": "Correct the field's name, or leave it out.",
     "repeated_field": "Send each field once.",
