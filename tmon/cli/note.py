@@ -46,7 +46,7 @@ def add(about: str, text: str, at_ms: int | None, **flags: str | None) -> None:
 
     \b
     Example:
-      tmon note attic "window replaced" --at 2026-03-01
+      tmon note add attic "window replaced" --at 2026-03-01
     """
     at_ms = now_ms() if at_ms is None else at_ms
     with open_database(station(flags).db) as db:
@@ -59,7 +59,12 @@ def add(about: str, text: str, at_ms: int | None, **flags: str | None) -> None:
 @as_json_option
 @takes("db")
 def list_(about: str | None, *, as_json: bool, **flags: str | None) -> None:
-    """List all notes, or those about a node with its sensors, or about one sensor."""
+    """List all notes, or those about a node with its sensors, or about one sensor.
+
+    \b
+    Example:
+      tmon note list attic/temperature
+    """
     with open_database(station(flags).db) as db:
         show(notes.listed(db, about), as_json=as_json)
 
@@ -68,6 +73,11 @@ def list_(about: str | None, *, as_json: bool, **flags: str | None) -> None:
 @click.argument("number", type=int)
 @takes("db")
 def remove(number: int, **flags: str | None) -> None:
-    """Remove the note of this NUMBER, which `tmon note list` shows."""
+    """Remove the note of this NUMBER, which `tmon note list` shows.
+
+    \b
+    Example:
+      tmon note remove 3
+    """
     with open_database(station(flags).db) as db:
         click.echo(f"removed: {notes.remove_note(db, number)}")

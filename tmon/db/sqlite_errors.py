@@ -6,6 +6,7 @@ DAMAGED = (
     "the file is damaged: stop tmon, keep a copy of it and its log, and `tmon restore` the newest "
     "backup (docs/watching.md, T11)"
 )
+NAME_TAKEN = "this version of tmon needs that name: rename yours (`sqlite-utils rename-table`), and try again"
 # What to do next, by SQLite's primary result code.
 _HINTS = {
     sqlite3.SQLITE_BUSY: (
@@ -25,7 +26,8 @@ _HINTS = {
 
 def explain(error: sqlite3.Error) -> str:
     """SQLite's message, with a hint what to do where there is one."""
-    hint = _HINTS.get(primary_code(error))
+    is_taken = str(error).endswith(" already exists")
+    hint = NAME_TAKEN if is_taken else _HINTS.get(primary_code(error))
     return f"{error}; {hint}" if hint else str(error)
 
 
