@@ -204,7 +204,7 @@ OWN = """
 def test_what_the_owner_added_is_kept_and_listed(file: Path) -> None:
     run(file, OWN)
     assert vet(file) == [
-        *("index remarks_text", "index readings_value", 'table a ]"b;', "table remarks"),
+        *("index readings_value", "index remarks_text", 'table a ]"b;', "table remarks"),
         *("view broken", "view warm"),
     ]
 
@@ -308,7 +308,7 @@ def test_restore_keeps_what_the_owner_added_and_says_so(tmp_path: Path, file: Pa
     new.mkdir()
     ran = tmon(new, "restore", str(tmp_path / made.stdout.strip()))
     assert ran.returncode == 0
-    assert "not tmon's own, and kept: index remarks_text, index readings_value, table" in ran.stderr
+    assert "not tmon's own, and kept: index readings_value, index remarks_text, table" in ran.stderr
     with opened(new / "tmon.db") as conn:
         assert conn.execute("select text, words from remarks").fetchall() == [("by the boiler", 13)]
 

@@ -6,7 +6,7 @@ DAMAGED = (
     "the file is damaged: stop tmon, keep a copy of it and its log, and `tmon restore` the newest "
     "backup (docs/watching.md, T11)"
 )
-NAME_TAKEN = "this version of tmon needs that name: rename yours (`sqlite-utils rename-table`), and try again"
+NAME_TAKEN = "tmon needs that name now: rename yours (`sqlite-utils rename-table`), and try again"
 # What to do next, by SQLite's primary result code.
 _HINTS = {
     sqlite3.SQLITE_BUSY: (
