@@ -1,4 +1,4 @@
-// Rows of Datasette's pages: times in the visitor's zone, values in the visitor's unit.
+// Pages that have no script of their own: times in the visitor's zone, values in the visitor's unit.
 
 import { choices, choose } from "./choices.js";
 import { localize } from "./format.js";
@@ -9,7 +9,7 @@ function show() {
   for (const button of document.querySelectorAll("[data-choice]")) {
     button.setAttribute("aria-pressed", button.dataset.choice === "unit" ? chosen.fahrenheit : chosen.utc);
   }
-  document.querySelector(".choices").hidden = false;
+  for (const group of document.querySelectorAll(".choices")) group.hidden = false;
 }
 
 document.addEventListener("click", ({ target }) => {

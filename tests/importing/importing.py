@@ -72,7 +72,7 @@ def import_shape(folder: Path, shape: Shape) -> Result:
         "--db",
         f"{folder}/t.db",
     ]
-    if "--node-column" not in shape.flags:
+    if "--node" not in shape.flags:
         command += ["--node", "n"]
     return CliRunner().invoke(main, command)
 

@@ -246,8 +246,8 @@ REFUSED = [
            "'Zeit' '01.06.2023 13:00' can be read in several ways: say --time-format "
            "'%d.%m.%Y %H:%M' or '%m.%d.%Y %H:%M'"),
     Export("influx1-tags.csv", "",
-           "'tags' says of what a row is (room=cellar, room=attic): --node-column instead "
-           "of --node keeps them apart, --time and --value say that they are one"),
+           "'tags' says of what a row is (room=cellar, room=attic): --node-column 'tags' "
+           "instead of --node keeps them apart as nodes, --time and --value say that they are one"),
     Export("ghcnh-psv.csv", "",
            "the date is in several columns: --time 'Year' --time 'Month' --time 'Day' "
            "--time 'Hour' --time 'Minute' --time-format '%Y %m %d %H %M' joins them"),
@@ -259,11 +259,10 @@ REFUSED = [
            "'Date' holds times without an offset, and 'ISO8601' some that need none: "
            "--time COL says which"),
     Export("ttn-csv.csv", "",
-           "'device_id' says of what a row is (node-1, node-2): --node-column instead of "
-           "--node keeps them apart, --time and --value say that they are one"),
+           "'device_id' says of what a row is (node-1, node-2): --node-column 'device_id' "
+           "instead of --node keeps them apart as nodes, --time and --value say that they are one"),
     Export("ttn-ndjson.csv", "",
-           "ttn-ndjson.csv is JSON; `jq -r '.[] | [.time, .value] | @csv'` makes CSV of a "
-           "list"),
+           "ttn-ndjson.csv is JSON; `jq -r '[.time, .value] | @csv'` makes CSV of it"),
     Export("knx.csv", "",
            "'Einheit' names several units (%, °C): --sensor-column and --value-column keep"
            " the sensors apart"),

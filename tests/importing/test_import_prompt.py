@@ -169,6 +169,27 @@ def test_refused_rows_are_written_with_their_lines_and_reasons(tmp_path: Path) -
     }
 
 
+@pytest.mark.parametrize("name", ["a.csv", "tmon.db", "notes.txt"])
+def test_refused_rows_overwrite_no_other_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.csv").write_text("time,value\n2020-01-01,1\n")
+    (tmp_path / "notes.txt").write_text("years of notes\n")
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    done = tmon(tmp_path, "import", "a.csv", *FLAGS, "--rejects", name)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"Error: --rejects '{name}' is another file: name a new one\n",
+    )
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+def test_refused_rows_replace_those_of_an_earlier_import(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,value\n2020-01-01,1\nnever,2\n")
+    for _ in range(2):
+        done = tmon(tmp_path, "import", "a.csv", *FLAGS, "--rejects", "rejects.csv")
+        assert done.returncode == 0
+    assert (tmp_path / "rejects.csv").read_text().count("never") == 2  # the reason and the cell
+
+
 def test_what_another_value_is_there_for_is_told_before_it_is_stored(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("time,value\n2020-01-01,1\n2020-01-02,2\n")
     (tmp_path / "b.csv").write_text("time,value\n2020-01-01,1\n2020-01-02,3\n2020-01-03,4\n")

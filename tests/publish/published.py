@@ -80,9 +80,11 @@ Serve = Callable[..., Site]  # of the database, and of where copies to download 
 
 
 @contextmanager
-def served(path: Path, download_dir: Path | None = None, **settings: str) -> Iterator[Site]:
+def served(
+    path: Path, download_dir: Path | None = None, *, port: int = 0, **settings: str
+) -> Iterator[Site]:
     """The site that ``tmon serve`` makes of ``path``, patient with queries on a busy machine."""
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", port))
     datasette = datasette_for(path, download_dir=download_dir, **settings)
     server = uvicorn.Server(uvicorn.Config(datasette.app(), log_config=None, log_level="error"))
 

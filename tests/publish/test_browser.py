@@ -1,5 +1,6 @@
 """A real browser: the values that SQL gives, where people look for them."""
 
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,17 @@ def test_the_sql_page_begins_with_an_example_and_the_questions(
         assert page.locator(".message-error").count() == 0
         assert page.locator(".table-summary").is_visible()
     assert questions == [query["title"] for query in QUERIES.values()]
+
+
+def test_refusals_and_downloads_are_in_the_visitors_zone(browser: Browser, site: Site) -> None:
+    with visit(browser, PHONE, timezone_id="Asia/Tokyo") as page:
+        page.goto(site.url + "/refused")
+        times = page.locator("main time")
+        expect(page.locator("main [data-zone]").first).to_have_text("GMT+9")
+        shown = times.first.inner_text()
+        exact = str(times.first.get_attribute("datetime"))
+    at = datetime.fromisoformat(exact).astimezone(timezone(timedelta(hours=9)))
+    assert shown == f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def test_times_are_in_the_visitors_zone_until_utc_is_asked_for(

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Send
 from tests.publish.published import ENDLESS, Site
 from tmon.pages import concurrency
 from tmon.pages.asgi import CHUNK_BYTES, SlowClient, send_in_chunks
-from tmon.pages.concurrency import ByteBudget, ConcurrencyLimit
+from tmon.pages.concurrency import PAGES, ByteBudget, ConcurrencyLimit
 
 OTHERS = ("/", "/node/basement", "/node/basement.json", "/tmon/nodes.json", "/incidents.atom")
 
@@ -243,3 +243,8 @@ def test_a_piece_that_nobody_reads_ends_its_answer(monkeypatch: pytest.MonkeyPat
     with pytest.raises(SlowClient):
         asyncio.run(send_in_chunks(send, bytes(200_000), more_body=False))
     assert [message["more_body"] for message in sent] == [True, True]
+
+
+@pytest.mark.parametrize("path", ["/map", "/refused", "/compare.png", "/year/a/b", "/node/a/b.png"])
+def test_our_own_pages_wait_for_each_other_not_for_tables(path: str) -> None:
+    assert PAGES.match(path)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import monotonic
 from typing import Any, TextIO
 
@@ -13,6 +14,7 @@ import click
 
 from tmon.cli.options import progress_bar, station, takes
 from tmon.core.errors import CannotImport
+from tmon.core.reading import clip
 from tmon.core.settings import Settings
 from tmon.core.time import now_ms
 from tmon.db import tokens
@@ -93,8 +95,9 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
     flags = Flags.parse(**given)
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     may_store = yes or dry_run or is_terminal or flags.name_all_columns
+    settings = station({"db": db})
     if rejects:
-        csv.writer(rejects).writerow(REJECTS_HEADER)
+        _start_rejects(rejects, settings.db)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_file(path, flags.encoding)) for path in files]
         if is_terminal and not flags.zone:
@@ -102,7 +105,7 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
         plans = [_plan(file, flags, names=len(files) > 1) for file in opened]
         job = _Job(
             flags=flags,
-            settings=station({"db": db}),
+            settings=settings,
             words=_given_words(context),
             shows=not may_store or yes or dry_run or is_terminal or not flags.name_all_columns,
             asks=is_terminal and not (yes or dry_run),
@@ -178,6 +181,20 @@ class _Job:
 
     def _survey(self, table: Table, plan: Plan, rejects: TextIO | None = None) -> Survey:
         return Survey(table, plan, now_ms(), Tally(table.file.name, rejects))
+
+
+def _start_rejects(file: TextIO, db: Path) -> None:
+    """Begin the file for refused rows; overwrite none but an earlier one.
+
+    Raises:
+        CannotImport: it is another file, such as the one to import, or the database.
+    """
+    path = Path(file.name)
+    begins = b"" if file.name == "-" or not path.is_file() else path.open("rb").read(512)
+    is_other = begins and not begins.startswith(",".join(REJECTS_HEADER).encode())
+    if is_other or path.resolve() == db.resolve():
+        raise CannotImport(f"--rejects {clip(file.name)!r} is another file: name a new one")
+    csv.writer(file).writerow(REJECTS_HEADER)
 
 
 @contextmanager

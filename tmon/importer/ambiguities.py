@@ -50,7 +50,9 @@ _DIFFERENCES = frozenset(
     "change delta diff difference std stdev stddev deviation trend anomaly amplitude differenz"
     " abweichung hdd cdd gdd".split()
 )
-_HOUR_COLUMN = re.compile(r"(?:hour|stunde|heure|hr|h)?[ _]?(?:[01]?[0-9]|2[0-4])(?: ?h)?")
+_HOUR_COLUMN = re.compile(
+    r"(?:hour|hour[ _]ending|stunde|heure|hr|he|h)?[ _]?(?:[01]?[0-9]|2[0-4])(?: ?h)?"
+)
 
 
 def is_sure_sentinel(cell: str) -> bool:
@@ -159,9 +161,15 @@ def check_hot(named: str, temperatures: Sequence[float]) -> None:
         )
 
 
-def check_tenths(name: str, unit: str | None, named: str, values: Sequence[float]) -> None:
-    """Refuse NOAA's temperatures in tenths of a degree, which no header says."""
-    if name in _IN_TENTHS and max(values, default=0) > 70:
+def check_size(name: str, unit: str | None, named: str, values: Sequence[float]) -> None:
+    """Refuse what no header says: tenths of a degree of NOAA's, and fractions as percent."""
+    greatest = max(values, default=0)
+    if unit == "%" and named.endswith("humidity") and 0 < greatest <= 1:
+        raise CannotImport(
+            f"{clip(name)!r} is at most {greatest:g} %: say --value '{named}:100%' to multiply"
+            f" fractions by 100, or '{named}:1%' if it is in percent"
+        )
+    if name in _IN_TENTHS and greatest > 70:
         raise CannotImport(
             f"{name!r} is in tenths of a degree, as NOAA writes it: say --value '{named}:0.1°C',"
             f" or '{named}:1{unit or '°C'}' if it is not"

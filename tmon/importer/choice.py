@@ -6,10 +6,11 @@ from itertools import pairwise
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import clip
+from tmon.importer.cells import is_dated
 from tmon.importer.columns import Column, find, is_unit, plain
 from tmon.importer.date_and_clock import is_clock, join_clock
 from tmon.importer.flags import Flags
-from tmon.importer.layout import Layout, is_dated
+from tmon.importer.layout import Layout
 from tmon.importer.numbers import is_number
 from tmon.importer.time_detection import has_time_of_day, is_excel_day
 from tmon.importer.values import quantity_of
@@ -33,6 +34,7 @@ _NODES = re.compile(
 _THINGS = re.compile(
     r"(instance|item|resource|subject|object|asset|meter|point|signal)([ _-]?(id|name))?"
 )
+_IDS = re.compile(r"(.*[ _-])?(id|no|nr|number|addr(ess)?)|rom|uuid|eui|imei")
 _PARTS = {
     "%Y": ("year", "jahr", "yyyy"),
     "%m": ("month", "monat", "mm"),
@@ -195,10 +197,14 @@ def find_key_column(
         if is_model or is_thing or _NODES.fullmatch(column.name.lower()):
             if len({*zip(sensor_of, texts, strict=True)}) > len({*sensor_of}):
                 return column
-        elif not are_digits:
-            moments = [" ".join(cells[time.index] for time in times) for cells in rows]
-            if _are_distinct(texts, [*zip(moments, sensor_of, strict=True)]):
-                return column
+            continue
+        moments = [" ".join(cells[time.index] for time in times) for cells in rows]
+        keys = [*zip(moments, sensor_of, strict=True)]
+        if not are_digits and _are_distinct(texts, keys):
+            return column
+        may_be_id = not are_digits or _IDS.fullmatch(column.name.lower())
+        if may_be_id and not sensors and _take_turns(texts):
+            return column
     return None
 
 
@@ -210,6 +216,18 @@ def _are_distinct(texts: Sequence[str], keys: Sequence[tuple[str, str]]) -> bool
     shared = [same for same in of_key.values() if len(same) > 1]
     is_most = 2 * sum(map(len, shared)) > len(texts)
     return is_most and all(len({*same}) == len(same) for same in shared)
+
+
+def _take_turns(texts: Sequence[str]) -> bool:
+    """Whether texts with digits come in turn, as ids of sensors do: 28-01, 28-02, 28-01."""
+    kinds = {*texts}
+    count = len(kinds)
+    if not 2 <= count <= min(len(texts) / 2, 50):
+        return False
+    if any(not re.search(r"[0-9]", one) or is_dated(one) or is_clock(one) for one in kinds):
+        return False
+    turns = [len({*texts[place : place + count]}) for place in range(len(texts) - count + 1)]
+    return turns.count(count) >= 0.8 * len(turns)
 
 
 def _no_times(layout: Layout) -> str:
@@ -228,6 +246,8 @@ def _no_times(layout: Layout) -> str:
         return f"the date is in several columns: {times} --time-format '{marks}' joins them"
     if layout.header_line and all(is_number(column.name) for column in layout.columns):
         return f"line {layout.header_line} holds numbers ({names}): is --no-header missing?"
+    if len(layout.columns) == 1 and re.search(r"[,;\t|^]", names):
+        return f"line 1 is one cell ({names}): are lines quoted, or does --delimiter help?"
     return f"no column of times was found; --time COL and --time-format say which; {where}: {names}"
 
 

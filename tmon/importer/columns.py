@@ -18,7 +18,7 @@ _OTHER_UNITS = frozenset(
 )
 # In brackets: °R, g/kg, dPa, torr; but not (avg), (Bad), (2m).
 _UNKNOWN_UNIT = re.compile(
-    r"°[A-Za-z]{1,3}|(?!C/F|F/C)[A-Za-zµ]{1,5}/[A-Za-z0-9²³]{1,5}|[a-zµ]{1,2}[A-Z][a-z]?|torr"
+    r"°[A-Za-z]{1,3}|(?!C/F|F/C|[Nn]/[Aa])[A-Za-zµ]{1,5}/[A-Za-z0-9²³]{1,5}|[a-zµ]{1,2}[A-Z][a-z]?|torr"
 )
 _RELATIVE = re.compile(r"%\s*(r\.?\s?[fh]\.?|rel\.?|hr|ur)", re.IGNORECASE)
 _WORDS_OF_UNITS = frozenset(("celsius", "fahrenheit", "kelvin", "percent", "lux", "volt", "volts"))
@@ -144,9 +144,9 @@ def unit_in(header: str) -> str | None:
     """
     if known := _unit_in_brackets(header) or _unit_at_end(header):
         return known
-    for text in re.findall(r"[(\[]([^()\[\]]*)[)\]]", header):
-        if _UNKNOWN_UNIT.fullmatch(text.strip()):
-            return str(text).strip()
+    for text in re.findall(r"[(\[]([^()\[\]]*)[)\]]|,([^,(\[]+)", header):
+        if _UNKNOWN_UNIT.fullmatch("".join(text).strip()):
+            return "".join(text).strip()
     last = (header.split() or [""])[-1]
     return last if re.fullmatch(r"°[A-Za-z]{1,3}", last) else None
 

@@ -11,7 +11,7 @@ from tmon.importer.flags import Flags
 from tmon.importer.layout import Layout
 from tmon.importer.numbers import is_number
 from tmon.importer.time_detection import AmbiguousTimes, date_pattern, find_time_format
-from tmon.importer.times import EXCEL_FORMAT, TimeFormat, clock_of, day_of, excel_moment
+from tmon.importer.times import EXCEL_FORMAT, TimeFormat, clock_of, excel_moment
 
 Convert = Callable[[str], str]
 
@@ -28,7 +28,13 @@ _A_CLOCK = re.compile(
     r"((utc|gmt|lst|local|start|obs)_)?(time|clock|zeit|uhrzeit|hour|stunde|heure|hora|ora|tijd|tid|hhmm"
     r"|hh|hr)(_(utc|gmt|local|[a-z]{2,3}t))?"
 )
+_MIDNIGHT = re.compile(r"[ T](?:0?0:00(?::00(?:\.0+)?)?|12:00(?::00)? ?AM)$", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+")
+
+
+def day_of(text: str) -> str:
+    """A date without the midnight that spreadsheets write after it."""
+    return _MIDNIGHT.sub("", text)
 
 
 def join_clock(

@@ -104,6 +104,16 @@ class InputFile:
         lines = io.StringIO(text, newline="").readlines()
         return lines[1 : None if lines[-1].endswith(("\r", "\n")) else -1]
 
+    @property
+    def may_be_cut(self) -> bool:
+        """Whether the last line has no end, and is shorter than those before it: half a value?"""
+        start = max(self.size_bytes - SAMPLE_BYTES, 0)
+        _, *lines = self._bytes_at(start, self.size_bytes - start).split(b"\n")
+        if self.is_gzip or "16" in self.encoding or len(lines) < 4:
+            return False
+        *others, last = [len(line.strip()) for line in lines]
+        return 0 < last < min(filter(None, others), default=0)
+
     def progress_bytes(self) -> int:
         """How many bytes were read since the last call."""
         before, self._reported_bytes = self._reported_bytes, min(self._file.tell(), self.size_bytes)
@@ -130,8 +140,9 @@ class InputFile:
                 raise CannotImport(f"{self.name} is {what}")
         start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
         if start.startswith(b"{") or re.match(rb"\[\s*[{\[\]]", start):
+            each = "" if re.match(rb"\{[^\n]*\}\s*(\{|$)", start) else ".[] | "  # lines, or a list
             raise CannotImport(
-                f"{self.name} is JSON; `jq -r '.[] | [.time, .value] | @csv'` makes CSV of a list"
+                f"{self.name} is JSON; `jq -r '{each}[.time, .value] | @csv'` makes CSV of it"
             )
         if start[:1] == b"<":
             raise CannotImport(f"{self.name} is HTML or XML; export CSV instead")
@@ -143,8 +154,9 @@ class InputFile:
         sample = head + b"\n"
         if not self.is_gzip:
             sample += self._bytes_at(max(self.size_bytes - SAMPLE_BYTES, 0), SAMPLE_BYTES)
-        if sample.count(0) > len(sample) // 4:
-            order = "le" if head[1:2] == b"\0" else "be"
+        zeros = {"be": head[::2].count(0), "le": head[1::2].count(0)}
+        order = max(zeros, key=lambda one: zeros[one])
+        if zeros[order] > len(head) // 4 > 2 * min(zeros.values()):  # not a card's empty blocks
             raise CannotImport(
                 f"{self.name} looks like UTF-16 without a byte order mark:"
                 f" --encoding utf-16-{order}"

@@ -1,5 +1,6 @@
 """What the flags of ``tmon import`` say, parsed before any file is opened."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ class Series:
         factor = None
         if scaled := _FACTOR.fullmatch(unit):
             factor, unit = float(scaled[1]), scaled[2]
+        if factor in {0, math.inf} or unit.startswith(("-", "+")):
+            raise CannotImport(
+                f"{flag} {clip(text)!r}: the number before the unit must be positive, like 0.1°C"
+            )
         try:
             canonical(0.0, unit)
             return cls(column.strip(), check_sensor_name(sensor), unit or None, factor)
@@ -100,7 +105,7 @@ class Flags:
         if sensors and values:
             raise CannotImport("--sensor names rows, by --sensor-column; --value names columns")
         return cls(
-            node=node and _node_name(node),
+            node=None if node is None else _node_name(node),
             node_map=tuple(map(_node_mapping, node_map)),
             time_format=check_pattern(time_format) if time_format else None,
             zone=parse_zone(tz) if tz else None,

@@ -4,27 +4,21 @@ import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import clip
-from tmon.importer.columns import Column, is_unit, plain
+from tmon.importer.cells import is_below, is_data, is_dated, kind_of, uncommented
+from tmon.importer.columns import Column, plain
 from tmon.importer.files import SAMPLE_BYTES, InputFile, Row, split
 from tmon.importer.flags import Flags
-from tmon.importer.numbers import is_missing, is_number
-from tmon.importer.time_detection import is_time
-from tmon.importer.times import clock_of
+from tmon.importer.numbers import is_missing
 
 SAMPLE_ROWS = 1_000  # of the head and of the tail each
 HEADER_ROWS = 100  # the header is among them: loggers write some twenty lines before it
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|", " ": "blanks"}
 
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
-# What Campbell's loggers write below the names and units.
-_KINDS = frozenset(["ts", "rn", "smp", "avg", "min", "max", "tot", "std"])
-
-is_dated = lru_cache(maxsize=16_384)(is_time)
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class Layout:
             return True
         last = cells[self.width - 1].strip()
         may_be_text = self.ends_early and len(cells) == self.width
-        return last not in self.beyond and (may_be_text or _kind(last) != "text")
+        return last not in self.beyond and (may_be_text or kind_of(last) != "text")
 
     def rows(self) -> Iterator[list[str]]:
         """The sample's rows that fit, filled up to a cell for each column."""
@@ -111,7 +105,7 @@ def _needed_width(
 def _is_setting(column: Column, rows: Sequence[Sequence[str]]) -> bool:
     """Whether a column holds words, or one number under a name such as ``serial``."""
     texts = {cells[column.index] for cells in rows} - {""}
-    are_words = all(_kind(text) == "text" for text in texts)
+    are_words = all(kind_of(text) == "text" for text in texts)
     return bool(texts) and (are_words or (column.is_not_measured and len(texts) == 1))
 
 
@@ -161,7 +155,7 @@ class _Candidate:
         named = max((self._named(row) for row in self._first_rows), default=0)
         body = self._first_rows[-1:] if self._body is None else self.rows[self._body :][:1]
         cells = [cell for row in body for cell in row.cells]
-        kinds = [*map(_kind, cells)]
+        kinds = [*map(kind_of, cells)]
         values = kinds.count("number") + kinds.count("missing")
         odd = kinds.count("text") + 3 * sum(";" in cell or "\t" in cell for cell in cells)
         width = max((len(row.cells) for row in self._first_rows), default=0)
@@ -181,7 +175,7 @@ class _Candidate:
         place = self._header_row()
         header = self.rows[place]
         start = place + 1
-        while start < len(self.rows) and _is_below(self.rows[start].cells):
+        while start < len(self.rows) and is_below(self.rows[start].cells):
             start += 1
         below = self.rows[place + 1].cells if start > place + 1 else []
         end = self.rows[start - 1].end
@@ -214,11 +208,27 @@ class _Candidate:
             for number, row in enumerate(self._first_rows)
             if len(row.cells) > max(place, 1) and is_dated(row.cells[place])
         ]
+        rows = self._below_settings(rows)
         widths = [len(row.cells) for row in self._first_rows]
         width = Counter(widths[number] for number in rows).most_common(1)[0][0]
         below_names = (n for n in rows if n and n - 1 not in rows and widths[n - 1] >= width - 1)
         usual = next(number for number in rows if widths[number] == width)
         return min(next(below_names, usual), usual)
+
+    def _below_settings(self, rows: list[int]) -> list[int]:
+        """Rows with times, without settings such as ``Start,2023-07-04`` before the header.
+
+        A setting has a text where most rows have a number, and names come after it.
+        """
+        kinds = [[*map(kind_of, row.cells)] for row in self._first_rows]
+        places = Counter(
+            place for number in rows for place, kind in enumerate(kinds[number]) if kind == "number"
+        )
+        usual = [place for place, count in places.items() if 2 * count >= len(rows)]
+        whole = [n for n in rows if all(kinds[n][place : place + 1] != ["text"] for place in usual)]
+        between = kinds[rows[0] : whole[0]] if whole else []
+        has_names = any(len(row) > 1 and {*row} == {"text"} for row in between)
+        return whole if has_names else rows
 
     def _header_row(self) -> int:
         named = [self._named(row) for row in self._first_rows]
@@ -228,26 +238,27 @@ class _Candidate:
             wide = [number for number, row in enumerate(self._first_rows) if len(row.cells) > 1]
             return wide[0] if wide else 0
         place = max(self._body - 1, 0)
-        while place and (_is_below(self.rows[place].cells) or len(self.rows[place].cells) < 2):
+        while place and (is_below(self.rows[place].cells) or len(self.rows[place].cells) < 2):
             place -= 1
         above = [row.cells for row in self.rows[:place]]
-        while above and _is_data(self.rows[place].cells) and len(above[-1]) > 1:
-            if not _is_data(above.pop()):  # rows without a time, such as 0000-00-00, come first
+        while above and is_data(self.rows[place].cells) and len(above[-1]) > 1:
+            if not is_data(above.pop()):  # rows without a time, such as 0000-00-00, come first
                 return len(above)
             place -= 1
         return place
 
     def _named(self, row: Row) -> int:
-        return len(self._wanted & {plain(cell) for cell in _uncommented(row.cells)})
+        return len(self._wanted & {plain(cell) for cell in uncommented(row.cells)})
 
     def _check_header(self, name: str, header: Row) -> None:
         body = header if self._body is None else self.rows[self._body]
         is_title = len(header.cells) == 1 < len(body.cells)
         if not self._wanted and (is_title or any(is_dated(cell) for cell in header.cells)):
             example = ", ".join(f"{n}: {clip(cell)}" for n, cell in enumerate(body.cells[:4], 1))
+            maybe = "; or does --delimiter say what parts its cells?" if is_title else ""
             raise CannotImport(
-                f"{name} has no header: line {body.line} holds a time ({example});"
-                " --no-header names columns by number, as in --time 1 --value 2=temperature:°C"
+                f"{name} has no header: line {body.line} holds a time ({example}); --no-header"
+                f" names columns by number, as in --time 1 --value 2=temperature:°C{maybe}"
             )
         if any("\N{REPLACEMENT CHARACTER}" in cell for cell in header.cells):
             shown = clip(", ".join(header.cells))
@@ -256,7 +267,7 @@ class _Candidate:
             )
 
     def _columns(self, place: int, below: Sequence[str]) -> tuple[Column, ...]:
-        cells = _uncommented(self.rows[place].cells)
+        cells = uncommented(self.rows[place].cells)
         above = self.rows[place - 1].cells if place else []
         if len(above) != len(cells) or above[0] or not any(above):
             above = []
@@ -269,32 +280,3 @@ class _Candidate:
             )
             for index, cell in enumerate(cells)
         )
-
-
-def _uncommented(cells: Sequence[str]) -> list[str]:
-    """A header's cells without a comment sign: ``# time`` names a column ``time``."""
-    first = cells[0].lstrip("#/ ") if len(cells) > 1 else cells[0]
-    return [first or cells[0], *cells[1:]]
-
-
-def _is_data(cells: Sequence[str]) -> bool:
-    """Whether there are numbers, and no words."""
-    words = (cell for cell in cells if re.search(r"[^\W\d_]", cell))
-    return any(map(is_number, cells)) and all(is_number(one) or is_missing(one) for one in words)
-
-
-def _is_below(cells: Sequence[str]) -> bool:
-    """Whether a row belongs to the header: units, or what Campbell's loggers write below them."""
-    filled = [cell.strip("[]()") for cell in cells if cell]
-    if not filled or any(is_number(cell) and not is_unit(cell) for cell in filled):
-        return False
-    fitting = sum(is_unit(cell) or cell.lower() in _KINDS for cell in filled)
-    return fitting * 2 >= len(filled) and (len(filled) > 1 or len(cells) > 1)
-
-
-def _kind(cell: str) -> str:
-    if is_missing(cell):
-        return "missing"
-    if is_dated(cell) or clock_of(cell):
-        return "time"
-    return "number" if is_number(cell) else "text"

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice, pairwise
+from statistics import median_low
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import clip
@@ -48,7 +49,16 @@ def make_plan(file: InputFile, flags: Flags) -> Plan:
     used = taken | {value.column for value in columns}
     used |= {table.sensor_column, table.value_column, table.unit_column} if table else set()
     left_out = tuple(column for column in layout.columns if column not in used)
-    notes = [*plan.notes, *values.notes, *_key_notes(plan, flags, left_out, table)]
+    keys = _key_notes(plan, flags, left_out, table, [value.column for value in columns])
+    nodes = {*layout.cells_of(plan.nodes.column)} if plan.nodes.column else set()
+    unknown = (text for text, _ in flags.node_map if text not in nodes)
+    maps = (f"{clip(text)!r} of --node-map isn't among the first rows" for text in unknown)
+    notes = [*plan.notes, *values.notes, *keys, *maps]
+    if file.may_be_cut:
+        notes.append(
+            "the last line has no end, and is the shortest: if the file was cut, its last value is"
+            " wrong; export it again"
+        )
     if layout.ends_early:
         names = clip(", ".join(repr(one.name) for one in layout.columns[layout.width :]))
         notes.append(f"only the first row has {names}: left out")
@@ -60,7 +70,11 @@ def make_plan(file: InputFile, flags: Flags) -> Plan:
 
 
 def _key_notes(
-    plan: Plan, flags: Flags, left_out: Sequence[Column], table: LongTable | None
+    plan: Plan,
+    flags: Flags,
+    left_out: Sequence[Column],
+    table: LongTable | None,
+    values: Sequence[Column],
 ) -> Iterator[str]:
     """A note on rows of several nodes or sensors that would be imported as one's."""
     layout, sensors = plan.layout, table.sensor_column if table else None
@@ -68,8 +82,12 @@ def _key_notes(
     if flags.node_column or column is None:
         return
     texts = clip(", ".join([*dict.fromkeys(layout.cells_of(column))][:3]))
-    note = f"{clip(column.name)!r} says of what a row is ({texts}):"
-    note += " --node-column instead of --node keeps them apart"
+    name = clip(reference(layout.columns, column))
+    note = f"{name!r} says of what a row is ({texts}):"
+    note += f" --node-column '{name}' instead of --node keeps them apart as nodes"
+    if len(values) == 1 and not flags.name_all_columns:
+        value = clip(reference(layout.columns, values[0]))
+        note += f", --sensor-column '{name}' --value-column '{value}' as sensors"
     if not flags.name_all_columns:
         raise CannotImport(f"{note}, --time and --value say that they are one")
     yield note
@@ -187,12 +205,17 @@ def _days(file: InputFile, plan: Plan) -> Iterator[str]:
 
 
 def _check_am_pm(header: str, local: Sequence[datetime]) -> None:
-    """Refuse times that go from 12 to 1 within a day: AM and PM are missing."""
-    rises = [before < after for before, after in pairwise(local)]
-    if any(one.hour == 0 or one.hour > 12 for one in local) or 2 * sum(rises) < len(rises):
+    """Refuse times that go on twelve hours later within a day: AM and PM are missing."""
+    if any(one.hour == 0 or one.hour > 12 for one in local):
         return
+    steps = [after - before for before, after in pairwise(local)]
+    if 2 * sum(step > timedelta(0) for step in steps) < len(steps):  # the newest first
+        local, steps = local[::-1], [-step for step in steps]
+    usual = median_low([step for step in steps if step > timedelta(0)] or [timedelta(0)])
     for before, after in pairwise(local):
-        if before.date() == after.date() and (before.hour, after.hour) == (12, 1):
+        goes_on = timedelta(0) < after + timedelta(hours=12) - before <= 2 * usual
+        is_one = (before.hour, after.hour) == (12, 1)
+        if before.date() == after.date() and after < before and (goes_on or is_one):
             raise CannotImport(
                 f"{clip(header)!r} goes from {before:%H:%M} to {after:%H:%M} on {after:%Y-%m-%d}:"
                 " are AM and PM missing? Save it with them; --time-format says that none are"

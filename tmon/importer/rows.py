@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from tmon.core.errors import CannotImport
 from tmon.core.reading import EARLIEST_MS, Reading, Refusal, clip
+from tmon.importer.cells import is_dated
 from tmon.importer.clock import Clock
 from tmon.importer.columns import plain
 from tmon.importer.files import InputFile, csv_reader
-from tmon.importer.layout import Layout, is_dated
+from tmon.importer.layout import Layout
 from tmon.importer.numbers import is_missing, is_number
 from tmon.importer.plan import Plan
 from tmon.importer.times import ORDERS, clock_of, numeric_date, orders_of

@@ -16,6 +16,7 @@ from tmon.importer.times import (
     general,
     has_half_days,
     is_plain,
+    is_year_first,
     numeric_date,
     orders_of,
 )
@@ -94,9 +95,16 @@ def find_time_format(
                 " --time-format excel says so"
             )
         return TimeFormat(EXCEL_FORMAT)
-    return TimeFormat(
-        order=_order(cells, header, zone, in_a_row=in_a_row), digits=_digits_pattern(cells, header)
-    )
+    order = _order(cells, header, zone, in_a_row=in_a_row)
+    turned = [cell for cell in cells if is_year_first(cell)]
+    if turned and order in {"dmy", "mdy"}:
+        written = next(cell for cell in cells if numeric_date(cell))
+        raise CannotImport(
+            f"{clip(header)!r} has dates such as {clip(written)!r} and {clip(turned[0])!r}: did a"
+            " spreadsheet swap days and months? Export it again; or --time-format reads one kind,"
+            " and the others are rejected"
+        )
+    return TimeFormat(order=order, digits=_digits_pattern(cells, header))
 
 
 def is_excel_day(cell: str) -> bool:

@@ -59,7 +59,6 @@ _ASCTIME = re.compile(
 ORDERS = {"dmy": "day/month/year", "mdy": "month/day/year", "ymd": "year/month/day"}
 _CLOCK = re.compile(rf"{_TIME}", re.IGNORECASE)
 _DAY_0 = re.compile(r"^(?:1899-12-3[01]|12/3[01]/1899|3[01][./]12[./]1899|1900-01-0[01])[ T]")
-_MIDNIGHT = re.compile(r"[ T](?:0?0:00(?::00(?:\.0+)?)?|12:00(?::00)? ?AM)$", re.IGNORECASE)
 _HOUR_AND_MINUTES = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})[ T_]?([0-9]{2}):([0-9]{2})")
 _OFFSETS = {"cet": 60, "mez": 60, "cest": 120, "mesz": 120}
 _BASIC = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
@@ -90,6 +89,11 @@ class TimeFormat:
         Raises:
             Refusal: it isn't a time in this format.
         """
+        if self.order in {"dmy", "mdy"} and is_year_first(text):
+            why = (
+                "has its year first, and others last: a spreadsheet may have swapped day and month"
+            )
+            raise Refusal("invalid_time", f"{column} {clip(text)!r} {why}")
         read = self.parse(text)
         if read is None:
             like = self.pattern or "2013-07-04 12:00, Unix seconds or ms; --time-format says more"
@@ -113,6 +117,11 @@ class TimeFormat:
             if moment and (self.digits or earliest <= moment.year < 2100):
                 return moment
         return unix_ms(text) if is_plain(text) else general(text, self.order)
+
+
+def is_year_first(text: str) -> bool:
+    """Whether a date begins with a year of four digits."""
+    return text[:4].isdigit() and text[4:5] in {"-", "/", "."}
 
 
 def strptime(text: str, pattern: str) -> datetime | None:
@@ -222,11 +231,6 @@ def has_half_days(text: str) -> bool:
     """Whether a time has AM or PM."""
     found = _GENERAL.fullmatch(text)
     return bool(found and found["p"])
-
-
-def day_of(text: str) -> str:
-    """A date without the midnight that spreadsheets write after it."""
-    return _MIDNIGHT.sub("", text)
 
 
 def clock_of(text: str) -> str | None:

@@ -16,6 +16,7 @@ from tmon.importer.ambiguities import (
     likely_unit,
     may_be_fahrenheit,
 )
+from tmon.importer.cells import is_dated
 from tmon.importer.columns import (
     Column,
     find,
@@ -26,7 +27,7 @@ from tmon.importer.columns import (
     same_unit,
 )
 from tmon.importer.flags import Flags, Series
-from tmon.importer.layout import Layout, is_dated
+from tmon.importer.layout import Layout
 from tmon.importer.numbers import (
     NumberFormat,
     decimals_in,
@@ -38,7 +39,7 @@ from tmon.importer.numbers import (
 )
 from tmon.importer.values import LongTable, Value, sensor_name
 
-# NOAA's Integrated Surface Database defines the units of its columns.
+# As NOAA's Integrated Surface Database defines them.
 _ISD_UNITS = {"TMP": "°C", "DEW": "°C", "SLP": "hPa"}
 
 
@@ -210,7 +211,7 @@ class Values:
         if not series.factor:
             ambiguities.check_scale(column.full_name, unit, named)
             ambiguities.check_difference(column.full_name, unit, named)
-            ambiguities.check_tenths(column.name, unit, named, read)
+            ambiguities.check_size(column.name, unit, named, read)
         unit_from = "flag" if series.unit else "file"
         if written in {"F", "K"} and column.unit == written and f"({written})" not in column.name:
             self.notes.append(f"{series.sensor}: in {written} by its name; stored in °C")
@@ -256,16 +257,15 @@ class Values:
         if len(texts) > 1:
             raise CannotImport(
                 f"{clip(units.name)!r} names several units ({clip(', '.join(sorted(texts)))}):"
-                " --sensor-column and --value-column keep the sensors apart"
+                " --sensor-column and --value-column keep the sensors apart, or files of their own"
             )
         return texts.pop() if texts else None
 
     def _numbers(self, column: Column, cells: Sequence[str], factor: float | None) -> NumberFormat:
-        flags = self._flags
+        flags, delimiter = self._flags, self._layout.delimiter
         if flags.decimal:
             found = NumberFormat(flags.decimal, groups=True, is_given=True, missing=flags.missing)
         else:
-            delimiter = self._layout.delimiter
             found = find_format(cells, column.name, delimiter, self._decimals(), flags.missing)
         return replace(found, factor=factor or 1.0)
 

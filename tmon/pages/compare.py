@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from datasette import Response
 from datasette.database import QueryInterrupted
 
+from tmon.core.time import now_ms
 from tmon.pages import chart_page
 from tmon.pages.charts import (
     ChartView,
@@ -21,10 +22,11 @@ from tmon.pages.charts import (
 )
 from tmon.pages.numbers import Numbers, load_numbers
 from tmon.pages.picture import svg_response
+from tmon.pages.png import png_response
 from tmon.pages.points import Sensor
 from tmon.pages.points_csv import csv_response
 from tmon.pages.queries import run_query
-from tmon.pages.responses import check_parameters, render_page, render_problem
+from tmon.pages.responses import absolute_url, check_parameters, render_page, render_problem
 from tmon.pages.spans import IN_WORDS, BadSpan
 
 MAX_COMPARED = 16  # two charts of one unit
@@ -48,7 +50,7 @@ class Offer(NamedTuple):
 
 
 async def show(datasette: Any, request: Any) -> Response:
-    """``/compare?s=NODE/SENSOR&s=…``, with ``.json``, ``.svg`` or ``.csv`` the charts alone."""
+    """``/compare?s=NODE/SENSOR&s=…``; with an extension, the charts alone."""
     check_parameters(request)
     path = datasette.urls.path("/compare")
     try:
@@ -79,30 +81,53 @@ async def _respond(datasette: Any, request: Any) -> Response:
         if extension:
             raise BadSpan("s: name at least one sensor, such as s=attic/temperature")
         return await _pick(datasette, request)
-    alone = bool(extension) or "embed" in request.args
+    alone = bool(extension) or not request.args.keys().isdisjoint({"embed", "kiosk"})
     load: Load[Comparison] = partial(_load_alone if alone else _load, chosen)
     charts, numbers = await load_in_time(datasette, load, parameters)
     heading = title or ", ".join(sensor.label for sensor in charts.sensors)
-    if extension == ".json":
-        found = {"title": heading, **chart_page.charts_json(charts)}
-        return Response.json(found, headers={"cache-control": "no-cache"})
-    if extension == ".svg":
-        return svg_response(charts, title)
-    if extension == ".csv":
-        return csv_response(charts, "compare", fahrenheit=request.args.get("unit") == "F")
+    if extension:
+        return await _file(request, charts, extension, title)
     context = {**chart_page.charts_context(datasette, request, charts), "heading": heading}
     if numbers is None:
-        return await render_page(datasette, request, "embed.html", context, may_be_framed=True)
+        return await _render_alone(datasette, request, charts, context)
     offer = await run_query(datasette, partial(load_offer, charts.sensors))
     context |= {
         **chart_page.bar_context(datasette, request, charts),
         **chart_page.numbers_context(datasette, request, charts, numbers),
         **_offer_context(request, offer, charts),
         "title": title,
+        "picture_url": absolute_url(datasette, request, "/compare.png")
+        + f"?{chart_page.query_string(request, charts.span)}",
+        "kiosk_url": f"?{chart_page.query_string(request, charts.span)}&kiosk",
         "svg_url": f"{datasette.urls.path(request.path)}.svg?"
         + chart_page.query_string(request, charts.span),
     }
     return await render_page(datasette, request, "compare.html", context)
+
+
+async def _render_alone(
+    datasette: Any, request: Any, charts: ChartView, context: dict[str, Any]
+) -> Response:
+    """The charts for a screen on a wall, or to embed in another site."""
+    if "kiosk" in request.args:
+        query = chart_page.query_string(request, charts.span)
+        leave_url = f"{datasette.urls.path('/compare')}?{query}"
+        context = {**context, "leave_url": leave_url, "at_ms": now_ms()}
+        return await render_page(datasette, request, "kiosk.html", context)
+    return await render_page(datasette, request, "embed.html", context, may_be_framed=True)
+
+
+async def _file(request: Any, charts: ChartView, extension: str, title: str) -> Response:
+    """The charts alone: JSON, SVG, PNG or CSV."""
+    if extension == ".svg":
+        return svg_response(charts, title)
+    if extension == ".png":
+        return await png_response(request, charts, title)
+    if extension == ".csv":
+        return csv_response(charts, "compare", fahrenheit=request.args.get("unit") == "F")
+    heading = title or ", ".join(sensor.label for sensor in charts.sensors)
+    found = {"title": heading, **chart_page.charts_json(charts)}
+    return Response.json(found, headers={"cache-control": "no-cache"})
 
 
 async def _pick(datasette: Any, request: Any) -> Response:

@@ -31,7 +31,8 @@ QUEUE_TIMEOUT_KEY = "tmon.wait_s"  # in the scope of a request that a CSV export
 UNLIMITED = re.compile(r"/(-/)?static/|/favicon\.ico$|/robots\.txt$|/download/")
 HOME = re.compile(r"/$")
 PAGES = re.compile(
-    r"/(node|year)/|/compare(\.|$)|/download$|/datapackage\.json$|/sitemap|/incidents\.atom$"
+    r"/(node|year)/|/compare(\.|$)|/(map|refused|download)$|/manifest\.webmanifest$"
+    r"|/datapackage\.json$|/sitemap|/incidents\.atom$"
 )
 SQL = re.compile(r"/[^/]+/-/(query|queries/analyze|execute-write)")
 SQL_PARAMETERS = frozenset(("sql", "_where"))

@@ -32,7 +32,8 @@ async def show(datasette: Any, request: Any) -> Response:
         rendering[key] = asyncio.ensure_future(_render(datasette, request))
         rendering[key].add_done_callback(lambda _: rendering.pop(key))
     context = await asyncio.shield(rendering[key])
-    return await render_page(datasette, request, "home.html", context)
+    template = "kiosk.html" if "kiosk" in request.args else "home.html"
+    return await render_page(datasette, request, template, context)
 
 
 @cache
@@ -61,9 +62,11 @@ async def _render(datasette: Any, request: Any) -> dict[str, Any]:
         too_slow, query = True, HomeQuery(raw=query.raw)
         home = await _load(datasette, query, at_ms)
     context = _context(datasette, request, query, home, at_ms)
-    template = _sync_environment(datasette.get_jinja_environment()).get_template("_home_board.html")
+    name = "_kiosk_board.html" if "kiosk" in request.args else "_home_board.html"
+    template = _sync_environment(datasette.get_jinja_environment()).get_template(name)
     html = template.render(context, too_slow=too_slow)
-    return {"board": Markup(html), "first": context["first"]}  # noqa: S704
+    shown = {name: context[name] for name in ("first", "at_ms", "leave_url")}
+    return {"board": Markup(html), **shown}  # noqa: S704
 
 
 async def _load(datasette: Any, query: HomeQuery, at_ms: int) -> HomeData:
@@ -129,7 +132,10 @@ def _context(
         "list_url": link(view=None),
         "tiles_url": link(view="tiles"),
         "pick_url": link(pick="1"),
-        "more_url": link(after=home.last),
+        "kiosk_url": link(kiosk="1", after=None),
+        "leave_url": link(kiosk=None),
+        "map_url": datasette.urls.path("/map") if home.has_map else None,
+        "more_url": link(after=home.last, **({"kiosk": "1"} if "kiosk" in request.args else {})),
         "first": is_complete and not home.rows,
         "first_node": next((node.node for group in home.groups for node in group.nodes), None),
         "ingest_url": ingest_url(datasette, request),

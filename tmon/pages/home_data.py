@@ -55,6 +55,7 @@ limit :max + 1
 """
 _COUNTS = "select (select count(*) from sensors), (select count(*) from nodes)"
 _WAITING = "select total(devices_waiting) from keys"
+_PLACED = "select 1 from nodes where latitude is not null and longitude is not null limit 1"
 _DEMO = f"select 1 from imports where file = '{demo.FILE}'"
 
 
@@ -113,6 +114,7 @@ class HomeData(NamedTuple):
     devices_waiting: int  # of gateways, for the owner to adopt or ignore
     charts_missing: bool  # there was no time for all sensors' last 24 hours
     has_demo: bool
+    has_map: bool  # some node has a position
 
     @property
     def rows(self) -> list[SensorRow]:
@@ -168,6 +170,7 @@ def load_home(
         devices_waiting=int(connection.execute(_WAITING).fetchone()[0]),
         charts_missing=not complete,
         has_demo=connection.execute(_DEMO).fetchone() is not None,
+        has_map=connection.execute(_PLACED).fetchone() is not None,
     )
 
 

@@ -12,15 +12,24 @@ from tmon.pages.charts import NotFoundByName, Parameters, load_in_time
 from tmon.pages.node_details import NodeDetails, load_details
 from tmon.pages.node_view import NodeNames, NodeView, load_view
 from tmon.pages.picture import svg_response
+from tmon.pages.png import png_response
 from tmon.pages.points_csv import csv_response
 from tmon.pages.queries import DATABASE, run_query
 from tmon.pages.renamed import find_renamed
-from tmon.pages.responses import check_parameters, node_path, render_page, render_problem
+from tmon.pages.responses import (
+    absolute_url,
+    check_parameters,
+    node_path,
+    render_page,
+    render_problem,
+)
 from tmon.pages.spans import IN_WORDS, NAMES, BadSpan
+
+MOST_PICTURED = 4  # sensors of a node in the picture of a link to it
 
 
 async def show(datasette: Any, request: Any) -> Response:
-    """``/node/NODE`` and ``/node/NODE/SENSOR``, the charts alone as JSON, SVG or CSV."""
+    """``/node/NODE`` and ``/node/NODE/SENSOR``; with an extension, the charts alone."""
     check_parameters(request)
     parts = {name: unquote(text) for name, text in request.url_vars.items() if text}
     names = NodeNames(parts["node"], parts.get("sensor"))
@@ -52,12 +61,15 @@ async def _respond(
     if extension == ".json":
         found = {"node": view.node["name"], **chart_page.charts_json(charts)}
         return Response.json(found, headers={"cache-control": "no-cache"})
+    title = _heading(view)
     if extension == ".svg":
-        return svg_response(charts, f"{view.node['name']} {charts.sensors[0].name}")
+        return svg_response(charts, title)
+    if extension == ".png":
+        return await png_response(request, charts, title)
     if extension == ".csv":
-        file_name = _heading(view).replace(" ", "-").replace("/", "-")
+        name = title.replace(" ", "-").replace("/", "-")
         fahrenheit = request.args.get("unit") == "F"
-        return csv_response(charts, file_name, node=view.node["name"], fahrenheit=fahrenheit)
+        return csv_response(charts, name, node=view.node["name"], fahrenheit=fahrenheit)
     context = chart_page.charts_context(datasette, request, charts)
     context["heading"] = _heading(view)
     return await render_page(datasette, request, "embed.html", context, may_be_framed=True)
@@ -74,6 +86,19 @@ async def _redirect_renamed(
     path = datasette.urls.path(node_path(*present) + (request.url_vars["format"] or ""))
     query_string = f"?{request.query_string}" if request.query_string else ""
     return Response.redirect(path + query_string, 301, {"cache-control": "no-cache"})
+
+
+def _picture_url(datasette: Any, request: Any, view: NodeView) -> str | None:
+    """The chart that other sites show beside a link to this page; of a node, its first sensors."""
+    node, charts = view.node["name"], view.charts
+    query = chart_page.query_string(request, charts.span)
+    if view.sensor:
+        path = f"{node_path(node, view.sensor.name)}.png"
+    else:
+        path = "/compare.png"
+        names = [f"{node}/{sensor.name}" for sensor in charts.sensors[:MOST_PICTURED]]
+        query = urlencode([("s", name) for name in names], safe="/") + f"&{query}"
+    return f"{absolute_url(datasette, request, path)}?{query}" if charts.sensors else None
 
 
 def _heading(view: NodeView) -> str:
@@ -105,5 +130,6 @@ def _page_context(
         ],
         "flags_url": f"{table(DATABASE, 'flags')}?{urlencode({'sensor__in': sensor_ids})}",
         "incidents_url": f"{table(DATABASE, 'incidents')}?{incident_query}",
+        "picture_url": _picture_url(datasette, request, view),
         "svg_url": f"{datasette.urls.path(request.path)}.svg?{query}" if view.sensor else None,
     }

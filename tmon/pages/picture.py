@@ -1,5 +1,6 @@
 """Charts as an SVG file, for mails and READMEs: one below the other, without a script."""
 
+import re
 from collections.abc import Sequence
 from textwrap import shorten
 
@@ -64,21 +65,26 @@ _PANEL = Markup(
 )
 
 
+# What XML can't hold, and would make the whole file unreadable.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
 def svg_response(view: ChartView, title: str) -> Response:
-    """The charts of a page as a file; without a title, the legends say what they are."""
+    """The charts of a page as a file."""
     headers = {"content-security-policy": POLICY, "cache-control": "max-age=60"}
     content_type = "image/svg+xml; charset=utf-8"
-    return Response(_picture(view, title), content_type=content_type, headers=headers)
+    return Response(picture(view, title), content_type=content_type, headers=headers)
 
 
-def _picture(view: ChartView, title: str) -> Markup:
+def picture(view: ChartView, title: str) -> str:
+    """The charts of a page as SVG; without a title, the legends say what they are."""
     panels, top = [], HEADER_HEIGHT
     names = ", ".join(sensor.label for sensor in view.sensors)
     for lines, annotations in zip(view.charts, view.annotations, strict=True):
         panel, height = _panel(lines, view.span, annotations, top)
         panels.append(panel)
         top += height
-    return _FILE.format(
+    svg_file = _FILE.format(
         width=WIDTH,
         height=top,
         title=title,
@@ -89,6 +95,7 @@ def _picture(view: ChartView, title: str) -> Markup:
         dark=_colours(DARK),
         panels=Markup("").join(panels),
     )
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", svg_file)
 
 
 def _panel(

@@ -74,7 +74,11 @@ async def render_page(  # noqa: PLR0913
 
     ``image_origin`` is a server of the owner's choice whose pictures the page shows.
     """
-    context = {"address": absolute_url(datasette, request, request.path), **context}
+    context = {
+        "address": absolute_url(datasette, request, request.path),
+        "icon_url": absolute_url(datasette, request, "/static/icon-512.png"),
+        **context,
+    }
     html = await datasette.render_template(template, context, request=request)
     policy = CONTENT_SECURITY_POLICY.format(
         images=f" {image_origin}" if image_origin else "", frames="*" if may_be_framed else "'none'"

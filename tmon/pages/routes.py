@@ -34,9 +34,9 @@ async def not_published() -> Response:
 ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (r"^/$", home.show),  # Datasette's own index stays at /-/
     (rf"{NODE}(?P<format>\.json|\.csv)?$", node.show),
-    (rf"{NODE}/(?P<sensor>.+?)(?P<format>\.json|\.svg|\.csv)?$", node.show),
+    (rf"{NODE}/(?P<sensor>.+?)(?P<format>\.json|\.svg|\.png|\.csv)?$", node.show),
     (r"/refused$", refused.show),
-    (r"/compare(?P<format>\.json|\.svg|\.csv)?$", compare.show),
+    (r"/compare(?P<format>\.json|\.svg|\.png|\.csv)?$", compare.show),
     (r"/year/(?P<node>[^/.]+)/(?P<sensor>.+?)(?P<format>\.svg)?$", year.show),
     (r"/map$", station_map.show),
     (r"/manifest\.webmanifest$", manifest.show),
