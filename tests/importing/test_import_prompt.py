@@ -233,6 +233,27 @@ def test_a_dry_run_of_what_would_all_be_refused_ends_as_the_import_would(tmp_pat
         assert tmon(tmp_path, "import", "b.csv", *FLAGS, flag).returncode == 1
 
 
+def test_what_the_database_will_refuse_is_told_before(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,value\n2020-01-01,1\n")
+    (tmp_path / "b.csv").write_text("time,value\n2020-01-02,3 hPa\n")
+    flags = ["--node", "n", "--time", "time"]
+    tmon(tmp_path, "import", "a.csv", *flags, "--value", "value=temperature:°C")
+    command = ["import", "b.csv", *flags, "--value", "value=temperature:hPa"]
+    for way in ("--dry-run", "--yes"):
+        done = tmon(tmp_path, *command, way)
+        assert (done.returncode, "unit_mismatch temperature: 1" in done.stdout) == (1, True), way
+
+
+def test_pruned_times_are_told_before(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,value\n2020-01-01,1\n2020-01-02,1\n")
+    tmon(tmp_path, "import", "a.csv", *FLAGS)
+    tmon(tmp_path, "prune", "--raw-older-than", "30d")
+    (tmp_path / "b.csv").write_text("time,value\n2020-01-01 00:30,3\n")
+    for way in ("--dry-run", "--yes"):
+        done = tmon(tmp_path, "import", "b.csv", *FLAGS, way)
+        assert (done.returncode, "pruned temperature: 1" in done.stdout) == (1, True), way
+
+
 def test_three_examples_of_each_kind_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("time,value\n2020-01-01,1\n" + "never,1\n" * 5)
     told = tmon(tmp_path, "import", "a.csv", *FLAGS).stdout

@@ -144,12 +144,13 @@ class _Job:
             click.echo(file.name)
         whole = self._scan(file, plan) if self.shows or plan.is_assumed else None
         if whole and self.shows:
-            if not stores or whole.readings == 0:
-                return whole.readings > whole.conflicts
+            count = whole.readings - whole.refused
+            if not stores or count == 0:
+                return count > whole.conflicts
             if self.asks:
                 again = report.command(path, whole.plan, self.flags, self.words)
                 click.echo(f"  again     {again}")
-                if not click.confirm(f"Store these {whole.readings:,} readings?", default=False):
+                if not click.confirm(f"Store these {count:,} readings?", default=False):
                     return False
         survey = self._survey(Table(file, plan.layout), plan, self.rejects)
         is_new = not self.settings.db.exists()

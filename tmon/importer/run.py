@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 from sqlite_utils import Database
 
 from tmon.core.errors import CannotImport
-from tmon.core.reading import Batch, Node, Reading, Receipt
+from tmon.core.reading import Batch, Node, Reading, Receipt, Refusal
 from tmon.core.time import now_ms
 from tmon.db import nodes
 from tmon.db.chunk_pacer import PATIENCE_S, ChunkPacer, ChunkSizes
@@ -18,6 +18,8 @@ from tmon.db.connect import open_for_reading, sqlite3
 from tmon.importer.record import Recorder, Source
 from tmon.importer.survey import Survey
 from tmon.store.commit import Store
+from tmon.store.refusals import check_unit, pruned
+from tmon.store.sensors import FIRST_MS, Sensor
 
 # At least 100: on a slow card the sync takes the time, not the readings.
 READINGS = ChunkSizes(first=500, least=100, most=10_000)
@@ -34,13 +36,16 @@ _NO_STATION = """
 create table readings (sensor, measured_ms, value);
 create table nodes (uid, name);
 create table sensor_names (sensor, node_uid, wire_name);
+create table sensors (id, unit, pruned_before_ms);
 """
 _ADD = """insert into seen
     select ?1, ?3, coalesce(there.value, ?4), coalesce(there.value <> ?4, 0)
     from (select 1) left join readings as there on there.sensor = ?2 and there.measured_ms = ?3
     where true
     on conflict do update set conflicts = conflicts + (value <> ?4)"""
-_STORED_AS = """select sensor from sensor_names join nodes on nodes.uid = node_uid
+_STORED_AS = """select id, unit, coalesce(pruned_before_ms, ?), 0,
+    pruned_before_ms is null and not exists (select 1 from readings where sensor = sensors.id)
+    from sensor_names join nodes on nodes.uid = node_uid join sensors on sensors.id = sensor
     where nodes.name = ? and wire_name = ?"""
 T = TypeVar("T")
 
@@ -96,7 +101,7 @@ class Conflicts:
 
     def __init__(self, database: Path) -> None:
         # By node and name: a sensor's number in this file, and in the database if it is there.
-        self._sensors: dict[tuple[str, str], tuple[int, int | None]] = {}
+        self._sensors: dict[tuple[str, str], tuple[int, Sensor | None]] = {}
         self._waiting: list[tuple[int, int | None, int, float]] = []
         with ExitStack() as stack:
             file = stack.enter_context(NamedTemporaryFile(prefix="tmon-import-"))
@@ -115,14 +120,28 @@ class Conflicts:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def add(self, node: str, readings: list[Reading]) -> None:
-        """Compare readings with earlier ones of the file, and with the database."""
+    def add(self, node: str, readings: list[Reading]) -> Iterator[tuple[Reading, Refusal]]:
+        """Compare readings with earlier ones of the file, and with the database.
+
+        Those come back that the database will refuse for their unit, or as pruned.
+        """
         for reading in readings:
             key = node, reading.sensor
             if key not in self._sensors:
-                row = self._db.execute(_STORED_AS, key).fetchone()
-                self._sensors[key] = len(self._sensors), row[0] if row else None
-            self._waiting.append((*self._sensors[key], reading.measured_ms, reading.value))
+                row = self._db.execute(_STORED_AS, [FIRST_MS, *key]).fetchone()
+                self._sensors[key] = len(self._sensors), Sensor(*row) if row else None
+            number, stored = self._sensors[key]
+            if stored:
+                try:
+                    if reading.unit != stored.unit and not stored.empty:
+                        check_unit(reading, stored)
+                    if reading.measured_ms < stored.kept_from_ms:
+                        raise pruned(reading, stored)
+                except Refusal as refusal:
+                    yield reading, refusal
+                    continue
+            there = stored.id if stored else None
+            self._waiting.append((number, there, reading.measured_ms, reading.value))
         if len(self._waiting) >= CHUNK:
             self._compare()
 
@@ -141,7 +160,9 @@ def scan(survey: Survey, database: Path, progress: Callable[[int], object]) -> N
     """Read a whole file and compare it with the database, without storing anything."""
     with Conflicts(database) as conflicts:
         for number, (name, readings) in enumerate(survey.rows(), 1):
-            conflicts.add(name, readings)
+            for reading, refusal in conflicts.add(name, readings):
+                survey.refused += 1
+                survey.tally.reject(reading.index, refusal, reading.sensor, 1, ())
             if number % READINGS.most == 0:
                 progress(survey.table.file.progress_bytes())
         survey.conflicts = conflicts.count()

@@ -164,6 +164,7 @@ class Survey:
         self.tally = tally or Tally()
         self.sensors: dict[tuple[str, str], Summary] = {}
         self.conflicts = 0  # readings whose time has another value already
+        self.refused = 0  # readings that the database will refuse for another reason
         self.reader = Reader(table, plan, received_ms, self.tally.reject)
 
     @property
