@@ -45,9 +45,9 @@ bench: .venv/installed
 bench-large: .venv/installed
 	$(BIN)/python -m bench --large
 
-# docs/*.png, with Debian's chromium.
+# docs/*.png, and all pages to look at in screenshots/, with Debian's chromium: some minutes.
 screenshots: .venv/installed-dev
-	$(BIN)/python scripts/screenshots.py
+	$(BIN)/python -m scripts.screenshots
 
 # Exact versions and hashes of everything, for every platform. Needs uv, for its maintainers only.
 lock:

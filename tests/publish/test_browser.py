@@ -134,7 +134,13 @@ def test_times_are_in_the_visitors_zone_until_utc_is_asked_for(
 @pytest.mark.parametrize("width", [PHONE, DESK])
 @pytest.mark.parametrize(
     "path",
-    ["/tmon", "/tmon/readings", "/tmon/daily", "/tmon/nodes/attic", "/tmon/day", "/tmon/-/query"],
+    [
+        *("/tmon", "/tmon/readings", "/tmon/daily", "/tmon/nodes/attic", "/tmon/day"),
+        *("/tmon/-/query", "/", "/?kiosk", "/?view=tiles", "/map", "/refused"),
+        *("/node/basement", "/node/attic/temperature?range=all", "/compare"),
+        "/compare?s=attic/temperature&s=basement/humidity&range=all&before=year",
+        "/year/attic/temperature?year=2024",
+    ],
 )
 def test_nothing_moves_while_a_page_loads(
     browser: Browser, site: Site, path: str, width: int

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.robotparser import RobotFileParser
 from xml.etree import ElementTree as ET
 
 from tests.publish.published import Serve, Site
@@ -76,3 +77,11 @@ def test_crawlers_may_see_pages_and_not_what_has_no_end(site: Site) -> None:
     ):
         assert not may_crawl(robots.text, path), path
     assert f"Sitemap: {site.url}/sitemap.xml\n" in robots.text
+
+
+def test_who_shows_a_shared_link_may_see_its_chart(site: Site) -> None:
+    robots = RobotFileParser()
+    robots.parse(site.get("/robots.txt").text.splitlines())
+    picture = f"{site.url}/node/attic/temperature.png?range=24h"
+    assert robots.can_fetch("Twitterbot", picture)
+    assert robots.can_fetch("facebookexternalhit/1.1", picture)

@@ -33,6 +33,16 @@ Disallow: {root}*?
 Disallow: {root}*.csv
 Disallow: {root}*.json
 
+# They fetch only what people share: the page, and the picture of its chart.
+User-agent: Discordbot
+User-agent: facebookexternalhit
+User-agent: LinkedInBot
+User-agent: Slackbot
+User-agent: TelegramBot
+User-agent: Twitterbot
+User-agent: WhatsApp
+Disallow:
+
 Sitemap: {sitemap}
 """
 
