@@ -14,6 +14,11 @@ FIELDS = (
 )
 PREFIX = "/k/"  # /k/KEY/whatever the device asks for
 _TOKEN = re.compile(rb"tmon_[!-~]{40,300}")
+_FIELD = re.compile(
+    rb"(?:%b)\"?\s*[=:]\s*\"?((?:[0-9a-f]{32}|tmon_[\w.:-]{40,300})(?![\w.:-]))"
+    % "|".join(FIELDS).encode()
+)
+ENDS_BYTES = 4_096  # of a large body, where its key is: before or behind its rows
 
 
 def split_key(path: str) -> tuple[str, bytes]:
@@ -47,6 +52,12 @@ def in_fields(fields: Mapping[str, object]) -> Iterator[bytes]:
         value = fields.get(name)
         if isinstance(value, str):
             yield from _if_any(value.encode(errors="replace"))
+
+
+def at_ends(body: bytes) -> Iterator[bytes]:
+    """The token or key in a body that is too large to be parsed before its sender is known."""
+    if found := _FIELD.search(body[:ENDS_BYTES]) or _FIELD.search(body[-ENDS_BYTES:]):
+        yield found[1]
 
 
 def _if_any(text: bytes) -> Iterator[bytes]:

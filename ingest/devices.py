@@ -37,6 +37,7 @@ from tmon.db.devices import (
     timed,
 )
 from tmon.db.sqlite_errors import primary_code
+from tmon.store.refusals import conflict
 
 T = TypeVar("T")
 Store = Callable[[Batch], Awaitable[Receipt]]
@@ -83,14 +84,10 @@ class GatewayDevices:
         valid = {one: batch for one, batch in batches.items() if is_device_id(one)}
         if batches and not valid:
             raise InvalidBody(NO_DEVICE if "" in batches else BAD_DEVICE)
-        known = await self._run(self._nodes_or_keep, gateway, valid)
-        receipts = [
-            Receipt(len(batch.readings), 0, batch.rejected)
-            if device in valid
-            else _refused(device, batch)
-            for device, batch in batches.items()
-            if device not in known
-        ]
+        found = await self._run(self._nodes_or_keep, gateway, valid)
+        known = {device: one for device, one in found.items() if isinstance(one, Node)}
+        receipts = [_refused(one, batches[one]) for one in batches.keys() - valid.keys()]
+        receipts += [one for one in found.values() if isinstance(one, Receipt)]
         if gateway.adopts_all or gateway.names_nodes:
             await self._store_waiting(known, batches, store)
         # All at once, so that they share a commit; and none is left alone if another one fails.
@@ -171,14 +168,15 @@ class GatewayDevices:
             device = devices.known(device_id)
         return self._node(device) if device is not None and device.keyless else None
 
-    def _nodes_or_keep(self, gateway: Gateway, batches: Mapping[str, Batch]) -> dict[str, Node]:
+    def _nodes_or_keep(
+        self, gateway: Gateway, batches: Mapping[str, Batch]
+    ) -> dict[str, Node | Receipt]:
         """Each adopted device's node; the readings of others are kept, unless they are ignored."""
         if gateway.names_nodes or gateway.adopts_all:
             self._adopt(gateway, batches)
-        known = ((one, self._node_or_keep(gateway, one, batches[one])) for one in batches)
-        return {device: node for device, node in known if node is not None}
+        return {one: self._node_or_keep(gateway, one, batches[one]) for one in batches}
 
-    def _node_or_keep(self, gateway: Gateway, device_id: str, batch: Batch) -> Node | None:
+    def _node_or_keep(self, gateway: Gateway, device_id: str, batch: Batch) -> Node | Receipt:
         waiting = [
             Waiting(one.sensor, one.measured_ms, one.value, one.unit, one.timed)
             for one in batch.readings
@@ -189,10 +187,16 @@ class GatewayDevices:
             if device is not None and (node := self._node(device)) is not None:
                 return node
             if device is not None and device.ignored:
-                return None
+                return Receipt(len(batch.readings), 0, batch.rejected)
             with self._opened() as devices:
                 if devices.keep(gateway.name, device_id, waiting, batch.received_ms, device):
-                    return None
+                    sent = batch.readings
+                    rejected = [
+                        rejection(sent[place].index, sent[place], conflict(sent[place], value))
+                        for place, value in devices.conflicts(device_id, waiting)
+                    ]
+                    accepted = len(sent) - len(rejected)
+                    return Receipt(accepted, 0, [*batch.rejected, *rejected])
 
     def _adopt(self, gateway: Gateway, batches: Mapping[str, Batch]) -> None:
         """Make nodes of the devices that nothing was decided about, called as the devices.

@@ -39,7 +39,7 @@ WIRES: tuple[type[Wire], ...] = (
 
 LOGGED_S = 60.0  # one line for an address in this time
 LOGGED_ADDRESSES = 1_000  # whose last line is remembered
-SEARCHED_BYTES = 65_536  # a larger body isn't searched for a key
+SEARCHED_BYTES = 65_536  # a larger body is searched for a key only at its ends
 
 log = logging.getLogger("tmon.wires")
 
@@ -111,8 +111,11 @@ class WireRequests:
         body = await limited_body(headers, receive)
         packed = is_compressed(headers)
         if sender is None:
-            request.body = body if len(body) <= SEARCHED_BYTES and not packed else b""
-            found = [*credentials.in_fields(request.fields)]
+            if len(body) > SEARCHED_BYTES:
+                found = [*credentials.at_ends(body)]
+            elif not packed:
+                request.body = body
+                found = [*credentials.in_fields(request.fields)]
             sender = None if found else await self._without_key(request)
             if sender is None:
                 sender = request.sender = authenticator.first_valid(found)

@@ -9,7 +9,9 @@ from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.wire import Wire, WireRequest
 from tmon.core.device_times import seconds_ms
 from tmon.core.errors import ApiError, InvalidBody
+from tmon.core.reading import Refusal, clip
 
+EXPECTED = "objects with values and dsnames"
 # Of types.db, those with one unit whatever the plugin.
 UNITS = {"temperature": "°C", "humidity": "%", "percent": "%", "voltage": "V", "current": "A"}
 
@@ -23,21 +25,28 @@ class Collectd(Wire):
         return request.body[:1] == b"[" and b'"dsnames"' in request.body[:4000]
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
-        for one in request.json:
-            names = one.get("dsnames") if isinstance(one, dict) else None
-            values = one.get("values") if isinstance(one, dict) else None
-            if not isinstance(names, list) or not isinstance(values, list):
-                raise InvalidBody("expected a list of objects with values and dsnames")
+        good = [one for one in request.json if _has_values(one)]
+        if not good:
+            raise InvalidBody(f"expected a list of {EXPECTED}")
+        for odd in (one for one in request.json if not _has_values(one)):
+            refusal = Refusal("invalid_reading", f"expected {EXPECTED}")
+            batch.reject(refusal, value=clip(str(odd)[:1000]))
+        for one in good:
             batch.device = str(one.get("host", ""))
             name = "/".join(_with_instance(one, part) for part in ("plugin", "type"))
             measured_ms = seconds_ms(one.get("time"))
-            for source, value in zip(names, values, strict=False):
+            for source, value in zip(one["dsnames"], one["values"], strict=False):
                 sensor = name if source == "value" else f"{name}/{source}"
                 batch.add(sensor, value, UNITS.get(str(one.get("type"))), measured_ms)
 
     def failure(self, error: ApiError) -> Response:
         """The daemon logs an error, and drops what it sent."""
         return PlainTextResponse(f"{error}\n", error.status)
+
+
+def _has_values(one: object) -> bool:
+    lists = (one.get("dsnames"), one.get("values")) if isinstance(one, dict) else (None,)
+    return all(isinstance(each, list) for each in lists)
 
 
 def _with_instance(one: dict[str, object], part: str) -> str:

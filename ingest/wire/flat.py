@@ -12,7 +12,7 @@ from ingest import credentials
 from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.wire import Wire, WireRequest
 from tmon.core.errors import InvalidBody, UnknownEncoding
-from tmon.core.reading import Gateway
+from tmon.core.reading import Gateway, clip
 
 EXAMPLE = "/k/KEY?temperature=21.5 stores a reading of the sensor called temperature"
 TIMES = ("time", "timestamp", "dateutc", "measured_at", "measured_ms", "ts")
@@ -27,7 +27,6 @@ UNITS = {
 # Short names, such as a first-generation Shelly's: stored as what they stand for, unless that is
 # in the same request.
 NAMES = {"temp": "temperature", "tc": "temperature", "hum": "humidity", "rh": "humidity"}
-UNREADABLE = (b"image/", b"multipart/")
 FAULT = "999"  # of a Shelly H&T's sensor
 NOT_READINGS = frozenset((*credentials.FIELDS, *TIMES, "id", "node", "unit", "name", "sensor"))
 
@@ -40,8 +39,12 @@ class Flat(Wire):
         return True
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
-        if request.headers.get(b"content-type", b"").lower().startswith(UNREADABLE):
+        kind = request.headers.get(b"content-type", b"").lower()
+        if kind.startswith(b"multipart/"):
             raise UnknownEncoding("send readings as a form (curl -d) or JSON, and no files")
+        if kind.startswith(b"image/"):  # AI-on-the-edge sends the meter's picture with each value
+            batch.note("a picture holds no reading")
+            return
         if request.body[:1] == b"[":
             raise InvalidBody("send a list of readings to /k/KEY/readings")
         fields: dict[str, Any] = request.fields
@@ -59,14 +62,24 @@ class Flat(Wire):
             sensor = str(fields.get("sensor", fields.get("name", "temperature")))
             batch.add(sensor, fields["value"], unit or UNITS.get(sensor.lower()), measured_ms)
             return
-        found = False
-        for field, value in fields.items():
-            if field not in NOT_READINGS and isinstance(value, str | int | float | None):
-                found = True
-                if field == "temp" and str(value).partition(".")[0] == FAULT:
-                    continue
-                name = NAMES.get(field, field)
-                name = field if name in fields else name
-                batch.add(name, value, unit or UNITS.get(field.lower()), measured_ms)
-        if not found:
-            raise InvalidBody(f"there is no reading in this; {EXAMPLE}")
+        _add_each(fields, unit, measured_ms, batch)
+
+
+def _add_each(
+    fields: dict[str, Any], unit: str | None, measured_ms: int | None, batch: BatchBuilder
+) -> None:
+    """A reading of each field that isn't about the readings."""
+    found = {field: value for field, value in fields.items() if field not in NOT_READINGS}
+    nested = [field for field, value in found.items() if isinstance(value, dict | list)]
+    if len(nested) == len(found):
+        raise InvalidBody(f"there is no reading in this; {EXAMPLE}")
+    if nested:
+        batch.note(f"left out, as they are no numbers: {clip(', '.join(nested))}")
+    for field, value in found.items():
+        if isinstance(value, dict | list) or (
+            field == "temp" and str(value).partition(".")[0] == FAULT
+        ):
+            continue
+        name = NAMES.get(field, field)
+        name = field if name in fields else name
+        batch.add(name, value, unit or UNITS.get(field.lower()), measured_ms)

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.wire import Wire, WireRequest
 from tmon.core.device_times import utc_ms
+from tmon.core.device_values import is_number
 from tmon.core.errors import ApiError, InvalidBody
 from tmon.core.reading import Receipt
 
@@ -26,6 +27,7 @@ UNITS = {
     "co2": "ppm",
 }
 DEPTH = 4  # of nested objects in a decoded payload
+EVENTS = frozenset(("up", "join", "ack", "txack", "log", "status", "location", "integration"))
 
 
 class LoRaWAN(Wire):
@@ -33,7 +35,8 @@ class LoRaWAN(Wire):
 
     def takes(self, request: WireRequest) -> bool:
         head = request.body[:4000]
-        return b'"end_device_ids"' in head or b'"deviceInfo"' in head or "event" in request.query
+        is_event = request.query.get("event") in EVENTS and head[:1] not in (b"", b"[")
+        return b'"end_device_ids"' in head or b'"deviceInfo"' in head or is_event
 
     def parse(self, request: WireRequest, batch: BatchBuilder) -> None:
         batch.device_in_names = True
@@ -92,8 +95,11 @@ def _add(decoded: object, gateways: object, measured_ms: int | None, batch: Batc
 
 
 def _numbers(value: object, depth: int, name: str = "") -> Iterator[tuple[str, object]]:
-    """The numbers and booleans of a decoded payload, nested names with a dot between them."""
-    if isinstance(value, bool | int | float):
+    """The numbers and booleans of a decoded payload, nested names with a dot between them.
+
+    Many decoders round to text: ``"3.012"``. Other texts are states and the like.
+    """
+    if isinstance(value, bool | int | float) or (isinstance(value, str) and is_number(value)):
         yield name or "value", value
     elif isinstance(value, dict) and depth:
         for key, each in value.items():

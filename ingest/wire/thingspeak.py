@@ -12,11 +12,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from ingest.wire.batch_builder import BatchBuilder
 from ingest.wire.wire import NO_STORE, Wire, WireRequest
 from tmon.core.errors import ApiError, InvalidBody
-from tmon.core.reading import Receipt
+from tmon.core.reading import Receipt, Refusal, clip
 from tmon.core.time import parse_zone
 
 _UPDATE = re.compile(r"/update(?:\.json|\.xml)?/?")
 _BULK = re.compile(r"/channels/[0-9]+/bulk_update\.(json|csv)/?")
+ENTRY = "an object with created_at or delta_t"
 FIELDS = [f"field{number}" for number in range(1, 9)]
 PLACES = {"lat": "latitude", "long": "longitude", "elevation": "elevation"}
 
@@ -33,8 +34,12 @@ class ThingSpeak(Wire):
             _add(request.fields, _time(request.fields, batch), batch)
             return
         updates = _csv(request.fields) if ".csv" in request.path else request.fields.get("updates")
-        if not isinstance(updates, list) or not all(isinstance(one, dict) for one in updates):
-            raise InvalidBody("expected updates, each with created_at or delta_t")
+        if not isinstance(updates, list):
+            raise InvalidBody(f"expected updates, each {ENTRY}")
+        for odd in (one for one in updates if not isinstance(one, dict)):
+            refusal = Refusal("invalid_reading", f"expected {ENTRY}")
+            batch.reject(refusal, value=clip(str(odd)[:1000]))
+        updates = [one for one in updates if isinstance(one, dict)]
         # delta_t: seconds since the entry before; the last one is taken to be of now.
         at_ms = batch.received_ms
         times: list[int | None] = []

@@ -49,6 +49,8 @@ def test_a_damaged_or_locked_file_stops_gateways_alone(station: Station) -> None
     assert station.post({"value": 1}).status_code == 201
     made = tmon(station.path.parent, "backup", "kept")
     assert (made.returncode, "without it" in made.stderr) == (0, True)
+    told = tmon(station.path.parent, "device", "list").stderr
+    assert f"{path.name} is damaged; stop tmon, move it away" in told
     path.unlink()
     assert send(home, "shed").status_code == 201
     locker = sqlite3.connect(str(path), isolation_level=None)
@@ -263,3 +265,22 @@ def test_the_list_shows_the_last_values_of_nodes_too(station: Station) -> None:
     send(home, "shed", value=21.5, measured_ms=at_ms)
     [row] = json.loads(home.run("device", "list", "--json").stdout)
     assert (row["node"], row["last_values"]) == ("shed", "t 21.5 °C")
+
+
+def test_another_value_at_the_same_time_is_told_also_while_its_device_waits(
+    station: Station,
+) -> None:
+    home, at_ms = Home(station), int(time.time() * 1000)
+    for value, rejected in ((1, 0), (2, 1), (1, 0)):
+        answer = send(home, "shed", value=value, measured_ms=at_ms).json()
+        assert [one["code"] for one in answer["rejected"]] == ["conflict"] * rejected
+        assert answer["accepted"] == 1 - rejected
+    readings = [{"sensor": "t", "value": value, "measured_ms": at_ms + 1} for value in (5, 5, 6)]
+    body = json.dumps({"node": "shed", "readings": readings})
+    answer = home.post("/readings", body, headers={"Authorization": "Bearer KEY"}).json()
+    assert [one["index"] for one in answer["rejected"]] == [2]
+    assert [(one.measured_ms, one.value) for one in waiting(station, "shed")] == [
+        (at_ms, 1),
+        (at_ms + 1, 5),
+    ]
+    assert station.count("rejected") == 0  # a device that waits isn't anybody's business

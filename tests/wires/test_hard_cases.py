@@ -221,3 +221,56 @@ def test_telegrafs_outputs_http_is_not_made_to_repeat(
     answer = device.post(f"/k/KEY/write{query}", "m v=1\nbad", headers=headers)
     assert (answer.status_code, len(device.rejected())) == (status, 1)
     assert device.values() == {"m/v": (1, None)}
+
+
+@pytest.mark.parametrize("query", ["event=door&name=door&value=1", "event=up&door=1"])
+def test_a_field_called_event_is_no_lorawan_event(device: Device, query: str) -> None:
+    device.get(f"/k/KEY?{query}")
+    device.post(f"/k/KEY?{query}")
+    assert {value for value, _ in device.values().values()} == {1}
+
+
+def test_a_decoders_numbers_may_be_texts(device: Device) -> None:
+    decoded = {"BatV": "3.012", "soil": {"temp": "21.50"}, "Work_mode": "3DS18B20", "none": ""}
+    body = {"deviceInfo": {"deviceName": "lht"}, "object": decoded}
+    assert device.post("/k/KEY?event=up", json.dumps(body)).status_code == 200
+    assert device.values() == {"lht/BatV": (3.012, None), "lht/soil.temp": (21.5, None)}
+    assert device.rejected() == []
+
+
+@pytest.mark.parametrize("odd", ["7", "null", '"x"'])
+def test_an_odd_entry_of_a_bulk_is_refused_alone(device: Device, odd: str) -> None:
+    updates = f'[{{"delta_t":0,"field1":1}},{odd},{{"delta_t":9,"field1":2}}]'
+    answer = device.post(
+        "/channels/9/bulk_update.json", f'{{"write_api_key":"KEY","updates":{updates}}}'
+    )
+    assert answer.status_code == 202
+    (first, second) = device.rows()["field1"]
+    assert (second[0] - first[0], first[1], second[1]) == (9_000, 1, 2)
+    assert [code for _, code, _ in device.rejected()] == ["invalid_reading"]
+
+
+@pytest.mark.parametrize("odd", ["5", '{"values": {}, "dsnames": ["a"]}'])
+def test_an_odd_item_of_collectd_is_refused_alone(device: Device, odd: str) -> None:
+    good = '{"values":[1],"dsnames":["value"],"host":"h","plugin":"load","type":"load","time":%d}'
+    body = f"[{odd},{good % time.time()}]"
+    assert device.post("/k/KEY/collectd", body).status_code == 200
+    assert device.values() == {"load/load": (1, None)}
+    assert [code for _, code, _ in device.rejected()] == ["invalid_reading"]
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_the_key_of_a_large_body_is_found(device: Device, is_last: bool) -> None:
+    row = {f"field{n}": 1.5 for n in range(1, 9)}
+    updates = [{**row, "created_at": 1_764_000_000 + 60 * n} for n in range(960)]
+    fields = {"updates": updates, "write_api_key": "KEY"}
+    body = json.dumps(dict(sorted(fields.items(), reverse=not is_last)))
+    assert len(body) > 100_000
+    assert device.post("/channels/9/bulk_update.json", body).status_code == 202
+    assert [len(stored) for stored in device.rows().values()] == [960] * 8
+
+
+def test_what_is_left_out_of_plain_fields_is_said(device: Device) -> None:
+    answer = device.post("/k/KEY", '{"temperature": {"tC": 21.5}, "humidity": [40], "battery": 90}')
+    assert answer.text == "1 stored; left out, as they are no numbers: temperature, humidity\n"
+    assert device.values() == {"battery": (90, "%")}

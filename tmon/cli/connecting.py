@@ -51,6 +51,8 @@ INSTRUCTIONS: Mapping[str, str] = {
         In the device's page, Actions (webhooks): one for each value, with the address
           {url}/k/{key}?temperature=${{ev.tC}}
           {url}/k/{key}?humidity=${{ev.rh}}
+        A first-generation H&T, set to °C: I/O URL Actions, Report sensor values, with the address
+          {url}/k/{key}
     """,
     "tasmota": """
         In the device's console, where the firmware has InfluxDB:

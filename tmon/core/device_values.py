@@ -74,6 +74,11 @@ def without_unit(field: str) -> tuple[str, str | None]:
     return found[1], _SUFFIXES[found[2]]
 
 
+def is_number(text: str) -> bool:
+    """Whether a device's text is a number, rather than a word that may mean one."""
+    return _NUMBER.fullmatch(text.strip()) is not None
+
+
 def number(value: object) -> float | None:
     """A device's value as a number; None where it says that it has none.
 

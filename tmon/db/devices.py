@@ -17,6 +17,7 @@ from tmon.core.errors import TmonError
 from tmon.core.reading import Reading
 from tmon.core.time import iso_sql
 from tmon.db.connect import BUSY_TIMEOUT_S, chown_to_dir_owner, sqlite3
+from tmon.db.sqlite_errors import DAMAGED_CODES, DEVICES_DAMAGED, primary_code
 
 Connection = sqlite3.Connection
 
@@ -36,7 +37,6 @@ _SCHEMA = """
         first_ms integer not null,
         last_ms integer not null
     ) strict;
-
     create table if not exists waiting (
         device text not null references devices (id) on delete cascade,
         sensor text not null,
@@ -107,8 +107,10 @@ class Devices:
             self.conn.execute("pragma foreign_keys = on")
             self.conn.executescript(_SCHEMA)
             self._status = path.stat()
-        except BaseException:
+        except BaseException as error:
             self.conn.close()
+            if isinstance(error, sqlite3.DatabaseError) and primary_code(error) in DAMAGED_CODES:
+                raise sqlite3.DatabaseError(f"{path} is damaged; {DEVICES_DAMAGED}") from error
             raise
 
     def close(self) -> None:
@@ -177,6 +179,14 @@ class Devices:
                 [device_id, device_id, MOST_READINGS],
             )
         return True
+
+    def conflicts(self, device_id: str, readings: Sequence[Waiting]) -> Iterator[tuple[int, float]]:
+        """The places of readings at whose time another value was kept, and that value."""
+        query = "select value from waiting where device = ? and sensor = ? and measured_ms = ?"
+        for place, one in enumerate(readings):
+            row = self.conn.execute(query, [device_id, one.sensor, one.measured_ms]).fetchone()
+            if one.timed and row is not None and row[0] != one.value:
+                yield place, row[0]
 
     def _free_ms(self, device_id: str, reading: Waiting) -> int:
         """The time of arrival, or the next millisecond at which the sensor has no reading."""

@@ -6,6 +6,11 @@ DAMAGED = (
     "the file is damaged: stop tmon, keep a copy of it and its log, and `tmon restore` the newest "
     "backup (docs/watching.md, T11)"
 )
+DEVICES_DAMAGED = (
+    "stop tmon, move it away, and copy the file *.db.devices of a backup to its place; "
+    "without one, adopt the devices again (the readings in the database are not touched)"
+)
+DAMAGED_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 # What to do next, by SQLite's primary result code.
 _HINTS = {
     sqlite3.SQLITE_BUSY: (
@@ -18,8 +23,7 @@ _HINTS = {
     sqlite3.SQLITE_CANTOPEN: (
         "see that its folder is there, and belongs to the user that runs this and tmon"
     ),
-    sqlite3.SQLITE_CORRUPT: DAMAGED,
-    sqlite3.SQLITE_NOTADB: DAMAGED,
+    **dict.fromkeys(DAMAGED_CODES, DAMAGED),
 }
 
 
