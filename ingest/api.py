@@ -37,7 +37,7 @@ async def post_readings(request: Request[State]) -> Json:
     """``POST /readings``: store one batch for the node its token names."""
     scope = request.scope
     headers, state = dict(scope["headers"]), scope["state"]
-    node = state["authenticator"].authenticate(headers)
+    node = state["authenticator"].authenticate(headers, scope["query_string"])
     check_ready(state)  # before the body is read
     body = b""
     try:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from hmac import compare_digest
+from urllib.parse import parse_qsl
 
 from msgspec import Struct
 from sqlite_utils import Database
 
+from ingest import credentials
 from tmon.core.errors import Revoked, Unauthorized
 from tmon.core.reading import Gateway, Node, Sender
 from tmon.db import keys, nodes
@@ -31,14 +33,21 @@ class Authenticator:
         self._db = db
         self._cache: dict[bytes, CachedToken] = {}  # by a token's claim, by a key's id
 
-    def authenticate(self, headers: Mapping[bytes, bytes]) -> Sender:
-        """Whose token or key the ``Authorization: Bearer`` header carries.
+    def authenticate(self, headers: Mapping[bytes, bytes], query_string: bytes = b"") -> Sender:
+        """Whose token or key a request carries, usually in ``Authorization: Bearer``.
 
         Raises:
             Unauthorized: the token is missing, forged or outdated.
             Revoked: the token may no longer write.
         """
-        text = _bearer_token(headers)
+        try:
+            text = _bearer_token(headers)
+        except Unauthorized:
+            fields = dict(parse_qsl(query_string.decode(errors="replace")))
+            elsewhere = [*credentials.in_headers(headers), *credentials.in_fields(fields)]
+            if not elsewhere:
+                raise
+            return self.first_valid(elsewhere)
         claim, _, signature = text.rpartition(b".")  # of a token: the usual case, and quick
         cached = self._cache.get(claim)
         if cached is not None and compare_digest(signature, cached.signature):

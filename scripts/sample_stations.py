@@ -99,7 +99,7 @@ def _trouble(db: Database, at_ms: int) -> None:
     )
     db.execute(
         "insert into rejected (received_ms, node, sensor, measured, value, code, reason)"
-        " values (?, 'gate', 'temperature', 'now', '85.0', 'power_on_value',"
+        " values (?, 'gate', 'temperature', 'now', '85.0', 'implausible_value',"
         " 'the value that a DS18B20 has after power-on')",
         (at_ms - HOUR_MS,),
     )

@@ -96,6 +96,31 @@ def test_a_token_is_taken_where_it_fits_too(device: Device) -> None:
     assert device.station.count() == 2
 
 
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("", {"Authorization": "KEY"}),
+        ("", {"Authorization": "Token KEY"}),
+        ("", {"Authorization": "BASIC"}),
+        ("", {"X-THINGSPEAKAPIKEY": "KEY"}),
+        ("?api_key=KEY", {}),
+        ("?key=KEY&x=1", {"Authorization": "Basic xx"}),
+    ],
+)
+def test_readings_take_a_key_wherever_there_is_room(
+    device: Device, query: str, headers: dict[str, str]
+) -> None:
+    sent = {
+        name: text.replace("BASIC", basic("plug", device.key)).replace("KEY", device.key)
+        for name, text in headers.items()
+    }
+    assert device.post(f"/readings{query}", READING, headers=sent).status_code == 201
+    wrong = {name: text.replace(device.key, "0" * 32) for name, text in sent.items()}
+    wrong |= {"Authorization": basic("plug", "0" * 32)} if "BASIC" in headers.values() else {}
+    path = f"/readings{query.replace('KEY', '0' * 32)}"
+    assert device.post(path, READING, headers=wrong).status_code == 401
+
+
 def test_readings_take_both(device: Device) -> None:
     bearer = {"Authorization": "Bearer KEY"}
     assert device.post("/readings", READING, headers=bearer).status_code == 201

@@ -150,6 +150,23 @@ def test_a_file_of_an_older_tmon_is_upgraded(path: Path) -> None:
         assert not migrations.pending(db)
 
 
+def test_a_table_of_the_owners_with_a_new_name_of_ours_is_kept_and_told(path: Path) -> None:
+    with Database(str(path)) as db:
+        migrations.apply(db, stop_before=["0021_notes"])
+        db.execute(f"pragma application_id = {APPLICATION_ID}")
+        db.execute("create table notes (x)")
+        db.execute("insert into notes values ('mine')")
+    with pytest.raises(RefusedDatabase, match=r"table notes already exists; .* rename yours"):
+        open_database(path)
+    with builtin.connect(path) as raw:
+        assert raw.execute("select x from notes").fetchall() == [("mine",)]
+        raw.execute("alter table notes rename to own_notes")
+    raw.close()
+    with open_database(path) as db:
+        assert db.table("notes").count == 0
+        assert db.table("own_notes").count == 1
+
+
 def test_a_reader_cant_write(path: Path) -> None:
     open_database(path, create=True).close()
     with open_for_reading(path) as db, pytest.raises(sqlite3.OperationalError, match="readonly"):

@@ -62,10 +62,11 @@ function series(figure, lines, stepMs) {
   const few = lines.every(({ points }) => points.length <= 60);
   const found = [{}];
   const bands = [];
-  for (const { name, place, before } of lines) {
+  for (const { name, place, before, stepped } of lines) {
     const stroke = before ? tint(figure, `--c${place}`, 0.5) : colour(figure, `--c${place}`);
     const points = before ? { show: false } : few ? { show: true, size: 4, fill: stroke } : {};
-    found.push({ label: name, stroke, width: 1.6, points });
+    const paths = stepped ? window.uPlot.paths.stepped({ align: 1 }) : undefined;
+    found.push({ label: name, stroke, width: 1.6, points, ...(paths && { paths }) });
     if (stepMs) {
       const edge = { stroke: "transparent", width: 0, points: { show: false } };
       if (!before) bands.push({ series: [found.length + 1, found.length], fill: tint(figure, `--c${place}`, 0.2) });
@@ -145,7 +146,7 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
   const times = timeTicks(view.from_ms, view.to_ms, chosen.utc);
   let values = valueAxis([0, 1]);
   const valueRange = (_, low, high) => {
-    values = valueAxis([low ?? 0, high ?? 1, ...levels]);
+    values = valueAxis([low ?? 0, high ?? 1, ...levels], ...[chart.low, chart.high].map((end) => (end == null ? null : convert(end))));
     return [values.low, values.high];
   };
   const lines = placed(chart.lines);
@@ -176,7 +177,7 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
   const { series: all, bands } = series(figure, lines, view.step_ms);
   const options = {
     width: plot.clientWidth, height: HEIGHT, ms: 1, legend: { show: false },
-    series: all, bands, pxAlign: 0, padding: [10, 12, 0, 0],
+    series: all, bands, pxAlign: 0, padding: [10, 20, 0, 0],
     scales: { x: { range: [view.from_ms, view.to_ms] }, y: { range: valueRange } },
     axes: [
       { ...axis, ...ticks(() => times), size: 28, gap: 6 },

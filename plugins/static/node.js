@@ -3,6 +3,7 @@
 import { choices, choose } from "./choices.js";
 import { draw } from "./chart.js";
 import { age, instant, localize, quantity } from "./format.js";
+import { share } from "./share.js";
 
 const REFRESH_MS = 10_000;
 
@@ -30,6 +31,7 @@ function drawAll() {
       },
     }),
   );
+  placeMarks();
   localize(document, chosen);
   for (const button of document.querySelectorAll("[data-choice]")) {
     const on = button.dataset.choice === "unit" ? chosen.fahrenheit : chosen.utc;
@@ -38,7 +40,29 @@ function drawAll() {
   for (const input of document.querySelectorAll(".dates [data-ms]")) {
     input.value = instant(+input.dataset.ms, chosen).replace(" ", "T");
   }
-  for (const group of document.querySelectorAll(".choices")) group.hidden = false;
+  for (const one of document.querySelectorAll(".choices, [data-share]")) one.hidden = false;
+}
+
+// Marks come with the page; of a live one their places move as time goes on.
+function placeMarks() {
+  const place = (ms) => `${Math.min(Math.max((ms - view.from_ms) / (view.to_ms - view.from_ms), 0), 1) * 100}%`;
+  for (const mark of document.querySelectorAll(".mark")) {
+    const { from, to } = mark.dataset;
+    for (const line of mark.querySelectorAll("line")) {
+      line.setAttribute("x1", place(+from));
+      line.setAttribute("x2", place(line.classList.contains("stem") ? +from : +to));
+    }
+  }
+}
+
+// Tell a mark's text above its chart, and show its line in the list.
+function tell(mark) {
+  const line = document.getElementById(mark.getAttribute("href").slice(1));
+  for (const one of document.querySelectorAll(".told .current")) one.classList.remove("current");
+  line.classList.add("current");
+  line.closest("details").open = true;
+  mark.closest(".chart").querySelector(".readout").textContent = mark.querySelector("title").textContent;
+  return line;
 }
 
 // This page's address with some parameters changed.
@@ -96,12 +120,23 @@ async function refresh() {
   }
 }
 
+document.addEventListener("focusin", (event) => {
+  const mark = event.target.closest(".mark");
+  if (mark) tell(mark);
+});
 document.addEventListener("click", (event) => {
+  const mark = event.target.closest(".mark");
+  if (mark) {
+    event.preventDefault();
+    tell(mark).scrollIntoView({ block: "nearest" });
+  }
   const link = event.target.closest("a[data-range], a[data-span]");
   if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
     event.preventDefault();
     go(link.href);
   }
+  const sharing = event.target.closest("[data-share]");
+  if (sharing) share(sharing);
   const button = event.target.closest("[data-choice]");
   if (button) {
     choose(button.dataset.choice, button.getAttribute("aria-pressed") !== "true");

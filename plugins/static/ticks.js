@@ -15,21 +15,24 @@ const STEPS_MS = [
 const STEPS_MONTHS = [1, 2, 3, 6, ...[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000].map((years) => years * 12)];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-// The smallest axis for these values that begins and ends with a round number.
-export function valueAxis(values) {
-  let [low, high] = [Math.min(...values), Math.max(...values)];
-  if (high - low <= 1e-12 * Math.max(Math.abs(low), Math.abs(high))) { // equal, but for rounding errors
+// The smallest axis for these values that begins and ends with a round number, or at a fixed edge.
+export function valueAxis(values, fixedLow = null, fixedHigh = null) {
+  let [low, high] = [fixedLow ?? Math.min(...values), fixedHigh ?? Math.max(...values)];
+  if (high - low <= 1e-12 * Math.max(Math.abs(low), Math.abs(high))) { // equal, or beyond a fixed edge
     const margin = Math.abs(low) < MAX_TICK ? 0.5 : Math.abs(low) / 10;
-    [low, high] = [low - margin, high + margin];
+    if (fixedHigh === null) [low, high] = [fixedLow ?? low - margin, low + margin];
+    else low = high - margin;
   }
   // The smallest of 1, 2 and 5 times a power of ten that makes few enough ticks.
   const least = (high - low) / (MAX_VALUE_TICKS - 1);
   const power = Number(`1e${Math.floor(Math.log10(least))}`);
   const step = [1, 2, 5, 10].map((by) => power * by).find((one) => one >= least * (1 - 1e-9));
-  const [first, last] = [Math.floor(low / step), Math.ceil(high / step)];
+  if (fixedLow === null) low = Math.floor(low / step) * step;
+  if (fixedHigh === null) high = Math.ceil(high / step) * step;
   const ticks = [];
-  for (let number = first; number <= last; number += 1) ticks.push([number * step, valueLabel(number * step, step)]);
-  return { low: first * step, high: last * step, ticks };
+  const last = Math.floor(high / step + 1e-9);
+  for (let number = Math.ceil(low / step - 1e-9); number <= last; number += 1) ticks.push([number * step, valueLabel(number * step, step)]);
+  return { low, high, ticks };
 }
 
 function valueLabel(value, step) {

@@ -29,8 +29,8 @@ def old(tmp_path: Path) -> Path:
             " select 1, ? + i * 60000, i from t",
             [START_MS],
         )
-        db.execute("create table notes (text)")
-        db.execute("insert into notes values ('the owner''s own')")
+        db.execute("create table remarks (text)")
+        db.execute("insert into remarks values ('the owner''s own')")
         db.execute("delete from readings where value % 2 = 1")
     return path
 
@@ -41,9 +41,9 @@ def content(path: Path) -> list[object]:
         rows = [
             db.execute(f"select * from {table} order by 1, 2").fetchall()
             for table in tables
-            if table not in {"notes", "sqlite_sequence"}
+            if table not in {"remarks", "sqlite_sequence"}
         ]
-        return [schema_objects(db), rows, db.execute("select * from notes").fetchall()]
+        return [schema_objects(db), rows, db.execute("select * from remarks").fetchall()]
 
 
 def pragma(path: Path, name: str) -> int:

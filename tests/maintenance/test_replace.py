@@ -135,6 +135,9 @@ def about(db: Database, sensor: int, *, limit: float) -> None:
         [sensor],
     )
     db.execute("insert into mutes (sensor, until_ms) values (?, 9)", [sensor])
+    db.execute(
+        "insert into notes (sensor, at_ms, text, created_ms) values (?, 1, 'x', 0)", [sensor]
+    )
 
 
 def test_all_that_is_about_it_goes_on_with_the_history(path: Path) -> None:
@@ -146,7 +149,7 @@ def test_all_that_is_about_it_goes_on_with_the_history(path: Path) -> None:
     replaced(path)
     assert ask(path, "select sensor, above from limits") == [(1, 30)]
     assert ask(path, "select sensor, to_ms from incidents order by id") == [(1, None), (1, NOW_MS)]
-    for table in ("flags", "mutes"):
+    for table in ("flags", "mutes", "notes"):
         assert ask(path, f"select sensor, count(*) from {table}") == [(1, 2)]
     assert ask(path, "select distinct sensor from changes") == [(1,)]
 

@@ -44,7 +44,8 @@ ACTS = {
     "trigger": "create trigger t after insert on readings begin delete from nodes; end",
     "trigger before": "create trigger t before delete on rejected begin select 1; end",
     "trigger on a table of its own": """
-        create table notes (x); create trigger t after insert on notes begin delete from nodes; end
+        create table remarks (x);
+        create trigger t after insert on remarks begin delete from nodes; end
     """,
     "trigger on a view": """
         create trigger t instead of insert on latest begin delete from nodes; end
@@ -100,13 +101,13 @@ ACTS = {
     + "".join(f"create view v{n} as select x.* from v{n - 1} x, v{n - 1} y;" for n in range(1, 14)),
     "trigger that says it is a table": """
         pragma writable_schema = on;
-        insert into sqlite_master values ('table', 'notes', 'notes', 0,
+        insert into sqlite_master values ('table', 'remarks', 'remarks', 0,
             'create trigger t after insert on readings begin delete from nodes; end')
     """,
     "index that says it is of another table": """
-        create table notes (x); create unique index own on nodes (revoked_ms);
+        create table remarks (x); create unique index own on nodes (revoked_ms);
         pragma writable_schema = on;
-        update sqlite_master set tbl_name = 'notes' where name = 'own'
+        update sqlite_master set tbl_name = 'remarks' where name = 'own'
     """,
     "name of SQLite's": """
         create table t (x); pragma writable_schema = on;
@@ -188,10 +189,10 @@ def test_what_could_act_by_itself_is_refused(file: Path, what: str) -> None:
 
 
 OWN = """
-    create table notes (id integer primary key autoincrement, node text references nodes (name),
+    create table remarks (id integer primary key autoincrement, node text references nodes (name),
         text text check (length(text) < 1000), words integer as (length(text)) stored);
-    insert into notes (node, text) values ('basement', 'by the boiler');
-    create unique index notes_text on notes (text) where text <> '';
+    insert into remarks (node, text) values ('basement', 'by the boiler');
+    create unique index remarks_text on remarks (text) where text <> '';
     create index readings_value on readings (value);
     create view warm as select * from latest where value > 20;
     create view broken as select * from a_table_that_is_gone;
@@ -203,7 +204,7 @@ OWN = """
 def test_what_the_owner_added_is_kept_and_listed(file: Path) -> None:
     run(file, OWN)
     assert vet(file) == [
-        *("index notes_text", "index readings_value", 'table a ]"b;', "table notes"),
+        *("index readings_value", "index remarks_text", 'table a ]"b;', "table remarks"),
         *("view broken", "view warm"),
     ]
 
@@ -214,11 +215,11 @@ def test_times_and_values_that_an_import_stores_are_taken(file: Path) -> None:
         """
         insert into readings values (1, -62135596800000, 1e30), (1, 253402300799999, -1e30);
         insert into calibrations values (1, -62135596800000, 1e12, -1e12, null, 0);
-        create table notes (x real, at_ms integer);
-        insert into notes values (9e999, 9223372036854775807);
+        create table remarks (x real, at_ms integer);
+        insert into remarks values (9e999, 9223372036854775807);
         """,
     )
-    assert vet(file) == ["table notes"]
+    assert vet(file) == ["table remarks"]
 
 
 def test_a_refusal_counts_the_rows(file: Path) -> None:
@@ -241,10 +242,10 @@ def test_backups_of_earlier_versions_are_taken(tmp_path: Path, number: int) -> N
     with Database(str(file)) as db:
         migrations.apply(db, stop_before=ORDER[number : number + 1])
         db.execute(f"pragma application_id = {APPLICATION_ID}")
-        db.execute("create table notes (x)")
-    assert vet(file) == ["table notes"]
+        db.execute("create table remarks (x)")
+    assert vet(file) == ["table remarks"]
     open_database(file).close()
-    assert vet(file) == ["table notes"]
+    assert vet(file) == ["table remarks"]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -307,9 +308,9 @@ def test_restore_keeps_what_the_owner_added_and_says_so(tmp_path: Path, file: Pa
     new.mkdir()
     ran = tmon(new, "restore", str(tmp_path / made.stdout.strip()))
     assert ran.returncode == 0
-    assert "not tmon's own, and kept: index notes_text, index readings_value, table" in ran.stderr
+    assert "not tmon's own, and kept: index readings_value, index remarks_text, table" in ran.stderr
     with opened(new / "tmon.db") as conn:
-        assert conn.execute("select text, words from notes").fetchall() == [("by the boiler", 13)]
+        assert conn.execute("select text, words from remarks").fetchall() == [("by the boiler", 13)]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ DAMAGED = (
     "the file is damaged: stop tmon, keep a copy of it and its log, and `tmon restore` the newest "
     "backup (docs/watching.md, T11)"
 )
+NAME_TAKEN = "tmon needs that name now: rename yours (`sqlite-utils rename-table`), and try again"
 DEVICES_DAMAGED = (
     "stop tmon, move it away, and copy the file *.db.devices of a backup to its place; "
     "without one, adopt the devices again (the readings in the database are not touched)"
@@ -29,7 +30,8 @@ _HINTS = {
 
 def explain(error: sqlite3.Error) -> str:
     """SQLite's message, with a hint what to do where there is one."""
-    hint = _HINTS.get(primary_code(error))
+    is_taken = str(error).endswith(" already exists")
+    hint = NAME_TAKEN if is_taken else _HINTS.get(primary_code(error))
     return f"{error}; {hint}" if hint else str(error)
 
 

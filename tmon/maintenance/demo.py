@@ -52,7 +52,7 @@ def _forget_watching(db: Database, sensors: str) -> None:
     of_sensors = "sensor in (select value from json_each(?))"
     incidents = f"select id from incidents where {of_sensors}"
     db.execute(f"delete from events where incident in ({incidents})", [sensors])
-    for table in ("incidents", "limits", "mutes", "flags", "calibrations"):
+    for table in ("incidents", "limits", "mutes", "flags", "calibrations", "notes"):
         db.execute(f"delete from [{table}] where {of_sensors}", [sensors])
 
 

@@ -41,6 +41,7 @@ _REASSIGN = (
             and open.finding = incidents.finding and open.subject = incidents.subject)""",
     "update incidents set sensor = :kept where sensor = :gone",
     "update mutes set sensor = :kept where sensor = :gone",
+    "update notes set sensor = :kept where sensor = :gone",
     "update changes set sensor = :kept where sensor = :gone",
 )
 

@@ -1,4 +1,4 @@
-"""What a chart shows beside its lines: flagged periods, and limits close to the values."""
+"""What a chart shows beside its lines: flagged periods, limits close to the values, marks."""
 
 import json
 import sqlite3
@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tmon.pages.corrections import Flag
+from tmon.pages.marks import Mark
 from tmon.pages.points import Line
+from tmon.pages.value_range import FREE, ValueRange
 
 MAX_DISTANCE = 0.5  # of the values' range: with a limit that far away they fill half the chart
 
@@ -30,14 +32,20 @@ class LimitLine(NamedTuple):
 
 
 class Annotations(NamedTuple):
-    """Flagged periods, each with the index of its sensor's line, and limits."""
+    """Flagged periods, each with the index of its sensor's line; limits; and marks.
+
+    ``fixed`` is the range of the axis, where the address has one.
+    """
 
     flags: Sequence[tuple[int, Flag]] = ()
     limits: Sequence[LimitLine] = ()
+    marks: Sequence[Mark] = ()
+    fixed: ValueRange = FREE
 
     def in_fahrenheit(self) -> "Annotations":
         return self._replace(
-            limits=[one._replace(value=one.value * 9 / 5 + 32) for one in self.limits]
+            limits=[one._replace(value=one.value * 9 / 5 + 32) for one in self.limits],
+            fixed=self.fixed.in_fahrenheit(),
         )
 
 
@@ -58,21 +66,31 @@ def value_range(lines: Iterable[Line]) -> tuple[float, float] | None:
 
 
 def annotate(
-    chart: Sequence[Line], flags: Iterable[Flag], limits: Mapping[int, Limits]
+    chart: Sequence[Line],
+    flags: Iterable[Flag],
+    limits: Mapping[int, Limits],
+    marks: Iterable[Mark] = (),
+    fixed: ValueRange = FREE,
 ) -> Annotations:
-    """The flags of a chart's sensors, and those limits that don't squash its lines."""
+    """The flags and marks of a chart's sensors, and those limits that don't squash its lines.
+
+    A rate has no limits. ``fixed`` is the range of the axis, in the sensors' unit.
+    """
     places = {line.sensor.id: place for place, line in enumerate(chart)}
     flagged = [(places[flag.sensor], flag) for flag in flags if flag.sensor in places]
+    marked = [mark for mark in marks if not mark.sensors.isdisjoint(places)]
     shown = value_range(chart)
     if shown is None:
-        return Annotations(flagged)
+        return Annotations(flagged, (), marked, fixed)
     low, high = shown
     margin = MAX_DISTANCE * ((high - low) or 1)
     near = [
         LimitLine(place, side, value)
         for sensor, place in places.items()
-        if sensor in limits
+        if sensor in limits and not chart[place].sensor.rate
         for side, value in (("below", limits[sensor].below), ("above", limits[sensor].above))
-        if value is not None and low - margin <= value <= high + margin
+        if value is not None
+        and fixed.holds(value)
+        and (fixed != FREE or low - margin <= value <= high + margin)
     ]
-    return Annotations(flagged, near)
+    return Annotations(flagged, near, marked, fixed)

@@ -44,7 +44,7 @@ SENSOR_TABLES = frozenset(
     ("readings", "hourly", "daily", "readings_clean", "hourly_clean", "daily_clean")
 )
 # Tables whose column `node` has names of nodes; `rejected` has whatever was sent.
-NODE_TABLES = frozenset(("latest", "latest_clean", "sensors", "incidents", "mutes"))
+NODE_TABLES = frozenset(("latest", "latest_clean", "sensors", "incidents", "mutes", "notes"))
 
 
 SILENT_CELLS = {0: Markup("no"), 1: Markup('<strong class="silent">silent</strong>')}

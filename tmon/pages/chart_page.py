@@ -11,6 +11,7 @@ from tmon.pages.charts import ChartView
 from tmon.pages.numbers import Numbers
 from tmon.pages.points import Line, Sensor, query_parameters
 from tmon.pages.queries import DATABASE
+from tmon.pages.rates import PER_MS
 from tmon.pages.responses import absolute_url, node_path
 from tmon.pages.spans import BEFORE_MS, IN_WORDS, NAMES, Span, shifted
 
@@ -23,7 +24,9 @@ MOVES = (
 )
 LATEST_ROWS = {"_shape": "objects", "_size": "max", "_nocount": "1", "_ttl": "0"}
 # The parameters beside the span, which links keep.
-KEPT = ("s", "title", "unit", "utc", "resolution", "values", "before")
+KEPT = ("s", "title", "unit", "utc", "resolution", "values", "before", "rate", "low", "high")
+
+MARK_FIELDS = ("kind", "about", "from_ms", "to_ms", "text")
 
 
 def kept_span(request: Any, *without: str) -> list[tuple[str, str]]:
@@ -53,9 +56,19 @@ def charts_json(view: ChartView) -> dict[str, Any]:
     def chart_json(chart: Sequence[Line], annotations: Annotations) -> dict[str, Any]:
         return {
             "unit": chart[0].sensor.unit,
+            "low": annotations.fixed.low,
+            "high": annotations.fixed.high,
             "flags": [
                 {name: getattr(flag, name) for name in ("sensor", "from_ms", "to_ms", "reason")}
                 for _, flag in annotations.flags
+            ],
+            "marks": [
+                {
+                    name: getattr(mark, name)
+                    for name in ("kind", "about", "from_ms", "to_ms", "text")
+                }
+                for mark in annotations.marks
+                if mark.kind != "flag"
             ],
             "limits": [
                 {"sensor": chart[limit.place].sensor.id, limit.side: limit.value}
@@ -68,6 +81,7 @@ def charts_json(view: ChartView) -> dict[str, Any]:
                     "before": line.before or None,
                     "corrected": line.sensor.clean,
                     "gap_ms": line.gap_ms,
+                    "stepped": line.stepped,
                     "points": line.points,
                 }
                 for line in chart
@@ -113,7 +127,11 @@ def charts_context(datasette: Any, request: Any, view: ChartView) -> dict[str, A
             _chart_context(chart, annotations, view.span, fahrenheit=fahrenheit)
             for chart, annotations in zip(view.charts, view.annotations, strict=True)
         ],
+        "marks": [
+            (mark, f"{datasette.urls.table(DATABASE, mark.table)}/{mark.id}") for mark in view.marks
+        ],
         "data_url": f"{path}.json?{query_string(request, view.span)}",
+        "csv_url": f"{path}.csv?{query_string(request, view.span)}",
         "corrections": corrections.template_context(view.corrections, sensors),
         "latest_url": f"{datasette.urls.table(DATABASE, view.latest)}.json?{urlencode(latest)}",
         "other_values_url": f"{path}?{query_string(request, own_span, **other)}",
@@ -134,7 +152,8 @@ def _chart_context(
         "unit": lines[0].sensor.unit,
         "lines": lines,
         "names": [line.sensor.label for line in chart if not line.before],
-        "drawing": svg.drawing(lines, svg.frame(lines, span, shown.limits), shown),
+        "drawing": svg.drawing(lines, svg.frame(lines, span, shown), shown),
+        "marks": svg.marks(annotations.marks, span),
         "empty": not any(line.points for line in chart),
         "flagged": [chart[place].sensor.label for place in flagged],
         "limits": [(chart[limit.place].sensor, limit) for limit in annotations.limits],
@@ -147,6 +166,18 @@ def bar_context(datasette: Any, request: Any, view: ChartView) -> dict[str, Any]
     earlier = view.before and view.before.name
     return {
         "kept": [(name, value) for name in KEPT for value in request.args.getlist(name)],
+        "kept_for_values": kept_span(request, "low", "high"),
+        "free_url": f"{path}?{query_string(request, view.span, low=None, high=None)}",
+        "rates": [
+            {
+                "name": name,
+                "current": name == view.rate,
+                "href": f"{path}?"
+                + query_string(request, view.span, rate=None if name == view.rate else name),
+            }
+            for name in PER_MS
+            if view.has_counters
+        ],
         "dates": [iso(at_ms)[:16] for at_ms in (view.span.start_ms, view.span.end_ms)],
         "ranges": [
             {

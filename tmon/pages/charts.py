@@ -1,7 +1,8 @@
 """Charts of any sensors in a span of time, read from the database; one chart for each unit."""
 
+import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,6 +11,7 @@ from datasette.database import QueryInterrupted
 from tmon.core.time import now_ms
 from tmon.pages.annotations import Annotations, Limits, annotate, load_limits
 from tmon.pages.corrections import Corrections, load_corrections, wants_raw
+from tmon.pages.marks import Mark, load_marks
 from tmon.pages.points import (
     HOURLY,
     RAW,
@@ -23,6 +25,7 @@ from tmon.pages.points import (
     reading_range,
 )
 from tmon.pages.queries import run_query
+from tmon.pages.rates import coarse_enough, is_counter, load_rate, parse_rate, with_rate
 from tmon.pages.renamed import find_renamed
 from tmon.pages.spans import (
     BadSpan,
@@ -33,6 +36,7 @@ from tmon.pages.spans import (
     parse_before,
     parse_span,
 )
+from tmon.pages.value_range import FREE, ValueRange, parse_value_range
 
 COARSE = frozenset(one.name for one in RESOLUTIONS[RESOLUTIONS.index(HOURLY) :])
 HOURLY_LIMIT_MS = 3000  # for the second attempt, with hourly means
@@ -60,6 +64,9 @@ class ChartView(NamedTuple):
     annotations: Sequence[Annotations]  # of each chart
     corrections: Corrections
     limits: Mapping[int, Limits]
+    marks: Sequence[Mark]  # of all charts, newest first
+    rate: str  # of counters: hour, day, or empty
+    value_range: ValueRange  # of the first unit, as the visitor sees it
 
     @property
     def clean(self) -> bool:
@@ -70,6 +77,10 @@ class ChartView(NamedTuple):
     def latest(self) -> str:
         """The view with the newest values, corrected or not as the charts are."""
         return "latest_clean" if self.clean else "latest"
+
+    @property
+    def has_counters(self) -> bool:
+        return any(is_counter(sensor) for sensor in self.sensors)
 
     @property
     def readings(self) -> ReadingRange:
@@ -109,6 +120,7 @@ def load_charts(
     readings = combined(ranges.values())
     span = parse_span(parameters, readings, at_ms)
     before = parse_before(parameters, span)
+    rate, value_range = parse_rate(parameters), parse_value_range(parameters)
     raw = wants_raw(parameters)
     corrections = load_corrections(connection, ranges, span, readings.last_ms, raw=raw)
     clean = corrections.sensors
@@ -116,34 +128,86 @@ def load_charts(
         clean |= load_corrections(connection, ranges, before.span, None, raw=raw).sensors
     # Reading raw values costs less, so only sensors with corrections are read from clean views.
     sensors = [sensor._replace(clean=not raw and sensor.id in clean) for sensor in sensors]
-    groups = _by_chart(sensors)
+    groups = _by_chart(_by_unit(with_rate(sensor, rate) for sensor in sensors))
     spans = [span, *([before.span] if before else [])]
     pruned = any(is_pruned(connection, sensor, one) for sensor in sensors for one in spans)
     finest = _finest(parameters, pruned=pruned)
+    if rate and any(is_counter(sensor) for sensor in sensors):
+        finest = coarse_enough(finest, rate)
     resolution = max(
         (choose_resolution(connection, group, *(span, finest), *spans[1:]) for group in groups),
         key=RESOLUTIONS.index,
         default=finest,
     )
+    switches = _switches(connection, ranges)
     lines = [
-        [load_line(connection, sensor, span, resolution) for sensor in group] for group in groups
+        [_line(connection, sensor, span, resolution, switches) for sensor in group]
+        for group in groups
     ]
     limits = load_limits(connection, ranges)
-    annotations = [annotate(chart, corrections.flags, limits) for chart in lines]
+    labels = {sensor.id: sensor.label for sensor in sensors}
+    marks = load_marks(connection, labels, span, corrections.flags, at_ms)
+    fixed = [*_fixed_ranges(lines, value_range, fahrenheit=parameters.get("unit") == "F")]
+    annotations = [
+        annotate(chart, corrections.flags, limits, marks, within)
+        for chart, within in zip(lines, fixed, strict=True)
+    ]
     if before:
         for chart in lines:
             chart += [_earlier_line(connection, line, span, before, resolution) for line in chart]
     return ChartView(
-        *(sensors, ranges, span, before, resolution, pruned),
-        *(lines, annotations, corrections, limits),
+        *(sensors, ranges, span, before, resolution, pruned, lines, annotations),
+        *(corrections, limits, marks, rate, value_range),
     )
+
+
+def _fixed_ranges(
+    charts: Sequence[Sequence[Line]], asked: ValueRange, *, fahrenheit: bool
+) -> Iterator[ValueRange]:
+    """The range of each chart in its own unit: what is asked is for the first chart's unit."""
+    for chart in charts:
+        unit = chart[0].sensor.unit
+        if unit != charts[0][0].sensor.unit:
+            yield FREE
+        else:
+            yield asked.in_celsius() if fahrenheit and unit == "°C" else asked
+
+
+def _switches(connection: sqlite3.Connection, sensors: Iterable[int]) -> frozenset[int]:
+    """Those sensors that are switches."""
+    rows = connection.execute(
+        "select id from sensors where quantity = 'switch'"
+        " and id in (select value from json_each(?))",
+        [json.dumps([*sensors])],
+    )
+    return frozenset(number for (number,) in rows)
+
+
+def _line(
+    connection: sqlite3.Connection,
+    sensor: Sensor,
+    span: Span,
+    resolution: Resolution,
+    switches: Container[int],
+) -> Line:
+    """A sensor's line; single readings of switches and counters hold until the next one."""
+    if sensor.rate:
+        return load_rate(connection, sensor, span, resolution)
+    line = load_line(connection, sensor, span, resolution)
+    holds = (
+        sensor.id in switches
+        or is_counter(sensor)
+        or {point[1] for point in line.points} in ({0.0}, {1.0}, {0.0, 1.0})
+    )
+    return line._replace(stepped=holds and resolution == RAW)
 
 
 def _earlier_line(
     connection: sqlite3.Connection, line: Line, span: Span, before: Earlier, resolution: Resolution
 ) -> Line:
     """A sensor's line of the earlier span, moved to the shown one."""
-    earlier = load_line(connection, line.sensor, before.span, resolution)
+    switches = {line.sensor.id} if line.stepped else ()
+    earlier = _line(connection, line.sensor, before.span, resolution, switches)
     return earlier.moved(span.start_ms - before.span.start_ms, before.in_words)
 
 

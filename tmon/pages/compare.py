@@ -24,6 +24,7 @@ from tmon.pages.numbers import Numbers, load_numbers
 from tmon.pages.picture import svg_response
 from tmon.pages.png import png_response
 from tmon.pages.points import Sensor
+from tmon.pages.points_csv import csv_response
 from tmon.pages.queries import run_query
 from tmon.pages.responses import absolute_url, check_parameters, render_page, render_problem
 from tmon.pages.spans import IN_WORDS, BadSpan
@@ -49,7 +50,7 @@ class Offer(NamedTuple):
 
 
 async def show(datasette: Any, request: Any) -> Response:
-    """``/compare?s=NODE/SENSOR&s=…``, with ``.json``, ``.svg`` or ``.png`` the charts alone."""
+    """``/compare?s=NODE/SENSOR&s=…``; with an extension, the charts alone."""
     check_parameters(request)
     path = datasette.urls.path("/compare")
     try:
@@ -84,13 +85,8 @@ async def _respond(datasette: Any, request: Any) -> Response:
     load: Load[Comparison] = partial(_load_alone if alone else _load, chosen)
     charts, numbers = await load_in_time(datasette, load, parameters)
     heading = title or ", ".join(sensor.label for sensor in charts.sensors)
-    if extension == ".json":
-        found = {"title": heading, **chart_page.charts_json(charts)}
-        return Response.json(found, headers={"cache-control": "no-cache"})
-    if extension == ".png":
-        return await png_response(request, charts, title)
-    if extension == ".svg":
-        return svg_response(charts, title)
+    if extension:
+        return await _file(request, charts, extension, title)
     context = {**chart_page.charts_context(datasette, request, charts), "heading": heading}
     if numbers is None:
         return await _render_alone(datasette, request, charts, context)
@@ -119,6 +115,19 @@ async def _render_alone(
         context = {**context, "leave_url": leave_url, "at_ms": now_ms()}
         return await render_page(datasette, request, "kiosk.html", context)
     return await render_page(datasette, request, "embed.html", context, may_be_framed=True)
+
+
+async def _file(request: Any, charts: ChartView, extension: str, title: str) -> Response:
+    """The charts alone: JSON, SVG, PNG or CSV."""
+    if extension == ".svg":
+        return svg_response(charts, title)
+    if extension == ".png":
+        return await png_response(request, charts, title)
+    if extension == ".csv":
+        return csv_response(charts, "compare", fahrenheit=request.args.get("unit") == "F")
+    heading = title or ", ".join(sensor.label for sensor in charts.sensors)
+    found = {"title": heading, **chart_page.charts_json(charts)}
+    return Response.json(found, headers={"cache-control": "no-cache"})
 
 
 async def _pick(datasette: Any, request: Any) -> Response:

@@ -1,4 +1,4 @@
-"""The page of a node or a sensor: charts and numbers of a span of time; JSON, SVG and PNG."""
+"""The page of a node or a sensor: charts and numbers of a span of time, and as files."""
 
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from tmon.pages.node_details import NodeDetails, load_details
 from tmon.pages.node_view import NodeNames, NodeView, load_view
 from tmon.pages.picture import svg_response
 from tmon.pages.png import png_response
+from tmon.pages.points_csv import csv_response
 from tmon.pages.queries import DATABASE, run_query
 from tmon.pages.renamed import find_renamed
 from tmon.pages.responses import (
@@ -50,7 +51,7 @@ async def show(datasette: Any, request: Any) -> Response:
 async def _respond(
     datasette: Any, request: Any, names: NodeNames, parameters: Parameters, extension: str | None
 ) -> Response:
-    """The page, or the charts alone: as JSON, as SVG, or to embed in another site."""
+    """The page, or the charts alone: as JSON, SVG or CSV, or to embed in another site."""
     if extension is None and "embed" not in request.args:
         view, details = await load_in_time(datasette, partial(load_details, names), parameters)
         context = _page_context(datasette, request, view, details)
@@ -65,6 +66,10 @@ async def _respond(
         return svg_response(charts, title)
     if extension == ".png":
         return await png_response(request, charts, title)
+    if extension == ".csv":
+        name = title.replace(" ", "-").replace("/", "-")
+        fahrenheit = request.args.get("unit") == "F"
+        return csv_response(charts, name, node=view.node["name"], fahrenheit=fahrenheit)
     context = chart_page.charts_context(datasette, request, charts)
     context["heading"] = _heading(view)
     return await render_page(datasette, request, "embed.html", context, may_be_framed=True)

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from textwrap import shorten
 
 from datasette import Response
 from markupsafe import Markup
 
+from tmon.core.time import iso
 from tmon.pages import svg
 from tmon.pages.annotations import Annotations
 from tmon.pages.chart_page import value_kinds
@@ -15,6 +17,7 @@ from tmon.pages.spans import Span
 
 WIDTH, PANEL_HEIGHT, HEADER_HEIGHT, LEGEND_LINE = 720, 300, 24, 16  # pixels
 MAX_LEGEND = 90  # characters in a line of the legend
+MAX_NOTES = 5  # told below the legend
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 # The colours of tmon.css: a file of its own can't use it.
@@ -26,16 +29,23 @@ _FILE = Markup(
 viewBox="0 0 {width} {height}" role="img" aria-label="{label}, {span}">
 <style>
   svg {{ font: 12px system-ui, sans-serif; color-scheme: light dark; overflow: visible }}
+  svg svg svg {{ overflow: hidden }}
   path {{ fill: none; vector-effect: non-scaling-stroke }}
   .paper {{ fill: #fff }} text {{ fill: #1c2228 }} .tick {{ fill: #59636e }}
   .grid {{ stroke: #e3e7ea }} .line {{ stroke-width: 1.6 }} .before {{ stroke-opacity: .5 }}
   .dot {{ stroke-width: 4; stroke-linecap: round }}
   .band {{ fill-opacity: .18; stroke: none }} .flag {{ fill: #59636e; fill-opacity: .2 }}
   .level {{ stroke: #a8001c; stroke-dasharray: 6 4 }}
+  .mark line {{ stroke: #59636e; stroke-width: 7; stroke-linecap: round }}
+  .mark.critical line {{ stroke: #a8001c }} .mark.warning line {{ stroke: #b35900 }}
+  .mark.note line {{ stroke: #0a5a9c }} .mark .target {{ display: none }}
+  .mark.note .stem {{ stroke-width: 1; stroke-dasharray: 2 3 }}
   {light}
   @media (prefers-color-scheme: dark) {{
     .paper {{ fill: #14181c }} text {{ fill: #e4e8ec }} .tick {{ fill: #9aa5b0 }}
     .grid {{ stroke: #2b3239 }} .flag {{ fill: #9aa5b0 }} .level {{ stroke: #ff8a80 }}
+    .mark line {{ stroke: #9aa5b0 }} .mark.critical line {{ stroke: #ff8a80 }}
+    .mark.warning line {{ stroke: #f0a35e }} .mark.note line {{ stroke: #7cbcf2 }}
     {dark}
   }}
 </style>
@@ -49,7 +59,7 @@ viewBox="0 0 {width} {height}" role="img" aria-label="{label}, {span}">
 )
 _PANEL = Markup(
     """{legend}
-<svg x="48" y="{y}" width="{width}" height="{height}">{drawing}\
+<svg x="48" y="{y}" width="{width}" height="{height}">{drawing}{marks}\
 <text class="tick" x="-6" y="100%" dy="17" text-anchor="end">UTC</text></svg>
 """
 )
@@ -92,7 +102,7 @@ def _panel(
     lines: Sequence[Line], span: Span, annotations: Annotations, top: int
 ) -> tuple[Markup, int]:
     """A chart with its legend above it, and the height of both."""
-    legend = _legend(lines)
+    legend = [*_legend(lines), *_notes(annotations)]
     legend_height = len(legend) * LEGEND_LINE
     texts = [
         Markup('<text x="48" y="{}">{}</text>').format(
@@ -100,13 +110,14 @@ def _panel(
         )
         for number, spans in enumerate(legend)
     ]
-    frame = svg.frame(lines, span, annotations.limits)
+    frame = svg.frame(lines, span, annotations)
     panel = _PANEL.format(
         legend=Markup("").join(texts),
         y=top + legend_height + 12,
         width=WIDTH - 64,
         height=PANEL_HEIGHT - 76,
         drawing=svg.drawing(lines, frame, annotations),
+        marks=svg.marks(annotations.marks, span, links=False),
     )
     return panel, legend_height + PANEL_HEIGHT - 36
 
@@ -129,6 +140,16 @@ def _legend(lines: Sequence[Line]) -> list[list[Markup]]:
             )
         )
     return rows
+
+
+def _notes(annotations: Annotations) -> list[list[Markup]]:
+    """The newest notes as lines of text: a picture has nothing to click."""
+    notes = [mark for mark in annotations.marks if mark.kind == "note"][:MAX_NOTES]
+    texts = [f"{iso(note.from_ms)[:16].replace('T', ' ')} {note.text}" for note in notes]
+    return [
+        [Markup('<tspan class="tick">{}</tspan>').format(shorten(text, MAX_LEGEND))]
+        for text in texts
+    ]
 
 
 def _colours(colours: Sequence[str]) -> Markup:

@@ -76,7 +76,8 @@ RESOLUTIONS = (
 class Sensor(NamedTuple):
     """A sensor; ``clean``: its corrected readings are shown, as it has corrections.
 
-    ``node`` is its node's name where sensors of several nodes are shown.
+    ``node`` is its node's name where sensors of several nodes are shown; ``rate`` is hour or day
+    for a counter of which that is drawn.
     """
 
     id: int
@@ -84,6 +85,7 @@ class Sensor(NamedTuple):
     unit: str | None
     clean: bool = False
     node: str = ""
+    rate: str = ""
 
     @property
     def label(self) -> str:
@@ -96,7 +98,8 @@ class Line(NamedTuple):
 
     The mean of a step is drawn in its middle, ``half_step_ms`` after its start. Between two
     points that are further apart than ``gap_ms`` the line has a gap. ``before`` is such as
-    "a week before" for points of an earlier span, which are moved to the shown one.
+    "a week before" for points of an earlier span, which are moved to the shown one. In a
+    ``stepped`` line a value holds until the next.
     """
 
     sensor: Sensor
@@ -104,6 +107,7 @@ class Line(NamedTuple):
     gap_ms: float
     half_step_ms: float
     before: str = ""
+    stepped: bool = False
 
     def moved(self, by_ms: int, before: str) -> "Line":
         """The same line, drawn later."""

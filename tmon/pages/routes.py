@@ -33,10 +33,10 @@ async def not_published() -> Response:
 
 ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (r"^/$", home.show),  # Datasette's own index stays at /-/
-    (rf"{NODE}(?P<format>\.json)?$", node.show),
-    (rf"{NODE}/(?P<sensor>.+?)(?P<format>\.json|\.svg|\.png)?$", node.show),
+    (rf"{NODE}(?P<format>\.json|\.csv)?$", node.show),
+    (rf"{NODE}/(?P<sensor>.+?)(?P<format>\.json|\.svg|\.png|\.csv)?$", node.show),
     (r"/refused$", refused.show),
-    (r"/compare(?P<format>\.json|\.svg|\.png)?$", compare.show),
+    (r"/compare(?P<format>\.json|\.svg|\.png|\.csv)?$", compare.show),
     (r"/year/(?P<node>[^/.]+)/(?P<sensor>.+?)(?P<format>\.svg)?$", year.show),
     (r"/map$", station_map.show),
     (r"/manifest\.webmanifest$", manifest.show),

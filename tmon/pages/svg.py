@@ -8,12 +8,14 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import MAXYEAR, UTC, datetime
+from itertools import pairwise
 from typing import NamedTuple
 
 from markupsafe import Markup
 
 from tmon.core.time import DAY_MS, HOUR_MS, as_datetime, as_ms
-from tmon.pages.annotations import Annotations, LimitLine, value_range
+from tmon.pages.annotations import Annotations, value_range
+from tmon.pages.marks import Mark
 from tmon.pages.points import Line
 from tmon.pages.spans import Span
 
@@ -51,18 +53,31 @@ class Frame(NamedTuple):
         return (self.high - value) / (self.high - self.low)
 
 
-def frame(lines: Sequence[Line], span: Span, limits: Sequence[LimitLine] = ()) -> Frame:
-    """The smallest frame for all points and limits, with round numbers at its edges."""
-    edges = [*(value_range(lines) or (0.0, 1.0)), *(limit.value for limit in limits)]
-    low, high = min(edges), max(edges)
-    if high - low <= 1e-12 * max(abs(low), abs(high)):  # equal, but for rounding errors
+def frame(lines: Sequence[Line], span: Span, annotations: Annotations = NO_ANNOTATIONS) -> Frame:
+    """The smallest frame for all points and limits, with round numbers at its edges.
+
+    An edge that is fixed is just there.
+    """
+    fixed_low, fixed_high = annotations.fixed
+    edges = [*(value_range(lines) or (0.0, 1.0)), *(one.value for one in annotations.limits)]
+    low = min(edges) if fixed_low is None else fixed_low
+    high = max(edges) if fixed_high is None else fixed_high
+    if high - low <= 1e-12 * max(abs(low), abs(high)):  # equal, or beyond a fixed edge
         margin = 0.5 if abs(low) < MAX_TICK else abs(low) / 10
-        low, high = low - margin, high + margin
+        if fixed_high is None:
+            low, high = (low - margin if fixed_low is None else low), low + margin
+        else:
+            low = high - margin
     # The smallest of 1, 2 and 5 times a power of ten that makes few enough ticks.
     least = (high - low) / (MAX_VALUE_TICKS - 1)
     power = float(f"1e{math.floor(math.log10(least))}")
     step = next(power * by for by in (1, 2, 5, 10) if power * by >= least * (1 - 1e-9))
-    return Frame(span, math.floor(low / step) * step, math.ceil(high / step) * step, step)
+    return Frame(
+        span,
+        math.floor(low / step) * step if fixed_low is None else low,
+        math.ceil(high / step) * step if fixed_high is None else high,
+        step,
+    )
 
 
 def drawing(
@@ -91,6 +106,36 @@ def drawing(
         ),
         Markup("").join(_tick_labels(within, times)),
     )
+
+
+def marks(found: Iterable[Mark], span: Span, *, links: bool = True) -> Markup:
+    """The content of an ``<svg>`` that lies over a drawing; each mark leads to its line below.
+
+    Incidents are above the chart, notes at its top and flagged periods at its bottom, so that one
+    doesn't hide the other.
+    """
+    parts = []
+    for mark in found:
+        if mark.until_ms < span.start_ms or mark.from_ms >= span.end_ms:
+            continue
+        left, right = (
+            f"{min(max((at - span.start_ms) / span.length_ms, 0), 1) * 100:.2f}%"
+            for at in (mark.from_ms, mark.until_ms)
+        )
+        y = {"note": "7", "flag": "100%"}.get(mark.kind, "-5")
+        ends = Markup('x1="{}" x2="{}" y1="{y}" y2="{y}"').format(left, right, y=y)
+        stem = Markup('<line class="stem" x1="{0}" x2="{0}" y2="100%"/>').format(left)
+        parts.append(
+            Markup(
+                '<{0} class="mark {1}" data-from="{2}" data-to="{3}"><title>{4}: {5}</title>{6}'
+                '<line class="target" {7}/><line {7}/></{8}>'
+            ).format(
+                Markup('a href="#{}"').format(mark.anchor) if links else "g",
+                *(mark.kind, mark.from_ms, mark.until_ms, mark.about, mark.text),
+                *(stem if mark.kind == "note" else "", ends, "a" if links else "g"),
+            )
+        )
+    return Markup("").join(parts)
 
 
 def placed(lines: Sequence[Line]) -> list[tuple[int, Line]]:
@@ -133,13 +178,20 @@ def _line(line: Line, within: Frame, place: int) -> Iterator[Markup]:
 
     for run in _without_gaps(line.points, line.gap_ms):
         middle = [(point[0], point[1]) for point in run]
+        dots = middle
+        if line.stepped:  # a value holds until the next one
+            middle = middle[:1] + [
+                point
+                for before, after in pairwise(middle)
+                for point in ((after[0], before[1]), after)
+            ]
         if len(run[0]) > 2 and not line.before:
             low = [(point[0], point[2]) for point in run]
             high = [(point[0], point[3]) for point in reversed(run)]
             yield path("band", [*low, *high], "Z")
         yield path("line", middle)
         if len(run) == 1 or (len(line.points) <= MAX_DOTS and not line.before):
-            yield from (path("dot", [point], "h0") for point in middle)
+            yield from (path("dot", [point], "h0") for point in dots)
 
 
 def _without_gaps(
@@ -177,7 +229,8 @@ def _tick_labels(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Ma
 
 def _value_ticks(within: Frame) -> Iterator[tuple[float, str]]:
     """The multiples of the frame's step, with their labels."""
-    first, last = round(within.low / within.step), round(within.high / within.step)
+    first = math.ceil(within.low / within.step - 1e-9)
+    last = math.floor(within.high / within.step + 1e-9)
     # 1e-9: the logarithm of 0.001 may come out a little below -3.
     decimals = max(0, -math.floor(math.log10(within.step) + 1e-9))
     for number in range(first, last + 1):

@@ -12,6 +12,7 @@ from tmon.core.time import DAY_MS, HOUR_MS, as_datetime, now_ms
 from tmon.pages import heat, svg
 from tmon.pages.cells import rounded
 from tmon.pages.charts import NotFoundByName
+from tmon.pages.points import Sensor
 from tmon.pages.queries import run_query
 from tmon.pages.responses import check_parameters, node_path, render_page, render_problem
 from tmon.pages.spans import BadSpan, Span
@@ -55,6 +56,8 @@ async def show(datasette: Any, request: Any) -> Response:
         year = await run_query(
             datasette, lambda connection: load_year(address, connection, parameters, now_ms())
         )
+        if (year.sensor.node, year.sensor.name) != (parts["node"], parts["sensor"]):
+            return _redirect_renamed(datasette, request, year.sensor)
         if request.args.get("unit") == "F" and year.sensor.unit == "°C":
             year = year.in_fahrenheit()
         if "format" in parts:
@@ -71,6 +74,14 @@ async def show(datasette: Any, request: Any) -> Response:
         message = "This year has more readings than can be read in time. Try again later."
         links = {"All sensors": datasette.urls.instance()}
         return await render_problem(datasette, request, 400, message, links)
+
+
+def _redirect_renamed(datasette: Any, request: Any, sensor: Sensor) -> Response:
+    """Redirect to the present name. It isn't cached: the old name may be used again."""
+    path = node_path(sensor.node, sensor.name).replace("/node/", "/year/", 1)
+    query_string = f"?{request.query_string}" if request.query_string else ""
+    url = datasette.urls.path(path + (request.url_vars["format"] or "")) + query_string
+    return Response.redirect(url, 301, {"cache-control": "no-cache"})
 
 
 def _file(datasette: Any, request: Any, year: Year) -> Response:

@@ -13,6 +13,7 @@ from tmon.pages.charts import find_sensor
 from tmon.pages.corrections import load_corrections, wants_raw
 from tmon.pages.points import HOURLY, Line, Sensor, load_line, reading_range
 from tmon.pages.spans import BadSpan, ReadingRange, Span
+from tmon.pages.value_range import parse_number
 
 MIN_DAYS = 5  # with fewer values of an hour, a tenth of them means nothing
 
@@ -139,7 +140,7 @@ def thresholds(year: Year, parameters: Mapping[str, str]) -> tuple[float, float]
     for name, limit, tenth in zip(("below", "above"), limits, (tenths[0], tenths[8]), strict=True):
         text = parameters.get(name)
         if text:
-            found.append(_parse_number(name, text))
+            found.append(parse_number(name, text))
         else:
             found.append(tenth if limit is None else limit)
     return found[0], found[1]
@@ -200,9 +201,3 @@ def _parse_year(text: str) -> int:
     if not re.fullmatch(r"\d{4}", text, re.ASCII) or text == "0000":
         raise BadSpan("year must be a year of four digits, such as 2025")
     return int(text)
-
-
-def _parse_number(name: str, text: str) -> float:
-    if not re.fullmatch(r"[-\N{MINUS SIGN}]?\d{1,12}([.,]\d{1,12})?", text, re.ASCII):
-        raise BadSpan(f"{name} must be a number, such as 21.5")
-    return float(text.replace("\N{MINUS SIGN}", "-").replace(",", "."))
