@@ -58,13 +58,22 @@ function placed(lines) {
   return [...found.filter(({ before }) => before), ...found.filter(({ before }) => !before)];
 }
 
+// The places of values between two gaps: no line leads to them, so they are dots.
+export function alone(values) {
+  const places = [...values.keys()].filter((place) => values[place] !== undefined);
+  const isGap = (place) => (values[places[place]] ?? null) === null;
+  return places.filter((_, place) => !isGap(place) && isGap(place - 1) && isGap(place + 1));
+}
+
 function series(figure, lines, stepMs) {
   const few = lines.every(({ points }) => points.length <= 60);
   const found = [{}];
   const bands = [];
   for (const { name, place, before, stepped } of lines) {
     const stroke = before ? tint(figure, `--c${place}`, 0.5) : colour(figure, `--c${place}`);
-    const points = before ? { show: false } : few ? { show: true, size: 4, fill: stroke } : {};
+    const points = before ? { show: false } : {
+      size: 4, fill: stroke, ...(few && { show: true }), filter: (u, number, all) => (all ? null : alone(u.data[number])),
+    };
     const paths = stepped ? window.uPlot.paths.stepped({ align: 1 }) : undefined;
     found.push({ label: name, stroke, width: 1.6, points, ...(paths && { paths }) });
     if (stepMs) {

@@ -120,6 +120,21 @@ def test_a_gap_of_one_line_stays_one_beside_another_line(browser: Browser, lab: 
         assert found == [[0, 10, 15, 20, 30], [1, 1, None, 1, 1], [2, None, None, None, 2]]
 
 
+def test_a_value_between_two_gaps_is_a_dot(browser: Browser, lab: Site) -> None:
+    with visit(browser) as page:
+        page.goto(f"{lab.url}/node/lab/plain")
+        alone = "async (values) => (await import('/static/chart.js')).alone(values)"
+        found = [
+            page.evaluate(alone, [7, None, 7, None, 7, 7, None, 7]),
+            page.evaluate(
+                alone.replace(".alone(values)", ".alone([...values, undefined, 7])"), [7]
+            ),
+            page.evaluate(alone, [7]),
+            page.evaluate(alone, [None, None]),
+        ]
+        assert found == [[0, 2, 7], [], [0], []]
+
+
 def test_what_arrives_meanwhile_is_shown_calibrated(
     browser: Browser, serve: Serve, tmp_path: Any
 ) -> None:
