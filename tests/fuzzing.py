@@ -231,6 +231,7 @@ class Fuzz:
             "method": "POST",
             "path": "/readings",
             "root_path": "",
+            "query_string": b"",
             "headers": [(b"authorization", f"Bearer {token}".encode()), *headers],
             "state": dict(self._state),
             "extensions": {"tmon.sender": Sender()},

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from tests.publish.browsing import DESK, PHONE, scrolls_sideways, violations, visit
 from tests.publish.published import HOSTILE, MARCH_MS, Site, served
 from tmon.core.settings import InvalidSettings, Settings
-from tmon.db.connect import open_database
+from tmon.db.connect import open_database, transaction
 from tmon.pages.station_map import SIDE, Frame, frame, mercator, scale, tiles
 
 CITIES = {"berlin": (52.52, 13.405), "paris": (48.8566, 2.3522), "rome": (41.9028, 12.4964)}
@@ -163,14 +163,14 @@ def test_every_position_is_in_the_picture(positions: list[tuple[float, float]]) 
 
 def test_ten_thousand_nodes_are_points(tmp_path: Path) -> None:
     path = tmp_path / "tmon.db"
-    with open_database(path, create=True) as db:
-        for number in range(10_000):
-            db.execute(
-                "insert into nodes (name, uid, latitude, longitude, created_ms)"
-                " values (?, ?, ?, ?, 0)",
-                (f"n{number}", f"u{number}", 40 + number % 100 / 10, number / 1000),
-            )
+    with open_database(path, create=True) as db, transaction(db):
+        db.conn.executemany(
+            "insert into nodes (name, uid, latitude, longitude, created_ms) values (?, ?, ?, ?, 0)",
+            [(f"n{n}", f"u{n}", 40 + n % 100 / 10, n / 1000) for n in range(10_000)],
+        )
     with served(path) as site:
         answer = site.get("/map")
     assert answer.status_code == 200
     assert answer.text.count("<circle") == 10_000
+    assert "10,000 nodes as a table" in answer.text
+    assert "<tr>" not in answer.text

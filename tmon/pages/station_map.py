@@ -158,7 +158,8 @@ async def show(datasette: Any, request: Any) -> Response:
     if 0 < len(nodes) <= MOST_VALUES:
         with suppress(QueryInterrupted):  # then the map shows where the nodes are
             quantities, values = await run_query(datasette, load_values)
-    context: dict[str, Any] = {"nodes": nodes, "quantities": quantities, "side": SIDE}
+    context: dict[str, Any] = {"nodes": nodes, "quantities": quantities}
+    context |= {"side": SIDE, "most_values": MOST_VALUES}
     settings = datasette.plugin_config(DATABASE) or {}
     template = settings.get("map_tiles")
     if nodes:
