@@ -135,9 +135,8 @@ def _add_airgradient(document: dict[str, Any], batch: BatchBuilder) -> None:
 def _add_hydrometer(document: dict[str, Any], batch: BatchBuilder) -> None:
     batch.device = str(document.get("ID") or document.get("name") or "")
     batch.device_in_names = True  # several stand side by side, one to each fermenter
-    unit = TEMPERATURES.get(
-        str(document.get("temp_units", document.get("temp-units", "C"))).upper()[:1], "°C"
-    )
+    sent_unit = str(document.get("temp_units", document.get("temp-units", "C")))
+    unit = TEMPERATURES.get(sent_unit.upper()[:1], "°C")
     batch.add("temperature", document["temperature"], unit)
     for field, (name, field_unit) in HYDROMETER.items():
         if field in document:

@@ -220,6 +220,7 @@ PIECES = (
     *("object", "nickname", "readings", "timestamp", "angle", "temperature", "rawValue", "rco2"),
     *("dateutc", "tempf", "fulljson", "json", "csv", "data", "time", "node", "updates", "delta_t"),
     *("created_at", "field1", "m value=1", "decoded_payload", "received_at", "name", "unit"),
+    *("dsnames", "dstypes", "values", "host", "plugin", "type", "type_instance", "gauge"),
 )
 
 
