@@ -29,7 +29,7 @@ export function choices() {
 }
 
 // Store a choice in this browser and in the address.
-export function choose(name, on) {
+function choose(name, on) {
   const value = VALUES[name][+on];
   setInAddress(name, value);
   try {
@@ -37,4 +37,21 @@ export function choose(name, on) {
   } catch {
     // the address has it
   }
+}
+
+// Show on the page's buttons what is chosen.
+export function showButtons(chosen) {
+  for (const button of document.querySelectorAll("[data-choice]")) {
+    button.setAttribute("aria-pressed", button.dataset.choice === "unit" ? chosen.fahrenheit : chosen.utc);
+  }
+}
+
+// Call `changed` after one of the buttons was clicked and its choice is stored.
+export function onChoice(changed) {
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest?.("[data-choice]");
+    if (!button) return;
+    choose(button.dataset.choice, button.getAttribute("aria-pressed") !== "true");
+    changed();
+  });
 }

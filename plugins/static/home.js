@@ -1,7 +1,7 @@
 // The home page: updates values and ages, filters while typing, switches to °F and UTC, remembers
 // folded groups in the address, and loads more sensors where the page ends.
 
-import { choices, choose } from "./choices.js";
+import { choices, onChoice, showButtons } from "./choices.js";
 import { age, dayOrMonth, instant, moment, quantity, shownUnit, zoneName } from "./format.js";
 
 const REFRESH_MS = 15_000;
@@ -49,10 +49,7 @@ function showChoices() {
     for (const row of rows()) if (row.dataset.unit === "°C") showRow(row, chosen);
     board().dataset.unit = unit;
   }
-  for (const button of document.querySelectorAll("[data-choice]")) {
-    const on = button.dataset.choice === "unit" ? chosen.fahrenheit : chosen.utc;
-    button.setAttribute("aria-pressed", on);
-  }
+  showButtons(chosen);
   for (const time of board().querySelectorAll(".attention time")) {
     time.textContent = moment(Date.parse(time.dateTime), now(), chosen);
   }
@@ -226,12 +223,7 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   filterChanged();
 });
-form.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-choice]");
-  if (!button) return;
-  choose(button.dataset.choice, button.getAttribute("aria-pressed") !== "true");
-  showChoices();
-});
+onChoice(showChoices);
 document.addEventListener("pointerover", (event) => {
   const time = event.target.closest?.("li time");
   if (time) time.title = `${instant(Date.parse(time.dateTime), choices(), true)} ${zoneName(choices())}`;

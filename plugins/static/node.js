@@ -1,6 +1,6 @@
 // A page of charts, of a node or compared: zoom, choices, and new readings as they arrive.
 
-import { choices, choose } from "./choices.js";
+import { choices, onChoice, showButtons } from "./choices.js";
 import { draw } from "./chart.js";
 import { age, instant, localize, quantity } from "./format.js";
 import { share } from "./share.js";
@@ -33,10 +33,7 @@ function drawAll() {
   );
   placeMarks();
   localize(document, chosen);
-  for (const button of document.querySelectorAll("[data-choice]")) {
-    const on = button.dataset.choice === "unit" ? chosen.fahrenheit : chosen.utc;
-    button.setAttribute("aria-pressed", on);
-  }
+  showButtons(chosen);
   for (const input of document.querySelectorAll(".dates [data-ms]")) {
     input.value = instant(+input.dataset.ms, chosen).replace(" ", "T");
   }
@@ -137,12 +134,8 @@ document.addEventListener("click", (event) => {
   }
   const sharing = event.target.closest("[data-share]");
   if (sharing) share(sharing);
-  const button = event.target.closest("[data-choice]");
-  if (button) {
-    choose(button.dataset.choice, button.getAttribute("aria-pressed") !== "true");
-    drawAll();
-  }
 });
+onChoice(drawAll);
 // Dates are typed in the zone that is shown, and sent in UTC.
 document.addEventListener("submit", (event) => {
   if (!event.target.closest(".dates")) return;
