@@ -46,12 +46,16 @@ export function showButtons(chosen) {
   }
 }
 
+const listeners = [];
+
 // Call `changed` after one of the buttons was clicked and its choice is stored.
 export function onChoice(changed) {
-  document.addEventListener("click", ({ target }) => {
-    const button = target.closest?.("[data-choice]");
-    if (!button) return;
-    choose(button.dataset.choice, button.getAttribute("aria-pressed") !== "true");
-    changed();
-  });
+  listeners.push(changed);
 }
+
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest?.("[data-choice]");
+  if (!button) return;
+  choose(button.dataset.choice, button.getAttribute("aria-pressed") !== "true");
+  for (const changed of listeners) changed();
+});

@@ -1,7 +1,7 @@
 // A chart of a page's rows over their time column. The address has its columns.
 
 import { draw } from "./chart.js";
-import { choices } from "./choices.js";
+import { choices, onChoice } from "./choices.js";
 import { zoneName } from "./format.js";
 import { chartable, charts } from "./series.js";
 
@@ -182,5 +182,6 @@ if (here && isChartable()) {
   addControls();
   if (isRequested()) open();
   window.addEventListener("hashchange", () => isRequested() && open());
+  onChoice(() => drawn.length && open());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.length && open());
 }

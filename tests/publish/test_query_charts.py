@@ -87,6 +87,19 @@ def test_the_cursor_tells_the_value_under_it(browser: Browser, site: Site) -> No
         expect(page.get_by_role("status")).to_contain_text("GMT+5:45")
 
 
+def test_an_open_chart_follows_the_visitors_choices(browser: Browser, site: Site) -> None:
+    with visit(browser, timezone_id="Asia/Kathmandu") as page:
+        page.goto(f"{site.url}/tmon/readings?sensor=1#chart=value")
+        expect(page.locator(".chart .unit")).to_have_text("°C")
+        page.get_by_role("button", name="°F").click()
+        expect(page.locator(".chart .unit")).to_have_text("°F")
+        expect(page.locator("td.col-value").first).to_contain_text("°F")
+        page.get_by_role("button", name="UTC").click()
+        expect(page.get_by_role("status")).to_contain_text("Times are UTC.")
+        page.get_by_role("button", name="°F").click()
+        expect(page.locator(".chart .unit")).to_have_text("°C")
+
+
 def test_the_cursor_is_moved_by_keys(browser: Browser, site: Site) -> None:
     with visit(browser, timezone_id="UTC") as page:
         page.goto(query(site, f"select measured_ms, value {ATTIC} limit 3"))
