@@ -167,7 +167,6 @@ SETTINGS = (
     Setting("ping_url", "", "a Healthchecks-style address to ping at each check", _url),
 )
 
-LOGGED = ("log_level", "log_format")
 ALERTING = ("notify", "mail_to", "ping_url")
 BRIDGED = ("mqtt_url", "mqtt_topics", "mqtt_discovery")
 SERVED = tuple(setting.name for setting in SETTINGS if setting.name not in (*ALERTING, *BRIDGED))

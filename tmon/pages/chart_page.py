@@ -26,8 +26,6 @@ LATEST_ROWS = {"_shape": "objects", "_size": "max", "_nocount": "1", "_ttl": "0"
 # The parameters beside the span, which links keep.
 KEPT = ("s", "title", "unit", "utc", "resolution", "values", "before", "rate", "low", "high")
 
-MARK_FIELDS = ("kind", "about", "from_ms", "to_ms", "text")
-
 
 def kept_span(request: Any, *without: str) -> list[tuple[str, str]]:
     """The parameters of a page's address that a form for another address keeps."""

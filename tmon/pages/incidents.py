@@ -1,8 +1,8 @@
-"""Incidents of a node or a sensor, and the number of open ones."""
+"""Incidents of a node or a sensor."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 MAX_SHOWN = 10  # on a page
@@ -18,13 +18,6 @@ where incidents.node = :node
 {_NEWEST}"""
 
 
-class OpenIncidents(NamedTuple):
-    """The number of open incidents, and of the critical ones among them."""
-
-    n: int
-    critical: int
-
-
 def newest_incidents(
     connection: sqlite3.Connection, node: str, sensor: int | None
 ) -> Sequence[Mapping[str, Any]]:
@@ -34,14 +27,6 @@ def newest_incidents(
         sql, {"node": node, "sensor": sensor, "most": MAX_SHOWN}
     ).fetchall()
     return rows
-
-
-def count_open(connection: sqlite3.Connection) -> OpenIncidents:
-    row = connection.execute(
-        "select count(*), coalesce(sum(severity = 'critical'), 0) from incidents"
-        " where to_ms is null"
-    ).fetchone()
-    return OpenIncidents(*row)
 
 
 def table_query(node: str, sensor: int | None) -> str:
