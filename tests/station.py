@@ -65,6 +65,20 @@ def station_in_thread(
         yield Station(folder, url)
 
 
+@contextmanager
+def station_in_process(folder: Path) -> Iterator[Station]:
+    """``tmon serve ingest`` as a process of its own, as beside Datasette in this one."""
+    open_database(folder / "tmon.db", create=True).close()
+    process = Process(folder, "serve", "ingest", "--port", "0")
+    try:
+        yield Station(folder, process.addresses(1)["ingest"])
+        process.popen.terminate()
+        status, stderr = process.end()
+        assert status == 0, stderr
+    finally:
+        process.kill()
+
+
 def writer_in_thread(path: Path) -> socket.socket:
     """A socket to a writer, which ends when it is closed; `tmon serve` has it in a process."""
     ours, theirs = socket.socketpair()

@@ -16,7 +16,7 @@ import requests
 from sqlite_utils import Database
 
 from tests.publish.published import HOSTILE, HOUR_MS, Serve, Site, served
-from tests.station import Station, station_in_thread
+from tests.station import Station, station_in_process
 from tmon.db.connect import open_database
 from tmon.pages import concurrency, home_data
 from tmon.pages.queries import query_threads
@@ -349,7 +349,7 @@ def new(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Site, Station]]:
     """A station that has not heard of anything."""
-    with station_in_thread(tmp_path) as station:
+    with station_in_process(tmp_path) as station:
         monkeypatch.setenv("TMON_PORT", str(urlsplit(station.url).port))
         yield serve(station.path), station
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.publish.browsing import looks, scrolls_sideways, violations, visit
 from tests.publish.published import HOSTILE, Serve, Site
-from tests.station import Station, station_in_thread
+from tests.station import Station, station_in_process
 from tests.test_docs import refusal_codes
 from tests.wires.devices import Device
 from tests.wires.test_devices import Home
@@ -28,7 +28,7 @@ class Both(NamedTuple):
 
 @pytest.fixture(scope="module")
 def both(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    with station_in_thread(tmp_path_factory.mktemp("refusing")) as station:
+    with station_in_process(tmp_path_factory.mktemp("refusing")) as station:
         yield Both(station, serve(station.path))
 
 
