@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "tmon.cli": {
         *BELOW_INGEST,
         *("tmon.importer", "tmon.maintenance", "tmon.mqtt", "tmon.watch", "tmon.serve"),
+        "tmon.stream",
     },
     "tmon": {"tmon.cli"},
     "client": set(),
