@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -113,7 +114,8 @@ class Directory:
                     expected = self._take(taken, expected)
                     await asyncio.sleep(0)  # requests are answered meanwhile
         finally:
-            await subscription.unsubscribe()
+            with suppress(nats.errors.Error):  # without a connection
+                await subscription.unsubscribe()
 
     async def _consume(self, inbox: str) -> int:
         """Let NATS send what is new in the bucket; returns how many values that are now."""

@@ -17,7 +17,7 @@ VERSION = 1  # the first byte of each message
 MESSAGE_BYTES = 1_000_000  # NATS takes this much without settings of its own
 
 
-Value = int | float | str | bytes | None
+Value = int | float | str | None  # no owner's command writes a blob
 Parameters = Sequence[Value] | Mapping[str, Value]
 Statement = tuple[str, Parameters]  # SQL with its parameters
 
