@@ -92,7 +92,7 @@ def house(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
                 [number, name],
             )
         day = MARCH_MS + DAY_MS
-        changes = [(day - 3 * HOUR_MS, 1.0.0), (day + 2 * HOUR_MS, 0.0), (day + 9 * HOUR_MS, 1.0.0)]
+        changes = [(day - 3 * HOUR_MS, 1.0), (day + 2 * HOUR_MS, 0.0), (day + 9 * HOUR_MS, 1.0)]
         rows = [(1, at_ms, value) for at_ms, value in [*changes, (day + 10 * HOUR_MS, 0.0)]]
         tens = range(0, DAY_MS, 10 * MINUTE_MS)
         rows += [(2, day + since, float(since < HOUR_MS)) for since in tens if since < 20 * HOUR_MS]
