@@ -5,7 +5,7 @@ import { choices, onChoice, showButtons } from "./choices.js";
 import { SWITCHED, age, dayOrMonth, instant, moment, quantity, shownUnit, zoneName } from "./format.js";
 
 const REFRESH_MS = 15_000;
-const RELOAD_MS = 5 * 60_000; // of the whole board: charts, silent marks, late readings
+const RELOAD_MS = 60_000; // of the whole board: what needs attention, charts, late readings
 const MAX_DELAY_MS = 2 * 60_000; // usually, between a measurement and its arrival
 const TYPING_PAUSE_MS = 300;
 

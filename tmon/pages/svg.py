@@ -124,14 +124,16 @@ def marks(found: Iterable[Mark], span: Span, *, links: bool = True) -> Markup:
         )
         y = {"note": "7", "flag": "100%"}.get(mark.kind, "-5")
         ends = Markup('x1="{}" x2="{}" y1="{y}" y2="{y}"').format(left, right, y=y)
+        # A script draws one that is still open on as time goes on.
+        to = "" if mark.to_ms is None else Markup(' data-to="{}"').format(mark.to_ms)
         stem = Markup('<line class="stem" x1="{0}" x2="{0}" y2="100%"/>').format(left)
         parts.append(
             Markup(
-                '<{0} class="mark {1}" data-from="{2}" data-to="{3}"><title>{4}: {5}</title>{6}'
+                '<{0} class="mark {1}" data-from="{2}"{3}><title>{4}: {5}</title>{6}'
                 '<line class="target" {7}/><line {7}/></{8}>'
             ).format(
                 Markup('a href="#{}"').format(mark.anchor) if links else "g",
-                *(mark.kind, mark.from_ms, mark.until_ms, mark.about, mark.text),
+                *(mark.kind, mark.from_ms, to, mark.about, mark.text),
                 *(stem if mark.kind == "note" else "", ends, "a" if links else "g"),
             )
         )
