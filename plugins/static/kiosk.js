@@ -2,7 +2,8 @@
 // seconds with fresh values. Without a connection it goes on with what it has, and says so.
 
 import { choices } from "./choices.js";
-import { age, dayOrMonth, instant, moment, zoneName } from "./format.js";
+import { age, dayOrMonth, instant, localize, moment, zoneName } from "./format.js";
+import { showTimes } from "./ticks.js";
 
 const TURN_MS = 15_000;
 const TIMEOUT_MS = 10_000; // of a request: a network may drop it in silence
@@ -67,13 +68,22 @@ function layOut() {
 function showPage() {
   show(pages[page] ?? []);
   const chosen = choices();
-  for (const time of board.querySelectorAll("time")) {
+  for (const time of board.querySelectorAll("li[data-sensor] time, .needs time")) {
     const ms = Date.parse(time.dateTime);
     if (time.closest(".needs")) time.textContent = moment(ms, now(), chosen);
     else if (time.closest(".is-history")) time.textContent = dayOrMonth(ms, now(), chosen);
     else time.textContent = `${age((now() - ms) / 1000)} ago`;
   }
   document.querySelector(".turn").textContent = pages.length > 1 ? `${page + 1} of ${pages.length}` : "";
+}
+
+// Charts come in UTC; show them in the viewer's zone.
+function localizeCharts() {
+  const charts = board.querySelector(".charts");
+  if (!charts) return;
+  const chosen = choices();
+  localize(charts, chosen);
+  for (const drawing of charts.querySelectorAll("svg.drawing")) showTimes(drawing, +charts.dataset.from, +charts.dataset.to, chosen.utc);
 }
 
 function showHeard(reached) {
@@ -91,6 +101,7 @@ function showHeard(reached) {
 function loaded() {
   heardMs = +board.dataset.now;
   serverAheadMs = heardMs - Date.now();
+  localizeCharts();
   layOut();
   showHeard(true);
 }

@@ -215,7 +215,7 @@ def _grid(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Markup]:
         yield Markup('<path class="grid" d="M0,{:.0f}H{}"/>').format(within.y(value) * SIDE, SIDE)
     for instant_ms, _ in times:
         x = within.x(instant_ms) * SIDE
-        yield Markup('<path class="grid" d="M{:.0f},0V{}"/>').format(x, SIDE)
+        yield Markup('<path class="grid time" d="M{:.0f},0V{}"/>').format(x, SIDE)
 
 
 def _tick_labels(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Markup]:
@@ -225,7 +225,7 @@ def _tick_labels(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Ma
         ).format(within.y(value) * 100, label)
     for instant_ms, label in times:
         yield Markup(
-            '<text class="tick" x="{:.1f}%" y="100%" dy="17" text-anchor="middle">{}</text>'
+            '<text class="tick time" x="{:.1f}%" y="100%" dy="17" text-anchor="middle">{}</text>'
         ).format(within.x(instant_ms) * 100, label)
 
 
