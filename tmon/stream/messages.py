@@ -21,6 +21,7 @@ Value = int | float | str | None  # no owner's command writes a blob
 Parameters = Sequence[Value] | Mapping[str, Value]
 Statement = tuple[str, Parameters]  # SQL with its parameters
 
+
 class UnknownMessage(TmonError):
     """A message that this version of tmon can't read."""
 
