@@ -18,7 +18,7 @@ LANGUAGES = (ENGLISH, *sorted(path.name for path in LOCALE.iterdir() if path.is_
 language: ContextVar[str] = ContextVar("language", default=ENGLISH)
 
 # A language and how much it is wanted, from 0 to 1 (RFC 9110, 12.5.4).
-_RANGE = re.compile(r"\s*([a-z]{1,8}|\*)(?:-[a-z0-9-]*)?\s*(?:;\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*)?")
+_RANGE = re.compile(r"\s*([a-z]+|\*)(?:-[a-z0-9-]*)?\s*(?:;\s*q\s*=\s*([01](\.\d{0,3})?)\s*)?")
 MAX_HEADER = 500  # characters; what comes after them is ignored
 
 
@@ -28,12 +28,9 @@ def choose(accepted: str) -> str:
     for one in accepted[:MAX_HEADER].lower().split(","):
         if found := _RANGE.fullmatch(one):
             wanted[found[1]] = max(wanted.get(found[1], 0), float(found[2] or 1))
-    # Of languages that are wanted equally, the one that is named first; "*" means any.
-    named = {name: weight for name, weight in wanted.items() if name in LANGUAGES}
-    best = max(named, key=named.__getitem__, default=ENGLISH)
-    if named.get(best, 0) < wanted.get("*", 0) and ENGLISH not in named:
-        return ENGLISH
-    return best if named.get(best, 1) > 0 else ENGLISH
+    # Of those that are wanted equally, the first; "*" is any other.
+    offered = [name for name, weight in wanted.items() if name in LANGUAGES and weight]
+    return max([*offered, ENGLISH], key=lambda name: wanted.get(name, wanted.get("*", 0)))
 
 
 def N_(message: str) -> str:  # noqa: N802 - gettext's own name for it
@@ -44,6 +41,11 @@ def N_(message: str) -> str:  # noqa: N802 - gettext's own name for it
 def gettext(message: str) -> str:
     """A text in the language of the request."""
     return _catalogue(language.get()).gettext(message)
+
+
+def pgettext(context: str, message: str) -> str:
+    """A text that has several meanings in English; the context tells which."""
+    return _catalogue(language.get()).pgettext(context, message)
 
 
 def ngettext(one: str, several: str, count: int) -> str:
