@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "tmon.maintenance": BELOW_INGEST,
     "tmon.watch": {*BELOW_INGEST, "tmon.maintenance"},
     "tmon.mqtt": BELOW_STORE,
+    "tmon.stream": BELOW_INGEST,
     "tmon.pages": {"tmon.core"},
     "plugins": {"tmon.pages"},
     "tmon.serve": {*BELOW_INGEST, "ingest", "tmon.pages"},

@@ -11,6 +11,8 @@ const UNITS = [
 export const DECIMALS = Object.fromEntries(UNITS.flatMap((units, count) => units.map((unit) => [unit, count])));
 const DURATION_UNITS = [[2 * 86400, 86400, "d"], [2 * 3600, 3600, "h"], [60, 60, "min"]];
 
+export const SWITCHED = { 0: gettext("off"), 1: gettext("on") };
+
 export function converted(value, unit, { fahrenheit }) {
   return fahrenheit && unit === "°C" && value != null ? (value * 9) / 5 + 32 : value;
 }

@@ -2,7 +2,7 @@
 // folded groups in the address, and loads more sensors where the page ends.
 
 import { choices, onChoice, showButtons } from "./choices.js";
-import { ago, dayOrMonth, instant, moment, quantity, shownUnit, zoneName } from "./format.js";
+import { SWITCHED, ago, dayOrMonth, instant, moment, quantity, shownUnit, zoneName } from "./format.js";
 import { gettext } from "./words.js";
 
 const REFRESH_MS = 15_000;
@@ -34,7 +34,7 @@ function showRow(row, chosen) {
   for (const number of numbers) {
     const given = decimals === undefined ? undefined : +decimals;
     const [text] = quantity(+number.value, unit, chosen, given).split("\u00a0");
-    number.textContent = ("switch" in row.dataset && { 0: gettext("off"), 1: gettext("on") }[number.value]) || text;
+    number.textContent = ("switch" in row.dataset && SWITCHED[number.value]) || text;
   }
   const shown = row.querySelector(".unit");
   if (shown) shown.textContent = shownUnit(unit, chosen);

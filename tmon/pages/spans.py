@@ -10,6 +10,7 @@ from tmon.core.time import (
     DAY_MS,
     EPOCH,
     FIRST_MS,
+    HOUR_MS,
     LAST_MS,
     MILLISECOND,
     as_ms,
@@ -18,6 +19,7 @@ from tmon.core.time import (
 )
 
 LENGTHS_MS = {"24h": DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS, "1y": 365 * DAY_MS}
+NEW_MS = 3 * HOUR_MS  # sensors whose first reading is younger are shown whole
 ALL = "all"
 NAMES = (*LENGTHS_MS, ALL)
 IN_WORDS = {
@@ -114,15 +116,15 @@ def parse_before(parameters: Mapping[str, str], span: Span) -> Earlier | None:
 def parse_span(parameters: Mapping[str, str], readings: ReadingRange, now_ms: int) -> Span:
     """The span that an address asks for.
 
-    By default the last 24 hours, or all readings when the newest is older than that.
+    By default the last 24 hours, or all readings when the newest is older than that, or the first
+    is so new that they would fill only the end of a day.
 
     Raises:
         BadSpan: a parameter is not valid.
     """
     if "from" in parameters or "to" in parameters:
         return _from_to(parameters, readings, now_ms)
-    is_live = readings.last_ms is None or readings.last_ms > now_ms - DAY_MS
-    name = parameters.get("range") or ("24h" if is_live else ALL)
+    name = parameters.get("range") or _default_range(readings, now_ms)
     if name == ALL:
         if readings.first_ms is None or readings.last_ms is None:
             return Span(now_ms - DAY_MS, now_ms, ALL)
@@ -130,6 +132,13 @@ def parse_span(parameters: Mapping[str, str], readings: ReadingRange, now_ms: in
     if name not in LENGTHS_MS:
         raise BadSpan(f"range must be {', '.join(LENGTHS_MS)} or {ALL}; or give from and to")
     return Span(now_ms - LENGTHS_MS[name], now_ms, name)
+
+
+def _default_range(readings: ReadingRange, now_ms: int) -> str:
+    if readings.first_ms is None or readings.last_ms is None:
+        return "24h"
+    is_live = readings.last_ms > now_ms - DAY_MS
+    return "24h" if is_live and readings.first_ms <= now_ms - NEW_MS else ALL
 
 
 def _from_to(parameters: Mapping[str, str], readings: ReadingRange, now_ms: int) -> Span:

@@ -177,7 +177,7 @@ def _line(line: Line, within: Frame, place: int) -> Iterator[Markup]:
             name, place, " before" if line.before else "", coordinates, end
         )
 
-    for run in _without_gaps(line.points, line.gap_ms):
+    for run in _without_gaps(line.drawn, line.gap_ms):
         middle = [(point[0], point[1]) for point in run]
         dots = middle
         if line.stepped:  # a value holds until the next one
