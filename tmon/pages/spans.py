@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from tmon.core.languages import N_, gettext
 from tmon.core.time import (
     DAY_MS,
     EPOCH,
@@ -22,11 +23,11 @@ NEW_MS = 3 * HOUR_MS  # sensors whose first reading is younger are shown whole
 ALL = "all"
 NAMES = (*LENGTHS_MS, ALL)
 IN_WORDS = {
-    "24h": "the last 24 hours",
-    "7d": "the last 7 days",
-    "30d": "the last 30 days",
-    "1y": "the last year",
-    ALL: "all readings",
+    "24h": N_("the last 24 hours"),
+    "7d": N_("the last 7 days"),
+    "30d": N_("the last 30 days"),
+    "1y": N_("the last year"),
+    ALL: N_("all readings"),
 }
 
 
@@ -74,9 +75,9 @@ class Span(NamedTuple):
     @property
     def in_words(self) -> str:
         if self.name:
-            return IN_WORDS[self.name]
+            return gettext(IN_WORDS[self.name])
         start, end = (iso(at_ms)[:16].replace("T", " ") for at_ms in (self.start_ms, self.end_ms))
-        return f"{start} to {end} UTC"
+        return gettext("{start} to {end} UTC").format(start=start, end=end)
 
 
 def shifted(span: Span, by: float, *, scale: float = 1) -> Span:
