@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "tmon.maintenance": BELOW_INGEST,
     "tmon.watch": {*BELOW_INGEST, "tmon.maintenance"},
     "tmon.mqtt": BELOW_STORE,
+    "tmon.stream": BELOW_INGEST,
     "tmon.pages": {"tmon.core"},
     "plugins": {"tmon.pages"},
     "tmon.serve": {*BELOW_INGEST, "ingest", "tmon.pages"},
@@ -130,3 +131,5 @@ def test_the_wheel_brings_two_packages_and_what_is_published(tmp_path: Path) -> 
         "plugins/static/tmon.css",
     ):
         assert f"tmon/published/{published}" in names
+    for made in ("LC_MESSAGES/tmon.mo", "scripts.json"):
+        assert f"tmon/locale/de/{made}" in names

@@ -71,6 +71,15 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _stream(text: str) -> tuple[str, ...]:
+    servers = tuple(text.replace(",", " ").split())
+    for server in servers:
+        parts = urlsplit(server)
+        if parts.scheme not in ("nats", "tls") or not parts.hostname:
+            raise ValueError("must be the NATS servers, like nats://a:4222,nats://b:4222")
+    return servers
+
+
 def _tiles(text: str) -> str:
     parts = urlsplit(text)
     if text and not (
@@ -137,6 +146,9 @@ SETTINGS = (
         "yes: all sensors appear in Home Assistant, through that broker",
         _yes_or_no,
     ),
+    Setting("stream", "", "the NATS servers that keep readings for several machines", _stream),
+    Setting("stream_credentials", "", "a file with what those servers ask for", _optional_path),
+    Setting("stream_ca", "", "a certificate file to verify those servers with", _optional_path),
     Setting(
         "adopt_limit",
         "1000",
@@ -197,6 +209,9 @@ class Settings:
     mqtt_topics: Path | None = None
     mqtt_discovery: bool = False
     adopt_limit: int = 1000
+    stream: tuple[str, ...] = ()
+    stream_credentials: Path | None = None
+    stream_ca: Path | None = None
     cors: str = "yes"
     map_tiles: str = ""
     map_credit: str = ""

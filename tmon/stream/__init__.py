@@ -1,0 +1,1 @@
+"""Readings by way of NATS JetStream, for a station on several machines."""

@@ -1,0 +1,79 @@
+"""What the streams carry: readings of nodes, and changes that the owner made.
+
+A node's messages are all in one partition, so every machine reads them in the same order.
+"""
+
+from collections.abc import Sequence
+from zlib import crc32
+
+import msgspec
+from msgspec import Struct
+
+from tmon.core.errors import TmonError
+from tmon.core.reading import Batch
+
+PARTITIONS = 16
+VERSION = 1  # the first byte of each message
+MESSAGE_BYTES = 1_000_000  # NATS takes this much without settings of its own
+
+
+class UnknownMessage(TmonError):
+    """A message that this version of tmon can't read."""
+
+
+class Readings(Struct, frozen=True, array_like=True, tag="readings"):
+    """Batches that came together; all are of nodes of one partition."""
+
+    batches: Sequence[Batch]
+
+
+class Change(Struct, frozen=True, array_like=True, tag="change"):
+    """One transaction of an owner's command.
+
+    ``number`` counts the changes of the station from 1 on. ``after`` holds the position in each
+    partition (sequence by partition) of the file that the command saw: the change is stored only
+    where those messages are. ``statements`` are SQL with its parameters.
+    """
+
+    number: int
+    after: dict[int, int]
+    statements: Sequence[tuple[str, Sequence[int | float | str | bytes | None]]]
+
+
+Message = Readings | Change
+
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+def partition_of(node_uid: str) -> int:
+    """The partition of a node, 0 to 15; a rename doesn't change it."""
+    return crc32(node_uid.encode()) % PARTITIONS
+
+
+def stream_name(partition: int) -> str:
+    """The name of a partition's stream."""
+    return f"tmon-readings-{partition}"
+
+
+def subject(partition: int) -> str:
+    """The subject on which a partition's messages are published."""
+    return f"tmon.readings.{partition}"
+
+
+def encode(message: Message) -> bytes:
+    """A message's bytes."""
+    return bytes([VERSION]) + msgspec.msgpack.encode(message)
+
+
+def decode(data: bytes) -> Message:
+    """The message of some bytes.
+
+    Raises:
+        UnknownMessage: they are of a newer version, or no message of ours.
+    """
+    if data[:1] != bytes([VERSION]):
+        raise UnknownMessage("a message of another version of tmon: upgrade this one")
+    try:
+        return _decoder.decode(memoryview(data)[1:])
+    except msgspec.MsgspecError as error:
+        raise UnknownMessage(f"a message that isn't one of tmon's: {error}") from None
