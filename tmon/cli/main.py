@@ -22,6 +22,8 @@ from tmon.cli import (
     retention,
     sensors,
     serve,
+    sink,
+    stream,
     tokens,
 )
 from tmon.cli.options import Commands
@@ -41,6 +43,8 @@ def main() -> None:
 
 for _command in (
     serve.serve,
+    sink.sink,
+    stream.stream,
     tokens.token,
     keys.key,
     devices.device,
