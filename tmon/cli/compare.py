@@ -91,7 +91,7 @@ def _print(found: Comparison) -> None:
             click.echo(f"  and {pluralize(difference.more_places, 'more sensor and day')}")
         for example in difference.examples:
             click.echo(f"  for example {_name(found, table, example)}: {_values(example)}")
-    if found.lag and any(found.lag):
+    if any(found.lag):
         a, b = (pluralize(behind, "message") for behind in found.lag)
         click.echo(f"\nthe stream: A is {a} behind B, and B {b} behind A; try again later")
 

@@ -127,8 +127,13 @@ class _Comparer:
         for table in self._tables():
             for window in self._windows(table):
                 suspects |= self._scan(window)
-        for part in self._lasting(suspects):
-            self._result.add(part, *self._patiently(part.rows_sql(), part.values))
+        lasting, changing = self._lasting(suspects)
+        # Where rows still arrive, one counts only if it differs in the same way a while later.
+        before = {part: self._rows(part) for part in lasting if part in changing}
+        if before:
+            self._pause(ASK_AGAIN_S)
+        for part in lasting:
+            self._result.add(part, self._rows(part), before.get(part))
         if not self._result.is_equal:
             self._result.lag = self._lag()
             self._result.labels = self._labels()
@@ -257,10 +262,12 @@ class _Comparer:
         except TooCostly as error:
             raise CannotCompare(f"a server refuses a small query: {error}") from error
 
-    def _lasting(self, suspects: dict[Part, Checksums]) -> list[Part]:
-        """Those that still differ when nothing changes any more, or all has changed too often."""
+    def _lasting(self, suspects: dict[Part, Checksums]) -> tuple[list[Part], set[Part]]:
+        """The parts that differ again and again, and those of them that still change."""
+        changing: set[Part] = set()
+        before: dict[Part, Checksums] = {}
         for _ in range(ASK_AGAIN):
-            if not suspects:
+            if suspects == before:
                 break
             self._pause(ASK_AGAIN_S)
             before, suspects = suspects, {}
@@ -270,17 +277,17 @@ class _Comparer:
                     self._result.count_equal(part.table.name, ours[0])
                 else:
                     suspects[part] = ours, theirs
-            if suspects == before:
-                break
-        return [*suspects]
+            changing = {part for part, sums in suspects.items() if sums != before[part]}
+        return [*suspects], changing
 
-    def _lag(self) -> list[int] | None:
+    def _rows(self, part: Part) -> tuple[list[Row], list[Row]]:
+        ours, theirs = self._patiently(part.rows_sql(), part.values)
+        return ours, theirs
+
+    def _lag(self) -> list[int]:
         """How many messages of the stream each station has yet to store, that the other has."""
-        there = "select 1 from pragma_table_list where name = 'stream_positions'"
-        if not all(self._patiently(there)):
-            return None
-        positions = self._patiently("select partition, seq from stream_positions")
-        ours, theirs = ({int(one): int(seq) for one, seq in rows} for rows in positions)
+        positions = self._patiently("select partition, sequence from stream_positions")
+        ours, theirs = ({int(one): int(at) for one, at in rows} for rows in positions)
         both = [(ours.get(one, 0), theirs.get(one, 0)) for one in {*ours, *theirs}]
         return [sum(max(0, b - a) for a, b in both), sum(max(0, a - b) for a, b in both)]
 

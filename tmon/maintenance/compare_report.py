@@ -1,11 +1,14 @@
 """What `tmon compare` found: which rows differ, of which sensor and day."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tmon.core.time import DAY_MS
 from tmon.maintenance.compare_stations import Row
 from tmon.maintenance.compare_tables import Key, Part
+
+Rows = tuple[list[Row], list[Row]]  # of A and of B
 
 PLACES = 20  # sensors' days that are listed
 EXAMPLES = 5  # rows of each table
@@ -57,7 +60,7 @@ class TableDifference:
 class Comparison:
     """The result of comparing two stations, A and B.
 
-    ``lag`` is how many messages of the stream each has yet to store, if that is known.
+    ``lag`` is how many messages of the stream each has yet to store, if they differ.
     """
 
     names: list[str]
@@ -65,7 +68,7 @@ class Comparison:
     equal_rows: dict[str, int] = field(default_factory=dict)
     differences: dict[str, TableDifference] = field(default_factory=dict)
     pruned: int = 0  # sensors
-    lag: list[int] | None = None
+    lag: list[int] = field(default_factory=list)
     labels: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -83,23 +86,36 @@ class Comparison:
         examples = {int(example.key[0]) for example in found.examples}
         return examples | {place.sensor for place in found.places}
 
-    def add(self, part: Part, ours: list[Row], theirs: list[Row]) -> None:
-        """Count the rows of a part that differ; parts come in the order of their keys."""
-        width = len(part.table.key)
-        a, b = ({row[:width]: row[width:] for row in rows} for rows in (ours, theirs))
-        equal = 0
-        for key in sorted({*a, *b}):
-            one, other = a.get(key), b.get(key)
-            if one and other and one[-1] == other[-1]:  # the checksums
-                equal += 1
-                continue
-            found = self.differences.setdefault(part.table.name, TableDifference(part.table.key))
-            found.counts.add(one, other)
-            if part.table.name == "readings":
-                _count_place(found, key, one, other)
-            if len(found.examples) < EXAMPLES:
-                found.examples.append(_example(part.table.others, key, one, other))
-        self.count_equal(part.table.name, equal)
+    def add(self, part: Part, rows: Rows, before: Rows | None) -> None:
+        """Count the rows of a part that differ; parts come in the order of their keys.
+
+        Args:
+            part: which one.
+            rows: those of both stations; the last column is a checksum.
+            before: the same a while ago. If given, a row that was in another state is left out.
+        """
+        was = None if before is None else dict(_states(part, before))
+        for key, (ours, theirs) in sorted(_states(part, rows)):
+            if ours and theirs and ours[-1] == theirs[-1]:
+                self.count_equal(part.table.name, 1)
+            elif was is None or was.get(key) == (ours, theirs):
+                self._add_row(part, key, ours, theirs)
+
+    def _add_row(self, part: Part, key: Key, ours: Row | None, theirs: Row | None) -> None:
+        found = self.differences.setdefault(part.table.name, TableDifference(part.table.key))
+        found.counts.add(ours, theirs)
+        if part.table.name == "readings":
+            _count_place(found, key, ours, theirs)
+        if len(found.examples) < EXAMPLES:
+            found.examples.append(_example(part.table.others, key, ours, theirs))
+
+
+def _states(part: Part, rows: Rows) -> Iterator[tuple[Key, tuple[Row | None, Row | None]]]:
+    """Each key, and its row in either station; None if it isn't there."""
+    width = len(part.table.key)
+    ours, theirs = ({row[:width]: row[width:] for row in side} for side in rows)
+    for key in {*ours, *theirs}:
+        yield key, (ours.get(key), theirs.get(key))
 
 
 def _count_place(found: TableDifference, key: Key, ours: object, theirs: object) -> None:

@@ -20,7 +20,7 @@ COMPARED: dict[str, frozenset[str]] = {
 NOT_COMPARED = frozenset(
     (
         *("hours", "rejected", "incidents", "events", "channels", "mutes", "chores"),
-        *("imports", "import_runs", "changes", "_sqlite_migrations"),
+        *("imports", "import_runs", "changes", "stream_positions", "_sqlite_migrations"),
     )
 )
 
