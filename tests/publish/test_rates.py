@@ -137,7 +137,7 @@ def test_the_table_of_the_chart_has_rates_with_their_unit(house: Site) -> None:
     cells = [re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", first)]
     heads = re.findall(r'<th scope="col">([^<(]+)</th>', table)
     told = dict(zip(heads, cells, strict=True))
-    assert told["energy_total"] .strip() == "24\N{NO-BREAK SPACE}kWh/d"
+    assert told["energy_total"].strip() == "24\N{NO-BREAK SPACE}kWh/d"
     assert told["rain_daily_total"].strip() == "11.5\N{NO-BREAK SPACE}mm/d"
     assert told["temperature"].startswith("20.5\N{NO-BREAK SPACE}°C 20.0")
 
