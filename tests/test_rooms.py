@@ -20,7 +20,7 @@ ROOMS: dict[str, set[str]] = {
     "tmon.core": set(),
     "tmon.db": {"tmon.core"},
     "tmon.store": BELOW_STORE,
-    "ingest": BELOW_INGEST,
+    "ingest": {*BELOW_INGEST, "tmon.stream"},
     "tmon.importer": BELOW_INGEST,
     "tmon.maintenance": BELOW_INGEST,
     "tmon.watch": {*BELOW_INGEST, "tmon.maintenance"},
@@ -28,11 +28,11 @@ ROOMS: dict[str, set[str]] = {
     "tmon.stream": BELOW_INGEST,
     "tmon.pages": {"tmon.core"},
     "plugins": {"tmon.pages"},
-    "tmon.serve": {*BELOW_INGEST, "ingest", "tmon.pages"},
+    "tmon.serve": {*BELOW_INGEST, "ingest", "tmon.pages", "tmon.stream"},
     "tmon.cli": {
         *BELOW_INGEST,
-        *("tmon.importer", "tmon.maintenance", "tmon.mqtt", "tmon.watch", "tmon.serve"),
-        "tmon.stream",
+        *("tmon.importer", "tmon.maintenance", "tmon.mqtt", "tmon.stream", "tmon.watch"),
+        "tmon.serve",
     },
     "tmon": {"tmon.cli"},
     "client": set(),
@@ -132,3 +132,5 @@ def test_the_wheel_brings_two_packages_and_what_is_published(tmp_path: Path) -> 
         "plugins/static/tmon.css",
     ):
         assert f"tmon/published/{published}" in names
+    for made in ("LC_MESSAGES/tmon.mo", "scripts.json"):
+        assert f"tmon/locale/de/{made}" in names

@@ -6,6 +6,7 @@ from tmon.cli import (
     ahead,
     backup,
     check,
+    compare,
     correct,
     demo,
     devices,
@@ -17,10 +18,13 @@ from tmon.cli import (
     mute,
     nodes,
     note,
+    parquet,
     report,
     retention,
     sensors,
     serve,
+    sink,
+    stream,
     tokens,
 )
 from tmon.cli.options import Commands
@@ -40,6 +44,8 @@ def main() -> None:
 
 for _command in (
     serve.serve,
+    sink.sink,
+    stream.stream,
     tokens.token,
     keys.key,
     devices.device,
@@ -56,6 +62,8 @@ for _command in (
     note.note,
     backup.backup,
     backup.restore,
+    compare.compare,
+    parquet.parquet,
     correct.calibrate,
     correct.flag,
     retention.compact,

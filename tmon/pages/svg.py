@@ -16,6 +16,7 @@ from markupsafe import Markup
 from tmon.core.time import DAY_MS, HOUR_MS, as_datetime, as_ms
 from tmon.pages.annotations import Annotations, value_range
 from tmon.pages.marks import Mark
+from tmon.pages.months import day_and_month, months
 from tmon.pages.points import Line
 from tmon.pages.spans import Span
 
@@ -124,14 +125,16 @@ def marks(found: Iterable[Mark], span: Span, *, links: bool = True) -> Markup:
         )
         y = {"note": "7", "flag": "100%"}.get(mark.kind, "-5")
         ends = Markup('x1="{}" x2="{}" y1="{y}" y2="{y}"').format(left, right, y=y)
+        # A script draws one that is still open on as time goes on.
+        to = "" if mark.to_ms is None else Markup(' data-to="{}"').format(mark.to_ms)
         stem = Markup('<line class="stem" x1="{0}" x2="{0}" y2="100%"/>').format(left)
         parts.append(
             Markup(
-                '<{0} class="mark {1}" data-from="{2}" data-to="{3}"><title>{4}: {5}</title>{6}'
+                '<{0} class="mark {1}" data-from="{2}"{3}><title>{4}: {5}</title>{6}'
                 '<line class="target" {7}/><line {7}/></{8}>'
             ).format(
                 Markup('a href="#{}"').format(mark.anchor) if links else "g",
-                *(mark.kind, mark.from_ms, mark.until_ms, mark.about, mark.text),
+                *(mark.kind, mark.from_ms, to, mark.about, mark.text),
                 *(stem if mark.kind == "note" else "", ends, "a" if links else "g"),
             )
         )
@@ -176,7 +179,7 @@ def _line(line: Line, within: Frame, place: int) -> Iterator[Markup]:
             name, place, " before" if line.before else "", coordinates, end
         )
 
-    for run in _without_gaps(line.points, line.gap_ms):
+    for run in _without_gaps(line.drawn, line.gap_ms):
         middle = [(point[0], point[1]) for point in run]
         dots = middle
         if line.stepped:  # a value holds until the next one
@@ -213,7 +216,7 @@ def _grid(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Markup]:
         yield Markup('<path class="grid" d="M0,{:.0f}H{}"/>').format(within.y(value) * SIDE, SIDE)
     for instant_ms, _ in times:
         x = within.x(instant_ms) * SIDE
-        yield Markup('<path class="grid" d="M{:.0f},0V{}"/>').format(x, SIDE)
+        yield Markup('<path class="grid time" d="M{:.0f},0V{}"/>').format(x, SIDE)
 
 
 def _tick_labels(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Markup]:
@@ -223,7 +226,7 @@ def _tick_labels(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Ma
         ).format(within.y(value) * 100, label)
     for instant_ms, label in times:
         yield Markup(
-            '<text class="tick" x="{:.1f}%" y="100%" dy="17" text-anchor="middle">{}</text>'
+            '<text class="tick time" x="{:.1f}%" y="100%" dy="17" text-anchor="middle">{}</text>'
         ).format(within.x(instant_ms) * 100, label)
 
 
@@ -252,7 +255,7 @@ def _time_ticks(span: Span) -> Iterator[tuple[int, str]]:
     for instant_ms in range(first_ms, span.end_ms, step_ms):
         at = as_datetime(instant_ms)
         midnight = at.hour == at.minute == 0
-        yield instant_ms, f"{at.day} {at:%b}" if midnight else f"{at:%H:%M}"
+        yield instant_ms, day_and_month(at) if midnight else f"{at:%H:%M}"
 
 
 def _month_ticks(span: Span) -> Iterator[tuple[int, str]]:
@@ -267,4 +270,4 @@ def _month_ticks(span: Span) -> Iterator[tuple[int, str]]:
         if instant_ms >= span.end_ms:
             return
         if instant_ms >= span.start_ms:
-            yield instant_ms, f"{at.year}" if at.month == 1 else f"{at:%b}"
+            yield instant_ms, f"{at.year}" if at.month == 1 else months()[at.month - 1]
