@@ -89,7 +89,7 @@ def open_station(settings: Settings) -> Database:
             "belonged to it: bring it back from the backup (`tmon restore FILE`), or begin with "
             "an empty database by TMON_BEGIN_ANEW=yes"
         )
-    return open_database(db, create=True)
+    return open_database(db, create=True, in_cluster=bool(settings.stream))
 
 
 def _has_nodes(path: Path) -> bool:

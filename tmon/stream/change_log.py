@@ -21,10 +21,11 @@ from nats.js.api import Header
 from nats.js.errors import BadRequestError, NotFoundError
 
 from tmon.core.errors import TmonError
+from tmon.stream.connection import describe
 from tmon.stream.entries import Entry, decode
 from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, subject
+from tmon.stream.streams import BUCKET
 
-BUCKET = "tmon-nodes"
 BUCKET_STREAM, BUCKET_SUBJECT = f"KV_{BUCKET}", f"$KV.{BUCKET}."
 CHANGE = "change"  # the key of the last change
 
@@ -97,7 +98,9 @@ class ChangeLog:
                     await self._take_over()
                     continue
             except nats.errors.Error as error:
-                raise NotChanged(f"NATS doesn't answer, so nothing was changed: {error}") from error
+                raise NotChanged(
+                    f"NATS doesn't answer, so nothing was changed: {describe(error)}"
+                ) from error
             if monotonic() > until_s:
                 raise NotChanged(self._why_not())
             await asyncio.sleep(PAUSE_S)
@@ -138,7 +141,7 @@ class ChangeLog:
             is_made = await self._replace(made)
         except nats.errors.Error as error:
             raise PerhapsChanged(
-                f"NATS has stopped answering ({error}), so it isn't known whether this was "
+                f"NATS has stopped answering ({describe(error)}), so it isn't known whether this was "
                 "changed; once it answers, look before you repeat the command"
             ) from error
         if not is_made and (self._last.number, self._last.author) != (number, self._id):
@@ -147,7 +150,7 @@ class ChangeLog:
             await self._finish()
         except nats.errors.Error as error:
             raise StoredLater(
-                f"NATS has stopped answering ({error}): this change will be stored on all "
+                f"NATS has stopped answering ({describe(error)}): this change will be stored on all "
                 "machines once it answers, so don't repeat the command"
             ) from error
         return number

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -14,8 +15,9 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 from sqlite_utils import Database
 
+from tmon.core.settings import Settings
 from tmon.stream.change_log import BUCKET_STREAM, BUCKET_SUBJECT, CHANGE, LastChange
-from tmon.stream.connection import ANSWER_S
+from tmon.stream.connection import ANSWER_S, connect
 from tmon.stream.entries import KEY_COLUMNS, NODE_COLUMNS, Entry, all_entries, decode
 
 HEARTBEAT_S = 1.0
@@ -40,32 +42,51 @@ create index changes_node on changes (node_uid);
 class Directory:
     """Owns the tables ``nodes``, ``keys`` and ``changes`` in memory, and follows the bucket.
 
-    While NATS is away, they stay as they are. ``on_change`` is called after each change of them.
+    While NATS is away, they stay as they are.
     """
 
-    def __init__(self, client: Client, on_change: Callable[[], object] = lambda: None) -> None:
+    def __init__(self) -> None:
         self.db = Database(memory=True, execute_plugins=False)
         self.db.conn.executescript(_SCHEMA)
-        self._client = client
-        self._js = client.jetstream(timeout=ANSWER_S)
-        self._on_change = on_change
         self._created: Any = None  # when the bucket was made
         self._seen = 0  # the revision up to which the tables are as the bucket
         self._last_change = (0, "")
         self._complete = asyncio.Event()
 
-    async def follow(self) -> None:
-        """Read the bucket, and follow it until cancelled."""
+    async def start(
+        self, settings: Settings, on_change: Callable[[], object] = lambda: None
+    ) -> None:
+        """Begin to follow the bucket; return once all that is in it is in the tables.
+
+        Args:
+            settings: with the NATS servers.
+            on_change: is called after each change of the tables.
+
+        Raises:
+            CannotConnect: the servers don't take us.
+        """
+        self._client = await connect(settings, "directory")
+        self._js = self._client.jetstream(timeout=ANSWER_S)
+        self._on_change = on_change
+        self._following = asyncio.create_task(self._follow())
+        self._following.add_done_callback(_end_process)
+        await self._complete.wait()
+
+    async def close(self) -> None:
+        """Follow the bucket no longer."""
+        self._following.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._following
+        await self._client.close()
+
+    async def _follow(self) -> None:
+        """Until cancelled."""
         while True:
             try:
                 await self._follow_once()
             except (nats.errors.Error, OSError) as error:
                 log.info("the bucket of nodes can't be read now: %s", error)
                 await asyncio.sleep(RETRY_S)
-
-    async def wait_until_complete(self) -> None:
-        """Until all that was in the bucket at first is in the tables."""
-        await self._complete.wait()
 
     def apply(self, entries: Iterable[Entry]) -> None:
         """Put entries into the tables; of two of a node the later one counts."""
@@ -84,10 +105,6 @@ class Directory:
             many(f"insert or replace into keys values ({_marks(KEY_COLUMNS)})", keys)
             many("insert into changes (node_uid, before) values (?, ?)", former)
         self._on_change()
-
-    def close(self) -> None:
-        """Close the tables."""
-        self.db.close()
 
     async def _follow_once(self) -> None:
         """Follow the bucket with one consumer, until that is lost."""
@@ -191,6 +208,13 @@ async def fill_bucket(client: Client, db: Database) -> None:
         await asyncio.wait_for(asyncio.gather(*published), ANSWER_S)
     # Last of all: without it no command changes anything.
     await js.publish(BUCKET_SUBJECT + CHANGE, msgspec.msgpack.encode(LastChange()))
+
+
+def _end_process(following: "asyncio.Task[None]") -> None:
+    """Without the bucket nobody knows what was revoked."""
+    if not following.cancelled():
+        log.critical("the bucket of nodes can't be followed", exc_info=following.exception())
+        os._exit(1)
 
 
 def _marks(columns: Sequence[str]) -> str:

@@ -15,11 +15,11 @@ from tmon.core.errors import RefusedDatabase, TmonError
 from tmon.core.settings import Settings
 from tmon.db.checkpoint import WritableDatabase
 from tmon.db.connect import is_of_cluster, open_database
-from tmon.stream.change_log import ChangeLog, StoredLater
+from tmon.stream.change_log import ChangeLog, NotChanged, StoredLater
 from tmon.stream.connection import ANSWER_S, CannotConnect, connect, without_password
 from tmon.stream.entries import entries_of
-from tmon.stream.messages import partition_of
-from tmon.stream.positions import read_positions
+from tmon.stream.messages import not_stored, partition_of
+from tmon.stream.positions import newest_change, read_positions
 from tmon.stream.recording import RecordingConnection
 
 STORED_S = 10.0  # until this machine's sink has stored a change
@@ -116,9 +116,15 @@ class OwnerDatabase(WritableDatabase):
         self._runner.close()
 
     def _newest_change(self) -> int:
-        return max(position.change for position in read_positions(self))
+        return newest_change(read_positions(self))
 
     def _wait_until_stored(self, number: int) -> None:
+        """Wait for this machine's sink.
+
+        Raises:
+            StoredLater: it takes too long.
+            NotChanged: what was stored meanwhile doesn't allow the change, on any machine.
+        """
         until_s = monotonic() + STORED_S
         while self._newest_change() < number:
             if monotonic() > until_s:
@@ -127,6 +133,9 @@ class OwnerDatabase(WritableDatabase):
                     "yet: see that `tmon sink` runs here, and don't repeat the command"
                 )
             sleep(POLL_S)
+        query = "select reason from rejected where instr(reason, ?) = 1"
+        if found := self.execute(query, [not_stored(number)]).fetchone():
+            raise NotChanged(f"nothing was changed: {found[0]}")
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
