@@ -141,8 +141,8 @@ class ChangeLog:
             is_made = await self._replace(made)
         except nats.errors.Error as error:
             raise PerhapsChanged(
-                f"NATS has stopped answering ({describe(error)}), so it isn't known whether this was "
-                "changed; once it answers, look before you repeat the command"
+                f"NATS has stopped answering ({describe(error)}), so it isn't known whether this "
+                "was changed; once it answers, look before you repeat the command"
             ) from error
         if not is_made and (self._last.number, self._last.author) != (number, self._id):
             raise NotChanged("others were faster, so nothing was changed; try again")
@@ -150,8 +150,8 @@ class ChangeLog:
             await self._finish()
         except nats.errors.Error as error:
             raise StoredLater(
-                f"NATS has stopped answering ({describe(error)}): this change will be stored on all "
-                "machines once it answers, so don't repeat the command"
+                f"NATS has stopped answering ({describe(error)}): this change will be stored on "
+                "all machines once it answers, so don't repeat the command"
             ) from error
         return number
 
