@@ -17,6 +17,7 @@ from babel.messages.extract import extract
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from tmon.core.advice import ADVICE, OTHER
 from tmon.core.languages import DOMAIN, ENGLISH, LANGUAGES, LOCALE
 from tmon.pages.headings import COLUMN, heading
 from tmon.pages.languages import METADATA, TRANSLATED
@@ -36,7 +37,7 @@ SOURCES = (
     ("tmon/pages/*.py", "python"),
 )
 PUBLISHED = ("metadata.yml", "datasette.yml")
-OPTIONS = {"newstyle_gettext": "yes", "silent": "no"}
+OPTIONS = {"newstyle_gettext": "yes", "silent": "no", "parse_template_string": "yes"}
 
 
 class Words(Catalog):
@@ -86,6 +87,8 @@ def texts() -> Iterator[Text]:
             with path.open("rb") as file:
                 for _, message, _, context in extract(method, file, KEYWORDS, options=OPTIONS):
                     yield Text(message, str(path.relative_to(ROOT)), context)
+    for advice in (*ADVICE.values(), OTHER):
+        yield Text(advice, "tmon/core/advice.py")
     yield from _published_texts()
 
 

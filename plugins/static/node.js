@@ -2,8 +2,9 @@
 
 import { choices, onChoice, showButtons } from "./choices.js";
 import { draw } from "./chart.js";
-import { SWITCHED, age, instant, localize, quantity } from "./format.js";
+import { SWITCHED, age, ago, instant, localize, quantity } from "./format.js";
 import { share } from "./share.js";
+import { gettext } from "./words.js";
 
 const REFRESH_MS = 10_000;
 
@@ -104,7 +105,7 @@ async function refresh() {
       if (!cell) continue;
       const ageSpan = document.createElement("span");
       ageSpan.className = row.silent ? "age silent" : "age";
-      ageSpan.textContent = `${age(row.age_s)} ago${row.silent ? ", silent" : ""}`;
+      ageSpan.textContent = row.silent ? gettext("{age} ago, silent", { age: age(row.age_s) }) : ago(row.age_s);
       const word = "switch" in cell.dataset && SWITCHED[row.value];
       cell.replaceChildren(`${word || quantity(row.value, row.unit, choices())} `, ageSpan);
     }
