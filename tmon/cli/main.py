@@ -6,6 +6,7 @@ from tmon.cli import (
     ahead,
     backup,
     check,
+    compare,
     correct,
     demo,
     devices,
@@ -21,6 +22,8 @@ from tmon.cli import (
     retention,
     sensors,
     serve,
+    sink,
+    stream,
     tokens,
 )
 from tmon.cli.options import Commands
@@ -40,6 +43,8 @@ def main() -> None:
 
 for _command in (
     serve.serve,
+    sink.sink,
+    stream.stream,
     tokens.token,
     keys.key,
     devices.device,
@@ -56,6 +61,7 @@ for _command in (
     note.note,
     backup.backup,
     backup.restore,
+    compare.compare,
     correct.calibrate,
     correct.flag,
     retention.compact,

@@ -3,7 +3,7 @@
 A node's messages are all in one partition, so every machine reads them in the same order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from zlib import crc32
 
 import msgspec
@@ -15,6 +15,11 @@ from tmon.core.reading import Batch
 PARTITIONS = 16
 VERSION = 1  # the first byte of each message
 MESSAGE_BYTES = 1_000_000  # NATS takes this much without settings of its own
+
+
+Value = int | float | str | None  # no owner's command writes a blob
+Parameters = Sequence[Value] | Mapping[str, Value]
+Statement = tuple[str, Parameters]  # SQL with its parameters
 
 
 class UnknownMessage(TmonError):
@@ -32,12 +37,12 @@ class Change(Struct, frozen=True, array_like=True, tag="change"):
 
     ``number`` counts the changes of the station from 1 on. ``after`` holds the position in each
     partition (sequence by partition) of the file that the command saw: the change is stored only
-    where those messages are. ``statements`` are SQL with its parameters.
+    where those messages are.
     """
 
     number: int
     after: dict[int, int]
-    statements: Sequence[tuple[str, Sequence[int | float | str | bytes | None]]]
+    statements: Sequence[Statement]
 
 
 Message = Readings | Change
@@ -65,6 +70,21 @@ def encode(message: Message) -> bytes:
     return bytes([VERSION]) + msgspec.msgpack.encode(message)
 
 
+def encode_readings(batches: Sequence[msgspec.Raw]) -> bytes:
+    """The bytes of ``Readings`` whose batches are encoded already."""
+    return bytes([VERSION]) + msgspec.msgpack.encode(("readings", batches))
+
+
+def is_change(data: bytes) -> bool:
+    """Whether a message isn't ``Readings``, without decoding it."""
+    return not data.startswith(_READINGS_BEGIN)
+
+
+def version_of(data: bytes) -> int:
+    """The version of a message's format; 0 of an empty one."""
+    return data[0] if data else 0
+
+
 def decode(data: bytes) -> Message:
     """The message of some bytes.
 
@@ -77,3 +97,6 @@ def decode(data: bytes) -> Message:
         return _decoder.decode(memoryview(data)[1:])
     except msgspec.MsgspecError as error:
         raise UnknownMessage(f"a message that isn't one of tmon's: {error}") from None
+
+
+_READINGS_BEGIN = encode(Readings(()))[:-1]
