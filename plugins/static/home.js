@@ -6,7 +6,7 @@ import { SWITCHED, ago, dayOrMonth, instant, moment, quantity, shownUnit, zoneNa
 import { gettext } from "./words.js";
 
 const REFRESH_MS = 15_000;
-const RELOAD_MS = 5 * 60_000; // of the whole board: charts, silent marks, late readings
+const RELOAD_MS = 60_000; // of the whole board: what needs attention, charts, late readings
 const MAX_DELAY_MS = 2 * 60_000; // usually, between a measurement and its arrival
 const TYPING_PAUSE_MS = 300;
 

@@ -131,6 +131,7 @@ def _context(
         "year": year,
         "number": f"{year.number:04}",
         **_drawings(datasette, request, year),
+        "newest": _place_of_newest(year),
         "typical": typical,
         "typical_day": svg.drawing([typical], svg.frame([typical], DAY), times=CLOCK),
         "records": [
@@ -160,6 +161,12 @@ def _record_name(year: Year, record: Record) -> str:
     return f"{gettext(record.name)} {_quantity(year, record.threshold)}"
 
 
+def _place_of_newest(year: Year) -> float:
+    """Where in the year its newest hour is, from 0 to 1."""
+    last_ms = year.hours[-1].start_ms if year.hours else year.span.start_ms
+    return round((last_ms - year.span.start_ms) / year.span.length_ms, 3)
+
+
 def _near_years(number: int, first: int | None, last: int | None) -> list[tuple[int, str]]:
     """The years to go to: those around this one that may have readings."""
     if first is None or last is None:
@@ -175,15 +182,24 @@ def _chart_link(datasette: Any, request: Any, year: Year, span: Span) -> str:
 
 
 def _day_label(year: Year, day: Hour) -> str:
+    if year.sensor.is_switch:
+        text = gettext("{date}: on in {share} of the readings")
+        return text.format(date=_date(day.start_ms), share=_quantity(year, day.mean))
     unit = year.sensor.unit
     low, high = (rounded(value, unit) for value in (day.low, day.high))
-    at = as_datetime(day.start_ms)
-    return gettext("{day} {year}: {mean}, {low} to {high}").format(
-        day=day_and_month(at), year=at.year, mean=_quantity(year, day.mean), low=low, high=high
+    return gettext("{date}: {mean}, {low} to {high}").format(
+        date=_date(day.start_ms), mean=_quantity(year, day.mean), low=low, high=high
     )
 
 
+def _date(ms: int) -> str:
+    at = as_datetime(ms)
+    return f"{day_and_month(at)} {at.year:04}"
+
+
 def _quantity(year: Year, value: float) -> str:
+    if year.sensor.is_switch:
+        return f"{value:.0%}".replace("%", "\N{NO-BREAK SPACE}%")
     unit = year.sensor.unit
     return f"{rounded(value, unit)}\N{NO-BREAK SPACE}{unit or ''}".strip().replace(
         "-", "\N{MINUS SIGN}", 1

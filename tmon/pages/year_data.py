@@ -14,6 +14,7 @@ from tmon.pages.charts import find_sensor
 from tmon.pages.corrections import load_corrections, wants_raw
 from tmon.pages.points import HOURLY, Line, Sensor, load_line, reading_range
 from tmon.pages.spans import BadSpan, ReadingRange, Span
+from tmon.pages.switches import find_switches
 from tmon.pages.value_range import parse_number
 
 RECORDS = (
@@ -100,7 +101,10 @@ def load_year(
     span = Span(_first_ms(number), end_ms)
     raw = wants_raw(parameters)
     corrections = load_corrections(connection, [sensor.id], span, None, raw=raw)
-    sensor = sensor._replace(clean=not raw and bool(corrections.sensors))
+    sensor = sensor._replace(
+        clean=not raw and bool(corrections.sensors),
+        is_switch=sensor.id in find_switches(connection, [sensor.id]),
+    )
     points = load_line(connection, sensor, span, HOURLY).points
     hours = [
         Hour(int(start_ms), mean, low, high, int(n)) for start_ms, mean, low, high, n in points
@@ -161,27 +165,30 @@ def thresholds(year: Year, parameters: Mapping[str, str]) -> tuple[float, float]
 
 
 def records(year: Year, below: float, above: float) -> list[Record]:
-    """The extremes of a year that has readings."""
+    """The extremes of a year that has readings; a switch, which is on or off, has none."""
+    if year.sensor.is_switch:
+        return []
     lowest = min(year.hours, key=lambda hour: hour.low)
     highest = max(year.hours, key=lambda hour: hour.high)
     days = by_day(year.hours)
     low_day, high_day = (choose(days, key=lambda day: day.mean) for choose in (min, max))
     names = TEMPERATURE_RECORDS if year.sensor.unit in {"°C", "°F"} else RECORDS
-    found = [
+    below_hours = [hour for hour in year.hours if hour.mean < below]
+    above_hours = [hour for hour in year.hours if hour.mean > above]
+    return [
         Record(names[0], lowest.low, _around(lowest.start_ms)),
         Record(names[1], highest.high, _around(highest.start_ms)),
         Record(names[2], low_day.mean, _around(low_day.start_ms)),
         Record(names[3], high_day.mean, _around(high_day.start_ms)),
+        *_longest(N_("Longest below"), below, below_hours),
+        *_longest(N_("Longest above"), above, above_hours),
     ]
-    for name, threshold, hours in (
-        (N_("Longest below"), below, [hour for hour in year.hours if hour.mean < below]),
-        (N_("Longest above"), above, [hour for hour in year.hours if hour.mean > above]),
-    ):
-        runs = [*_runs(hours)]
-        if runs:
-            longest = max(runs, key=lambda span: span.length_ms)
-            found.append(Record(name, None, longest, threshold))
-    return found
+
+
+def _longest(name: str, threshold: float, hours: Sequence[Hour]) -> list[Record]:
+    """The longest run of hours, if there is any."""
+    longest = max(_runs(hours), key=lambda span: span.length_ms, default=None)
+    return [Record(name, None, longest, threshold)] if longest else []
 
 
 def _runs(hours: Sequence[Hour]) -> Iterator[Span]:
