@@ -38,6 +38,7 @@ function showRow(row, chosen) {
   }
   const shown = row.querySelector(".unit");
   if (shown) shown.textContent = shownUnit(unit, chosen);
+  if (numbers.length < 3) return; // a switch that stayed as it is
   const [, low, high] = numbers.map((number) => number.textContent);
   const label = row.classList.contains("is-archive") ? gettext("All of it: low {low}, high {high}", { low, high })
     : gettext("24 hours: low {low}, high {high}", { low, high });

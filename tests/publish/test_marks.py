@@ -3,6 +3,7 @@
 import re
 import time
 import xml.etree.ElementTree as ET
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,17 @@ def test_the_focus_stays_where_marks_are_replaced(
         page.clock.run_for(RELOAD_MS)
         expect(page.locator(".told li", has_text="smoke")).to_have_count(1)
         expect(line).to_be_focused()
+
+
+@pytest.mark.parametrize("width", [390, 600])
+def test_the_suggested_frame_has_room_for_what_is_embedded(
+    browser: Browser, house: Site, width: int
+) -> None:
+    sensors = "s=attic/temperature&s=garden/old"
+    html = unescape(house.get(f"/compare?{sensors}&range=7d").text)
+    [(src, height)] = re.findall(r'<iframe src="([^"]+)".*? height="(\d+)"', html)
+    with visit(browser, width) as page:
+        page.goto(src)
+        page.wait_for_selector(".chart canvas")
+        assert page.locator(".told li").count() == 7
+        assert page.evaluate("document.body.scrollHeight") <= int(height)
