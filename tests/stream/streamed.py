@@ -96,6 +96,12 @@ class Machine:
     def tmon(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return tmon(self.folder, *arguments, environ=self.environ)
 
+    def make_node(self, name: str) -> None:
+        """Before the cluster begins; later `tmon token get` does it on all machines."""
+        environ = {**self.environ, "TMON_STREAM": ""}
+        ran = tmon(self.folder, "token", "get", name, environ=environ)
+        assert ran.returncode == 0, ran.stderr
+
     def create_streams(self, *more: str) -> None:
         """Begin the cluster with this machine's file."""
         ran = self.tmon("stream", "create", "--replicas", "1", "--gigabytes", "1", *more)

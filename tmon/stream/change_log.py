@@ -68,8 +68,9 @@ class LastChange(Struct, frozen=True, array_like=True):
 class ChangeLog:
     """Makes changes, each in its turn."""
 
-    def __init__(self, js: JetStreamContext) -> None:
+    def __init__(self, js: JetStreamContext, lease_s: float = LEASE_S) -> None:
         self._js = js
+        self._lease_s = lease_s
         self._id = secrets.token_hex(8)
         self._last = LastChange()
         self._revision = 0
@@ -94,7 +95,7 @@ class ChangeLog:
                 if not self._last.holder and is_stored(self._last.number):
                     self.is_held = await self._replace(replace(self._last, holder=self._id))
                     continue
-                if self._last.holder and monotonic() - since_s > LEASE_S:
+                if self._last.holder and monotonic() - since_s > self._lease_s:
                     await self._take_over()
                     continue
             except nats.errors.Error as error:
@@ -166,7 +167,7 @@ class ChangeLog:
                 revision = self._revision
             except nats.errors.Error:
                 pass  # whoever needs NATS says that it is away
-            await asyncio.sleep(LEASE_S)
+            await asyncio.sleep(self._lease_s)
 
     async def _take_over(self) -> None:
         """Complete the change of a holder that has ended."""

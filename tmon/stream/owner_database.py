@@ -56,14 +56,18 @@ class OwnerDatabase(WritableDatabase):
     conn: RecordingConnection
     _log: ChangeLog
 
-    def join(self, settings: Settings) -> None:
-        """Connect to NATS; from then on all that is written is a change.
+    def join(self, settings: Settings, connect_s: float) -> None:
+        """Connect to NATS, but not for long; from then on all that is written is a change.
 
         Raises:
             CannotConnect: no server answers, or none may be used as the settings say.
         """
         self._runner = asyncio.Runner()
-        self._client = self._run(_connect(settings))
+        try:
+            self._client = self._run(_connect(settings, connect_s))
+        except BaseException:
+            self._runner.close()
+            raise
         self._log = ChangeLog(self._client.jetstream(timeout=ANSWER_S))
         _watch_rows(self)
         self.conn.end()
@@ -141,8 +145,12 @@ class OwnerDatabase(WritableDatabase):
         return self._runner.run(work)
 
 
-def open_to_change(settings: Settings) -> OwnerDatabase:
+def open_to_change(settings: Settings, connect_s: float = ANSWER_S) -> OwnerDatabase:
     """Open the file of this machine for an owner's command.
+
+    Args:
+        settings: with the file and the NATS servers.
+        connect_s: how long those may take to answer.
 
     Raises:
         RefusedDatabase: it can't be used, or isn't one of several machines'.
@@ -158,16 +166,16 @@ def open_to_change(settings: Settings) -> OwnerDatabase:
             "run here first, or unset TMON_STREAM"
         )
     try:
-        db.join(settings)
+        db.join(settings, connect_s)
     except BaseException:
         WritableDatabase.close(db)
         raise
     return db
 
 
-async def _connect(settings: Settings) -> Client:
+async def _connect(settings: Settings, connect_s: float) -> Client:
     try:
-        return await asyncio.wait_for(connect(settings, "change"), ANSWER_S)
+        return await asyncio.wait_for(connect(settings, "change"), connect_s)
     except TimeoutError:
         servers = ", ".join(map(without_password, settings.stream))
         raise CannotConnect(
@@ -183,7 +191,10 @@ def _watch_rows(db: OwnerDatabase) -> None:
     for table, query in _ROWS_OF.items():
         for event, rows in (("insert", "new"), ("delete", "old"), ("update", "old new")):
             noted = " ".join(
-                f"insert or ignore into touched {query.format(row=row)};" for row in rows.split()
+                # Not `insert or ignore`: what the statement itself says of conflicts comes first.
+                f"insert into touched select * from ({query.format(row=row)})"
+                " where true on conflict do nothing;"
+                for row in rows.split()
             )
             db.execute(
                 f"create temp trigger {event}_{table} after {event} on main.{table}"
