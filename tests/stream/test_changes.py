@@ -14,9 +14,9 @@ from sqlite_utils import Database
 from tests.station import Station, tmon, wait_for
 from tests.stream.streamed import Machine, Server, delete_streams, one_server
 from tmon.db.connect import open_for_reading
-from tmon.stream import owner_database
 from tmon.stream.connection import CannotConnect
 from tmon.stream.messages import partition_of
+from tmon.stream.owner_database import Patience, open_to_change
 
 # What the owner writes: the same in all files.
 TABLES = (
@@ -286,7 +286,7 @@ def test_a_file_of_no_cluster_is_refused_with_the_setting(tmp_path: Path, server
 def test_nats_that_is_away_is_told(machine: Machine) -> None:
     away = Machine(machine.folder, "nats://user:secret@127.0.0.1:1").settings
     with pytest.raises(CannotConnect) as caught:
-        owner_database.open_to_change(away, connect_s=0.2)
+        open_to_change(away, Patience(connect_s=0.2))
     assert "no NATS server answers at nats://127.0.0.1:1, so nothing was changed" in str(
         caught.value
     )

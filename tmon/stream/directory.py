@@ -112,7 +112,9 @@ class Directory:
         """Follow the bucket with one consumer, until that is lost."""
         created = (await self._js.stream_info(BUCKET_STREAM)).created
         if created != self._created:  # another one: what the tables have is of the old one
-            self._created, self._seen = created, 0
+            self._created, self._seen, self._last_change = created, 0, (0, "")
+            for table in ("nodes", "keys", "changes"):
+                self.db.execute(f"delete from {table}")
         arrived: list[Msg] = []
         wake = asyncio.Event()
 

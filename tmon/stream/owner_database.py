@@ -7,7 +7,7 @@ one change. Then the command waits until this machine's sink has stored that.
 import asyncio
 from collections.abc import Coroutine
 from time import monotonic, sleep
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from nats.aio.client import Client
 
@@ -22,7 +22,6 @@ from tmon.stream.messages import not_stored, partition_of
 from tmon.stream.positions import newest_change, read_positions
 from tmon.stream.recording import RecordingConnection
 
-STORED_S = 10.0  # until this machine's sink has stored a change
 POLL_S = 0.005
 
 T = TypeVar("T")
@@ -42,6 +41,21 @@ _ROWS_OF = {
 }
 
 
+class Patience(NamedTuple):
+    """How long a command waits, in seconds.
+
+    ``connect_s`` for NATS, ``turn_s`` for others' changes, and ``stored_s`` until this machine's
+    sink has stored its change.
+    """
+
+    connect_s: float = ANSWER_S
+    turn_s: float = 15.0
+    stored_s: float = 10.0
+
+
+PATIENCE = Patience()
+
+
 class OtherPartition(TmonError):
     """A transaction concerns nodes whose readings are in different streams."""
 
@@ -55,16 +69,18 @@ class OwnerDatabase(WritableDatabase):
     connection_type = RecordingConnection
     conn: RecordingConnection
     _log: ChangeLog
+    _patience: Patience
 
-    def join(self, settings: Settings, connect_s: float) -> None:
-        """Connect to NATS, but not for long; from then on all that is written is a change.
+    def join(self, settings: Settings, patience: Patience) -> None:
+        """Connect to NATS; from then on all that is written is a change.
 
         Raises:
             CannotConnect: no server answers, or none may be used as the settings say.
         """
         self._runner = asyncio.Runner()
+        self._patience = patience
         try:
-            self._client = self._run(_connect(settings, connect_s))
+            self._client = self._run(_connect(settings, patience.connect_s))
         except BaseException:
             self._runner.close()
             raise
@@ -78,7 +94,9 @@ class OwnerDatabase(WritableDatabase):
         Raises:
             NotChanged: others take too long, or this machine's file lacks the last change.
         """
-        self._run(self._log.acquire(lambda number: self._newest_change() >= number))
+        self._run(
+            self._log.acquire(lambda number: self._newest_change() >= number, self._patience.turn_s)
+        )
         try:
             self.conn.begin()
         except BaseException:
@@ -129,7 +147,7 @@ class OwnerDatabase(WritableDatabase):
             StoredLater: it takes too long.
             NotChanged: what was stored meanwhile doesn't allow the change, on any machine.
         """
-        until_s = monotonic() + STORED_S
+        until_s = monotonic() + self._patience.stored_s
         while self._newest_change() < number:
             if monotonic() > until_s:
                 raise StoredLater(
@@ -145,12 +163,8 @@ class OwnerDatabase(WritableDatabase):
         return self._runner.run(work)
 
 
-def open_to_change(settings: Settings, connect_s: float = ANSWER_S) -> OwnerDatabase:
+def open_to_change(settings: Settings, patience: Patience = PATIENCE) -> OwnerDatabase:
     """Open the file of this machine for an owner's command.
-
-    Args:
-        settings: with the file and the NATS servers.
-        connect_s: how long those may take to answer.
 
     Raises:
         RefusedDatabase: it can't be used, or isn't one of several machines'.
@@ -166,7 +180,7 @@ def open_to_change(settings: Settings, connect_s: float = ANSWER_S) -> OwnerData
             "run here first, or unset TMON_STREAM"
         )
     try:
-        db.join(settings, connect_s)
+        db.join(settings, patience)
     except BaseException:
         WritableDatabase.close(db)
         raise
