@@ -119,14 +119,14 @@ def test_a_token_is_refused_by_all(machines: TwoMachines, command: str, status: 
     assert machines.post(token, {"value": 1}, at=1).status_code == 201
     machines.do("token", command, command)
     for at in (0, 1):
-        wait_for(lambda at=at: machines.post(token, {"value": 1}, at=at).status_code == status, 1)
+        wait_for(lambda at=at: machines.post(token, {"value": 1}, at=at).status_code == status)
 
 
 def test_a_key_works_on_all_machines_until_it_is_revoked(machines: TwoMachines) -> None:
     key = machines.do("key", "get", "plug", on=1).strip()
     assert machines.post(key, {"value": 1}).status_code == 201
     machines.do("key", "revoke", "plug", on=0)
-    wait_for(lambda: machines.post(key, {"value": 1}, at=1).status_code == 403, 1)
+    wait_for(lambda: machines.post(key, {"value": 1}, at=1).status_code == 403)
 
 
 def test_what_the_owner_sets_stands_in_all_files(machines: TwoMachines) -> None:

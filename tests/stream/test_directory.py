@@ -28,7 +28,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
+def machine(tmp_path: Path, server: Server) -> Machine:
     made = Machine(tmp_path / "a", server.url)
     for node in ("attic", "cellar"):
         made.make_node(node)
