@@ -43,7 +43,17 @@ class TwoMachines(NamedTuple):
         return ran.stdout
 
     def token(self, node: str, on: int = 0) -> str:
-        return self.do("token", "get", node, on=on).strip()
+        """A node's token, once all know it."""
+        return self._known(self.do("token", "get", node, on=on).strip())
+
+    def key(self, node: str, on: int = 0) -> str:
+        """A node's key, once all know it."""
+        return self._known(self.do("key", "get", node, on=on).strip())
+
+    def _known(self, secret: str) -> str:
+        for at in (0, 1):
+            wait_for(lambda at=at: self.post(secret, at=at).status_code == 201)
+        return secret
 
     def post(self, token: str, *readings: object, at: int = 0) -> requests.Response:
         """Post readings to one of the ingests."""
@@ -123,7 +133,7 @@ def test_a_token_is_refused_by_all(machines: TwoMachines, command: str, status: 
 
 
 def test_a_key_works_on_all_machines_until_it_is_revoked(machines: TwoMachines) -> None:
-    key = machines.do("key", "get", "plug", on=1).strip()
+    key = machines.key("plug", on=1)
     assert machines.post(key, {"value": 1}).status_code == 201
     machines.do("key", "revoke", "plug", on=0)
     wait_for(lambda: machines.post(key, {"value": 1}, at=1).status_code == 403)

@@ -35,7 +35,7 @@ def machine(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> 
 
 def begun(folder: Path, servers: str) -> Machine:
     machine = Machine(folder, servers)
-    machine.tmon("token", "get", "basement")
+    machine.make_node("basement")
     machine.create_streams()
     return machine
 
@@ -113,7 +113,7 @@ def test_a_server_that_is_down_is_found(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(streams, "AGAIN_AFTER_S", 0.2)
     with three_servers(tmp_path / "cluster") as cluster:
         machine = Machine(tmp_path / "a", cluster.urls("a"))
-        machine.tmon("token", "get", "basement")
+        machine.make_node("basement")
         assert machine.tmon("stream", "create").returncode == 0
         cluster["c"].kill()
         wait_for(lambda: [line[:12] for line in found(machine)] == ["T27 warning:"], pause_s=0.2)

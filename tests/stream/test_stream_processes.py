@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
     made = Machine(tmp_path / "a", server.url)
-    made.tmon("token", "get", "basement")
+    made.make_node("basement")
     made.create_streams()
     yield made
     delete_streams(server.url)
