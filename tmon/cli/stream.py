@@ -65,7 +65,13 @@ def create(replicas: str, days: int, gigabytes: float, **flags: str | None) -> N
 @takes_streams
 @as_json
 def status(*, as_json: bool, **flags: str | None) -> None:
-    """Show each partition's stream, and how far this machine's file is behind."""
+    """Show each partition's stream, and how far this machine's file is behind.
+
+    \b
+    Examples:
+      tmon stream status
+      tmon stream status --json
+    """
     settings = _station(flags)
     show(asyncio.run(_status(settings)), as_json=as_json)
 
