@@ -37,6 +37,7 @@ CLOSE_S = 3.0
 BACKLOG_READINGS = 100_000  # 20 MB
 BATCH_BYTES = MESSAGE_BYTES - 100  # of an encoded batch, for what is around it
 
+NOBODY = "no NATS server answers; nothing was stored, keep the readings"
 FULL = {10077, 10023, 10047}  # error codes: of a stream's limit, and of the servers' storage
 
 log = logging.getLogger("tmon.handover")
@@ -96,7 +97,7 @@ class Publisher:
         self._loop = asyncio.get_running_loop()
         self._lanes = [Lane(partition) for partition in range(PARTITIONS)]
         self._backlog = 0
-        self._connected_s = clock()
+        self._down_since_s: float | None = None
         self._trouble = Trouble(log, "readings can't be published", "readings are published again")
 
     @classmethod
@@ -138,10 +139,17 @@ class Publisher:
         Raises:
             Unavailable: no server is connected.
         """
+        if self._is_down():
+            raise Unavailable(NOBODY)
+
+    def _is_down(self) -> bool:
+        """Whether no server was there for so long that waiting is no use."""
         if self.is_connected:
-            self._connected_s = self._clock()
-        elif self._clock() - self._connected_s > DOWN_S:
-            raise Unavailable("no NATS server answers; nothing was stored, keep the readings")
+            self._down_since_s = None
+            return False
+        if self._down_since_s is None:
+            self._down_since_s = self._clock()
+        return self._clock() - self._down_since_s > DOWN_S
 
     async def store(
         self, batch: Batch, sender_closed: Callable[[], bool] = lambda: False
@@ -222,6 +230,8 @@ class Publisher:
             self._trouble.begin(lane.partition, error.description)
             if error.err_code in FULL:
                 return DiskFull("the streams are full; nothing was stored, keep the readings")
+            if self._is_down():
+                return Unavailable(NOBODY)
             await asyncio.sleep(PAUSE_S)
         return Unavailable("no majority of the NATS servers took it in time; keep the readings")
 
