@@ -1,0 +1,98 @@
+"""What deploy/cluster/ puts onto three machines: servers that trust each other, and units."""
+
+import asyncio
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.accounts import ROOT
+from tests.stream.cluster import CONFIGURATION, PROGRAM, three_servers
+from tmon.core.settings import Settings
+from tmon.stream.connection import CannotConnect, connected
+
+CLUSTER = ROOT / "deploy" / "cluster"
+
+
+def credentials(folder: Path, *hosts: str) -> "subprocess.CompletedProcess[str]":
+    command = ["sh", str(CLUSTER / "credentials"), str(folder), *hosts]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+async def leader_of_a_stream(environ: Mapping[str, str]) -> str:
+    """Make a stream on all three servers; returns the name of the one that leads it."""
+    async with connected(Settings.load(environ), "test") as client:
+        stream = client.jetstream(timeout=30)
+        await stream.add_stream(name="t", subjects=["t"], num_replicas=3)
+        await stream.publish("t", b"one")
+        info = await stream.stream_info("t")
+        assert info.cluster
+        return str(info.cluster.leader)
+
+
+def test_three_servers_trust_each_other_and_who_has_the_password(tmp_path: Path) -> None:
+    made = credentials(tmp_path / "secrets", "127.0.0.1")
+    assert (made.returncode, made.stderr) == (0, "")
+    folder = tmp_path / "secrets" / "127.0.0.1"
+    with three_servers(tmp_path / "cluster", secrets=tmp_path / "secrets") as cluster:
+        environ = {
+            "TMON_STREAM": cluster.urls("a").replace("nats:", "tls:"),
+            "TMON_STREAM_CREDENTIALS": str(folder / "stream.credentials"),
+            "TMON_STREAM_CA": str(folder / "ca.pem"),
+        }
+        assert asyncio.run(leader_of_a_stream(environ)) in {"a", "b", "c"}
+        (tmp_path / "guessed").write_text("tmon:guessed")
+        environ["TMON_STREAM_CREDENTIALS"] = str(tmp_path / "guessed")
+        with pytest.raises(CannotConnect):
+            asyncio.run(leader_of_a_stream(environ))
+
+
+def test_secrets_are_their_owners_and_never_made_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    assert credentials(folder, "a.example.org", "::1").returncode == 0
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert {path.stat().st_mode & 0o077 for path in files} == {0}
+    again = credentials(folder, "a.example.org", "d.example.org")
+    assert again.stdout.splitlines() == [
+        f"{folder}/a.example.org exists, and stays",
+        f"{folder}/d.example.org",
+    ]
+    changed = {path for path in files if files[path] != path.read_bytes()}
+    assert changed <= {folder / "ca.srl"}
+    refused = credentials(folder, "https://x")
+    assert (refused.returncode, refused.stderr) == (1, "https://x: a machine's name is needed\n")
+
+
+def test_the_server_takes_the_configuration_as_it_is_shipped(tmp_path: Path) -> None:
+    credentials(tmp_path / "secrets", "a.example.org")
+    (tmp_path / "nats").symlink_to(tmp_path / "secrets" / "a.example.org")
+    text = CONFIGURATION.read_text().replace("/etc/tmon", str(tmp_path))
+    (tmp_path / "nats.conf").write_text(text)
+    ran = subprocess.run(
+        [PROGRAM, "-t", "-c", tmp_path / "nats.conf"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "sync_interval: always" in text
+
+
+def test_systemd_finds_nothing_wrong_with_the_units_of_a_cluster(tmp_path: Path) -> None:
+    for unit in CLUSTER.glob("*.service"):
+        program = re.sub(
+            r"^ExecStart=.*", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE
+        )
+        (tmp_path / unit.name).write_text(program)
+    units = sorted(str(unit) for unit in tmp_path.iterdir())
+    assert len(units) == 2
+    command = ["systemd-analyze", "verify", "--man=no", *units]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("unit", ["tmon-nats", "tmon-sink"])
+def test_the_services_of_a_cluster_are_locked_in(unit: str) -> None:
+    command = ["systemd-analyze", "security", "--offline=true", str(CLUSTER / f"{unit}.service")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    [exposure] = re.findall(r"exposure level for \S+: ([\d.]+)", ran.stdout)
+    assert float(exposure) <= 2
