@@ -10,17 +10,15 @@ from time import monotonic
 import msgspec
 import nats.errors
 from msgspec import Struct
-from msgspec.structs import replace
 from nats.aio.client import Client
 
 from tmon.core.errors import ApiError, DiskFull, Overloaded, Unavailable
 from tmon.core.reading import Batch, Receipt
 from tmon.core.settings import Settings
-from tmon.store.insert import REJECTED_KEPT_PER_BATCH
 from tmon.store.messages import Reply
+from tmon.stream.batch_parts import BATCH_BYTES, encoded_parts
 from tmon.stream.connection import connect, describe
 from tmon.stream.messages import (
-    MESSAGE_BYTES,
     PARTITIONS,
     encode_readings,
     partition_of,
@@ -35,7 +33,6 @@ PAUSE_S = 0.1  # before the next attempt
 DOWN_S = 1.0  # without a connection: then nothing more is taken
 CLOSE_S = 3.0
 BACKLOG_READINGS = 100_000  # 20 MB
-BATCH_BYTES = MESSAGE_BYTES - 100  # of an encoded batch, for what is around it
 
 NOBODY = "no NATS server answers; nothing was stored, keep the readings"
 FULL = {10077, 10023, 10047}  # error codes: of a stream's limit, and of the servers' storage
@@ -284,21 +281,3 @@ class Acknowledgement(Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(Acknowledgement)
-
-
-def encoded_parts(batch: Batch) -> list[tuple[msgspec.Raw, Receipt]]:
-    """A batch as it travels, in as many parts as messages need, each with its receipt."""
-    receipt = Receipt(len(batch.readings), 0, batch.rejected)
-    batch = replace(batch, rejected=batch.rejected[:REJECTED_KEPT_PER_BATCH])
-    encoded = msgspec.Raw(msgspec.msgpack.encode(batch))
-    if len(encoded) <= BATCH_BYTES:
-        return [(encoded, receipt)]
-    if len(batch.readings) < 2:  # what was sent is for people, who see its beginning only
-        batch = replace(batch, readings=[replace(one, sent=None) for one in batch.readings])
-        return [(msgspec.Raw(msgspec.msgpack.encode(batch)), receipt)]
-    half = len(batch.readings) // 2
-    first = replace(batch, readings=batch.readings[:half])
-    second = replace(batch, readings=batch.readings[half:], rejected=())
-    parts = [*encoded_parts(first), *encoded_parts(second)]
-    parts[0] = (parts[0][0], replace(parts[0][1], rejected=receipt.rejected))
-    return parts
