@@ -140,12 +140,12 @@ class Process:
         self.popen.communicate(timeout=240)
 
 
-def wait_for(condition: Any, seconds: float = 120) -> None:
+def wait_for(condition: Any, seconds: float = 120, pause_s: float = 0.01) -> None:
     """Wait until something holds; fail if it never does."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
+        time.sleep(pause_s)
 
 
 def holds_within_a_second(condition: Callable[[], bool]) -> None:
