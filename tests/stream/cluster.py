@@ -123,11 +123,11 @@ class Server:
         """Whether it has all that the streams hold."""
         return self.ask("healthz").get("status") == "ok"
 
-    def led(self) -> set[str]:
-        """The streams that this server leads."""
-        accounts = self.ask("jsz?streams=true").get("account_details", [])
+    def led(self) -> dict[str, int]:
+        """The streams that this server leads, with the last sequence of each."""
+        accounts = self.ask("jsz?streams=true").get("account_details") or []
         return {
-            stream["name"]
+            stream["name"]: stream["state"]["last_seq"]
             for account in accounts
             for stream in account.get("stream_detail") or []
             if stream.get("cluster", {}).get("leader") == self.name

@@ -1,0 +1,314 @@
+"""Two machines with ingest and sink, beside three NATS servers; and load, and what became of it."""
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+
+import requests
+
+from tests.station import Process, hourly_equals_raw, tmon, wait_for
+from tests.stream.cluster import Cluster, three_servers
+from tests.test_kill import NOON_MS, free_port
+from tmon.db.connect import open_for_reading
+
+# What is the same on all machines; not when nodes were last heard, which is noted once a minute.
+SAME = {
+    "nodes": "name, uid, description, created_ms, token_generation, revoked_ms",
+    "sensors": "id, node, name, quantity, unit",
+    "sensor_names": "node_uid, wire_name, sensor",
+    "readings": "sensor, measured_ms, value",
+    "rejected": "id, received_ms, node, sensor, measured, value, code, reason",
+}
+
+
+class Machine:
+    """The processes of one machine; its file is in its folder."""
+
+    def __init__(self, folder: Path, name: str, cluster: Cluster) -> None:
+        self.name = name
+        self.folder = folder / f"machine-{name}"
+        self.folder.mkdir(exist_ok=True)
+        self.db = self.folder / "tmon.db"
+        self.environ = {"TMON_STREAM": cluster.urls(name)}
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.sink: Process | None = None
+        self.ingest: Process | None = None
+
+    def tmon(self, *arguments: str) -> str:
+        """What a command prints here, which must succeed."""
+        ran = tmon(self.folder, *arguments, environ=self.environ)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def start_sink(self, *command: str) -> None:
+        self.sink = self._start("sink", command=command)
+
+    def start_ingest(self) -> None:
+        self.ingest = self._start("serve", "ingest", "--port", str(self.port))
+
+    def wait_for_ingest(self) -> None:
+        """Wait until its ingest takes readings."""
+        wait_for(lambda: self._is_well(), pause_s=0.05)
+
+    def _is_well(self) -> bool:
+        assert self.ingest is not None
+        assert self.ingest.popen.poll() is None, self.log
+        try:
+            return requests.get(f"{self.url}/healthz", timeout=10).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def _start(self, *arguments: str, command: Sequence[str] = ()) -> Process:
+        with (self.folder / "log").open("ab") as log:
+            return Process(
+                self.folder,
+                *arguments,
+                environ=self.environ,
+                stderr=log,
+                command=command or (sys.executable, "-m", "tmon"),
+            )
+
+    @property
+    def log(self) -> str:
+        """What its processes have logged."""
+        return (self.folder / "log").read_text()
+
+    def count(self) -> int:
+        with open_for_reading(self.db) as db:
+            return int(db.execute("select count(*) from readings").fetchone()[0])
+
+    def close(self) -> None:
+        for process in (self.sink, self.ingest):
+            if process is not None:
+                kill(process)
+
+
+def kill(process: Process) -> None:
+    """kill -9 of a process and of those that it started."""
+    try:
+        os.killpg(process.popen.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.kill()
+
+
+@contextmanager
+def two_machines(folder: Path, nodes: int, sync: str = "always") -> Iterator["Station"]:
+    """A station on three NATS servers, two of them with a sink and an ingest that run."""
+    with three_servers(folder / "nats", sync) as cluster:
+        a, b = (Machine(folder, name, cluster) for name in ("a", "b"))
+        names = [f"node-{number}" for number in range(nodes)]
+        tokens = tmon(a.folder, "token", "get", *names).stdout.split()
+        a.tmon("stream", "create", "--replicas", "3")
+        a.tmon("backup", str(folder / "backup"))
+        [backup] = (folder / "backup").glob("*.db")
+        b.tmon("restore", str(backup))
+        station = Station(cluster, (a, b), tokens)
+        try:
+            for machine in station.machines:
+                machine.start_sink()
+                machine.start_ingest()
+            for machine in station.machines:
+                machine.wait_for_ingest()
+            yield station
+        finally:
+            for machine in station.machines:
+                machine.close()
+
+
+class Station:
+    """A station on several machines."""
+
+    def __init__(
+        self, cluster: Cluster, machines: tuple[Machine, Machine], tokens: Sequence[str]
+    ) -> None:
+        self.cluster = cluster
+        self.machines = machines
+        self.tokens = tokens
+
+    @contextmanager
+    def load(self, size: int = 20, rate: float = 0) -> Iterator["Load"]:
+        """Readings that come all the time, from all nodes to all machines."""
+        load = Load([machine.url for machine in self.machines], self.tokens, size, rate)
+        load.start()
+        try:
+            yield load
+        finally:
+            load.end()
+
+    def check(self, load: "Load") -> int:
+        """Check both files after some load; returns how many readings were acknowledged."""
+        load.end()
+        acknowledged = sum(sender.acknowledged for sender in load.senders)
+        assert [odd for sender in load.senders for odd in sender.odd] == []
+        a, b = self.machines
+        wait_for(lambda: positions(a.db) == positions(b.db) == self.last(), pause_s=0.2)
+        for machine in self.machines:
+            for sender in load.senders:
+                stored = sender.stored(machine.db)
+                assert stored >= sender.acknowledged, machine.name
+                assert stored <= sender.acknowledged + load.size, machine.name  # the last request
+            with open_for_reading(machine.db) as db:
+                assert hourly_equals_raw(db)
+                assert db.execute("pragma integrity_check").fetchone()[0] == "ok"
+                assert db.execute("select code, reason from rejected").fetchall() == []
+        assert differences(a.db, b.db) == []
+        return acknowledged
+
+    def last(self) -> list[int]:
+        """The last sequence of each partition's stream, as its leader has it."""
+        last: dict[str, int] = {}
+        for server in self.cluster.servers.values():
+            last |= server.led()
+        return [last.get(f"tmon-readings-{partition}", -1) for partition in range(16)]
+
+
+def positions(path: Path) -> list[int]:
+    """How far a file has stored each partition."""
+    with open_for_reading(path) as db:
+        rows = db.execute("select sequence from stream_positions order by partition").fetchall()
+        return [sequence for (sequence,) in rows]
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What two files don't have in common, as SQL finds it."""
+    found = []
+    with open_for_reading(one) as db:
+        db.execute("attach ? as other", [f"file:{other}?mode=ro"])
+        for table, columns in SAME.items():
+            for left, right in (("main", "other"), ("other", "main")):
+                rows = db.execute(
+                    f"select {columns} from {left}.{table}"
+                    f" except select {columns} from {right}.{table} limit 3"
+                ).fetchall()
+                found += [f"only in {left}.{table}: {row}" for row in rows]
+    return found
+
+
+class Load:
+    """Senders, one for each node: each posts its readings in order, again until acknowledged."""
+
+    def __init__(self, urls: Sequence[str], tokens: Sequence[str], size: int, rate: float) -> None:
+        self.size = size
+        self._stop = threading.Event()
+        pause_s = size * len(tokens) / rate if rate else 0.0
+        self.senders = [
+            Sender(number, urls, token, size, pause_s, self._stop)
+            for number, token in enumerate(tokens)
+        ]
+
+    def start(self) -> None:
+        for sender in self.senders:
+            sender.start()
+
+    def end(self) -> None:
+        self._stop.set()
+        for sender in self.senders:
+            sender.join()
+
+    @property
+    def acknowledged(self) -> int:
+        return sum(sender.acknowledged for sender in self.senders)
+
+    def goes_on(self) -> None:
+        """Wait until each sender has got another acknowledgement."""
+        before = [sender.acknowledged for sender in self.senders]
+        wait_for(lambda: all(s.acknowledged > n for s, n in zip(self.senders, before, strict=True)))
+
+
+class Sender(threading.Thread):
+    """Sends one node's readings, the n-th with the value n, to one ingest after the other.
+
+    ``acknowledged`` counts from the first reading on; ``longest_s`` is the longest time between
+    two acknowledgements; ``odd`` are answers that nobody expects.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        urls: Sequence[str],
+        token: str,
+        size: int,
+        pause_s: float,
+        stop: threading.Event,
+    ) -> None:
+        super().__init__()
+        self.node = f"node-{number}"
+        self.acknowledged = 0
+        self.longest_s = 0.0
+        self.took_s: list[float] = []
+        self.odd: list[str] = []
+        self._urls = cycle([*urls[number % len(urls) :], *urls[: number % len(urls)]])
+        self._url = next(self._urls)
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._size, self._pause_s, self._stop = size, pause_s, stop
+
+    def run(self) -> None:
+        last_s = due_s = time.monotonic()
+        with requests.Session() as http:
+            http.trust_env = False
+            while not self._stop.is_set():
+                first = self.acknowledged
+                batch = [self._reading(first + count) for count in range(self._size)]
+                began_s = time.monotonic()
+                if not self._send(http, json.dumps(batch).encode()):
+                    return
+                self.acknowledged += self._size
+                now_s = time.monotonic()
+                self.took_s.append(now_s - began_s)
+                self.longest_s = max(self.longest_s, now_s - last_s)
+                last_s = now_s
+                due_s = max(due_s + self._pause_s, now_s - 1)
+                self._stop.wait(due_s - now_s if due_s > now_s else 0)
+
+    def _reading(self, count: int) -> dict[str, object]:
+        return {"sensor": f"s{count % 3}", "value": count, "measured_ms": NOON_MS + count * 10}
+
+    def _send(self, http: requests.Session, body: bytes) -> bool:
+        """Whether it was acknowledged before we were told to stop."""
+        while not self._stop.is_set():
+            try:
+                answer = http.post(
+                    f"{self._url}/readings", data=body, headers=self._headers, timeout=15
+                )
+            except requests.RequestException:
+                self._url = next(self._urls)
+            else:
+                if answer.status_code == 201 and not answer.json()["rejected"]:
+                    return True
+                if answer.status_code != 503 or "Retry-After" not in answer.headers:
+                    self.odd.append(f"{answer.status_code} {answer.text[:200]}")
+                self._url = next(self._urls)
+            self._stop.wait(random.uniform(0.02, 0.1))
+        return False
+
+    def stored(self, path: Path) -> int:
+        """How many of its readings a file has, from the first on; fails if one is missing."""
+        with open_for_reading(path) as db:
+            count, first, last, wrong = db.execute(
+                """
+                select count(*), min(value), max(value), total(measured_ms <> ? + value * 10)
+                from readings join sensors on sensors.id = sensor where node = ?
+                """,
+                [NOON_MS, self.node],
+            ).fetchone()
+        if count:
+            assert (first, last, wrong) == (0, count - 1, 0), self.node
+        return int(count)
+
+
+def repeatedly(times: int, action: Callable[[], object], load: "Load") -> None:
+    """Do something again and again, at odd moments, while readings come."""
+    for _ in range(times):
+        time.sleep(random.uniform(0.05, 0.5))
+        action()
+    load.goes_on()
