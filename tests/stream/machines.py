@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class Machine:
 
     def wait_for_ingest(self) -> None:
         """Wait until its ingest takes readings."""
-        wait_for(lambda: self._is_well(), pause_s=0.05)
+        wait_for(self._is_well, pause_s=0.05)
 
     def _is_well(self) -> bool:
         assert self.ingest is not None
@@ -93,11 +93,9 @@ class Machine:
 
 
 def kill(process: Process) -> None:
-    """kill -9 of a process and of those that it started."""
-    try:
+    """Kill a process and those that it started, with kill -9."""
+    with suppress(ProcessLookupError):
         os.killpg(process.popen.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.kill()
 
 
@@ -198,20 +196,17 @@ class Load:
     """Senders, one for each node: each posts its readings in order, again until acknowledged."""
 
     def __init__(self, urls: Sequence[str], tokens: Sequence[str], size: int, rate: float) -> None:
-        self.size = size
-        self._stop = threading.Event()
-        pause_s = size * len(tokens) / rate if rate else 0.0
-        self.senders = [
-            Sender(number, urls, token, size, pause_s, self._stop)
-            for number, token in enumerate(tokens)
-        ]
+        self.urls, self.size = urls, size
+        self.pause_s = size * len(tokens) / rate if rate else 0.0
+        self.stop = threading.Event()
+        self.senders = [Sender(self, number, token) for number, token in enumerate(tokens)]
 
     def start(self) -> None:
         for sender in self.senders:
             sender.start()
 
     def end(self) -> None:
-        self._stop.set()
+        self.stop.set()
         for sender in self.senders:
             sender.join()
 
@@ -232,50 +227,43 @@ class Sender(threading.Thread):
     two acknowledgements; ``odd`` are answers that nobody expects.
     """
 
-    def __init__(
-        self,
-        number: int,
-        urls: Sequence[str],
-        token: str,
-        size: int,
-        pause_s: float,
-        stop: threading.Event,
-    ) -> None:
+    def __init__(self, load: Load, number: int, token: str) -> None:
         super().__init__()
         self.node = f"node-{number}"
         self.acknowledged = 0
         self.longest_s = 0.0
         self.took_s: list[float] = []
         self.odd: list[str] = []
-        self._urls = cycle([*urls[number % len(urls) :], *urls[: number % len(urls)]])
+        self._load = load
+        self._urls = cycle([*load.urls[number % len(load.urls) :], *load.urls])
         self._url = next(self._urls)
         self._headers = {"Authorization": f"Bearer {token}"}
-        self._size, self._pause_s, self._stop = size, pause_s, stop
 
     def run(self) -> None:
+        size, stop = self._load.size, self._load.stop
         last_s = due_s = time.monotonic()
         with requests.Session() as http:
             http.trust_env = False
-            while not self._stop.is_set():
+            while not stop.is_set():
                 first = self.acknowledged
-                batch = [self._reading(first + count) for count in range(self._size)]
+                batch = [self._reading(count) for count in range(first, first + size)]
                 began_s = time.monotonic()
                 if not self._send(http, json.dumps(batch).encode()):
                     return
-                self.acknowledged += self._size
+                self.acknowledged += size
                 now_s = time.monotonic()
                 self.took_s.append(now_s - began_s)
                 self.longest_s = max(self.longest_s, now_s - last_s)
                 last_s = now_s
-                due_s = max(due_s + self._pause_s, now_s - 1)
-                self._stop.wait(due_s - now_s if due_s > now_s else 0)
+                due_s = max(due_s + self._load.pause_s, now_s - 1)
+                stop.wait(due_s - now_s if due_s > now_s else 0)
 
     def _reading(self, count: int) -> dict[str, object]:
         return {"sensor": f"s{count % 3}", "value": count, "measured_ms": NOON_MS + count * 10}
 
     def _send(self, http: requests.Session, body: bytes) -> bool:
         """Whether it was acknowledged before we were told to stop."""
-        while not self._stop.is_set():
+        while not self._load.stop.is_set():
             try:
                 answer = http.post(
                     f"{self._url}/readings", data=body, headers=self._headers, timeout=15
@@ -288,7 +276,7 @@ class Sender(threading.Thread):
                 if answer.status_code != 503 or "Retry-After" not in answer.headers:
                     self.odd.append(f"{answer.status_code} {answer.text[:200]}")
                 self._url = next(self._urls)
-            self._stop.wait(random.uniform(0.02, 0.1))
+            self._load.stop.wait(random.uniform(0.02, 0.1))
         return False
 
     def stored(self, path: Path) -> int:
