@@ -46,7 +46,7 @@ class Server:
         """
         routes = [f"nats://127.0.0.1:{servers[to].routes[self.name].port}" for to in self.routes]
         text = CONFIGURATION.read_text()
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         if secrets:
             (self.folder / "nats").symlink_to(secrets / "127.0.0.1")
         else:
@@ -140,7 +140,7 @@ class Cluster:
     def __init__(
         self, folder: Path, network: Network, sync: str = "always", secrets: Path | None = None
     ) -> None:
-        self.servers = {name: Server(folder / name, name, network) for name in NAMES}
+        self.servers = {name: Server(folder / name / "nats", name, network) for name in NAMES}
         for server in self.servers.values():
             server.configure(self.servers, sync, secrets)
 
@@ -191,7 +191,6 @@ def three_servers(
     folder: Path, sync: str = "always", secrets: Path | None = None
 ) -> Iterator[Cluster]:
     """Three servers that run, and are ended."""
-    folder.mkdir(exist_ok=True)
     network = Network()
     cluster = Cluster(folder, network, sync, secrets)
     try:

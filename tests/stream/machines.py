@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
@@ -34,8 +35,8 @@ class Machine:
 
     def __init__(self, folder: Path, name: str, cluster: Cluster) -> None:
         self.name = name
-        self.folder = folder / f"machine-{name}"
-        self.folder.mkdir(exist_ok=True)
+        self.folder = folder / name / "station"
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.db = self.folder / "tmon.db"
         self.environ = {"TMON_STREAM": cluster.urls(name)}
         self.port = free_port()
@@ -66,6 +67,13 @@ class Machine:
             return requests.get(f"{self.url}/healthz", timeout=10).status_code == 200
         except requests.RequestException:
             return False
+
+    def post(self, token: str) -> int:
+        """Send its ingest a reading beside those of a load; returns the status."""
+        reading = {"sensor": "beside", "value": 1, "measured_ms": int(time.time() * 1000)}
+        headers = {"Authorization": f"Bearer {token}"}
+        url = f"{self.url}/readings"
+        return requests.post(url, json=reading, headers=headers, timeout=60).status_code
 
     def _start(self, *arguments: str, command: Sequence[str] = ()) -> Process:
         with (self.folder / "log").open("ab") as log:
@@ -102,7 +110,7 @@ def kill(process: Process) -> None:
 @contextmanager
 def two_machines(folder: Path, nodes: int, sync: str = "always") -> Iterator["Station"]:
     """A station on three NATS servers, two of them with a sink and an ingest that run."""
-    with three_servers(folder / "nats", sync) as cluster:
+    with three_servers(folder, sync) as cluster:
         a, b = (Machine(folder, name, cluster) for name in ("a", "b"))
         names = [f"node-{number}" for number in range(nodes)]
         tokens = tmon(a.folder, "token", "get", *names).stdout.split()
@@ -132,21 +140,26 @@ class Station:
         self.cluster = cluster
         self.machines = machines
         self.tokens = tokens
+        self.acknowledged: Counter[str] = Counter()  # by node
 
     @contextmanager
     def load(self, size: int = 20, rate: float = 0) -> Iterator["Load"]:
-        """Readings that come all the time, from all nodes to all machines."""
-        load = Load([machine.url for machine in self.machines], self.tokens, size, rate)
-        load.start()
+        """Readings that come all the time, from all nodes to all machines; then both are checked.
+
+        Args:
+            size: readings in a request.
+            rate: readings a second; 0 for as many as are acknowledged.
+        """
+        load = Load(self, size, rate)
+        for sender in load.senders:
+            sender.start()
         try:
             yield load
         finally:
             load.end()
+        self._check(load)
 
-    def check(self, load: "Load") -> int:
-        """Check both files after some load; returns how many readings were acknowledged."""
-        load.end()
-        acknowledged = sum(sender.acknowledged for sender in load.senders)
+    def _check(self, load: "Load") -> None:
         assert [odd for sender in load.senders for odd in sender.odd] == []
         a, b = self.machines
         wait_for(lambda: positions(a.db) == positions(b.db) == self.last(), pause_s=0.2)
@@ -160,7 +173,6 @@ class Station:
                 assert db.execute("pragma integrity_check").fetchone()[0] == "ok"
                 assert db.execute("select code, reason from rejected").fetchall() == []
         assert differences(a.db, b.db) == []
-        return acknowledged
 
     def last(self) -> list[int]:
         """The last sequence of each partition's stream, as its leader has it."""
@@ -193,17 +205,13 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 class Load:
-    """Senders, one for each node: each posts its readings in order, again until acknowledged."""
+    """Senders, one for each node; those of a later load go on where the earlier ones ended."""
 
-    def __init__(self, urls: Sequence[str], tokens: Sequence[str], size: int, rate: float) -> None:
-        self.urls, self.size = urls, size
-        self.pause_s = size * len(tokens) / rate if rate else 0.0
+    def __init__(self, station: Station, size: int, rate: float) -> None:
+        self.urls, self.size = [machine.url for machine in station.machines], size
+        self.pause_s = size * len(station.tokens) / rate if rate else 0.0
         self.stop = threading.Event()
-        self.senders = [Sender(self, number, token) for number, token in enumerate(tokens)]
-
-    def start(self) -> None:
-        for sender in self.senders:
-            sender.start()
+        self.senders = [Sender(self, station, number) for number in range(len(station.tokens))]
 
     def end(self) -> None:
         self.stop.set()
@@ -214,6 +222,11 @@ class Load:
     def acknowledged(self) -> int:
         return sum(sender.acknowledged for sender in self.senders)
 
+    @property
+    def outage_s(self) -> float:
+        """The longest time in which a node got no acknowledgement."""
+        return max(sender.outage_s for sender in self.senders)
+
     def goes_on(self) -> None:
         """Wait until each sender has got another acknowledgement."""
         before = [sender.acknowledged for sender in self.senders]
@@ -221,23 +234,28 @@ class Load:
 
 
 class Sender(threading.Thread):
-    """Sends one node's readings, the n-th with the value n, to one ingest after the other.
+    """Sends one node's readings in order, the n-th with the value n, each until acknowledged.
 
-    ``acknowledged`` counts from the first reading on; ``longest_s`` is the longest time between
-    two acknowledgements; ``odd`` are answers that nobody expects.
+    It asks another ingest after each failure, as the nodes of a station do whose name has several
+    addresses. ``odd`` are answers that nobody expects.
     """
 
-    def __init__(self, load: Load, number: int, token: str) -> None:
+    def __init__(self, load: Load, station: Station, number: int) -> None:
         super().__init__()
         self.node = f"node-{number}"
-        self.acknowledged = 0
-        self.longest_s = 0.0
+        self.outage_s = 0.0
         self.took_s: list[float] = []
         self.odd: list[str] = []
         self._load = load
         self._urls = cycle([*load.urls[number % len(load.urls) :], *load.urls])
         self._url = next(self._urls)
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self._headers = {"Authorization": f"Bearer {station.tokens[number]}"}
+        self._count = station.acknowledged
+
+    @property
+    def acknowledged(self) -> int:
+        """How many of its readings, from the first on."""
+        return self._count[self.node]
 
     def run(self) -> None:
         size, stop = self._load.size, self._load.stop
@@ -250,10 +268,10 @@ class Sender(threading.Thread):
                 began_s = time.monotonic()
                 if not self._send(http, json.dumps(batch).encode()):
                     return
-                self.acknowledged += size
+                self._count[self.node] += size
                 now_s = time.monotonic()
                 self.took_s.append(now_s - began_s)
-                self.longest_s = max(self.longest_s, now_s - last_s)
+                self.outage_s = max(self.outage_s, now_s - last_s)
                 last_s = now_s
                 due_s = max(due_s + self._load.pause_s, now_s - 1)
                 stop.wait(due_s - now_s if due_s > now_s else 0)
@@ -285,18 +303,11 @@ class Sender(threading.Thread):
             count, first, last, wrong = db.execute(
                 """
                 select count(*), min(value), max(value), total(measured_ms <> ? + value * 10)
-                from readings join sensors on sensors.id = sensor where node = ?
+                from readings join sensors on sensors.id = sensor
+                where node = ? and name <> 'beside'
                 """,
                 [NOON_MS, self.node],
             ).fetchone()
         if count:
             assert (first, last, wrong) == (0, count - 1, 0), self.node
         return int(count)
-
-
-def repeatedly(times: int, action: Callable[[], object], load: "Load") -> None:
-    """Do something again and again, at odd moments, while readings come."""
-    for _ in range(times):
-        time.sleep(random.uniform(0.05, 0.5))
-        action()
-    load.goes_on()

@@ -1,0 +1,225 @@
+"""A station on three machines in trouble: the full counts, and what takes minutes or rights."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.stream.cluster import NAMES, Server
+from tests.stream.machines import Load, Machine, Station, kill, two_machines
+from tests.stream.test_cluster_faults import kill_sink
+from tests.test_power_cut import mounted
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(590)]
+
+RATE = 16_700  # readings a second: a million nodes that send each minute
+NODES = 16
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[Station]:
+    with two_machines(tmp_path, NODES) as running:
+        yield running
+
+
+def report(capsys: pytest.CaptureFixture[str], what: str, load: Load) -> None:
+    """Print the figures of a run."""
+    took_s = sorted(took for sender in load.senders for took in sender.took_s)
+    middle, most = took_s[len(took_s) // 2], took_s[len(took_s) * 99 // 100]
+    with capsys.disabled():
+        print(  # noqa: T201 - figures, for people who run it
+            f"\n{what}: {load.acknowledged:,} acknowledged, {load.acknowledged / load.lasted_s:,.0f}"
+            f" a second, p50 {middle * 1000:.1f} ms, p99 {most * 1000:.1f} ms,"
+            f" longest outage of a node {load.outage_s:.1f} s"
+        )
+
+
+def test_each_server_killed_at_full_rate(
+    station: Station, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with station.load(100, RATE) as load:
+        time.sleep(5)
+        for name in NAMES:
+            station.cluster[name].kill()
+            time.sleep(10)
+            station.cluster[name].start()
+            station.cluster.wait_until_healthy()
+            time.sleep(5)
+    report(capsys, "each server killed", load)
+    assert load.outage_s < 10
+
+
+def test_a_sink_killed_a_hundred_times(
+    station: Station, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with station.load(100, RATE / 4) as load:
+        for number in range(100):
+            machine = station.machines[number % 2]
+            time.sleep(random.uniform(0.1, 1.5))
+            kill_sink(machine)
+            machine.start_sink()
+    report(capsys, "sinks killed 100 times", load)
+
+
+def test_an_ingest_killed_a_hundred_times(
+    station: Station, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with station.load(100, RATE / 4) as load:
+        for number in range(100):
+            machine = station.machines[number % 2]
+            time.sleep(random.uniform(0.1, 1.5))
+            assert machine.ingest
+            kill(machine.ingest)
+            machine.start_ingest()
+    report(capsys, "ingests killed 100 times", load)
+
+
+def test_each_machine_cut_off(station: Station, capsys: pytest.CaptureFixture[str]) -> None:
+    with station.load(100, RATE / 2) as load:
+        for name in NAMES:
+            time.sleep(3)
+            station.cluster.cut_off(name)
+            time.sleep(20)
+            station.cluster.rejoin(name)
+            station.cluster.wait_until_healthy()
+    report(capsys, "each machine cut off for 20 s", load)
+
+
+def test_everything_at_once(station: Station, capsys: pytest.CaptureFixture[str]) -> None:
+    """Servers, sinks and ingests are killed in any order, one server at a time."""
+    with station.load(20) as load:
+        for _ in range(20):
+            server = station.cluster[random.choice(NAMES)]
+            machine = random.choice(station.machines)
+            server.kill()
+            kill_sink(machine)
+            time.sleep(random.uniform(0.1, 5))
+            machine.start_sink()
+            assert machine.ingest
+            kill(machine.ingest)
+            machine.start_ingest()
+            server.start()
+            station.cluster.wait_until_healthy()
+    report(capsys, "everything at once", load)
+
+
+@contextmanager
+def on_cards(folder: Path) -> Iterator[ExitStack]:
+    """Each machine's folder on a file system of its own, in a file, as in test_power_cut.py."""
+    for name in NAMES:
+        with (folder / f"{name}.img").open("wb") as file:
+            file.truncate(1 << 30)
+        subprocess.run(["mkfs.ext4", "-q", "-F", folder / f"{name}.img"], check=True)
+    with ExitStack() as mounts:
+        insert(folder, mounts)
+        yield mounts
+
+
+def insert(folder: Path, mounts: ExitStack) -> None:
+    for name in NAMES:
+        mounts.enter_context(mounted(folder / f"{name}.img", folder / name))
+
+
+def cut_power(folder: Path, station: Station, mounts: ExitStack) -> None:
+    """All machines stop, and start again with what had reached their cards."""
+    pids = [server.popen.pid for server in station.cluster.servers.values() if server.popen]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    processes = [one for machine in station.machines for one in (machine.sink, machine.ingest)]
+    for process in processes:
+        assert process
+        os.killpg(process.popen.pid, signal.SIGSTOP)
+    for name in NAMES:
+        shutil.copy(folder / f"{name}.img", folder / f"{name}.cut")
+    for process in processes:
+        assert process
+        kill(process)
+    station.cluster.close()
+    mounts.close()
+    for name in NAMES:
+        (folder / f"{name}.cut").rename(folder / f"{name}.img")
+    insert(folder, mounts)
+    start_all(station)
+
+
+def start_all(station: Station) -> None:
+    station.cluster.start()
+    for machine in station.machines:
+        machine.start_sink()
+        machine.start_ingest()
+    for machine in station.machines:
+        machine.wait_for_ingest()
+
+
+def test_the_power_of_all_machines_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with on_cards(tmp_path) as mounts, two_machines(tmp_path, NODES) as station:
+        with station.load(20) as load:
+            for _ in range(5):
+                load.goes_on()
+                time.sleep(random.uniform(0.5, 3))
+                cut_power(tmp_path, station, mounts)
+        report(capsys, "5 power cuts of all", load)
+
+
+def test_without_the_wait_for_the_disks_a_power_cut_would_lose_readings(tmp_path: Path) -> None:
+    """So the test above would see it."""
+    with on_cards(tmp_path) as mounts, two_machines(tmp_path, NODES, sync="2m") as station:
+        load = Load(station, 20, 0)
+        for sender in load.senders:
+            sender.start()
+        load.goes_on()
+        time.sleep(3)
+        load.end()
+        cut_power(tmp_path, station, mounts)
+        lost = [
+            sender.acknowledged - min(sender.stored(machine.db) for machine in station.machines)
+            for sender in load.senders
+        ]
+        assert sum(lost) > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_flipped_bits_in_a_replica_are_never_published(
+    station: Station, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    """A server whose blocks are damaged heals, or doesn't start; then its store is removed."""
+    with station.load(20) as load:
+        load.goes_on()
+        server = station.cluster[NAMES[seed % 3]]
+        time.sleep(5)
+        server.stop()
+        blocks = flip_bits(server, random.Random(seed))
+        try:
+            server.start()
+        except AssertionError:
+            healed = "didn't start, and got all from the others"
+            server.kill()
+            shutil.rmtree(server.store)
+            server.start()
+        else:
+            healed = "healed by itself"
+        station.cluster.wait_until_healthy()
+        lead(station, server)
+        load.goes_on()
+        catch_up_from(station.machines[1], server)
+    report(capsys, f"bits flipped in {blocks} blocks: {server.name} {healed}", load)
+
+
+def flip_bits(server: Server, chance: random.Random) -> int:
+    """Flip three bits in each block of readings of a stopped server; returns how many blocks."""
+    blocks = [path for path in server.store.rglob("*.blk") if "/tmon-readings-" in str(path)]
+    for path in blocks:
+        data = bytearray(path.read_bytes())
+        for _ in range(3):
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+    return len(blocks)
