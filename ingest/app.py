@@ -22,7 +22,7 @@ from ingest.credentials import split_key
 from ingest.devices import GatewayDevices
 from ingest.metrics import Metrics
 from ingest.rate import RateLimit
-from ingest.state import State
+from ingest.state import BatchWriter, State
 from ingest.trial import Trials
 from ingest.try_page import get_try, post_try
 from ingest.wires import WireRequests
@@ -32,7 +32,7 @@ from tmon.core.settings import Settings
 from tmon.core.time import now_ms
 from tmon.db.connect import open_for_reading, sqlite3
 from tmon.db.damage import DAMAGED_MESSAGE, Damage, is_damage
-from tmon.db.tokens import load_or_create_secret
+from tmon.db.tokens import load_or_create_secret, read_secret
 from tmon.store.messages import Reply
 
 READINGS = "/readings"
@@ -106,7 +106,7 @@ class OtherPaths(Endpoint):
 
 def create_app(
     settings: Settings,
-    writer: socket.socket,
+    writer: socket.socket | None,
     clock: Callable[[], float] = monotonic,
     wall_clock: Callable[[], int] = now_ms,
 ) -> Starlette:
@@ -114,7 +114,7 @@ def create_app(
 
     Args:
         settings: the station's, with the path of its database.
-        writer: a socket that is connected to the writer.
+        writer: a socket that is connected to the writer; None: readings go to the streams.
         clock: seconds; for how long a batch has waited.
         wall_clock: Unix milliseconds.
     """
@@ -135,13 +135,14 @@ def create_app(
 @asynccontextmanager
 async def _lifespan(
     settings: Settings,
-    writer_sock: socket.socket,
+    writer_sock: socket.socket | None,
     clock: Callable[[], float],
     wall_clock: Callable[[], int],
 ) -> AsyncIterator[State]:
     reader = open_for_reading(settings.db)
     damage = Damage(settings.db)
-    authenticator = Authenticator(load_or_create_secret(settings), reader)
+    secret = read_secret(settings) if settings.stream else load_or_create_secret(settings)
+    authenticator = Authenticator(secret, reader)
     metrics = Metrics(settings.db, lambda: writer.backlog, lambda: writer.oldest_waiting_s)
 
     def on_reply(reply: Reply) -> None:
@@ -151,7 +152,7 @@ async def _lifespan(
         if reply.others_wrote:
             authenticator.invalidate()
 
-    writer = await WriterClient.connect(writer_sock, on_reply, clock)
+    writer = await _connect(settings, writer_sock, on_reply, clock)
     parser = BodyParser()
     devices = GatewayDevices(settings.db, settings.adopt_limit)
     wires = WireRequests(devices, metrics.wire_answered, clock)
@@ -176,6 +177,20 @@ async def _lifespan(
         devices.close()
         reader.close()  # before the writer, whose close then leaves a single file
         await writer.close()
+
+
+async def _connect(
+    settings: Settings,
+    writer: socket.socket | None,
+    on_reply: Callable[[Reply], object],
+    clock: Callable[[], float],
+) -> BatchWriter:
+    """Where batches go: to the writer of this machine's file, or into the streams."""
+    if writer is not None:
+        return await WriterClient.connect(writer, on_reply, clock)
+    from tmon.stream.publisher import Publisher  # noqa: PLC0415 - a single machine needs no NATS
+
+    return await Publisher.connect(settings, on_reply, clock)
 
 
 def _error_response(error: ApiError) -> Json:

@@ -1,7 +1,7 @@
 """What the handlers share, made at start-up."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 from ingest.auth import Authenticator
 from ingest.body import BodyParser
@@ -9,9 +9,20 @@ from ingest.devices import GatewayDevices
 from ingest.metrics import Metrics
 from ingest.trial import Trials
 from ingest.wires import WireRequests
-from ingest.writer_client import WriterClient
 from tmon.core.reading import Batch, Receipt
 from tmon.db.damage import Damage
+
+
+class BatchWriter(Protocol):
+    """What makes batches durable: ``WriterClient``, or the streams' ``Publisher``."""
+
+    @property
+    def backlog(self) -> int: ...
+    @property
+    def oldest_waiting_s(self) -> float: ...
+    def check_capacity(self) -> None: ...
+    async def store(self, batch: Batch, sender_closed: Callable[[], bool] = ..., /) -> Receipt: ...
+    async def close(self) -> None: ...
 
 
 class State(TypedDict):
@@ -20,7 +31,7 @@ class State(TypedDict):
     authenticator: Authenticator
     now_ms: Callable[[], int]  # the server's clock, Unix milliseconds
     parser: BodyParser
-    writer: WriterClient
+    writer: BatchWriter
     store: Callable[[Batch, Callable[[], bool]], Awaitable[Receipt]]  # the writer's, or limited
     damage: Damage
     metrics: Metrics

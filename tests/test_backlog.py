@@ -27,7 +27,7 @@ from tests.test_writer import Held, Ingest, runs
 from tests.test_writer_client import Clock
 from tmon.core.settings import Settings
 from tmon.db.connect import open_database
-from tmon.store.writer import Writer
+from tmon.store.writer import batch_writer
 
 NOON_MS = 1_795_176_000_000
 HALF_A_WINDOW = [
@@ -78,7 +78,7 @@ def stuck(tmp_path: Path) -> Iterator[Stuck]:
     def write() -> None:
         with theirs, open_database(path) as db, closing(Held(db)) as disk:
             disks.append(disk)
-            Writer(db, disk, theirs).run()
+            batch_writer(db, disk, theirs).run()
 
     threading.Thread(target=write).start()
     wait_for(lambda: disks)

@@ -25,7 +25,7 @@ from tmon.db.connect import open_database, open_for_reading
 from tmon.db.wal import Wal
 from tmon.store.commit import Store
 from tmon.store.messages import COMMIT_READINGS, MessageReader, Reply, encode_batch, encode_message
-from tmon.store.writer import Writer
+from tmon.store.writer import batch_writer
 from tmon.store.writer_process import run_writer
 
 NOON_MS = 1_795_176_000_000
@@ -56,7 +56,7 @@ async def client_of_writer(
         with theirs, open_database(path) as db:
             log = wal(db)
             prepare(db)
-            Writer(db, log, theirs).run()
+            batch_writer(db, log, theirs).run()
             log.close()
 
     thread = threading.Thread(target=write)
@@ -347,7 +347,7 @@ def test_files_that_are_replaced_during_a_sync_end_the_writer(
     ours, theirs = socket.socketpair()
     with ours, theirs, open_database(path) as db, ThreadPoolExecutor() as pool:
         held = Held(db)
-        writer = Writer(db, held, theirs)
+        writer = batch_writer(db, held, theirs)
         ended = pool.submit(writer.run)
         ours.sendall(encode_message([(1, encode_batch(batch(node, 1.0)))]))
         assert held.asked.acquire(timeout=60)

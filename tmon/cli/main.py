@@ -21,6 +21,8 @@ from tmon.cli import (
     retention,
     sensors,
     serve,
+    sink,
+    stream,
     tokens,
 )
 from tmon.cli.options import Commands
@@ -40,6 +42,8 @@ def main() -> None:
 
 for _command in (
     serve.serve,
+    sink.sink,
+    stream.stream,
     tokens.token,
     keys.key,
     devices.device,

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from tmon.core.reading import clip
 from tmon.db.connect import transaction
-from tmon.store.commit import Row
+from tmon.store.insert import Row
 
 RUN_LIMIT = 256  # readings; an undo checks and deletes a whole run in one transaction
 # Adding readings rewrites a run. Where few come at a time, as with a thousand sensors, that soon

@@ -11,11 +11,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from threading import Thread
 
+from tmon.core import signals
 from tmon.core.errors import CannotServe
 from tmon.core.settings import Settings
 from tmon.db.connect import refuse_non_file
-from tmon.db.tokens import load_or_create_secret, open_station
-from tmon.serve import signals
+from tmon.db.tokens import load_or_create_secret, open_station, read_secret
 from tmon.store import writer_process
 
 STOP_S = 9.0  # then a process that still runs is killed
@@ -106,12 +106,21 @@ def serve_both(settings: Settings, environ: Mapping[str, str], say: Callable[[st
         signals.block()
         for name, service in services(settings).items():
             say(f"{name:9} {service.url(listening[name])}")
-        writer = writer_process.start(settings.db)
-        datasette = DatasetteProcess(listening["datasette"], environ)
+        writer = None if settings.stream else writer_process.start(settings.db)
+        companions = [datasette_process(listening["datasette"], environ)]
+        if settings.stream:
+            companions.append(Companion("sink", ["sink"], (), environ))
+
+        def stop() -> None:
+            for companion in companions:
+                companion.stop()
+
         try:
-            _run_ingest(settings, listening["ingest"], writer, on_stop=datasette.stop)
+            _run_ingest(settings, listening["ingest"], writer, on_stop=stop)
         finally:
-            datasette.end()
+            stop()
+            for companion in companions:
+                companion.end()
 
 
 def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None:
@@ -132,36 +141,64 @@ def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None
         signals.block()
         say(f"{name:9} {service.url(listening)}")
         if name == "ingest":
-            _run_ingest(settings, listening, writer_process.start(settings.db))
+            writer = None if settings.stream else writer_process.start(settings.db)
+            _run_ingest(settings, listening, writer)
         else:
             _run_datasette(settings, listening, is_alone=True)
 
 
 def serve_datasette_child(settings: Settings, socket_fd: int, lifeline_fd: int) -> None:
     """Run Datasette as the child of ingest, until a signal or the parent's end."""
+    _stop_with_parent(lifeline_fd)
+    _run_datasette(settings, socket.socket(fileno=socket_fd), is_alone=False)
 
+
+def serve_sink(settings: Settings, lifeline_fd: int | None = None) -> None:
+    """Run the sink and its writer, until a signal, or the end of the parent that has a lifeline.
+
+    Raises:
+        TmonError: the file can't go on with the streams, or the writer ended.
+    """
+    if not settings.stream:
+        raise CannotServe("TMON_STREAM isn't set: where are the NATS servers?")
+    from tmon.stream.sink import run_sink  # noqa: PLC0415 - a single machine needs no streams
+    from tmon.stream.sink_writer import sink_writer  # noqa: PLC0415
+
+    open_station(settings).close()
+    signals.block()
+    writer = writer_process.start(settings.db, sink_writer)
+    if lifeline_fd is not None:
+        _stop_with_parent(lifeline_fd)
+    run_sink(settings, writer)
+
+
+def _stop_with_parent(lifeline_fd: int) -> None:
     def stop_with_parent() -> None:
         os.read(lifeline_fd, 1)  # the parent never writes: this returns when it is gone
         os.kill(os.getpid(), signal.SIGTERM)
 
     Thread(target=stop_with_parent, name="lifeline", daemon=True).start()
-    _run_datasette(settings, socket.socket(fileno=socket_fd), is_alone=False)
 
 
-class DatasetteProcess:
-    """Datasette as a child of this process: when either ends, so does the other."""
+class Companion:
+    """A child of this process, ``tmon`` with some arguments: when either ends, so does the other.
 
-    def __init__(self, listening: socket.socket, environ: Mapping[str, str]) -> None:
+    It inherits ``fds``, and a lifeline: a pipe that is closed when we end, even by kill -9.
+    """
+
+    def __init__(
+        self, name: str, arguments: list[str], fds: tuple[int, ...], environ: Mapping[str, str]
+    ) -> None:
+        self._name = name
         self._stopped_by_us = False
-        # The child reads from a pipe, which is closed when we end: even by kill -9.
         lifeline, self._our_end = os.pipe()
         # -P: else Python first looks in the current directory, for a queue.py say.
-        command = [sys.executable, "-P", "-m", "tmon", "serve", "datasette"]
-        command += ["--fds", str(listening.fileno()), str(lifeline)]
-        fds = (listening.fileno(), lifeline)
-        self._process = subprocess.Popen(command, env=dict(environ), pass_fds=fds)  # noqa: S603
+        command = [sys.executable, "-P", "-m", "tmon", *arguments]
+        command += ["--fds", *map(str, (*fds, lifeline))]
+        self._process = subprocess.Popen(  # noqa: S603
+            command, env=dict(environ), pass_fds=(*fds, lifeline)
+        )
         os.close(lifeline)
-        listening.close()
         Thread(target=self._stop_with_child, name="companion", daemon=True).start()
 
     def stop(self) -> None:
@@ -185,7 +222,7 @@ class DatasetteProcess:
         os.close(self._our_end)
         if status and not self._stopped_by_us:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else "failed"
-            raise CannotServe(f"datasette {how}; so ingest was stopped too")
+            raise CannotServe(f"{self._name} {how}; so the others were stopped too")
 
     def _stop_with_child(self) -> None:
         with suppress(ChildProcessError):  # `end` has waited for it already
@@ -193,8 +230,18 @@ class DatasetteProcess:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def datasette_process(listening: socket.socket, environ: Mapping[str, str]) -> Companion:
+    """Datasette as a child, which has the listening socket from then on."""
+    arguments = ["serve", "datasette"]
+    with listening:
+        return Companion("datasette", arguments, (listening.fileno(),), environ)
+
+
 def _check_station(settings: Settings) -> None:
     """Raise what would stop ingest at its start, before an address is printed."""
+    if settings.stream:
+        read_secret(settings)
+        return
     open_station(settings).close()
     load_or_create_secret(settings)
 
@@ -202,7 +249,7 @@ def _check_station(settings: Settings) -> None:
 def _run_ingest(
     settings: Settings,
     listening: socket.socket,
-    writer: socket.socket,
+    writer: socket.socket | None,
     on_stop: Callable[[], object] = lambda: None,
 ) -> None:
     from tmon.serve import server  # noqa: PLC0415 - the writer needs no web server

@@ -21,10 +21,9 @@ import uvloop
 from starlette.types import ASGIApp
 
 from ingest import access
-from tmon.core import logs
+from tmon.core import logs, signals
 from tmon.core.settings import Settings
 from tmon.db import identity
-from tmon.serve import signals
 
 DRAIN_S = 6  # after a signal, for the requests that have arrived
 GC_OBJECTS = 50_000  # requests leave no cycles; looking for them often takes a quarter of the time
@@ -39,13 +38,14 @@ log = logging.getLogger("tmon.process")
 
 def run_ingest(
     settings: Settings,
-    writer: socket.socket,
+    writer: socket.socket | None,
     listening: socket.socket,
     on_stop: Callable[[], object],
 ) -> None:
     """Serve ingest's app on a listening socket, until a signal.
 
-    ``on_stop`` is called at once, before the requests that have arrived are answered.
+    Without a ``writer`` the readings go to the streams. ``on_stop`` is called at once, before the
+    requests that have arrived are answered.
     """
     from ingest.app import create_app  # noqa: PLC0415 - Datasette's process doesn't need it
 

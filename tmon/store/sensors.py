@@ -8,6 +8,7 @@ from sqlite_utils import Database
 
 from tmon.core.reading import NO_UNIT, Node, Reading, Refusal
 from tmon.core.units import check_value, default_unit, quantity_of
+from tmon.store.ids import Ids
 
 SENSORS_PER_NODE = 1_000
 FIRST_MS = -(1 << 63)  # before any time
@@ -34,8 +35,9 @@ class Sensors:
     until a node sends readings of them.
     """
 
-    def __init__(self, db: Database, *, imports: bool = False) -> None:
+    def __init__(self, db: Database, ids: Ids, *, imports: bool = False) -> None:
         self._db = db
+        self._ids = ids
         self._imports = imports
         self._cache: dict[tuple[str, str], Sensor] = {}
         self._empty: set[tuple[str, str]] = set()
@@ -108,18 +110,19 @@ class Sensors:
             )
         unit = default_unit(reading.sensor) if reading.unit is None else reading.unit or None
         check_value(reading.value, unit)
-        self._db.execute(
-            "insert into sensors (node, name, quantity, unit, imported)"
-            " select name, ?, ?, ?, ? from nodes where uid = ?",
+        made = self._db.execute(
+            "insert into sensors (id, node, name, quantity, unit, imported)"
+            " select ?, name, ?, ?, ?, ? from nodes where uid = ? returning id",
             [
-                *(reading.sensor, quantity_of(reading.sensor, unit), unit),
-                *(int(self._imports), node.uid),
+                *(self._ids.of_sensor(node), reading.sensor, quantity_of(reading.sensor, unit)),
+                *(unit, int(self._imports), node.uid),
             ],
-        )
+        ).fetchone()
+        if made is None:
+            raise LookupError(f"no node has the uid {node.uid}")
         self._db.execute(
-            "insert into sensor_names (node_uid, wire_name, sensor)"
-            " values (?, ?, last_insert_rowid())",
-            [node.uid, reading.sensor],
+            "insert into sensor_names (node_uid, wire_name, sensor) values (?, ?, ?)",
+            [node.uid, reading.sensor, made[0]],
         )
 
     def _mark_sent(self, sensor: Sensor) -> None:

@@ -3,11 +3,12 @@
 import logging
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
 from select import select
 from time import monotonic
+from typing import Generic, Protocol, TypeVar
 
 from sqlite_utils import Database
 
@@ -20,7 +21,14 @@ from tmon.db.sqlite_errors import primary_code
 from tmon.db.wal import Wal
 from tmon.store.commit import Store
 from tmon.store.hours import close_due_hours
-from tmon.store.messages import COMMIT_READINGS, Failure, Reply, batch_reader, encode_message
+from tmon.store.messages import (
+    COMMIT_READINGS,
+    Failure,
+    MessageReader,
+    Reply,
+    batch_reader,
+    encode_message,
+)
 from tmon.store.waiting_devices import WaitingDevices
 
 TICK_S = 0.25  # a token that another process revokes is refused after this at the latest
@@ -36,21 +44,60 @@ NOT_SAVED = Failure(
 log = logging.getLogger("tmon.writer")
 
 
-class Writer:
-    """Owns the store; commits the batches that its socket brings, and then replies.
+class Item(Protocol):
+    """What is committed as a whole, such as a batch."""
+
+    @property
+    def size(self) -> int:
+        """How many readings it has."""
+
+
+T = TypeVar("T", bound=Item)
+T_contra = TypeVar("T_contra", bound=Item, contravariant=True)
+
+
+class ItemStore(Protocol[T_contra]):
+    """Stores items durably; ``Store`` says what the methods do."""
+
+    def commit(self, items: Sequence[T_contra], /) -> list[Receipt]: ...
+    def set_aside(self, item: T_contra, error: Exception, /) -> Receipt | Failure: ...
+    def notice_foreign_change(self) -> None: ...
+    def check_files(self) -> None: ...
+    def flush_last_seen(self) -> None: ...
+
+
+class BatchStore(Store):
+    """Stores batches of ingest."""
+
+    def set_aside(self, batch: Batch, error: Exception) -> Failure:
+        """What becomes of a batch that fails alone: its sender is told."""
+        log.error("a batch of %s can't be stored", batch.node.name, exc_info=error)
+        reason = f"the batch could not be stored: {type(error).__name__}"
+        return Failure(Unavailable.code, reason, lasting=False)
+
+
+class Writer(Generic[T]):
+    """Owns the store; commits the items that its socket brings, and then replies.
 
     What comes during a commit makes the next transaction, so transactions grow with the
     load.
     """
 
-    def __init__(self, db: Database, wal: Wal, sock: socket.socket) -> None:
+    def __init__(
+        self,
+        db: Database,
+        wal: Wal,
+        sock: socket.socket,
+        reader: MessageReader[list[tuple[int, T]]],
+        store: Callable[[Callable[[], object]], ItemStore[T]],
+    ) -> None:
         self._db = db
-        self._store = Store(db, wal.files, on_foreign_change=self._on_foreign_change)
+        self._store = store(self._on_foreign_change)
         self._waiting_devices = WaitingDevices(db, wal.files.path)
         self._wal = wal
         self._sock = sock
-        self._reader = batch_reader()
-        self._waiting: deque[tuple[int, Batch]] = deque()
+        self._reader = reader
+        self._waiting: deque[tuple[int, T]] = deque()
         self._last_number = 0
         self._unanswered: set[int] = set()
         self._trouble: str | None = None
@@ -116,7 +163,7 @@ class Writer:
 
     def _commit_some(self) -> None:
         """Commit one transaction's worth of batches, and reply."""
-        group: list[tuple[int, Batch]] = []
+        group: list[tuple[int, T]] = []
         readings = 0
         while self._waiting and readings < COMMIT_READINGS:
             group.append(self._waiting.popleft())
@@ -174,7 +221,7 @@ class Writer:
             elif not self._damage.is_known:
                 log.warning("hours and when nodes were last heard are written later: %s", error)
 
-    def _commit(self, batches: Sequence[Batch]) -> list[Receipt | Failure]:
+    def _commit(self, batches: Sequence[T]) -> list[Receipt | Failure]:
         if self._damage.is_known:
             return [DAMAGED] * len(batches)
         try:
@@ -188,9 +235,7 @@ class Writer:
                 return [self._lasting_failure(error)] * len(batches)
             if len(batches) > 1:  # one bad batch never fails the others
                 return [self._commit([batch])[0] for batch in batches]
-            log.exception("a batch of %s can't be stored", batches[0].node.name)
-            reason = f"the batch could not be stored: {type(error).__name__}"
-            return [Failure(Unavailable.code, reason, lasting=False)]
+            return [self._store.set_aside(batches[0], error)]
         self._set_trouble(None)
         return [*receipts]
 
@@ -221,3 +266,14 @@ class Writer:
         else:
             log.warning("readings are stored again")
         self._trouble = trouble
+
+
+def batch_writer(db: Database, wal: Wal, sock: socket.socket) -> Writer[Batch]:
+    """The writer of a station: ingest sends it batches."""
+    return Writer(
+        db,
+        wal,
+        sock,
+        batch_reader(),
+        lambda on_foreign_change: BatchStore(db, wal.files, on_foreign_change=on_foreign_change),
+    )

@@ -3,7 +3,9 @@
 import logging
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -11,15 +13,22 @@ from tmon.core.errors import Replaced, TmonError
 from tmon.db import rescue
 from tmon.db.connect import open_database
 from tmon.db.wal import Wal
-from tmon.store.writer import Writer
+from tmon.store.writer import Writer, batch_writer
 
 CACHE_KIB = 8_000
+
+MakeWriter = Callable[[Database, Wal, socket.socket], Writer[Any]]
 
 log = logging.getLogger("tmon.writer")
 
 
-def run_writer(sock: socket.socket, path: Path) -> Database:
+def run_writer(sock: socket.socket, path: Path, make_writer: MakeWriter = batch_writer) -> Database:
     """Run the writer of one database until the other end closes the socket.
+
+    Args:
+        sock: where its items come from.
+        path: the database file.
+        make_writer: by what they are stored.
 
     Returns:
         The open connection. Closing it would remove the empty log and its index, which
@@ -29,7 +38,7 @@ def run_writer(sock: socket.socket, path: Path) -> Database:
     with sock:
         db.execute(f"pragma cache_size = -{CACHE_KIB}")
         wal = Wal(db, path)
-        writer = Writer(db, wal, sock)
+        writer = make_writer(db, wal, sock)
         try:
             writer.run()
             if not writer.has_damage:
@@ -43,7 +52,7 @@ def run_writer(sock: socket.socket, path: Path) -> Database:
     return db
 
 
-def start(path: Path) -> socket.socket:
+def start(path: Path, make_writer: MakeWriter = batch_writer) -> socket.socket:
     """Fork the writing process; returns the socket to it. Each ends when the other closes it.
 
     This process must not have started a thread yet, and must have blocked the signals
@@ -57,7 +66,7 @@ def start(path: Path) -> socket.socket:
     os.closerange(theirs.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     status = 1
     try:
-        still_open = run_writer(theirs, path)  # noqa: F841 - until the process is gone
+        still_open = run_writer(theirs, path, make_writer)  # noqa: F841 - until the process is gone
         status = 0
     except (TmonError, OSError) as error:  # OSError: the disk can't make readings durable
         log.critical("readings can't be stored any more: %s", error)

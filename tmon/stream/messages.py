@@ -65,6 +65,21 @@ def encode(message: Message) -> bytes:
     return bytes([VERSION]) + msgspec.msgpack.encode(message)
 
 
+def encode_readings(batches: Sequence[msgspec.Raw]) -> bytes:
+    """The bytes of ``Readings`` whose batches are encoded already."""
+    return bytes([VERSION]) + msgspec.msgpack.encode(("readings", batches))
+
+
+def is_change(data: bytes) -> bool:
+    """Whether a message isn't ``Readings``, without decoding it."""
+    return not data.startswith(_READINGS_BEGIN)
+
+
+def version_of(data: bytes) -> int:
+    """The version of a message's format; 0 of an empty one."""
+    return data[0] if data else 0
+
+
 def decode(data: bytes) -> Message:
     """The message of some bytes.
 
@@ -77,3 +92,6 @@ def decode(data: bytes) -> Message:
         return _decoder.decode(memoryview(data)[1:])
     except msgspec.MsgspecError as error:
         raise UnknownMessage(f"a message that isn't one of tmon's: {error}") from None
+
+
+_READINGS_BEGIN = encode(Readings(()))[:-1]

@@ -1,0 +1,103 @@
+"""`tmon stream`: the NATS streams of a station on several machines."""
+
+import asyncio
+from typing import Any
+
+import click
+
+from tmon.cli.options import as_json, show, station, takes
+from tmon.core.errors import CannotServe
+from tmon.core.settings import Settings
+from tmon.db.connect import open_migrated_for_reading
+from tmon.db.tokens import open_station
+
+takes_streams = takes("db", "begin_anew", "stream", "stream_credentials", "stream_ca")
+
+
+@click.group()
+def stream() -> None:
+    """Create and show the NATS streams of a station on several machines (docs/cluster.md)."""
+
+
+@stream.command()
+@takes_streams
+@click.option(
+    "--replicas",
+    type=click.Choice(["1", "3", "5"]),
+    default="3",
+    help="servers that keep each reading [default: 3]",
+)
+@click.option("--days", type=click.IntRange(1, 3650), default=7, help="how long [default: 7]")
+@click.option(
+    "--gigabytes",
+    type=click.FloatRange(0.1, 100_000),
+    default=32.0,
+    help="how much; when they are full, nodes have to keep their readings [default: 32]",
+)
+def create(replicas: str, days: int, gigabytes: float, **flags: str | None) -> None:
+    """Create the streams, on the machine with whose file the cluster begins.
+
+    Stop `tmon serve` first. From then on the file takes readings from the streams only.
+
+    \b
+    Examples:
+      tmon stream create                  for three servers or more
+      tmon stream create --replicas 1     for one, to try it
+    """
+    from tmon.stream.first_file import begin_cluster  # noqa: PLC0415 - nats is imported if needed
+    from tmon.stream.streams import Options  # noqa: PLC0415
+
+    settings = _station(flags)
+    options = Options(int(replicas), days, gigabytes)
+
+    async def run() -> None:
+        from tmon.stream.connection import connected  # noqa: PLC0415
+
+        async with connected(settings, "stream create") as client:
+            with open_station(settings) as db:
+                await begin_cluster(db, client, options)
+
+    asyncio.run(run())
+    click.echo(f"created; {settings.db} is the cluster's first file: start `tmon serve`")
+
+
+@stream.command()
+@takes_streams
+@as_json
+def status(*, as_json: bool, **flags: str | None) -> None:
+    """Show each partition's stream, and how far this machine's file is behind."""
+    settings = _station(flags)
+    show(asyncio.run(_status(settings)), as_json=as_json)
+
+
+async def _status(settings: Settings) -> list[dict[str, Any]]:
+    from tmon.stream.connection import connected  # noqa: PLC0415
+    from tmon.stream.positions import read_positions  # noqa: PLC0415
+    from tmon.stream.streams import all_states  # noqa: PLC0415
+
+    async with connected(settings, "stream status") as client:
+        states = await all_states(client)
+    stored = {}
+    if settings.db.exists():
+        with open_migrated_for_reading(settings.db) as db:
+            stored = {one.partition: one.sequence for one in read_positions(db)}
+    return [
+        {
+            "partition": state.partition,
+            "first": state.first,
+            "last": state.last,
+            "behind": state.last - stored[state.partition] if stored else None,
+            "full_percent": round(100 * state.bytes / state.max_bytes, 1),
+            "replicas": state.replicas,
+            "leader": state.leader,
+            "not_current": ", ".join(state.behind),
+        }
+        for state in states
+    ]
+
+
+def _station(flags: dict[str, str | None]) -> Settings:
+    settings = station(flags)
+    if not settings.stream:
+        raise CannotServe("TMON_STREAM isn't set: where are the NATS servers?")
+    return settings

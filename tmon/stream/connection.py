@@ -1,0 +1,190 @@
+"""The connection to the NATS servers: as the settings say, made again whenever it breaks."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import nats.errors
+from nats.aio.client import Client
+
+from tmon.core.errors import TmonError
+from tmon.core.settings import Settings
+
+PENDING_BYTES = 64 * 1024 * 1024  # of messages on their way to the server: 16 of 1 MB, and spare
+ANSWER_S = 5.0  # for a command's questions
+RETRY_S = 0.5
+CONNECT_S = 2
+PING_S = 5  # a server that doesn't answer two of them is left
+LEAST_SERVER = (2, 12)  # older ones have lost acknowledged messages after a power cut
+
+
+class CannotConnect(TmonError):
+    """The NATS servers can't be reached or used as the settings say."""
+
+
+class _Client(Client):
+    """A client that sends no credentials before the connection is encrypted, if it must be."""
+
+    must_encrypt = False
+
+    def _connect_command(self) -> bytes:
+        if self.must_encrypt and not self._server_info.get("tls_required"):
+            raise CannotConnect(
+                "the NATS server doesn't encrypt: give it a certificate (`tls` in its "
+                "configuration), or use nats:// without TMON_STREAM_CA"
+            )
+        return super()._connect_command()
+
+
+async def connect(
+    settings: Settings,
+    name: str,
+    on_reconnect: Callable[[], object] = lambda: None,
+) -> Client:
+    """Connect, however long it takes; a connection that breaks is made again.
+
+    Args:
+        settings: with the servers, and how to speak to them.
+        name: of this process, which the servers show.
+        on_reconnect: is called each time that it is made again.
+
+    Raises:
+        CannotConnect: the settings can't be used, or a server refuses them.
+    """
+    log = logging.getLogger(f"tmon.{name}")
+    client = _Client()
+    is_down = False
+
+    async def on_error(error: Exception) -> None:
+        nonlocal is_down
+        if not client.is_connected and not is_down:
+            is_down = True
+            log.warning("no connection to the NATS servers: %s", describe(error))
+
+    async def on_disconnect() -> None:
+        if not client.is_closed:
+            await on_error(ConnectionError("it broke"))
+
+    async def on_connect() -> None:
+        nonlocal is_down
+        is_down = False
+        log.warning("connected to the NATS servers again")
+        on_reconnect()
+
+    await _connect(
+        client,
+        settings,
+        name=f"tmon {name}",
+        max_reconnect_attempts=-1,
+        error_cb=on_error,
+        disconnected_cb=on_disconnect,
+        reconnected_cb=on_connect,
+    )
+    if is_down:
+        await on_connect()
+    return client
+
+
+@asynccontextmanager
+async def connected(settings: Settings, name: str) -> AsyncIterator[Client]:
+    """A connection for a command, which doesn't wait for servers that don't answer.
+
+    Raises:
+        CannotConnect: no server answers, or none may be used so.
+    """
+
+    async def ignore(error: Exception) -> None:
+        """It is raised as well."""
+
+    client = _Client()
+    try:
+        await asyncio.wait_for(
+            _connect(client, settings, name=f"tmon {name}", allow_reconnect=False, error_cb=ignore),
+            ANSWER_S,
+        )
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        servers = ", ".join(without_password(server) for server in settings.stream)
+        raise CannotConnect(f"no NATS server answers at {servers}: {describe(error)}") from None
+    try:
+        yield client
+    finally:
+        with suppress(nats.errors.Error, OSError):
+            await client.close()
+
+
+async def _connect(client: _Client, settings: Settings, **options: Any) -> None:
+    client.must_encrypt = settings.stream_ca is not None or any(
+        server.startswith("tls:") for server in settings.stream
+    )
+    if client.must_encrypt:
+        options["tls"] = _tls(settings.stream_ca)
+    if settings.stream_credentials:
+        options.update(_credentials(settings.stream_credentials))
+    await client.connect(
+        servers=[*settings.stream],
+        connect_timeout=CONNECT_S,
+        reconnect_time_wait=RETRY_S,  # type: ignore[arg-type]  # a float will do
+        ping_interval=PING_S,
+        pending_size=PENDING_BYTES,
+        **options,
+    )
+    refuse_old_server(client)
+
+
+def refuse_old_server(client: Client) -> None:
+    """Refuse a server that lacks what tmon needs.
+
+    Raises:
+        CannotConnect: it says which version is needed.
+    """
+    version = client.connected_server_version
+    if (version.major, version.minor) < LEAST_SERVER:
+        least = ".".join(map(str, LEAST_SERVER))
+        raise CannotConnect(
+            f"the NATS server is version {version.major}.{version.minor}.{version.patch}, "
+            f"and tmon needs {least} or newer"
+        )
+
+
+def _tls(authority: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "strerror", None) or "no certificate is in it"
+        raise CannotConnect(f"TMON_STREAM_CA: {authority}: {reason}") from None
+
+
+def _credentials(path: Path) -> dict[str, str]:
+    """The user and password, or the token, of a file."""
+    try:
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text"
+        raise CannotConnect(f"TMON_STREAM_CREDENTIALS: {path}: {reason}") from None
+    if not text or "\n" in text:
+        raise CannotConnect(
+            f"TMON_STREAM_CREDENTIALS: {path} must hold one line: user:password, or a token"
+        )
+    user, colon, password = text.partition(":")
+    return {"user": user, "password": password} if colon else {"token": text}
+
+
+def describe(error: BaseException) -> str:
+    """An error of the client or of a server in a few words."""
+    if isinstance(error, ssl.SSLError):
+        return f"its certificate isn't accepted: {getattr(error, 'verify_message', error)}"
+    if isinstance(error, nats.errors.NoServersError | TimeoutError):
+        return "no answer"
+    description = getattr(error, "description", None)
+    return str(description or error).removeprefix("nats: ").strip("'") or type(error).__name__
+
+
+def without_password(server: str) -> str:
+    """A server's address as it may be shown."""
+    parts = urlsplit(server)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

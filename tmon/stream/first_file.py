@@ -1,0 +1,48 @@
+"""The file with which a cluster begins."""
+
+from secrets import token_hex
+
+from nats.aio.client import Client
+from sqlite_utils import Database
+
+from tmon.core.errors import TmonError
+from tmon.db.connect import transaction
+from tmon.stream.positions import first_positions, read_positions, write_positions
+from tmon.stream.streams import Options, Snapshot, StreamState, create
+
+
+class InCluster(TmonError):
+    """The file belongs to a cluster already."""
+
+
+async def begin_cluster(db: Database, client: Client, options: Options) -> list[StreamState]:
+    """Create the streams of a cluster that begins with this file; it must not change meanwhile.
+
+    Raises:
+        InCluster: it belongs to one already.
+        StreamsExist, CannotConnect: the streams can't be created.
+    """
+    if read_positions(db):
+        raise InCluster("this file belongs to a cluster already; `tmon stream status` shows it")
+    snapshot = snapshot_of(db)
+    states = await create(client, snapshot, options)
+    made = states[0].snapshot  # an earlier try may have made them
+    with transaction(db):
+        write_positions(
+            db,
+            first_positions(
+                *(made.id, made.largest_sensor, made.largest_rejected),
+                [state.created for state in states],
+            ),
+        )
+    return states
+
+
+def snapshot_of(db: Database) -> Snapshot:
+    """What the streams are told of a file."""
+
+    def largest(table: str) -> int:
+        return int(db.execute(f"select coalesce(max(id), 0) from {table}").fetchone()[0])
+
+    is_empty = not db.execute("select 1 from nodes limit 1").fetchone()
+    return Snapshot(token_hex(8), largest("sensors"), largest("rejected"), is_empty)
