@@ -105,6 +105,15 @@ def kill(process: Process) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.popen.pid, signal.SIGKILL)
     process.kill()
+    wait_for(lambda: not _has_members(process.popen.pid))
+
+
+def _has_members(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextmanager
@@ -212,8 +221,11 @@ class Load:
         self.pause_s = size * len(station.tokens) / rate if rate else 0.0
         self.stop = threading.Event()
         self.senders = [Sender(self, station, number) for number in range(len(station.tokens))]
+        self.began_s = time.monotonic()
+        self.lasted_s = 0.0
 
     def end(self) -> None:
+        self.lasted_s = self.lasted_s or time.monotonic() - self.began_s
         self.stop.set()
         for sender in self.senders:
             sender.join()

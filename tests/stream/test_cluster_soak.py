@@ -1,5 +1,7 @@
 """A station on three machines in trouble: the full counts, and what takes minutes or rights."""
 
+import asyncio
+import json
 import os
 import random
 import shutil
@@ -7,13 +9,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import nats
 import pytest
 
+from tests.station import wait_for
 from tests.stream.cluster import NAMES, Server
-from tests.stream.machines import Load, Machine, Station, kill, two_machines
+from tests.stream.machines import Load, Machine, Station, kill, positions, two_machines
 from tests.stream.test_cluster_faults import kill_sink
 from tests.test_power_cut import mounted
 
@@ -34,9 +38,9 @@ def report(capsys: pytest.CaptureFixture[str], what: str, load: Load) -> None:
     took_s = sorted(took for sender in load.senders for took in sender.took_s)
     middle, most = took_s[len(took_s) // 2], took_s[len(took_s) * 99 // 100]
     with capsys.disabled():
-        print(  # noqa: T201 - figures, for people who run it
-            f"\n{what}: {load.acknowledged:,} acknowledged, {load.acknowledged / load.lasted_s:,.0f}"
-            f" a second, p50 {middle * 1000:.1f} ms, p99 {most * 1000:.1f} ms,"
+        print(
+            f"\n{what}: {load.acknowledged:,} acknowledged,"
+            f" {load.acknowledged / load.lasted_s:,.0f} a second, p50 {middle * 1000:.1f} ms, p99 {most * 1000:.1f} ms,"
             f" longest outage of a node {load.outage_s:.1f} s"
         )
 
@@ -187,14 +191,33 @@ def test_without_the_wait_for_the_disks_a_power_cut_would_lose_readings(tmp_path
         assert sum(lost) > 0
 
 
+def test_the_disk_of_a_sink_is_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with on_cards(tmp_path) as _, two_machines(tmp_path, NODES) as station:
+        machine = station.machines[1]
+        filler = tmp_path / machine.name / "filler"
+        with station.load(100, RATE / 4) as load:
+            for _ in range(3):
+                load.goes_on()
+                with filler.open("wb", buffering=0) as file, suppress(OSError):
+                    while file.write(bytes(1 << 16)):
+                        pass
+                stored = positions(machine.db)
+                time.sleep(8)
+                load.goes_on()
+                assert sum(positions(machine.db)) < sum(station.last())
+                filler.unlink()
+                wait_for(lambda before=stored: positions(machine.db) > before)
+        assert "readings can't be stored" in machine.log
+    report(capsys, "a sink's disk full, 3 times", load)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_flipped_bits_in_a_replica_are_never_published(
     station: Station, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
     """A server whose blocks are damaged heals, or doesn't start; then its store is removed."""
+    server, reader = station.cluster[NAMES[seed % 3]], station.machines[1]
     with station.load(20) as load:
-        load.goes_on()
-        server = station.cluster[NAMES[seed % 3]]
         time.sleep(5)
         server.stop()
         blocks = flip_bits(server, random.Random(seed))
@@ -208,15 +231,38 @@ def test_flipped_bits_in_a_replica_are_never_published(
         else:
             healed = "healed by itself"
         station.cluster.wait_until_healthy()
-        lead(station, server)
-        load.goes_on()
-        catch_up_from(station.machines[1], server)
+        asyncio.run(lead(station, server))
+        for _ in range(2):  # each consumer reads from one of the three servers
+            begin_again(reader)
+            load.goes_on()
     report(capsys, f"bits flipped in {blocks} blocks: {server.name} {healed}", load)
+
+
+async def lead(station: Station, server: Server) -> None:
+    """Let a server lead all streams."""
+    placement = json.dumps({"placement": {"preferred": server.name}}).encode()
+    client = await nats.connect(station.cluster.urls(server.name).split(","))
+    for _ in range(10):
+        for name in {f"tmon-readings-{number}" for number in range(16)} - {*server.led()}:
+            await client.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{name}", placement, timeout=10)
+        await asyncio.sleep(1)
+    await client.close()
+
+
+def begin_again(machine: Machine) -> None:
+    """Let a machine's sink read all streams from their beginning."""
+    assert machine.sink
+    kill(machine.sink)
+    [backup] = machine.folder.parents[1].glob("backup/*.db")
+    machine.tmon("restore", "--force", str(backup))
+    machine.start_sink()
 
 
 def flip_bits(server: Server, chance: random.Random) -> int:
     """Flip three bits in each block of readings of a stopped server; returns how many blocks."""
-    blocks = [path for path in server.store.rglob("*.blk") if "/tmon-readings-" in str(path)]
+    blocks = [
+        path for path in server.store.rglob("tmon-readings-*/**/*.blk") if path.stat().st_size
+    ]
     for path in blocks:
         data = bytearray(path.read_bytes())
         for _ in range(3):
