@@ -9,7 +9,7 @@ IN_PARALLEL = --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 # What is imported is compiled once, rather than by each of a thousand processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: check install run test lint types fmt soak bench bench-large screenshots lock
+.PHONY: check install run test lint types fmt soak bench bench-large screenshots words lock
 
 check: lint types test
 
@@ -48,6 +48,10 @@ bench-large: .venv/installed
 # docs/*.png, and all pages to look at in screenshots/, with Debian's chromium: some minutes.
 screenshots: .venv/installed-dev
 	$(BIN)/python -m scripts.screenshots
+
+# The texts of the pages into tmon/locale, where they are translated; then again, to compile them.
+words: .venv/installed-dev
+	$(BIN)/python -m scripts.words
 
 # Exact versions and hashes of everything, for every platform. Needs uv, for its maintainers only.
 lock:

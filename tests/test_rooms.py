@@ -132,3 +132,5 @@ def test_the_wheel_brings_two_packages_and_what_is_published(tmp_path: Path) -> 
         "plugins/static/tmon.css",
     ):
         assert f"tmon/published/{published}" in names
+    for made in ("LC_MESSAGES/tmon.mo", "scripts.json"):
+        assert f"tmon/locale/de/{made}" in names

@@ -16,7 +16,7 @@ from ingest.limits import BODY_S
 from tests.station import Process, answers, free, tmon, wait_for
 from tests.test_writer import Ingest, eight_waiting
 from tmon.db.connect import open_database, open_for_reading
-from tmon.serve.processes import DatasetteProcess
+from tmon.serve.processes import Companion
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_if_datasette_dies_ingest_stops_and_says_why(served: Process) -> None:
 
 def test_a_datasette_that_was_waited_for_already_is_no_error() -> None:
     """At a Ctrl-C two threads wait for it, and only one of them finds it."""
-    datasette = DatasetteProcess.__new__(DatasetteProcess)
+    datasette = Companion.__new__(Companion)
     datasette._process = subprocess.Popen(["true"])
     datasette._process.wait()
     datasette._stop_with_child()

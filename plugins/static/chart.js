@@ -10,11 +10,12 @@ const GAP = [null, null, null];
 // other lines' points a value is undefined, which uPlot skips; in a gap it is null.
 export function columns(lines, stepMs, convert) {
   const times = new Set();
-  const own = lines.map(({ points, gap_ms: gapMs }) => {
+  const own = lines.map(({ points, held = [], gap_ms: gapMs }) => {
     const rows = new Map();
     const gaps = [];
     let last = null;
-    for (const [start, mean, low, high] of points) {
+    const drawn = held.length ? [...held, ...points].sort(([a], [b]) => a - b) : points;
+    for (const [start, mean, low, high] of drawn) {
       const time = start + stepMs / 2;
       if (last !== null && time - last > gapMs) {
         gaps.push([last, time]);

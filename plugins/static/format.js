@@ -1,5 +1,7 @@
 // Formats values and times for people.
 
+import { MONTHS, dayAndMonth, gettext, locale } from "./words.js";
+
 // For each unit, as in tmon/pages/cells.py.
 const UNITS = [
   ["lx", "ppm", "ppb", "W", "µg/m³", "rpm", "Wh", "mA", "Pa", "dBm", "°"],
@@ -8,6 +10,8 @@ const UNITS = [
 ];
 export const DECIMALS = Object.fromEntries(UNITS.flatMap((units, count) => units.map((unit) => [unit, count])));
 const DURATION_UNITS = [[2 * 86400, 86400, "d"], [2 * 3600, 3600, "h"], [60, 60, "min"]];
+
+export const SWITCHED = { 0: gettext("off"), 1: gettext("on") };
 
 export function converted(value, unit, { fahrenheit }) {
   return fahrenheit && unit === "°C" && value != null ? (value * 9) / 5 + 32 : value;
@@ -33,11 +37,15 @@ export function age(seconds) {
   return `${Math.max(0, Math.round(seconds / length))} ${name}`;
 }
 
+export function ago(seconds) {
+  return gettext("{age} ago", { age: age(seconds) });
+}
+
 const formats = {};
 
 function format(options, utc) {
   const key = JSON.stringify([options, utc]);
-  formats[key] ||= new Intl.DateTimeFormat("en-GB", {
+  formats[key] ||= new Intl.DateTimeFormat(locale, {
     ...options, hourCycle: "h23", timeZone: utc ? "UTC" : undefined,
   });
   return formats[key];
@@ -62,16 +70,16 @@ const OLD_MS = 300 * 86_400_000; // older times are shown with their year
 
 // An instant for a list: 13:20 within a day, else 12 Nov 13:20, or 12 Nov 2013.
 export function moment(ms, nowMs, { utc }) {
-  const at = parts(ms, { ...DAY, ...MINUTE, month: "short", day: "numeric" }, utc);
+  const at = parts(ms, { ...DAY, ...MINUTE }, utc);
   if (nowMs - ms < 86_400_000) return `${at.hour}:${at.minute}`;
-  return `${at.day} ${at.month} ${nowMs - ms < OLD_MS ? `${at.hour}:${at.minute}` : at.year}`;
+  return `${dayAndMonth(+at.day, at.month)} ${nowMs - ms < OLD_MS ? `${at.hour}:${at.minute}` : at.year}`;
 }
 
 // When history ends: 13:20, 12 Nov or, after a year, May 2014.
 export function dayOrMonth(ms, nowMs, { utc }) {
-  const at = parts(ms, { ...DAY, ...MINUTE, month: "short", day: "numeric" }, utc);
+  const at = parts(ms, { ...DAY, ...MINUTE }, utc);
   if (nowMs - ms < 86_400_000) return `${at.hour}:${at.minute}`;
-  return nowMs - ms < OLD_MS ? `${at.day} ${at.month}` : `${at.month} ${at.year}`;
+  return nowMs - ms < OLD_MS ? dayAndMonth(+at.day, at.month) : `${MONTHS[at.month - 1]} ${at.year}`;
 }
 
 // The zone's name at some instants, such as CET; CET/CEST where clocks change between them.

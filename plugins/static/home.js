@@ -2,7 +2,8 @@
 // folded groups in the address, and loads more sensors where the page ends.
 
 import { choices, onChoice, showButtons } from "./choices.js";
-import { age, dayOrMonth, instant, moment, quantity, shownUnit, zoneName } from "./format.js";
+import { SWITCHED, ago, dayOrMonth, instant, moment, quantity, shownUnit, zoneName } from "./format.js";
+import { gettext } from "./words.js";
 
 const REFRESH_MS = 15_000;
 const RELOAD_MS = 5 * 60_000; // of the whole board: charts, silent marks, late readings
@@ -33,13 +34,14 @@ function showRow(row, chosen) {
   for (const number of numbers) {
     const given = decimals === undefined ? undefined : +decimals;
     const [text] = quantity(+number.value, unit, chosen, given).split("\u00a0");
-    number.textContent = ("switch" in row.dataset && { 0: "off", 1: "on" }[number.value]) || text;
+    number.textContent = ("switch" in row.dataset && SWITCHED[number.value]) || text;
   }
   const shown = row.querySelector(".unit");
   if (shown) shown.textContent = shownUnit(unit, chosen);
   const [, low, high] = numbers.map((number) => number.textContent);
-  const svg = row.querySelector("svg");
-  svg?.setAttribute("aria-label", `${svg.getAttribute("aria-label").split(":")[0]}: low ${low}, high ${high}`);
+  const label = row.classList.contains("is-archive") ? gettext("All of it: low {low}, high {high}", { low, high })
+    : gettext("24 hours: low {low}, high {high}", { low, high });
+  row.querySelector("svg")?.setAttribute("aria-label", label);
 }
 
 function showChoices() {
@@ -63,14 +65,14 @@ function showRefreshed(reached) {
   const line = document.querySelector(".asof");
   if (!line) return;
   line.classList.toggle("late", !reached);
-  line.querySelector(".heard").textContent = reached ? "as of" : "no connection since";
+  line.querySelector(".heard").textContent = reached ? gettext("as of") : gettext("no connection since");
   line.querySelector("time").textContent = instant(refreshedMs, choices(), true);
   line.querySelector("[data-zone]").textContent = zoneName(choices());
 }
 
 function updateAges() {
   for (const time of board().querySelectorAll("li[data-sensor]:not(.is-history) time")) {
-    const text = `${age((now() - Date.parse(time.dateTime)) / 1000)} ago`;
+    const text = ago((now() - Date.parse(time.dateTime)) / 1000);
     if (time.textContent !== text) time.textContent = text;
   }
 }
@@ -202,7 +204,7 @@ function applyFilter() {
     group.hidden = words.length && !group.querySelector("section:not([hidden])");
   }
   const none = words.length && !board().querySelector(".nodes > section:not([hidden])");
-  document.querySelector("#sifted").textContent = none ? `No sensor matches “${filter.value}”.` : "";
+  document.querySelector("#sifted").textContent = none ? gettext("No sensor matches “{name}”.", { name: filter.value }) : "";
 }
 
 let typed;

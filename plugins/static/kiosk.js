@@ -2,7 +2,8 @@
 // seconds with fresh values. Without a connection it goes on with what it has, and says so.
 
 import { choices } from "./choices.js";
-import { age, dayOrMonth, instant, moment, zoneName } from "./format.js";
+import { ago, dayOrMonth, instant, moment, zoneName } from "./format.js";
+import { gettext } from "./words.js";
 
 const TURN_MS = 15_000;
 const TIMEOUT_MS = 10_000; // of a request: a network may drop it in silence
@@ -71,9 +72,9 @@ function showPage() {
     const ms = Date.parse(time.dateTime);
     if (time.closest(".needs")) time.textContent = moment(ms, now(), chosen);
     else if (time.closest(".is-history")) time.textContent = dayOrMonth(ms, now(), chosen);
-    else time.textContent = `${age((now() - ms) / 1000)} ago`;
+    else time.textContent = ago((now() - ms) / 1000);
   }
-  document.querySelector(".turn").textContent = pages.length > 1 ? `${page + 1} of ${pages.length}` : "";
+  document.querySelector(".turn").textContent = pages.length > 1 ? gettext("{page} of {pages}", { page: page + 1, pages: pages.length }) : "";
 }
 
 function showHeard(reached) {
@@ -81,7 +82,7 @@ function showHeard(reached) {
   const chosen = choices();
   line.parentElement.classList.toggle("late", !reached);
   line.classList.toggle("late", !reached);
-  line.querySelector(".heard").textContent = reached ? "as of" : "no connection since";
+  line.querySelector(".heard").textContent = reached ? gettext("as of") : gettext("no connection since");
   const [day, minute] = instant(heardMs, chosen).split(" ");
   const isToday = instant(now(), chosen).startsWith(day);
   line.querySelector("time").textContent = isToday ? minute : `${day} ${minute}`;

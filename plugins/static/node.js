@@ -2,7 +2,7 @@
 
 import { choices, onChoice, showButtons } from "./choices.js";
 import { draw } from "./chart.js";
-import { age, instant, localize, quantity } from "./format.js";
+import { SWITCHED, age, instant, localize, quantity } from "./format.js";
 import { share } from "./share.js";
 
 const REFRESH_MS = 10_000;
@@ -105,7 +105,8 @@ async function refresh() {
       const ageSpan = document.createElement("span");
       ageSpan.className = row.silent ? "age silent" : "age";
       ageSpan.textContent = `${age(row.age_s)} ago${row.silent ? ", silent" : ""}`;
-      cell.replaceChildren(`${quantity(row.value, row.unit, choices())} `, ageSpan);
+      const word = "switch" in cell.dataset && SWITCHED[row.value];
+      cell.replaceChildren(`${word || quantity(row.value, row.unit, choices())} `, ageSpan);
     }
     const last = Math.max(0, ...rows.map((row) => row.measured_ms));
     if (last >= newest() + view.step_ms && last > newest()) {

@@ -1,6 +1,8 @@
 // Ticks of a chart's axes, by the rules of tmon/pages/svg.py: nothing moves when the browser draws
 // a chart again.
 
+import { MONTHS, dayAndMonth } from "./words.js";
+
 const MAX_TIME_TICKS = 6; // what fits a phone's width
 const MAX_VALUE_TICKS = 6; // what fits a chart's height
 const MAX_TICK = 1e6; // an axis has no room for more digits
@@ -13,7 +15,6 @@ const STEPS_MS = [
   ...[1, 2, 5, 10, 15].map((days) => days * DAY_MS),
 ];
 const STEPS_MONTHS = [1, 2, 3, 6, ...[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000].map((years) => years * 12)];
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 // The smallest axis for these values that begins and ends with a round number, or at a fixed edge.
 export function valueAxis(values, fixedLow = null, fixedHigh = null) {
@@ -87,7 +88,7 @@ function firstsOfMonths(first, last, length) {
 function timeLabel(at) {
   const [hour, minute] = [at.getUTCHours(), at.getUTCMinutes()].map((number) => String(number).padStart(2, "0"));
   const midnight = hour === "00" && minute === "00";
-  return midnight ? `${at.getUTCDate()} ${MONTHS[at.getUTCMonth()]}` : `${hour}:${minute}`;
+  return midnight ? dayAndMonth(at.getUTCDate(), at.getUTCMonth() + 1) : `${hour}:${minute}`;
 }
 
 function monthLabel(at) {

@@ -61,7 +61,7 @@ def load_limits(connection: sqlite3.Connection, sensors: Iterable[int]) -> dict[
 
 def value_range(lines: Iterable[Line]) -> tuple[float, float] | None:
     """The lowest and highest value of some lines."""
-    values = [value for line in lines for point in line.points for value in point[1:4]]
+    values = [value for line in lines for point in line.drawn for value in point[1:4]]
     return (min(values), max(values)) if values else None
 
 

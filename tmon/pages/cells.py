@@ -68,7 +68,11 @@ def prepare_jinja2_environment(env: Any, datasette: Any) -> None:
         )
 
     env.filters.update(
-        instant=instant, duration=duration, quantity=_quantity_in_unit, sensor=sensor
+        instant=instant,
+        duration=duration,
+        hours_and_minutes=hours_and_minutes,
+        quantity=_quantity_in_unit,
+        sensor=sensor,
     )
 
 
@@ -171,18 +175,37 @@ def short_duration(seconds: float) -> str:
     return f"{seconds / unit_s:.0f} {unit}"
 
 
-def quantity(value: Any, unit: str | None, *, is_mean: bool = False) -> Markup | None:
+def hours_and_minutes(seconds: float) -> str:
+    """Seconds as ``40 s``, ``20 min``, ``3 h 20 min`` or ``2 d 3 h``: the two largest units."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    parts = [(days, "d"), (hours, "h"), (minutes if not days else 0, "min")]
+    return " ".join(f"{count} {unit}" for count, unit in parts if count)
+
+
+def quantity(
+    value: Any, unit: str | None, decimals: int | None = None, *, is_mean: bool = False
+) -> Markup | None:
     """A value rounded for its unit, such as ``21.5 °C``, with the exact value as title."""
     if not isinstance(value, int | float) or len(str(unit)) > MAX_UNIT_CHARACTERS:
         return None
     exact = f"{value!r} {unit or ''}".strip()
-    text = f"{rounded(value, unit, is_mean=is_mean)}\N{NO-BREAK SPACE}{unit or ''}".strip()
+    number = rounded(value, unit, decimals, is_mean=is_mean)
+    text = f"{number}\N{NO-BREAK SPACE}{unit or ''}".strip()
     return Markup('<span class="quantity" title="{}">{}</span>').format(exact, text)
 
 
-def _quantity_in_unit(value: Any, unit: str | None, fahrenheit: bool = False) -> Markup:
-    """A value in the unit that the visitor chose, with the stored value as title."""
-    shown = quantity(value, unit) or Markup("")
+def _quantity_in_unit(
+    value: Any, unit: str | None, fahrenheit: bool = False, spread: float = 0
+) -> Markup:
+    """A value in the unit that the visitor chose, with the stored value as title.
+
+    With the ``spread`` of the values that it is the mean of, it is rounded by that.
+    """
+    decimals = decimals_by_spread(unit, spread)
+    shown = quantity(value, unit, decimals) or Markup("")
     if not (shown and fahrenheit and unit == "°C"):
         return shown
     exact = f"{value!r} {unit}"

@@ -81,6 +81,7 @@ def charts_json(view: ChartView) -> dict[str, Any]:
                     "gap_ms": line.gap_ms,
                     "stepped": line.stepped,
                     "points": line.points,
+                    "held": line.held,
                 }
                 for line in chart
             ],

@@ -1,8 +1,7 @@
 """Charts of any sensors in a span of time, read from the database; one chart for each unit."""
 
-import json
 import sqlite3
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
@@ -36,6 +35,7 @@ from tmon.pages.spans import (
     parse_before,
     parse_span,
 )
+from tmon.pages.switches import find_switches, is_on_off, load_held, without_gaps
 from tmon.pages.value_range import FREE, ValueRange, parse_value_range
 
 COARSE = frozenset(one.name for one in RESOLUTIONS[RESOLUTIONS.index(HOURLY) :])
@@ -127,7 +127,11 @@ def load_charts(
     if before:
         clean |= load_corrections(connection, ranges, before.span, None, raw=raw).sensors
     # Reading raw values costs less, so only sensors with corrections are read from clean views.
-    sensors = [sensor._replace(clean=not raw and sensor.id in clean) for sensor in sensors]
+    switches = find_switches(connection, ranges)
+    sensors = [
+        sensor._replace(clean=not raw and sensor.id in clean, is_switch=sensor.id in switches)
+        for sensor in sensors
+    ]
     groups = _by_chart(_by_unit(with_rate(sensor, rate) for sensor in sensors))
     spans = [span, *([before.span] if before else [])]
     pruned = any(is_pruned(connection, sensor, one) for sensor in sensors for one in spans)
@@ -139,10 +143,8 @@ def load_charts(
         key=RESOLUTIONS.index,
         default=finest,
     )
-    switches = _switches(connection, ranges)
     lines = [
-        [_line(connection, sensor, span, resolution, switches) for sensor in group]
-        for group in groups
+        [_line(connection, sensor, span, resolution, at_ms) for sensor in group] for group in groups
     ]
     limits = load_limits(connection, ranges)
     labels = {sensor.id: sensor.label for sensor in sensors}
@@ -173,41 +175,31 @@ def _fixed_ranges(
             yield asked.in_celsius() if fahrenheit and unit == "°C" else asked
 
 
-def _switches(connection: sqlite3.Connection, sensors: Iterable[int]) -> frozenset[int]:
-    """Those sensors that are switches."""
-    rows = connection.execute(
-        "select id from sensors where quantity = 'switch'"
-        " and id in (select value from json_each(?))",
-        [json.dumps([*sensors])],
-    )
-    return frozenset(number for (number,) in rows)
-
-
 def _line(
-    connection: sqlite3.Connection,
-    sensor: Sensor,
-    span: Span,
-    resolution: Resolution,
-    switches: Container[int],
+    connection: sqlite3.Connection, sensor: Sensor, span: Span, resolution: Resolution, at_ms: int
 ) -> Line:
     """A sensor's line; single readings of switches and counters hold until the next one."""
     if sensor.rate:
         return load_rate(connection, sensor, span, resolution)
     line = load_line(connection, sensor, span, resolution)
     holds = (
-        sensor.id in switches
+        sensor.is_switch
         or is_counter(sensor)
         or {point[1] for point in line.points} in ({0.0}, {1.0}, {0.0, 1.0})
     )
-    return line._replace(stepped=holds and resolution == RAW)
+    line = line._replace(stepped=holds and resolution == RAW)
+    if not is_on_off(line) or not without_gaps(line):
+        return line
+    held = load_held(connection, line, span, at_ms)
+    return line._replace(gap_ms=span.length_ms, held=held)
 
 
 def _earlier_line(
     connection: sqlite3.Connection, line: Line, span: Span, before: Earlier, resolution: Resolution
 ) -> Line:
     """A sensor's line of the earlier span, moved to the shown one."""
-    switches = {line.sensor.id} if line.stepped else ()
-    earlier = _line(connection, line.sensor, before.span, resolution, switches)
+    earlier = _line(connection, line.sensor, before.span, resolution, before.span.end_ms)
+    earlier = earlier._replace(stepped=earlier.stepped or line.stepped)
     return earlier.moved(span.start_ms - before.span.start_ms, before.in_words)
 
 

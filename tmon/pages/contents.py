@@ -7,6 +7,7 @@ from typing import Any
 
 from datasette import hookimpl
 
+from tmon.pages.languages import Metadata, translated
 from tmon.pages.queries import DATABASE, run_query
 
 # What the field of a stored query offers; other names can be typed too.
@@ -32,7 +33,8 @@ def startup(datasette: Any) -> Callable[[], Awaitable[None]]:
 
     async def load() -> None:
         environment = datasette.get_jinja_environment()
-        environment.globals["station"] = await datasette.get_instance_metadata()
+        station = Metadata(await datasette.get_instance_metadata())
+        environment.globals["station"] = station
 
     return load
 
@@ -50,7 +52,9 @@ def extra_template_vars(
         descriptions = await _descriptions(datasette)
         contents = {
             "queries": await _queries(datasette, request),
-            "tables": {name: text for name, text in descriptions.items() if name not in hidden},
+            "tables": {
+                name: translated(text) for name, text in descriptions.items() if name not in hidden
+            },
             "corrected": [name for name in descriptions if name.endswith("_clean")],
         }
         return {

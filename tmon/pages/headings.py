@@ -7,8 +7,11 @@ from datasette import hookimpl
 from jinja2 import Environment
 from markupsafe import Markup
 
+from tmon.core.languages import pgettext
+
 # Columns whose name alone doesn't say it.
 HEADINGS = {"day": "Day (UTC)", "day_ms": "Day (UTC)", "n": "Readings", "uid": "Permanent id"}
+COLUMN = "column"  # the context of headings in the catalogues, which have those of metadata.yml
 UNIT_SUFFIX = re.compile("_(ms|s|at)$")  # times and durations are shown with their units
 OUR_NAMES = re.compile("[a-z][a-z0-9_]*")
 
@@ -23,7 +26,7 @@ def heading(column: str) -> str:
     if not OUR_NAMES.fullmatch(column):
         return column
     words = UNIT_SUFFIX.sub("", column).replace("_", " ")
-    return HEADINGS.get(column, words[0].upper() + words[1:])
+    return pgettext(COLUMN, HEADINGS.get(column, words[0].upper() + words[1:]))
 
 
 def column_name(column: str) -> Markup:

@@ -12,6 +12,7 @@ from datasette.database import QueryInterrupted
 from markupsafe import Markup
 
 from tmon.core import demo
+from tmon.core.languages import language
 from tmon.core.time import now_ms
 from tmon.pages.home_data import MAX_TERMS, HomeData, HomeQuery, load_home
 from tmon.pages.home_lines import Shown
@@ -24,10 +25,10 @@ LATEST_COLUMNS = ("sensor", "measured_ms", "value", "unit", "silent")  # that ho
 
 
 async def show(datasette: Any, request: Any) -> Response:
-    """``/``. Requests for the same address at the same time share one rendering."""
+    """``/``. Requests for the same page at the same time share one rendering."""
     check_parameters(request)
     rendering = _rendering(datasette)
-    key = (request.scheme, request.host, request.full_path)
+    key = (language.get(), request.scheme, request.host, request.full_path)
     if key not in rendering:
         rendering[key] = asyncio.ensure_future(_render(datasette, request))
         rendering[key].add_done_callback(lambda _: rendering.pop(key))

@@ -3,16 +3,19 @@
 from typing import NamedTuple
 from urllib.parse import urlencode
 
+from markupsafe import Markup
+
+from tmon.core.languages import N_, gettext, ngettext
 from tmon.core.time import DAY_MS, as_datetime, iso
 from tmon.pages import cells
 from tmon.pages.attention import Item
 from tmon.pages.home_rows import LOW_BATTERY, SensorRow
+from tmon.pages.months import day_and_month, months
 from tmon.pages.responses import node_path
 
 MINUTE_MS = 60_000
 OLD_MS = 300 * DAY_MS  # older times are shown with their year
-MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
-SWITCHED = {0: "off", 1: "on"}
+SWITCHED = {0: N_("off"), 1: N_("on")}
 
 
 class Line(NamedTuple):
@@ -24,8 +27,10 @@ class Line(NamedTuple):
     shown_unit: str
     decimals: int | None  # if not those of the unit
     note: str  # the limit that it is beyond, or a battery that is low
+    age_prefix: str  # such as "silent, "
     age: str
     measured_at: str
+    day_label: str
     day: tuple[str, str, float, float, str] | None  # low and high, both exact, and the path
 
 
@@ -34,6 +39,9 @@ class Moment(NamedTuple):
 
     exact: str
     text: str
+
+    def __html__(self) -> str:
+        return Markup('<time datetime="{}">{}</time>').format(*self)
 
 
 class Thing(NamedTuple):
@@ -63,9 +71,10 @@ class Shown(NamedTuple):
 
         def number(value: float) -> str:
             if row.is_switch and value in SWITCHED:
-                return SWITCHED[int(value)]
+                return gettext(SWITCHED[int(value)])
             return cells.rounded(value * 9 / 5 + 32 if converted else value, unit, decimals)
 
+        low, high = (number(day.low), number(day.high)) if day else ("", "")
         return Line(
             row=row,
             href=self.base + node_path(row.node, row.name),
@@ -73,16 +82,18 @@ class Shown(NamedTuple):
             shown_unit="" if row.is_switch or unit == "1" else unit or "",
             decimals=decimals,
             note=self._note(row),
+            age_prefix=_age_prefix(row),
             age=self._age(row),
             measured_at=iso(row.measured_ms),
-            day=day and (number(day.low), number(day.high), *day),
+            day_label=_day_label(row).format(low=low, high=high),
+            day=day and (low, high, *day),
         )
 
     def thing(self, item: Item) -> Thing:
         names = [item.node, item.row.shown_name if item.row and item.sensor else item.sensor]
         since, until = (at_ms and self._moment(at_ms) for at_ms in (item.since_ms, item.to_ms))
         return Thing(
-            where=" ".join(name for name in names if name) or "server",
+            where=" ".join(name for name in names if name) or gettext("server"),
             href=self._chart(item),
             text=self._text(item),
             kind=item.kind,
@@ -93,15 +104,18 @@ class Shown(NamedTuple):
 
     def _note(self, row: SensorRow) -> str:
         if not row.bound:
-            return "battery low" if row.trouble == LOW_BATTERY else ""
+            return gettext("battery low") if row.trouble == LOW_BATTERY else ""
         side, bound = row.bound
+        limit = f"{bound:.6g}\N{NO-BREAK SPACE}{row.unit or ''}".strip()
         if self.fahrenheit and row.unit == "°C":
-            return f"{side} its limit of {bound * 9 / 5 + 32:.4g}\N{NO-BREAK SPACE}°F"
-        return f"{side} its limit of {bound:.6g}\N{NO-BREAK SPACE}{row.unit or ''}".strip()
+            limit = f"{bound * 9 / 5 + 32:.4g}\N{NO-BREAK SPACE}°F"
+        if side == "above":
+            return gettext("above its limit of {limit}").format(limit=limit)
+        return gettext("below its limit of {limit}").format(limit=limit)
 
     def _age(self, row: SensorRow) -> str:
         if not row.history:
-            return f"{cells.short_duration(row.age_s)} ago"
+            return gettext("{age} ago").format(age=cells.short_duration(row.age_s))
         return day_or_month(row.measured_ms, self.at_ms)
 
     def _text(self, item: Item) -> str:
@@ -110,8 +124,11 @@ class Shown(NamedTuple):
         line = self.line(item.row)
         value = f"{line.now}\N{NO-BREAK SPACE}{line.shown_unit}".strip()
         if item.kind == "silent":
-            return f"{item.sensors} sensors silent" if item.sensors > 1 else "silent"
-        return f"battery low: {value}" if item.kind == "battery" else f"{value}, {line.note}"
+            several = ngettext("{n} sensor silent", "{n} sensors silent", item.sensors)
+            return several.format(n=item.sensors) if item.sensors > 1 else gettext("silent")
+        if item.kind == "battery":
+            return gettext("battery low: {value}").format(value=value)
+        return f"{value}, {line.note}"
 
     def _chart(self, item: Item) -> str | None:
         """The path of the chart at that time; None for what has none."""
@@ -129,7 +146,7 @@ class Shown(NamedTuple):
     def _moment(self, ms: int) -> Moment:
         """``13:20`` within a day, else ``12 Nov 13:20`` or ``12 Nov 2013``; UTC, like home.js."""
         at = as_datetime(ms)
-        day = f"{at.day} {MONTHS[at.month - 1]}"
+        day = day_and_month(at)
         if self.at_ms - ms < DAY_MS:
             return Moment(iso(ms), f"{at:%H:%M}")
         return Moment(
@@ -142,5 +159,20 @@ def day_or_month(ms: int, at_ms: int) -> str:
     at = as_datetime(ms)
     if at_ms - ms < DAY_MS:
         return f"{at:%H:%M}"
-    month = MONTHS[at.month - 1]
-    return f"{at.day} {month}" if at_ms - ms < OLD_MS else f"{month} {at.year}"
+    return day_and_month(at) if at_ms - ms < OLD_MS else f"{months()[at.month - 1]} {at.year}"
+
+
+def _age_prefix(row: SensorRow) -> str:
+    """What stands before the age of a sensor's reading, or before when its history ends."""
+    if row.is_archive:
+        return gettext("history until ")
+    if row.history:
+        return gettext("until ")
+    return gettext("silent, ") if row.silent else ""
+
+
+def _day_label(row: SensorRow) -> str:
+    """What the small chart shows, for those who can't see it."""
+    if row.is_archive:
+        return gettext("All of it: low {low}, high {high}")
+    return gettext("24 hours: low {low}, high {high}")

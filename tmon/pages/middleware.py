@@ -15,6 +15,7 @@ from tmon.pages.concurrency import ConcurrencyLimit
 from tmon.pages.cors import Cors
 from tmon.pages.csv_export import CsvExport
 from tmon.pages.facet_limits import FacetLimits
+from tmon.pages.languages import Languages
 from tmon.pages.paging import PageLimits
 from tmon.pages.security_headers import SecurityHeaders
 
@@ -28,6 +29,7 @@ MIDDLEWARE: tuple[type[Middleware], ...] = (
     SecurityHeaders,
     BadRequests,
     Cors,
+    Languages,
 )
 
 SMALLEST_GZIP_BYTES = 1024  # less fits in one packet anyway

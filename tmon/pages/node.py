@@ -132,4 +132,16 @@ def _page_context(
         "incidents_url": f"{table(DATABASE, 'incidents')}?{incident_query}",
         "picture_url": _picture_url(datasette, request, view),
         "svg_url": f"{datasette.urls.path(request.path)}.svg?{query}" if view.sensor else None,
+        "similar": [
+            (other.replace("/", " "), _compare_url(datasette, request, view, other))
+            for other in details.similar
+        ],
     }
+
+
+def _compare_url(datasette: Any, request: Any, view: NodeView, other: str) -> str:
+    """The sensor of a page and another over each other, in the same span."""
+    own = f"{view.node['name']}/{view.sensor.name if view.sensor else ''}"
+    kept = chart_page.kept_span(request, "s", "title")
+    query = urlencode([("s", own), ("s", other), *kept], safe="/:")
+    return f"{datasette.urls.path('/compare')}?{query}"

@@ -8,16 +8,21 @@ from tmon.pages.charts import Parameters
 from tmon.pages.incidents import newest_incidents
 from tmon.pages.node_view import NodeNames, NodeView, load_view
 from tmon.pages.numbers import Numbers, load_numbers
+from tmon.pages.similar import load_similar
 
 MAX_REJECTED = 5
 
 
 class NodeDetails(NamedTuple):
-    """The numbers of each sensor, rejected values and incidents."""
+    """The numbers of each sensor, rejected values and incidents.
+
+    ``similar``: of a sensor's page, the addresses of sensors to compare it with.
+    """
 
     numbers: Numbers
     rejected: Sequence[Mapping[str, Any]]
     incidents: Sequence[Mapping[str, Any]]
+    similar: Sequence[str]
 
 
 def load_details(
@@ -37,4 +42,5 @@ def load_details(
     ).fetchall()
     incidents = newest_incidents(connection, node, view.sensor and view.sensor.id)
     numbers = load_numbers(connection, view.charts, at_ms)
-    return view, NodeDetails(numbers, rejected, incidents)
+    similar = load_similar(connection, node, view.sensor.id) if view.sensor else ()
+    return view, NodeDetails(numbers, rejected, incidents, similar)

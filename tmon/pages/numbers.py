@@ -17,15 +17,22 @@ from tmon.pages.points import (
     table_resolution,
 )
 from tmon.pages.spans import Span
+from tmon.pages.switches import OnTime, on_time
 
 
 class SensorRow(NamedTuple):
-    """A sensor's newest reading and its numbers in the span; ``coverage`` is from 0 to 1."""
+    """A sensor's newest reading and its numbers in the span; ``coverage`` is from 0 to 1.
+
+    ``earlier`` has the numbers of the same span before, if the charts show it; ``on`` is when a
+    switch was on.
+    """
 
     sensor: Sensor
     now: Mapping[str, Any] | None
     summary: Summary
     coverage: float | None
+    earlier: Summary | None
+    on: OnTime | None
 
 
 class Numbers(NamedTuple):
@@ -48,14 +55,23 @@ def load_numbers(connection: sqlite3.Connection, view: ChartView, at_ms: int) ->
         [json.dumps([sensor.id for sensor in view.sensors])],
     )
     newest = {row["sensor"]: row for row in latest}
+    lines = {line.sensor.id: line for chart in view.charts for line in chart if not line.before}
     rows = []
     for sensor in view.sensors:
         summary = load_summary(connection, sensor, view.span)
         first_ms = max(view.span.start_ms, view.ranges[sensor.id].first_ms or view.span.start_ms)
         so_far = Span(first_ms, min(view.span.end_ms, at_ms))
         pruned = view.pruned and is_pruned(connection, sensor, view.span)
-        coverage = load_coverage(connection, sensor, so_far, n=summary.n, pruned=pruned)
-        rows.append(SensorRow(sensor, newest.get(sensor.id), summary, coverage))
+        line = lines[sensor.id]
+        # A switch that sends only changes has no interval.
+        coverage = (
+            None
+            if line.held
+            else load_coverage(connection, sensor, so_far, n=summary.n, pruned=pruned)
+        )
+        earlier = view.before and load_summary(connection, sensor, view.before.span)
+        on = on_time(line, view.span, at_ms)
+        rows.append(SensorRow(sensor, newest.get(sensor.id), summary, coverage, earlier, on))
     return Numbers(rows, *_load_table(connection, view))
 
 

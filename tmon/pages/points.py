@@ -77,7 +77,7 @@ class Sensor(NamedTuple):
     """A sensor; ``clean``: its corrected readings are shown, as it has corrections.
 
     ``node`` is its node's name where sensors of several nodes are shown; ``rate`` is hour or day
-    for a counter of which that is drawn.
+    for a counter of which that is drawn; a switch has the values 0, off, and 1, on.
     """
 
     id: int
@@ -86,6 +86,7 @@ class Sensor(NamedTuple):
     clean: bool = False
     node: str = ""
     rate: str = ""
+    is_switch: bool = False
 
     @property
     def label(self) -> str:
@@ -99,7 +100,8 @@ class Line(NamedTuple):
     The mean of a step is drawn in its middle, ``half_step_ms`` after its start. Between two
     points that are further apart than ``gap_ms`` the line has a gap. ``before`` is such as
     "a week before" for points of an earlier span, which are moved to the shown one. In a
-    ``stepped`` line a value holds until the next.
+    ``stepped`` line a value holds until the next. ``held`` are no readings, but what a switch is
+    known to be at the ends of the span; they are drawn too.
     """
 
     sensor: Sensor
@@ -108,11 +110,18 @@ class Line(NamedTuple):
     half_step_ms: float
     before: str = ""
     stepped: bool = False
+    held: Sequence[tuple[float, ...]] = ()
+
+    @property
+    def drawn(self) -> Sequence[tuple[float, ...]]:
+        return sorted([*self.held, *self.points]) if self.held else self.points
 
     def moved(self, by_ms: int, before: str) -> "Line":
         """The same line, drawn later."""
-        points = [(point[0] + by_ms, *point[1:]) for point in self.points]
-        return self._replace(points=points, before=before)
+        points, held = (
+            [(point[0] + by_ms, *point[1:]) for point in some] for some in (self.points, self.held)
+        )
+        return self._replace(points=points, held=held, before=before)
 
     def in_fahrenheit(self) -> "Line":
         """The same line, of a sensor in °C."""

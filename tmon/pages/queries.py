@@ -12,6 +12,8 @@ from datasette import hookimpl
 from datasette.database import QueryInterrupted
 from datasette.utils import sqlite_timelimit
 
+from tmon.core.languages import language
+
 DATABASE = "tmon"  # its name in Datasette and in addresses
 RETRY_PAUSES_S = (0.1, 0.3, 0.6, 1.0)  # after a query ran out of memory
 THREADS = 2  # for our pages alone, so that visitors' SQL can't block them
@@ -36,9 +38,11 @@ class QueryThreads:
         self._local = threading.local()
 
     async def run(self, query: Query[T], limit_ms: float) -> T:
-        return await asyncio.wrap_future(self._threads.submit(self._run, query, limit_ms))
+        found = self._threads.submit(self._run, query, limit_ms, language.get())
+        return await asyncio.wrap_future(found)
 
-    def _run(self, query: Query[T], limit_ms: float) -> T:
+    def _run(self, query: Query[T], limit_ms: float, language_name: str) -> T:
+        language.set(language_name)  # for what the query says to people
         if not hasattr(self._local, "connection"):
             self._local.connection = self._datasette.get_database(DATABASE).connect()
             self._datasette._prepare_connection(self._local.connection, DATABASE)

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from tmon.core.languages import N_, gettext
 from tmon.core.time import (
     DAY_MS,
     EPOCH,
     FIRST_MS,
+    HOUR_MS,
     LAST_MS,
     MILLISECOND,
     as_ms,
@@ -17,14 +19,15 @@ from tmon.core.time import (
 )
 
 LENGTHS_MS = {"24h": DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS, "1y": 365 * DAY_MS}
+NEW_MS = 3 * HOUR_MS  # sensors whose first reading is younger are shown whole
 ALL = "all"
 NAMES = (*LENGTHS_MS, ALL)
 IN_WORDS = {
-    "24h": "the last 24 hours",
-    "7d": "the last 7 days",
-    "30d": "the last 30 days",
-    "1y": "the last year",
-    ALL: "all readings",
+    "24h": N_("the last 24 hours"),
+    "7d": N_("the last 7 days"),
+    "30d": N_("the last 30 days"),
+    "1y": N_("the last year"),
+    ALL: N_("all readings"),
 }
 
 
@@ -72,9 +75,9 @@ class Span(NamedTuple):
     @property
     def in_words(self) -> str:
         if self.name:
-            return IN_WORDS[self.name]
+            return gettext(IN_WORDS[self.name])
         start, end = (iso(at_ms)[:16].replace("T", " ") for at_ms in (self.start_ms, self.end_ms))
-        return f"{start} to {end} UTC"
+        return gettext("{start} to {end} UTC").format(start=start, end=end)
 
 
 def shifted(span: Span, by: float, *, scale: float = 1) -> Span:
@@ -113,15 +116,15 @@ def parse_before(parameters: Mapping[str, str], span: Span) -> Earlier | None:
 def parse_span(parameters: Mapping[str, str], readings: ReadingRange, now_ms: int) -> Span:
     """The span that an address asks for.
 
-    By default the last 24 hours, or all readings when the newest is older than that.
+    By default the last 24 hours, or all readings when the newest is older than that, or the first
+    is so new that they would fill only the end of a day.
 
     Raises:
         BadSpan: a parameter is not valid.
     """
     if "from" in parameters or "to" in parameters:
         return _from_to(parameters, readings, now_ms)
-    is_live = readings.last_ms is None or readings.last_ms > now_ms - DAY_MS
-    name = parameters.get("range") or ("24h" if is_live else ALL)
+    name = parameters.get("range") or _default_range(readings, now_ms)
     if name == ALL:
         if readings.first_ms is None or readings.last_ms is None:
             return Span(now_ms - DAY_MS, now_ms, ALL)
@@ -129,6 +132,13 @@ def parse_span(parameters: Mapping[str, str], readings: ReadingRange, now_ms: in
     if name not in LENGTHS_MS:
         raise BadSpan(f"range must be {', '.join(LENGTHS_MS)} or {ALL}; or give from and to")
     return Span(now_ms - LENGTHS_MS[name], now_ms, name)
+
+
+def _default_range(readings: ReadingRange, now_ms: int) -> str:
+    if readings.first_ms is None or readings.last_ms is None:
+        return "24h"
+    is_live = readings.last_ms > now_ms - DAY_MS
+    return "24h" if is_live and readings.first_ms <= now_ms - NEW_MS else ALL
 
 
 def _from_to(parameters: Mapping[str, str], readings: ReadingRange, now_ms: int) -> Span:

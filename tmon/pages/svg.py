@@ -16,6 +16,7 @@ from markupsafe import Markup
 from tmon.core.time import DAY_MS, HOUR_MS, as_datetime, as_ms
 from tmon.pages.annotations import Annotations, value_range
 from tmon.pages.marks import Mark
+from tmon.pages.months import day_and_month, months
 from tmon.pages.points import Line
 from tmon.pages.spans import Span
 
@@ -176,7 +177,7 @@ def _line(line: Line, within: Frame, place: int) -> Iterator[Markup]:
             name, place, " before" if line.before else "", coordinates, end
         )
 
-    for run in _without_gaps(line.points, line.gap_ms):
+    for run in _without_gaps(line.drawn, line.gap_ms):
         middle = [(point[0], point[1]) for point in run]
         dots = middle
         if line.stepped:  # a value holds until the next one
@@ -252,7 +253,7 @@ def _time_ticks(span: Span) -> Iterator[tuple[int, str]]:
     for instant_ms in range(first_ms, span.end_ms, step_ms):
         at = as_datetime(instant_ms)
         midnight = at.hour == at.minute == 0
-        yield instant_ms, f"{at.day} {at:%b}" if midnight else f"{at:%H:%M}"
+        yield instant_ms, day_and_month(at) if midnight else f"{at:%H:%M}"
 
 
 def _month_ticks(span: Span) -> Iterator[tuple[int, str]]:
@@ -267,4 +268,4 @@ def _month_ticks(span: Span) -> Iterator[tuple[int, str]]:
         if instant_ms >= span.end_ms:
             return
         if instant_ms >= span.start_ms:
-            yield instant_ms, f"{at.year}" if at.month == 1 else f"{at:%b}"
+            yield instant_ms, f"{at.year}" if at.month == 1 else months()[at.month - 1]

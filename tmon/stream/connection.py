@@ -128,6 +128,7 @@ async def _connect(client: _Client, settings: Settings, **options: Any) -> None:
     await client.connect(
         servers=[*settings.stream],
         connect_timeout=CONNECT_S,
+        dont_randomize=True,  # the first one given is the nearest
         reconnect_time_wait=RETRY_S,  # type: ignore[arg-type]  # a float will do
         ping_interval=PING_S,
         pending_size=PENDING_BYTES,

@@ -3,7 +3,7 @@
 A node's messages are all in one partition, so every machine reads them in the same order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from zlib import crc32
 
 import msgspec
@@ -15,6 +15,11 @@ from tmon.core.reading import Batch
 PARTITIONS = 16
 VERSION = 1  # the first byte of each message
 MESSAGE_BYTES = 1_000_000  # NATS takes this much without settings of its own
+
+
+Value = int | float | str | None  # no owner's command writes a blob
+Parameters = Sequence[Value] | Mapping[str, Value]
+Statement = tuple[str, Parameters]  # SQL with its parameters
 
 
 class UnknownMessage(TmonError):
@@ -32,12 +37,12 @@ class Change(Struct, frozen=True, array_like=True, tag="change"):
 
     ``number`` counts the changes of the station from 1 on. ``after`` holds the position in each
     partition (sequence by partition) of the file that the command saw: the change is stored only
-    where those messages are. ``statements`` are SQL with its parameters.
+    where those messages are.
     """
 
     number: int
     after: dict[int, int]
-    statements: Sequence[tuple[str, Sequence[int | float | str | bytes | None]]]
+    statements: Sequence[Statement]
 
 
 Message = Readings | Change

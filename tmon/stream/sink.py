@@ -107,7 +107,7 @@ class Sink:
             async with asyncio.TaskGroup() as group:
                 for partition, reader in enumerate(self.readers):
                     group.create_task(self._feed(partition, reader))
-        except* TmonError as errors:
+        except ExceptionGroup as errors:
             raise errors.exceptions[0] from None  # the partitions' are alike
 
     async def _feed(self, partition: int, reader: PartitionReader) -> None:

@@ -183,7 +183,7 @@ class SinkStore(OpenStore):
         try:
             with self._db.atomic():
                 for sql, parameters in change.statements:
-                    self._db.execute(sql, [*parameters])
+                    self._db.conn.execute(sql, parameters)
         except (sqlite3.IntegrityError, sqlite3.DataError) as error:
             self._reject_message(one, f"change {change.number} can't be stored: {error}")
         self._inserter.forget_sensors()

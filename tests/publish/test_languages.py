@@ -1,0 +1,95 @@
+"""Pages speak the language of the browser, and no cache mixes two of them up."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from scripts import sample_stations
+from tests.publish.published import Serve, Site
+from tests.publish.walking import english_words, same_texts
+
+WISH = {"Accept-Language": "de-CH,de;q=0.9,en;q=0.4"}
+
+# Of a station: pages that have everything there is to say.
+PAGES = (
+    "/",
+    "/?sort=worst&view=tiles",
+    "/?pick=1",
+    "/?s=roof/temperature&s=freezer/temperature&values=raw",
+    "/?q=xyz",
+    "/?kiosk",
+)
+
+
+@pytest.fixture(scope="module")
+def mixed(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    path = tmp_path_factory.mktemp("mixed") / "tmon.db"
+    sample_stations.mixed(path)
+    return serve(path)
+
+
+def ask(site: Site, page: str, **headers: str) -> requests.Response:
+    return requests.get(site.url + page, headers=headers, timeout=120)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_english_word_is_left_on_a_german_page(mixed: Site, page: str) -> None:
+    english, german = mixed.get(page).text, requests.get(mixed.url + page, headers=WISH).text
+    assert '<html lang="de">' in german
+    assert '<html lang="en">' in english
+    assert same_texts(english, german) == []
+    assert english_words(german) == []
+
+
+def test_the_page_without_readings_is_german(empty: Site) -> None:
+    english, german = empty.get("/").text, requests.get(empty.url + "/", headers=WISH).text
+    assert "Noch keine Messwerte" in german
+    assert same_texts(english, german) == []
+    assert english_words(german) == []
+
+
+@pytest.mark.parametrize("page", ["/", "/node/roof", "/node/roof/temperature.png", "/tmon", "/x"])
+def test_caches_keep_the_languages_apart(mixed: Site, page: str) -> None:
+    for headers in ({}, WISH):
+        vary = requests.get(mixed.url + page, headers=headers, timeout=120).headers["vary"]
+        assert "Accept-Language" in vary
+
+
+@pytest.mark.parametrize(
+    "file", ["/node/roof.json", "/tmon/latest.csv", "/incidents.atom", "/static/home.js"]
+)
+def test_files_for_programs_are_the_same_for_everybody(mixed: Site, file: str) -> None:
+    german = ask(mixed, file, **WISH)
+    assert german.status_code == 200
+    assert "Accept-Language" not in german.headers.get("vary", "")
+
+
+def test_a_picture_that_has_not_changed_is_asked_for_in_one_language(mixed: Site) -> None:
+    page = "/node/roof/temperature.png?from=2026-01-01&to=2026-03-01"
+    english, german = ask(mixed, page), ask(mixed, page, **WISH)
+    assert english.headers["etag"] != german.headers["etag"]
+    known = {"If-None-Match": english.headers["etag"]}
+    assert ask(mixed, page, **known).status_code == 304
+    again = ask(mixed, page, **known, **WISH)
+    assert (again.status_code, again.headers["etag"]) == (200, german.headers["etag"])
+    unchanged = ask(mixed, page, **WISH, **{"If-None-Match": german.headers["etag"]})
+    assert unchanged.status_code == 304
+    assert "Accept-Language" in unchanged.headers["vary"]
+
+
+def test_those_who_ask_at_the_same_time_get_each_their_own_language(mixed: Site) -> None:
+    wishes = [{}, WISH] * 8
+    with ThreadPoolExecutor(len(wishes)) as visitors:
+        answers = [*visitors.map(lambda wish: ask(mixed, "/", **wish).text, wishes)]
+    assert ["40 Sensoren" in answer for answer in answers] == [wish == WISH for wish in wishes]
+    assert ["40 sensors" in answer for answer in answers] == [wish != WISH for wish in wishes]
+
+
+def test_an_owners_own_words_stay_as_they_are(serve: Serve, tmp_path: Path) -> None:
+    sample_stations.empty(tmp_path / "tmon.db")
+    (tmp_path / "metadata.yml").write_text('title: "off"\ndescription: Now <b>\nlicense: CC0\n')
+    page = ask(serve(tmp_path / "tmon.db"), "/", **WISH).text
+    assert "<title>off</title>" in page
+    assert "Now &lt;b&gt;" in page
