@@ -85,6 +85,13 @@ class Machine:
                 command=command or (sys.executable, "-m", "tmon"),
             )
 
+    def restore(self, backup: Path) -> None:
+        """Put a backup in the place of its file, as docs/cluster.md says."""
+        self.close()
+        self.tmon("restore", "--force", str(backup))
+        self.start_sink()
+        self.start_ingest()
+
     @property
     def log(self) -> str:
         """What its processes have logged."""

@@ -17,7 +17,7 @@ import pytest
 
 from tests.station import wait_for
 from tests.stream.cluster import NAMES, Server
-from tests.stream.machines import Load, Machine, Station, kill, positions, two_machines
+from tests.stream.machines import Load, Station, kill, positions, two_machines
 from tests.stream.test_cluster_faults import kill_sink
 from tests.test_power_cut import mounted
 
@@ -40,7 +40,8 @@ def report(capsys: pytest.CaptureFixture[str], what: str, load: Load) -> None:
     with capsys.disabled():
         print(
             f"\n{what}: {load.acknowledged:,} acknowledged,"
-            f" {load.acknowledged / load.lasted_s:,.0f} a second, p50 {middle * 1000:.1f} ms, p99 {most * 1000:.1f} ms,"
+            f" {load.acknowledged / load.lasted_s:,.0f} a second,"
+            f" p50 {middle * 1000:.1f} ms, p99 {most * 1000:.1f} ms,"
             f" longest outage of a node {load.outage_s:.1f} s"
         )
 
@@ -213,10 +214,11 @@ def test_the_disk_of_a_sink_is_full(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("seed", range(6))
 def test_flipped_bits_in_a_replica_are_never_published(
-    station: Station, capsys: pytest.CaptureFixture[str], seed: int
+    station: Station, tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
     """A server whose blocks are damaged heals, or doesn't start; then its store is removed."""
     server, reader = station.cluster[NAMES[seed % 3]], station.machines[1]
+    [backup] = tmp_path.glob("backup/*.db")  # of the beginning
     with station.load(20) as load:
         time.sleep(5)
         server.stop()
@@ -233,7 +235,7 @@ def test_flipped_bits_in_a_replica_are_never_published(
         station.cluster.wait_until_healthy()
         asyncio.run(lead(station, server))
         for _ in range(2):  # each consumer reads from one of the three servers
-            begin_again(reader)
+            reader.restore(backup)
             load.goes_on()
     report(capsys, f"bits flipped in {blocks} blocks: {server.name} {healed}", load)
 
@@ -247,15 +249,6 @@ async def lead(station: Station, server: Server) -> None:
             await client.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{name}", placement, timeout=10)
         await asyncio.sleep(1)
     await client.close()
-
-
-def begin_again(machine: Machine) -> None:
-    """Let a machine's sink read all streams from their beginning."""
-    assert machine.sink
-    kill(machine.sink)
-    [backup] = machine.folder.parents[1].glob("backup/*.db")
-    machine.tmon("restore", "--force", str(backup))
-    machine.start_sink()
 
 
 def flip_bits(server: Server, chance: random.Random) -> int:
