@@ -21,6 +21,7 @@ from ingest.body import BodyParser
 from ingest.credentials import split_key
 from ingest.devices import GatewayDevices
 from ingest.metrics import Metrics
+from ingest.no_devices import NoDevices
 from ingest.rate import RateLimit
 from ingest.state import BatchWriter, State
 from ingest.trial import Trials
@@ -154,7 +155,11 @@ async def _lifespan(
 
     writer = await _connect(settings, writer_sock, on_reply, clock)
     parser = BodyParser()
-    devices = GatewayDevices(settings.db, settings.adopt_limit)
+    devices = (
+        NoDevices(settings.db, 0)
+        if settings.stream
+        else GatewayDevices(settings.db, settings.adopt_limit)
+    )
     wires = WireRequests(devices, metrics.wire_answered, clock)
     prefix = urlsplit(settings.ingest_url).path
     store = RateLimit(settings.rate).limit(writer.store) if settings.rate else writer.store

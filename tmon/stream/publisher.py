@@ -87,8 +87,10 @@ class Publisher:
         client: Client,
         on_reply: Callable[[Reply], object],
         clock: Callable[[], float] = monotonic,
+        answer_s: float = ANSWER_S,
     ) -> None:
         self._client = client
+        self._answer_s = answer_s
         self._on_reply = on_reply
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -103,6 +105,7 @@ class Publisher:
         settings: Settings,
         on_reply: Callable[[Reply], object],
         clock: Callable[[], float] = monotonic,
+        answer_s: float = ANSWER_S,
     ) -> "Publisher":
         """A publisher that is connected; ``on_reply`` gets the receipts of each message.
 
@@ -111,7 +114,12 @@ class Publisher:
         """
         client = await connect(settings, "ingest")
         await all_states(client)
-        return cls(client, on_reply, clock)
+        return cls(client, on_reply, clock, answer_s)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a server is there."""
+        return bool(self._client.is_connected)
 
     @property
     def backlog(self) -> int:
@@ -130,7 +138,7 @@ class Publisher:
         Raises:
             Unavailable: no server is connected.
         """
-        if self._client.is_connected:
+        if self.is_connected:
             self._connected_s = self._clock()
         elif self._clock() - self._connected_s > DOWN_S:
             raise Unavailable("no NATS server answers; nothing was stored, keep the readings")
@@ -205,7 +213,7 @@ class Publisher:
         """Publish one message, again until it is acknowledged or its sender has waited enough."""
         message = encode_readings([one.encoded for one in lane.sent])
         headers = {"Nats-Msg-Id": token_hex(12)}
-        until_s = lane.sent[0].since_s + ANSWER_S
+        until_s = lane.sent[0].since_s + self._answer_s
         while (left_s := until_s - self._clock()) > 0:
             error = await self._attempt(lane.partition, message, headers, min(left_s, ATTEMPT_S))
             if error is None:
@@ -221,7 +229,7 @@ class Publisher:
         self, partition: int, message: bytes, headers: dict[str, str], timeout_s: float
     ) -> "StreamError | None":
         """Publish a message once; why it wasn't acknowledged, if it wasn't."""
-        if not self._client.is_connected:  # the client would keep it, and send it later
+        if not self.is_connected:  # the client would keep it, and send it later
             return StreamError("no server is connected")
         try:
             answer = await self._client.request(

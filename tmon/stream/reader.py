@@ -240,7 +240,7 @@ class PartitionReader:
             self._trouble.end(self._position.partition)
             return
         self._awaited = 0
-        is_over = status in ("404", "408") or (status == "409" and "MaxBytes" in text)
+        is_over = status in ("404", "408") or text.endswith(("Batch Completed", "MaxBytes"))
         if not is_over:
             self._lose_consumer(text or f"status {status}")
         self._news.set()

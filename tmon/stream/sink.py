@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import uvloop
@@ -68,33 +69,35 @@ class WriterLink:
             for reply in replies.feed(data):
                 for number, result in reply.results:
                     done = self._waiting.pop(number)
-                    if done.done():
-                        continue
-                    if isinstance(result, Failure):
+                    if isinstance(result, Failure) and not done.done():
                         done.set_exception(NotStored(result.error))
-                    else:
+                    elif not done.done():  # it was cancelled
                         done.set_result(None)
         raise WriterEnded("the writing process has ended, so the sink ends too")
 
     async def close(self) -> None:
         """Let the writer store what it has, and end."""
-        self._writer.write_eof()
-        async with asyncio.timeout(CLOSE_S):
-            while await self._reader.read(RECEIVE_BYTES):
-                pass
+        with suppress(OSError, TimeoutError):
+            self._writer.write_eof()
+            async with asyncio.timeout(CLOSE_S):
+                while await self._reader.read(RECEIVE_BYTES):
+                    pass
+        self._writer.close()
 
 
 class Sink:
     """Feeds the writer from all partitions; a partition's next portion once one is stored."""
 
-    def __init__(self, client: Client, link: WriterLink, positions: Sequence[Position]) -> None:
+    def __init__(
+        self, client: Client, link: WriterLink, positions: Sequence[Position], patience_s: float
+    ) -> None:
         trouble = Trouble(log, "readings don't arrive from the streams", "readings arrive again")
         self._link = link
         self._full = Trouble(log, "readings can't be stored; they stay in the streams", "stored")
         self._stored = {one.partition: one.sequence for one in positions}
         self._progress = asyncio.Condition()
         self.readers = [
-            PartitionReader(client, one, trouble, patience_s=PATIENCE_S) for one in positions
+            PartitionReader(client, one, trouble, patience_s=patience_s) for one in positions
         ]
 
     async def run(self) -> None:
@@ -155,29 +158,41 @@ def run_sink(settings: Settings, writer: socket.socket) -> None:
         CannotConnect: the servers don't take us.
         WriterEnded: the writing process ended.
     """
-    uvloop.run(_run(settings, writer))
+    uvloop.run(_until_signal(settings, writer))
 
 
-async def _run(settings: Settings, sock: socket.socket) -> None:
-    link = WriterLink(*await asyncio.open_connection(sock=sock))
-    receiving = asyncio.create_task(link.receive())
-    sinking = asyncio.create_task(_sink(settings, link))
+async def _until_signal(settings: Settings, writer: socket.socket) -> None:
+    stopping = asyncio.Event()
     for number in signals.STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, sinking.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     signals.unblock()
-    await asyncio.wait((receiving, sinking), return_when=asyncio.FIRST_COMPLETED)
-    is_stopped = not receiving.done()
-    for task in (receiving, sinking):
+    await sink_until(stopping, settings, writer)
+
+
+async def sink_until(
+    stopping: asyncio.Event,
+    settings: Settings,
+    writer: socket.socket,
+    patience_s: float = PATIENCE_S,
+) -> None:
+    """Store what the streams bring, until ``stopping``; see ``run_sink``."""
+    link = WriterLink(*await asyncio.open_connection(sock=writer))
+    tasks = [
+        asyncio.create_task(_sink(settings, link, patience_s)),
+        asyncio.create_task(stopping.wait()),
+        asyncio.create_task(link.receive()),
+    ]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
         task.cancel()
-    results = await asyncio.gather(receiving, sinking, return_exceptions=True)
-    if is_stopped:
-        await link.close()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    await link.close()
     for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+        if isinstance(result, Exception):
             raise result
 
 
-async def _sink(settings: Settings, link: WriterLink) -> None:
+async def _sink(settings: Settings, link: WriterLink, patience_s: float) -> None:
     readers: list[PartitionReader] = []
 
     def reset() -> None:
@@ -186,7 +201,8 @@ async def _sink(settings: Settings, link: WriterLink) -> None:
 
     client = await connect(settings, "sink", reset)
     try:
-        sink = Sink(client, link, await _positions(settings.db, client, link))
+        positions = await _positions(settings.db, client, link)
+        sink = Sink(client, link, positions, patience_s)
         readers.extend(sink.readers)
         await sink.run()
     finally:

@@ -1,0 +1,200 @@
+"""How tmon speaks to NATS servers, and what it says when it can't."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.stream.streamed import Machine, Server, one_server
+from tmon.core.settings import Settings
+from tmon.stream.connection import CannotConnect, connect, connected
+from tmon.stream.streams import all_states
+
+PASSWORD = 'authorization { user: tmon, password: "p4ss" }\n'
+
+
+def settings(url: str, **more: object) -> Settings:
+    return Settings.load(
+        {"TMON_STREAM": url} | {f"TMON_STREAM_{k}": str(v) for k, v in more.items()}
+    )
+
+
+def refusal(found: Settings) -> str:
+    """Why a command doesn't get a connection."""
+
+    async def run() -> None:
+        async with connected(found, "test"):
+            pytest.fail("it is connected")
+
+    with pytest.raises(CannotConnect) as caught:
+        asyncio.run(run())
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def works(found: Settings) -> None:
+    async def run() -> None:
+        async with connected(found, "test") as client:
+            assert client.is_connected
+
+    asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with one_server(tmp_path_factory.mktemp("guarded"), more=PASSWORD) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of 127.0.0.1, which signed itself, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2"),
+            *("-subj", "/CN=nats", "-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[Server]:
+    more = f"tls {{ cert_file: {certificate}/cert.pem, key_file: {certificate}/key.pem }}\n"
+    with one_server(tmp_path_factory.mktemp("tls"), more=more, scheme="tls") as running:
+        yield running
+
+
+def test_credentials_are_read_from_a_file(guarded: Server, tmp_path: Path) -> None:
+    file = tmp_path / "credentials"
+    file.write_text("tmon:p4ss\n")
+    works(settings(guarded.url, CREDENTIALS=file))
+    file.write_text("tmon:wrong\n")
+    assert "Authorization Violation" in (told := refusal(settings(guarded.url, CREDENTIALS=file)))
+    assert "wrong" not in told
+    assert "Authorization Violation" in refusal(settings(guarded.url))
+
+
+def test_a_token_is_one_too(tmp_path: Path) -> None:
+    file = tmp_path / "credentials"
+    file.write_text("s3cr3t\n")
+    with one_server(tmp_path / "nats", more="authorization { token: s3cr3t }\n") as server:
+        works(settings(server.url, CREDENTIALS=file))
+
+
+@pytest.mark.parametrize("text", ["", "a\nb\n", None])
+def test_credentials_that_arent_one_line_are_told(text: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "credentials"
+    if text is not None:
+        file.write_text(text)
+    told = refusal(settings("nats://127.0.0.1:1", CREDENTIALS=file))
+    assert told.startswith("TMON_STREAM_CREDENTIALS: ")
+    assert str(file) in told
+
+
+def test_a_password_in_the_address_is_never_shown() -> None:
+    told = refusal(settings("nats://tmon:p4ss@127.0.0.1:1"))
+    assert "no NATS server answers at nats://127.0.0.1:1" in told
+    assert "p4ss" not in told
+
+
+def test_what_isnt_a_nats_server_is_told() -> None:
+    with fake_server(b"HTTP/1.1 400 Bad Request\r\n") as url:
+        assert "no NATS server answers" in refusal(settings(url))
+
+
+def test_an_old_server_is_told_which_version_is_needed() -> None:
+    info = json.dumps({"version": "2.9.10", "headers": True, "max_payload": 1048576})
+    with fake_server(f"INFO {info}\r\nPONG\r\n".encode()) as url:
+        told = refusal(settings(url))
+    assert "version 2.9.10" in told
+    assert "needs 2.12 or newer" in told
+
+
+def test_a_certificate_is_verified(encrypted: Server, certificate: Path) -> None:
+    works(settings(encrypted.url, CA=certificate / "cert.pem"))
+    assert "certificate isn't accepted" in refusal(settings(encrypted.url))
+
+
+def test_nothing_is_sent_to_a_server_that_doesnt_encrypt(
+    guarded: Server, certificate: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "credentials"
+    file.write_text("tmon:p4ss\n")
+    for found in (
+        settings(guarded.url, CREDENTIALS=file, CA=certificate / "cert.pem"),
+        settings(guarded.url.replace("nats:", "tls:"), CREDENTIALS=file),
+    ):
+        assert "doesn't encrypt" in refusal(found)
+
+
+def test_a_file_that_is_no_certificate_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    told = refusal(settings("tls://127.0.0.1:1", CA=file))
+    assert told.startswith("TMON_STREAM_CA: ")
+    file.write_text("nothing")
+    assert refusal(settings("tls://127.0.0.1:1", CA=file)).startswith("TMON_STREAM_CA: ")
+
+
+def test_a_process_waits_for_the_servers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It says once that it does, and once that it doesn't any more."""
+    server = Server(tmp_path / "nats")
+    server.start()
+    server.stop()
+
+    async def run() -> None:
+        connecting = asyncio.create_task(connect(settings(server.url), "sink"))
+        while "no connection" not in caplog.text:
+            await asyncio.sleep(0.01)
+        server.start()
+        client = await connecting
+        assert client.is_connected
+        await client.close()
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.stop()
+    messages = [record.getMessage() for record in caplog.records]
+    assert [text[:13] for text in messages] == ["no connection", "connected to "]
+
+
+def test_servers_without_streams_are_told(tmp_path: Path) -> None:
+    with one_server(tmp_path / "nats") as server:
+        machine = Machine(tmp_path / "a", server.url)
+        with pytest.raises(CannotConnect, match="tmon stream create"):
+            machine.ask(all_states)
+
+
+@contextmanager
+def fake_server(greeting: bytes) -> Iterator[str]:
+    """What greets each connection so, and says nothing more."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            try:
+                while True:
+                    connection, _ = listening.accept()
+                    connection.sendall(greeting)
+                    connection.settimeout(10)
+                    while connection.recv(4096):
+                        pass
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield f"nats://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
