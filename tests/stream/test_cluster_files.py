@@ -2,16 +2,16 @@
 
 import asyncio
 import re
-import ssl
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
-import nats
-import nats.errors
 import pytest
 
 from tests.deploy.accounts import ROOT
 from tests.stream.cluster import CONFIGURATION, PROGRAM, three_servers
+from tmon.core.settings import Settings
+from tmon.stream.connection import CannotConnect, connected
 
 CLUSTER = ROOT / "deploy" / "cluster"
 
@@ -21,38 +21,32 @@ def credentials(folder: Path, *hosts: str) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-async def stream_as(url: str, authority: Path | None, user: str, password: str) -> str:
+async def leader_of_a_stream(environ: Mapping[str, str]) -> str:
     """Make a stream on all three servers; returns the name of the one that leads it."""
-    tls = ssl.create_default_context(cafile=authority) if authority else None
-    client = await nats.connect(
-        url, tls=tls, user=user, password=password, allow_reconnect=False, connect_timeout=5
-    )
-    try:
+    async with connected(Settings.load(environ), "test") as client:
         stream = client.jetstream(timeout=30)
-        await stream.add_stream(
-            name="tmon-readings-0", subjects=["tmon.readings.0"], num_replicas=3
-        )
-        await stream.publish("tmon.readings.0", b"one")
-        info = await stream.stream_info("tmon-readings-0")
+        await stream.add_stream(name="t", subjects=["t"], num_replicas=3)
+        await stream.publish("t", b"one")
+        info = await stream.stream_info("t")
         assert info.cluster
-        assert {replica.name for replica in info.cluster.replicas or ()} < {"a", "b", "c"}
         return str(info.cluster.leader)
-    finally:
-        await client.close()
 
 
 def test_three_servers_trust_each_other_and_who_has_the_password(tmp_path: Path) -> None:
     made = credentials(tmp_path / "secrets", "127.0.0.1")
     assert (made.returncode, made.stderr) == (0, "")
     folder = tmp_path / "secrets" / "127.0.0.1"
-    user, password = (folder / "stream.credentials").read_text().strip().split(":")
     with three_servers(tmp_path / "cluster", secrets=tmp_path / "secrets") as cluster:
-        url = cluster.urls("a").partition(",")[0].replace("nats:", "tls:")
-        assert asyncio.run(stream_as(url, folder / "ca.pem", user, password)) in {"a", "b", "c"}
-        with pytest.raises(nats.errors.Error, match=r"(?i)authorization"):
-            asyncio.run(stream_as(url, folder / "ca.pem", user, "guessed"))
-        with pytest.raises(ssl.SSLCertVerificationError):
-            asyncio.run(stream_as(url, None, user, password))
+        environ = {
+            "TMON_STREAM": cluster.urls("a").replace("nats:", "tls:"),
+            "TMON_STREAM_CREDENTIALS": str(folder / "stream.credentials"),
+            "TMON_STREAM_CA": str(folder / "ca.pem"),
+        }
+        assert asyncio.run(leader_of_a_stream(environ)) in {"a", "b", "c"}
+        (tmp_path / "guessed").write_text("tmon:guessed")
+        environ["TMON_STREAM_CREDENTIALS"] = str(tmp_path / "guessed")
+        with pytest.raises(CannotConnect):
+            asyncio.run(leader_of_a_stream(environ))
 
 
 def test_secrets_are_their_owners_and_never_made_twice(tmp_path: Path) -> None:

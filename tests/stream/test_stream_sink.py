@@ -23,6 +23,7 @@ from tmon.stream.messages import (
     Readings,
     encode,
     partition_of,
+    seal,
     stream_name,
     subject,
 )
@@ -244,7 +245,7 @@ def test_a_file_of_another_station_is_refused(machine: Machine) -> None:
 
 def test_a_message_of_a_newer_tmon_is_refused(machine: Machine) -> None:
     """What came before it is stored."""
-    publish(machine, message(machine), bytes([VERSION + 1]) + b"unknown")
+    publish(machine, message(machine), seal(b"unknown", VERSION + 1))
     assert "message 2 of" in (told := refusal(machine))
     assert "newer tmon: upgrade this one" in told
     assert count(machine) == 1
@@ -267,8 +268,36 @@ def test_a_missing_message_is_refused(machine: Machine) -> None:
         set_position_of(machine, partition(machine), str(made.created))
 
     machine.ask(allow_and_delete)
-    assert "message 2 of" in (told := refusal(machine))
-    assert "is missing" in told
+    assert "message 2 is missing" in refusal(machine)
+    assert count(machine) == 1
+
+
+def test_the_last_messages_are_missed_too(machine: Machine) -> None:
+    """Nothing comes after them: the server's heartbeats tell."""
+
+    async def delete_last(client: Client) -> None:
+        name = stream_name(partition(machine))
+        config = (await client.jetstream().stream_info(name)).config
+        await client.jetstream().delete_stream(name)
+        config.deny_delete = False
+        made = await client.jetstream().add_stream(config)
+        for at in range(2):
+            there = subject(partition(machine))
+            await client.jetstream().publish(there, message(machine, at_ms=at))
+        await client.jetstream().delete_msg(name, 2)
+        set_position_of(machine, partition(machine), str(made.created))
+
+    machine.ask(delete_last)
+    assert "message 2 is missing" in refusal(machine)
+    assert count(machine) == 1
+
+
+def test_a_damaged_message_is_refused(machine: Machine) -> None:
+    """It is acknowledged: it must not be skipped, nor stored as something else."""
+    damaged = bytearray(message(machine, at_ms=1))
+    damaged[-1] ^= 1
+    publish(machine, message(machine), bytes(damaged), message(machine, at_ms=2))
+    assert "message 2 is damaged" in refusal(machine)
     assert count(machine) == 1
 
 

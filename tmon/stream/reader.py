@@ -16,7 +16,7 @@ from nats.js import api
 
 from tmon.core.errors import TmonError
 from tmon.stream.connection import ANSWER_S, CannotConnect, describe
-from tmon.stream.messages import VERSION, is_change, stream_name, version_of
+from tmon.stream.messages import VERSION, is_change, is_intact, stream_name, version_of
 from tmon.stream.positions import Position
 from tmon.stream.sink_store import Portion
 from tmon.stream.streams import StreamState, state_of
@@ -83,7 +83,8 @@ class PartitionReader:
     """Owns a consumer of one stream; gives its messages in order, and each once.
 
     The servers keep nothing about it: the consumer is made anew, from the last message on, when
-    a message is missing, when it is silent, and after the connection broke.
+    a message is missing or damaged, when it is silent, and after the connection broke. Each reads
+    the files of one server, which NATS picks: if those are damaged, another's soon follow.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class PartitionReader:
         self._awaited = 0  # messages that were asked for and haven't arrived
         self._heard_s = 0.0
         self._missing_since_s: float | None = None
+        self._missing = ""  # what was missing last
 
     async def next_portion(self) -> Portion:
         """The next messages: at least one, and a change always alone.
@@ -151,6 +153,8 @@ class PartitionReader:
         while not self._awaited and self._buffered_bytes < LEAST_BYTES:
             try:
                 if not self._pull:
+                    if self._missing_since_s:
+                        await asyncio.sleep(RETRY_S)
                     await self._make_consumer()
                 await self._ask()
             except Missing:
@@ -190,10 +194,8 @@ class PartitionReader:
             self._next += 1
         check_stream(state, self._position, max(read, self._position.sequence))
         if self._missing_since_s and monotonic() - self._missing_since_s > self._patience_s:
-            raise Missing(
-                f"message {self._next} of {stream_name(self._position.partition)} is missing: "
-                "docs/cluster.md says what to do"
-            )
+            name = stream_name(self._position.partition)
+            raise Missing(f"{name}: {self._missing}; docs/cluster.md says what to do")
         if self._subscription is not None:
             await self._subscription.unsubscribe()
         inbox = self._client.new_inbox()
@@ -221,8 +223,10 @@ class PartitionReader:
             return
         place = message.metadata
         if place.sequence.stream != self._next:
-            self._missing_since_s = self._missing_since_s or monotonic()
-            self._lose_consumer(f"message {self._next} is missing")
+            self._miss(f"message {self._next} is missing")
+            return
+        if not is_intact(message.data):
+            self._miss(f"message {self._next} is damaged")
             return
         self._trouble.end(self._position.partition)
         self._missing_since_s = None
@@ -236,7 +240,10 @@ class PartitionReader:
     def _on_status(self, headers: dict[str, str]) -> None:
         """Note what the server says of a fetch: that it goes on, is over, or can't be."""
         status, text = headers.get("Status", ""), headers.get("Description", "")
-        if status == "100":  # a heartbeat: it waits for messages
+        if status == "100":  # a heartbeat: it waits for messages after the last one
+            if int(headers.get("Nats-Last-Stream", 0)) >= self._next:
+                self._miss(f"message {self._next} is missing")
+                return
             self._trouble.end(self._position.partition)
             return
         self._awaited = 0
@@ -244,6 +251,12 @@ class PartitionReader:
         if not is_over:
             self._lose_consumer(text or f"status {status}")
         self._news.set()
+
+    def _miss(self, reason: str) -> None:
+        """Note that the next message didn't come as it should have."""
+        self._missing_since_s = self._missing_since_s or monotonic()
+        self._missing = reason
+        self._lose_consumer(reason)
 
     def _lose_consumer(self, reason: str) -> None:
         self._trouble.begin(self._position.partition, reason)
