@@ -23,7 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "ingest": {*BELOW_INGEST, "tmon.stream"},
     "tmon.importer": BELOW_INGEST,
     "tmon.maintenance": BELOW_INGEST,
-    "tmon.watch": {*BELOW_INGEST, "tmon.maintenance"},
+    "tmon.watch": {*BELOW_INGEST, "tmon.maintenance", "tmon.stream"},
     "tmon.mqtt": BELOW_STORE,
     "tmon.stream": BELOW_INGEST,
     "tmon.pages": {"tmon.core"},

@@ -26,6 +26,7 @@ from tmon.watch.checks import (
     secret,
     silence,
     storage,
+    streams,
 )
 from tmon.watch.checks.reachability import Addresses
 from tmon.watch.findings import CATALOGUE, Finding, Key, Severity
@@ -46,6 +47,7 @@ STATION_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Station], Iterator[Findin
     (("T10",), backups.check),
     (("T11", "T12"), integrity.check),
     (("T15",), channels.check),
+    (("T24", "T25", "T26", "T27", "T28"), streams.check),
 )
 MACHINE = ("T08", "T09", "T11", "T13", "T14", "T17")
 REACHABILITY = ("T04", "T05", "T21")

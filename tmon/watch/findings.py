@@ -51,6 +51,11 @@ CATALOGUE = {
     "T21": Kind("Nothing is committed", "See what blocks the disk: `dmesg`; restart ingest."),
     "T22": Kind("New tokens are refused", "Give ingest and the commands the same settings."),
     "T23": Kind("A factor of ten?", "See which unit the sensor sends, or `tmon calibrate` it."),
+    "T24": Kind("NATS can't be used", "Start its servers; the nodes keep their readings."),
+    "T25": Kind("The sink is behind", "Wait; if it stays so, see what slows this machine's disk."),
+    "T26": Kind("The sink has stopped", "Its log says why: `journalctl -u tmon-sink`."),
+    "T27": Kind("A NATS server is missing", "Start it, or replace it: docs/cluster.md."),
+    "T28": Kind("The streams are nearly full", "Give them more room: docs/cluster.md."),
 }
 SILENT = "T01"
 

@@ -1,0 +1,120 @@
+"""T24 to T28: what `tmon check` finds out about the streams and the sink."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from tests.station import wait_for
+from tests.stream.cluster import three_servers
+from tests.stream.streamed import Machine, Server, one_server
+from tests.stream.test_stream_sink import message, partition, publish
+from tests.watch.watched import NOW_MS, NOWHERE
+from tmon.stream.messages import stream_name
+from tmon.watch.check import CheckOptions, Report, run_checks
+from tmon.watch.checks import streams
+from tmon.watch.findings import Severity
+
+NUMBERS = ("T24", "T25", "T26", "T27", "T28")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with one_server(tmp_path / "nats") as running:
+        yield running
+
+
+@pytest.fixture
+def machine(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setattr(streams, "AGAIN_AFTER_S", 0.2)
+    return begun(tmp_path / "a", server.url)
+
+
+def begun(folder: Path, servers: str) -> Machine:
+    machine = Machine(folder, servers)
+    machine.tmon("token", "get", "basement")
+    machine.create_streams()
+    return machine
+
+
+def found(machine: Machine, *, in_s: int = 0) -> list[str]:
+    """What is found by a check that is made some seconds from now."""
+    now_ms = int(time.time() + in_s) * 1000
+    report = Report()
+    run_checks(CheckOptions(machine.settings, NOWHERE, now_ms), report, lambda _: None)
+    assert report.failures == report.unknown == []
+    return [line for line in report.lines() if line.startswith(NUMBERS)]
+
+
+def test_nothing_is_found_while_all_is_well(machine: Machine) -> None:
+    publish(machine, message(machine))
+    with machine.sink():
+        machine.wait_until_current()
+        assert found(machine, in_s=3600) == []
+
+
+def test_a_sink_that_has_stopped_is_found_once_readings_wait(machine: Machine) -> None:
+    assert found(machine, in_s=3600) == []
+    publish(machine, message(machine))
+    assert found(machine, in_s=30) == []
+    [line] = found(machine, in_s=120)
+    assert line.startswith("T26 critical: sink: this machine's file is behind by ")
+    assert "and nothing is stored" in line
+
+
+@pytest.mark.parametrize(
+    ("behind_s", "moves", "told"),
+    [
+        (5, True, None),
+        (30, True, ("T25", Severity.WARNING, False)),  # keeps an incident open
+        (90, True, ("T25", Severity.WARNING, True)),
+        (90, False, ("T26", Severity.CRITICAL, True)),
+    ],
+)
+def test_a_sink_that_stores_what_came_before_is_only_behind(
+    behind_s: int, moves: bool, told: tuple[str, Severity, bool] | None
+) -> None:
+    waiting = {3: NOW_MS - behind_s * 1000, 5: NOW_MS}
+    findings = list(streams.check_sink(NOW_MS, waiting, moves=moves))
+    expected = [told] if told else []
+    assert [(one.number, one.severity, one.meets_threshold) for one in findings] == expected
+
+
+def test_servers_that_dont_answer_are_found(machine: Machine, server: Server) -> None:
+    server.stop(signal.SIGKILL)
+    [line] = found(machine)
+    assert line.startswith("T24 critical: streams: no NATS server answers at nats://127.0.0.1:")
+
+
+def test_streams_that_are_gone_are_found(machine: Machine) -> None:
+    async def delete(client: Client) -> None:
+        await client.jetstream().delete_stream(stream_name(3))
+
+    machine.ask(delete)
+    [line] = found(machine)
+    assert line.startswith("T24 critical: streams: the NATS servers have no streams of tmon")
+
+
+def test_a_stream_that_is_nearly_full_is_found(machine: Machine) -> None:
+    async def shrink(client: Client) -> None:
+        info = await client.jetstream().stream_info(stream_name(partition(machine)))
+        info.config.max_bytes = int(info.state.bytes * 1.2)
+        await client.jetstream().update_stream(info.config)
+
+    publish(machine, *[message(machine, at_ms=at) for at in range(10)])
+    machine.ask(shrink)
+    assert [line[:21] for line in found(machine)] == ["T28 warning: streams:"]
+
+
+def test_a_server_that_is_down_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "AGAIN_AFTER_S", 0.2)
+    with three_servers(tmp_path / "cluster") as cluster:
+        machine = Machine(tmp_path / "a", cluster.urls("a"))
+        machine.tmon("token", "get", "basement")
+        assert machine.tmon("stream", "create").returncode == 0
+        cluster["c"].kill()
+        wait_for(lambda: [line[:12] for line in found(machine)] == ["T27 warning:"], pause_s=0.2)
+        assert "NATS server c: it is down" in found(machine)[0]
