@@ -6,7 +6,7 @@ import { SWITCHED, ago, dayOrMonth, instant, moment, quantity, shownUnit, zoneNa
 import { gettext } from "./words.js";
 
 const REFRESH_MS = 15_000;
-const RELOAD_MS = 5 * 60_000; // of the whole board: charts, silent marks, late readings
+const RELOAD_MS = 60_000; // of the whole board: what needs attention, charts, late readings
 const MAX_DELAY_MS = 2 * 60_000; // usually, between a measurement and its arrival
 const TYPING_PAUSE_MS = 300;
 
@@ -38,6 +38,7 @@ function showRow(row, chosen) {
   }
   const shown = row.querySelector(".unit");
   if (shown) shown.textContent = shownUnit(unit, chosen);
+  if (numbers.length < 3) return; // a switch that stayed as it is
   const [, low, high] = numbers.map((number) => number.textContent);
   const label = row.classList.contains("is-archive") ? gettext("All of it: low {low}, high {high}", { low, high })
     : gettext("24 hours: low {low}, high {high}", { low, high });

@@ -2,7 +2,8 @@
 // seconds with fresh values. Without a connection it goes on with what it has, and says so.
 
 import { choices } from "./choices.js";
-import { ago, dayOrMonth, instant, moment, zoneName } from "./format.js";
+import { ago, dayOrMonth, instant, localize, moment, zoneName } from "./format.js";
+import { showTimes } from "./ticks.js";
 import { gettext } from "./words.js";
 
 const TURN_MS = 15_000;
@@ -68,13 +69,22 @@ function layOut() {
 function showPage() {
   show(pages[page] ?? []);
   const chosen = choices();
-  for (const time of board.querySelectorAll("time")) {
+  for (const time of board.querySelectorAll("li[data-sensor] time, .needs time")) {
     const ms = Date.parse(time.dateTime);
     if (time.closest(".needs")) time.textContent = moment(ms, now(), chosen);
     else if (time.closest(".is-history")) time.textContent = dayOrMonth(ms, now(), chosen);
     else time.textContent = ago((now() - ms) / 1000);
   }
   document.querySelector(".turn").textContent = pages.length > 1 ? gettext("{page} of {pages}", { page: page + 1, pages: pages.length }) : "";
+}
+
+// Charts come in UTC; show them in the viewer's zone.
+function localizeCharts() {
+  const charts = board.querySelector(".charts");
+  if (!charts) return;
+  const chosen = choices();
+  localize(charts, chosen);
+  for (const drawing of charts.querySelectorAll("svg.drawing")) showTimes(drawing, +charts.dataset.from, +charts.dataset.to, chosen.utc);
 }
 
 function showHeard(reached) {
@@ -92,6 +102,7 @@ function showHeard(reached) {
 function loaded() {
   heardMs = +board.dataset.now;
   serverAheadMs = heardMs - Date.now();
+  localizeCharts();
   layOut();
   showHeard(true);
 }

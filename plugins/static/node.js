@@ -1,4 +1,4 @@
-// A page of charts, of a node or compared: zoom, choices, and new readings as they arrive.
+// A page of charts, of a node or compared: zoom, choices, and new readings and marks as they come.
 
 import { choices, onChoice, showButtons } from "./choices.js";
 import { draw } from "./chart.js";
@@ -6,9 +6,11 @@ import { SWITCHED, age, instant, localize, quantity } from "./format.js";
 import { share } from "./share.js";
 
 const REFRESH_MS = 10_000;
+const RELOAD_MS = 60_000; // of the charts' data where no reading came: there may be new marks
 
 let drawn = [];
 let view = null;
+let loadedMs = 0; // when, by this machine's clock
 
 async function get(url) {
   const answer = await fetch(url, { cache: "no-store" });
@@ -40,11 +42,12 @@ function drawAll() {
   for (const one of document.querySelectorAll(".choices, [data-share]")) one.hidden = false;
 }
 
-// Marks come with the page; of a live one their places move as time goes on.
+// Marks come with the page; of a live one their places move as time goes on, and what is still
+// open goes on with it.
 function placeMarks() {
   const place = (ms) => `${Math.min(Math.max((ms - view.from_ms) / (view.to_ms - view.from_ms), 0), 1) * 100}%`;
   for (const mark of document.querySelectorAll(".mark")) {
-    const { from, to } = mark.dataset;
+    const { from, to = view.to_ms } = mark.dataset;
     for (const line of mark.querySelectorAll("line")) {
       line.setAttribute("x1", place(+from));
       line.setAttribute("x2", place(line.classList.contains("stem") ? +from : +to));
@@ -81,7 +84,7 @@ async function go(href, state = {}) {
     const main = new DOMParser().parseFromString(page, "text/html").querySelector("main");
     if (state) history.pushState(state, "", href);
     document.querySelector("main").replaceChildren(...main.childNodes);
-    view = found;
+    [view, loadedMs] = [found, Date.now()];
     drawAll();
   } catch {
     location.assign(href); // the server's own page says what is wrong
@@ -94,25 +97,55 @@ function newest() {
   return Math.max(0, ...all.map(([time]) => time));
 }
 
+function showNow(row) {
+  const cell = document.querySelector(`[data-now="${row.sensor}"]`);
+  if (!cell) return;
+  const ageSpan = document.createElement("span");
+  ageSpan.className = row.silent ? "age silent" : "age";
+  ageSpan.textContent = `${age(row.age_s)} ago${row.silent ? ", silent" : ""}`;
+  const word = "switch" in cell.dataset && SWITCHED[row.value];
+  cell.replaceChildren(`${word || quantity(row.value, row.unit, choices())} `, ageSpan);
+}
+
+const annotations = ({ charts }) => JSON.stringify(charts.map(({ marks, flags, limits }) => [marks, flags, limits]));
+
+// What the page says of marks: their legends and list, and the table of incidents.
+async function annotated() {
+  const answer = await fetch(location.href, { cache: "no-store" });
+  if (!answer.ok) throw new Error(`${location.href}: ${answer.status}`);
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+function replaceAnnotated(page) {
+  const open = document.querySelector(".told")?.open;
+  const focused = document.activeElement.closest?.("[data-annotated]") && document.activeElement.getAttribute("href");
+  for (const old of document.querySelectorAll("[data-annotated]")) {
+    const fresh = page.querySelector(`[data-annotated="${old.dataset.annotated}"]`);
+    if (fresh) old.replaceWith(fresh);
+  }
+  const told = document.querySelector(".told");
+  if (told && open !== undefined) told.open = open;
+  if (focused) document.querySelector(`[data-annotated] a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+}
+
 async function refresh() {
-  const charts = document.querySelector(".charts");
-  if (document.hidden || !charts || charts.dataset.live !== "1") return;
+  const shown = document.querySelector(".charts");
+  if (document.hidden || !shown) return;
   try {
-    const { rows } = await get(charts.dataset.latest);
-    for (const row of rows) {
-      const cell = document.querySelector(`[data-now="${row.sensor}"]`);
-      if (!cell) continue;
-      const ageSpan = document.createElement("span");
-      ageSpan.className = row.silent ? "age silent" : "age";
-      ageSpan.textContent = `${age(row.age_s)} ago${row.silent ? ", silent" : ""}`;
-      const word = "switch" in cell.dataset && SWITCHED[row.value];
-      cell.replaceChildren(`${word || quantity(row.value, row.unit, choices())} `, ageSpan);
+    let hasNew = false;
+    if (shown.dataset.live === "1") {
+      const { rows } = await get(shown.dataset.latest);
+      rows.forEach(showNow);
+      const last = Math.max(0, ...rows.map((row) => row.measured_ms));
+      hasNew = last >= newest() + view.step_ms && last > newest();
     }
-    const last = Math.max(0, ...rows.map((row) => row.measured_ms));
-    if (last >= newest() + view.step_ms && last > newest()) {
-      view = await get(charts.dataset.url);
-      drawAll();
-    }
+    if (!hasNew && Date.now() - loadedMs < RELOAD_MS) return;
+    const found = await get(shown.dataset.url);
+    const page = annotations(found) === annotations(view) ? null : await annotated();
+    if (document.querySelector(".charts") !== shown) return; // meanwhile it shows another span
+    if (page) replaceAnnotated(page);
+    [view, loadedMs] = [found, Date.now()];
+    drawAll();
   } catch {
     // tried again next time
   }
@@ -152,8 +185,9 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 
 const charts = document.querySelector(".charts");
 if (charts) {
-  view = await get(charts.dataset.url);
+  [view, loadedMs] = [await get(charts.dataset.url), Date.now()];
   drawAll();
   setInterval(refresh, REFRESH_MS);
   document.addEventListener("visibilitychange", refresh);
+  addEventListener("online", refresh);
 }

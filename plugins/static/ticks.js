@@ -94,3 +94,22 @@ function timeLabel(at) {
 function monthLabel(at) {
   return at.getUTCMonth() === 0 ? String(at.getUTCFullYear()) : MONTHS[at.getUTCMonth()];
 }
+
+const SIDE = 10_000; // of the square that svg.py draws in
+
+// Replace the ticks of time of an SVG that came in UTC.
+export function showTimes(drawing, fromMs, toMs, utc) {
+  const create = (name, attributes) => {
+    const one = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) one.setAttribute(key, value);
+    return one;
+  };
+  for (const old of drawing.querySelectorAll(".time")) old.remove();
+  for (const [ms, label] of timeTicks(fromMs, toMs, utc)) {
+    const place = (ms - fromMs) / (toMs - fromMs);
+    const text = create("text", { class: "tick time", x: `${place * 100}%`, y: "100%", dy: 17, "text-anchor": "middle" });
+    text.textContent = label;
+    drawing.querySelector("svg").prepend(create("path", { class: "grid time", d: `M${place * SIDE},0V${SIDE}` }));
+    drawing.append(text);
+  }
+}

@@ -29,7 +29,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     for unit in UNITS.glob("tmon-*"):
         (tmp_path / unit.name).write_text(re.sub(PROGRAMS, "/bin/true", unit.read_text()))
     units = sorted(str(unit) for unit in tmp_path.iterdir())
-    assert len(units) == 11
+    assert len(units) == 13
     ran = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *units],
         capture_output=True,
@@ -40,7 +40,8 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "most"), [("ingest", 2), ("datasette", 2), ("backup", 1), ("client", 2), ("mqtt", 2)]
+    ("part", "most"),
+    [("ingest", 2), ("datasette", 2), ("backup", 1), ("client", 2), ("mqtt", 2), ("parquet", 2)],
 )
 def test_services_are_locked_in(part: str, most: float) -> None:
     ran = subprocess.run(

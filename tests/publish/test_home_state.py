@@ -303,6 +303,17 @@ def test_a_switch_is_on_or_off_and_a_title_takes_the_names_place(
     assert 'title="gpio_17"' in text
 
 
+def test_a_switch_that_stayed_as_it_is_has_no_range(serve: Serve, tmp_path: Path) -> None:
+    with open_database(tmp_path / "tmon.db", create=True) as db:
+        for sensor in add(db, "n", "gpio_17"):
+            read(db, sensor, (0, 1), (1, 1))
+        db.execute("update sensors set quantity = 'switch'")
+    page = serve(tmp_path / "tmon.db").get("/").text
+    [text] = lines(page).values()
+    assert 'class="range"' not in text
+    assert 'aria-label="24 hours: on"' in text
+
+
 @pytest.mark.parametrize("name", ["view", "sort"])
 def test_what_there_is_not_is_refused(site: Site, name: str) -> None:
     answer = site.get("/", **{name: "nonsense"})

@@ -184,3 +184,20 @@ def test_old_readings_age_while_nobody_answers(browser: Browser, tmp_path: Path)
             page.goto(first.url + "/?kiosk")
         page.clock.fast_forward(10 * 60_000)
         expect(page.locator("li .age")).to_have_text(re.compile(r"1\d min ago"))
+
+
+def test_compared_charts_are_in_the_viewers_zone(browser: Browser, site: Site) -> None:
+    span = "from=2024-03-14T00:00Z&to=2024-03-15T00:00Z"
+    address = f"{site.url}/compare?s=attic/temperature&{span}&kiosk"
+    with visit(browser, timezone_id="Asia/Kolkata") as page:
+        ticks = page.locator(".drawing .tick.time")
+        page.goto(address)
+        expect(page.locator(".chart .zone")).to_have_text("GMT+5:30")
+        expect(ticks).to_have_text(["06:00", "12:00", "18:00", "15 Mar"])
+        place = ticks.nth(0).get_attribute("x")
+        assert place is not None
+        assert float(place.removesuffix("%")) == pytest.approx(100 * 0.5 / 24)
+        assert page.locator(".drawing .grid.time").count() == 4
+        page.goto(address + "&utc=1")
+        expect(page.locator(".chart .zone")).to_have_text("UTC")
+        expect(ticks.first).to_have_text("14 Mar")

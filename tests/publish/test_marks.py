@@ -3,6 +3,7 @@
 import re
 import time
 import xml.etree.ElementTree as ET
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,79 @@ def test_pages_with_marks_keep_nobody_out(
         assert not scrolls_sideways(page)
         assert violations(page) == []
         assert page.title() != "hit"
+
+
+REFRESH_MS, RELOAD_MS = 11_000, 71_000  # by then the page has asked for readings, or for marks too
+
+
+@pytest.mark.parametrize("path", ["/node/attic", "/compare?s=attic/temperature&s=garden/old"])
+@pytest.mark.parametrize("span", ["range=24h", "from=2020-01-01"])
+def test_new_marks_appear_on_an_open_page(
+    browser: Browser, serve: Serve, tmp_path: Path, path: str, span: str
+) -> None:
+    house = serve(build(tmp_path))
+    with visit(browser, may_fail=True) as page:
+        page.clock.install()
+        page.goto(f"{house.url}{path}{'&' if '?' in path else '?'}{span}")
+        expect(page.locator(".told li.note")).not_to_have_count(0)
+        page.wait_for_selector(".chart canvas")
+        page.locator(".told summary").click()
+        was_open = page.locator(".told").get_attribute("open") is not None
+        with open_database(house.path) as db:
+            notes.add_note(db, "attic", HOSTILE + "smoke", NOW_MS - HOUR_MS, NOW_MS)
+            db.execute(
+                "insert into flags (sensor, from_ms, to_ms, reason, created_ms)"
+                " values (1, ?, ?, 'in the sun', 0)",
+                [NOW_MS - 4 * HOUR_MS, NOW_MS - 3 * HOUR_MS],
+            )
+            db.execute("update incidents set to_ms = ? where to_ms is null", [NOW_MS])
+            db.execute(
+                "insert into incidents (finding, severity, node, reason, from_ms)"
+                " values ('T01', 'critical', 'attic', 'fire', ?)",
+                [NOW_MS - HOUR_MS],
+            )
+        page.context.set_offline(True)
+        page.clock.run_for(RELOAD_MS)  # nothing comes, and nothing is lost
+        page.context.set_offline(False)
+        page.clock.run_for(REFRESH_MS)
+        expect(page.locator(".told li.critical", has_text="fire")).to_have_count(1)
+        for text in ("smoke", "in the sun"):
+            expect(page.locator(".told li", has_text=text)).to_have_count(1)
+        expect(page.locator(".told .silent", has_text="now")).to_have_count(1)
+        expect(page.locator(".mark.critical")).to_have_count(2)
+        assert (page.locator(".told").get_attribute("open") is not None) == was_open
+        if path.startswith("/node"):
+            expect(page.locator(".periods tbody tr", has_text="fire")).to_have_count(1)
+        expect(page.locator(".chart canvas")).to_have_count(1)
+        assert page.title() != "hit"
+
+
+def test_the_focus_stays_where_marks_are_replaced(
+    browser: Browser, serve: Serve, tmp_path: Path
+) -> None:
+    house = serve(build(tmp_path))
+    with visit(browser) as page:
+        page.clock.install()
+        page.goto(f"{house.url}/node/attic?range=24h")
+        page.wait_for_selector(".chart canvas")
+        line = page.locator(".told li", has_text="window replaced").get_by_role("link")
+        line.focus()
+        with open_database(house.path) as db:
+            notes.add_note(db, "attic", "smoke", NOW_MS - HOUR_MS, NOW_MS)
+        page.clock.run_for(RELOAD_MS)
+        expect(page.locator(".told li", has_text="smoke")).to_have_count(1)
+        expect(line).to_be_focused()
+
+
+@pytest.mark.parametrize("width", [390, 600])
+def test_the_suggested_frame_has_room_for_what_is_embedded(
+    browser: Browser, house: Site, width: int
+) -> None:
+    sensors = "s=attic/temperature&s=garden/old"
+    html = unescape(house.get(f"/compare?{sensors}&range=7d").text)
+    [(src, height)] = re.findall(r'<iframe src="([^"]+)".*? height="(\d+)"', html)
+    with visit(browser, width) as page:
+        page.goto(src)
+        page.wait_for_selector(".chart canvas")
+        assert page.locator(".told li").count() == 7
+        assert page.evaluate("document.body.scrollHeight") <= int(height)

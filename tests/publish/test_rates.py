@@ -128,3 +128,29 @@ def test_the_day_of_the_last_rate_is_compared_by_what_is_over(house: Site) -> No
     ).json()["charts"]
     [found] = chart["lines"]
     assert found["points"][-1][0] == MARCH_MS + 3 * DAY_MS + 11 * HOUR_MS
+
+
+def test_the_table_of_the_chart_has_rates_with_their_unit(house: Site) -> None:
+    page = house.get("/node/house", **SPAN, rate="day").text
+    table = page.partition("The chart as a table")[2].partition("</table>")[0]
+    first = re.findall(r'<tr><th scope="row">.*?</tr>', table, re.DOTALL)[0]
+    cells = [re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", first)]
+    heads = re.findall(r'<th scope="col">([^<(]+)</th>', table)
+    told = dict(zip(heads, cells, strict=True))
+    assert told["energy_total"].strip() == "24\N{NO-BREAK SPACE}kWh/d"
+    assert told["rain_daily_total"].strip() == "11.5\N{NO-BREAK SPACE}mm/d"
+    assert told["temperature"].startswith("20.5\N{NO-BREAK SPACE}°C 20.0")
+
+
+@pytest.mark.parametrize(
+    ("asked", "low"), [({}, 0), ({"low": "5"}, 5), ({"high": "30"}, 0), ({"high": "-1"}, None)]
+)
+def test_the_axis_of_a_rate_begins_at_0(
+    house: Site, asked: dict[str, str], low: float | None
+) -> None:
+    [chart] = house.get("/node/house/energy_total.json", **SPAN, rate="day", **asked).json()[
+        "charts"
+    ]
+    assert chart["low"] == low
+    [count] = house.get("/node/house/energy_total.json", **SPAN).json()["charts"]
+    assert count["low"] is None

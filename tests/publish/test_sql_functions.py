@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]  # or pysqlite3
 
+from tmon.core import checksum
 from tmon.db.connect import open_database
 from tmon.pages.limited_connection import DENIED_FUNCTIONS, LIMITS, LimitedConnection
 
@@ -73,6 +74,7 @@ CALLS = {
     f"max({', '.join([':x', ':y'] * 45)})": (A, A),
     f"coalesce({', '.join(['nullif(:x, :y)'] * 90)})": (A, A),
     f"char({', '.join(['1000'] * 90)})": ("", ""),
+    f"tmon_checksum({', '.join([':x'] * 90)})": (E, ""),
 }
 
 
@@ -98,6 +100,7 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LimitedConn
     path = tmp_path_factory.mktemp("calls") / "tmon.db"
     open_database(path, create=True).close()
     connection = sqlite3.connect(path, isolation_level=None, factory=LimitedConnection)
+    checksum.register(connection)
     yield connection
     connection.close()
 

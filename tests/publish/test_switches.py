@@ -133,3 +133,10 @@ def test_of_means_it_is_not_known(house: Site) -> None:
     page = house.get("/node/house", **SPAN, resolution="hourly").text
     assert "was on" not in page
     assert 'data-label="Low"' not in page
+
+
+def test_its_year_has_no_records_but_says_how_much_it_was_on(house: Site) -> None:
+    """Readings of hours don't tell for how long it was on: many send only changes."""
+    page = house.get("/year/house/pump").text
+    assert "Records" not in page
+    assert "2 Mar 2024: on in 5\N{NO-BREAK SPACE}% of the readings" in page

@@ -65,7 +65,7 @@ def in_svg(low: float, high: float, span: Span) -> list[list[tuple[str, float]]]
     """The labels and places of the SVG's ticks: of values, and of times."""
     lines = [Line(Sensor(1, "s", None), [(0, low), (0, high)], 1, 0)]
     drawing = svg.drawing(lines, svg.frame(lines, span))
-    patterns = (r'<text class="tick" x="-6" y="(\S+)%"', r'<text class="tick" x="(\S+)%"')
+    patterns = (r'<text class="tick" x="-6" y="(\S+)%"', r'<text class="tick time" x="(\S+)%"')
     return [
         [(label, float(at)) for at, label in re.findall(rf"{pattern}[^>]*>(.*?)<", drawing)]
         for pattern in patterns

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 import zlib
 from base64 import b64decode
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,7 +107,7 @@ def test_records_are_those_that_sql_gives(leap: Site) -> None:
     text = text_of(leap.get("/year/attic/temperature?year=2024&below=-10&above=30").text)
     assert "Coldest reading \N{MINUS SIGN}20.0 °C 2024-02-29" in text
     assert "Warmest reading 41.5 °C 2024-12-31" in text
-    assert "Longest below \N{MINUS SIGN}10.0 °C 24 h 2024-02-29 00:00" in text
+    assert "Longest below \N{MINUS SIGN}10.0 °C 1 d 2024-02-29 00:00" in text
     hours = leap.values(
         "select count(*) from readings where sensor = 1 and value > 30"
         f" and measured_ms >= {YEAR_MS + 301 * DAY_MS}"
@@ -190,3 +191,22 @@ def test_a_click_on_a_day_opens_it_without_scripts(browser: Browser, leap: Site)
         page.goto(f"{leap.url}/year/attic/temperature?year=2024")
         page.locator(".calendar a").nth(40).click()
         assert "/node/attic/temperature?from=2024-02-11&to=2024-02-12" in page.url
+
+
+@pytest.mark.parametrize("newest", [60, 330])
+def test_on_a_phone_the_newest_days_are_in_sight(
+    browser: Browser, serve: Serve, tmp_path: Path, newest: int
+) -> None:
+    path = tmp_path / "tmon.db"
+    with open_database(path, create=True) as db:
+        db.execute("insert into nodes (name, uid, created_ms) values ('attic', 'u', 0)")
+        db.execute("insert into sensors (id, node, name, unit) values (1, 'attic', 't', '°C')")
+        for day in range(newest):
+            db.execute("insert into readings values (1, ?, 20)", [YEAR_MS + day * DAY_MS])
+    with visit(browser, PHONE) as page:
+        page.goto(serve(path).url + "/year/attic/t")
+        for drawing in (".heat", ".calendar"):
+            box = page.locator(f"{drawing} a rect").last.bounding_box()
+            assert box
+            assert 0 <= box["x"] <= PHONE - box["width"]
+        assert page.locator("nav[aria-label=Years]").count() == 0  # of one year there are no others

@@ -186,10 +186,10 @@ def fake_server(greeting: bytes) -> Iterator[str]:
             try:
                 while True:
                     connection, _ = listening.accept()
-                    connection.sendall(greeting)
-                    connection.settimeout(10)
-                    while connection.recv(4096):
-                        pass
+                    with connection:
+                        connection.sendall(greeting)
+                        while connection.recv(4096):
+                            pass
             except OSError:
                 pass
 

@@ -166,13 +166,18 @@ def load_charts(
 def _fixed_ranges(
     charts: Sequence[Sequence[Line]], asked: ValueRange, *, fahrenheit: bool
 ) -> Iterator[ValueRange]:
-    """The range of each chart in its own unit: what is asked is for the first chart's unit."""
+    """The range of each chart in its own unit: what is asked is for the first chart's unit.
+
+    A rate begins at 0, unless it is asked to begin elsewhere.
+    """
     for chart in charts:
         unit = chart[0].sensor.unit
+        within = asked.in_celsius() if fahrenheit and unit == "°C" else asked
         if unit != charts[0][0].sensor.unit:
-            yield FREE
-        else:
-            yield asked.in_celsius() if fahrenheit and unit == "°C" else asked
+            within = FREE
+        if chart[0].sensor.rate and within.low is None and (within.high is None or within.high > 0):
+            within = within._replace(low=0.0)
+        yield within
 
 
 def _line(

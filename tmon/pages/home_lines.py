@@ -85,7 +85,7 @@ class Shown(NamedTuple):
             age_prefix=_age_prefix(row),
             age=self._age(row),
             measured_at=iso(row.measured_ms),
-            day_label=_day_label(row).format(low=low, high=high),
+            day_label=_day_label(row, is_same=low == high).format(low=low, high=high),
             day=day and (low, high, *day),
         )
 
@@ -171,8 +171,10 @@ def _age_prefix(row: SensorRow) -> str:
     return gettext("silent, ") if row.silent else ""
 
 
-def _day_label(row: SensorRow) -> str:
+def _day_label(row: SensorRow, *, is_same: bool) -> str:
     """What the small chart shows, for those who can't see it."""
+    if row.is_switch and is_same:
+        return gettext("24 hours: {low}")
     if row.is_archive:
         return gettext("All of it: low {low}, high {high}")
     return gettext("24 hours: low {low}, high {high}")

@@ -16,6 +16,7 @@ from tmon.pages.points import (
     load_summary,
     table_resolution,
 )
+from tmon.pages.rates import coarse_enough, load_rate, with_rate
 from tmon.pages.spans import Span
 from tmon.pages.switches import OnTime, on_time
 
@@ -40,6 +41,7 @@ class Numbers(NamedTuple):
 
     rows: Sequence[SensorRow]
     resolution: Resolution  # of the table
+    columns: Sequence[Sensor]  # of the table; under a rate, counters have its unit
     table: Sequence[tuple[int, Sequence[tuple[float, ...] | None]]]  # time, a point per sensor
 
     @property
@@ -77,12 +79,16 @@ def load_numbers(connection: sqlite3.Connection, view: ChartView, at_ms: int) ->
 
 def _load_table(
     connection: sqlite3.Connection, view: ChartView
-) -> tuple[Resolution, list[tuple[int, Sequence[tuple[float, ...] | None]]]]:
+) -> tuple[Resolution, Sequence[Sensor], list[tuple[int, Sequence[tuple[float, ...] | None]]]]:
     """The points of the first sensors side by side, newest first."""
     resolution = table_resolution(view.span)
+    sensors = [with_rate(sensor, view.rate) for sensor in view.sensors[:MAX_LINES]]
+    if any(sensor.rate for sensor in sensors):
+        resolution = coarse_enough(resolution, view.rate)
     lines = [
-        load_line(connection, sensor, view.span, resolution) for sensor in view.sensors[:MAX_LINES]
+        (load_rate if sensor.rate else load_line)(connection, sensor, view.span, resolution)
+        for sensor in sensors
     ]
     by_time = [{int(point[0]): point for point in line.points} for line in lines]
     times = sorted({time for points in by_time for time in points}, reverse=True)
-    return resolution, [(time, [points.get(time) for points in by_time]) for time in times]
+    return resolution, sensors, [(time, [points.get(time) for points in by_time]) for time in times]

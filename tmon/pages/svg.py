@@ -125,14 +125,16 @@ def marks(found: Iterable[Mark], span: Span, *, links: bool = True) -> Markup:
         )
         y = {"note": "7", "flag": "100%"}.get(mark.kind, "-5")
         ends = Markup('x1="{}" x2="{}" y1="{y}" y2="{y}"').format(left, right, y=y)
+        # A script draws one that is still open on as time goes on.
+        to = "" if mark.to_ms is None else Markup(' data-to="{}"').format(mark.to_ms)
         stem = Markup('<line class="stem" x1="{0}" x2="{0}" y2="100%"/>').format(left)
         parts.append(
             Markup(
-                '<{0} class="mark {1}" data-from="{2}" data-to="{3}"><title>{4}: {5}</title>{6}'
+                '<{0} class="mark {1}" data-from="{2}"{3}><title>{4}: {5}</title>{6}'
                 '<line class="target" {7}/><line {7}/></{8}>'
             ).format(
                 Markup('a href="#{}"').format(mark.anchor) if links else "g",
-                *(mark.kind, mark.from_ms, mark.until_ms, mark.about, mark.text),
+                *(mark.kind, mark.from_ms, to, mark.about, mark.text),
                 *(stem if mark.kind == "note" else "", ends, "a" if links else "g"),
             )
         )
@@ -214,7 +216,7 @@ def _grid(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Markup]:
         yield Markup('<path class="grid" d="M0,{:.0f}H{}"/>').format(within.y(value) * SIDE, SIDE)
     for instant_ms, _ in times:
         x = within.x(instant_ms) * SIDE
-        yield Markup('<path class="grid" d="M{:.0f},0V{}"/>').format(x, SIDE)
+        yield Markup('<path class="grid time" d="M{:.0f},0V{}"/>').format(x, SIDE)
 
 
 def _tick_labels(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Markup]:
@@ -224,7 +226,7 @@ def _tick_labels(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Ma
         ).format(within.y(value) * 100, label)
     for instant_ms, label in times:
         yield Markup(
-            '<text class="tick" x="{:.1f}%" y="100%" dy="17" text-anchor="middle">{}</text>'
+            '<text class="tick time" x="{:.1f}%" y="100%" dy="17" text-anchor="middle">{}</text>'
         ).format(within.x(instant_ms) * 100, label)
 
 

@@ -128,6 +128,7 @@ def _context(
         "year": year,
         "number": f"{year.number:04}",
         **_drawings(datasette, request, year),
+        "newest": _place_of_newest(year),
         "typical": typical,
         "typical_day": svg.drawing([typical], svg.frame([typical], DAY), times=CLOCK),
         "records": [
@@ -152,6 +153,12 @@ def _context(
     }
 
 
+def _place_of_newest(year: Year) -> float:
+    """Where in the year its newest hour is, from 0 to 1."""
+    last_ms = year.hours[-1].start_ms if year.hours else year.span.start_ms
+    return round((last_ms - year.span.start_ms) / year.span.length_ms, 3)
+
+
 def _near_years(number: int, first: int | None, last: int | None) -> list[tuple[int, str]]:
     """The years to go to: those around this one that may have readings."""
     if first is None or last is None:
@@ -167,13 +174,20 @@ def _chart_link(datasette: Any, request: Any, year: Year, span: Span) -> str:
 
 
 def _day_label(year: Year, day: Hour) -> str:
+    if year.sensor.is_switch:
+        return f"{_date(day.start_ms)}: on in {_quantity(year, day.mean)} of the readings"
     unit = year.sensor.unit
     low, high = (rounded(value, unit) for value in (day.low, day.high))
-    date = as_datetime(day.start_ms).strftime("%d %b %Y").lstrip("0")
-    return f"{date}: {_quantity(year, day.mean)}, {low} to {high}"
+    return f"{_date(day.start_ms)}: {_quantity(year, day.mean)}, {low} to {high}"
+
+
+def _date(ms: int) -> str:
+    return as_datetime(ms).strftime("%d %b %Y").lstrip("0")
 
 
 def _quantity(year: Year, value: float) -> str:
+    if year.sensor.is_switch:
+        return f"{value:.0%}".replace("%", "\N{NO-BREAK SPACE}%")
     unit = year.sensor.unit
     return f"{rounded(value, unit)}\N{NO-BREAK SPACE}{unit or ''}".strip().replace(
         "-", "\N{MINUS SIGN}", 1

@@ -13,6 +13,7 @@ from tmon.pages.charts import find_sensor
 from tmon.pages.corrections import load_corrections, wants_raw
 from tmon.pages.points import HOURLY, Line, Sensor, load_line, reading_range
 from tmon.pages.spans import BadSpan, ReadingRange, Span
+from tmon.pages.switches import find_switches
 from tmon.pages.value_range import parse_number
 
 MIN_DAYS = 5  # with fewer values of an hour, a tenth of them means nothing
@@ -86,7 +87,10 @@ def load_year(
     span = Span(_first_ms(number), end_ms)
     raw = wants_raw(parameters)
     corrections = load_corrections(connection, [sensor.id], span, None, raw=raw)
-    sensor = sensor._replace(clean=not raw and bool(corrections.sensors))
+    sensor = sensor._replace(
+        clean=not raw and bool(corrections.sensors),
+        is_switch=sensor.id in find_switches(connection, [sensor.id]),
+    )
     points = load_line(connection, sensor, span, HOURLY).points
     hours = [
         Hour(int(start_ms), mean, low, high, int(n)) for start_ms, mean, low, high, n in points
@@ -147,7 +151,9 @@ def thresholds(year: Year, parameters: Mapping[str, str]) -> tuple[float, float]
 
 
 def records(year: Year, below: float, above: float) -> list[Record]:
-    """The extremes of a year that has readings."""
+    """The extremes of a year that has readings; a switch, which is on or off, has none."""
+    if year.sensor.is_switch:
+        return []
     low, high = (
         ("Coldest", "Warmest") if year.sensor.unit in {"°C", "°F"} else ("Lowest", "Highest")
     )
@@ -155,21 +161,20 @@ def records(year: Year, below: float, above: float) -> list[Record]:
     highest = max(year.hours, key=lambda hour: hour.high)
     days = by_day(year.hours)
     low_day, high_day = (choose(days, key=lambda day: day.mean) for choose in (min, max))
-    found = [
+    return [
         Record(f"{low} reading", lowest.low, _around(lowest.start_ms)),
         Record(f"{high} reading", highest.high, _around(highest.start_ms)),
         Record(f"{low} day, mean", low_day.mean, _around(low_day.start_ms)),
         Record(f"{high} day, mean", high_day.mean, _around(high_day.start_ms)),
+        *_longest("below", [hour for hour in year.hours if hour.mean < below]),
+        *_longest("above", [hour for hour in year.hours if hour.mean > above]),
     ]
-    for name, hours in (
-        ("below", [hour for hour in year.hours if hour.mean < below]),
-        ("above", [hour for hour in year.hours if hour.mean > above]),
-    ):
-        runs = [*_runs(hours)]
-        if runs:
-            longest = max(runs, key=lambda span: span.length_ms)
-            found.append(Record(f"Longest {name}", None, longest))
-    return found
+
+
+def _longest(name: str, hours: Sequence[Hour]) -> list[Record]:
+    """The longest run of hours, if there is any."""
+    longest = max(_runs(hours), key=lambda span: span.length_ms, default=None)
+    return [Record(f"Longest {name}", None, longest)] if longest else []
 
 
 def _runs(hours: Sequence[Hour]) -> Iterator[Span]:

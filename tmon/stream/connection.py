@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import os
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ PENDING_BYTES = 64 * 1024 * 1024  # of messages on their way to the server: 16 o
 ANSWER_S = 5.0  # for a command's questions
 RETRY_S = 0.5
 CONNECT_S = 2
+CLOSE_S = 1.0
 PING_S = 5  # a server that doesn't answer two of them is left
 LEAST_SERVER = (2, 12)  # older ones have lost acknowledged messages after a power cut
 
@@ -27,18 +29,32 @@ class CannotConnect(TmonError):
     """The NATS servers can't be reached or used as the settings say."""
 
 
+class _NotEncrypted(nats.errors.Error):
+    """A server that takes credentials and readings in plain text."""
+
+    def __str__(self) -> str:
+        return (
+            "the server doesn't encrypt: give it a certificate (`tls` in its configuration), or "
+            "use nats:// without TMON_STREAM_CA"
+        )
+
+
 class _Client(Client):
     """A client that sends no credentials before the connection is encrypted, if it must be."""
 
     must_encrypt = False
+    closes = False  # by our wish
 
     def _connect_command(self) -> bytes:
         if self.must_encrypt and not self._server_info.get("tls_required"):
-            raise CannotConnect(
-                "the NATS server doesn't encrypt: give it a certificate (`tls` in its "
-                "configuration), or use nats:// without TMON_STREAM_CA"
-            )
+            raise _NotEncrypted
         return super()._connect_command()
+
+    async def close(self) -> None:
+        self.closes = True
+        with suppress(nats.errors.Error, OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):  # after a TLS handshake that failed, it hangs
+                await super().close()
 
 
 async def connect(
@@ -48,13 +64,15 @@ async def connect(
 ) -> Client:
     """Connect, however long it takes; a connection that breaks is made again.
 
+    If the servers end it for good, so does the process: its supervisor starts it again.
+
     Args:
         settings: with the servers, and how to speak to them.
         name: of this process, which the servers show.
         on_reconnect: is called each time that it is made again.
 
     Raises:
-        CannotConnect: the settings can't be used, or a server refuses them.
+        CannotConnect: the settings can't be used, or a server is too old.
     """
     log = logging.getLogger(f"tmon.{name}")
     client = _Client()
@@ -62,31 +80,37 @@ async def connect(
 
     async def on_error(error: Exception) -> None:
         nonlocal is_down
-        if not client.is_connected and not is_down:
+        if not client.is_connected and not client.closes and not is_down:
             is_down = True
             log.warning("no connection to the NATS servers: %s", describe(error))
 
     async def on_disconnect() -> None:
-        if not client.is_closed:
-            await on_error(ConnectionError("it broke"))
+        await on_error(ConnectionError("it broke"))
 
     async def on_connect() -> None:
         nonlocal is_down
+        if is_down:
+            log.warning("connected to the NATS servers again")
         is_down = False
-        log.warning("connected to the NATS servers again")
         on_reconnect()
+
+    async def on_closed() -> None:
+        if not client.closes:
+            log.critical("a NATS server has ended the connection: %s", describe(client.last_error))
+            os._exit(1)
 
     await _connect(
         client,
-        settings,
+        _options(settings),
         name=f"tmon {name}",
         max_reconnect_attempts=-1,
+        reconnect_time_wait=RETRY_S,
         error_cb=on_error,
         disconnected_cb=on_disconnect,
         reconnected_cb=on_connect,
+        closed_cb=on_closed,
     )
-    if is_down:
-        await on_connect()
+    await on_connect()
     return client
 
 
@@ -97,42 +121,54 @@ async def connected(settings: Settings, name: str) -> AsyncIterator[Client]:
     Raises:
         CannotConnect: no server answers, or none may be used so.
     """
+    reasons: list[Exception] = []
 
-    async def ignore(error: Exception) -> None:
-        """It is raised as well."""
+    async def on_error(error: Exception) -> None:
+        reasons.append(error)
 
+    options = _options(settings)
     client = _Client()
     try:
         await asyncio.wait_for(
-            _connect(client, settings, name=f"tmon {name}", allow_reconnect=False, error_cb=ignore),
+            _connect(
+                client,
+                options,
+                name=f"tmon {name}",
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                error_cb=on_error,
+            ),
             ANSWER_S,
         )
+        yield client
     except (nats.errors.Error, OSError, TimeoutError) as error:
         servers = ", ".join(without_password(server) for server in settings.stream)
-        raise CannotConnect(f"no NATS server answers at {servers}: {describe(error)}") from None
-    try:
-        yield client
+        reason = describe(reasons[0] if reasons else error)
+        raise CannotConnect(f"no NATS server answers at {servers}: {reason}") from None
     finally:
-        with suppress(nats.errors.Error, OSError):
-            await client.close()
+        await client.close()
 
 
-async def _connect(client: _Client, settings: Settings, **options: Any) -> None:
-    client.must_encrypt = settings.stream_ca is not None or any(
-        server.startswith("tls:") for server in settings.stream
-    )
-    if client.must_encrypt:
+def _options(settings: Settings) -> dict[str, Any]:
+    """How the client speaks to the servers of the settings."""
+    options: dict[str, Any] = {"servers": [*settings.stream]}
+    if settings.stream_ca or any(server.startswith("tls:") for server in settings.stream):
         options["tls"] = _tls(settings.stream_ca)
     if settings.stream_credentials:
         options.update(_credentials(settings.stream_credentials))
+    return options
+
+
+async def _connect(client: _Client, options: Mapping[str, Any], **more: Any) -> None:
+    client.must_encrypt = "tls" in options
     await client.connect(
-        servers=[*settings.stream],
         connect_timeout=CONNECT_S,
         dont_randomize=True,  # the first one given is the nearest
-        reconnect_time_wait=RETRY_S,  # type: ignore[arg-type]  # a float will do
         ping_interval=PING_S,
         pending_size=PENDING_BYTES,
         **options,
+        **more,
     )
     refuse_old_server(client)
 
@@ -175,13 +211,13 @@ def _credentials(path: Path) -> dict[str, str]:
     return {"user": user, "password": password} if colon else {"token": text}
 
 
-def describe(error: BaseException) -> str:
+def describe(error: BaseException | None) -> str:
     """An error of the client or of a server in a few words."""
     if isinstance(error, ssl.SSLError):
         return f"its certificate isn't accepted: {getattr(error, 'verify_message', error)}"
     if isinstance(error, nats.errors.NoServersError | TimeoutError):
         return "no answer"
-    description = getattr(error, "description", None)
+    description = getattr(error, "description", None) or getattr(error, "strerror", None)
     return str(description or error).removeprefix("nats: ").strip("'") or type(error).__name__
 
 
