@@ -31,7 +31,8 @@ ROOMS: dict[str, set[str]] = {
     "tmon.serve": {*BELOW_INGEST, "ingest", "tmon.pages", "tmon.stream"},
     "tmon.cli": {
         *BELOW_INGEST,
-        *("tmon.importer", "tmon.maintenance", "tmon.mqtt", "tmon.stream", "tmon.watch"),
+        *("tmon.importer", "tmon.maintenance", "tmon.mqtt", "tmon.pages", "tmon.stream"),
+        "tmon.watch",
         "tmon.serve",
     },
     "tmon": {"tmon.cli"},

@@ -1,14 +1,17 @@
 """``tmon report``."""
 
 import sys
+from collections.abc import Iterator
 
 import click
+from sqlite_utils import Database
 
 from tmon.cli.options import station, takes
 from tmon.core.time import now_ms
+from tmon.watch.messages import Picture
 from tmon.watch.outbox import send_to_all
 from tmon.watch.station import open_at
-from tmon.watch.weekly import weekly_report
+from tmon.watch.weekly import WeeklyReport, weekly_report
 
 
 @click.command()
@@ -27,6 +30,8 @@ def report(*, weekly: bool, send: bool, **flags: str | None) -> None:  # noqa: A
     at_ms = now_ms()
     with open_at(settings.db, at_ms) as db:
         composed = weekly_report(db, at_ms, settings.public_url)
+        if send:
+            composed = composed._replace(pictures=[*_pictures(db, composed)])
     if not send:
         click.echo(f"{composed.subject}\n\n{composed.text(sys.maxsize)}")
         return
@@ -34,3 +39,13 @@ def report(*, weekly: bool, send: bool, **flags: str | None) -> None:  # noqa: A
     for failure in failures:
         click.echo(failure, err=True)
     sys.exit(1 if failures else 0)
+
+
+def _pictures(db: Database, composed: WeeklyReport) -> Iterator[Picture]:
+    """The charts of the sensors that deserve one."""
+    from tmon.pages.week_picture import draw_week  # noqa: PLC0415 - Datasette takes half a second
+
+    for number, sensor in enumerate(composed.pictured, 1):
+        png = draw_week(db.conn, sensor.id, composed.from_ms, composed.to_ms)
+        alt = f"{sensor.node} {sensor.name}, the week as a chart"
+        yield Picture(f"week-{number}.png", alt, png)

@@ -60,7 +60,7 @@ viewBox="0 0 {width} {height}" role="img" aria-label="{label}, {span}">
 _PANEL = Markup(
     """{legend}
 <svg x="48" y="{y}" width="{width}" height="{height}">{drawing}{marks}\
-<text class="tick" x="-6" y="100%" dy="17" text-anchor="end">UTC</text></svg>
+<text class="tick" x="-22" y="100%" dy="17" text-anchor="end">UTC</text></svg>
 """
 )
 

@@ -8,9 +8,10 @@ from email.headerregistry import Address
 from typing import Any
 
 import apprise
+from apprise.attachment.memory import AttachMemory
 from apprise.plugins.email import NotifyEmail
 
-from tmon.watch.messages import MAIL_BYTES, Sendable, Undelivered
+from tmon.watch.messages import MAIL_BYTES, Sendable, Undelivered, html_of
 
 MOST_BYTES = 3_500  # ntfy turns a message of more than 4,096 into a file
 
@@ -91,7 +92,15 @@ def send(plugin: Any, message: Sendable) -> None:
     most_bytes = min(plugin.body_maxlen, limit)
     if not plugin.title_maxlen:
         most_bytes -= len(title) + 10  # the body has the title too, with markup
-    text = message.text(max(0, most_bytes))
+    text, text_format = message.text(max(0, most_bytes)), apprise.NotifyFormat.TEXT
+    attachments = apprise.AppriseAttachment(asset=ASSET)
+    if message.pictures and isinstance(plugin, NotifyEmail):
+        text, text_format = html_of(message, most_bytes), apprise.NotifyFormat.HTML
+        plugin = copy.copy(plugin)
+        plugin.notify_format, plugin.inline = text_format, True
+        for one in message.pictures:
+            picture: Any = AttachMemory(one.png, name=one.name, mimetype="image/png")  # type: ignore[no-untyped-call]
+            attachments.add(picture)
     if "headers" not in plugin.template_kwargs:  # neither mail nor a webhook
         title, text = title.translate(LOOKALIKES), text.translate(LOOKALIKES)
     sender = apprise.Apprise(asset=ASSET)
@@ -100,7 +109,8 @@ def send(plugin: Any, message: Sendable) -> None:
         body=text,
         title=title,
         notify_type=TYPES[message.severity],
-        body_format=apprise.NotifyFormat.TEXT,
+        body_format=text_format,
+        attach=attachments if len(attachments) else None,
         log_level=logging.DEBUG,
     )
     if result:

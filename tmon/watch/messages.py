@@ -1,6 +1,7 @@
 """The text of a notification, composed from stored events."""
 
 from collections.abc import Sequence
+from html import escape
 from itertools import groupby
 from typing import NamedTuple, Protocol
 from urllib.parse import quote
@@ -21,8 +22,20 @@ class Undelivered(TmonError):
     """A message was not delivered; the text says why, without addresses or secrets."""
 
 
+class Picture(NamedTuple):
+    """A picture for mails; ``name`` is that of a file, ``alt`` says what it shows."""
+
+    name: str
+    alt: str
+    png: bytes
+
+
 class Sendable(Protocol):
     """What a channel sends."""
+
+    @property
+    def pictures(self) -> Sequence[Picture]:
+        """For channels that can show them."""
 
     @property
     def subject(self) -> str:
@@ -56,6 +69,10 @@ class Message(NamedTuple):
     lines: Sequence[AlertLine]
     public_url: str
     opening: str = ""
+
+    @property
+    def pictures(self) -> Sequence[Picture]:
+        return ()
 
     @property
     def subject(self) -> str:
@@ -96,6 +113,17 @@ class Message(NamedTuple):
         link = f"{self.public_url}/tmon/incidents?_sort_desc=id" if self.public_url else ""
         text.append(": ".join(filter(None, (more, link))))
         return "\n".join(text).strip()
+
+
+def html_of(message: Sendable, most_bytes: int) -> str:
+    """A message with pictures as HTML; its text stands as it is, in columns."""
+    pictures = "\n".join(
+        f'<p><img src="cid:{one.name}" alt="{escape(one.alt)}" style="max-width: 100%"></p>'
+        for one in message.pictures
+    )
+    return (
+        f"<html><body>\n<pre>{escape(message.text(most_bytes))}</pre>\n{pictures}\n</body></html>"
+    )
 
 
 def message_of_events(db: Database, after: int, last: int, public_url: str) -> Message | None:

@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from pathlib import Path
 
-from tmon.watch.messages import MAIL_BYTES, Sendable, Undelivered
+from tmon.watch.messages import MAIL_BYTES, Sendable, Undelivered, html_of
 
 TIMEOUT_S = 30.0
 FOLDERS = "/usr/sbin:/usr/lib"  # not always on the PATH of a user or of cron
@@ -59,4 +59,13 @@ def compose(to: str, message: Sendable) -> EmailMessage:
     mail["Message-ID"] = make_msgid(domain=host)
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office replies
     mail.set_content(message.text(MAIL_BYTES) + "\n", cte="quoted-printable")
+    if message.pictures:
+        html = EmailMessage()
+        html.set_content(html_of(message, MAIL_BYTES), "html", cte="quoted-printable")
+        for picture in message.pictures:
+            html.add_related(
+                picture.png, "image", "png", cid=f"<{picture.name}>", filename=picture.name
+            )
+        mail.make_alternative()
+        mail.attach(html)
     return mail

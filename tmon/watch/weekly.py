@@ -10,13 +10,14 @@ from tabulate import tabulate
 from tmon.core.humanize import duration, instant
 from tmon.core.humanize import value as in_unit
 from tmon.core.time import DAY_MS, as_datetime
-from tmon.watch.messages import one_line
+from tmon.watch.messages import Picture, one_line
 
 DAYS = 7
 MOST_ROWS = 200  # sensors or incidents; the pages have them all
+MOST_PICTURES = 4  # about 20 kB each
 
 _SENSORS = """
-select sensors.node, sensors.name, sensors.unit,
+select sensors.id, sensors.node, sensors.name, sensors.unit,
     min(min), sum(sum) / sum(n), max(max), sum(n),
     1.0 * count(*) / ((:to_ms - max(:from_ms, (
         select hour_ms from hours where sensor = sensors.id order by hour_ms limit 1
@@ -30,7 +31,7 @@ select count(*) from nodes
 where revoked_ms is null and last_received_ms < :from_ms
 """
 _INCIDENTS = """
-select reason, from_ms, to_ms from incidents
+select reason, from_ms, to_ms, sensor, severity = 'critical' from incidents
 where from_ms < :to_ms and coalesce(to_ms, :to_ms) >= :from_ms order by from_ms
 """
 
@@ -38,6 +39,7 @@ where from_ms < :to_ms and coalesce(to_ms, :to_ms) >= :from_ms order by from_ms
 class SensorWeek(NamedTuple):
     """A sensor's week; ``coverage`` is the share of its hours that have a reading."""
 
+    id: int
     node: str
     name: str
     unit: str | None
@@ -49,11 +51,16 @@ class SensorWeek(NamedTuple):
 
 
 class Incident(NamedTuple):
-    """An incident that was open in the week; ``to_ms`` is None while it lasts."""
+    """An incident that was open in the week; ``to_ms`` is None while it lasts.
+
+    ``sensor`` is None if it is about something else.
+    """
 
     reason: str
     from_ms: int
     to_ms: int | None
+    sensor: int | None
+    is_critical: bool
 
 
 class WeeklyReport(NamedTuple):
@@ -65,6 +72,20 @@ class WeeklyReport(NamedTuple):
     quiet_nodes: int  # have sent before, and nothing in the week
     incidents: Sequence[Incident]
     public_url: str
+    pictures: Sequence[Picture] = ()
+
+    @property
+    def pictured(self) -> list[SensorWeek]:
+        """The sensors whose weeks are worth a picture: with incidents, or the widest of a unit."""
+        wrong = {one.sensor: one.is_critical for one in self.incidents[::-1] if one.sensor}
+        widest: dict[str | None, SensorWeek] = {}
+        for one in sorted(self.sensors, key=lambda one: one.greatest - one.least):
+            if one.greatest > one.least:
+                widest[one.unit] = one
+        troubled = [one for one in self.sensors if one.id in wrong]
+        troubled.sort(key=lambda one: not wrong[one.id])
+        others = [one for one in widest.values() if one.id not in wrong]
+        return [*troubled, *others][:MOST_PICTURES]
 
     @property
     def severity(self) -> str:
@@ -129,13 +150,12 @@ class WeeklyReport(NamedTuple):
 def weekly_report(db: Database, now_ms: int, public_url: str) -> WeeklyReport:
     """Compose the report of the seven whole UTC days before ``now_ms``."""
     to_ms = now_ms - now_ms % DAY_MS
-    span = {"from_ms": to_ms - DAYS * DAY_MS, "to_ms": to_ms}
+    from_ms = to_ms - DAYS * DAY_MS
+    span = {"from_ms": from_ms, "to_ms": to_ms}
     sensors = [SensorWeek(*row) for row in db.execute(_SENSORS, span)]
     [quiet_nodes] = db.execute(_MISSING, span).fetchone()
     incidents = [Incident(*row) for row in db.execute(_INCIDENTS, span)]
-    return WeeklyReport(
-        **span, sensors=sensors, quiet_nodes=quiet_nodes, incidents=incidents, public_url=public_url
-    )
+    return WeeklyReport(from_ms, to_ms, sensors, quiet_nodes, incidents, public_url)
 
 
 def _rounded(number: float) -> float:
