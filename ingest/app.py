@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -35,6 +35,9 @@ from tmon.db.connect import open_for_reading, sqlite3
 from tmon.db.damage import DAMAGED_MESSAGE, Damage, is_damage
 from tmon.db.tokens import load_or_create_secret, read_secret
 from tmon.store.messages import Reply
+
+if TYPE_CHECKING:
+    from tmon.stream.directory import Directory
 
 READINGS = "/readings"
 
@@ -140,10 +143,11 @@ async def _lifespan(
     clock: Callable[[], float],
     wall_clock: Callable[[], int],
 ) -> AsyncIterator[State]:
-    reader = open_for_reading(settings.db)
+    directory = _directory(settings)
+    nodes = directory.db if directory else open_for_reading(settings.db)
     damage = Damage(settings.db)
     secret = read_secret(settings) if settings.stream else load_or_create_secret(settings)
-    authenticator = Authenticator(secret, reader)
+    authenticator = Authenticator(secret, nodes)
     metrics = Metrics(settings.db, lambda: writer.backlog, lambda: writer.oldest_waiting_s)
 
     def on_reply(reply: Reply) -> None:
@@ -154,6 +158,8 @@ async def _lifespan(
             authenticator.invalidate()
 
     writer = await _connect(settings, writer_sock, on_reply, clock)
+    if directory:
+        await directory.start(settings, authenticator.invalidate)
     parser = BodyParser()
     devices = (
         NoDevices(settings.db, 0)
@@ -180,8 +186,19 @@ async def _lifespan(
     finally:
         parser.close()
         devices.close()
-        reader.close()  # before the writer, whose close then leaves a single file
+        if directory:
+            await directory.close()
+        nodes.close()  # before the writer, whose close then leaves a single file
         await writer.close()
+
+
+def _directory(settings: Settings) -> "Directory | None":
+    """The nodes of a station on several machines, as ingest needs no file then."""
+    if not settings.stream:
+        return None
+    from tmon.stream.directory import Directory  # noqa: PLC0415 - a single machine needs no NATS
+
+    return Directory()
 
 
 async def _connect(

@@ -35,7 +35,7 @@ class Station:
         self.http.trust_env = False
 
     def token(self, node: str = "basement") -> str:
-        return next(tokens.get_or_create(self.settings, [node]))
+        return next(tokens.get_or_create(self.settings, [node], _open_file))
 
     def post(self, body: Any, *, node: str = "basement", **kwargs: Any) -> requests.Response:
         """Post JSON, or bytes as they are, as ``node``."""
@@ -50,6 +50,10 @@ class Station:
 
     def count(self, table: str = "readings") -> int:
         return int(self.query(f"select count(*) from {table}")[0][0])
+
+
+def _open_file(settings: Settings) -> Database:
+    return open_database(settings.db, create=True, in_cluster=True)
 
 
 @contextmanager

@@ -113,7 +113,9 @@ class Machine:
         ended: Future[None] = Future()
         loop, stopping = asyncio.new_event_loop(), asyncio.Event()
         ours, theirs = socket.socketpair()
-        writer = threading.Thread(target=run_writer, args=[theirs, self.path, sink_writer])
+        writer = threading.Thread(
+            target=run_writer, args=[theirs, self.path, sink_writer], kwargs={"in_cluster": True}
+        )
 
         def run() -> None:
             try:

@@ -49,7 +49,7 @@ def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
 
 def second(machine: Machine, name: str = "b") -> Machine:
     """A machine that begins with a copy of the first one's file, as a restored backup is."""
-    with open_database(machine.path) as db:
+    with open_database(machine.path, in_cluster=True) as db:
         db.checkpoint()
     folder = machine.folder.with_name(name)
     shutil.copytree(machine.folder, folder, ignore=shutil.ignore_patterns("*-wal", "*-shm"))
@@ -192,7 +192,7 @@ def refusal(machine: Machine) -> str:
 
 
 def set_position(machine: Machine, column: str, value: object) -> None:
-    with open_database(machine.path) as db, transaction(db):
+    with open_database(machine.path, in_cluster=True) as db, transaction(db):
         db.execute(f"update stream_positions set {column} = ?", [value])
 
 
@@ -302,7 +302,7 @@ def test_a_damaged_message_is_refused(machine: Machine) -> None:
 
 
 def set_position_of(machine: Machine, number: int, created: str) -> None:
-    with open_database(machine.path) as db, transaction(db):
+    with open_database(machine.path, in_cluster=True) as db, transaction(db):
         query = "update stream_positions set created = ? where partition = ?"
         db.execute(query, [created, number])
 
@@ -339,7 +339,7 @@ def test_a_sink_waits_while_its_file_cant_be_written(
     machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing is skipped, and it goes on by itself."""
-    with open_database(machine.path) as db, machine.sink() as ended:
+    with open_database(machine.path, in_cluster=True) as db, machine.sink() as ended:
         db.execute("begin immediate")
         publish(machine, message(machine))
         wait_for(lambda: "they stay in the streams" in caplog.text)
@@ -371,7 +371,7 @@ def test_creating_streams_can_be_tried_again(machine: Machine) -> None:
         return snapshots
 
     [snapshot] = set(machine.ask(delete))
-    with open_database(machine.path) as db, transaction(db):
+    with open_database(machine.path, in_cluster=True) as db, transaction(db):
         db.execute("delete from stream_positions")
     machine.create_streams()
     assert {state.snapshot for state in machine.ask(all_states)} == {snapshot}
@@ -383,7 +383,7 @@ def test_creating_streams_can_be_tried_again(machine: Machine) -> None:
 
 def test_three_replicas_need_three_servers(machine: Machine, server: Server) -> None:
     delete_streams(server.url)
-    with open_database(machine.path) as db, transaction(db):
+    with open_database(machine.path, in_cluster=True) as db, transaction(db):
         db.execute("delete from stream_positions")
     ran = machine.tmon("stream", "create")
     assert ran.returncode == 1

@@ -5,13 +5,13 @@ from typing import Any
 
 import click
 
+from tmon.cli.opening import open_here, open_to_change
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
 from tmon.cli.params import find_sensors
 from tmon.core import humanize
 from tmon.core.humanize import pluralize
 from tmon.core.time import now_ms
-from tmon.db.connect import open_database
 from tmon.maintenance import ahead as readings_ahead
 from tmon.maintenance.clocks import check_server_clock
 from tmon.maintenance.rollup import SensorReadings
@@ -46,7 +46,8 @@ def remove_ahead(
       tmon remove-ahead --node attic --yes
     """
     at_ms = now_ms()
-    with open_database(station(flags).db) as db:
+    opened = open_here if dry_run else open_to_change
+    with opened(station(flags)) as db:
         check_server_clock(db, at_ms)
         found = readings_ahead.find(db, at_ms, find_sensors(db, node, sensor))
         total = sum(one.readings for one in found)

@@ -2,11 +2,11 @@
 
 import click
 
+from tmon.cli.opening import open_here, open_to_change
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import show, station, takes
 from tmon.cli.params import INSTANT
 from tmon.core.time import FIRST_MS, now_ms
-from tmon.db.connect import open_database
 from tmon.db.lookup import find_sensor
 from tmon.maintenance import corrections
 from tmon.maintenance.corrections import Calibration, Period
@@ -53,7 +53,8 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one for each option
     numbers = offset is not None or scale is not None
     _one_of(numbers, listed, remove, "say --offset or --scale, or else --list or --remove")
     since_ms = FIRST_MS if from_ms is None else from_ms
-    with open_database(station(flags).db) as db:
+    opened = open_here if listed else open_to_change
+    with opened(station(flags)) as db:
         subject = find_sensor(db, node, sensor)
         if listed:
             show(corrections.calibrations(db, subject), as_json=as_json)
@@ -102,7 +103,8 @@ def flag(  # noqa: PLR0913, PLR0917 - one for each option
     period = from_ms is not None or to_ms is not None
     ways = "say --from, --to and --reason, or else --list or --remove ID"
     _one_of(period, listed, remove is not None, ways)
-    with open_database(station(flags).db) as db:
+    opened = open_here if listed else open_to_change
+    with opened(station(flags)) as db:
         subject = find_sensor(db, node, sensor)
         if listed:
             show(corrections.flags(db, subject), as_json=as_json)

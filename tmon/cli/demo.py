@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tmon.cli.opening import refuse_in_cluster
 from tmon.cli.options import station, takes
 from tmon.core import demo as of_demo
 from tmon.core.humanize import pluralize
@@ -36,6 +37,7 @@ def add(file: Path, **flags: str | None) -> None:
       tmon demo add
     """
     settings = station(flags)
+    refuse_in_cluster(settings, "demo")
     is_new = not settings.db.exists()
     with tokens.open_station(settings) as db:
         if is_new:  # a station with nodes and no secret has lost it
@@ -55,6 +57,8 @@ def remove(**flags: str | None) -> None:
     Example:
       tmon demo remove
     """
-    with open_database(station(flags).db) as db:
+    settings = station(flags)
+    refuse_in_cluster(settings, "demo")
+    with open_database(settings.db) as db:
         deleted = maintenance.remove(db, now_ms())
     click.echo(f"the demo is removed, with {pluralize(deleted, 'reading')}")

@@ -4,6 +4,7 @@ from contextlib import closing
 
 import click
 
+from tmon.cli.opening import refuse_in_cluster
 from tmon.cli.options import as_json, show, station, takes, takes_station
 from tmon.core.errors import TmonError
 from tmon.core.reading import Receipt
@@ -44,6 +45,7 @@ def adopt(device_id: str, node: str, *, unheard: bool, **flags: str | None) -> N
       tmon device adopt A4:C1:38:12:34:56 freezer
     """
     settings = station(flags)
+    refuse_in_cluster(settings, "device adopt")
     if not unheard:
         require_heard(settings, device_id)
     _tell(device_id, node, adopt_device(settings, device_id, node, now_ms(), keyless=False))
@@ -63,6 +65,7 @@ def allow(device_id: str, node: str, **flags: str | None) -> None:
       tmon device allow esp8266-123456 balcony
     """
     settings = station(flags)
+    refuse_in_cluster(settings, "device allow")
     _tell(device_id, node, adopt_device(settings, device_id, node, now_ms(), keyless=True))
 
 

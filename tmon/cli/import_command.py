@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import click
 
+from tmon.cli.opening import refuse_in_cluster
 from tmon.cli.options import progress_bar, station, takes
 from tmon.core.errors import CannotImport
 from tmon.core.reading import clip
@@ -96,6 +97,8 @@ def import_(  # noqa: PLR0913, PLR0917 - one for each option
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     may_store = yes or dry_run or is_terminal or flags.name_all_columns
     settings = station({"db": db})
+    if not dry_run:
+        refuse_in_cluster(settings, "import")
     if rejects:
         _start_rejects(rejects, settings.db)
     with ExitStack() as stack:

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
+from tmon.cli.opening import open_here, refuse_in_cluster
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
 from tmon.core import humanize
 from tmon.core.humanize import pluralize
 from tmon.core.time import HOUR_MS, as_datetime, iso, now_ms
-from tmon.db.connect import open_database
 from tmon.maintenance import imports as of_imports
 from tmon.maintenance.imports import Part
 
@@ -30,7 +30,7 @@ def imports(ctx: click.Context, /, *, as_json: bool, **flags: str | None) -> Non
       tmon imports undo 3
     """
     if ctx.invoked_subcommand is None:
-        with open_database(station(flags).db) as db:
+        with open_here(station(flags)) as db:
             rows = of_imports.list_imports(db)
         show(rows if as_json else [*map(_shown, rows)], as_json=as_json)
 
@@ -51,7 +51,9 @@ def undo(number: int, *, yes: bool, **flags: str | None) -> None:
       tmon imports undo 3
       tmon imports undo 3 --yes      elsewhere than on a terminal
     """
-    with open_database(station(flags).db) as db:
+    settings = station(flags)
+    refuse_in_cluster(settings, "imports undo")
+    with open_here(settings) as db:
         row = of_imports.find(db, number)
         headline = f"import {row['id']}, {humanize.printable(row['file'])}: {_counts(row)}"
         headline += "" if row["ended_ms"] else "; it was stopped, or still goes on"

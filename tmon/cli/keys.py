@@ -10,10 +10,10 @@ from tmon.cli.connecting import (
     is_local,
     needs_plain_http,
 )
+from tmon.cli.opening import open_here, open_or_create, open_to_change
 from tmon.cli.options import as_json, show, station, takes, takes_station
 from tmon.db import keys
-from tmon.db.connect import open_database
-from tmon.db.tokens import load_or_create_secret, open_station
+from tmon.db.tokens import load_or_create_secret
 
 
 @click.group()
@@ -65,7 +65,7 @@ def get(
     if is_gateway and device and device not in OF_GATEWAYS:
         raise click.UsageError(f"{device} is one device: give it a node's key, without --gateway")
     settings = station(flags)
-    with open_station(settings) as db:
+    with open_or_create(settings) as db:
         signer = keys.Keys(load_or_create_secret(settings))
         for name in node:
             key = signer.make(
@@ -106,7 +106,7 @@ def rotate(node: str, *, is_gateway: bool, **flags: str | None) -> None:
       tmon key rotate weather
     """
     settings = station(flags)
-    with open_database(settings.db) as db:
+    with open_to_change(settings) as db:
         click.echo(
             keys.Keys(load_or_create_secret(settings)).make(
                 keys.rotate(db, node, is_gateway=is_gateway)
@@ -125,7 +125,7 @@ def revoke(node: str, *, is_gateway: bool, **flags: str | None) -> None:
     Example:
       tmon key revoke weather
     """
-    with open_database(station(flags).db) as db:
+    with open_to_change(station(flags)) as db:
         keys.revoke(db, node, is_gateway=is_gateway)
         argument = keys.find(db, node, is_gateway=is_gateway).argument
     click.echo(
@@ -144,5 +144,5 @@ def list_(as_json: bool, **flags: str | None) -> None:
       tmon key list
       tmon key list --json
     """
-    with open_database(station(flags).db) as db:
+    with open_here(station(flags)) as db:
         show(keys.listed(db), as_json=as_json)

@@ -2,10 +2,10 @@
 
 import click
 
+from tmon.cli.opening import open_here, open_to_change
 from tmon.cli.options import as_json, show, station, takes
 from tmon.cli.params import LENGTH
 from tmon.core.time import now_ms
-from tmon.db.connect import open_database
 from tmon.db.lookup import find_sensor
 from tmon.watch import sensor_limits
 from tmon.watch.sensor_limits import LimitChange
@@ -52,7 +52,8 @@ def limit(  # noqa: PLR0913, PLR0917 - one for each option
         raise click.UsageError("say what the limit is, or else --remove or --list")
     if listed is (node is not None) or (node is not None and sensor is None):
         raise click.UsageError("say a node and its sensor, or only --list")
-    with open_database(station(flags).db) as db:
+    opened = open_here if listed else open_to_change
+    with opened(station(flags)) as db:
         if listed:
             show(sensor_limits.listed(db), as_json=as_json)
             return

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import click
 
+from tmon.cli.opening import refuse_in_cluster
 from tmon.cli.options import station, takes, takes_station
 from tmon.core.errors import CannotServe
 from tmon.core.settings import Settings, local_url
@@ -40,6 +41,7 @@ def mqtt(**flags: str | None) -> None:
       tmon mqtt --mqtt-url mqtts://broker.example.org --mqtt-topics topics.yml
     """
     settings = station(flags)
+    refuse_in_cluster(settings, "mqtt")
     if not settings.mqtt_url:
         raise CannotServe("TMON_MQTT_URL is not set: the broker, like mqtt://user:password@host")
     from tmon.mqtt.bridge import Bridge  # noqa: PLC0415 - only this command needs its libraries

@@ -2,10 +2,10 @@
 
 import click
 
+from tmon.cli.opening import open_here, open_to_change
 from tmon.cli.options import as_json, show, station, takes
 from tmon.cli.params import LENGTH
 from tmon.core.time import now_ms
-from tmon.db.connect import open_database
 from tmon.watch import mutes
 
 
@@ -39,7 +39,8 @@ def mute(
     """
     if (listed, end, length is not None).count(True) != 1 or listed is (what is not None):
         raise click.UsageError("say what and for how long, or what to --end, or only --list")
-    with open_database(station(flags).db) as db:
+    opened = open_here if listed else open_to_change
+    with opened(station(flags)) as db:
         if listed:
             show(mutes.listed(db, now_ms()), as_json=as_json)
         elif end:

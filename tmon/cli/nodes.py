@@ -2,10 +2,10 @@
 
 import click
 
+from tmon.cli.opening import open_here, open_to_change
 from tmon.cli.options import as_json, show, station, takes
 from tmon.core.time import now_ms
 from tmon.db import nodes
-from tmon.db.connect import open_database
 from tmon.maintenance import names
 
 
@@ -32,7 +32,7 @@ def set_(name: str, db: str | None, **columns: str | float | None) -> None:
       tmon node set basement --area "House"
       tmon node set plug --timezone Europe/Berlin
     """
-    with open_database(station({"db": db}).db) as opened:
+    with open_to_change(station({"db": db})) as opened:
         nodes.describe(opened, name, {k: v for k, v in columns.items() if v is not None})
 
 
@@ -47,7 +47,7 @@ def list_(as_json: bool, **flags: str | None) -> None:
       tmon node list
       tmon node list --json
     """
-    with open_database(station(flags).db) as db:
+    with open_here(station(flags)) as db:
         show(nodes.described(db), as_json=as_json)
 
 
@@ -65,6 +65,6 @@ def rename(old: str, new: str, **flags: str | None) -> None:
     Example:
       tmon node rename basement cellar
     """
-    with open_database(station(flags).db) as db:
+    with open_to_change(station(flags)) as db:
         names.rename_node(db, old, new, now_ms())
     click.echo(f"{old} is called {new} now; its token stays as it is", err=True)

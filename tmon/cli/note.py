@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
+from tmon.cli.opening import open_here, open_to_change
 from tmon.cli.options import Commands, show, station, takes
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.params import INSTANT
 from tmon.core.time import iso, now_ms
-from tmon.db.connect import open_database
 from tmon.maintenance import notes
 
 
@@ -49,7 +49,7 @@ def add(about: str, text: str, at_ms: int | None, **flags: str | None) -> None:
       tmon note add attic "window replaced" --at 2026-03-01
     """
     at_ms = now_ms() if at_ms is None else at_ms
-    with open_database(station(flags).db) as db:
+    with open_to_change(station(flags)) as db:
         number = notes.add_note(db, about, text, at_ms, now_ms())
     click.echo(f"{about}: note {number}, at {iso(at_ms)}")
 
@@ -65,7 +65,7 @@ def list_(about: str | None, *, as_json: bool, **flags: str | None) -> None:
     Example:
       tmon note list attic/temperature
     """
-    with open_database(station(flags).db) as db:
+    with open_here(station(flags)) as db:
         show(notes.listed(db, about), as_json=as_json)
 
 
@@ -79,5 +79,5 @@ def remove(number: int, **flags: str | None) -> None:
     Example:
       tmon note remove 3
     """
-    with open_database(station(flags).db) as db:
+    with open_to_change(station(flags)) as db:
         click.echo(f"removed: {notes.remove_note(db, number)}")

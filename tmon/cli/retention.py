@@ -7,11 +7,11 @@ import click
 from sqlite_utils import Database
 from tabulate import tabulate
 
+from tmon.cli.opening import open_here
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
 from tmon.cli.params import INSTANT, LENGTH, find_sensors
 from tmon.core.time import as_datetime, now_ms
-from tmon.db.connect import open_database
 from tmon.maintenance import compact as compacting
 from tmon.maintenance import prune as pruning
 from tmon.maintenance import rollup as rolling
@@ -49,7 +49,7 @@ def prune(
       tmon prune --raw-older-than 2y
       tmon prune --raw-older-than 90d --node basement --sensor load1
     """
-    with open_database(station(flags).db) as db:
+    with open_here(station(flags)) as db:
         chosen = find_sensors(db, node, sensor)
         with progress_bar(len(rolling.sensors(db))) as bar:
             olds = pruning.plan(db, older_than_s, now_ms(), chosen, bar.update)
@@ -120,7 +120,7 @@ def rollup(
     """
     if check == rebuild:
         raise click.UsageError("say --check or --rebuild")
-    with open_database(station(flags).db) as db:
+    with open_here(station(flags)) as db:
         with progress_bar(len(rolling.sensors(db))) as bar:
             if rebuild:
                 count = rolling.rebuild(db, since_ms, bar.update)
@@ -181,9 +181,9 @@ def stats(as_json: bool, **flags: str | None) -> None:
       tmon stats
       tmon stats --json
     """
-    path = station(flags).db
-    with open_database(path) as db:
-        counted = counting.stats(db, path, now_ms())
+    settings = station(flags)
+    with open_here(settings) as db:
+        counted = counting.stats(db, settings.db, now_ms())
     if as_json:
         click.echo(json.dumps(counted))
         return

@@ -2,10 +2,10 @@
 
 import click
 
+from tmon.cli.opening import open_here, open_to_change
 from tmon.cli.options import as_json as as_json_option
 from tmon.cli.options import progress_bar, show, station, takes
 from tmon.core.time import now_ms
-from tmon.db.connect import open_database
 from tmon.maintenance import names, replace, sensors
 
 
@@ -26,7 +26,7 @@ def list_(node: str | None, as_json: bool, **flags: str | None) -> None:
       tmon sensor list
       tmon sensor list --node basement --json
     """
-    with open_database(station(flags).db) as db:
+    with open_here(station(flags)) as db:
         show(sensors.described(db, node), as_json=as_json)
 
 
@@ -76,7 +76,7 @@ def set_(  # noqa: PLR0913, PLR0917 - one for each option
     given = {column: value for column, value in columns.items() if value is not None}
     if not given:
         raise click.UsageError("say --title, --description, --quantity, --unit or --allow-85")
-    with open_database(station(flags).db) as db:
+    with open_to_change(station(flags)) as db:
         sensors.describe(db, node, name, given)
 
 
@@ -94,7 +94,7 @@ def rename(node: str, old: str, new: str, **flags: str | None) -> None:
     Example:
       tmon sensor rename basement 28-00000a1b2c3d return-pipe
     """
-    with open_database(station(flags).db) as db:
+    with open_to_change(station(flags)) as db:
         names.rename_sensor(db, node, old, new, now_ms())
     click.echo(f"{node} {old} is called {new} now; {node} may go on sending {old}", err=True)
 
@@ -116,7 +116,7 @@ def move(node: str, name: str, to: str, new_name: str | None, **flags: str | Non
       tmon sensor move attic 28-00000a1b2c3d --to cellar
       tmon sensor move attic temperature --to cellar --name freezer
     """
-    with open_database(station(flags).db) as db:
+    with open_to_change(station(flags)) as db:
         names.move_sensor(db, node, name, to, new_name, now_ms())
     click.echo(f"{node} {name} is {to} {new_name or name} now, with its history", err=True)
 
@@ -136,7 +136,7 @@ def replace_(node: str, name: str, wire_name: str, **flags: str | None) -> None:
     Example:
       tmon sensor replace basement return-pipe --by 28-00000d4e5f60
     """
-    with open_database(station(flags).db) as db:
+    with open_to_change(station(flags)) as db:
         waiting = replace.readings_to_take(db, node, wire_name)
         with progress_bar(waiting) as bar:
             merged = replace.replace(db, node, name, wire_name, now_ms(), bar.update)

@@ -5,6 +5,7 @@ import os
 import click
 from sqlite_utils import hookimpl
 
+from tmon.cli.opening import open_or_create
 from tmon.cli.options import Commands
 from tmon.core.settings import Settings
 from tmon.db import tokens
@@ -33,7 +34,7 @@ def insert(path: str, node: tuple[str, ...]) -> None:
         sqlite-utils token insert tmon.db basement
     """
     settings = Settings.load({**os.environ, "TMON_DB": path})
-    for one in tokens.get_or_create(settings, node):
+    for one in tokens.get_or_create(settings, node, open_or_create):
         click.echo(one)
     if warning := token_probe.why_refused(settings, one):
         click.echo(warning, err=True)

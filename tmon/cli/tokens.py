@@ -2,10 +2,10 @@
 
 import click
 
+from tmon.cli.opening import open_here, open_or_create, open_to_change
 from tmon.cli.options import as_json, show, station, takes, takes_station
 from tmon.core.settings import Settings
 from tmon.db import keys, nodes, tokens
-from tmon.db.connect import open_database
 from tmon.maintenance import token_probe
 
 
@@ -28,7 +28,7 @@ def get(node: tuple[str, ...], **flags: str | None) -> None:
       tmon token get attic garage cellar
     """
     settings = station(flags)
-    for made in tokens.get_or_create(settings, node):
+    for made in tokens.get_or_create(settings, node, open_or_create):
         click.echo(made)
     _warn_if_refused(settings, made)
 
@@ -44,7 +44,7 @@ def rotate(node: str, **flags: str | None) -> None:
       tmon token rotate basement
     """
     settings = station(flags)
-    with open_database(settings.db) as db:
+    with open_to_change(settings) as db:
         rotated = tokens.rotate(db, tokens.Tokens(tokens.load_or_create_secret(settings)), node)
     click.echo(rotated)
     _warn_if_refused(settings, rotated)
@@ -65,7 +65,7 @@ def revoke(node: str, **flags: str | None) -> None:
     Example:
       tmon token revoke basement
     """
-    with open_database(station(flags).db) as db:
+    with open_to_change(station(flags)) as db:
         tokens.revoke(db, node)
         has_key = keys.has_valid(db, node)
     click.echo(f"{node}'s token is refused; `tmon token rotate {node}` makes a new one", err=True)
@@ -84,5 +84,5 @@ def list_(as_json: bool, **flags: str | None) -> None:
       tmon token list
       tmon token list --json
     """
-    with open_database(station(flags).db) as db:
+    with open_here(station(flags)) as db:
         show(nodes.with_tokens(db), as_json=as_json)

@@ -29,12 +29,26 @@ class WritableDatabase(Database):
     So SQLite's automatic checkpoints are off, and ``checkpoint`` takes their place.
     """
 
+    connection_type: type[sqlite3.Connection] = sqlite3.Connection
+
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         super().__init__(connection, execute_plugins=False)
         self.execute("pragma wal_autocheckpoint = 0")
         self._log_path = identity.log_of(path)
         self._last_checkpoint_s = -math.inf  # on the monotonic clock
         self._reader = connect_uri(path, "mode=ro", isolation_level=None, check_same_thread=False)
+
+    def begin(self) -> None:
+        """Begin a transaction that holds the write lock."""
+        self.execute("begin immediate")
+
+    def commit(self) -> None:
+        """Commit the transaction.
+
+        Raises:
+            sqlite3.Error: it can't be written, or an error has ended it before.
+        """
+        self.execute("commit")
 
     def checkpoint(self) -> None:
         """Write back all pages that no older reader still needs in the log.

@@ -1,8 +1,9 @@
 """Open the database: create it where there is none, and migrate it to the present schema."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import NamedTuple
@@ -35,7 +36,13 @@ class SchemaObject(NamedTuple):
     sql: str | None
 
 
-def open_database(path: Path, *, create: bool = False) -> WritableDatabase:
+def open_database(
+    path: Path,
+    *,
+    create: bool = False,
+    in_cluster: bool = False,
+    database_type: type[WritableDatabase] = WritableDatabase,
+) -> WritableDatabase:
     """Open ``path`` for reading and writing, and migrate it to the present schema.
 
     A log that was written for another file is set aside first.
@@ -43,6 +50,8 @@ def open_database(path: Path, *, create: bool = False) -> WritableDatabase:
     Args:
         path: the database file.
         create: make the file when there is none.
+        in_cluster: the file may be one of a station on several machines.
+        database_type: what to return.
 
     Raises:
         RefusedDatabase: no such file, no tmon database, or one from a newer tmon.
@@ -65,15 +74,26 @@ def open_database(path: Path, *, create: bool = False) -> WritableDatabase:
             isolation_level=None,
             check_same_thread=False,  # opened in one thread, used in another
             cached_statements=CACHED_STATEMENTS,
+            factory=database_type.connection_type,
         )
-        db = WritableDatabase(connection, path)
+        db = database_type(connection, path)
         if contents:
             preflight.keep_damaged_log(db, path, contents)
         _prepare(db, path)
+        if not in_cluster and is_of_cluster(db):
+            raise RefusedDatabase(
+                f"{path}: one of the files of a station on several machines; set TMON_STREAM, so "
+                "that what is written here is written on all of them"
+            )
         merge.merge_copies(db, path)
     except sqlite3.DatabaseError as error:
         raise RefusedDatabase(f"{path}: {explain(error)}") from error
     return db
+
+
+def is_of_cluster(db: Database) -> bool:
+    """Whether the file is one of several machines', each of which stores the same streams."""
+    return db.execute("select 1 from stream_positions limit 1").fetchone() is not None
 
 
 def refuse_non_file(path: Path) -> None:
@@ -189,10 +209,14 @@ def refuse_newer(db: Database, path: Path) -> None:
 @contextmanager
 def transaction(db: Database) -> Iterator[None]:
     """One transaction that holds the write lock from its start."""
-    db.execute("begin immediate")
+    begin: Callable[[], object] = partial(db.execute, "begin immediate")
+    commit: Callable[[], object] = partial(db.execute, "commit")
+    if isinstance(db, WritableDatabase):
+        begin, commit = db.begin, db.commit
+    begin()
     try:
         yield
-        db.execute("commit")
+        commit()
     finally:
         db.rollback()
     after_commit(db)

@@ -21,6 +21,7 @@ from tmon.core.errors import InvalidName, Revoked, Unauthorized, UnknownKey
 from tmon.core.names import NODE_GRAMMAR, is_node_name
 from tmon.core.time import iso_sql, now_ms
 from tmon.db import nodes
+from tmon.db.connect import transaction
 
 ID_DIGITS, TAG_DIGITS = 12, 20
 _KEY = re.compile(rb"[0-9a-f]{32}")
@@ -113,11 +114,12 @@ def get_or_create(db: Database, node: str) -> KnownKey:
         Revoked: the node's key was revoked; rotating makes a new one.
     """
     uid = nodes.find_or_make(db, node).uid
-    db.execute(
-        "insert into keys (id, node_uid, created_ms) values (?, ?, ?)"
-        " on conflict (node_uid) do nothing",
-        [secrets.token_hex(ID_DIGITS // 2), uid, now_ms()],
-    )
+    with transaction(db):
+        db.execute(
+            "insert into keys (id, node_uid, created_ms) values (?, ?, ?)"
+            " on conflict (node_uid) do nothing",
+            [secrets.token_hex(ID_DIGITS // 2), uid, now_ms()],
+        )
     return _not_revoked(find(db, node))
 
 
@@ -132,12 +134,14 @@ def get_or_create_of_gateway(
     """
     if not is_node_name(gateway):
         raise InvalidName(f"gateway {gateway!r} {NODE_GRAMMAR}")
-    db.execute(
-        "insert into keys (id, gateway, names_nodes, adopts_all, created_ms) values (?, ?, ?, ?, ?)"
-        " on conflict (gateway) do update set names_nodes = max(names_nodes, excluded.names_nodes),"
-        " adopts_all = max(adopts_all, excluded.adopts_all)",
-        [secrets.token_hex(ID_DIGITS // 2), gateway, names_nodes, adopts_all, now_ms()],
-    )
+    with transaction(db):
+        db.execute(
+            "insert into keys (id, gateway, names_nodes, adopts_all, created_ms)"
+            " values (?, ?, ?, ?, ?) on conflict (gateway) do update set"
+            " names_nodes = max(names_nodes, excluded.names_nodes),"
+            " adopts_all = max(adopts_all, excluded.adopts_all)",
+            [secrets.token_hex(ID_DIGITS // 2), gateway, names_nodes, adopts_all, now_ms()],
+        )
     return _not_revoked(find(db, gateway, is_gateway=True))
 
 
@@ -148,7 +152,9 @@ def rotate(db: Database, owner: str, *, is_gateway: bool = False) -> KnownKey:
         UnknownNode, UnknownKey: as ``find``.
     """
     query = "update keys set generation = generation + 1, revoked_ms = null where id = ?"
-    db.execute(query, [find(db, owner, is_gateway=is_gateway).id])
+    key = find(db, owner, is_gateway=is_gateway)
+    with transaction(db):
+        db.execute(query, [key.id])
     return find(db, owner, is_gateway=is_gateway)
 
 
@@ -159,7 +165,9 @@ def revoke(db: Database, owner: str, *, is_gateway: bool = False) -> None:
         UnknownNode, UnknownKey: as ``find``.
     """
     query = "update keys set revoked_ms = ? where id = ? and revoked_ms is null"
-    db.execute(query, [now_ms(), find(db, owner, is_gateway=is_gateway).id])
+    key = find(db, owner, is_gateway=is_gateway)
+    with transaction(db):
+        db.execute(query, [now_ms(), key.id])
 
 
 def listed(db: Database) -> list[dict[str, Any]]:

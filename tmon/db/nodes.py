@@ -12,6 +12,7 @@ from tmon.core.errors import InvalidName, OutOfRange, UnknownNode
 from tmon.core.names import is_node_name
 from tmon.core.reading import Node, Refusal, check_node_name, clip
 from tmon.core.time import iso_sql, now_ms, parse_zone
+from tmon.db.connect import transaction
 
 # What each number about a node may be: degrees, and seconds up to ten years.
 _RANGES = {"latitude": (-90, 90), "longitude": (-180, 180), "silent_after_s": (1, 315_360_000)}
@@ -83,10 +84,12 @@ def find_or_make(db: Database, name: str) -> KnownNode:
         raise InvalidName(refusal.reason) from None
     if known := _find(db, "name", name):
         return known
-    db.execute(
-        "insert into nodes (name, uid, created_ms) values (?, ?, ?) on conflict (name) do nothing",
-        [name, secrets.token_hex(8), now_ms()],
-    )
+    with transaction(db):
+        db.execute(
+            "insert into nodes (name, uid, created_ms) values (?, ?, ?)"
+            " on conflict (name) do nothing",
+            [name, secrets.token_hex(8), now_ms()],
+        )
     return find(db, name)
 
 
@@ -120,9 +123,10 @@ def describe(db: Database, name: str, columns: Mapping[str, str | float]) -> Non
             parse_zone(str(zone))
         except ValueError as error:
             raise OutOfRange(f"{error}; it must be like Europe/Berlin or +01:00") from None
-    if columns:
-        cleared = {column: None if value == "" else value for column, value in columns.items()}
-        db.table("nodes").update(name, cleared)
+    with transaction(db):
+        for column, value in columns.items():
+            stored = None if value == "" else value
+            db.execute(f"update nodes set {column} = ? where name = ?", [stored, name])
 
 
 def with_tokens(db: Database) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from tmon.core.errors import CannotServe, Revoked, Unauthorized
 from tmon.core.settings import LEAST_SECRET_BYTES, Settings
 from tmon.core.time import now_ms
 from tmon.db import nodes
-from tmon.db.connect import chown_to_dir_owner, open_database, open_for_reading
+from tmon.db.connect import chown_to_dir_owner, open_database, open_for_reading, transaction
 from tmon.db.identity import beside, log_of
 from tmon.db.nodes import KnownNode
 from tmon.db.restored_secret import complete_restore
@@ -89,7 +89,7 @@ def open_station(settings: Settings) -> Database:
             "belonged to it: bring it back from the backup (`tmon restore FILE`), or begin with "
             "an empty database by TMON_BEGIN_ANEW=yes"
         )
-    return open_database(db, create=True)
+    return open_database(db, create=True, in_cluster=bool(settings.stream))
 
 
 def _has_nodes(path: Path) -> bool:
@@ -162,14 +162,18 @@ class Tokens:
         return label, uid, int(generation)
 
 
-def get_or_create(settings: Settings, names: Iterable[str]) -> Iterator[str]:
+def get_or_create(
+    settings: Settings,
+    names: Iterable[str],
+    open_file: Callable[[Settings], Database] = open_station,
+) -> Iterator[str]:
     """The tokens of nodes, in order; creates the database, the secret and nodes if missing.
 
     Raises:
         InvalidName: no node can be called that.
         Revoked: the node's token was revoked; rotating makes a new one.
     """
-    with open_station(settings) as db:
+    with open_file(settings) as db:
         tokens = Tokens(load_or_create_secret(settings))
         for name in names:
             node = nodes.find_or_make(db, name)
@@ -186,11 +190,13 @@ def rotate(db: Database, tokens: Tokens, name: str) -> str:
     Raises:
         UnknownNode: no node is called that.
     """
-    db.execute(
-        "update nodes set token_generation = token_generation + 1, revoked_ms = null"
-        " where name = ?",
-        [name],
-    )
+    nodes.find(db, name)
+    with transaction(db):
+        db.execute(
+            "update nodes set token_generation = token_generation + 1, revoked_ms = null"
+            " where name = ?",
+            [name],
+        )
     return tokens.make(nodes.find(db, name))
 
 
@@ -201,7 +207,8 @@ def revoke(db: Database, name: str) -> None:
         UnknownNode: no node is called that.
     """
     nodes.find(db, name)
-    db.execute(
-        "update nodes set revoked_ms = ? where name = ? and revoked_ms is null",
-        [now_ms(), name],
-    )
+    with transaction(db):
+        db.execute(
+            "update nodes set revoked_ms = ? where name = ? and revoked_ms is null",
+            [now_ms(), name],
+        )

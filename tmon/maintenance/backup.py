@@ -65,7 +65,7 @@ def backup(
     job = "publish" if backups.is_public else "backup"
     runs = {job: JobRun(now_ms, path.name), "integrity_check": JobRun(now_ms, "ok")}
     try:
-        with open_database(settings.db) as db, transaction(db):
+        with open_database(settings.db, in_cluster=True) as db, transaction(db):
             save_job_runs(db, runs)
     except sqlite3.DatabaseError as error:
         raise TmonError(

@@ -29,7 +29,7 @@ def compact(path: Path, progress: snapshot.Progress) -> Compacted:
         InUse: somebody has the database open, or wrote to it meanwhile.
         TmonError: there is no room, or the copy isn't sound. Nothing was changed.
     """
-    open_database(path).close()  # migrate it, if it is one of ours
+    open_database(path, in_cluster=True).close()  # migrate it, if it is one of ours
     with staging_dir(path.parent, STAGING_NAME) as staging:
         with exclusive(path):
             before = path.stat()
@@ -61,7 +61,7 @@ def _rewrite(path: Path, draft: Path, advance: snapshot.Advance) -> snapshot.Row
             done_bytes = draft.stat().st_size
         return 0
 
-    with open_database(path) as db:
+    with open_database(path, in_cluster=True) as db:
         db.execute(f"pragma page_size = {PAGE_BYTES}")
         db.conn.set_progress_handler(update, OPS_PER_STEP)
         db.execute("vacuum into ?", [str(draft)])

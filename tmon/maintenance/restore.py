@@ -151,7 +151,7 @@ def _copy_and_check(file: Path, draft: Path, progress: snapshot.Progress) -> lis
     try:
         with progress(draft.stat().st_size) as bar:
             _check_bounded(draft, bar.update)
-        with open_database(draft) as db:
+        with open_database(draft, in_cluster=True) as db:
             db.execute(f"pragma user_version = {identity.new_mark()}")
         owners = vetting.vet(draft)
     except (snapshot.DamagedCopy, vetting.Untrusted, RefusedDatabase) as error:

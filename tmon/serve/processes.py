@@ -166,7 +166,7 @@ def serve_sink(settings: Settings, lifeline_fd: int | None = None) -> None:
 
     open_station(settings).close()
     signals.block()
-    writer = writer_process.start(settings.db, sink_writer)
+    writer = writer_process.start(settings.db, sink_writer, in_cluster=True)
     if lifeline_fd is not None:
         _stop_with_parent(lifeline_fd)
     run_sink(settings, writer)

@@ -22,19 +22,26 @@ MakeWriter = Callable[[Database, Wal, socket.socket], Writer[Any]]
 log = logging.getLogger("tmon.writer")
 
 
-def run_writer(sock: socket.socket, path: Path, make_writer: MakeWriter = batch_writer) -> Database:
+def run_writer(
+    sock: socket.socket,
+    path: Path,
+    make_writer: MakeWriter = batch_writer,
+    *,
+    in_cluster: bool = False,
+) -> Database:
     """Run the writer of one database until the other end closes the socket.
 
     Args:
         sock: where its items come from.
         path: the database file.
         make_writer: by what they are stored.
+        in_cluster: they are of the streams, which other machines store as well.
 
     Returns:
         The open connection. Closing it would remove the empty log and its index, which
         Datasette needs to start and can't make.
     """
-    db = open_database(path)
+    db = open_database(path, in_cluster=in_cluster)
     with sock:
         db.execute(f"pragma cache_size = -{CACHE_KIB}")
         wal = Wal(db, path)
@@ -52,7 +59,9 @@ def run_writer(sock: socket.socket, path: Path, make_writer: MakeWriter = batch_
     return db
 
 
-def start(path: Path, make_writer: MakeWriter = batch_writer) -> socket.socket:
+def start(
+    path: Path, make_writer: MakeWriter = batch_writer, *, in_cluster: bool = False
+) -> socket.socket:
     """Fork the writing process; returns the socket to it. Each ends when the other closes it.
 
     This process must not have started a thread yet, and must have blocked the signals
@@ -66,7 +75,8 @@ def start(path: Path, make_writer: MakeWriter = batch_writer) -> socket.socket:
     os.closerange(theirs.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     status = 1
     try:
-        still_open = run_writer(theirs, path, make_writer)  # noqa: F841 - until the process is gone
+        # Until the process is gone:
+        still_open = run_writer(theirs, path, make_writer, in_cluster=in_cluster)  # noqa: F841
         status = 0
     except (TmonError, OSError) as error:  # OSError: the disk can't make readings durable
         log.critical("readings can't be stored any more: %s", error)

@@ -7,6 +7,7 @@ from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
+from tmon.stream.directory import fill_bucket
 from tmon.stream.positions import first_positions, read_positions, write_positions
 from tmon.stream.streams import Options, Snapshot, StreamState, create
 
@@ -27,6 +28,7 @@ async def begin_cluster(db: Database, client: Client, options: Options) -> list[
     snapshot = snapshot_of(db)
     states = await create(client, snapshot, options)
     made = states[0].snapshot  # an earlier try may have made them
+    await fill_bucket(client, db)
     with transaction(db):
         write_positions(
             db,

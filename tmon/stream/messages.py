@@ -51,6 +51,11 @@ Message = Readings | Change
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
+def not_stored(change: int) -> str:
+    """How the reason begins that stands in ``rejected`` if a change can't be stored."""
+    return f"change {change} can't be stored: "
+
+
 def partition_of(node_uid: str) -> int:
     """The partition of a node, 0 to 15; a rename doesn't change it."""
     return crc32(node_uid.encode()) % PARTITIONS

@@ -40,6 +40,11 @@ def read_positions(db: Database) -> list[Position]:
     return [Position(*row) for row in db.execute(query)]
 
 
+def newest_change(positions: Sequence[Position]) -> int:
+    """The number of the last of the owner's changes that is stored; 0 if none is."""
+    return max((position.change for position in positions), default=0)
+
+
 def write_positions(db: Database, positions: Sequence[Position]) -> None:
     """Write some positions, in the caller's transaction."""
     db.conn.executemany(

@@ -15,7 +15,8 @@ from tmon.core.errors import TmonError
 from tmon.core.settings import Settings
 from tmon.db.connect import open_for_reading
 from tmon.store.messages import Failure, MessageReader, Reply, encode_message
-from tmon.stream.connection import connect
+from tmon.stream.change_log import ChangeLog
+from tmon.stream.connection import ANSWER_S, connect
 from tmon.stream.messages import Change, decode, is_change
 from tmon.stream.positions import Position, read_positions
 from tmon.stream.reader import PATIENCE_S, PartitionReader, RefusedStream
@@ -96,6 +97,7 @@ class Sink:
         self._full = Trouble(log, "readings can't be stored; they stay in the streams", "stored")
         self._stored = {one.partition: one.sequence for one in positions}
         self._progress = asyncio.Condition()
+        self._changes = ChangeLog(client.jetstream(timeout=ANSWER_S))
         self.readers = [
             PartitionReader(client, one, trouble, patience_s=patience_s) for one in positions
         ]
@@ -108,6 +110,7 @@ class Sink:
         """
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._changes.finish_abandoned())
                 for partition, reader in enumerate(self.readers):
                     group.create_task(self._feed(partition, reader))
         except ExceptionGroup as errors:

@@ -16,8 +16,15 @@ from tmon.db.open_files import OpenFiles
 from tmon.store.commit import OpenStore
 from tmon.store.insert import Inserter
 from tmon.store.messages import Failure
-from tmon.stream.messages import Change, Message, Readings, UnknownMessage, decode
-from tmon.stream.positions import Positions, first_positions, write_positions
+from tmon.stream.messages import (
+    Change,
+    Message,
+    Readings,
+    UnknownMessage,
+    decode,
+    not_stored,
+)
+from tmon.stream.positions import Positions, first_positions, newest_change, write_positions
 
 READING_BYTES = 40  # of one in a message
 NOT_STORED = "not_stored"  # the code of what was acknowledged and can't be stored
@@ -180,12 +187,14 @@ class SinkStore(OpenStore):
 
     def _store_change(self, one: Arrived, change: Change) -> None:
         """Run a change's statements: all, or none and the change stands in ``rejected``."""
+        if change.number <= newest_change(self.positions.all):
+            return  # published twice, as a command ended amid it (change_log.py)
         try:
             with self._db.atomic():
                 for sql, parameters in change.statements:
                     self._db.conn.execute(sql, parameters)
         except (sqlite3.IntegrityError, sqlite3.DataError) as error:
-            self._reject_message(one, f"change {change.number} can't be stored: {error}")
+            self._reject_message(one, f"{not_stored(change.number)}{error}")
         self._inserter.forget_sensors()
         self.positions.note_change(one.partition, change.number)
 

@@ -50,8 +50,8 @@ def mute(db: Database, what: str, until_ms: int, now_ms: int) -> None:
     Raises:
         UnknownNode, UnknownSensor: nothing has that name.
     """
-    scope = _scope(db, what)
     with transaction(db):
+        scope = _scope(db, what)
         _delete(db, scope)
         db.execute("delete from mutes where until_ms <= ?", [now_ms])
         db.execute(
@@ -67,8 +67,8 @@ def end(db: Database, what: str, now_ms: int) -> None:
         UnknownNode, UnknownSensor: nothing has that name.
         NotMuted: exactly that wasn't muted.
     """
-    scope = _scope(db, what)
     with transaction(db):
+        scope = _scope(db, what)
         if not _delete(db, scope, now_ms):
             raise NotMuted(f"{what} is not muted; `tmon mute --list` shows what is")
 

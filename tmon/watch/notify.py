@@ -45,7 +45,7 @@ def _check_and_notify(options: CheckOptions, progress: Callable[[str], None]) ->
             if settings.secret is None and not settings.secret_file.exists():
                 # It only keeps the channels' addresses out of the database.
                 write_secret_file(settings.secret_file, f"{secrets.token_hex(32)}\n".encode())
-        with open_database(settings.db, create=remote) as db:
+        with open_database(settings.db, create=remote, in_cluster=True) as db:
             db.execute(f"pragma busy_timeout = {LOCK_WAIT_MS}")
             outbox.register_channels(db, settings, now_ms)
             check.run_checks(options, report, progress)

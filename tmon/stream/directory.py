@@ -1,0 +1,221 @@
+"""The nodes and keys that ingest knows: those of the bucket ``tmon-nodes``, kept in memory."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
+from sqlite_utils import Database
+
+from tmon.core.settings import Settings
+from tmon.stream.change_log import BUCKET_STREAM, BUCKET_SUBJECT, CHANGE, LastChange
+from tmon.stream.connection import ANSWER_S, connect
+from tmon.stream.entries import KEY_COLUMNS, NODE_COLUMNS, Entry, all_entries, decode
+
+HEARTBEAT_S = 1.0
+SILENT_S = 3.0  # then the consumer is made anew: its server is gone, or forgot it
+RETRY_S = 0.5
+AT_ONCE = 1_000
+
+log = logging.getLogger("tmon.directory")
+
+# The columns that ingest/auth.py reads. Names aren't unique: while two nodes change theirs, both
+# may have the same for a moment.
+_SCHEMA = f"""
+create table nodes ({", ".join(NODE_COLUMNS)}, primary key (uid)) without rowid;
+create index nodes_name on nodes (name);
+create table keys ({", ".join(KEY_COLUMNS)}, primary key (id)) without rowid;
+create index keys_node on keys (node_uid);
+create table changes (node_uid, before, what default 'rename node');
+create index changes_node on changes (node_uid);
+"""
+
+
+class Directory:
+    """Owns the tables ``nodes``, ``keys`` and ``changes`` in memory, and follows the bucket.
+
+    While NATS is away, they stay as they are.
+    """
+
+    def __init__(self) -> None:
+        self.db = Database(memory=True, execute_plugins=False)
+        self.db.conn.executescript(_SCHEMA)
+        self._created: Any = None  # when the bucket was made
+        self._seen = 0  # the revision up to which the tables are as the bucket
+        self._last_change = (0, "")
+        self._complete = asyncio.Event()
+
+    async def start(
+        self, settings: Settings, on_change: Callable[[], object] = lambda: None
+    ) -> None:
+        """Begin to follow the bucket; return once all that is in it is in the tables.
+
+        Args:
+            settings: with the NATS servers.
+            on_change: is called after each change of the tables.
+
+        Raises:
+            CannotConnect: the servers don't take us.
+        """
+        self._client = await connect(settings, "directory")
+        self._js = self._client.jetstream(timeout=ANSWER_S)
+        self._on_change = on_change
+        self._following = asyncio.create_task(self._follow())
+        self._following.add_done_callback(_end_process)
+        await self._complete.wait()
+
+    async def close(self) -> None:
+        """Follow the bucket no longer."""
+        self._following.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._following
+        await self._client.close()
+
+    async def _follow(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self._follow_once()
+            except (nats.errors.Error, OSError) as error:
+                log.info("the bucket of nodes can't be read now: %s", error)
+                await asyncio.sleep(RETRY_S)
+
+    def apply(self, entries: Iterable[Entry]) -> None:
+        """Put entries into the tables; of two of a node the later one counts."""
+        latest = [*{entry.name: entry for entry in entries}.values()]
+        nodes = [entry.node for entry in latest if entry.node]
+        uids = [(node[0],) for node in nodes]
+        keys = [entry.key for entry in latest if entry.key]
+        former = [
+            (entry.node[0], name) for entry in latest if entry.node for name in entry.former_names
+        ]
+        with self.db.atomic():
+            many = self.db.conn.executemany
+            many("delete from keys where node_uid = ?", uids)
+            many("delete from changes where node_uid = ?", uids)
+            many(f"insert or replace into nodes values ({_marks(NODE_COLUMNS)})", nodes)
+            many(f"insert or replace into keys values ({_marks(KEY_COLUMNS)})", keys)
+            many("insert into changes (node_uid, before) values (?, ?)", former)
+        self._on_change()
+
+    async def _follow_once(self) -> None:
+        """Follow the bucket with one consumer, until that is lost."""
+        created = (await self._js.stream_info(BUCKET_STREAM)).created
+        if created != self._created:  # another one: what the tables have is of the old one
+            self._created, self._seen = created, 0
+        arrived: list[Msg] = []
+        wake = asyncio.Event()
+
+        async def on_message(message: Msg) -> None:
+            arrived.append(message)
+            wake.set()
+
+        subscription = await self._client.subscribe(self._client.new_inbox(), cb=on_message)
+        try:
+            if not await self._consume(subscription.subject):
+                self._complete.set()
+            expected = 1
+            while expected:
+                await asyncio.wait_for(wake.wait(), SILENT_S)
+                wake.clear()
+                while arrived and expected:
+                    taken, arrived[:AT_ONCE] = arrived[:AT_ONCE], []
+                    expected = self._take(taken, expected)
+                    await asyncio.sleep(0)  # requests are answered meanwhile
+        finally:
+            with suppress(nats.errors.Error):  # without a connection
+                await subscription.unsubscribe()
+
+    async def _consume(self, inbox: str) -> int:
+        """Let NATS send what is new in the bucket; returns how many values that are now."""
+        policy, start = DeliverPolicy.LAST_PER_SUBJECT, None
+        if self._seen:
+            policy, start = DeliverPolicy.BY_START_SEQUENCE, self._seen + 1
+        config = ConsumerConfig(
+            deliver_subject=inbox,
+            deliver_policy=policy,
+            opt_start_seq=start,
+            filter_subject=f"{BUCKET_SUBJECT}>",
+            ack_policy=AckPolicy.NONE,
+            idle_heartbeat=HEARTBEAT_S,
+            inactive_threshold=SILENT_S,
+            mem_storage=True,
+            num_replicas=1,
+        )
+        return (await self._js.add_consumer(BUCKET_STREAM, config)).num_pending or 0
+
+    def _take(self, messages: Sequence[Msg], expected: int) -> int:
+        """Apply messages to the tables.
+
+        Args:
+            messages: values of the bucket, and heartbeats.
+            expected: the number that the next value has, of those for this consumer.
+
+        Returns:
+            The same after them; 0 if one is missing.
+        """
+        entries: list[Entry] = []
+        is_missing = is_complete = False
+        for message in messages:
+            if not message.reply:  # a heartbeat
+                last = (message.headers or {}).get(Header.LAST_CONSUMER, "0")
+                is_missing = int(last) != expected - 1
+                continue
+            place = message.metadata
+            is_missing = place.sequence.consumer != expected
+            if is_missing:
+                break
+            expected += 1
+            self._seen = place.sequence.stream
+            is_complete = is_complete or not place.num_pending
+            entries += self._entries_in(message)
+        if entries:
+            self.apply(entries)
+        if is_complete:
+            self._complete.set()
+        return 0 if is_missing else expected
+
+    def _entries_in(self, message: Msg) -> Sequence[Entry]:
+        if message.subject != BUCKET_SUBJECT + CHANGE:
+            return [decode(message.data)]
+        last = msgspec.msgpack.decode(message.data, type=LastChange)
+        is_known = (last.number, last.author) == self._last_change
+        self._last_change = last.number, last.author
+        return () if is_known else last.entries
+
+
+async def fill_bucket(client: Client, db: Database) -> None:
+    """Put the nodes and keys of the file with which a cluster begins into the empty bucket.
+
+    Raises:
+        nats.errors.Error: NATS doesn't answer.
+    """
+    js = client.jetstream(timeout=ANSWER_S)
+    entries = all_entries(db, 0)
+    while some := [*islice(entries, AT_ONCE)]:
+        published = [
+            await js.publish_async(BUCKET_SUBJECT + entry.name, msgspec.msgpack.encode(entry))
+            for entry in some
+        ]
+        await asyncio.wait_for(asyncio.gather(*published), ANSWER_S)
+    # Last of all: without it no command changes anything.
+    await js.publish(BUCKET_SUBJECT + CHANGE, msgspec.msgpack.encode(LastChange()))
+
+
+def _end_process(following: "asyncio.Task[None]") -> None:
+    """Without the bucket nobody knows what was revoked."""
+    if not following.cancelled():
+        log.critical("the bucket of nodes can't be followed", exc_info=following.exception())
+        os._exit(1)
+
+
+def _marks(columns: Sequence[str]) -> str:
+    return ", ".join("?" * len(columns))

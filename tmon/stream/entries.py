@@ -1,0 +1,104 @@
+"""What ingest must know of nodes and keys, as it stands in the bucket ``tmon-nodes``.
+
+There is an entry for each node, with its key and its former names, and one for each key of a
+gateway.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+from sqlite_utils import Database
+
+
+class NodeRow(NamedTuple):
+    """Columns of the table ``nodes``."""
+
+    uid: str
+    name: str
+    token_generation: int
+    revoked_ms: int | None
+    timezone: str | None
+
+
+class KeyRow(NamedTuple):
+    """Columns of the table ``keys``."""
+
+    id: str
+    node_uid: str | None
+    gateway: str | None
+    names_nodes: int
+    adopts_all: int
+    generation: int
+    revoked_ms: int | None
+
+
+NODE_COLUMNS, KEY_COLUMNS = NodeRow._fields, KeyRow._fields
+
+_NODES = f"""
+select {", ".join(f"nodes.{column}" for column in NODE_COLUMNS)},
+    (select json_group_array(distinct before) from changes
+        where node_uid = nodes.uid and what = 'rename node'),
+    {", ".join(f"keys.{column}" for column in KEY_COLUMNS)}
+from nodes left join keys on keys.node_uid = nodes.uid
+"""
+_GATEWAYS = f"select {', '.join(KEY_COLUMNS)} from keys where gateway is not null"
+
+
+class Entry(Struct, frozen=True, array_like=True):
+    """A node and its key, or a gateway's key.
+
+    ``name`` is its key in the bucket; ``change``: the number of the change that it is as of.
+    """
+
+    name: str
+    change: int
+    node: NodeRow | None
+    former_names: Sequence[str]
+    key: KeyRow | None
+
+
+_decoder = msgspec.msgpack.Decoder(Entry)
+
+
+def decode(data: bytes) -> Entry:
+    """The entry of some bytes.
+
+    Raises:
+        msgspec.MsgspecError: they are none.
+    """
+    return _decoder.decode(data)
+
+
+def all_entries(db: Database, change: int) -> Iterator[Entry]:
+    """The entries of all nodes and gateways of a file."""
+    for row in db.execute(_NODES):
+        yield _of_node(row, change)
+    for row in db.execute(_GATEWAYS):
+        yield _of_gateway(row, change)
+
+
+def entries_of(
+    db: Database, change: int, uids: Iterable[str], gateway_keys: Iterable[str]
+) -> Iterator[Entry]:
+    """The entries of some nodes and of some gateways' keys."""
+    for uid in uids:
+        for row in db.execute(f"{_NODES} where nodes.uid = ?", [uid]):
+            yield _of_node(row, change)
+    for key_id in gateway_keys:
+        for row in db.execute(f"{_GATEWAYS} and id = ?", [key_id]):
+            yield _of_gateway(row, change)
+
+
+def _of_node(row: Sequence[Any], change: int) -> Entry:
+    node, former = row[: len(NODE_COLUMNS)], json.loads(row[len(NODE_COLUMNS)])
+    key = row[len(NODE_COLUMNS) + 1 :]
+    # NATS allows no colon in a key, and a uid has no equals sign.
+    name = f"node.{node[0].replace(':', '=')}"
+    return Entry(name, change, NodeRow(*node), former, KeyRow(*key) if key[0] else None)
+
+
+def _of_gateway(row: Sequence[Any], change: int) -> Entry:
+    return Entry(f"gateway.{row[0]}", change, None, (), KeyRow(*row))
