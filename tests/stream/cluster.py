@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "deploy" / "cluster" / "nats.conf"
 PROGRAM = Path(sys.executable).with_name("nats-server")
 NAMES = ("a", "b", "c")
+KINDS = {"nats", "cluster", "monitoring"}  # of ports
 # Its runtime reserves 1.5 GB. One whose files are damaged may ask for all that there is.
 MEMORY_BYTES = 4_000_000_000
 
@@ -81,14 +82,22 @@ class Server:
                 stdout=log,
                 stderr=log,
             )
-        ports = self.folder / f"nats-server_{self.popen.pid}.ports"
-        wait_for(lambda: self._ended() or (ports.exists() and ports.stat().st_size > 0))
+        wait_for(lambda: self._ended() or self._ports().keys() >= KINDS)
         assert not self._ended(), self.log.read_text()[-2000:]
-        told = json.loads(ports.read_text())
+        told = self._ports()
         self.monitor = told["monitoring"][0]
         for links, kind in ((self.routes, "cluster"), (self.clients, "nats")):
             for link in links.values():
                 link.target = int(told[kind][0].rpartition(":")[2])
+
+    def _ports(self) -> dict[str, list[str]]:
+        """Where it listens, as far as it has told."""
+        assert self.popen is not None
+        file = self.folder / f"nats-server_{self.popen.pid}.ports"
+        try:
+            return dict(json.loads(file.read_bytes()))
+        except (FileNotFoundError, ValueError):
+            return {}
 
     def _ended(self) -> bool:
         return self.popen is None or self.popen.poll() is not None
