@@ -1,4 +1,4 @@
-"""`tmon stream create --again` and `tmon stream set`: streams that were lost, or are too small."""
+"""`tmon stream create --again`, `set` and `leave`: streams that were lost, are too small, or go."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,3 +76,22 @@ def test_streams_are_made_larger_while_they_are_used(machine: Machine) -> None:
     assert alone.returncode == 1
     assert "Traceback" not in alone.stderr
     assert "Error: the NATS servers can't keep the streams" in alone.stderr
+
+
+def test_a_machine_leaves_with_all_that_was_published(machine: Machine) -> None:
+    publish(machine, message(machine))
+    refused = machine.tmon("stream", "leave")
+    assert "the streams hold 1 messages that this file lacks" in refused.stderr
+    with machine.sink():
+        machine.wait_until_current()
+    alone = tmon(machine.folder, "token", "get", "attic")
+    assert "one of the files of a station on several machines" in alone.stderr
+    assert machine.tmon("stream", "leave").returncode == 0
+    assert tmon(machine.folder, "token", "get", "attic").returncode == 0
+
+
+def test_a_machine_leaves_servers_that_are_gone(machine: Machine) -> None:
+    machine.environ["TMON_STREAM"] = "nats://127.0.0.1:1"
+    assert "no NATS server answers" in machine.tmon("stream", "leave").stderr
+    assert machine.tmon("stream", "leave", "--force").returncode == 0
+    assert tmon(machine.folder, "token", "get", "attic").returncode == 0

@@ -120,7 +120,7 @@ def on_cards(folder: Path) -> Iterator[ExitStack]:
     """Each machine's folder on a file system of its own, in a file, as in test_power_cut.py."""
     for name in NAMES:
         with (folder / f"{name}.img").open("wb") as file:
-            file.truncate(1 << 30)
+            file.truncate(1 << 28)
         subprocess.run(["mkfs.ext4", "-q", "-F", folder / f"{name}.img"], check=True)
     with ExitStack() as mounts:
         insert(folder, mounts)
@@ -167,6 +167,7 @@ def test_the_power_of_all_machines_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with on_cards(tmp_path) as mounts, two_machines(tmp_path, NODES) as station:
+        os.sync()  # the configurations
         with station.load(20) as load:
             for _ in range(5):
                 load.goes_on()
@@ -178,6 +179,7 @@ def test_the_power_of_all_machines_fails(
 def test_without_the_wait_for_the_disks_a_power_cut_would_lose_readings(tmp_path: Path) -> None:
     """So the test above would see it."""
     with on_cards(tmp_path) as mounts, two_machines(tmp_path, NODES, sync="2m") as station:
+        os.sync()
         load = Load(station, 20, 0)
         for sender in load.senders:
             sender.start()

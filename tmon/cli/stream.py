@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import click
+from sqlite_utils import Database
 
 from tmon.cli.options import as_json, show, station, takes
 from tmon.core.errors import CannotServe
@@ -50,7 +51,7 @@ def create(
       tmon stream create --again          when the servers have lost their files
     """
     from tmon.stream import first_file  # noqa: PLC0415 - nats is imported if needed
-    from tmon.stream.streams import Options  # noqa: PLC0415
+    from tmon.stream.streams import Options, remove  # noqa: PLC0415
 
     settings = _station(flags)
     options = Options(int(replicas), days, gigabytes)
@@ -61,11 +62,42 @@ def create(
         async with connected(settings, "stream create") as client:
             with open_station(settings) as db:
                 if again:
-                    await first_file.remove_cluster(db, client, unread=force)
+                    if not force:
+                        await first_file.refuse_unread(db, client)
+                    await remove(client)
+                    first_file.leave_cluster(db)
                 await first_file.begin_cluster(db, client, options)
 
     asyncio.run(run())
     click.echo(f"created; {settings.db} is the cluster's first file: start `tmon serve`")
+
+
+@stream.command()
+@takes_streams
+@click.option("--force", is_flag=True, help="even if there are messages that it lacks, or no NATS")
+def leave(*, force: bool, **flags: str | None) -> None:
+    """Let this machine's file be that of a station on one machine again.
+
+    Stop everything that uses the file first, and unset TMON_STREAM afterwards.
+
+    \b
+    Examples:
+      tmon stream leave
+    """
+    from tmon.stream import first_file  # noqa: PLC0415
+    from tmon.stream.connection import connected  # noqa: PLC0415
+
+    settings = _station(flags)
+
+    async def refuse_unread(db: Database) -> None:
+        async with connected(settings, "stream leave") as client:
+            await first_file.refuse_unread(db, client)
+
+    with open_station(settings) as db:
+        if not force:
+            asyncio.run(refuse_unread(db))
+        first_file.leave_cluster(db)
+    click.echo(f"{settings.db} is of one machine again: unset TMON_STREAM, and start `tmon serve`")
 
 
 @stream.command("set")

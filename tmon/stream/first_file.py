@@ -9,7 +9,7 @@ from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
 from tmon.stream.directory import fill_bucket
 from tmon.stream.positions import first_positions, read_positions, write_positions
-from tmon.stream.streams import Options, Snapshot, StreamState, create, existing_states, remove
+from tmon.stream.streams import Options, Snapshot, StreamState, create, existing_states
 
 
 class InCluster(TmonError):
@@ -20,27 +20,27 @@ class Unread(TmonError):
     """The streams hold what this file lacks."""
 
 
-async def remove_cluster(db: Database, client: Client, *, unread: bool) -> None:
-    """Remove all streams, and let this file be of no cluster, so that another can begin with it.
-
-    Args:
-        db: the file.
-        client: of the servers.
-        unread: even if the streams hold messages that the file lacks.
+async def refuse_unread(db: Database, client: Client) -> None:
+    """Refuse to go on if the streams hold messages that this file lacks.
 
     Raises:
         Unread: they do.
         CannotConnect: the servers don't answer.
     """
     stored = {(one.snapshot, one.created): one.sequence for one in read_positions(db)}
-    found = await existing_states(client)
-    lacks = sum(one.last - stored.get((one.snapshot.id, one.created), 0) for one in found)
-    if lacks > 0 and not unread:
+    lacks = sum(
+        one.last - stored.get((one.snapshot.id, one.created), 0)
+        for one in await existing_states(client)
+    )
+    if lacks > 0:
         raise Unread(
             f"the streams hold {lacks:,} messages that this file lacks: let `tmon sink` store "
             "them first, or lose them by --force"
         )
-    await remove(client)
+
+
+def leave_cluster(db: Database) -> None:
+    """Let a file be of no cluster: of one machine again, or the first of another cluster."""
     with transaction(db):
         db.execute("delete from stream_positions")
 
