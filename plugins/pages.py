@@ -8,7 +8,7 @@ from datasette.plugins import pm
 MODULES = (
     *("concurrency", "bad_requests", "cells", "headings", "contents", "schema_org", "download"),
     *("too_costly", "limited_connection", "accessibility_patches", "middleware", "routes"),
-    *("paging", "csv_pages", "queries", "sql_functions", "languages"),
+    *("paging", "csv_pages", "queries", "sql_functions", "languages", "table_words"),
 )
 for _name in MODULES:
     _module = import_module(f"tmon.pages.{_name}")

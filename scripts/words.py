@@ -17,8 +17,9 @@ from babel.messages.extract import extract
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from tmon.core.advice import ADVICE, OTHER
 from tmon.core.languages import DOMAIN, ENGLISH, LANGUAGES, LOCALE
-from tmon.pages.headings import COLUMN, heading
+from tmon.pages.headings import COLUMN, QUERY_COLUMNS, heading
 from tmon.pages.languages import METADATA, TRANSLATED
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +37,7 @@ SOURCES = (
     ("tmon/pages/*.py", "python"),
 )
 PUBLISHED = ("metadata.yml", "datasette.yml")
-OPTIONS = {"newstyle_gettext": "yes", "silent": "no"}
+OPTIONS = {"newstyle_gettext": "yes", "silent": "no", "parse_template_string": "yes"}
 
 
 class Words(Catalog):
@@ -86,6 +87,8 @@ def texts() -> Iterator[Text]:
             with path.open("rb") as file:
                 for _, message, _, context in extract(method, file, KEYWORDS, options=OPTIONS):
                     yield Text(message, str(path.relative_to(ROOT)), context)
+    for advice in (*ADVICE.values(), OTHER):
+        yield Text(advice, "tmon/core/advice.py")
     yield from _published_texts()
 
 
@@ -128,9 +131,11 @@ def _published_texts() -> Iterator[Text]:
     tables = database["tables"].values()
     described = (metadata, database, *tables, *served["databases"]["tmon"]["queries"].values())
     found = [one[name] for one in described for name in TRANSLATED if name in one]
+    found += [text for table in tables for text in table.get("columns", {}).values()]
     for text in dict.fromkeys(found):
         yield Text(text, "metadata.yml", METADATA)
-    for column in dict.fromkeys(name for table in tables for name in table.get("columns", {})):
+    columns = [name for table in tables for name in table.get("columns", {})]
+    for column in dict.fromkeys([*columns, *QUERY_COLUMNS]):
         yield Text(heading(column), "metadata.yml", COLUMN)
 
 

@@ -48,6 +48,16 @@ def test_a_translation_keeps_placeholders_markup_and_edges(name: str) -> None:
             assert text.count('"') == translated.count('"'), text
 
 
+def test_every_text_of_a_script_is_found(name: str) -> None:  # noqa: ARG001
+    scripts = (words.ROOT / "plugins" / "static").glob("*.js")
+    used = [
+        text for one in scripts for text in re.findall(r"gettext\(\s*\"(.*?)\"", one.read_text())
+    ]
+    found = {text.message for text in words.texts() if text.file.endswith(".js")}
+    assert len(found) > 20
+    assert {*used} == found
+
+
 def test_make_words_fails_while_a_text_has_no_translation(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

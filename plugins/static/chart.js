@@ -2,9 +2,16 @@
 
 import { converted, instant, quantity, shownUnit } from "./format.js";
 import { timeTicks, valueAxis } from "./ticks.js";
+import { gettext } from "./words.js";
 
 const HEIGHT = 300;
 const GAP = [null, null, null];
+// Lines of an earlier span, as their data calls them for everybody.
+const BEFORE = {
+  "a day before": gettext("a day before"),
+  "a week before": gettext("a week before"),
+  "a year before": gettext("a year before"),
+};
 
 // Data for uPlot: a column of times, and for each line its means, lows and highs. At the times of
 // other lines' points a value is undefined, which uPlot skips; in a gap it is null.
@@ -160,7 +167,7 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
     return [values.low, values.high];
   };
   const lines = placed(chart.lines);
-  const nameOf = ({ name, before }) => (before ? `${lines.length > 2 ? `${name}, ` : ""}${before}` : name);
+  const nameOf = ({ name, before }) => (before ? `${lines.length > 2 ? `${name}, ` : ""}${BEFORE[before]}` : name);
   const showReadout = (u) => {
     const index = u.cursor.idx;
     if (index == null) {
@@ -181,7 +188,8 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
     const hasPoint = each.length && (!flag || (u.data[0][index] >= flag.from_ms && u.data[0][index] < flag.to_ms));
     readout.textContent = [
       ...(hasPoint ? [instant(from, chosen, !view.step_ms), each.join(", ")] : []),
-      ...(flag ? [`${chart.lines.length > 1 ? `${chart.lines.find(({ sensor }) => sensor === flag.sensor).name} ` : ""}flagged: ${flag.reason}`] : []),
+      ...(flag && chart.lines.length > 1 ? [chart.lines.find(({ sensor }) => sensor === flag.sensor).name] : []),
+      ...(flag ? [gettext("flagged: {reason}", { reason: flag.reason })] : []),
     ].join("  ");
   };
   const { series: all, bands } = series(figure, lines, view.step_ms);

@@ -2,8 +2,9 @@
 
 import { choices, onChoice, showButtons } from "./choices.js";
 import { draw } from "./chart.js";
-import { SWITCHED, age, instant, localize, quantity } from "./format.js";
+import { SWITCHED, age, ago, instant, localize, quantity } from "./format.js";
 import { share } from "./share.js";
+import { gettext } from "./words.js";
 
 const REFRESH_MS = 10_000;
 const RELOAD_MS = 60_000; // of the charts' data where no reading came: there may be new marks
@@ -102,7 +103,7 @@ function showNow(row) {
   if (!cell) return;
   const ageSpan = document.createElement("span");
   ageSpan.className = row.silent ? "age silent" : "age";
-  ageSpan.textContent = `${age(row.age_s)} ago${row.silent ? ", silent" : ""}`;
+  ageSpan.textContent = row.silent ? gettext("{age} ago, silent", { age: age(row.age_s) }) : ago(row.age_s);
   const word = "switch" in cell.dataset && SWITCHED[row.value];
   cell.replaceChildren(`${word || quantity(row.value, row.unit, choices())} `, ageSpan);
 }

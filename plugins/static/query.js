@@ -4,6 +4,7 @@ import { draw } from "./chart.js";
 import { choices, onChoice } from "./choices.js";
 import { zoneName } from "./format.js";
 import { chartable, charts } from "./series.js";
+import { gettext, thousands } from "./words.js";
 
 const MOST_ROWS = 2000;
 const STEP = 1 / 100; // of the chart's width, for the arrow keys
@@ -75,7 +76,7 @@ function figure(chart) {
   caption.append(element("span", { className: "unit" }), element("span", { className: "readout" }));
   const plot = element("div", { className: "plot", tabIndex: 0 });
   plot.setAttribute("role", "img");
-  plot.setAttribute("aria-label", `${chart.lines.map(({ name }) => name).join(", ")}, read by the left and right arrow keys`);
+  plot.setAttribute("aria-label", gettext("{names}, read by the left and right arrow keys", { names: chart.lines.map(({ name }) => name).join(", ") }));
   return element("figure", { className: "chart" }, caption, plot);
 }
 
@@ -112,9 +113,10 @@ function show(found, span = found) {
 }
 
 function noteText(found) {
-  const parts = [`Times are ${zoneName(choices())}.`];
-  if (result.cut) parts.unshift(`The first ${result.rows.length.toLocaleString("en")} rows.`);
-  if (found.left) parts.unshift(`${found.charts.flatMap(({ lines }) => lines).length} of ${found.left.toLocaleString("en")} lines.`);
+  const parts = [gettext("Times are {zone}.", { zone: zoneName(choices()) })];
+  if (result.cut) parts.unshift(gettext("The first {count} rows.", { count: thousands(result.rows.length) }));
+  const shown = found.charts.flatMap(({ lines }) => lines).length;
+  if (found.left) parts.unshift(gettext("{shown} of {count} lines.", { shown, count: thousands(found.left) }));
   return parts.join(" ");
 }
 
@@ -123,17 +125,17 @@ async function open() {
   const button = here.querySelector("button");
   const note = here.querySelector(".note");
   button.setAttribute("aria-expanded", "true");
-  note.textContent = "Reading…";
+  note.textContent = gettext("Reading…");
   try {
     [result] = await Promise.all([result ?? rows(), uPlotLoaded()]);
   } catch {
-    note.textContent = "These rows could not be read.";
+    note.textContent = gettext("These rows could not be read.");
     return;
   }
   const requested = new URLSearchParams(location.hash.slice(1)).get("chart");
   const found = charts(result, requested);
   if (!found) {
-    note.textContent = "There are no numbers here that change with time.";
+    note.textContent = gettext("There are no numbers here that change with time.");
     return;
   }
   showOptions(found);
@@ -160,7 +162,7 @@ function close() {
 }
 
 function addControls() {
-  const button = element("button", { type: "button", textContent: "Chart" });
+  const button = element("button", { type: "button", textContent: gettext("Chart") });
   button.setAttribute("aria-expanded", "false");
   button.addEventListener("click", () => (drawn.length ? close() : open()));
   const select = element("select");
@@ -171,7 +173,7 @@ function addControls() {
   const note = element("span", { className: "note soft" });
   note.setAttribute("role", "status");
   here.append(
-    element("p", { className: "bar" }, button, element("label", { hidden: true }, "of ", select), note),
+    element("p", { className: "bar" }, button, element("label", { hidden: true }, gettext("of"), " ", select), note),
     element("div", { className: "charts" }),
   );
 }

@@ -1,5 +1,7 @@
 // Take the charts along: the page's link, or all charts as one PNG.
 
+import { gettext } from "./words.js";
+
 const [MARGIN, LINE] = [16, 20];
 
 function style(element, name) {
@@ -110,5 +112,5 @@ export async function share(button) {
     return;
   }
   const done = await copy(location.href).catch(() => false);
-  button.textContent = done ? "Copied" : "Copy it above"; // from the browser's address bar
+  button.textContent = done ? gettext("Copied") : gettext("Copy it above"); // from the browser's address bar
 }

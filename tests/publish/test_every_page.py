@@ -38,6 +38,7 @@ PAGES = (
     "/tmon/silent_nodes",
     f"/tmon/-/query?sql={quote(SQL)}",
     "/tmon/-/query?sql=select+1+where+0",
+    "/tmon/-/query",
     "/tmon/-/queries",
     "/tmon/-/schema",
     "/map",

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 
 from scripts import sample_stations
+from scripts.words import ROOT
 from tests.publish.published import Serve, Site
 from tests.publish.walking import english_words, same_texts
 
 WISH = {"Accept-Language": "de-CH,de;q=0.9,en;q=0.4"}
 
+QUERIES = yaml.safe_load((ROOT / "datasette.yml").read_text())["databases"]["tmon"]["queries"]
 # Of a station: pages that have everything there is to say.
 PAGES = (
     "/",
@@ -20,7 +23,65 @@ PAGES = (
     "/?s=roof/temperature&s=freezer/temperature&values=raw",
     "/?q=xyz",
     "/?kiosk",
+    "/node/freezer?range=7d&before=week",
+    "/node/store-b/temperature?range=30d&resolution=raw",
+    "/node/store-b?values=raw",
+    "/node/gate?range=30d",
+    "/node/gate?from=2001-01-01&to=2001-01-02",
+    "/node/roof/temperature?range=7d&low=-10&high=30&unit=F",
+    "/node/freezer?embed",
+    "/compare",
+    "/compare?s=roof/temperature&s=garden/temperature&before=year&range=7d",
+    "/compare?s=roof/temperature&from=2001-01-01&to=2001-01-02",
+    "/compare?s=roof/temperature&kiosk",
+    "/year/roof/temperature",
+    "/year/roof/pressure?below=1010&values=raw",
+    "/year/roof/pressure?year=1999",
+    "/map",
+    "/map?quantity=humidity",
+    "/refused",
+    "/refused?node=gate",
+    "/refused?node=roof",
+    "/tmon",
+    "/tmon/readings",
+    "/tmon/readings?_next=1,1,1",
+    "/tmon/readings?sensor=1&value__gt=3&_sort=value&_facet=sensor",
+    "/tmon/latest",
+    "/tmon/daily_clean",
+    "/tmon/limits",
+    "/tmon/nodes/roof",
+    "/tmon/incidents",
+    "/tmon/sensors?name__contains=xyz",
+    "/tmon/day?node=roof",
+    *(f"/tmon/{name}" for name in QUERIES),
+    "/tmon/-/query",
+    "/tmon/-/query?sql=select+value+from+readings+limit+3",
+    "/tmon/-/query?sql=select+value+from+readings+limit+10001",
 )
+# Pages that say what is wrong, with what has to be typed as it is.
+PROBLEMS = {
+    "/year/roof/pressure?year=nineteen": "year",
+    "/node/roof?range=forever": "range from to all",
+    "/node/roof?from=x": "from to",
+    "/node/roof?from=2020-01-02&to=2020-01-01": "from to",
+    "/node/roof?low=3&high=1": "low high",
+    "/node/roof?low=x": "low",
+    "/node/roof?rate=week": "rate hour day",
+    "/node/roof?before=month": "before day week year",
+    "/node/roof?resolution=fine": "resolution raw minute hourly daily weekly",
+    "/node/roof?values=best": "values clean raw",
+    "/?view=round": "view list tiles",
+    "/node/nobody": "nobody",
+    "/node/roof/nothing": "nothing",
+    "/compare?s=nothing": "nothing attic",
+    "/compare?s=roof/temperature&title=" + "x" * 201: "title",
+    "/compare?" + "&".join(f"s=a/{number}" for number in range(17)): "",
+    "/download": "backup publish DIR",
+    "/tmon/readings?_timelimit=x": "timelimit",
+    "/tmon/readings?_next=x": "next",
+    "/tmon/readings?" + "&".join(["_facet=value"] * 11): "",
+    "/-/databases": "",
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +93,16 @@ def mixed(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 def ask(site: Site, page: str, **headers: str) -> requests.Response:
     return requests.get(site.url + page, headers=headers, timeout=120)
+
+
+@pytest.mark.parametrize(("page", "typed"), PROBLEMS.items())
+def test_a_problem_is_told_in_german(mixed: Site, page: str, typed: str) -> None:
+    english, german = mixed.get(page), ask(mixed, page, **WISH)
+    assert (english.status_code, german.status_code) in {(400, 400), (404, 404)}
+    assert same_texts(english.text, german.text) == []
+    assert {*english_words(german.text)} - {*typed.split()} == set()
+    as_json = ask(mixed, page.partition("?")[0] + ".json?" + page.partition("?")[2], **WISH)
+    assert "muss" not in as_json.text
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.publish.published import Serve, Site
+from tests.publish.published import HOSTILE, MARCH_MS, Serve, Site, fill
 from tmon.db.connect import open_database
+from tmon.maintenance import notes
 
 TYPES: dict[str, Callable[[str, dict[str, Any]], object]] = {
     "integer": lambda text, _: int(text),
@@ -23,8 +24,16 @@ TYPES: dict[str, Callable[[str, dict[str, Any]], object]] = {
 
 
 @pytest.fixture(scope="module")
-def tables(site: Site) -> dict[str, tuple[dict[str, Any], list[dict[str, str]]]]:
+def tables(
+    serve: Serve, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[dict[str, Any], list[dict[str, str]]]]:
     """Each resource of the package: its schema, and its rows as they are downloaded."""
+    path = tmp_path_factory.mktemp("package") / "tmon.db"
+    with open_database(path, create=True) as db:
+        fill(db)
+        for about in ("attic", "attic/temperature"):
+            notes.add_note(db, about, HOSTILE, MARCH_MS, MARCH_MS)
+    site = serve(path)
     package = site.get("/datapackage.json").json()
     found = {}
     for resource in package["resources"]:
@@ -42,7 +51,7 @@ def tables(site: Site) -> dict[str, tuple[dict[str, Any], list[dict[str, str]]]]
 
 def test_every_value_of_the_package_is_of_its_type(tables: Any) -> None:
     assert set(tables) == {
-        *("readings", "hourly", "daily", "calibrations", "flags", "sensors", "nodes")
+        *("readings", "hourly", "daily", "calibrations", "flags", "notes", "sensors", "nodes")
     }
     for name, (schema, rows) in tables.items():
         assert rows or name in {"calibrations", "flags"}
@@ -61,9 +70,9 @@ def test_keys_of_the_package_hold(tables: Any) -> None:
         for key in schema.get("foreignKeys", []):
             there = key["reference"]
             known = {row[there["fields"]] for row in tables[there["resource"]][1]}
-            assert {row[key["fields"]] for row in rows} <= known
+            assert {row[key["fields"]] for row in rows if row[key["fields"]]} <= known
     referring = {name for name, (schema, _) in tables.items() if schema.get("foreignKeys")}
-    assert referring == {"readings", "hourly", "daily", "calibrations", "flags", "sensors"}
+    assert referring == {"readings", "hourly", "daily", "calibrations", "flags", "notes", "sensors"}
 
 
 @pytest.mark.parametrize(

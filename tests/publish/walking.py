@@ -4,9 +4,12 @@ import re
 from functools import cache
 from html.parser import HTMLParser
 
+import yaml
+
 from scripts import words
 from scripts.sample_stations import KINDS, NODES
 from tmon.core.units import UNITS
+from tmon.pages.headings import QUERY_COLUMNS
 
 SKIPPED = frozenset(("script", "style", "code", "pre", "textarea", "option"))
 READ_ATTRIBUTES = frozenset(("title", "aria-label", "placeholder", "alt", "data-label"))
@@ -15,11 +18,21 @@ WORD = re.compile(r"[^\W\d_]{2,}")
 # What people read and is the same in both languages: names, units, abbreviations, and what the
 # station itself has written in its database.
 NAMES = {
+    "the value that a DS18B20 has after power-on",
+    "cable loose",
     *("tmon", "Datasette", "UTC", "SQL", "CSV", "JSON", "PNG", "SVG", "HTML", "SHA", "MIT"),
     *("Raspberry", "Pi", "min", "°F"),
     *(part for node in NODES for part in (node, *node.split("-"))),
     *(area for area, *_ in NODES.values() if area),
     *KINDS,
+}
+
+
+_METADATA = yaml.safe_load((words.ROOT / "metadata.yml").read_text())["databases"]["tmon"]
+# A text that is no more than the name of a table or a column, or a value as it was sent.
+AS_THEY_ARE = {
+    *("now", *QUERY_COLUMNS, *_METADATA["tables"]),
+    *(name for table in _METADATA["tables"].values() for name in table.get("columns", ())),
 }
 
 
@@ -68,6 +81,9 @@ def english_words(german: str) -> list[str]:
 
 def _words(text: str) -> set[str]:
     """The words of a text that are neither names nor the same in both languages."""
+    if text in AS_THEY_ARE:
+        return set()
+    text = re.sub(r"\w+[._]\w[\w.]*|tmon: \w+", " ", text)
     for name in sorted((*NAMES, *filter(None, UNITS)), key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", " ", text)
     return {*WORD.findall(text)} - _same()

@@ -88,7 +88,7 @@ def _print(found: Comparison) -> None:
             label = printable(found.labels.get(place.sensor, f"sensor {place.sensor}"))
             click.echo(f"  {label}, {iso(place.day_ms)[:10]}: {_counted(counts)}")
         if difference.more_places:
-            click.echo(f"  and {pluralize(difference.more_places, 'more sensor and day')}")
+            click.echo(f"  and {pluralize(difference.more_places, 'more day')}")
         for example in difference.examples:
             click.echo(f"  for example {_name(found, table, example)}: {_values(example)}")
     if any(found.lag):

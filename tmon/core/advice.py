@@ -3,6 +3,8 @@
 import re
 from html import escape
 
+from tmon.core.languages import gettext
+
 ADVICE = {
     # A reading, while the others of its request were stored.
     "missing_value": "Send a number as `value`.",
@@ -56,4 +58,5 @@ OTHER = "See docs/api.md."
 
 def advice_html(code: str) -> str:
     """What to do about a refusal with this code, with commands as code."""
-    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(ADVICE.get(code, OTHER)))
+    advice = gettext(ADVICE.get(code, OTHER))
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(advice))

@@ -3,6 +3,7 @@
 from datasette import Response
 from starlette.types import Receive, Scope, Send
 
+from tmon.core.languages import gettext
 from tmon.pages.asgi import Middleware
 
 ALLOWED = "GET, HEAD, OPTIONS"
@@ -17,8 +18,9 @@ class AllowedMethods(Middleware):
         elif scope["method"] == "OPTIONS":
             await Response("", 204, {"allow": ALLOWED}).asgi_send(send)
         else:
+            message = gettext("Only GET and HEAD are allowed here: the data is read-only.")
             await self.send_error(
-                *(scope, send, 405, "Only GET and HEAD are allowed here: the data is read-only."),
-                title="Method not allowed",
+                *(scope, send, 405, message),
+                title=gettext("Method not allowed"),
                 headers={"allow": ALLOWED},
             )

@@ -7,6 +7,8 @@ from typing import Any
 from datasette import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tmon.core.languages import gettext
+
 CHUNK_BYTES = 64 * 1024
 CHUNK_TIMEOUT_S = 10.0  # for the client to read one chunk
 SLOWEST_BYTES_PER_S = 50_000  # at which a client may read a long body
@@ -51,9 +53,10 @@ class Middleware:
 
     async def send_too_many_requests(self, scope: Scope, send: Send) -> None:
         """Send a 429 that tells the client when to try again."""
-        message = "Too many requests at the moment. Try again in a few seconds."
+        message = gettext("Too many requests at the moment. Try again in a few seconds.")
         headers = {"retry-after": "10"}
-        await self.send_error(scope, send, 429, message, title="Too many at once", headers=headers)
+        title = gettext("Too many at once")
+        await self.send_error(scope, send, 429, message, title=title, headers=headers)
 
 
 async def disconnected(receive: Receive) -> None:

@@ -22,6 +22,7 @@ from datasette.utils.asgi import BadRequest
 from datasette.views.base import DatasetteError
 from starlette.types import Message, Receive, Scope, Send
 
+from tmon.core.languages import N_, gettext
 from tmon.pages.asgi import Middleware
 
 DATASETTE_FOLDER = str(Path(datasette.app.__file__).parent)
@@ -34,7 +35,7 @@ INVALID_FORMAT = re.compile(r"Invalid format: (.*)")
 MAX_LOGGED_CHARACTERS = MAX_SHOWN_CHARACTERS = 200
 # Datasette's message lists pragmas that its own check allows; some of them are denied here.
 DATASETTE_PRAGMA_MESSAGE = "Allowed pragma functions are"
-PRAGMA_MESSAGE = (
+PRAGMA_MESSAGE = N_(
     "SQL can only read here. The pragmas are pragma_table_list(), pragma_table_info(),"
     " pragma_table_xinfo(), pragma_index_list(), pragma_index_info(), pragma_foreign_key_list()"
     " and pragma_schema_version(), each as a function to select from."
@@ -89,16 +90,16 @@ def _replacement(request: Any, exception: Exception) -> Any:
     """The error to answer with; None where the request didn't cause it."""
     if isinstance(exception, DatasetteError):
         if DATASETTE_PRAGMA_MESSAGE in str(exception.message):
-            return BadRequest(PRAGMA_MESSAGE)
+            return BadRequest(gettext(PRAGMA_MESSAGE))
         return BadRequest(exception.message) if exception.status == 500 else None
     files = [frame.filename for frame in traceback.extract_tb(exception.__traceback__)]
     in_datasette = any(file.startswith(DATASETTE_FOLDER) for file in files)
     if not in_datasette or any(file.startswith(OUR_FOLDER) for file in files):
         return None
     if isinstance(exception, OSError) and exception.errno == ENAMETOOLONG:
-        return NotFound("Not here")
+        return NotFound(gettext("Not here"))
     if invalid := INVALID_FORMAT.fullmatch(str(exception)):
-        return NotFound(f"There is no format {invalid[1]}")
+        return NotFound(gettext("There is no format {name}").format(name=invalid[1]))
     return _bad_parameter(request) if isinstance(exception, CONVERSION_ERRORS) else None
 
 
@@ -110,10 +111,12 @@ def _bad_parameter(request: Any) -> Any:
     for name, value in parameters:
         is_valid, expected = EXPECTED.get(name, (None, ""))
         if is_valid and not is_valid(value):
-            return BadRequest(f"{name} has to be {expected}")
+            message = gettext("{name} has to be {expected}")
+            return BadRequest(message.format(name=name, expected=gettext(expected)))
     names = dict.fromkeys(name for name, _ in parameters if name.startswith("_") or "__" in name)
     which = f" ({', '.join(names)})" if names else ""
-    return BadRequest(f"A parameter of this address is not valid{which:.{MAX_SHOWN_CHARACTERS}}")
+    message = gettext("A parameter of this address is not valid")
+    return BadRequest(message + which[:MAX_SHOWN_CHARACTERS])
 
 
 def _is_through(value: str) -> bool:
@@ -126,8 +129,8 @@ def _is_through(value: str) -> bool:
 
 
 EXPECTED: dict[str, tuple[Callable[[str], Any], str]] = {
-    "_through": (_is_through, 'a JSON object with the texts "table", "column" and "value"'),
-    "_timelimit": (re.compile(r"\d{1,9}", re.ASCII).fullmatch, "a number of milliseconds"),
+    "_through": (_is_through, N_('a JSON object with the texts "table", "column" and "value"')),
+    "_timelimit": (re.compile(r"\d{1,9}", re.ASCII).fullmatch, N_("a number of milliseconds")),
 }
 
 

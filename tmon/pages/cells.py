@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 from datasette import hookimpl
 from markupsafe import Markup
 
+from tmon.core.languages import gettext
 from tmon.core.time import EPOCH, FIRST_MS
 from tmon.pages.responses import node_path
 
@@ -45,9 +46,6 @@ SENSOR_TABLES = frozenset(
 )
 # Tables whose column `node` has names of nodes; `rejected` has whatever was sent.
 NODE_TABLES = frozenset(("latest", "latest_clean", "sensors", "incidents", "mutes", "notes"))
-
-
-SILENT_CELLS = {0: Markup("no"), 1: Markup('<strong class="silent">silent</strong>')}
 
 
 class Sensor(NamedTuple):
@@ -99,12 +97,12 @@ def render_cell(  # noqa: PLR0911, PLR0913, PLR0917  # the hook's arguments; one
         filtered = table if table in SENSOR_TABLES and not _has_one_sensor(request) else None
         return _sensor_cell(row, value, column, filtered, datasette.get_database(database))
     if (table, value) == ("calibrations", FIRST_MS):
-        return Markup("the beginning")
+        return Markup("{}").format(gettext("the beginning"))
     if column.endswith("_ms"):
         return instant(value) if table or _is_instant(value) else None
     if column.endswith("_s"):
         return duration(value)
-    return SILENT_CELLS.get(value) if column == "silent" else None
+    return _silent_cell(value) if column == "silent" else None
 
 
 def _has_one_sensor(request: Any) -> bool:
@@ -128,6 +126,12 @@ def _text_cell(value: str, column: str, table: str | None, datasette: Any) -> Ma
 
 def _node_link(name: str, datasette: Any) -> Markup:
     return Markup('<a href="{}">{}</a>').format(datasette.urls.path(node_path(name)), name)
+
+
+def _silent_cell(value: Any) -> Markup | None:
+    if value == 1:
+        return Markup('<strong class="silent">{}</strong>').format(gettext("silent"))
+    return Markup("{}").format(gettext("no")) if value == 0 else None
 
 
 def _incident_cell(value: Any, table_url: str) -> Markup | None:
@@ -251,8 +255,9 @@ def _sensor_cell(row: Any, value: Any, column: str, table: str | None, db: Any) 
     )
     if table is None:
         return link
-    return link + Markup(' <a class="only" href="{}?sensor={}" aria-label="{}">only</a>').format(
-        db.ds.urls.table(db.name, table), sensor_id, f"only {sensor.node} {sensor.name}"
+    only = gettext("only {sensor}").format(sensor=f"{sensor.node} {sensor.name}")
+    return link + Markup(' <a class="only" href="{}?sensor={}" aria-label="{}">{}</a>').format(
+        db.ds.urls.table(db.name, table), sensor_id, only, gettext("only")
     )
 
 

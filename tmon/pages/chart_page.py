@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from tmon.core.languages import N_, gettext
 from tmon.core.time import FIRST_MS, iso
 from tmon.pages import corrections, svg
 from tmon.pages.annotations import Annotations
@@ -11,17 +12,39 @@ from tmon.pages.charts import ChartView
 from tmon.pages.numbers import Numbers
 from tmon.pages.points import Line, Sensor, query_parameters
 from tmon.pages.queries import DATABASE
-from tmon.pages.rates import PER_MS
 from tmon.pages.responses import absolute_url, node_path
-from tmon.pages.spans import BEFORE_MS, IN_WORDS, NAMES, Span, shifted
+from tmon.pages.spans import IN_WORDS, NAMES, Span, shifted
 
 # Links to shift and zoom the span, which work without a mouse or scripts: name, sign, by, scale.
 MOVES = (
-    ("Earlier", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", -0.5, 1),
-    ("Later", "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}", 0.5, 1),
-    ("Closer", "+", 0, 0.5),
-    ("Wider", "\N{MINUS SIGN}", 0, 2),
+    (N_("Earlier"), "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", -0.5, 1),
+    (N_("Later"), "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}", 0.5, 1),
+    (N_("Closer"), "+", 0, 0.5),
+    (N_("Wider"), "\N{MINUS SIGN}", 0, 2),
 )
+# Links to the same span before: what each says, and its title while it is off and on.
+BEFORES = {
+    "day": (
+        N_("day before"),
+        N_("With the same a day before as a pale line"),
+        N_("Without the same a day before"),
+    ),
+    "week": (
+        N_("week before"),
+        N_("With the same a week before as a pale line"),
+        N_("Without the same a week before"),
+    ),
+    "year": (
+        N_("year before"),
+        N_("With the same a year before as a pale line"),
+        N_("Without the same a year before"),
+    ),
+}
+# Links to the rate of counters: what each says, and its title.
+RATES = {
+    "hour": (N_("per hour"), N_("How much counters count in an hour")),
+    "day": (N_("per day"), N_("How much counters count in a day")),
+}
 LATEST_ROWS = {"_shape": "objects", "_size": "max", "_nocount": "1", "_ttl": "0"}
 # The parameters beside the span, which links keep.
 KEPT = ("s", "title", "unit", "utc", "resolution", "values", "before", "rate", "low", "high")
@@ -101,10 +124,10 @@ def charts_json(view: ChartView) -> dict[str, Any]:
 def value_kinds(view: ChartView) -> str:
     """Whether the values are corrected, in words; empty if there are no corrections."""
     if view.corrections.raw:
-        return "raw values"
+        return gettext("raw values")
     kinds = {
-        "calibrated": view.corrections.calibrations,
-        "flagged left out": view.corrections.flags,
+        gettext("calibrated"): view.corrections.calibrations,
+        gettext("flagged left out"): view.corrections.flags,
     }
     return ", ".join(kind for kind, some in kinds.items() if some)
 
@@ -169,37 +192,39 @@ def bar_context(datasette: Any, request: Any, view: ChartView) -> dict[str, Any]
         "free_url": f"{path}?{query_string(request, view.span, low=None, high=None)}",
         "rates": [
             {
-                "name": name,
+                "name": gettext(text),
+                "title": gettext(N_("What counters count up to") if name == view.rate else title),
                 "current": name == view.rate,
                 "href": f"{path}?"
                 + query_string(request, view.span, rate=None if name == view.rate else name),
             }
-            for name in PER_MS
+            for name, (text, title) in RATES.items()
             if view.has_counters
         ],
         "dates": [iso(at_ms)[:16] for at_ms in (view.span.start_ms, view.span.end_ms)],
         "ranges": [
             {
                 "name": name,
-                "in_words": IN_WORDS[name],
+                "in_words": gettext(IN_WORDS[name]),
                 "href": f"{path}?{query_string(request, Span(0, 1, name))}",
                 "current": view.span.name == name,
             }
             for name in NAMES
         ],
         "moves": [
-            {"name": name, "sign": sign, "href": f"{path}?{query_string(request, to)}"}
+            {"name": gettext(name), "sign": sign, "href": f"{path}?{query_string(request, to)}"}
             for name, sign, by, scale in MOVES
             for to in [shifted(view.span, by, scale=scale)]
         ],
         "befores": [
             {
-                "name": name,
+                "name": gettext(text),
+                "title": gettext(title_on if name == earlier else title_off),
                 "current": name == earlier,
                 "href": f"{path}?"
                 + query_string(request, view.span, before=None if name == earlier else name),
             }
-            for name in BEFORE_MS
+            for name, (text, title_off, title_on) in BEFORES.items()
         ],
     }
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from datasette.database import QueryInterrupted
 
+from tmon.core.languages import gettext
 from tmon.core.time import now_ms
 from tmon.pages.annotations import Annotations, Limits, annotate, load_limits
 from tmon.pages.corrections import Corrections, load_corrections, wants_raw
@@ -100,10 +101,11 @@ def find_sensor(connection: sqlite3.Connection, address: str) -> Sensor:
     if row is None and name and (present := find_renamed(connection, node, name)):
         row = connection.execute(sql, [*present]).fetchone()
     if row is None:
-        raise NotFoundByName(
-            f"s: there is no sensor {address}. Write the node, a slash and the sensor,"
+        message = gettext(
+            "s: there is no sensor {address}. Write the node, a slash and the sensor,"
             " such as attic/temperature."
         )
+        raise NotFoundByName(message.format(address=address))
     return Sensor(row["id"], row["name"], row["unit"], node=row["node"])
 
 
@@ -232,7 +234,7 @@ def _finest(parameters: Parameters, *, pruned: bool) -> Resolution:
         if resolution.name == name:
             return RESOLUTIONS[max(place, RESOLUTIONS.index(HOURLY))] if pruned else resolution
     names = ", ".join(resolution.name for resolution in RESOLUTIONS)
-    raise BadSpan(f"resolution must be one of {names}")
+    raise BadSpan(gettext("resolution must be one of {names}").format(names=names))
 
 
 async def load_in_time(datasette: Any, load: Load[T], parameters: Parameters) -> T:

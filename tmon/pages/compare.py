@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from datasette import Response
 from datasette.database import QueryInterrupted
 
+from tmon.core.languages import gettext
 from tmon.core.time import now_ms
 from tmon.pages import chart_page
 from tmon.pages.charts import (
@@ -56,30 +57,35 @@ async def show(datasette: Any, request: Any) -> Response:
     try:
         return await _respond(datasette, request)
     except NotFoundByName as error:
-        links = {"Choose sensors": path, "All sensors": datasette.urls.instance()}
+        links = {gettext("Choose sensors"): path, gettext("All sensors"): datasette.urls.instance()}
         return await render_problem(datasette, request, 404, str(error), links)
     except BadSpan as error:
-        links = {"Choose sensors": f"{path}?{chart_page.query_string(request, title=None)}"}
+        query = chart_page.query_string(request, title=None)
+        links = {gettext("Choose sensors"): f"{path}?{query}"}
         return await render_problem(datasette, request, 400, str(error), links)
     except QueryInterrupted:
-        message = "These are more readings than can be read in time. Choose a shorter range."
+        message = gettext(
+            "These are more readings than can be read in time. Choose a shorter range."
+        )
         query = chart_page.query_string(request, range="24h")
-        links = {IN_WORDS["24h"]: f"{path}?{query}"}
+        links = {gettext(IN_WORDS["24h"]): f"{path}?{query}"}
         return await render_problem(datasette, request, 400, message, links)
 
 
 async def _respond(datasette: Any, request: Any) -> Response:
     chosen = [*dict.fromkeys(one for one in request.args.getlist("s") if one)]
     if len(chosen) > MAX_COMPARED:
-        raise BadSpan(f"s: at most {MAX_COMPARED} sensors at a time; these are {len(chosen)}")
+        message = gettext("s: at most {most} sensors at a time; these are {count}")
+        raise BadSpan(message.format(most=MAX_COMPARED, count=len(chosen)))
     title = (request.args.get("title") or "").strip()
     if len(title) > MAX_TITLE:
-        raise BadSpan(f"title must be no longer than {MAX_TITLE} characters")
+        message = gettext("title must be no longer than {most} characters")
+        raise BadSpan(message.format(most=MAX_TITLE))
     parameters = {name: request.args.get(name) for name in request.args}
     extension = request.url_vars["format"]
     if not chosen:
         if extension:
-            raise BadSpan("s: name at least one sensor, such as s=attic/temperature")
+            raise BadSpan(gettext("s: name at least one sensor, such as s=attic/temperature"))
         return await _pick(datasette, request)
     alone = bool(extension) or not request.args.keys().isdisjoint({"embed", "kiosk"})
     load: Load[Comparison] = partial(_load_alone if alone else _load, chosen)

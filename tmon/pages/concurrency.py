@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 from datasette import hookimpl
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tmon.core.languages import N_, gettext
 from tmon.pages.asgi import CHUNK_BYTES, Middleware, SlowClient, disconnected, send_in_chunks
 from tmon.pages.limited_connection import RowCost, row_cost
 
@@ -38,8 +39,8 @@ SQL = re.compile(r"/[^/]+/-/(query|queries/analyze|execute-write)")
 SQL_PARAMETERS = frozenset(("sql", "_where"))
 
 BUSY = "busy"
-TOO_SLOW = "This takes longer than a request may. Ask for less at a time."
-TOO_LONG = "This answer is longer than one may be. Ask for less at a time."
+TOO_SLOW = N_("This takes longer than a request may. Ask for less at a time.")
+TOO_LONG = N_("This answer is longer than one may be. Ask for less at a time.")
 
 
 class ByteBudget:
@@ -102,7 +103,8 @@ class ConcurrencyLimit(Middleware):
         if answer.error == BUSY:
             await self.send_too_many_requests(scope, send)
         elif answer.error:
-            await self.send_error(scope, send, 400, answer.error, title="Too much at once")
+            title = gettext("Too much at once")
+            await self.send_error(scope, send, 400, gettext(answer.error), title=title)
         return None
 
     def _pool(self, path: str, parameters: Mapping[str, list[str]]) -> asyncio.Semaphore | None:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tmon.core.languages import gettext
 from tmon.core.time import FIRST_MS, LAST_MS
 from tmon.pages.spans import BadSpan, Span
 
@@ -44,7 +45,7 @@ class Calibration(NamedTuple):
         sign = "\N{MINUS SIGN}" if self.offset < 0 else "+"
         space = " " if scale else ""
         offset = f"{sign}{space}{abs(self.offset):g} {unit or ''}" if self.offset else ""
-        return f"{scale} {offset}".strip() or "as measured"
+        return f"{scale} {offset}".strip() or gettext("as measured")
 
 
 class Flag(NamedTuple):
@@ -79,7 +80,7 @@ def wants_raw(parameters: Mapping[str, str]) -> bool:
     """
     values = parameters.get("values", "clean")
     if values not in {"clean", "raw"}:
-        raise BadSpan("values must be clean or raw")
+        raise BadSpan(gettext("values must be clean or raw"))
     return values == "raw"
 
 

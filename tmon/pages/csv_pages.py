@@ -17,6 +17,7 @@ from datasette.filters import FilterArguments
 from datasette.utils.asgi import BadRequest
 from starlette.types import ASGIApp, Message, Scope
 
+from tmon.core.languages import gettext
 from tmon.pages.concurrency import QUEUE_TIMEOUT_KEY, QUEUE_TIMEOUT_S
 from tmon.pages.queries import DATABASE
 
@@ -82,7 +83,10 @@ def filters_from_request(request: Any, database: str, table: str) -> Any:
     with suppress(ValueError, RecursionError):
         key = json.loads(after)
     if not isinstance(key, list) or [type(part) in {int, str} for part in key] != [True, True]:
-        raise BadRequest("There is no such page: _after is as an earlier page had it, or left out.")
+        message = gettext(
+            "There is no such page: _after is as an earlier page had it, or left out."
+        )
+        raise BadRequest(message)
     (first, first_down), (second, second_down) = VIEW_KEYS[table]
     first_beyond = f"{first} {'<' if first_down else '>'}"
     second_beyond = f"{second} {'<' if second_down else '>'}"

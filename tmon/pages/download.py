@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from datasette import NotFound, Response, hookimpl
 from starlette.types import Receive, Send
 
+from tmon.core.languages import gettext
 from tmon.pages.asgi import disconnected
 from tmon.pages.public_copies import NEWEST_NAME, PublicCopy, copies_dir, newest_copy, open_copy
 from tmon.pages.responses import absolute_url, render_page, render_problem
@@ -49,11 +50,11 @@ async def show(datasette: Any, request: Any) -> Response:
         url = absolute_url(datasette, request, f"/download/{copy.name}")
         return await render_page(datasette, request, "download.html", {"copy": copy, "url": url})
     setting = "" if folder else "TMON_DOWNLOAD_DIR, "
-    message = (
+    message = gettext(
         "There is no copy of the whole database to download here yet. Whoever keeps this station"
-        f" can make one: {setting}tmon backup --publish DIR."
-    )
-    links = {"all tables, as CSV or JSON": datasette.urls.database("tmon")}
+        " can make one: {command}"
+    ).format(command=f"{setting}tmon backup --publish DIR.")
+    links = {gettext("all tables, as CSV or JSON"): datasette.urls.database("tmon")}
     return await render_problem(datasette, request, 404, message, links)
 
 
@@ -109,7 +110,7 @@ async def _open_requested(datasette: Any, request: Any) -> tuple[PublicCopy, int
     """
     opened = await asyncio.to_thread(_open, copies_dir(datasette), request.url_vars["name"])
     if opened is None:
-        raise NotFound("There is no such copy of the database; /download has the newest")
+        raise NotFound(gettext("There is no such copy of the database; /download has the newest"))
     return opened
 
 

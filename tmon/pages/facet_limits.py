@@ -4,6 +4,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import Receive, Scope, Send
 
+from tmon.core.languages import gettext, thousands
 from tmon.pages.asgi import Middleware
 
 MAX_FACETS = 10
@@ -20,11 +21,12 @@ class FacetLimits(Middleware):
         names = [name for name, _ in parameters]
         facets = [name for name in names if name.startswith("_facet") and name != "_facet_size"]
         if len(facets) > MAX_FACETS or (facets and len(query) > MAX_QUERY_CHARACTERS):
-            message = (
-                f"There are at most {MAX_FACETS} facets at once, in an address"
-                f" of at most {MAX_QUERY_CHARACTERS:,} characters."
-            )
-            return await self.send_error(scope, send, 400, message, title="Too much at once")
+            message = gettext(
+                "There are at most {facets} facets at once, in an address"
+                " of at most {characters} characters."
+            ).format(facets=MAX_FACETS, characters=thousands(MAX_QUERY_CHARACTERS))
+            title = gettext("Too much at once")
+            return await self.send_error(scope, send, 400, message, title=title)
         if "_facet_size" in names:
             query = urlencode([(name, _lowered(name, value)) for name, value in parameters])
             scope = {**scope, "query_string": query.encode("latin-1")}

@@ -11,7 +11,11 @@ from tmon.core.languages import pgettext
 
 # Columns whose name alone doesn't say it.
 HEADINGS = {"day": "Day (UTC)", "day_ms": "Day (UTC)", "n": "Readings", "uid": "Permanent id"}
-COLUMN = "column"  # the context of headings in the catalogues, which have those of metadata.yml
+COLUMN = "column"  # the context of headings in the catalogues
+# Columns and fields of stored queries that no table has.
+QUERY_COLUMNS = (
+    *("year", "silent_sensors", "sensors", "lowest", "lowest_ms", "highest", "highest_ms", "gap_s"),
+)
 UNIT_SUFFIX = re.compile("_(ms|s|at)$")  # times and durations are shown with their units
 OUR_NAMES = re.compile("[a-z][a-z0-9_]*")
 

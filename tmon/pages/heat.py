@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
+from tmon.core.languages import gettext
 from tmon.core.time import DAY_MS, HOUR_MS, as_datetime
+from tmon.pages.months import months
 from tmon.pages.year_data import Hour, Year, by_day
 
 # Viridis: as light grows so does the value, so colour-blind people and printers can read it.
@@ -24,7 +26,7 @@ COLOURS = (
 )
 SHADES = 255  # of a palette's 256 entries; the first is transparent
 LEGEND_TICKS = 3  # what fits a phone's width
-WEEKDAYS = ("Mon", "", "Wed", "", "Fri", "", "Sun")
+WEEKDAYS = (0, 2, 4, 6)  # which have their name beside them, Monday to Sunday
 HOURS = (0, 6, 12, 18)
 
 
@@ -137,11 +139,12 @@ def calendar(year: Year, scale: Scale, days: Sequence[Day]) -> Markup:
         for day in days
         for week, weekday in [divmod(first + day.number, 7)]
     )
+    names = gettext("Mon Tue Wed Thu Fri Sat Sun").split()
     labels = [
         Markup('<text class="tick" x="-6" y="{:.1f}%" dy="4" text-anchor="end">{}</text>').format(
-            (number + 0.5) / 7 * 100, name
+            (number + 0.5) / 7 * 100, names[number]
         )
-        for number, name in enumerate(WEEKDAYS)
+        for number in WEEKDAYS
     ]
     months = _months(lambda number: (first + number) // 7 / weeks, year)
     return Markup(
@@ -185,7 +188,7 @@ def _months(place: Callable[[int], float], year: Year) -> Iterator[Markup]:
         first = date(year.number, month, 1)
         number = (first - date(year.number, 1, 1)).days
         yield Markup('<text class="tick" x="{:.1f}%" y="100%" dy="15">{}</text>').format(
-            place(number) * 100, f"{first:%b}"
+            place(number) * 100, months()[month - 1]
         )
 
 

@@ -70,8 +70,13 @@ def prepare_jinja2_environment(env: Environment) -> None:
     """Give templates ``_()`` and ``{% trans %}``, and what they say of the language itself."""
     env.add_extension("jinja2.ext.i18n")
     env.install_gettext_callables(gettext, ngettext, newstyle=True, pgettext=pgettext)  # type: ignore[attr-defined]
-    env.filters.update(thousands=thousands, translated=translated)
+    env.filters.update(thousands=thousands, translated=translated, capitalized=capitalized)
     env.globals.update(language=language.get, script_words=script_words)
+
+
+def capitalized(text: str) -> str:
+    """A text with a capital at its beginning; the rest stays as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def script_words() -> Markup | None:

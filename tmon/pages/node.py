@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlencode
 from datasette import Response
 from datasette.database import QueryInterrupted
 
+from tmon.core.languages import gettext
 from tmon.pages import chart_page, incidents
 from tmon.pages.charts import NotFoundByName, Parameters, load_in_time
 from tmon.pages.node_details import NodeDetails, load_details
@@ -40,11 +41,11 @@ async def show(datasette: Any, request: Any) -> Response:
     except NotFoundByName as error:
         return await _redirect_renamed(datasette, request, names, str(error))
     except BadSpan as error:
-        links = {IN_WORDS[name]: f"{node_path}?range={name}" for name in NAMES}
+        links = {gettext(IN_WORDS[name]): f"{node_path}?range={name}" for name in NAMES}
         return await render_problem(datasette, request, 400, str(error), links)
     except QueryInterrupted:
-        message = "These are more readings than can be read in time."
-        links = {IN_WORDS["24h"]: f"{node_path}?range=24h"}
+        message = gettext("These are more readings than can be read in time.")
+        links = {gettext(IN_WORDS["24h"]): f"{node_path}?range=24h"}
         return await render_problem(datasette, request, 400, message, links)
 
 
@@ -81,7 +82,7 @@ async def _redirect_renamed(
     """Redirect to the present name. It isn't cached: the old name may be used again."""
     present = await run_query(datasette, lambda connection: find_renamed(connection, *names))
     if present is None:
-        links = {"All sensors": datasette.urls.instance()}
+        links = {gettext("All sensors"): datasette.urls.instance()}
         return await render_problem(datasette, request, 404, message, links)
     path = datasette.urls.path(node_path(*present) + (request.url_vars["format"] or ""))
     query_string = f"?{request.query_string}" if request.query_string else ""

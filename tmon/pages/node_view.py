@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tmon.core.languages import gettext
 from tmon.pages.charts import ChartView, NotFoundByName, Parameters, load_charts
 from tmon.pages.points import Sensor
 
@@ -40,14 +41,16 @@ def load_view(
         [names.node],
     ).fetchone()
     if node is None:
-        raise NotFoundByName(f"There is no node called {names.node}.")
+        message = gettext("There is no node called {node}.")
+        raise NotFoundByName(message.format(node=names.node))
     rows = connection.execute(
         "select id, name, unit from sensors where node = ? and name = coalesce(?, name)"
         " order by unit is not '°C', name",  # temperatures first
         [*names],
     ).fetchall()
     if names.sensor and not rows:
-        raise NotFoundByName(f"The node {names.node} has no sensor called {names.sensor}.")
+        message = gettext("The node {node} has no sensor called {sensor}.")
+        raise NotFoundByName(message.format(node=names.node, sensor=names.sensor))
     shown = [Sensor(*row) for row in rows[:MAX_SENSORS]]
     charts = load_charts(connection, shown, parameters, at_ms)
     sensor = charts.sensors[0] if names.sensor else None

@@ -19,7 +19,7 @@ from tmon.pages.schema_org import keywords, without_empty
 
 # A table comes before those that it refers to: a sensor that is added during a download is then
 # in both files.
-TABLES = ("readings", "hourly", "daily", "calibrations", "flags", "sensors", "nodes")
+TABLES = ("readings", "hourly", "daily", "calibrations", "flags", "notes", "sensors", "nodes")
 
 # SQLite knows no keys of views.
 VIEW_KEYS = {"hourly": ["sensor", "hour_ms"], "daily": ["sensor", "day_ms"]}

@@ -14,6 +14,7 @@ from datasette.utils import path_with_replaced_args
 from datasette.utils.asgi import BadRequest
 from starlette.types import Receive, Scope, Send
 
+from tmon.core.languages import gettext
 from tmon.pages.asgi import Middleware
 from tmon.pages.queries import DATABASE
 
@@ -68,7 +69,10 @@ async def filters_from_request(datasette: Any, request: Any, database: str, tabl
         keys = len(await db.primary_keys(table)) or 1  # the rowid
         is_valid = len(cursor.split(",")) == keys + bool(sort or sort_desc)
     if not is_valid:
-        raise BadRequest("There is no such page: _next is as an earlier page gave it, or left out.")
+        message = gettext(
+            "There is no such page: _next is as an earlier page gave it, or left out."
+        )
+        raise BadRequest(message)
     edge = cursor.split(",")[0]
     if (database, table) != (DATABASE, "readings") or not INSTANT.fullmatch(edge):
         return None

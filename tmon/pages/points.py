@@ -6,6 +6,7 @@ from itertools import pairwise
 from statistics import median_low
 from typing import NamedTuple
 
+from tmon.core.languages import N_, gettext
 from tmon.core.time import DAY_MS, HOUR_MS
 from tmon.pages.queries import NOT_AHEAD
 from tmon.pages.spans import ReadingRange, Span
@@ -43,6 +44,17 @@ group by start_ms
 order by start_ms"""
 
 
+_MEANS = {
+    "raw": N_("every reading"),
+    "1-minute": N_("1-minute means"),
+    "10-minute": N_("10-minute means"),
+    "hourly": N_("hourly means"),
+    "daily": N_("daily means"),
+    "weekly": N_("weekly means"),
+    "4-weekly": N_("4-weekly means"),
+}
+
+
 class Resolution(NamedTuple):
     """What one point stands for: a reading (``step_ms`` is 0) or the mean of a step of time."""
 
@@ -50,6 +62,10 @@ class Resolution(NamedTuple):
     step_ms: int
     sql: str
     clean_sql: str
+
+    @property
+    def in_words(self) -> str:
+        return gettext(_MEANS[self.name])
 
     def sql_for(self, sensor: "Sensor") -> str:
         """The SQL that selects a sensor's points."""

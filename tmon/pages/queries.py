@@ -38,8 +38,11 @@ class QueryThreads:
         self._local = threading.local()
 
     async def run(self, query: Query[T], limit_ms: float) -> T:
-        found = self._threads.submit(self._run, query, limit_ms, language.get())
-        return await asyncio.wrap_future(found)
+        # Not in a variable: an error would keep itself, and with it a statement that was ended. As
+        # long as one is open, SQLite ends all others of its connection, in silence.
+        return await asyncio.wrap_future(
+            self._threads.submit(self._run, query, limit_ms, language.get())
+        )
 
     def _run(self, query: Query[T], limit_ms: float, language_name: str) -> T:
         language.set(language_name)  # for what the query says to people

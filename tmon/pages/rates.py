@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from tmon.core.languages import gettext
 from tmon.core.time import DAY_MS, HOUR_MS
 from tmon.pages.points import HOURLY, RESOLUTIONS, Line, Resolution, Sensor, load_line
 from tmon.pages.spans import BadSpan, Span
@@ -25,7 +26,8 @@ def parse_rate(parameters: Mapping[str, str]) -> str:
     """
     rate = parameters.get("rate", "")
     if rate and rate not in PER_MS:
-        raise BadSpan("rate must be hour or day; without it counters show their values")
+        message = gettext("rate must be hour or day; without it counters show their values")
+        raise BadSpan(message)
     return rate
 
 

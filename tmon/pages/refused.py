@@ -8,6 +8,7 @@ from datasette import Response
 from markupsafe import Markup
 
 from tmon.core.advice import advice_html
+from tmon.core.languages import gettext
 from tmon.pages.queries import run_query
 from tmon.pages.responses import check_parameters, ingest_url, render_page
 
@@ -72,4 +73,9 @@ def _sent(row: Mapping[str, Any]) -> str:
     if row["raw"]:
         return str(row["raw"])
     value = " = ".join(filter(None, (row["sensor"], row["value"])))
-    return " at ".join(filter(None, (value, row["measured"])))
+    sent = (value, row["measured"])
+    return (
+        gettext("{value} at {time}").format(value=sent[0], time=sent[1])
+        if all(sent)
+        else sent[0] or sent[1] or ""
+    )

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 from datasette import Response
 from datasette.utils.asgi import BadRequest
 
+from tmon.core.languages import gettext
 from tmon.pages.queries import DATABASE
 
 # Our pages have no inline scripts or styles.
@@ -37,7 +38,8 @@ def check_parameters(request: Any) -> None:
     for name, allowed in PARAMETERS.items():
         for value in request.args.getlist(name):
             if value and value not in allowed:
-                raise BadRequest(f"{name} must be {' or '.join(allowed)}")
+                message = gettext("{name} must be {values}")
+                raise BadRequest(message.format(name=name, values=gettext(" or ").join(allowed)))
 
 
 def absolute_url(datasette: Any, request: Any, path: str = "/") -> str:

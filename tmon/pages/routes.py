@@ -6,6 +6,7 @@ from typing import Any
 
 from datasette import NotFound, Response, hookimpl
 
+from tmon.core.languages import gettext
 from tmon.pages import (
     compare,
     download,
@@ -28,7 +29,7 @@ COPY = rf"/download/(?P<name>{re.escape(NEWEST_NAME)}|{NAME_PATTERN})"
 
 async def not_published() -> Response:
     """Datasette's list of databases would show where the file is on the server."""
-    raise NotFound("Not published")
+    raise NotFound(gettext("Not published"))
 
 
 ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (

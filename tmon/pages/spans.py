@@ -32,6 +32,11 @@ IN_WORDS = {
 
 
 BEFORE_MS = {"day": DAY_MS, "week": 7 * DAY_MS, "year": 365 * DAY_MS}
+BEFORE_IN_WORDS = {
+    "day": N_("a day before"),
+    "week": N_("a week before"),
+    "year": N_("a year before"),
+}
 
 
 class BadSpan(ValueError):
@@ -95,7 +100,7 @@ class Earlier(NamedTuple):
 
     @property
     def in_words(self) -> str:
-        return f"a {self.name} before"
+        return gettext(BEFORE_IN_WORDS[self.name])
 
 
 def parse_before(parameters: Mapping[str, str], span: Span) -> Earlier | None:
@@ -108,7 +113,8 @@ def parse_before(parameters: Mapping[str, str], span: Span) -> Earlier | None:
     if not name:
         return None
     if name not in BEFORE_MS:
-        raise BadSpan(f"before must be {', '.join(BEFORE_MS)}; without it there is no second line")
+        message = gettext("before must be {names}; without it there is no second line")
+        raise BadSpan(message.format(names=", ".join(BEFORE_MS)))
     start_ms = max(FIRST_MS, span.start_ms - BEFORE_MS[name])
     return Earlier(name, Span(start_ms, start_ms + span.length_ms))
 
@@ -130,7 +136,8 @@ def parse_span(parameters: Mapping[str, str], readings: ReadingRange, now_ms: in
             return Span(now_ms - DAY_MS, now_ms, ALL)
         return Span(readings.first_ms, readings.last_ms + 1, ALL)
     if name not in LENGTHS_MS:
-        raise BadSpan(f"range must be {', '.join(LENGTHS_MS)} or {ALL}; or give from and to")
+        message = gettext("range must be {names} or {all}; or give from and to")
+        raise BadSpan(message.format(names=", ".join(LENGTHS_MS), all=ALL))
     return Span(now_ms - LENGTHS_MS[name], now_ms, name)
 
 
@@ -148,7 +155,7 @@ def _from_to(parameters: Mapping[str, str], readings: ReadingRange, now_ms: int)
     if start_ms is None:
         start_ms = end_ms - DAY_MS
     if start_ms >= end_ms:
-        raise BadSpan("from must be before to")
+        raise BadSpan(gettext("from must be before to"))
     return Span(start_ms, end_ms)
 
 
@@ -162,6 +169,7 @@ def _parse_ms(text: str) -> int:
         )  # a + in an address is decoded to a space
         return as_ms(at if at.tzinfo else at.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
-        raise BadSpan(
+        message = gettext(
             "from and to must be like 2026-11-22, 2026-11-22T12:00Z, or Unix milliseconds"
-        ) from None
+        )
+        raise BadSpan(message) from None

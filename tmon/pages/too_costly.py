@@ -8,19 +8,22 @@ from datasette.database import QueryInterrupted
 from datasette.utils import path_with_replaced_args
 from datasette.views.base import DatasetteError
 
+from tmon.core.languages import N_, gettext
 from tmon.core.time import now_ms
 
 # How to narrow a table: its time column, the text of the link, and the length of time in ms.
 NEWEST_ROWS = {
-    "readings": ("measured_ms", "The last 24 hours alone", 86_400_000),
-    "hourly": ("hour_ms", "The last 7 days alone", 7 * 86_400_000),
-    "daily": ("day_ms", "The last 30 days alone", 30 * 86_400_000),
-    "rejected": ("received_ms", "The last 24 hours alone", 86_400_000),
+    "readings": ("measured_ms", N_("The last 24 hours alone"), 86_400_000),
+    "hourly": ("hour_ms", N_("The last 7 days alone"), 7 * 86_400_000),
+    "daily": ("day_ms", N_("The last 30 days alone"), 30 * 86_400_000),
+    "rejected": ("received_ms", N_("The last 24 hours alone"), 86_400_000),
 }
 
 MESSAGES = {
-    MemoryError: "This needs more memory than a query may have. Ask for less at a time.",
-    QueryInterrupted: "This takes longer than a query may. Filter by sensor, or by measured_ms.",
+    MemoryError: N_("This needs more memory than a query may have. Ask for less at a time."),
+    QueryInterrupted: N_(
+        "This takes longer than a query may. Filter by sensor, or by measured_ms."
+    ),
 }
 
 
@@ -34,7 +37,8 @@ def handle_exception(
     message = MESSAGES.get(type(cause))
     if message:
         offer = _easier_query(datasette, request, cause) if is_page else {}
-        error = DatasetteError(message, status=400, title="Too much at once", error_dict=offer)
+        title = gettext("Too much at once")
+        error = DatasetteError(gettext(message), status=400, title=title, error_dict=offer)
         return _answer(datasette, request, error)
     if is_page and isinstance(exception, DatasetteError) and "sql" not in exception.error_dict:
         exception.error_dict["sql"] = request.args.get("sql")
@@ -54,9 +58,10 @@ def _easier_query(datasette: Any, request: Any, cause: BaseException | None) -> 
     table = request.url_vars.get("table")
     if table not in NEWEST_ROWS:
         sql = request.args.get("sql") or getattr(cause, "sql", None)
-        return {"sql": sql, "advice": "Select less at a time: one sensor, or a shorter span."}
+        advice = gettext("Select less at a time: one sensor, or a shorter span.")
+        return {"sql": sql, "advice": advice}
     column, text, length_ms = NEWEST_ROWS[table]
     newest = {f"{column}__gte": str(now_ms() - length_ms)}
     dropped = dict.fromkeys(("_next", "_facet", "_sort", "_sort_desc"))
     path = datasette.urls.path(path_with_replaced_args(request, {**dropped, **newest}))
-    return {"links": {text: path}}
+    return {"links": {gettext(text): path}}

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from tmon.core.languages import gettext
 from tmon.pages.spans import BadSpan
 
 LEAST = 1e-9  # of the values: an axis can't tell nearer ones apart
@@ -40,7 +41,7 @@ def parse_number(name: str, text: str) -> float:
         BadSpan: it is none; the message names the parameter.
     """
     if not _NUMBER.fullmatch(text):
-        raise BadSpan(f"{name} must be a number, such as 21.5")
+        raise BadSpan(gettext("{name} must be a number, such as 21.5").format(name=name))
     return float(text.replace("\N{MINUS SIGN}", "-").replace(",", "."))
 
 
@@ -55,5 +56,5 @@ def parse_value_range(parameters: Mapping[str, str]) -> ValueRange:
         for name in ("low", "high")
     )
     if low is not None and high is not None and high - low <= LEAST * max(abs(low), abs(high)):
-        raise BadSpan("low must be less than high")
+        raise BadSpan(gettext("low must be less than high"))
     return ValueRange(low, high)

@@ -8,15 +8,17 @@ from datasette import Response
 from datasette.database import QueryInterrupted
 from markupsafe import Markup
 
+from tmon.core.languages import gettext
 from tmon.core.time import DAY_MS, HOUR_MS, as_datetime, now_ms
 from tmon.pages import heat, svg
 from tmon.pages.cells import rounded
 from tmon.pages.charts import NotFoundByName
+from tmon.pages.months import day_and_month
 from tmon.pages.points import Sensor
 from tmon.pages.queries import run_query
 from tmon.pages.responses import check_parameters, node_path, render_page, render_problem
 from tmon.pages.spans import BadSpan, Span
-from tmon.pages.year_data import Hour, Year, load_year, records, thresholds, typical_day
+from tmon.pages.year_data import Hour, Record, Year, load_year, records, thresholds, typical_day
 
 DAY = Span(0, DAY_MS)
 CLOCK = [(hour * HOUR_MS, f"{hour:02}:00") for hour in (6, 12, 18)]
@@ -65,14 +67,15 @@ async def show(datasette: Any, request: Any) -> Response:
         context = _context(datasette, request, year, parameters)
         return await render_page(datasette, request, "year.html", context)
     except NotFoundByName as error:
-        links = {"All sensors": datasette.urls.instance()}
+        links = {gettext("All sensors"): datasette.urls.instance()}
         return await render_problem(datasette, request, 404, str(error), links)
     except BadSpan as error:
-        links = {"The newest year": datasette.urls.path(request.path.removesuffix(".svg"))}
+        path = datasette.urls.path(request.path.removesuffix(".svg"))
+        links = {gettext("The newest year"): path}
         return await render_problem(datasette, request, 400, str(error), links)
     except QueryInterrupted:
-        message = "This year has more readings than can be read in time. Try again later."
-        links = {"All sensors": datasette.urls.instance()}
+        message = gettext("This year has more readings than can be read in time. Try again later.")
+        links = {gettext("All sensors"): datasette.urls.instance()}
         return await render_problem(datasette, request, 400, message, links)
 
 
@@ -88,7 +91,7 @@ def _file(datasette: Any, request: Any, year: Year) -> Response:
     headers = {"content-security-policy": POLICY, "cache-control": "max-age=60"}
     title = f"{year.sensor.label} {year.number:04}"
     drawings = _drawings(datasette, request, year)
-    about = "hourly and daily means, UTC" if year.hours else "no readings"
+    about = gettext("hourly and daily means, UTC") if year.hours else gettext("no readings")
     picture = _FILE.format(title=title, about=about, **drawings)
     return Response(picture, content_type="image/svg+xml; charset=utf-8", headers=headers)
 
@@ -133,8 +136,7 @@ def _context(
         "typical_day": svg.drawing([typical], svg.frame([typical], DAY), times=CLOCK),
         "records": [
             {
-                "name": record.name,
-                "threshold": _quantity(year, {"Longest below": below}.get(record.name, above)),
+                "name": _record_name(year, record),
                 "value": None if record.value is None else _quantity(year, record.value),
                 "span": record.span,
                 "href": _chart_link(datasette, request, year, record.span),
@@ -151,6 +153,12 @@ def _context(
         "node_url": datasette.urls.path(node_path(year.sensor.node)),
         "svg_url": f"{path}.svg?{urlencode({**kept, 'year': f'{year.number:04}'})}",
     }
+
+
+def _record_name(year: Year, record: Record) -> str:
+    if record.threshold is None:
+        return gettext(record.name)
+    return f"{gettext(record.name)} {_quantity(year, record.threshold)}"
 
 
 def _place_of_newest(year: Year) -> float:
@@ -175,14 +183,18 @@ def _chart_link(datasette: Any, request: Any, year: Year, span: Span) -> str:
 
 def _day_label(year: Year, day: Hour) -> str:
     if year.sensor.is_switch:
-        return f"{_date(day.start_ms)}: on in {_quantity(year, day.mean)} of the readings"
+        text = gettext("{date}: on in {share} of the readings")
+        return text.format(date=_date(day.start_ms), share=_quantity(year, day.mean))
     unit = year.sensor.unit
     low, high = (rounded(value, unit) for value in (day.low, day.high))
-    return f"{_date(day.start_ms)}: {_quantity(year, day.mean)}, {low} to {high}"
+    return gettext("{date}: {mean}, {low} to {high}").format(
+        date=_date(day.start_ms), mean=_quantity(year, day.mean), low=low, high=high
+    )
 
 
 def _date(ms: int) -> str:
-    return as_datetime(ms).strftime("%d %b %Y").lstrip("0")
+    at = as_datetime(ms)
+    return f"{day_and_month(at)} {at.year:04}"
 
 
 def _quantity(year: Year, value: float) -> str:

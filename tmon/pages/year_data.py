@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from statistics import quantiles
 from typing import NamedTuple
 
+from tmon.core.languages import N_, gettext
 from tmon.core.time import DAY_MS, HOUR_MS, LAST_MS, as_datetime, as_ms
 from tmon.pages.annotations import Limits, load_limits
 from tmon.pages.charts import find_sensor
@@ -16,6 +17,18 @@ from tmon.pages.spans import BadSpan, ReadingRange, Span
 from tmon.pages.switches import find_switches
 from tmon.pages.value_range import parse_number
 
+RECORDS = (
+    N_("Lowest reading"),
+    N_("Highest reading"),
+    N_("Lowest day, mean"),
+    N_("Highest day, mean"),
+)
+TEMPERATURE_RECORDS = (
+    N_("Coldest reading"),
+    N_("Warmest reading"),
+    N_("Coldest day, mean"),
+    N_("Warmest day, mean"),
+)
 MIN_DAYS = 5  # with fewer values of an hour, a tenth of them means nothing
 
 
@@ -65,9 +78,10 @@ class Year(NamedTuple):
 class Record(NamedTuple):
     """The extreme of a year, and the span in which to see it."""
 
-    name: str
+    name: str  # in English
     value: float | None  # None for the length of a period
     span: Span
+    threshold: float | None = None  # of a period, what all its hours are beyond
 
 
 def load_year(
@@ -154,27 +168,27 @@ def records(year: Year, below: float, above: float) -> list[Record]:
     """The extremes of a year that has readings; a switch, which is on or off, has none."""
     if year.sensor.is_switch:
         return []
-    low, high = (
-        ("Coldest", "Warmest") if year.sensor.unit in {"°C", "°F"} else ("Lowest", "Highest")
-    )
     lowest = min(year.hours, key=lambda hour: hour.low)
     highest = max(year.hours, key=lambda hour: hour.high)
     days = by_day(year.hours)
     low_day, high_day = (choose(days, key=lambda day: day.mean) for choose in (min, max))
+    names = TEMPERATURE_RECORDS if year.sensor.unit in {"°C", "°F"} else RECORDS
+    below_hours = [hour for hour in year.hours if hour.mean < below]
+    above_hours = [hour for hour in year.hours if hour.mean > above]
     return [
-        Record(f"{low} reading", lowest.low, _around(lowest.start_ms)),
-        Record(f"{high} reading", highest.high, _around(highest.start_ms)),
-        Record(f"{low} day, mean", low_day.mean, _around(low_day.start_ms)),
-        Record(f"{high} day, mean", high_day.mean, _around(high_day.start_ms)),
-        *_longest("below", [hour for hour in year.hours if hour.mean < below]),
-        *_longest("above", [hour for hour in year.hours if hour.mean > above]),
+        Record(names[0], lowest.low, _around(lowest.start_ms)),
+        Record(names[1], highest.high, _around(highest.start_ms)),
+        Record(names[2], low_day.mean, _around(low_day.start_ms)),
+        Record(names[3], high_day.mean, _around(high_day.start_ms)),
+        *_longest(N_("Longest below"), below, below_hours),
+        *_longest(N_("Longest above"), above, above_hours),
     ]
 
 
-def _longest(name: str, hours: Sequence[Hour]) -> list[Record]:
+def _longest(name: str, threshold: float, hours: Sequence[Hour]) -> list[Record]:
     """The longest run of hours, if there is any."""
     longest = max(_runs(hours), key=lambda span: span.length_ms, default=None)
-    return [Record(f"Longest {name}", None, longest)] if longest else []
+    return [Record(name, None, longest, threshold)] if longest else []
 
 
 def _runs(hours: Sequence[Hour]) -> Iterator[Span]:
@@ -204,5 +218,5 @@ def _first_ms(year: int) -> int:
 
 def _parse_year(text: str) -> int:
     if not re.fullmatch(r"\d{4}", text, re.ASCII) or text == "0000":
-        raise BadSpan("year must be a year of four digits, such as 2025")
+        raise BadSpan(gettext("year must be a year of four digits, such as 2025"))
     return int(text)

@@ -19,7 +19,7 @@ from tmon.stream.change_log import ChangeLog
 from tmon.stream.connection import ANSWER_S, connect
 from tmon.stream.messages import Change, decode, is_change
 from tmon.stream.positions import Position, read_positions
-from tmon.stream.reader import PATIENCE_S, PartitionReader, RefusedStream
+from tmon.stream.reader import PATIENCE_S, PartitionReader, RefusedStream, raise_cancelled
 from tmon.stream.sink_store import Begin, Portion
 from tmon.stream.streams import StreamState, all_states, one_snapshot
 from tmon.stream.trouble import Trouble
@@ -118,6 +118,7 @@ class Sink:
 
     async def _feed(self, partition: int, reader: PartitionReader) -> None:
         while True:
+            raise_cancelled()
             portion = await reader.next_portion()
             last = portion.first + len(portion.messages) - 1
             if is_change(portion.messages[0][1]) and last > self._stored[partition]:
