@@ -79,10 +79,11 @@ def test_an_ingest_killed_a_hundred_times(
     with station.load(100, RATE / 4) as load:
         for number in range(100):
             machine = station.machines[number % 2]
-            time.sleep(random.uniform(0.1, 1.5))
+            time.sleep(random.uniform(0.1, 1.0))
             assert machine.ingest
             kill(machine.ingest)
             machine.start_ingest()
+            machine.wait_for_ingest()
     report(capsys, "ingests killed 100 times", load)
 
 
