@@ -158,6 +158,18 @@ def test_those_who_ask_at_the_same_time_get_each_their_own_language(mixed: Site)
     assert ["40 sensors" in answer for answer in answers] == [wish != WISH for wish in wishes]
 
 
+@pytest.mark.parametrize(
+    ("page", "is_ours"), [("/tmon", True), ("/tmon/readings", True), ("/-/versions", False)]
+)
+def test_what_datasette_says_in_english_is_marked_so(
+    mixed: Site, page: str, *, is_ours: bool
+) -> None:
+    german = ask(mixed, page, **WISH).text
+    assert '<html lang="de">' in german
+    assert ('<main class="content" lang="en">' in german) == (not is_ours)
+    assert '<main class="content">' in mixed.get(page).text
+
+
 def test_an_owners_own_words_stay_as_they_are(serve: Serve, tmp_path: Path) -> None:
     sample_stations.empty(tmp_path / "tmon.db")
     (tmp_path / "metadata.yml").write_text('title: "off"\ndescription: Now <b>\nlicense: CC0\n')

@@ -96,6 +96,16 @@ class Machine:
     def tmon(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return tmon(self.folder, *arguments, environ=self.environ)
 
+    def tmon_alone(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """A command before the cluster begins."""
+        ran = tmon(self.folder, *arguments, environ={**self.environ, "TMON_STREAM": ""})
+        assert ran.returncode == 0, ran.stderr
+        return ran
+
+    def make_node(self, name: str) -> None:
+        """Make a node before the cluster begins."""
+        self.tmon_alone("token", "get", name)
+
     def create_streams(self, *more: str) -> None:
         """Begin the cluster with this machine's file."""
         ran = self.tmon("stream", "create", "--replicas", "1", "--gigabytes", "1", *more)

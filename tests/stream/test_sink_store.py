@@ -30,7 +30,7 @@ Numbered = tuple[int, int, Message]  # partition, sequence
 @contextmanager
 def sink_store(path: Path) -> Iterator[tuple[SinkStore, Database]]:
     """The store of a file of a cluster that began with some nodes."""
-    with open_database(path, create=True) as db:
+    with open_database(path, create=True, in_cluster=True) as db:
         if not db.table("stream_positions").count:
             with transaction(db):
                 for node in NODES:

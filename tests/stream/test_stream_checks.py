@@ -33,7 +33,7 @@ def machine(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> 
 
 def begun(folder: Path, servers: str) -> Machine:
     machine = Machine(folder, servers)
-    machine.tmon("token", "get", "basement")
+    machine.make_node("basement")
     machine.create_streams()
     return machine
 

@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
     made = Machine(tmp_path / "a", server.url)
-    made.tmon("token", "get", "basement")
+    made.make_node("basement")
     made.create_streams()
     yield made
     delete_streams(server.url)
@@ -259,9 +259,9 @@ def test_metrics_count_what_was_published(machine: Machine) -> None:
 
 def test_a_gateways_key_is_refused(machine: Machine) -> None:
     """Its devices' file would be another on each machine; the owner finds it in `rejected`."""
-    key = machine.tmon("key", "get", "--gateway", "house").stdout.strip()
-    assert keys.is_key(key.encode())
     with machine.sink(), machine.ingest() as station:
+        key = machine.tmon("key", "get", "--gateway", "house").stdout.strip()
+        assert keys.is_key(key.encode())
         answer = requests.post(
             f"{station.url}/readings",
             headers={"Authorization": f"Bearer {key}"},

@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
     """The first machine of a cluster, with a node."""
     made = Machine(tmp_path / "a", server.url)
-    made.tmon("token", "get", "basement")
+    made.make_node("basement")
     made.create_streams()
     yield made
     delete_streams(server.url)
@@ -331,7 +331,7 @@ def test_an_empty_file_cant_join_a_cluster_that_began_with_readings(machine: Mac
 
 def test_a_file_of_its_own_cant_join(machine: Machine) -> None:
     joining = Machine(machine.folder.with_name("b"), machine.environ["TMON_STREAM"])
-    joining.tmon("token", "get", "attic")
+    joining.make_node("attic")
     assert "isn't a file of this cluster: restore a backup" in refusal(joining)
 
 

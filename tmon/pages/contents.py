@@ -7,6 +7,7 @@ from typing import Any
 
 from datasette import hookimpl
 
+from tmon.core.languages import N_, gettext
 from tmon.pages.languages import Metadata, translated
 from tmon.pages.queries import DATABASE, run_query
 
@@ -17,8 +18,8 @@ CHOICES = {
     "code": "select distinct code from rejected order by code limit 500",
 }
 # Stands on the SQL page until something else is asked.
+EXAMPLE = N_("Each sensor's last seven days: lowest, mean, highest")
 EXAMPLE_SQL = """\
--- Each sensor's last seven days: lowest, mean, highest
 select label, day, min, round(mean, 2) as mean, max, unit
 from daily join sensors on sensors.id = daily.sensor
 where day > date('now', '-7 days')
@@ -60,7 +61,7 @@ def extra_template_vars(
         return {
             "contents": contents,
             "choices_for": partial(_choices, datasette),
-            "example_sql": EXAMPLE_SQL,
+            "example_sql": f"-- {gettext(EXAMPLE)}\n{EXAMPLE_SQL}",
         }
 
     return variables

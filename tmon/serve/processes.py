@@ -240,7 +240,13 @@ def datasette_process(listening: socket.socket, environ: Mapping[str, str]) -> C
 def _check_station(settings: Settings) -> None:
     """Raise what would stop ingest at its start, before an address is printed."""
     if settings.stream:
-        read_secret(settings)
+        try:
+            read_secret(settings)
+        except FileNotFoundError:
+            raise CannotServe(
+                f"{settings.secret_file}: no such file: copy it from another machine of the "
+                "cluster, whose tokens it signs"
+            ) from None
         return
     open_station(settings).close()
     load_or_create_secret(settings)

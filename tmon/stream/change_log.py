@@ -30,7 +30,6 @@ BUCKET_STREAM, BUCKET_SUBJECT = f"KV_{BUCKET}", f"$KV.{BUCKET}."
 CHANGE = "change"  # the key of the last change
 
 LEASE_S = 5.0  # who holds the key for longer, without a change of it, has ended amid its change
-TURN_S = 15.0  # for others' changes, and until this machine's file has the last one
 ANSWER_S = 10.0  # for NATS, which elects a leader within some seconds
 PAUSE_S = 0.02
 
@@ -60,7 +59,7 @@ class LastChange(Struct, frozen=True, array_like=True):
     author: str = ""
     partition: int = 0
     message: bytes = b""
-    entries: Sequence[Entry] = ()
+    entries: tuple[Entry, ...] = ()
     published: bool = True
     holder: str = ""
 
@@ -68,23 +67,25 @@ class LastChange(Struct, frozen=True, array_like=True):
 class ChangeLog:
     """Makes changes, each in its turn."""
 
-    def __init__(self, js: JetStreamContext) -> None:
+    def __init__(self, js: JetStreamContext, lease_s: float = LEASE_S) -> None:
         self._js = js
+        self._lease_s = lease_s
         self._id = secrets.token_hex(8)
         self._last = LastChange()
         self._revision = 0
         self.is_held = False
 
-    async def acquire(self, is_stored: Callable[[int], bool]) -> None:
+    async def acquire(self, is_stored: Callable[[int], bool], turn_s: float) -> None:
         """Wait for our turn.
 
         Args:
             is_stored: whether this machine's file has the change of some number.
+            turn_s: how long it may take.
 
         Raises:
             NotChanged: others take too long, the file lacks the last change, or NATS is away.
         """
-        until_s = monotonic() + TURN_S
+        until_s = monotonic() + turn_s
         revision, since_s = 0, monotonic()
         while not self.is_held:
             try:
@@ -94,7 +95,7 @@ class ChangeLog:
                 if not self._last.holder and is_stored(self._last.number):
                     self.is_held = await self._replace(replace(self._last, holder=self._id))
                     continue
-                if self._last.holder and monotonic() - since_s > LEASE_S:
+                if self._last.holder and monotonic() - since_s > self._lease_s:
                     await self._take_over()
                     continue
             except nats.errors.Error as error:
@@ -108,8 +109,9 @@ class ChangeLog:
     async def release(self) -> None:
         """Give our turn up; no change was made."""
         self.is_held = False
-        with suppress(nats.errors.Error):  # else others wait for LEASE_S
-            await self._replace(replace(self._last, holder=""))
+        if self._last.holder == self._id:
+            with suppress(nats.errors.Error):  # else others wait for LEASE_S
+                await self._replace(replace(self._last, holder=""))
 
     @property
     def next_number(self) -> int:
@@ -132,7 +134,9 @@ class ChangeLog:
         number = self.next_number
         message = encode(Change(number, dict(after), statements))
         made = LastChange(
-            number, self._id, partition, message, entries, published=False, holder=self._id
+            *(number, self._id, partition, message, tuple(entries)),
+            published=False,
+            holder=self._id,
         )
         if len(msgspec.msgpack.encode(made)) > MESSAGE_BYTES:
             raise NotChanged("this changes too much at once for a station on several machines")
@@ -141,8 +145,8 @@ class ChangeLog:
             is_made = await self._replace(made)
         except nats.errors.Error as error:
             raise PerhapsChanged(
-                f"NATS has stopped answering ({describe(error)}), so it isn't known whether this was "
-                "changed; once it answers, look before you repeat the command"
+                f"NATS has stopped answering ({describe(error)}), so it isn't known whether this "
+                "was changed; once it answers, look before you repeat the command"
             ) from error
         if not is_made and (self._last.number, self._last.author) != (number, self._id):
             raise NotChanged("others were faster, so nothing was changed; try again")
@@ -150,8 +154,8 @@ class ChangeLog:
             await self._finish()
         except nats.errors.Error as error:
             raise StoredLater(
-                f"NATS has stopped answering ({describe(error)}): this change will be stored on all "
-                "machines once it answers, so don't repeat the command"
+                f"NATS has stopped answering ({describe(error)}): this change will be stored on "
+                "all machines once it answers, so don't repeat the command"
             ) from error
         return number
 
@@ -166,7 +170,7 @@ class ChangeLog:
                 revision = self._revision
             except nats.errors.Error:
                 pass  # whoever needs NATS says that it is away
-            await asyncio.sleep(LEASE_S)
+            await asyncio.sleep(self._lease_s)
 
     async def _take_over(self) -> None:
         """Complete the change of a holder that has ended."""
@@ -183,10 +187,10 @@ class ChangeLog:
                 lambda: self._js.publish(subject(last.partition), last.message, headers=headers)
             )
             for entry in last.entries:
-                await _answered(partial(self._put, entry))
+                await _answered(partial(self.put, entry))
         await self._replace(replace(last, published=True, holder=""))
 
-    async def _put(self, entry: Entry) -> None:
+    async def put(self, entry: Entry) -> None:
         """Put an entry into the bucket unless a later one is there."""
         name = BUCKET_SUBJECT + entry.name
         while True:

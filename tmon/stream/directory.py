@@ -21,7 +21,8 @@ from tmon.stream.connection import ANSWER_S, connect
 from tmon.stream.entries import KEY_COLUMNS, NODE_COLUMNS, Entry, all_entries, decode
 
 HEARTBEAT_S = 1.0
-SILENT_S = 3.0  # then the consumer is made anew: its server is gone, or forgot it
+SILENT_HEARTBEATS = 3  # without any the consumer is made anew: its server is gone, or forgot it
+UNUSED_S = 30.0  # then the servers remove it
 RETRY_S = 0.5
 AT_ONCE = 1_000
 
@@ -45,7 +46,8 @@ class Directory:
     While NATS is away, they stay as they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._heartbeat_s = heartbeat_s
         self.db = Database(memory=True, execute_plugins=False)
         self.db.conn.executescript(_SCHEMA)
         self._created: Any = None  # when the bucket was made
@@ -110,7 +112,9 @@ class Directory:
         """Follow the bucket with one consumer, until that is lost."""
         created = (await self._js.stream_info(BUCKET_STREAM)).created
         if created != self._created:  # another one: what the tables have is of the old one
-            self._created, self._seen = created, 0
+            self._created, self._seen, self._last_change = created, 0, (0, "")
+            for table in ("nodes", "keys", "changes"):
+                self.db.execute(f"delete from {table}")
         arrived: list[Msg] = []
         wake = asyncio.Event()
 
@@ -124,7 +128,7 @@ class Directory:
                 self._complete.set()
             expected = 1
             while expected:
-                await asyncio.wait_for(wake.wait(), SILENT_S)
+                await asyncio.wait_for(wake.wait(), SILENT_HEARTBEATS * self._heartbeat_s)
                 wake.clear()
                 while arrived and expected:
                     taken, arrived[:AT_ONCE] = arrived[:AT_ONCE], []
@@ -145,8 +149,8 @@ class Directory:
             opt_start_seq=start,
             filter_subject=f"{BUCKET_SUBJECT}>",
             ack_policy=AckPolicy.NONE,
-            idle_heartbeat=HEARTBEAT_S,
-            inactive_threshold=SILENT_S,
+            idle_heartbeat=self._heartbeat_s,
+            inactive_threshold=UNUSED_S,
             mem_storage=True,
             num_replicas=1,
         )

@@ -56,7 +56,7 @@ class Entry(Struct, frozen=True, array_like=True):
     name: str
     change: int
     node: NodeRow | None
-    former_names: Sequence[str]
+    former_names: tuple[str, ...]
     key: KeyRow | None
 
 
@@ -93,7 +93,7 @@ def entries_of(
 
 
 def _of_node(row: Sequence[Any], change: int) -> Entry:
-    node, former = row[: len(NODE_COLUMNS)], json.loads(row[len(NODE_COLUMNS)])
+    node, former = row[: len(NODE_COLUMNS)], tuple(json.loads(row[len(NODE_COLUMNS)]))
     key = row[len(NODE_COLUMNS) + 1 :]
     # NATS allows no colon in a key, and a uid has no equals sign.
     name = f"node.{node[0].replace(':', '=')}"

@@ -7,7 +7,7 @@ one change. Then the command waits until this machine's sink has stored that.
 import asyncio
 from collections.abc import Coroutine
 from time import monotonic, sleep
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from nats.aio.client import Client
 
@@ -22,7 +22,6 @@ from tmon.stream.messages import not_stored, partition_of
 from tmon.stream.positions import newest_change, read_positions
 from tmon.stream.recording import RecordingConnection
 
-STORED_S = 10.0  # until this machine's sink has stored a change
 POLL_S = 0.005
 
 T = TypeVar("T")
@@ -42,6 +41,21 @@ _ROWS_OF = {
 }
 
 
+class Patience(NamedTuple):
+    """How long a command waits, in seconds.
+
+    ``connect_s`` for NATS, ``turn_s`` for others' changes, and ``stored_s`` until this machine's
+    sink has stored its change.
+    """
+
+    connect_s: float = ANSWER_S
+    turn_s: float = 15.0
+    stored_s: float = 10.0
+
+
+PATIENCE = Patience()
+
+
 class OtherPartition(TmonError):
     """A transaction concerns nodes whose readings are in different streams."""
 
@@ -55,15 +69,21 @@ class OwnerDatabase(WritableDatabase):
     connection_type = RecordingConnection
     conn: RecordingConnection
     _log: ChangeLog
+    _patience: Patience
 
-    def join(self, settings: Settings) -> None:
+    def join(self, settings: Settings, patience: Patience) -> None:
         """Connect to NATS; from then on all that is written is a change.
 
         Raises:
             CannotConnect: no server answers, or none may be used as the settings say.
         """
         self._runner = asyncio.Runner()
-        self._client = self._run(_connect(settings))
+        self._patience = patience
+        try:
+            self._client = self._run(_connect(settings, patience.connect_s))
+        except BaseException:
+            self._runner.close()
+            raise
         self._log = ChangeLog(self._client.jetstream(timeout=ANSWER_S))
         _watch_rows(self)
         self.conn.end()
@@ -74,7 +94,9 @@ class OwnerDatabase(WritableDatabase):
         Raises:
             NotChanged: others take too long, or this machine's file lacks the last change.
         """
-        self._run(self._log.acquire(lambda number: self._newest_change() >= number))
+        self._run(
+            self._log.acquire(lambda number: self._newest_change() >= number, self._patience.turn_s)
+        )
         try:
             self.conn.begin()
         except BaseException:
@@ -125,7 +147,7 @@ class OwnerDatabase(WritableDatabase):
             StoredLater: it takes too long.
             NotChanged: what was stored meanwhile doesn't allow the change, on any machine.
         """
-        until_s = monotonic() + STORED_S
+        until_s = monotonic() + self._patience.stored_s
         while self._newest_change() < number:
             if monotonic() > until_s:
                 raise StoredLater(
@@ -141,7 +163,7 @@ class OwnerDatabase(WritableDatabase):
         return self._runner.run(work)
 
 
-def open_to_change(settings: Settings) -> OwnerDatabase:
+def open_to_change(settings: Settings, patience: Patience = PATIENCE) -> OwnerDatabase:
     """Open the file of this machine for an owner's command.
 
     Raises:
@@ -158,16 +180,16 @@ def open_to_change(settings: Settings) -> OwnerDatabase:
             "run here first, or unset TMON_STREAM"
         )
     try:
-        db.join(settings)
+        db.join(settings, patience)
     except BaseException:
         WritableDatabase.close(db)
         raise
     return db
 
 
-async def _connect(settings: Settings) -> Client:
+async def _connect(settings: Settings, connect_s: float) -> Client:
     try:
-        return await asyncio.wait_for(connect(settings, "change"), ANSWER_S)
+        return await asyncio.wait_for(connect(settings, "change"), connect_s)
     except TimeoutError:
         servers = ", ".join(map(without_password, settings.stream))
         raise CannotConnect(
@@ -183,7 +205,10 @@ def _watch_rows(db: OwnerDatabase) -> None:
     for table, query in _ROWS_OF.items():
         for event, rows in (("insert", "new"), ("delete", "old"), ("update", "old new")):
             noted = " ".join(
-                f"insert or ignore into touched {query.format(row=row)};" for row in rows.split()
+                # Not `insert or ignore`: what the statement itself says of conflicts comes first.
+                f"insert into touched select * from ({query.format(row=row)})"
+                " where true on conflict do nothing;"
+                for row in rows.split()
             )
             db.execute(
                 f"create temp trigger {event}_{table} after {event} on main.{table}"

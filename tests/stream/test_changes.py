@@ -1,0 +1,302 @@
+"""What an owner's command changes on one machine is changed on all, once, and in one order."""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import requests
+from sqlite_utils import Database
+
+from tests.station import Station, tmon, wait_for
+from tests.stream.streamed import Machine, Server, delete_streams, one_server
+from tmon.db.connect import open_for_reading
+from tmon.stream.connection import CannotConnect
+from tmon.stream.messages import partition_of
+from tmon.stream.owner_database import Patience, open_to_change
+
+# What the owner writes: the same in all files.
+TABLES = (
+    *("nodes", "sensors", "sensor_names", "readings", "limits", "mutes", "notes", "flags"),
+    *("calibrations", "changes", "keys", "rejected", "hours"),
+)
+
+
+class TwoMachines(NamedTuple):
+    """Two machines of a station, each with its sink and its ingest."""
+
+    first: Machine
+    second: Machine
+    ingests: tuple[Station, Station]
+
+    @property
+    def machines(self) -> tuple[Machine, Machine]:
+        return self.first, self.second
+
+    def do(self, *arguments: str, on: int = 0) -> str:
+        """What a command prints on one of them; it must succeed."""
+        ran = self.machines[on].tmon(*arguments)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def token(self, node: str, on: int = 0) -> str:
+        """A node's token, once all know it."""
+        return self._known(self.do("token", "get", node, on=on).strip())
+
+    def key(self, node: str, on: int = 0) -> str:
+        """A node's key, once all know it."""
+        return self._known(self.do("key", "get", node, on=on).strip())
+
+    def _known(self, secret: str) -> str:
+        for at in (0, 1):
+            wait_for(lambda at=at: self.post(secret, at=at).status_code == 201)
+        return secret
+
+    def post(self, token: str, *readings: object, at: int = 0) -> requests.Response:
+        """Post readings to one of the ingests."""
+        headers = {"Authorization": f"Bearer {token}"}
+        url = f"{self.ingests[at].url}/readings"
+        return self.ingests[at].http.post(url, headers=headers, json=[*readings], timeout=60)
+
+    def same(self) -> list[str]:
+        """Wait until both files have all; the tables in which they differ."""
+        for machine in self.machines:
+            machine.wait_until_current()
+        with open_for_reading(self.first.path) as one, open_for_reading(self.second.path) as other:
+            return [table for table in TABLES if rows(one, table) != rows(other, table)]
+
+
+def rows(db: Database, table: str) -> list[tuple[object, ...]]:
+    left_out = ("last_received_ms", "clock_skew_s")  # written once a minute
+    columns = [one.name for one in db.table(table).columns if one.name not in left_out]
+    return db.execute(f"select {', '.join(columns)} from {table} order by {columns[0]}").fetchall()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with one_server(tmp_path_factory.mktemp("nats")) as running:
+        yield running
+
+
+@pytest.fixture
+def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
+    """A machine of which nothing runs yet."""
+    made = Machine(tmp_path / "a", server.url)
+    made.make_node("basement")
+    made.create_streams()
+    yield made
+    delete_streams(server.url)
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMachines]:
+    """Two machines for many cases, each with nodes of its own."""
+    folder = tmp_path_factory.mktemp("two")
+    with ExitStack() as stack:
+        url = stack.enter_context(one_server(folder / "nats")).url
+        first, second = Machine(folder / "a", url), Machine(folder / "b", url)
+        first.make_node("before")
+        first.create_streams()
+        first.tmon("backup", str(folder / "backups"))
+        [backup] = (folder / "backups").glob("*.db")
+        second.tmon("restore", str(backup))
+        for each in (first, second):
+            stack.enter_context(each.sink())
+        ingests = [stack.enter_context(each.ingest()) for each in (first, second)]
+        yield TwoMachines(first, second, (ingests[0], ingests[1]))
+
+
+def test_a_token_works_at_once_on_all_machines(machines: TwoMachines) -> None:
+    token = machines.token("token", on=0)
+    for at in (1, 0):
+        assert machines.post(token, {"value": 1.0 + at, "measured_ms": 10**12 + at}, at=at).ok
+    assert machines.token("token", on=1) == token
+    assert machines.same() == []
+
+
+def test_a_node_of_the_first_file_is_known_to_all(machines: TwoMachines) -> None:
+    assert machines.post(machines.token("before", on=1), {"value": 1}, at=1).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("command", "status"), [("revoke", 403), ("rotate", 401)], ids=["revoked", "rotated"]
+)
+def test_a_token_is_refused_by_all(machines: TwoMachines, command: str, status: int) -> None:
+    token = machines.token(command)
+    assert machines.post(token, {"value": 1}, at=1).status_code == 201
+    machines.do("token", command, command)
+    for at in (0, 1):
+        wait_for(lambda at=at: machines.post(token, {"value": 1}, at=at).status_code == status)
+
+
+def test_a_key_works_on_all_machines_until_it_is_revoked(machines: TwoMachines) -> None:
+    key = machines.key("plug", on=1)
+    assert machines.post(key, {"value": 1}).status_code == 201
+    machines.do("key", "revoke", "plug", on=0)
+    wait_for(lambda: machines.post(key, {"value": 1}, at=1).status_code == 403)
+
+
+def test_what_the_owner_sets_stands_in_all_files(machines: TwoMachines) -> None:
+    token = machines.token("hall")
+    machines.post(token, {"value": 20, "sensor": "t", "unit": "°C"}, {"value": 1, "sensor": "n"})
+    machines.same()
+    for on, command in enumerate(
+        (
+            "note|hall|painted",
+            "note|hall/t|moved",
+            "limit|hall|t|--above|30",
+            "sensor|set|hall|t|--title|Hall",
+            "sensor|set|hall|n|--unit|1",
+            "node|set|hall|--description|by the door|--latitude|52.1|--area|House",
+            "mute|hall|2h",
+            "mute|hall/t|2h",
+            "calibrate|hall|t|--offset|-0.4",
+            "flag|hall|t|--from|2026-01-01|--to|2026-01-02|--reason|broken",
+            "sensor|rename|hall|n|count",
+        )
+    ):
+        machines.do(*command.split("|"), on=on % 2)
+    assert machines.same() == []
+    assert "painted" in machines.do("note", "list", "hall", on=1)
+    for command in ("mute|--end|hall", "limit|hall|t|--remove", "calibrate|hall|t|--remove"):
+        machines.do(*command.split("|"))
+    assert machines.same() == []
+
+
+def test_a_node_is_renamed_while_its_readings_flow(machines: TwoMachines) -> None:
+    token = machines.token("old")
+    with ThreadPoolExecutor(2) as pool:
+
+        def send(at: int) -> set[int]:
+            return {
+                machines.post(
+                    token,
+                    {"sensor": f"s{number % 30}-{at}", "measured_ms": 10**12 + number, "value": 1},
+                    at=at,
+                ).status_code
+                for number in range(120)
+            }
+
+        sending = [pool.submit(send, at) for at in (0, 1)]
+        machines.do("node", "rename", "old", "new", on=1)
+        machines.do("sensor", "rename", "new", name_of_a_sensor(machines, "new"), "first")
+        assert [one.result() for one in sending] == [{201}, {201}]
+    assert machines.same() == []
+    assert machines.ingests[0].query("select count(*) from sensors where node = 'new'") == [(60,)]
+    assert machines.post(token, {"node": "old", "value": 1}).status_code == 201
+
+
+def name_of_a_sensor(machines: TwoMachines, node: str) -> str:
+    query = "select name from sensors where node = ? order by id limit 1"
+    wait_for(lambda: machines.ingests[0].query(query, [node]))
+    return str(machines.ingests[0].query(query, [node])[0][0])
+
+
+def test_a_probe_is_replaced_with_its_readings(machines: TwoMachines) -> None:
+    token = machines.token("cellar")
+    for sensor, begin in (("a", 0), ("b", 10**9)):
+        readings = [
+            {"sensor": sensor, "value": 20 + i % 7, "measured_ms": 10**12 + begin + i * 60_000}
+            for i in range(2_000)
+        ]
+        assert machines.post(token, *readings).json()["accepted"] == 2_000
+    machines.same()
+    told = machines.do("sensor", "replace", "cellar", "a", "--by", "b", on=1)
+    assert "2,000 readings taken over" in told
+    machines.post(token, {"sensor": "b", "value": 20})
+    assert machines.same() == []
+    query = "select count(*) from readings join sensors on id = sensor where node = 'cellar'"
+    assert machines.ingests[1].query(query) == [(4_001,)]
+
+
+def test_two_commands_at_once_both_succeed(machines: TwoMachines) -> None:
+    machines.token("busy")
+    with ThreadPoolExecutor(4) as pool:
+        commands = [("note", "busy", f"note {number}") for number in range(6)]
+        ran = [
+            pool.submit(machines.machines[number % 2].tmon, *command)
+            for number, command in enumerate(commands)
+        ]
+        told = [one.result() for one in ran]
+    assert [one.stderr for one in told] == [""] * 6
+    numbers = {number for one in told for number in re.findall(r"note (\d+), at", one.stdout)}
+    assert len(numbers) == 6
+    assert machines.same() == []
+    assert machines.ingests[0].query("select count(*) from notes where node = 'busy'") == [(6,)]
+
+
+def test_a_sensor_cant_move_to_a_node_of_another_stream(machines: TwoMachines) -> None:
+    """Two nodes' readings come in no certain order, unless they are in one stream."""
+    token = machines.token("from")
+    uids = {"from": token.split(".")[1]}
+    while len(uids) < 2 or partition_of(uids["to"]) == partition_of(uids["from"]):
+        name = f"to{len(uids)}"
+        uids["to"] = machines.token(name).split(".")[1]
+    machines.post(token, {"value": 1, "sensor": "probe"})
+    machines.same()
+    ran = machines.first.tmon("sensor", "move", "from", "probe", "--to", name)
+    assert ran.returncode == 1
+    assert "from and to1 are in different streams" in ran.stderr
+    assert machines.same() == []
+
+
+def test_a_change_that_fails_changes_nothing(machines: TwoMachines) -> None:
+    machines.token("here")
+    before = machines.ingests[0].query("select max(change) from stream_positions")
+    for command in ("node|rename|here|a b", "token|revoke|nobody", "note|here|", "note|remove|99"):
+        ran = machines.first.tmon(*command.split("|"))
+        assert ran.returncode == 1
+    assert machines.ingests[0].query("select max(change) from stream_positions") == before
+    machines.do("note", "here", "the next one works at once", on=1)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("import data.csv --node x", "imports undo 1 --yes", "demo add", "demo remove", "mqtt"),
+        *("device adopt 1 x", "device allow 1 x"),
+    ],
+)
+def test_what_would_change_one_file_alone_is_refused(machines: TwoMachines, command: str) -> None:
+    (machines.first.folder / "data.csv").write_text("time,x\n2026-01-01T00:00Z,1\n")
+    ran = machines.first.tmon(*command.split())
+    assert ran.returncode == 1
+    assert "isn't possible for a station on several machines" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["stats", "prune --raw-older-than 2y", "rollup --check", "token list", "note list"]
+)
+def test_what_is_each_machines_own_is_done_here(machines: TwoMachines, command: str) -> None:
+    machines.do(*command.split())
+
+
+@pytest.mark.parametrize(
+    "command", ["token get x", "note before hello", "serve", "serve ingest", "key get x"]
+)
+def test_without_the_setting_the_file_is_refused(machine: Machine, command: str) -> None:
+    """What is written then would stand in one file alone."""
+    ran = tmon(machine.folder, *command.split(), environ={"TMON_STREAM": ""})
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("Error: tmon.db: one of the files of a station on several")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_file_of_no_cluster_is_refused_with_the_setting(tmp_path: Path, server: Server) -> None:
+    alone = Machine(tmp_path / "a", server.url)
+    alone.make_node("basement")
+    ran = alone.tmon("note", "basement", "hello")
+    assert ran.returncode == 1
+    assert "not a file of several machines" in ran.stderr
+
+
+def test_nats_that_is_away_is_told(machine: Machine) -> None:
+    away = Machine(machine.folder, "nats://user:secret@127.0.0.1:1").settings
+    with pytest.raises(CannotConnect) as caught:
+        open_to_change(away, Patience(connect_s=0.2))
+    assert "no NATS server answers at nats://127.0.0.1:1, so nothing was changed" in str(
+        caught.value
+    )

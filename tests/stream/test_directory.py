@@ -1,0 +1,202 @@
+"""Ingest's nodes and keys are those of the bucket, at once; and stay while NATS is away."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from nats.aio.client import Client
+
+from tests.stream.streamed import Machine, Server, delete_streams, one_server
+from tmon.db import keys, nodes
+from tmon.db.connect import open_database, open_for_reading, transaction
+from tmon.stream.change_log import BUCKET_STREAM, BUCKET_SUBJECT, CHANGE, LastChange
+from tmon.stream.directory import Directory
+from tmon.stream.entries import Entry, KeyRow, NodeRow
+
+HEARTBEAT_S = 0.1
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with one_server(tmp_path / "nats") as running:
+        yield running
+
+
+@pytest.fixture
+def machine(tmp_path: Path, server: Server) -> Machine:
+    made = Machine(tmp_path / "a", server.url)
+    for node in ("attic", "cellar"):
+        made.make_node(node)
+    return made
+
+
+@asynccontextmanager
+async def directory_of(machine: Machine) -> AsyncIterator[Directory]:
+    directory = Directory(HEARTBEAT_S)
+    await directory.start(machine.settings)
+    try:
+        yield directory
+    finally:
+        await directory.close()
+        directory.db.close()
+
+
+def entry(uid: str, name: str, change: int = 1, **more: Any) -> Entry:
+    node = NodeRow(uid, name, more.pop("generation", 1), None, None)
+    return Entry(f"node.{uid}", change, node, more.pop("former", ()), more.pop("key", None))
+
+
+def names(directory: Directory) -> dict[str, str]:
+    return dict(directory.db.execute("select uid, name from nodes").fetchall())
+
+
+def put(machine: Machine, *entries: Entry | LastChange) -> None:
+    async def publish(client: Client) -> None:
+        for one in entries:
+            name = one.name if isinstance(one, Entry) else CHANGE
+            await client.jetstream().publish(BUCKET_SUBJECT + name, msgspec.msgpack.encode(one))
+
+    machine.ask(publish)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_it_knows_all_of_the_first_file(machine: Machine) -> None:
+    with_key = machine.tmon_alone("key", "get", "attic").stdout.strip()
+    machine.tmon_alone("key", "get", "--gateway", "house")
+    machine.tmon_alone("node", "rename", "cellar", "basement")
+    machine.tmon_alone("node", "set", "attic", "--timezone", "Europe/Berlin")
+    machine.create_streams()
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            with open_for_reading(machine.path) as db:
+                for name in ("attic", "basement"):
+                    known = nodes.find(db, name)
+                    assert nodes.find(directory.db, name) == known
+                    assert nodes.as_sender(directory.db, known, name) == nodes.as_sender(
+                        db, known, name
+                    )
+                    assert nodes.find_by_uid(directory.db, known.uid) == known
+                key = keys.find(db, "attic")
+                assert keys.find_by_id(directory.db, with_key[: keys.ID_DIGITS]) == key
+                gateway = keys.find(db, "house", is_gateway=True)
+                assert keys.find_by_id(directory.db, gateway.id) == gateway
+            assert not nodes.exists(directory.db, "cellar")
+
+    asyncio.run(run())
+
+
+def test_two_nodes_may_swap_their_names(machine: Machine) -> None:
+    machine.create_streams()
+    put(machine, entry("x", "one"), entry("y", "two"))
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            for one in (entry("x", "two", 2), entry("y", "one", 3)):
+                await asyncio.to_thread(put, machine, one)
+            await until(lambda: names(directory)["y"] == "one")
+            assert names(directory)["x"] == "two"
+
+    asyncio.run(run())
+
+
+def test_a_change_counts_before_its_entries_are_in_the_bucket(machine: Machine) -> None:
+    """Its command may be killed when it has made it, and nothing else."""
+    machine.create_streams()
+    made = LastChange(1, "its author", entries=(entry("x", "made"),), published=False, holder="it")
+    put(machine, made)
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            assert names(directory)["x"] == "made"
+
+    asyncio.run(run())
+
+
+def test_a_later_state_replaces_all_of_an_earlier_one(machine: Machine) -> None:
+    machine.create_streams()
+    key = KeyRow("0123456789ab", "x", None, 0, 0, 1, None)
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            directory.apply([entry("x", "a", former=("b", "c"), key=key)])
+            assert nodes.former_names(directory.db, "x") == ("b", "c")
+            assert keys.find_by_id(directory.db, key.id) is not None
+            directory.apply([entry("x", "a", 2, former=("b",)), entry("x", "d", 3)])
+            assert nodes.former_names(directory.db, "x") == ()
+            assert keys.find_by_id(directory.db, key.id) is None
+            assert names(directory)["x"] == "d"
+
+    asyncio.run(run())
+
+
+def test_it_goes_on_when_nats_was_away(machine: Machine, server: Server) -> None:
+    machine.create_streams()
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            known = names(directory)
+            server.stop(signal.SIGKILL)
+            await asyncio.sleep(0)
+            assert names(directory) == known
+            server.start()
+            await asyncio.to_thread(put, machine, entry("x", "new"))
+            await until(lambda: names(directory) == {**known, "x": "new"})
+
+    asyncio.run(run())
+
+
+def test_it_goes_on_when_nats_has_forgotten_it(machine: Machine) -> None:
+    machine.create_streams()
+
+    async def forget(client: Client) -> None:
+        js = client.jetstream()
+        for consumer in await js.consumers_info(BUCKET_STREAM):
+            await js.delete_consumer(BUCKET_STREAM, consumer.name)
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            await asyncio.to_thread(machine.ask, forget)
+            await asyncio.to_thread(put, machine, entry("x", "new"))
+            await until(lambda: names(directory).get("x") == "new")
+
+    asyncio.run(run())
+
+
+def test_a_bucket_that_was_made_anew_is_read_anew(machine: Machine, server: Server) -> None:
+    machine.create_streams()
+    put(machine, *(entry("x", f"{number}") for number in range(100)))
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            await asyncio.to_thread(delete_streams, server.url)
+            other = Machine(machine.folder.with_name("b"), server.url)
+            other.make_node("other")
+            other.create_streams()
+            await until(lambda: "other" in names(directory).values())
+            assert len(names(directory)) == 1
+
+    asyncio.run(run())
+
+
+def test_a_uid_with_a_colon_has_an_entry(machine: Machine) -> None:
+    """A file of another program may have one; NATS allows none in a key."""
+    with open_database(machine.path) as db, transaction(db):
+        db.execute("insert into nodes (name, uid, created_ms) values ('odd', 'a:b', 1)")
+    machine.create_streams()
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            assert names(directory)["a:b"] == "odd"
+
+    asyncio.run(run())
