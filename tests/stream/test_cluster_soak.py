@@ -18,7 +18,7 @@ import requests
 
 from tests.station import tmon, wait_for
 from tests.stream.cluster import NAMES, Server
-from tests.stream.machines import Load, Station, kill, positions, two_machines
+from tests.stream.machines import Load, Machine, Station, kill, positions, two_machines
 from tests.stream.test_cluster_faults import kill_sink
 from tests.test_power_cut import mounted
 from tmon.db.connect import open_for_reading
@@ -273,7 +273,7 @@ def test_latency_beside_one_machine(
     station: Station, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Figures for docs/cluster.md, in one run: a reading alone, and beside full load."""
-    alone = Machine(tmp_path, "alone", station.cluster)
+    alone = Machine(tmp_path / "alone", "c", station.cluster)
     alone.environ = {}
     tokens = tmon(alone.folder, "token", "get", *(f"node-{n}" for n in range(NODES))).stdout
     alone.start_ingest()
@@ -289,6 +289,8 @@ def test_latency_beside_one_machine(
         time.sleep(5)
         acknowledged_s, visible_s = probe(each, 300)
         load.end()
+        if each is single and rate == RATE:
+            alone.close()  # it would only be in the way of the others
         report(capsys, f"{what}, {rate} readings/s", load)
         with capsys.disabled():
             for name, took_s in (("201", acknowledged_s), ("file", visible_s)):
