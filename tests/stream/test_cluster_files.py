@@ -42,6 +42,8 @@ def test_three_servers_trust_each_other_and_who_has_the_password(tmp_path: Path)
             "TMON_STREAM_CA": str(folder / "ca.pem"),
         }
         assert asyncio.run(leader_of_a_stream(environ)) in {"a", "b", "c"}
+        (missing,) = tmon(tmp_path, "stream", "status", environ=environ).stderr.splitlines()
+        assert "the NATS servers have no streams of tmon" in missing
         (tmp_path / "guessed").write_text("tmon:guessed")
         environ["TMON_STREAM_CREDENTIALS"] = str(tmp_path / "guessed")
         refused = tmon(tmp_path, "stream", "status", environ=environ)
