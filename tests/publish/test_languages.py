@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -9,7 +10,7 @@ import yaml
 
 from scripts import sample_stations
 from scripts.words import ROOT
-from tests.publish.published import Serve, Site
+from tests.publish.published import HOSTILE, Serve, Site
 from tests.publish.walking import english_words, same_texts
 
 WISH = {"Accept-Language": "de-CH,de;q=0.9,en;q=0.4"}
@@ -156,6 +157,21 @@ def test_those_who_ask_at_the_same_time_get_each_their_own_language(mixed: Site)
         answers = [*visitors.map(lambda wish: ask(mixed, "/", **wish).text, wishes)]
     assert ["40 Sensoren" in answer for answer in answers] == [wish == WISH for wish in wishes]
     assert ["40 sensors" in answer for answer in answers] == [wish != WISH for wish in wishes]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *("/", "/?kiosk", "/node/attic", "/node/basement", "/refused", "/tmon/nodes/attic"),
+        *("/?q={}", "/refused?node={}", "/compare?s={}", "/node/{}", "/node/attic?resolution={}"),
+        *("/tmon/nodes?name__contains={}", "/compare?s=attic/temperature&title={}"),
+    ],
+)
+def test_hostile_text_stays_text_in_every_language(site: Site, page: str) -> None:
+    answer = ask(site, page.format(quote(HOSTILE, safe="")), **WISH)
+    assert '<html lang="de">' in answer.text
+    assert HOSTILE.partition("=")[0] not in answer.text
+    assert answer.status_code < 500
 
 
 @pytest.mark.parametrize(

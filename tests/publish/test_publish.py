@@ -1,7 +1,9 @@
 """The one file is published as /tmon, and can be read only."""
 
 import asyncio
+import gc
 import logging
+import weakref
 from pathlib import Path
 
 import pytest
@@ -162,6 +164,31 @@ def test_not_even_datasette_itself_can_write(database: Path) -> None:
 
     with pytest.raises(Exception, match="not authorized: SQL can only read here"):
         asyncio.run(write())
+
+
+def test_a_query_that_ended_leaves_nothing_of_its_own_behind(database: Path) -> None:
+    """What an error keeps may be an open statement, which ends others of its connection."""
+
+    class Ended(Exception):
+        pass
+
+    def end(_: object) -> None:
+        raise Ended
+
+    async def run() -> weakref.ref[Ended]:
+        datasette = datasette_for(database)
+        await start(datasette)
+        try:
+            await datasette.get_database("tmon").execute_fn(end)
+        except Ended as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    gc.disable()
+    try:
+        assert asyncio.run(run())() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("page", WRITES)

@@ -130,7 +130,13 @@ def set_(
 @takes_streams
 @as_json
 def status(*, as_json: bool, **flags: str | None) -> None:
-    """Show each partition's stream, and how far this machine's file is behind."""
+    """Show each partition's stream, and how far this machine's file is behind.
+
+    \b
+    Examples:
+      tmon stream status
+      tmon stream status --json
+    """
     settings = _station(flags)
     show(asyncio.run(_status(settings)), as_json=as_json)
 

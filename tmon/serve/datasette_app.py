@@ -200,6 +200,9 @@ class ReadOnlyDatabase(Database):  # type: ignore[misc]  # Datasette ships no ty
             if getattr(error, "sqlite_errorcode", None) in {None, *STATEMENT_CODES}:
                 raise BadStatement(str(error)) from error
             raise
+        finally:
+            # An error would keep itself, and with it a statement that was ended (pages/queries.py).
+            del future, done
 
     def _with_connection(self, fn: Callable[[sqlite3.Connection], T]) -> T:
         if not hasattr(self._local, "connection"):

@@ -22,7 +22,7 @@ RETRY_S = 0.5
 CONNECT_S = 2
 CLOSE_S = 1.0
 PING_S = 5  # a server that doesn't answer two of them is left
-LEAST_SERVER = (2, 12)  # older ones have lost acknowledged messages after a power cut
+LEAST_SERVER = (2, 12)  # older ones weren't tried
 
 
 class CannotConnect(TmonError):
@@ -99,17 +99,22 @@ async def connect(
             log.critical("a NATS server has ended the connection: %s", describe(client.last_error))
             os._exit(1)
 
-    await _connect(
-        client,
-        _options(settings),
-        name=f"tmon {name}",
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=RETRY_S,
-        error_cb=on_error,
-        disconnected_cb=on_disconnect,
-        reconnected_cb=on_connect,
-        closed_cb=on_closed,
-    )
+    options = _options(settings)
+    try:
+        await _connect(
+            client,
+            options,
+            name=f"tmon {name}",
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RETRY_S,
+            error_cb=on_error,
+            disconnected_cb=on_disconnect,
+            reconnected_cb=on_connect,
+            closed_cb=on_closed,
+        )
+    except BaseException:
+        await client.close()
+        raise
     await on_connect()
     return client
 

@@ -10,17 +10,15 @@ from time import monotonic
 import msgspec
 import nats.errors
 from msgspec import Struct
-from msgspec.structs import replace
 from nats.aio.client import Client
 
 from tmon.core.errors import ApiError, DiskFull, Overloaded, Unavailable
 from tmon.core.reading import Batch, Receipt
 from tmon.core.settings import Settings
-from tmon.store.insert import REJECTED_KEPT_PER_BATCH
 from tmon.store.messages import Reply
+from tmon.stream.batch_parts import BATCH_BYTES, encoded_parts
 from tmon.stream.connection import connect, describe
 from tmon.stream.messages import (
-    MESSAGE_BYTES,
     PARTITIONS,
     encode_readings,
     partition_of,
@@ -35,8 +33,8 @@ PAUSE_S = 0.1  # before the next attempt
 DOWN_S = 1.0  # without a connection: then nothing more is taken
 CLOSE_S = 3.0
 BACKLOG_READINGS = 100_000  # 20 MB
-BATCH_BYTES = MESSAGE_BYTES - 100  # of an encoded batch, for what is around it
 
+NOBODY = "no NATS server answers; nothing was stored, keep the readings"
 FULL = {10077, 10023, 10047}  # error codes: of a stream's limit, and of the servers' storage
 
 log = logging.getLogger("tmon.handover")
@@ -96,7 +94,7 @@ class Publisher:
         self._loop = asyncio.get_running_loop()
         self._lanes = [Lane(partition) for partition in range(PARTITIONS)]
         self._backlog = 0
-        self._connected_s = clock()
+        self._down_since_s: float | None = None
         self._trouble = Trouble(log, "readings can't be published", "readings are published again")
 
     @classmethod
@@ -138,10 +136,17 @@ class Publisher:
         Raises:
             Unavailable: no server is connected.
         """
+        if self._is_down():
+            raise Unavailable(NOBODY)
+
+    def _is_down(self) -> bool:
+        """Whether no server was there for so long that waiting is no use."""
         if self.is_connected:
-            self._connected_s = self._clock()
-        elif self._clock() - self._connected_s > DOWN_S:
-            raise Unavailable("no NATS server answers; nothing was stored, keep the readings")
+            self._down_since_s = None
+            return False
+        if self._down_since_s is None:
+            self._down_since_s = self._clock()
+        return self._clock() - self._down_since_s > DOWN_S
 
     async def store(
         self, batch: Batch, sender_closed: Callable[[], bool] = lambda: False
@@ -222,6 +227,8 @@ class Publisher:
             self._trouble.begin(lane.partition, error.description)
             if error.err_code in FULL:
                 return DiskFull("the streams are full; nothing was stored, keep the readings")
+            if self._is_down():
+                return Unavailable(NOBODY)
             await asyncio.sleep(PAUSE_S)
         return Unavailable("no majority of the NATS servers took it in time; keep the readings")
 
@@ -274,21 +281,3 @@ class Acknowledgement(Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(Acknowledgement)
-
-
-def encoded_parts(batch: Batch) -> list[tuple[msgspec.Raw, Receipt]]:
-    """A batch as it travels, in as many parts as messages need, each with its receipt."""
-    receipt = Receipt(len(batch.readings), 0, batch.rejected)
-    batch = replace(batch, rejected=batch.rejected[:REJECTED_KEPT_PER_BATCH])
-    encoded = msgspec.Raw(msgspec.msgpack.encode(batch))
-    if len(encoded) <= BATCH_BYTES:
-        return [(encoded, receipt)]
-    if len(batch.readings) < 2:  # what was sent is for people, who see its beginning only
-        batch = replace(batch, readings=[replace(one, sent=None) for one in batch.readings])
-        return [(msgspec.Raw(msgspec.msgpack.encode(batch)), receipt)]
-    half = len(batch.readings) // 2
-    first = replace(batch, readings=batch.readings[:half])
-    second = replace(batch, readings=batch.readings[half:], rejected=())
-    parts = [*encoded_parts(first), *encoded_parts(second)]
-    parts[0] = (parts[0][0], replace(parts[0][1], rejected=receipt.rejected))
-    return parts

@@ -206,6 +206,7 @@ async def _sink(settings: Settings, link: WriterLink, patience_s: float) -> None
     client = await connect(settings, "sink", reset)
     try:
         positions = await _positions(settings.db, client, link)
+        raise_cancelled()
         sink = Sink(client, link, positions, patience_s)
         readers.extend(sink.readers)
         await sink.run()
