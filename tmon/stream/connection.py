@@ -167,6 +167,7 @@ def _options(settings: Settings) -> dict[str, Any]:
 
 async def _connect(client: _Client, options: Mapping[str, Any], **more: Any) -> None:
     client.must_encrypt = "tls" in options
+    logging.getLogger("asyncio").addFilter(_isnt_of_nats_py)
     await client.connect(
         connect_timeout=CONNECT_S,
         dont_randomize=True,  # the first one given is the nearest
