@@ -19,6 +19,7 @@ from tmon.core.settings import Settings
 from tmon.stream.change_log import BUCKET_STREAM, BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S, connect
 from tmon.stream.entries import KEY_COLUMNS, NODE_COLUMNS, Entry, all_entries, decode
+from tmon.stream.tasks import end
 
 HEARTBEAT_S = 1.0
 SILENT_HEARTBEATS = 3  # without any the consumer is made anew: its server is gone, or forgot it
@@ -76,9 +77,7 @@ class Directory:
 
     async def close(self) -> None:
         """Follow the bucket no longer."""
-        self._following.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._following
+        await end([self._following])
         await self._client.close()
 
     async def _follow(self) -> None:
