@@ -127,7 +127,8 @@ class Directory:
                 self._complete.set()
             expected = 1
             while expected:
-                await asyncio.wait_for(wake.wait(), SILENT_HEARTBEATS * self._heartbeat_s)
+                async with asyncio.timeout(SILENT_HEARTBEATS * self._heartbeat_s):
+                    await wake.wait()
                 wake.clear()
                 while arrived and expected:
                     taken, arrived[:AT_ONCE] = arrived[:AT_ONCE], []
