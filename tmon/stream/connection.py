@@ -167,6 +167,7 @@ def _options(settings: Settings) -> dict[str, Any]:
 
 async def _connect(client: _Client, options: Mapping[str, Any], **more: Any) -> None:
     client.must_encrypt = "tls" in options
+    logging.getLogger("asyncio").addFilter(_isnt_of_nats_py)
     await client.connect(
         connect_timeout=CONNECT_S,
         dont_randomize=True,  # the first one given is the nearest
@@ -191,6 +192,11 @@ def refuse_old_server(client: Client) -> None:
             f"the NATS server is version {version.major}.{version.minor}.{version.patch}, "
             f"and tmon needs {least} or newer"
         )
+
+
+def _isnt_of_nats_py(record: logging.LogRecord) -> bool:
+    """Whether a warning of asyncio's is not the one of each TLS connection that nats-py closes."""
+    return not str(record.msg).startswith("returning true from eof_received")
 
 
 def _tls(authority: Path | None) -> ssl.SSLContext:
