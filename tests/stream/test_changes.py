@@ -273,7 +273,7 @@ def test_what_would_change_one_file_alone_is_refused(machines: TwoMachines, comm
 
 
 @pytest.mark.parametrize(
-    "command", ["stats", "prune --raw-older-than 2y", "rollup --check", "token list", "note list"]
+    "command", ["stats", "prune --raw-older-than 90y", "rollup --check", "token list", "note list"]
 )
 def test_what_is_each_machines_own_is_done_here(machines: TwoMachines, command: str) -> None:
     machines.do(*command.split())
