@@ -42,7 +42,8 @@ def create(
 ) -> None:
     """Create the streams, on the machine with whose file the cluster begins.
 
-    Stop `tmon serve` first. From then on the file takes readings from the streams only.
+    Stop `tmon serve` first. From then on the file takes readings from the streams only, by
+    `tmon sink`.
 
     \b
     Examples:
@@ -69,7 +70,10 @@ def create(
                 await first_file.begin_cluster(db, client, options)
 
     asyncio.run(run())
-    click.echo(f"created; {settings.db} is the cluster's first file: start `tmon serve`")
+    click.echo(
+        f"created; {settings.db} is the cluster's first file: back it up for the other machines, "
+        "and start `tmon sink` and `tmon serve`"
+    )
 
 
 @stream.command()
