@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import nats.errors
+import nats.js.errors
 from nats.aio.client import Client
 
 from tmon.core.errors import TmonError
@@ -194,11 +195,17 @@ def refuse_old_server(client: Client) -> None:
 
 
 def _tls(authority: Path | None) -> ssl.SSLContext:
+    logging.getLogger("asyncio").addFilter(_is_news)
     try:
         return ssl.create_default_context(cafile=authority)
     except (OSError, ssl.SSLError) as error:
         reason = getattr(error, "strerror", None) or "no certificate is in it"
         raise CannotConnect(f"TMON_STREAM_CA: {authority}: {reason}") from None
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of asyncio's is any: it has one at the end of each encrypted connection."""
+    return not record.getMessage().startswith("returning true from eof_received()")
 
 
 def _credentials(path: Path) -> dict[str, str]:
@@ -220,6 +227,8 @@ def describe(error: BaseException | None) -> str:
     """An error of the client or of a server in a few words."""
     if isinstance(error, ssl.SSLError):
         return f"its certificate isn't accepted: {getattr(error, 'verify_message', error)}"
+    if isinstance(error, nats.js.errors.ServiceUnavailableError) and not error.err_code:
+        return "no JetStream: is `jetstream` in their configuration, and do most of them run?"
     if isinstance(error, nats.errors.NoServersError | TimeoutError):
         return "no answer"
     description = getattr(error, "description", None) or getattr(error, "strerror", None)
