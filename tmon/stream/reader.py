@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import monotonic
 
@@ -78,6 +78,16 @@ def check_stream(state: StreamState | None, position: Position, sequence: int) -
             f"{name} ends with message {state.last}, and this file has {sequence} already: the "
             "servers have lost messages; docs/cluster.md says what to do"
         )
+
+
+def check_streams(states: Sequence[StreamState], positions: Sequence[Position]) -> None:
+    """Check that a file can go on with all streams; its positions are no newer than they.
+
+    Raises:
+        RefusedStream, Missing: as ``check_stream``.
+    """
+    for state, position in zip(states, positions, strict=True):
+        check_stream(state, position, position.sequence)
 
 
 class PartitionReader:

@@ -15,6 +15,7 @@ from tmon.stream.connection import ANSWER_S, CannotConnect, describe
 from tmon.stream.messages import MESSAGE_BYTES, PARTITIONS, stream_name, subject
 
 BUCKET = "tmon-nodes"
+BUCKET_LOST = f"the bucket {BUCKET} was deleted: docs/cluster.md says how to begin again"
 HEADER_BYTES = 1_000  # of a message, which count too
 # Ingest tries the same message again for five seconds (publisher.py).
 DUPLICATE_WINDOW_S = 30
@@ -187,7 +188,10 @@ async def all_states(client: Client) -> list[StreamState]:
     stream = client.jetstream(timeout=ANSWER_S)
     states = await asyncio.gather(*(state_of(stream, one) for one in range(PARTITIONS)))
     found = [state for state in states if state is not None]
-    if len(found) < PARTITIONS:
+    if found and len(found) < PARTITIONS:
+        lost = stream_name(states.index(None))
+        raise CannotConnect(f"{lost} was deleted: docs/cluster.md says how to begin again")
+    if not found:
         raise NoStreams(
             "the NATS servers have no streams of tmon: `tmon stream create` makes them, on the "
             "machine whose file the cluster begins with"
