@@ -23,7 +23,7 @@ from tmon.stream.streams import all_states
 # What the owner writes: the same in all files.
 TABLES = (
     *("nodes", "sensors", "sensor_names", "readings", "limits", "mutes", "notes", "flags"),
-    *("calibrations", "changes", "keys", "rejected", "hours"),
+    *("calibrations", "changes", "keys", "rejected", "hourly"),
 )
 
 
@@ -73,8 +73,11 @@ class TwoMachines(NamedTuple):
 
 def rows(db: Database, table: str) -> list[tuple[object, ...]]:
     left_out = ("last_received_ms", "clock_skew_s")  # written once a minute
-    columns = [one.name for one in db.table(table).columns if one.name not in left_out]
-    return db.execute(f"select {', '.join(columns)} from {table} order by {columns[0]}").fetchall()
+    described = db.execute(f"select * from {table} limit 0").description
+    columns = [name for name, *_ in described if name not in left_out]
+    return db.execute(
+        f"select {', '.join(columns)} from {table} order by {columns[0]}, {columns[1]}"
+    ).fetchall()
 
 
 @pytest.fixture(scope="module")

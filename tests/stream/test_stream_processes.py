@@ -98,3 +98,17 @@ def test_ingest_makes_no_secret_of_its_own(machine: Machine) -> None:
     assert ran.returncode == 1
     assert "tmon.db.secret: no such file" in ran.stderr
     assert "another machine" in ran.stderr
+
+
+@pytest.mark.parametrize("command", ["serve ingest --port 0", "serve --port 0", "sink"])
+def test_what_waits_for_nats_ends_by_a_signal(machine: Machine, command: str) -> None:
+    process = Process(
+        machine.folder,
+        *command.split(),
+        environ={**machine.environ, "TMON_STREAM": "nats://127.0.0.1:1"},
+    )
+    assert process.popen.stderr is not None
+    assert "no connection to the NATS servers" in process.popen.stderr.readline()
+    process.popen.terminate()
+    status, stderr = process.end()
+    assert status == 0, stderr

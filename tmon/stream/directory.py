@@ -20,6 +20,7 @@ from tmon.core.settings import Settings
 from tmon.stream.change_log import BUCKET_STREAM, BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S, connect
 from tmon.stream.entries import KEY_COLUMNS, NODE_COLUMNS, Entry, all_entries, decode
+from tmon.stream.reader import raise_cancelled
 from tmon.stream.streams import BUCKET_LOST
 from tmon.stream.trouble import Trouble
 
@@ -88,6 +89,7 @@ class Directory:
     async def _follow(self) -> None:
         """Until cancelled."""
         while True:
+            raise_cancelled()
             try:
                 await self._follow_once()
             except NotFoundError:
@@ -136,7 +138,9 @@ class Directory:
                 self._complete.set()
             expected = 1
             while expected:
-                await asyncio.wait_for(wake.wait(), SILENT_HEARTBEATS * self._heartbeat_s)
+                raise_cancelled()
+                async with asyncio.timeout(SILENT_HEARTBEATS * self._heartbeat_s):
+                    await wake.wait()
                 wake.clear()
                 while arrived and expected:
                     taken, arrived[:AT_ONCE] = arrived[:AT_ONCE], []
