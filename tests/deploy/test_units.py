@@ -29,7 +29,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     for unit in UNITS.glob("tmon-*"):
         (tmp_path / unit.name).write_text(re.sub(PROGRAMS, "/bin/true", unit.read_text()))
     units = sorted(str(unit) for unit in tmp_path.iterdir())
-    assert len(units) == 13
+    assert len(units) == 14
     ran = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *units],
         capture_output=True,
@@ -41,7 +41,10 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("part", "most"),
-    [("ingest", 2), ("datasette", 2), ("backup", 1), ("client", 2), ("mqtt", 2), ("parquet", 2)],
+    [
+        *[("ingest", 2), ("datasette", 2), ("backup", 1), ("client", 2), ("mqtt", 2)],
+        *[("parquet", 2), ("sink", 2)],
+    ],
 )
 def test_services_are_locked_in(part: str, most: float) -> None:
     ran = subprocess.run(

@@ -75,6 +75,11 @@ class Machine:
         url = f"{self.url}/readings"
         return requests.post(url, json=reading, headers=headers, timeout=60).status_code
 
+    def findings(self) -> list[str]:
+        """What `tmon check` finds here."""
+        nowhere = {"TMON_PORT": "0", "TMON_DATASETTE_PORT": "0"}
+        return tmon(self.folder, "check", environ={**self.environ, **nowhere}).stdout.splitlines()
+
     def _start(self, *arguments: str, command: Sequence[str] = ()) -> Process:
         with (self.folder / "log").open("ab") as log:
             return Process(

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import nats
 import pytest
+import requests
 
-from tests.station import wait_for
+from tests.station import tmon, wait_for
 from tests.stream.cluster import NAMES, Server
-from tests.stream.machines import Load, Station, kill, positions, two_machines
+from tests.stream.machines import Load, Machine, Station, kill, positions, two_machines
 from tests.stream.test_cluster_faults import kill_sink
 from tests.test_power_cut import mounted
+from tmon.db.connect import open_for_reading
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(590)]
 
@@ -79,10 +81,11 @@ def test_an_ingest_killed_a_hundred_times(
     with station.load(100, RATE / 4) as load:
         for number in range(100):
             machine = station.machines[number % 2]
-            time.sleep(random.uniform(0.1, 1.5))
+            time.sleep(random.uniform(0.1, 1.0))
             assert machine.ingest
             kill(machine.ingest)
             machine.start_ingest()
+            machine.wait_for_ingest()
     report(capsys, "ingests killed 100 times", load)
 
 
@@ -120,7 +123,7 @@ def on_cards(folder: Path) -> Iterator[ExitStack]:
     """Each machine's folder on a file system of its own, in a file, as in test_power_cut.py."""
     for name in NAMES:
         with (folder / f"{name}.img").open("wb") as file:
-            file.truncate(1 << 30)
+            file.truncate(1 << 28)
         subprocess.run(["mkfs.ext4", "-q", "-F", folder / f"{name}.img"], check=True)
     with ExitStack() as mounts:
         insert(folder, mounts)
@@ -167,6 +170,7 @@ def test_the_power_of_all_machines_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with on_cards(tmp_path) as mounts, two_machines(tmp_path, NODES) as station:
+        os.sync()  # the configurations
         with station.load(20) as load:
             for _ in range(5):
                 load.goes_on()
@@ -178,6 +182,7 @@ def test_the_power_of_all_machines_fails(
 def test_without_the_wait_for_the_disks_a_power_cut_would_lose_readings(tmp_path: Path) -> None:
     """So the test above would see it."""
     with on_cards(tmp_path) as mounts, two_machines(tmp_path, NODES, sync="2m") as station:
+        os.sync()
         load = Load(station, 20, 0)
         for sender in load.senders:
             sender.start()
@@ -262,3 +267,54 @@ def flip_bits(server: Server, chance: random.Random) -> int:
             data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
         path.write_bytes(data)
     return len(blocks)
+
+
+def test_latency_beside_one_machine(
+    station: Station, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Figures for docs/cluster.md, in one run: a reading alone, and beside full load."""
+    alone = Machine(tmp_path / "alone", "c", station.cluster)
+    alone.environ = {}
+    tokens = tmon(alone.folder, "token", "get", *(f"node-{n}" for n in range(NODES))).stdout
+    alone.start_ingest()
+    alone.wait_for_ingest()
+    single = Station(station.cluster, (alone, alone), tokens.split())
+    for what, each, rate in (
+        *(("one machine", single, rate) for rate in (100, RATE)),
+        *(("three machines", station, rate) for rate in (100, RATE)),
+    ):
+        load = Load(each, 100, rate)
+        for sender in load.senders:
+            sender.start()
+        time.sleep(5)
+        acknowledged_s, visible_s = probe(each, 300)
+        load.end()
+        if each is single and rate == RATE:
+            alone.close()  # it would only be in the way of the others
+        report(capsys, f"{what}, {rate} readings/s", load)
+        with capsys.disabled():
+            for name, took_s in (("201", acknowledged_s), ("file", visible_s)):
+                middle, most = took_s[len(took_s) // 2], took_s[len(took_s) * 99 // 100]
+                print(f"  one reading to {name}: p50 {middle * 1e3:.1f}, p99 {most * 1e3:.1f} ms")
+
+
+def probe(station: Station, count: int) -> tuple[list[float], list[float]]:
+    """How long single readings take until they are acknowledged, and until the file has them."""
+    machine, token = station.machines[0], station.tokens[0]
+    acknowledged_s, visible_s = [], []
+    query = (
+        "select 1 from readings join sensors on id = sensor where name = 'p' and measured_ms = ?"
+    )
+    with requests.Session() as http, open_for_reading(machine.db) as db:
+        http.headers["Authorization"] = f"Bearer {token}"
+        for number in range(count):
+            began_s = time.monotonic()
+            at_ms = int(time.time() * 1000)
+            body = {"sensor": "p", "value": number, "measured_ms": at_ms}
+            assert http.post(f"{machine.url}/readings", json=body).status_code == 201
+            acknowledged_s.append(time.monotonic() - began_s)
+            while not db.execute(query, [at_ms]).fetchone():
+                time.sleep(0.001)
+            visible_s.append(time.monotonic() - began_s)
+            time.sleep(0.02)
+    return sorted(acknowledged_s), sorted(visible_s)

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from tests.station import wait_for
-from tests.stream.cluster import three_servers
 from tests.stream.streamed import Machine, Server, one_server
 from tests.stream.test_stream_sink import message, partition, publish
 from tests.watch.watched import NOW_MS, NOWHERE
@@ -107,14 +105,3 @@ def test_a_stream_that_is_nearly_full_is_found(machine: Machine) -> None:
     publish(machine, *[message(machine, at_ms=at) for at in range(10)])
     machine.ask(shrink)
     assert [line[:21] for line in found(machine)] == ["T28 warning: streams:"]
-
-
-def test_a_server_that_is_down_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "AGAIN_AFTER_S", 0.2)
-    with three_servers(tmp_path / "cluster") as cluster:
-        machine = Machine(tmp_path / "a", cluster.urls("a"))
-        machine.make_node("basement")
-        assert machine.tmon("stream", "create").returncode == 0
-        cluster["c"].kill()
-        wait_for(lambda: [line[:12] for line in found(machine)] == ["T27 warning:"], pause_s=0.2)
-        assert "NATS server c: it is down" in found(machine)[0]

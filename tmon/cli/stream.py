@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from sqlite_utils import Database
 
 from tmon.cli.options import as_json, show, station, takes
 from tmon.core.errors import CannotServe
@@ -39,18 +40,24 @@ def stream() -> None:
     default=32.0,
     help="how much; when they are full, nodes have to keep their readings [default: 32]",
 )
-def create(replicas: str, days: int, gigabytes: float, **flags: str | None) -> None:
+@click.option("--again", is_flag=True, help="remove what is left of earlier streams first")
+@click.option("--force", is_flag=True, help="with --again: even messages that no sink has stored")
+def create(
+    replicas: str, days: int, gigabytes: float, *, again: bool, force: bool, **flags: str | None
+) -> None:
     """Create the streams, on the machine with whose file the cluster begins.
 
-    Stop `tmon serve` first. From then on the file takes readings from the streams only.
+    Stop `tmon serve` first. From then on the file takes readings from the streams only, by
+    `tmon sink`.
 
     \b
     Examples:
       tmon stream create                  for three servers or more
       tmon stream create --replicas 1     for one, to try it
+      tmon stream create --again          when the servers have lost their files
     """
-    from tmon.stream.first_file import begin_cluster  # noqa: PLC0415 - nats is imported if needed
-    from tmon.stream.streams import Options  # noqa: PLC0415
+    from tmon.stream import first_file  # noqa: PLC0415 - nats is imported if needed
+    from tmon.stream.streams import Options, remove  # noqa: PLC0415
 
     settings = _station(flags)
     options = Options(int(replicas), days, gigabytes)
@@ -60,10 +67,72 @@ def create(replicas: str, days: int, gigabytes: float, **flags: str | None) -> N
 
         async with connected(settings, "stream create") as client:
             with open_station(settings) as db:
-                await begin_cluster(db, client, options)
+                if again:
+                    if not force:
+                        await first_file.refuse_unread(db, client)
+                    await remove(client)
+                    first_file.leave_cluster(db)
+                await first_file.begin_cluster(db, client, options)
 
     asyncio.run(run())
-    click.echo(f"created; {settings.db} is the cluster's first file: start `tmon serve`")
+    click.echo(
+        f"created; {settings.db} is the cluster's first file: back it up for the other machines, "
+        "and start `tmon sink` and `tmon serve`"
+    )
+
+
+@stream.command()
+@takes_streams
+@click.option("--force", is_flag=True, help="even if there are messages that it lacks, or no NATS")
+def leave(*, force: bool, **flags: str | None) -> None:
+    """Let this machine's file be that of a station on one machine again.
+
+    Stop everything that uses the file first, and unset TMON_STREAM afterwards.
+
+    \b
+    Examples:
+      tmon stream leave
+    """
+    from tmon.stream import first_file  # noqa: PLC0415
+    from tmon.stream.connection import connected  # noqa: PLC0415
+
+    settings = _station(flags)
+
+    async def refuse_unread(db: Database) -> None:
+        async with connected(settings, "stream leave") as client:
+            await first_file.refuse_unread(db, client)
+
+    with open_station(settings) as db:
+        if not force:
+            asyncio.run(refuse_unread(db))
+        first_file.leave_cluster(db)
+    click.echo(f"{settings.db} is of one machine again: unset TMON_STREAM, and start `tmon serve`")
+
+
+@stream.command("set")
+@takes_streams
+@click.option("--replicas", type=click.Choice(["1", "3", "5"]), help="servers that keep each")
+@click.option("--days", type=click.IntRange(1, 3650), help="how long")
+@click.option("--gigabytes", type=click.FloatRange(0.1, 100_000), help="how much")
+def set_(
+    replicas: str | None, days: int | None, gigabytes: float | None, **flags: str | None
+) -> None:
+    """Change how the servers keep the streams; what isn't given stays. Readings go on.
+
+    \b
+    Examples:
+      tmon stream set --days 14 --gigabytes 100
+    """
+    from tmon.stream.connection import connected  # noqa: PLC0415
+    from tmon.stream.streams import change  # noqa: PLC0415
+
+    settings = _station(flags)
+
+    async def run() -> None:
+        async with connected(settings, "stream set") as client:
+            await change(client, int(replicas or 0), days or 0, gigabytes or 0)
+
+    asyncio.run(run())
 
 
 @stream.command()

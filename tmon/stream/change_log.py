@@ -24,7 +24,6 @@ from tmon.core.errors import TmonError
 from tmon.stream.connection import describe
 from tmon.stream.entries import Entry, decode
 from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, subject
-from tmon.stream.reader import raise_cancelled
 from tmon.stream.streams import BUCKET, BUCKET_LOST
 
 BUCKET_STREAM, BUCKET_SUBJECT = f"KV_{BUCKET}", f"$KV.{BUCKET}."
@@ -168,7 +167,6 @@ class ChangeLog:
         """Until cancelled, complete changes of commands that ended amid them."""
         revision = 0
         while True:
-            raise_cancelled()
             try:
                 await self._read()
                 if self._last.holder and self._revision == revision:
@@ -264,7 +262,6 @@ async def _answered(request: Callable[[], Awaitable[T]]) -> T:
     """
     until_s = monotonic() + ANSWER_S
     while True:
-        raise_cancelled()
         try:
             return await request()
         except (BadRequestError, NotFoundError, nats.errors.ConnectionClosedError):

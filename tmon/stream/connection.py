@@ -168,6 +168,7 @@ def _options(settings: Settings) -> dict[str, Any]:
 
 async def _connect(client: _Client, options: Mapping[str, Any], **more: Any) -> None:
     client.must_encrypt = "tls" in options
+    logging.getLogger("asyncio").addFilter(_isnt_of_nats_py)
     await client.connect(
         connect_timeout=CONNECT_S,
         dont_randomize=True,  # the first one given is the nearest
@@ -194,18 +195,17 @@ def refuse_old_server(client: Client) -> None:
         )
 
 
+def _isnt_of_nats_py(record: logging.LogRecord) -> bool:
+    """Whether a warning of asyncio's is not the one of each TLS connection that nats-py closes."""
+    return not str(record.msg).startswith("returning true from eof_received")
+
+
 def _tls(authority: Path | None) -> ssl.SSLContext:
-    logging.getLogger("asyncio").addFilter(_is_news)
     try:
         return ssl.create_default_context(cafile=authority)
     except (OSError, ssl.SSLError) as error:
         reason = getattr(error, "strerror", None) or "no certificate is in it"
         raise CannotConnect(f"TMON_STREAM_CA: {authority}: {reason}") from None
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of asyncio's is any: it has one at the end of each encrypted connection."""
-    return not record.getMessage().startswith("returning true from eof_received()")
 
 
 def _credentials(path: Path) -> dict[str, str]:

@@ -20,8 +20,8 @@ from tmon.core.settings import Settings
 from tmon.stream.change_log import BUCKET_STREAM, BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S, connect
 from tmon.stream.entries import KEY_COLUMNS, NODE_COLUMNS, Entry, all_entries, decode
-from tmon.stream.reader import raise_cancelled
 from tmon.stream.streams import BUCKET_LOST
+from tmon.stream.tasks import end
 from tmon.stream.trouble import Trouble
 
 HEARTBEAT_S = 1.0
@@ -81,15 +81,12 @@ class Directory:
 
     async def close(self) -> None:
         """Follow the bucket no longer."""
-        self._following.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._following
+        await end([self._following])
         await self._client.close()
 
     async def _follow(self) -> None:
         """Until cancelled."""
         while True:
-            raise_cancelled()
             try:
                 await self._follow_once()
             except NotFoundError:
@@ -138,7 +135,6 @@ class Directory:
                 self._complete.set()
             expected = 1
             while expected:
-                raise_cancelled()
                 async with asyncio.timeout(SILENT_HEARTBEATS * self._heartbeat_s):
                     await wake.wait()
                 wake.clear()

@@ -9,11 +9,40 @@ from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
 from tmon.stream.directory import fill_bucket
 from tmon.stream.positions import first_positions, read_positions, write_positions
-from tmon.stream.streams import Options, Snapshot, StreamState, create
+from tmon.stream.streams import Options, Snapshot, StreamState, create, existing_states
 
 
 class InCluster(TmonError):
     """The file belongs to a cluster already."""
+
+
+class Unread(TmonError):
+    """The streams hold what this file lacks."""
+
+
+async def refuse_unread(db: Database, client: Client) -> None:
+    """Refuse to go on if the streams hold messages that this file lacks.
+
+    Raises:
+        Unread: they do.
+        CannotConnect: the servers don't answer.
+    """
+    stored = {(one.snapshot, one.created): one.sequence for one in read_positions(db)}
+    lacks = sum(
+        one.last - stored.get((one.snapshot.id, one.created), 0)
+        for one in await existing_states(client)
+    )
+    if lacks > 0:
+        raise Unread(
+            f"the streams hold {lacks:,} messages that this file lacks: let `tmon sink` store "
+            "them first, or lose them by --force"
+        )
+
+
+def leave_cluster(db: Database) -> None:
+    """Let a file be of no cluster: of one machine again, or the first of another cluster."""
+    with transaction(db):
+        db.execute("delete from stream_positions")
 
 
 async def begin_cluster(db: Database, client: Client, options: Options) -> list[StreamState]:
@@ -24,7 +53,10 @@ async def begin_cluster(db: Database, client: Client, options: Options) -> list[
         StreamsExist, CannotConnect: the streams can't be created.
     """
     if read_positions(db):
-        raise InCluster("this file belongs to a cluster already; `tmon stream status` shows it")
+        raise InCluster(
+            "this file belongs to a cluster already; `tmon stream status` shows it. If its "
+            "streams are lost, --again begins anew with this file: docs/cluster.md"
+        )
     snapshot = snapshot_of(db)
     states = await create(client, snapshot, options)
     made = states[0].snapshot  # an earlier try may have made them

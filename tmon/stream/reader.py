@@ -124,7 +124,6 @@ class PartitionReader:
         """
         await self._fetch()
         while not self._buffer:
-            raise_cancelled()
             self._news.clear()
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
@@ -164,7 +163,6 @@ class PartitionReader:
     async def _fetch(self) -> None:
         """Ask for messages, if few wait here and none are on their way."""
         while not self._awaited and self._buffered_bytes < LEAST_BYTES:
-            raise_cancelled()
             try:
                 if not self._pull:
                     if self._missing_since_s:
@@ -277,14 +275,3 @@ class PartitionReader:
         self._trouble.begin(self._position.partition, reason)
         self._pull, self._awaited = "", 0
         self._news.set()
-
-
-def raise_cancelled() -> None:
-    """Raise a cancellation that was swallowed: the client's ``asyncio.wait_for`` may do that.
-
-    Raises:
-        asyncio.CancelledError: this task was cancelled.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -19,9 +19,10 @@ from tmon.stream.change_log import ChangeLog
 from tmon.stream.connection import ANSWER_S, connect
 from tmon.stream.messages import Change, decode, is_change
 from tmon.stream.positions import Position, read_positions
-from tmon.stream.reader import PATIENCE_S, PartitionReader, RefusedStream, raise_cancelled
+from tmon.stream.reader import PATIENCE_S, PartitionReader, RefusedStream
 from tmon.stream.sink_store import Begin, Portion
 from tmon.stream.streams import StreamState, all_states, one_snapshot
+from tmon.stream.tasks import end
 from tmon.stream.trouble import Trouble
 
 RECEIVE_BYTES = 1024 * 1024
@@ -110,17 +111,18 @@ class Sink:
         Raises:
             RefusedStream: the file can't go on with a stream.
         """
+        tasks = [asyncio.create_task(self._changes.finish_abandoned())]
+        for partition, reader in enumerate(self.readers):
+            tasks.append(asyncio.create_task(self._feed(partition, reader)))
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._changes.finish_abandoned())
-                for partition, reader in enumerate(self.readers):
-                    group.create_task(self._feed(partition, reader))
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None  # the partitions' are alike
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            await end(tasks)
+        for task in done:
+            task.result()
 
     async def _feed(self, partition: int, reader: PartitionReader) -> None:
         while True:
-            raise_cancelled()
             portion = await reader.next_portion()
             last = portion.first + len(portion.messages) - 1
             if is_change(portion.messages[0][1]) and last > self._stored[partition]:
@@ -189,13 +191,11 @@ async def sink_until(
         asyncio.create_task(link.receive()),
     ]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
+    await end(tasks)
     await link.close()
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 
 
 async def _sink(settings: Settings, link: WriterLink, patience_s: float) -> None:
@@ -208,7 +208,6 @@ async def _sink(settings: Settings, link: WriterLink, patience_s: float) -> None
     client = await connect(settings, "sink", reset)
     try:
         positions = await _positions(settings.db, client, link)
-        raise_cancelled()
         sink = Sink(client, link, positions, patience_s)
         readers.extend(sink.readers)
         await sink.run()

@@ -22,6 +22,7 @@ DUPLICATE_WINDOW_S = 30
 DAYS = 7
 GIGABYTES = 32
 GIGABYTE = 1_000_000_000
+DAY_S = 86_400
 _SNAPSHOT, _EMPTY = "tmon-snapshot", "tmon-empty"
 _SENSORS, _REJECTED = "tmon-sensors", "tmon-rejected"
 
@@ -99,11 +100,11 @@ async def create(client: Client, snapshot: Snapshot, options: "Options") -> list
             )
         snapshot = state.snapshot
     for partition in [one for one, state in existing.items() if state is None]:
-        await _create(stream.add_stream(_config(partition, snapshot, options)), options)
+        await _done(stream.add_stream(_config(partition, snapshot, options)), options.replicas)
     bucket = api.KeyValueConfig(
         bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=options.replicas
     )
-    await _create(stream.create_key_value(bucket), options)
+    await _done(stream.create_key_value(bucket), options.replicas)
     return await all_states(client)
 
 
@@ -121,7 +122,7 @@ def _config(partition: int, snapshot: Snapshot, options: Options) -> api.StreamC
         subjects=[subject(partition)],
         storage=api.StorageType.FILE,
         num_replicas=options.replicas,
-        max_age=options.days * 86_400,
+        max_age=options.days * DAY_S,
         max_bytes=int(options.gigabytes * GIGABYTE / PARTITIONS),
         # When it is full, ingest refuses: what no sink has read must not vanish.
         discard=api.DiscardPolicy.NEW,
@@ -133,12 +134,12 @@ def _config(partition: int, snapshot: Snapshot, options: Options) -> api.StreamC
     )
 
 
-async def _create(creating: Awaitable[object], options: Options) -> None:
+async def _done(request: Awaitable[object], replicas: int) -> None:
     try:
-        await creating
+        await request
     except APIError as error:
         hints = {
-            10005: f"--replicas {options.replicas} needs as many servers, and they must be up",
+            10005: f"--replicas {replicas} needs as many servers, and they must be up",
             10074: "the server is alone: --replicas 1, or make a cluster of three",
             10023: "make `max_file_store` of the servers larger, or give fewer --gigabytes",
             10047: "make `max_file_store` of the servers larger, or give fewer --gigabytes",
@@ -179,18 +180,62 @@ async def state_of(stream: JetStreamContext, partition: int) -> StreamState | No
     )
 
 
+async def existing_states(client: Client) -> list[StreamState]:
+    """The streams that there are.
+
+    Raises:
+        CannotConnect: no answer.
+    """
+    stream = client.jetstream(timeout=ANSWER_S)
+    states = await asyncio.gather(*(state_of(stream, one) for one in range(PARTITIONS)))
+    return [state for state in states if state is not None]
+
+
+async def remove(client: Client) -> None:
+    """Remove the streams and the bucket, whichever are there.
+
+    Raises:
+        CannotConnect: the servers don't answer.
+    """
+    stream = client.jetstream(timeout=ANSWER_S)
+    for name in (f"KV_{BUCKET}", *map(stream_name, range(PARTITIONS))):
+        try:
+            await stream.delete_stream(name)
+        except NotFoundError:
+            continue
+        except (nats.errors.Error, OSError) as error:
+            raise CannotConnect(f"the NATS servers: {describe(error)}") from None
+
+
+async def change(client: Client, replicas: int, days: int, gigabytes: float) -> None:
+    """Change how the servers keep the streams that there are; 0 for what stays.
+
+    Raises:
+        CannotConnect: they can't, or don't answer.
+    """
+    stream = client.jetstream(timeout=ANSWER_S)
+    await all_states(client)
+    for name in (*map(stream_name, range(PARTITIONS)), f"KV_{BUCKET}"):
+        config = (await stream.stream_info(name)).config
+        config.num_replicas = replicas or config.num_replicas
+        if name.startswith("tmon"):
+            config.max_age = days * DAY_S or config.max_age
+            config.max_bytes = int(gigabytes * GIGABYTE / PARTITIONS) or config.max_bytes
+        await _done(stream.update_stream(config), config.num_replicas or 1)
+
+
 async def all_states(client: Client) -> list[StreamState]:
     """All streams of the cluster.
 
     Raises:
         CannotConnect: no answer, or one is missing.
     """
-    stream = client.jetstream(timeout=ANSWER_S)
-    states = await asyncio.gather(*(state_of(stream, one) for one in range(PARTITIONS)))
-    found = [state for state in states if state is not None]
+    found = await existing_states(client)
     if found and len(found) < PARTITIONS:
-        lost = stream_name(states.index(None))
-        raise CannotConnect(f"{lost} was deleted: docs/cluster.md says how to begin again")
+        lost = min({*range(PARTITIONS)} - {state.partition for state in found})
+        raise CannotConnect(
+            f"{stream_name(lost)} was deleted: docs/cluster.md says how to begin again"
+        )
     if not found:
         raise NoStreams(
             "the NATS servers have no streams of tmon: `tmon stream create` makes them, on the "

@@ -1,0 +1,21 @@
+"""End tasks that use the client of NATS."""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+AGAIN_S = 0.1
+
+
+async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks and wait until they have ended.
+
+    They are cancelled again and again, as the client uses ``asyncio.wait_for``, which until
+    Python 3.11 may swallow a cancellation.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        with suppress(asyncio.CancelledError):  # we are ending already
+            await asyncio.wait(pending, timeout=AGAIN_S)
