@@ -141,6 +141,15 @@ def test_what_isnt_a_nats_server_is_told() -> None:
         assert "no NATS server answers" in refusal(settings(url))
 
 
+def test_a_command_asks_the_next_server(tmp_path: Path) -> None:
+    """The first one is silent, as a machine without power, or ends the connection."""
+    with one_server(tmp_path / "nats") as running, socket.create_server(("127.0.0.1", 0)) as silent:
+        works(settings(f"nats://127.0.0.1:{silent.getsockname()[1]},{running.url}"))
+        with fake_server(b"") as url:
+            works(settings(f"{url},{running.url}"))
+        works(settings(f"nats://127.0.0.1:1,{running.url}"))
+
+
 def test_an_old_server_is_told_which_version_is_needed() -> None:
     info = json.dumps({"version": "2.9.10", "headers": True, "max_payload": 1048576})
     with fake_server(f"INFO {info}\r\nPONG\r\n".encode()) as url:
