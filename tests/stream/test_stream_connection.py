@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.stream.streamed import Machine, Server, one_server
-from tmon.core.settings import Settings
+from tmon.core.settings import InvalidSettings, Settings
 from tmon.stream.connection import CannotConnect, connect, connected
 from tmon.stream.streams import all_states
 from tmon.stream.tasks import end
@@ -109,6 +109,33 @@ def test_a_password_in_the_address_is_never_shown() -> None:
     told = refusal(settings("nats://tmon:p4ss@127.0.0.1:1"))
     assert "no NATS server answers at nats://127.0.0.1:1" in told
     assert "p4ss" not in told
+
+
+@pytest.mark.parametrize("address", ["nats://a:abc", "nats://a:99999", "nats://a:0", "http://a"])
+def test_what_cant_be_a_server_is_told(address: str) -> None:
+    with pytest.raises(InvalidSettings, match="must be the NATS servers"):
+        settings(address)
+
+
+def test_a_server_without_jetstream_is_told(tmp_path: Path) -> None:
+    server = Server(tmp_path / "nats", jetstream=False)
+    server.start()
+    try:
+        machine = Machine(tmp_path / "a", server.url)
+        with pytest.raises(CannotConnect, match="no JetStream"):
+            machine.ask(all_states)
+    finally:
+        server.stop()
+
+
+def test_a_command_says_nothing_of_a_connection_that_works(
+    encrypted: Server, certificate: Path, tmp_path: Path
+) -> None:
+    machine = Machine(tmp_path / "a", encrypted.url, {"TMON_STREAM_CA": f"{certificate}/cert.pem"})
+    machine.make_node("basement")
+    machine.create_streams()
+    ran = machine.tmon("stream", "status")
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_what_isnt_a_nats_server_is_told() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import nats.errors
+import nats.js.errors
 from nats.aio.client import Client
 
 from tmon.core.errors import TmonError
@@ -226,6 +227,8 @@ def describe(error: BaseException | None) -> str:
     """An error of the client or of a server in a few words."""
     if isinstance(error, ssl.SSLError):
         return f"its certificate isn't accepted: {getattr(error, 'verify_message', error)}"
+    if isinstance(error, nats.js.errors.ServiceUnavailableError) and not error.err_code:
+        return "no JetStream: is `jetstream` in their configuration, and do most of them run?"
     if isinstance(error, nats.errors.NoServersError | TimeoutError):
         return "no answer"
     description = getattr(error, "description", None) or getattr(error, "strerror", None)
