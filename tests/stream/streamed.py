@@ -72,6 +72,8 @@ class Server:
         """Such as SIGSTOP, after which it is connected and silent."""
         assert self._process is not None
         os.kill(self._process.pid, number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
 
 @contextmanager

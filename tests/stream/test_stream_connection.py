@@ -1,6 +1,7 @@
 """How tmon speaks to NATS servers, and what it says when it can't."""
 
 import asyncio
+import gc
 import json
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from tests.stream.streamed import Machine, Server, one_server
 from tmon.core.settings import InvalidSettings, Settings
 from tmon.stream.connection import CannotConnect, connect, connected
 from tmon.stream.streams import all_states
+from tmon.stream.tasks import end
 
 PASSWORD = 'authorization { user: tmon, password: "p4ss" }\n'
 
@@ -234,3 +236,29 @@ def fake_server(greeting: bytes) -> Iterator[str]:
         yield f"nats://127.0.0.1:{listening.getsockname()[1]}"
         listening.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+def test_tasks_end_though_a_cancellation_is_swallowed(caplog: pytest.LogCaptureFixture) -> None:
+    """And what others than the first had to say isn't logged."""
+    swallowed = []
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.append(True)
+        await asyncio.Event().wait()
+
+    async def failing() -> None:
+        raise CannotConnect("one line")
+
+    async def run() -> None:
+        tasks = [asyncio.create_task(one()) for one in (stubborn, failing, failing)]
+        await asyncio.sleep(0)
+        await end(tasks)
+        assert all(task.done() for task in tasks)
+
+    asyncio.run(run())
+    gc.collect()
+    assert swallowed == [True]
+    assert not caplog.records
