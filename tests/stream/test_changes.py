@@ -1,9 +1,11 @@
 """What an owner's command changes on one machine is changed on all, once, and in one order."""
 
+import random
 import re
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +14,7 @@ import requests
 from nats.aio.client import Client
 from sqlite_utils import Database
 
-from tests.station import Station, tmon, wait_for
+from tests.station import Process, Station, tmon, wait_for
 from tests.stream.streamed import Machine, Server, delete_streams, one_server
 from tmon.db.connect import open_for_reading
 from tmon.stream.connection import CannotConnect
@@ -350,3 +352,24 @@ def test_a_lost_bucket_is_told(machine: Machine, caplog: pytest.LogCaptureFixtur
 async def last_of_all(client: Client) -> list[int]:
     """The sequence of each stream's last message."""
     return [state.last for state in await all_states(client)]
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.soak)])
+def test_commands_that_are_killed_leave_all_files_equal(machines: TwoMachines, kills: int) -> None:
+    """Each is done on all machines or on none, and none blocks the next one for long."""
+    machines.token("killed")
+    chance = random.Random(kills)
+    for number in range(kills):
+        machine = machines.machines[number % 2]
+        command = ["note", "killed", f"{kills} {number}"]
+        process = Process(machine.folder, *command, environ=machine.environ)
+        # When its modules are loaded, it takes some milliseconds.
+        with suppress(subprocess.TimeoutExpired):
+            process.popen.wait(chance.uniform(0.2, 0.6))
+        process.kill()
+    machines.do("note", "killed", f"{kills} last")
+    assert machines.same() == []
+    query = "select text, count(*) from notes where text like ? group by text having count(*) > 1"
+    assert machines.ingests[0].query(query, [f"{kills} %"]) == []
+    query = "select count(*) from notes where text = ?"
+    assert machines.ingests[1].query(query, [f"{kills} last"]) == [(1,)]
