@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingest.api import Json, get_healthz, get_metrics, post_readings
 from ingest.auth import Authenticator
@@ -26,6 +26,7 @@ from ingest.rate import RateLimit
 from ingest.state import BatchWriter, State
 from ingest.trial import Trials
 from ingest.try_page import get_try, post_try
+from ingest.waiting import Waiting
 from ingest.wires import WireRequests
 from ingest.writer_client import WriterClient
 from tmon.core.errors import ApiError, Damaged, Unavailable
@@ -113,7 +114,7 @@ def create_app(
     writer: socket.socket | None,
     clock: Callable[[], float] = monotonic,
     wall_clock: Callable[[], int] = now_ms,
-) -> Starlette:
+) -> ASGIApp:
     """The ASGI app of one station.
 
     Args:
@@ -133,7 +134,12 @@ def create_app(
     )
     app.router.redirect_slashes = False
     app.router.default = OtherPaths()
-    return app
+    return app if writer is not None else Waiting(app, _refuse_unconnected)
+
+
+async def _refuse_unconnected(scope: Scope, receive: Receive, send: Send) -> None:
+    error = Unavailable("no NATS server has answered yet; nothing was stored, keep the readings")
+    await _error_response(error)(scope, receive, send)
 
 
 @asynccontextmanager

@@ -273,6 +273,7 @@ def main(bodies: int, number: int) -> None:
         began_s = time.monotonic()
         with closing(writer_process.start(path)) as line:
             app = create_app(station, line)
+            assert isinstance(app, Starlette)  # as there is a writer
             fuzz = uvloop.run(ask_all(app, made, bodies, [healthy, *others]))
         problems = [*fuzz.problems, *differences(path, fuzz)]
     told = {

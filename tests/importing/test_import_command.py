@@ -19,7 +19,7 @@ from tests.importing.importing import import_file, readings
 from tests.station import hourly_equals_raw, tmon, wait_for
 from tmon.core.errors import CannotImport
 from tmon.db import nodes, tokens
-from tmon.db.connect import open_database, open_for_reading, transaction
+from tmon.db.connect import open_database, open_for_reading
 
 AMBIENT = Path(__file__).parents[2] / "data" / "ambient_temperature.csv"
 AMBIENT_FLAGS = ("--node", "demo", "--time", "timestamp", "--value", "value=temperature:°F")
@@ -207,8 +207,7 @@ def test_another_writer_gets_in_beside_an_import(tmp_path: Path) -> None:
         waits_s: list[float] = []
         while process.poll() is None:
             began_s = time.monotonic()
-            with transaction(db):
-                nodes.find_or_make(db, f"live{len(waits_s)}")
+            nodes.find_or_make(db, f"live{len(waits_s)}")
             waits_s.append(time.monotonic() - began_s)
             time.sleep(0.005)
     assert summary_lines(process.communicate()[0]) == summary(60_000, 0, 0)

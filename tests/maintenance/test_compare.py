@@ -342,7 +342,8 @@ def test_how_far_a_stream_is_behind_is_told_where_data_differ(two: tuple[Path, P
             f" values {', '.join(rows)}",
         )
     assert compared(*two).lag == []
-    change(two[1], "delete from notes")
+    with open_database(two[1], in_cluster=True) as db:
+        db.execute("delete from notes")
     assert compared(*two).lag == [1, 3]
     said = tmon(two[0].parent, "compare", "a.db", "b.db")
     assert "A is 1 message behind B, and B 3 messages behind A" in said.stdout

@@ -36,11 +36,14 @@ PROGRAM = Path(sys.executable).with_name("nats-server")
 class Server:
     """A NATS server; its port stays the same when it starts again."""
 
-    def __init__(self, folder: Path, *, more: str = "", scheme: str = "nats") -> None:
+    def __init__(
+        self, folder: Path, *, more: str = "", scheme: str = "nats", jetstream: bool = True
+    ) -> None:
         self.folder = folder
         self.scheme = scheme
         self.port = -1
-        self._more = more
+        store = f"jetstream {{ store_dir: {folder}/store, sync_interval: always }}\n"
+        self._more = (store if jetstream else "") + more
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,8 +53,7 @@ class Server:
     def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
         (self.folder / "nats.conf").write_text(
-            f"listen: 127.0.0.1:{self.port}\nports_file_dir: {self.folder}\n"
-            f"jetstream {{ store_dir: {self.folder}/store, sync_interval: always }}\n{self._more}"
+            f"listen: 127.0.0.1:{self.port}\nports_file_dir: {self.folder}\n{self._more}"
         )
         self._process = subprocess.Popen(
             [PROGRAM, "-c", self.folder / "nats.conf", "-l", self.folder / "log"]
@@ -70,6 +72,8 @@ class Server:
         """Such as SIGSTOP, after which it is connected and silent."""
         assert self._process is not None
         os.kill(self._process.pid, number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
 
 @contextmanager

@@ -225,6 +225,27 @@ def test_an_older_entry_never_replaces_a_later_one(machine: Machine) -> None:
     with_log(machine, use)
 
 
+def test_a_last_change_that_cant_be_read_is_told(machine: Machine) -> None:
+    async def ruin(client: Client) -> None:
+        await client.jetstream().publish(BUCKET_SUBJECT + CHANGE, b"rubbish")
+
+    machine.ask(ruin)
+    ran = machine.tmon("note", "basement", "anything")
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1
+    assert "`change` of the bucket tmon-nodes can't be read" in ran.stderr
+
+
+def test_an_entry_that_cant_be_read_is_replaced(machine: Machine) -> None:
+    async def use(log: ChangeLog, client: Client) -> None:
+        await client.jetstream().publish(f"{BUCKET_SUBJECT}node.ffff", b"rubbish")
+        await log.put(Entry("node.ffff", 1, None, (), None))
+        found = await client.jetstream().get_last_msg(BUCKET_STREAM, f"{BUCKET_SUBJECT}node.ffff")
+        assert decode(found.data or b"").change == 1
+
+    with_log(machine, use)
+
+
 def test_a_command_says_that_no_sink_runs(machine: Machine) -> None:
     with open_to_change(machine.settings, IMPATIENT) as db:
         with pytest.raises(StoredLater, match="don't repeat the command"):

@@ -11,14 +11,16 @@ from typing import NamedTuple
 
 import pytest
 import requests
+from nats.aio.client import Client
 from sqlite_utils import Database
 
 from tests.station import Process, Station, tmon, wait_for
 from tests.stream.streamed import Machine, Server, delete_streams, one_server
 from tmon.db.connect import open_for_reading
 from tmon.stream.connection import CannotConnect
-from tmon.stream.messages import partition_of
+from tmon.stream.messages import PARTITIONS, partition_of, stream_name
 from tmon.stream.owner_database import Patience, open_to_change
+from tmon.stream.streams import all_states
 
 # What the owner writes: the same in all files.
 TABLES = (
@@ -305,6 +307,51 @@ def test_nats_that_is_away_is_told(machine: Machine) -> None:
     assert "no NATS server answers at nats://127.0.0.1:1, so nothing was changed" in str(
         caught.value
     )
+
+
+def test_another_stations_streams_get_no_change(machine: Machine, tmp_path: Path) -> None:
+    """The machine's own were deleted, and another file began anew."""
+    delete_streams(machine.settings.stream[0])
+    other = Machine(tmp_path / "other", machine.settings.stream[0])
+    other.make_node("basement")
+    other.create_streams()
+    for command in ("note basement hello", "stream status"):
+        ran = machine.tmon(*command.split())
+        assert ran.returncode == 1
+        assert ran.stderr.startswith("Error: tmon-readings-0 is of another station than this file")
+        assert ran.stderr.count("\n") == 1
+    assert other.ask(last_of_all) == [0] * PARTITIONS
+
+
+def test_a_lost_stream_is_told_before_anything_is_changed(machine: Machine) -> None:
+    async def delete(client: Client) -> None:
+        await client.jetstream().delete_stream(stream_name(3))
+
+    machine.ask(delete)
+    for command in ("note basement hello", "stream status"):
+        ran = machine.tmon(*command.split())
+        assert ran.returncode == 1
+        assert ran.stderr.startswith("Error: tmon-readings-3 was deleted: docs/cluster.md says")
+
+
+def test_a_lost_bucket_is_told(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    """Ingest goes on with what it knows; who wants to change something, or checks, is told."""
+
+    async def delete(client: Client) -> None:
+        await client.jetstream().delete_key_value("tmon-nodes")
+
+    with machine.ingest():
+        machine.ask(delete)
+        wait_for(lambda: "the bucket tmon-nodes was deleted" in caplog.text)
+    told = machine.tmon("note", "basement", "hello")
+    assert told.stderr.startswith("Error: the bucket tmon-nodes was deleted: docs/cluster.md says")
+    checked = machine.tmon("check").stdout
+    assert "T24 critical: streams: the bucket tmon-nodes was deleted" in checked
+
+
+async def last_of_all(client: Client) -> list[int]:
+    """The sequence of each stream's last message."""
+    return [state.last for state in await all_states(client)]
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.soak)])

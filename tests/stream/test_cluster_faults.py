@@ -29,13 +29,15 @@ def test_a_nats_server_is_killed(station: Station) -> None:
     with station.load() as load:
         load.goes_on()
         server.kill()
-        load.goes_on()
-        found = f"T27 warning: NATS server {server.name}: it is down"
-        wait_for(  # the streams that carry nothing elect their leaders, too
-            lambda: any(line.startswith(found) for line in station.machines[0].findings()),
-            pause_s=0.2,
-        )
-        server.start()
+        try:
+            load.goes_on()
+            found = f"T27 warning: NATS server {server.name}: it is down"
+            wait_for(  # the streams that carry nothing elect their leaders, too
+                lambda: any(line.startswith(found) for line in station.machines[0].findings()),
+                pause_s=0.2,
+            )
+        finally:
+            server.start()
         load.goes_on()
 
 

@@ -189,6 +189,24 @@ def test_a_bucket_that_was_made_anew_is_read_anew(machine: Machine, server: Serv
     asyncio.run(run())
 
 
+def test_what_cant_be_read_in_the_bucket_harms_nobody_elses_token(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.create_streams()
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            known = names(directory)
+            for name in ("node.abc", "node.def", CHANGE):
+                await directory._client.jetstream().publish(BUCKET_SUBJECT + name, b"rubbish")
+            await until(lambda: caplog.text.count("can't be read") == 3)
+            later = msgspec.msgpack.encode(entry("ffff", "shed"))
+            await directory._client.jetstream().publish(f"{BUCKET_SUBJECT}node.ffff", later)
+            await until(lambda: names(directory) == {**known, "ffff": "shed"})
+
+    asyncio.run(run())
+
+
 def test_a_uid_with_a_colon_has_an_entry(machine: Machine) -> None:
     """A file of another program may have one; NATS allows none in a key."""
     with open_database(machine.path) as db, transaction(db):

@@ -93,7 +93,7 @@ def test_streams_that_are_gone_are_found(machine: Machine) -> None:
 
     machine.ask(delete)
     [line] = found(machine)
-    assert line.startswith("T24 critical: streams: the NATS servers have no streams of tmon")
+    assert line.startswith("T24 critical: streams: tmon-readings-3 was deleted")
 
 
 def test_a_stream_that_is_nearly_full_is_found(machine: Machine) -> None:

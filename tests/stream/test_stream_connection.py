@@ -1,6 +1,7 @@
 """How tmon speaks to NATS servers, and what it says when it can't."""
 
 import asyncio
+import gc
 import json
 import socket
 import subprocess
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.stream.streamed import Machine, Server, one_server
-from tmon.core.settings import Settings
+from tmon.core.settings import InvalidSettings, Settings
 from tmon.stream.connection import CannotConnect, connect, connected
 from tmon.stream.streams import all_states
+from tmon.stream.tasks import end
 
 PASSWORD = 'authorization { user: tmon, password: "p4ss" }\n'
 
@@ -109,9 +111,45 @@ def test_a_password_in_the_address_is_never_shown() -> None:
     assert "p4ss" not in told
 
 
+@pytest.mark.parametrize("address", ["nats://a:abc", "nats://a:99999", "nats://a:0", "http://a"])
+def test_what_cant_be_a_server_is_told(address: str) -> None:
+    with pytest.raises(InvalidSettings, match="must be the NATS servers"):
+        settings(address)
+
+
+def test_a_server_without_jetstream_is_told(tmp_path: Path) -> None:
+    server = Server(tmp_path / "nats", jetstream=False)
+    server.start()
+    try:
+        machine = Machine(tmp_path / "a", server.url)
+        with pytest.raises(CannotConnect, match="no JetStream"):
+            machine.ask(all_states)
+    finally:
+        server.stop()
+
+
+def test_a_command_says_nothing_of_a_connection_that_works(
+    encrypted: Server, certificate: Path, tmp_path: Path
+) -> None:
+    machine = Machine(tmp_path / "a", encrypted.url, {"TMON_STREAM_CA": f"{certificate}/cert.pem"})
+    machine.make_node("basement")
+    machine.create_streams()
+    ran = machine.tmon("stream", "status")
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_what_isnt_a_nats_server_is_told() -> None:
     with fake_server(b"HTTP/1.1 400 Bad Request\r\n") as url:
         assert "no NATS server answers" in refusal(settings(url))
+
+
+def test_a_command_asks_the_next_server(tmp_path: Path) -> None:
+    """The first one is silent, as a machine without power, or ends the connection."""
+    with one_server(tmp_path / "nats") as running, socket.create_server(("127.0.0.1", 0)) as silent:
+        works(settings(f"nats://127.0.0.1:{silent.getsockname()[1]},{running.url}"))
+        with fake_server(b"") as url:
+            works(settings(f"{url},{running.url}"))
+        works(settings(f"nats://127.0.0.1:1,{running.url}"))
 
 
 def test_an_old_server_is_told_which_version_is_needed() -> None:
@@ -198,3 +236,29 @@ def fake_server(greeting: bytes) -> Iterator[str]:
         yield f"nats://127.0.0.1:{listening.getsockname()[1]}"
         listening.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+def test_tasks_end_though_a_cancellation_is_swallowed(caplog: pytest.LogCaptureFixture) -> None:
+    """And what others than the first had to say isn't logged."""
+    swallowed = []
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.append(True)
+        await asyncio.Event().wait()
+
+    async def failing() -> None:
+        raise CannotConnect("one line")
+
+    async def run() -> None:
+        tasks = [asyncio.create_task(one()) for one in (stubborn, failing, failing)]
+        await asyncio.sleep(0)
+        await end(tasks)
+        assert all(task.done() for task in tasks)
+
+    asyncio.run(run())
+    gc.collect()
+    assert swallowed == [True]
+    assert not caplog.records

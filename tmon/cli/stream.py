@@ -1,7 +1,8 @@
 """`tmon stream`: the NATS streams of a station on several machines."""
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 from sqlite_utils import Database
@@ -11,6 +12,10 @@ from tmon.core.errors import CannotServe
 from tmon.core.settings import Settings
 from tmon.db.connect import open_migrated_for_reading
 from tmon.db.tokens import open_station
+
+if TYPE_CHECKING:
+    from tmon.stream.positions import Position
+    from tmon.stream.streams import StreamState
 
 takes_streams = takes("db", "begin_anew", "stream", "stream_credentials", "stream_ca")
 
@@ -42,7 +47,8 @@ def create(
 ) -> None:
     """Create the streams, on the machine with whose file the cluster begins.
 
-    Stop `tmon serve` first. From then on the file takes readings from the streams only.
+    Stop `tmon serve` first. From then on the file takes readings from the streams only, by
+    `tmon sink`.
 
     \b
     Examples:
@@ -69,7 +75,10 @@ def create(
                 await first_file.begin_cluster(db, client, options)
 
     asyncio.run(run())
-    click.echo(f"created; {settings.db} is the cluster's first file: start `tmon serve`")
+    click.echo(
+        f"created; {settings.db} is the cluster's first file: back it up for the other machines, "
+        "and start `tmon sink` and `tmon serve`"
+    )
 
 
 @stream.command()
@@ -138,20 +147,29 @@ def status(*, as_json: bool, **flags: str | None) -> None:
       tmon stream status --json
     """
     settings = _station(flags)
-    show(asyncio.run(_status(settings)), as_json=as_json)
+    from tmon.stream.positions import read_positions  # noqa: PLC0415 - nats is imported if needed
+    from tmon.stream.reader import check_streams  # noqa: PLC0415
+
+    positions: list[Position] = []
+    if settings.db.exists():
+        with open_migrated_for_reading(settings.db) as db:
+            positions = read_positions(db)
+    states = asyncio.run(_states(settings))
+    if positions:
+        check_streams(states, positions)
+    show(_rows(states, positions), as_json=as_json)
 
 
-async def _status(settings: Settings) -> list[dict[str, Any]]:
+async def _states(settings: Settings) -> "list[StreamState]":
     from tmon.stream.connection import connected  # noqa: PLC0415
-    from tmon.stream.positions import read_positions  # noqa: PLC0415
     from tmon.stream.streams import all_states  # noqa: PLC0415
 
     async with connected(settings, "stream status") as client:
-        states = await all_states(client)
-    stored = {}
-    if settings.db.exists():
-        with open_migrated_for_reading(settings.db) as db:
-            stored = {one.partition: one.sequence for one in read_positions(db)}
+        return await all_states(client)
+
+
+def _rows(states: "Sequence[StreamState]", positions: "Sequence[Position]") -> list[dict[str, Any]]:
+    stored = {one.partition: one.sequence for one in positions}
     return [
         {
             "partition": state.partition,

@@ -75,7 +75,11 @@ def _stream(text: str) -> tuple[str, ...]:
     servers = tuple(text.replace(",", " ").split())
     for server in servers:
         parts = urlsplit(server)
-        if parts.scheme not in ("nats", "tls") or not parts.hostname:
+        try:
+            is_server = parts.scheme in ("nats", "tls") and parts.hostname and parts.port != 0
+        except ValueError:  # no port is that
+            is_server = False
+        if not is_server:
             raise ValueError("must be the NATS servers, like nats://a:4222,nats://b:4222")
     return servers
 

@@ -24,7 +24,7 @@ from tmon.core.errors import TmonError
 from tmon.stream.connection import describe
 from tmon.stream.entries import Entry, decode
 from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, subject
-from tmon.stream.streams import BUCKET
+from tmon.stream.streams import BUCKET, BUCKET_LOST
 
 BUCKET_STREAM, BUCKET_SUBJECT = f"KV_{BUCKET}", f"$KV.{BUCKET}."
 CHANGE = "change"  # the key of the last change
@@ -46,6 +46,10 @@ class PerhapsChanged(TmonError):
 
 class StoredLater(TmonError):
     """The change is made, but this machine's file doesn't have it yet."""
+
+
+class UnreadableChange(TmonError):
+    """The bucket has nothing, or something else, in place of the last change."""
 
 
 class LastChange(Struct, frozen=True, array_like=True):
@@ -168,8 +172,8 @@ class ChangeLog:
                 if self._last.holder and self._revision == revision:
                     await self._take_over()
                 revision = self._revision
-            except nats.errors.Error:
-                pass  # whoever needs NATS says that it is away
+            except (nats.errors.Error, UnreadableChange):
+                pass  # whoever changes something says so
             await asyncio.sleep(self._lease_s)
 
     async def _take_over(self) -> None:
@@ -199,8 +203,9 @@ class ChangeLog:
             except NotFoundError:
                 revision = 0
             else:
-                if decode(found.data or b"").change >= entry.change:
-                    return
+                with suppress(msgspec.MsgspecError):  # what nobody can read is replaced
+                    if decode(found.data or b"").change >= entry.change:
+                        return
                 revision = found.seq or 0
             try:
                 await self._publish_if(revision, name, msgspec.msgpack.encode(entry))
@@ -210,10 +215,17 @@ class ChangeLog:
 
     async def _read(self) -> None:
         """Read the key as it is now."""
-        found = await _answered(
-            lambda: self._js.get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + CHANGE)
-        )
-        self._last = msgspec.msgpack.decode(found.data or b"", type=LastChange)
+        try:
+            found = await _answered(
+                lambda: self._js.get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + CHANGE)
+            )
+            self._last = msgspec.msgpack.decode(found.data or b"", type=LastChange)
+        except NotFoundError:
+            raise UnreadableChange(BUCKET_LOST) from None
+        except msgspec.MsgspecError:
+            raise UnreadableChange(
+                f"the key `{CHANGE}` of the bucket {BUCKET} can't be read; nothing was changed"
+            ) from None
         self._revision = found.seq or 0
 
     async def _replace(self, new: LastChange) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import nats.errors
+import nats.js.errors
 from nats.aio.client import Client
 
 from tmon.core.errors import TmonError
@@ -126,33 +127,56 @@ async def connected(settings: Settings, name: str) -> AsyncIterator[Client]:
     Raises:
         CannotConnect: no server answers, or none may be used so.
     """
+    options = _options(settings)
+    reasons: list[str] = []
+    for server in settings.stream:
+        client = _Client()
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await _connect_once(client, {**options, "servers": [server]}, name)
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            reasons.append(describe(error))
+            await client.close()
+            continue
+        except BaseException:
+            await client.close()
+            raise
+        break
+    else:
+        servers = ", ".join(without_password(server) for server in settings.stream)
+        raise CannotConnect(f"no NATS server answers at {servers}: {reasons[0]}")
+    try:
+        yield client
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        raise CannotConnect(f"the NATS servers: {describe(error)}") from None
+    finally:
+        await client.close()
+
+
+async def _connect_once(client: _Client, options: Mapping[str, Any], name: str) -> None:
+    """Connect to one server, or say why not.
+
+    Raises:
+        nats.errors.Error, OSError, TimeoutError: not to this one.
+        CannotConnect: to none.
+    """
     reasons: list[Exception] = []
 
     async def on_error(error: Exception) -> None:
         reasons.append(error)
 
-    options = _options(settings)
-    client = _Client()
     try:
-        await asyncio.wait_for(
-            _connect(
-                client,
-                options,
-                name=f"tmon {name}",
-                allow_reconnect=False,
-                max_reconnect_attempts=1,
-                reconnect_time_wait=0,
-                error_cb=on_error,
-            ),
-            ANSWER_S,
+        await _connect(
+            client,
+            options,
+            name=f"tmon {name}",
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            error_cb=on_error,
         )
-        yield client
-    except (nats.errors.Error, OSError, TimeoutError) as error:
-        servers = ", ".join(without_password(server) for server in settings.stream)
-        reason = describe(reasons[0] if reasons else error)
-        raise CannotConnect(f"no NATS server answers at {servers}: {reason}") from None
-    finally:
-        await client.close()
+    except nats.errors.NoServersError:
+        raise reasons[0] if reasons else TimeoutError from None
 
 
 def _options(settings: Settings) -> dict[str, Any]:
@@ -226,6 +250,8 @@ def describe(error: BaseException | None) -> str:
     """An error of the client or of a server in a few words."""
     if isinstance(error, ssl.SSLError):
         return f"its certificate isn't accepted: {getattr(error, 'verify_message', error)}"
+    if isinstance(error, nats.js.errors.ServiceUnavailableError) and not error.err_code:
+        return "no JetStream: is `jetstream` in their configuration, and do most of them run?"
     if isinstance(error, nats.errors.NoServersError | TimeoutError):
         return "no answer"
     description = getattr(error, "description", None) or getattr(error, "strerror", None)

@@ -13,13 +13,16 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
+from nats.js.errors import NotFoundError
 from sqlite_utils import Database
 
 from tmon.core.settings import Settings
 from tmon.stream.change_log import BUCKET_STREAM, BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S, connect
 from tmon.stream.entries import KEY_COLUMNS, NODE_COLUMNS, Entry, all_entries, decode
+from tmon.stream.streams import BUCKET_LOST
 from tmon.stream.tasks import end
+from tmon.stream.trouble import Trouble
 
 HEARTBEAT_S = 1.0
 SILENT_HEARTBEATS = 3  # without any the consumer is made anew: its server is gone, or forgot it
@@ -55,6 +58,7 @@ class Directory:
         self._seen = 0  # the revision up to which the tables are as the bucket
         self._last_change = (0, "")
         self._complete = asyncio.Event()
+        self._trouble = Trouble(log, "nodes and keys stay as they are", "the bucket is there again")
 
     async def start(
         self, settings: Settings, on_change: Callable[[], object] = lambda: None
@@ -85,6 +89,9 @@ class Directory:
         while True:
             try:
                 await self._follow_once()
+            except NotFoundError:
+                self._trouble.begin(0, BUCKET_LOST)
+                await asyncio.sleep(RETRY_S)
             except (nats.errors.Error, OSError) as error:
                 log.info("the bucket of nodes can't be read now: %s", error)
                 await asyncio.sleep(RETRY_S)
@@ -110,6 +117,7 @@ class Directory:
     async def _follow_once(self) -> None:
         """Follow the bucket with one consumer, until that is lost."""
         created = (await self._js.stream_info(BUCKET_STREAM)).created
+        self._trouble.end(0)
         if created != self._created:  # another one: what the tables have is of the old one
             self._created, self._seen, self._last_change = created, 0, (0, "")
             for table in ("nodes", "keys", "changes"):
@@ -188,9 +196,14 @@ class Directory:
         return 0 if is_missing else expected
 
     def _entries_in(self, message: Msg) -> Sequence[Entry]:
-        if message.subject != BUCKET_SUBJECT + CHANGE:
-            return [decode(message.data)]
-        last = msgspec.msgpack.decode(message.data, type=LastChange)
+        try:
+            if message.subject != BUCKET_SUBJECT + CHANGE:
+                return [decode(message.data)]
+            last = msgspec.msgpack.decode(message.data, type=LastChange)
+        except msgspec.MsgspecError:  # whoever wrote it: all others' tokens are good
+            name = message.subject.removeprefix(BUCKET_SUBJECT)
+            log.warning("%s: the bucket's value can't be read, and doesn't count", name)
+            return ()
         is_known = (last.number, last.author) == self._last_change
         self._last_change = last.number, last.author
         return () if is_known else last.entries

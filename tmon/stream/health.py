@@ -7,13 +7,14 @@ from pathlib import Path
 import nats.errors
 from msgspec import Struct
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
 from tmon.core.settings import Settings
 from tmon.db.connect import open_migrated_for_reading
 from tmon.stream.connection import ANSWER_S, CannotConnect, connected, describe
 from tmon.stream.messages import stream_name
 from tmon.stream.positions import read_positions
-from tmon.stream.streams import StreamState, all_states
+from tmon.stream.streams import BUCKET, BUCKET_LOST, StreamState, all_states
 
 
 class Health(Struct, frozen=True):
@@ -62,10 +63,20 @@ async def _look(client: Client, path: Path) -> Health:
     with open_migrated_for_reading(path) as db:
         stored = {one.partition: one.sequence for one in read_positions(db)}
     states = await all_states(client)
+    await _check_bucket(client)
     behind = [one for one in states if one.last > stored.get(one.partition, one.last)]
     times = await asyncio.gather(*(_published_ms(client, one, stored) for one in behind))
     waiting = dict(zip([one.partition for one in behind], times, strict=True))
     return Health(states, stored, {one: at_ms for one, at_ms in waiting.items() if at_ms})
+
+
+async def _check_bucket(client: Client) -> None:
+    try:
+        await client.jetstream(timeout=ANSWER_S).stream_info(f"KV_{BUCKET}")
+    except NotFoundError:
+        raise CannotConnect(BUCKET_LOST) from None
+    except (nats.errors.Error, OSError) as error:
+        raise CannotConnect(f"the bucket {BUCKET}: {describe(error)}") from None
 
 
 async def _published_ms(client: Client, state: StreamState, stored: dict[int, int]) -> int | None:

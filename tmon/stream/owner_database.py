@@ -20,7 +20,9 @@ from tmon.stream.connection import ANSWER_S, CannotConnect, connect, without_pas
 from tmon.stream.entries import entries_of
 from tmon.stream.messages import not_stored, partition_of
 from tmon.stream.positions import newest_change, read_positions
+from tmon.stream.reader import check_streams
 from tmon.stream.recording import RecordingConnection
+from tmon.stream.streams import all_states
 
 POLL_S = 0.005
 
@@ -76,11 +78,13 @@ class OwnerDatabase(WritableDatabase):
 
         Raises:
             CannotConnect: no server answers, or none may be used as the settings say.
+            RefusedStream, Missing: this file could never store the change.
         """
         self._runner = asyncio.Runner()
         self._patience = patience
         try:
             self._client = self._run(_connect(settings, patience.connect_s))
+            self._run(self._check_streams())
         except BaseException:
             self._runner.close()
             raise
@@ -136,6 +140,15 @@ class OwnerDatabase(WritableDatabase):
         super().close()
         self._run(self._client.close())
         self._runner.close()
+
+    async def _check_streams(self) -> None:
+        """Check that the streams are this file's: else the change would be another station's."""
+        positions = read_positions(self)
+        try:
+            check_streams(await all_states(self._client), positions)
+        except BaseException:
+            await self._client.close()
+            raise
 
     def _newest_change(self) -> int:
         return newest_change(read_positions(self))

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import monotonic
 
@@ -31,6 +31,7 @@ SILENT_S = 3.0  # then the consumer is gone
 EXPIRES_S = 30.0  # of a fetch
 UNUSED_S = 60.0  # then the server removes the consumer
 RETRY_S = 0.5
+NO_RESPONDERS = "503"  # the client reads other headers as its description
 PATIENCE_S = 10.0  # a server that has just become a stream's leader may not have it all yet
 
 NANOSECONDS = 1_000_000_000
@@ -77,6 +78,16 @@ def check_stream(state: StreamState | None, position: Position, sequence: int) -
             f"{name} ends with message {state.last}, and this file has {sequence} already: the "
             "servers have lost messages; docs/cluster.md says what to do"
         )
+
+
+def check_streams(states: Sequence[StreamState], positions: Sequence[Position]) -> None:
+    """Check that a file can go on with all streams; its positions are no newer than they.
+
+    Raises:
+        RefusedStream, Missing: as ``check_stream``.
+    """
+    for state, position in zip(states, positions, strict=True):
+        check_stream(state, position, position.sequence)
 
 
 class PartitionReader:
@@ -250,7 +261,8 @@ class PartitionReader:
         self._awaited = 0
         is_over = status in ("404", "408") or text.endswith(("Batch Completed", "MaxBytes"))
         if not is_over:
-            self._lose_consumer(text or f"status {status}")
+            nobody = "no answer" if status == NO_RESPONDERS else f"status {status}"
+            self._lose_consumer(text.partition("\n")[0] or nobody)
         self._news.set()
 
     def _miss(self, reason: str) -> None:

@@ -95,7 +95,9 @@ class Sink:
     ) -> None:
         trouble = Trouble(log, "readings don't arrive from the streams", "readings arrive again")
         self._link = link
-        self._full = Trouble(log, "readings can't be stored; they stay in the streams", "stored")
+        self._full = Trouble(
+            log, "readings can't be stored; they stay in the streams", "they are stored again"
+        )
         self._stored = {one.partition: one.sequence for one in positions}
         self._progress = asyncio.Condition()
         self._changes = ChangeLog(client.jetstream(timeout=ANSWER_S))

@@ -15,6 +15,7 @@ from tmon.stream.connection import ANSWER_S, CannotConnect, describe
 from tmon.stream.messages import MESSAGE_BYTES, PARTITIONS, stream_name, subject
 
 BUCKET = "tmon-nodes"
+BUCKET_LOST = f"the bucket {BUCKET} was deleted: docs/cluster.md says how to begin again"
 HEADER_BYTES = 1_000  # of a message, which count too
 # Ingest tries the same message again for five seconds (publisher.py).
 DUPLICATE_WINDOW_S = 30
@@ -230,7 +231,12 @@ async def all_states(client: Client) -> list[StreamState]:
         CannotConnect: no answer, or one is missing.
     """
     found = await existing_states(client)
-    if len(found) < PARTITIONS:
+    if found and len(found) < PARTITIONS:
+        lost = min({*range(PARTITIONS)} - {state.partition for state in found})
+        raise CannotConnect(
+            f"{stream_name(lost)} was deleted: docs/cluster.md says how to begin again"
+        )
+    if not found:
         raise NoStreams(
             "the NATS servers have no streams of tmon: `tmon stream create` makes them, on the "
             "machine whose file the cluster begins with"
