@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -238,15 +239,16 @@ def test_two_commands_at_once_both_succeed(machines: TwoMachines) -> None:
 def test_a_sensor_cant_move_to_a_node_of_another_stream(machines: TwoMachines) -> None:
     """Two nodes' readings come in no certain order, unless they are in one stream."""
     token = machines.token("from")
-    uids = {"from": token.split(".")[1]}
-    while len(uids) < 2 or partition_of(uids["to"]) == partition_of(uids["from"]):
-        name = f"to{len(uids)}"
-        uids["to"] = machines.token(name).split(".")[1]
+    partition = partition_of(token.split(".")[1])
+    made = (f"to{number}" for number in count(1))
+    other = next(
+        name for name in made if partition_of(machines.token(name).split(".")[1]) != partition
+    )
     machines.post(token, {"value": 1, "sensor": "probe"})
     machines.same()
-    ran = machines.first.tmon("sensor", "move", "from", "probe", "--to", name)
+    ran = machines.first.tmon("sensor", "move", "from", "probe", "--to", other)
     assert ran.returncode == 1
-    assert "from and to1 are in different streams" in ran.stderr
+    assert f"from and {other} are in different streams" in ran.stderr
     assert machines.same() == []
 
 
