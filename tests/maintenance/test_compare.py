@@ -21,8 +21,9 @@ from tmon.core.checksum import SQL_NAME, Checksum
 from tmon.core.time import now_ms
 from tmon.db.connect import open_database
 from tmon.maintenance.compare import Pair, compare
+from tmon.maintenance.compare_published import DatasetteStation
 from tmon.maintenance.compare_report import EXAMPLES, PLACES, Comparison, Counts, Place
-from tmon.maintenance.compare_stations import CannotCompare, DatasetteStation, TooCostly
+from tmon.maintenance.compare_stations import CannotCompare, TooCostly
 from tmon.maintenance.compare_tables import COMPARED, NOT_COMPARED
 
 ROOT = Path(__file__).parent.parent.parent

@@ -17,7 +17,6 @@ from tmon.maintenance.compare_stations import (
     ComparedStation,
     Row,
     TooCostly,
-    open_station,
 )
 from tmon.maintenance.compare_tables import COMPARED, Key, Part, Table
 from tmon.maintenance.rollup import MAX_MS, MIN_MS
@@ -36,6 +35,8 @@ class Pair:
     """The two stations, asked at the same time, each in the one thread that opened it."""
 
     def __init__(self, *places: str) -> None:
+        from tmon.maintenance.compare_published import open_station  # noqa: PLC0415 - HTTP loads slowly
+
         self._threads = [ThreadPoolExecutor(1, "compare") for _ in places]
         self._stations: list[ComparedStation] = []
         try:
