@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.station import Process, hourly_equals_raw, tmon
+from tests.station import Process, hourly_equals_raw, tmon, wait_for
 from tmon.db.connect import open_for_reading
 
 # Checkpoints are made at a hundredth of their size, so that there are many; told to be hurried,
@@ -82,25 +82,29 @@ def kill_under_load(folder: Path, kills: int) -> None:
     senders = [Sender(number, token, port, stop) for number in range(WRITERS)]
     for sender in senders:
         sender.start()
+
+    def acknowledged() -> set[tuple[str, int]]:
+        return set().union(*(sender.acknowledged for sender in senders))
+
     try:
-        for _ in range(kills):
+        for kill in range(kills):
             command = (sys.executable, "-c", SERVER, "careful")
             server = Process(folder, "serve", "ingest", "--port", str(port), command=command)
             server.addresses(1)
             time.sleep(random.uniform(0.1, 1.0))
+            if kill == kills - 1:
+                wait_for(lambda: len(acknowledged()) > kills * WRITERS)
             server.kill()
     finally:
         stop.set()
         for sender in senders:
             sender.join()
     assert [sender.odd for sender in senders] == [[]] * WRITERS
-    acknowledged = set().union(*(sender.acknowledged for sender in senders))
-    assert len(acknowledged) > kills * WRITERS
     with open_for_reading(folder / "tmon.db") as db:
         rows = db.execute(
             "select name, measured_ms, value from readings join sensors on id = sensor"
         ).fetchall()
-        assert {(name, at) for name, at, _ in rows} >= acknowledged
+        assert {(name, at) for name, at, _ in rows} >= acknowledged()
         assert all(value * 1000 == at - NOON_MS for _, at, value in rows)
         assert hourly_equals_raw(db)
         assert db.execute("pragma integrity_check").fetchone()[0] == "ok"
