@@ -75,14 +75,18 @@ def test_the_file_of_yesterday_is_put_back(station: Station, tmp_path: Path) -> 
         load.goes_on()
 
 
-def test_a_machine_that_is_cut_off_acknowledges_nothing(station: Station) -> None:
+@pytest.mark.parametrize("others_go_on", [False, pytest.param(True, marks=pytest.mark.soak)])
+def test_a_machine_that_is_cut_off_acknowledges_nothing(
+    station: Station, *, others_go_on: bool
+) -> None:
     a, _ = station.machines
     with station.load() as load:
         load.goes_on()
         station.cluster.cut_off("a")
         try:
             wait_for(lambda: a.post(station.tokens[0]) == 503)
-            load.goes_on()
+            if others_go_on:
+                load.goes_on()
             assert a.post(station.tokens[0]) == 503
         finally:
             station.cluster.rejoin("a")
