@@ -53,7 +53,8 @@ class _Client(Client):
 
     async def close(self) -> None:
         self.closes = True
-        with suppress(nats.errors.Error, OSError, TimeoutError):
+        # RuntimeError: uvloop's, where the server has just closed the connection.
+        with suppress(nats.errors.Error, OSError, TimeoutError, RuntimeError):
             async with asyncio.timeout(CLOSE_S):  # after a TLS handshake that failed, it hangs
                 await super().close()
 
