@@ -172,6 +172,14 @@ class Machine:
         return asyncio.run(run())
 
 
+def begun(folder: Path, servers: str) -> Machine:
+    """The first machine of a cluster, with a node."""
+    machine = Machine(folder, servers)
+    machine.make_node("basement")
+    machine.create_streams()
+    return machine
+
+
 def delete_streams(url: str) -> None:
     """Leave a server as it was at first."""
 

@@ -1,22 +1,15 @@
 """`tmon stream create --again`, `set` and `leave`: streams that were lost, are too small, or go."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 
 from tests.station import tmon
-from tests.stream.streamed import Machine, Server, one_server
+from tests.stream.streamed import Machine, Server
 from tests.stream.test_stream_sink import count, message, publish, refusal, second
 from tmon.stream.messages import PARTITIONS, stream_name
 from tmon.stream.streams import all_states
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with one_server(tmp_path_factory.mktemp("nats")) as running:
-        yield running
 
 
 @pytest.fixture

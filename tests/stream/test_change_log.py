@@ -1,7 +1,7 @@
 """One change at a time: whoever ends amid one never blocks the next, or loses what was made."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.js.api import PubAck
 
 from tests.station import wait_for
-from tests.stream.streamed import Machine, Server, delete_streams, one_server
+from tests.stream.streamed import Machine, one_server
 from tests.stream.test_sink_store import NOON_MS
 from tmon.core.reading import Batch, Node, Reading
 from tmon.db.connect import open_for_reading
@@ -43,21 +43,6 @@ from tmon.stream.streams import all_states
 NOTE = "insert into notes (node, at_ms, text, created_ms) values ('basement', 1, ?, 1)"
 SOON_S = 0.1
 IMPATIENT = Patience(turn_s=SOON_S, stored_s=SOON_S)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with one_server(tmp_path_factory.mktemp("nats")) as running:
-        yield running
-
-
-@pytest.fixture
-def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
-    made = Machine(tmp_path / "a", server.url)
-    made.make_node("basement")
-    made.create_streams()
-    yield made
-    delete_streams(server.url)
 
 
 def notes(machine: Machine) -> list[str]:

@@ -84,22 +84,6 @@ def rows(db: Database, table: str) -> list[tuple[object, ...]]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with one_server(tmp_path_factory.mktemp("nats")) as running:
-        yield running
-
-
-@pytest.fixture
-def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
-    """A machine of which nothing runs yet."""
-    made = Machine(tmp_path / "a", server.url)
-    made.make_node("basement")
-    made.create_streams()
-    yield made
-    delete_streams(server.url)
-
-
-@pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMachines]:
     """Two machines for many cases, each with nodes of its own."""
     folder = tmp_path_factory.mktemp("two")

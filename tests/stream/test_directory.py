@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from tests.stream.streamed import Machine, Server, delete_streams, one_server
+from tests.stream.streamed import Machine, Server, delete_streams
 from tmon.db import keys, nodes
 from tmon.db.connect import open_database, open_for_reading, transaction
 from tmon.stream.change_log import BUCKET_STREAM, BUCKET_SUBJECT, CHANGE, LastChange
@@ -22,14 +22,8 @@ HEARTBEAT_S = 0.1
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with one_server(tmp_path / "nats") as running:
-        yield running
-
-
-@pytest.fixture
-def machine(tmp_path: Path, server: Server) -> Machine:
-    made = Machine(tmp_path / "a", server.url)
+def machine(tmp_path: Path, own_server: Server) -> Machine:
+    made = Machine(tmp_path / "a", own_server.url)
     for node in ("attic", "cellar"):
         made.make_node(node)
     return made
@@ -140,16 +134,16 @@ def test_a_later_state_replaces_all_of_an_earlier_one(machine: Machine) -> None:
     asyncio.run(run())
 
 
-def test_it_goes_on_when_nats_was_away(machine: Machine, server: Server) -> None:
+def test_it_goes_on_when_nats_was_away(machine: Machine, own_server: Server) -> None:
     machine.create_streams()
 
     async def run() -> None:
         async with directory_of(machine) as directory:
             known = names(directory)
-            server.stop(signal.SIGKILL)
+            own_server.stop(signal.SIGKILL)
             await asyncio.sleep(0)
             assert names(directory) == known
-            server.start()
+            own_server.start()
             await asyncio.to_thread(put, machine, entry("x", "new"))
             await until(lambda: names(directory) == {**known, "x": "new"})
 
@@ -173,14 +167,14 @@ def test_it_goes_on_when_nats_has_forgotten_it(machine: Machine) -> None:
     asyncio.run(run())
 
 
-def test_a_bucket_that_was_made_anew_is_read_anew(machine: Machine, server: Server) -> None:
+def test_a_bucket_that_was_made_anew_is_read_anew(machine: Machine, own_server: Server) -> None:
     machine.create_streams()
     put(machine, *(entry("x", f"{number}") for number in range(100)))
 
     async def run() -> None:
         async with directory_of(machine) as directory:
-            await asyncio.to_thread(delete_streams, server.url)
-            other = Machine(machine.folder.with_name("b"), server.url)
+            await asyncio.to_thread(delete_streams, own_server.url)
+            other = Machine(machine.folder.with_name("b"), own_server.url)
             other.make_node("other")
             other.create_streams()
             await until(lambda: "other" in names(directory).values())

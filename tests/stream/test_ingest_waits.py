@@ -8,37 +8,31 @@ import pytest
 import requests
 
 from tests.station import Process, wait_for
-from tests.stream.streamed import Machine, Server, one_server
+from tests.stream.streamed import Machine, Server
 
 READING = {"value": 21.5, "measured_ms": 1_795_348_800_000}
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with one_server(tmp_path / "nats") as running:
-        yield running
-
-
-@pytest.fixture
-def token(tmp_path: Path, server: Server) -> str:
+def token(tmp_path: Path, own_server: Server) -> str:
     """A node's, of a station whose server is down."""
-    machine = Machine(tmp_path / "a", server.url)
+    machine = Machine(tmp_path / "a", own_server.url)
     made = machine.tmon_alone("token", "get", "basement").stdout.strip()
     machine.create_streams()
-    server.stop()
+    own_server.stop()
     return made
 
 
 @pytest.fixture
-def ingest(tmp_path: Path, server: Server, token: str) -> Iterator[Process]:  # noqa: ARG001
-    environ = {"TMON_STREAM": server.url, "TMON_PORT": "0"}
+def ingest(tmp_path: Path, own_server: Server, token: str) -> Iterator[Process]:  # noqa: ARG001
+    environ = {"TMON_STREAM": own_server.url, "TMON_PORT": "0"}
     started = Process(tmp_path / "a", "serve", "ingest", environ=environ)
     yield started
     started.kill()
 
 
 def test_readings_are_refused_until_nats_answers(
-    server: Server, token: str, ingest: Process
+    own_server: Server, token: str, ingest: Process
 ) -> None:
     """A node is told to keep them, rather than that its token is unknown, or nothing at all."""
     url = ingest.addresses(1)["ingest"]
@@ -51,7 +45,7 @@ def test_readings_are_refused_until_nats_answers(
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert int(refused.headers["Retry-After"]) > 0
     assert requests.get(f"{url}/healthz", timeout=60).status_code == 503
-    server.start()
+    own_server.start()
     wait_for(lambda: post().status_code == 201, pause_s=0.1)
     ingest.popen.send_signal(signal.SIGTERM)
     assert ingest.end()[0] == 0
@@ -64,12 +58,11 @@ def test_a_signal_ends_ingest_that_waits_for_nats(ingest: Process) -> None:
     assert ingest.end()[0] == 0
 
 
-def test_what_ingest_cant_begin_with_is_one_line(tmp_path: Path) -> None:
-    with one_server(tmp_path / "nats") as server:
-        machine = Machine(tmp_path / "a", server.url)
-        machine.make_node("basement")
-        environ = {"TMON_STREAM": server.url, "TMON_PORT": "0"}
-        status, said = Process(machine.folder, "serve", "ingest", environ=environ).end()
+def test_what_ingest_cant_begin_with_is_one_line(tmp_path: Path, own_server: Server) -> None:
+    machine = Machine(tmp_path / "a", own_server.url)
+    machine.make_node("basement")
+    environ = {"TMON_STREAM": own_server.url, "TMON_PORT": "0"}
+    status, said = Process(machine.folder, "serve", "ingest", environ=environ).end()
     assert status == 1
     assert "`tmon stream create`" in said
     assert said.count("\n") == 1

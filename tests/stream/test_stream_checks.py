@@ -2,13 +2,12 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 
-from tests.stream.streamed import Machine, Server, one_server
+from tests.stream.streamed import Machine, Server, begun
 from tests.stream.test_stream_sink import message, partition, publish
 from tests.watch.watched import NOW_MS, NOWHERE
 from tmon.stream.messages import stream_name
@@ -20,22 +19,9 @@ NUMBERS = ("T24", "T25", "T26", "T27", "T28")
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with one_server(tmp_path / "nats") as running:
-        yield running
-
-
-@pytest.fixture
-def machine(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(tmp_path: Path, own_server: Server, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(streams, "AGAIN_AFTER_S", 0.2)
-    return begun(tmp_path / "a", server.url)
-
-
-def begun(folder: Path, servers: str) -> Machine:
-    machine = Machine(folder, servers)
-    machine.make_node("basement")
-    machine.create_streams()
-    return machine
+    return begun(tmp_path / "a", own_server.url)
 
 
 def found(machine: Machine, *, in_s: int = 0) -> list[str]:
@@ -81,8 +67,8 @@ def test_a_sink_that_stores_what_came_before_is_only_behind(
     assert [(one.number, one.severity, one.meets_threshold) for one in findings] == expected
 
 
-def test_servers_that_dont_answer_are_found(machine: Machine, server: Server) -> None:
-    server.stop(signal.SIGKILL)
+def test_servers_that_dont_answer_are_found(machine: Machine, own_server: Server) -> None:
+    own_server.stop(signal.SIGKILL)
     [line] = found(machine)
     assert line.startswith("T24 critical: streams: no NATS server answers at nats://127.0.0.1:")
 

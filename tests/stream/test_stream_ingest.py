@@ -2,17 +2,16 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 import requests
 from nats.aio.client import Client
 
 from tests.station import wait_for
-from tests.stream.streamed import Machine, Server, delete_streams, one_server
+from tests.stream.streamed import Machine, Server
 from tests.stream.test_sink_store import NOON_MS, reading
 from tests.test_metrics import samples
 from tmon.core.errors import DiskFull, Overloaded, Unavailable
@@ -33,21 +32,6 @@ from tmon.stream.streams import all_states
 
 NODE = Node("0123456789abcdef", "basement", "basement")
 PARTITION = partition_of(NODE.uid)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with one_server(tmp_path_factory.mktemp("nats")) as running:
-        yield running
-
-
-@pytest.fixture
-def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
-    made = Machine(tmp_path / "a", server.url)
-    made.make_node("basement")
-    made.create_streams()
-    yield made
-    delete_streams(server.url)
 
 
 @asynccontextmanager

@@ -4,30 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from tests.station import Process, Station, answers, wait_for
-from tests.stream.streamed import Machine, Server, delete_streams, one_server
+from tests.stream.streamed import Machine
 from tmon.db.connect import sqlite3
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with one_server(tmp_path_factory.mktemp("nats")) as running:
-        yield running
-
-
-@pytest.fixture
-def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
-    made = Machine(tmp_path / "a", server.url)
-    made.make_node("basement")
-    made.create_streams()
-    yield made
-    delete_streams(server.url)
 
 
 def start(machine: Machine, *arguments: str) -> Process:

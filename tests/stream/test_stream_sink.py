@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from nats.aio.client import Client
 from nats.js import api
 
 from tests.station import wait_for
-from tests.stream.streamed import Machine, Server, delete_streams, one_server
+from tests.stream.streamed import Machine, Server, delete_streams
 from tests.stream.test_sink_store import NOON_MS, contents, reading
 from tmon.core.reading import Batch, Node
 from tmon.db import nodes
@@ -29,22 +28,6 @@ from tmon.stream.messages import (
 )
 from tmon.stream.reader import RefusedStream
 from tmon.stream.streams import Snapshot, all_states
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with one_server(tmp_path_factory.mktemp("nats")) as running:
-        yield running
-
-
-@pytest.fixture
-def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
-    """The first machine of a cluster, with a node."""
-    made = Machine(tmp_path / "a", server.url)
-    made.make_node("basement")
-    made.create_streams()
-    yield made
-    delete_streams(server.url)
 
 
 def second(machine: Machine, name: str = "b") -> Machine:

@@ -1,0 +1,28 @@
+"""NATS servers, and the first machine of a cluster."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stream.streamed import Machine, Server, begun, delete_streams, one_server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with one_server(tmp_path_factory.mktemp("nats")) as running:
+        yield running
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """One of the test's own, which may stop it."""
+    with one_server(tmp_path / "nats") as running:
+        yield running
+
+
+@pytest.fixture
+def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
+    """The first machine of a cluster, with a node, of which nothing runs yet."""
+    yield begun(tmp_path / "a", server.url)
+    delete_streams(server.url)
