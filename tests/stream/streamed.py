@@ -23,7 +23,7 @@ from tests.station import Station, running, tmon, wait_for
 from tmon.core.settings import Settings
 from tmon.db.connect import open_for_reading
 from tmon.store.writer_process import run_writer
-from tmon.stream.connection import connected
+from tmon.stream.connection import ask
 from tmon.stream.positions import read_positions
 from tmon.stream.sink import sink_until
 from tmon.stream.sink_writer import sink_writer
@@ -164,12 +164,7 @@ class Machine:
 
     def ask(self, question: Callable[[Client], Awaitable[T]]) -> T:
         """What the servers answer."""
-
-        async def run() -> T:
-            async with connected(self.settings, "test") as client:
-                return await question(client)
-
-        return asyncio.run(run())
+        return ask(self.settings, "test", question)
 
 
 def begun(folder: Path, servers: str) -> Machine:

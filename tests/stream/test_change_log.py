@@ -1,6 +1,5 @@
 """One change at a time: whoever ends amid one never blocks the next, or loses what was made."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,6 @@ from tests.stream.test_sink_store import NOON_MS
 from tmon.core.reading import Batch, Node, Reading
 from tmon.db.connect import open_for_reading
 from tmon.stream.change_log import (
-    BUCKET_STREAM,
     BUCKET_SUBJECT,
     CHANGE,
     ChangeLog,
@@ -27,7 +25,6 @@ from tmon.stream.change_log import (
     PerhapsChanged,
     StoredLater,
 )
-from tmon.stream.connection import connected
 from tmon.stream.entries import Entry, NodeRow, decode
 from tmon.stream.messages import (
     MESSAGE_BYTES,
@@ -38,7 +35,7 @@ from tmon.stream.messages import (
     subject,
 )
 from tmon.stream.owner_database import Patience, open_to_change
-from tmon.stream.streams import all_states
+from tmon.stream.streams import BUCKET_STREAM, all_states
 
 NOTE = "insert into notes (node, at_ms, text, created_ms) values ('basement', 1, ?, 1)"
 SOON_S = 0.1
@@ -51,11 +48,7 @@ def notes(machine: Machine) -> list[str]:
 
 
 def with_log(machine: Machine, use: Callable[[ChangeLog, Client], Awaitable[None]]) -> None:
-    async def run() -> None:
-        async with connected(machine.settings, "test") as client:
-            await use(ChangeLog(client.jetstream(), SOON_S), client)
-
-    asyncio.run(run())
+    machine.ask(lambda client: use(ChangeLog(client.jetstream(), SOON_S), client))
 
 
 async def last_change(client: Client) -> LastChange:

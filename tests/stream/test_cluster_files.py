@@ -1,16 +1,16 @@
 """What deploy/cluster/ puts onto three machines: servers that trust each other, and units."""
 
-import asyncio
 import re
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
+
+from nats.aio.client import Client
 
 from tests.deploy.accounts import ROOT
 from tests.station import tmon
 from tests.stream.cluster import CONFIGURATION, PROGRAM, three_servers
 from tmon.core.settings import Settings
-from tmon.stream.connection import connected
+from tmon.stream.connection import ask
 
 CLUSTER = ROOT / "deploy" / "cluster"
 
@@ -20,15 +20,14 @@ def credentials(folder: Path, *hosts: str) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-async def leader_of_a_stream(environ: Mapping[str, str]) -> str:
+async def leader_of_a_stream(client: Client) -> str:
     """Make a stream on all three servers; returns the name of the one that leads it."""
-    async with connected(Settings.load(environ), "test") as client:
-        stream = client.jetstream(timeout=30)
-        await stream.add_stream(name="t", subjects=["t"], num_replicas=3)
-        await stream.publish("t", b"one")
-        info = await stream.stream_info("t")
-        assert info.cluster
-        return str(info.cluster.leader)
+    stream = client.jetstream(timeout=30)
+    await stream.add_stream(name="t", subjects=["t"], num_replicas=3)
+    await stream.publish("t", b"one")
+    info = await stream.stream_info("t")
+    assert info.cluster
+    return str(info.cluster.leader)
 
 
 def test_three_servers_trust_each_other_and_who_has_the_password(tmp_path: Path) -> None:
@@ -41,7 +40,7 @@ def test_three_servers_trust_each_other_and_who_has_the_password(tmp_path: Path)
             "TMON_STREAM_CREDENTIALS": str(folder / "stream.credentials"),
             "TMON_STREAM_CA": str(folder / "ca.pem"),
         }
-        assert asyncio.run(leader_of_a_stream(environ)) in {"a", "b", "c"}
+        assert ask(Settings.load(environ), "test", leader_of_a_stream) in {"a", "b", "c"}
         (missing,) = tmon(tmp_path, "stream", "status", environ=environ).stderr.splitlines()
         assert "the NATS servers have no streams of tmon" in missing
         (tmp_path / "guessed").write_text("tmon:guessed")

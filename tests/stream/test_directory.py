@@ -14,9 +14,10 @@ from nats.aio.client import Client
 from tests.stream.streamed import Machine, Server, delete_streams
 from tmon.db import keys, nodes
 from tmon.db.connect import open_database, open_for_reading, transaction
-from tmon.stream.change_log import BUCKET_STREAM, BUCKET_SUBJECT, CHANGE, LastChange
+from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.directory import Directory
 from tmon.stream.entries import Entry, KeyRow, NodeRow
+from tmon.stream.streams import BUCKET_STREAM
 
 HEARTBEAT_S = 0.1
 

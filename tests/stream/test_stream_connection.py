@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
 
 from tests.stream.streamed import Machine, Server, one_server
 from tmon.core.settings import InvalidSettings, Settings
-from tmon.stream.connection import CannotConnect, connect, connected
+from tmon.stream.connection import CannotConnect, ask, connect
 from tmon.stream.streams import all_states
 from tmon.stream.tasks import end
 
@@ -30,22 +31,20 @@ def settings(url: str, **more: object) -> Settings:
 def refusal(found: Settings) -> str:
     """Why a command doesn't get a connection."""
 
-    async def run() -> None:
-        async with connected(found, "test"):
-            pytest.fail("it is connected")
+    async def fail(_: Client) -> None:
+        pytest.fail("it is connected")
 
     with pytest.raises(CannotConnect) as caught:
-        asyncio.run(run())
+        ask(found, "test", fail)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def works(found: Settings) -> None:
-    async def run() -> None:
-        async with connected(found, "test") as client:
-            assert client.is_connected
+    async def is_connected(client: Client) -> bool:
+        return client.is_connected
 
-    asyncio.run(run())
+    assert ask(found, "test", is_connected)
 
 
 @pytest.fixture(scope="module")

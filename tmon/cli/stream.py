@@ -1,11 +1,10 @@
 """`tmon stream`: the NATS streams of a station on several machines."""
 
-import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
-from sqlite_utils import Database
 
 from tmon.cli.options import as_json, show, station, takes
 from tmon.core.errors import CannotServe
@@ -14,6 +13,8 @@ from tmon.db.connect import open_migrated_for_reading
 from tmon.db.tokens import open_station
 
 if TYPE_CHECKING:
+    from nats.aio.client import Client
+
     from tmon.stream.positions import Position
     from tmon.stream.streams import StreamState
 
@@ -57,24 +58,22 @@ def create(
       tmon stream create --again          when the servers have lost their files
     """
     from tmon.stream import first_file  # noqa: PLC0415 - nats is imported if needed
+    from tmon.stream.connection import ask  # noqa: PLC0415
     from tmon.stream.streams import Options, remove  # noqa: PLC0415
 
     settings = _station(flags)
     options = Options(int(replicas), days, gigabytes)
 
-    async def run() -> None:
-        from tmon.stream.connection import connected  # noqa: PLC0415
+    async def begin(client: "Client") -> None:
+        with open_station(settings) as db:
+            if again:
+                if not force:
+                    await first_file.refuse_unread(db, client)
+                await remove(client)
+                first_file.leave_cluster(db)
+            await first_file.begin_cluster(db, client, options)
 
-        async with connected(settings, "stream create") as client:
-            with open_station(settings) as db:
-                if again:
-                    if not force:
-                        await first_file.refuse_unread(db, client)
-                    await remove(client)
-                    first_file.leave_cluster(db)
-                await first_file.begin_cluster(db, client, options)
-
-    asyncio.run(run())
+    ask(settings, "stream create", begin)
     click.echo(
         f"created; {settings.db} is the cluster's first file: back it up for the other machines, "
         "and start `tmon sink` and `tmon serve`"
@@ -94,17 +93,12 @@ def leave(*, force: bool, **flags: str | None) -> None:
       tmon stream leave
     """
     from tmon.stream import first_file  # noqa: PLC0415
-    from tmon.stream.connection import connected  # noqa: PLC0415
+    from tmon.stream.connection import ask  # noqa: PLC0415
 
     settings = _station(flags)
-
-    async def refuse_unread(db: Database) -> None:
-        async with connected(settings, "stream leave") as client:
-            await first_file.refuse_unread(db, client)
-
     with open_station(settings) as db:
         if not force:
-            asyncio.run(refuse_unread(db))
+            ask(settings, "stream leave", partial(first_file.refuse_unread, db))
         first_file.leave_cluster(db)
     click.echo(f"{settings.db} is of one machine again: unset TMON_STREAM, and start `tmon serve`")
 
@@ -123,16 +117,14 @@ def set_(
     Examples:
       tmon stream set --days 14 --gigabytes 100
     """
-    from tmon.stream.connection import connected  # noqa: PLC0415
+    from tmon.stream.connection import ask  # noqa: PLC0415
     from tmon.stream.streams import change  # noqa: PLC0415
 
-    settings = _station(flags)
-
-    async def run() -> None:
-        async with connected(settings, "stream set") as client:
-            await change(client, int(replicas or 0), days or 0, gigabytes or 0)
-
-    asyncio.run(run())
+    ask(
+        _station(flags),
+        "stream set",
+        lambda client: change(client, int(replicas or 0), days or 0, gigabytes or 0),
+    )
 
 
 @stream.command()
@@ -146,26 +138,20 @@ def status(*, as_json: bool, **flags: str | None) -> None:
       tmon stream status
       tmon stream status --json
     """
-    settings = _station(flags)
-    from tmon.stream.positions import read_positions  # noqa: PLC0415 - nats is imported if needed
+    from tmon.stream.connection import ask  # noqa: PLC0415
+    from tmon.stream.positions import read_positions  # noqa: PLC0415
     from tmon.stream.reader import check_streams  # noqa: PLC0415
+    from tmon.stream.streams import all_states  # noqa: PLC0415
 
+    settings = _station(flags)
     positions: list[Position] = []
     if settings.db.exists():
         with open_migrated_for_reading(settings.db) as db:
             positions = read_positions(db)
-    states = asyncio.run(_states(settings))
+    states = ask(settings, "stream status", all_states)
     if positions:
         check_streams(states, positions)
     show(_rows(states, positions), as_json=as_json)
-
-
-async def _states(settings: Settings) -> "list[StreamState]":
-    from tmon.stream.connection import connected  # noqa: PLC0415
-    from tmon.stream.streams import all_states  # noqa: PLC0415
-
-    async with connected(settings, "stream status") as client:
-        return await all_states(client)
 
 
 def _rows(states: "Sequence[StreamState]", positions: "Sequence[Position]") -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 from datasette import hookimpl
 from markupsafe import Markup
 
+from tmon.core import humanize
 from tmon.core.languages import gettext
 from tmon.core.time import EPOCH, FIRST_MS
 from tmon.pages.responses import node_path
@@ -180,13 +181,8 @@ def short_duration(seconds: float) -> str:
 
 
 def hours_and_minutes(seconds: float) -> str:
-    """Seconds as ``40 s``, ``20 min``, ``3 h 20 min`` or ``2 d 3 h``: the two largest units."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
-    parts = [(days, "d"), (hours, "h"), (minutes if not days else 0, "min")]
-    return " ".join(f"{count} {unit}" for count, unit in parts if count)
+    """Seconds as ``40 s``, ``20 min``, ``3 h 20 min`` or ``2 d 3 h``: to the minute."""
+    return humanize.duration(seconds if seconds < 60 else 60 * round(seconds / 60))
 
 
 def quantity(

@@ -25,7 +25,6 @@ from tmon.core import logs, signals
 from tmon.core.settings import Settings
 from tmon.db import identity
 
-STARTED_S = 1.0  # after a signal it ends, even if it hasn't started yet
 DRAIN_S = 6  # after a signal, for the requests that have arrived
 GC_OBJECTS = 50_000  # requests leave no cycles; looking for them often takes a quarter of the time
 DATASETTE_NICENESS = 5  # ingest comes first, then pages, then visitors' SQL (datasette_app.py)
@@ -132,13 +131,7 @@ class _Server(uvicorn.Server):
         self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        starting = asyncio.create_task(super().startup(sockets))
-        while not starting.done():
-            await asyncio.wait([starting], timeout=STARTED_S)
-            if self.should_exit and not starting.done():  # NATS is away, say
-                starting.cancel()
-                return
-        await starting
+        await super().startup(sockets)
         # systemd's sd_notify(3), for a service of type ``notify``.
         if address := os.environ.get("NOTIFY_SOCKET"):
             if address.startswith("@"):  # Linux's abstract sockets

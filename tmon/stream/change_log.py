@@ -1,4 +1,4 @@
-"""The owner's changes, one at a time on all machines: docs/decisions/0059.
+"""The owner's changes, one at a time on all machines: docs/decisions/0023.
 
 The key ``change`` of the bucket holds the last change whole, and who is making the next one. A
 change is made once it stands there; who finds that it wasn't published then, publishes it.
@@ -24,9 +24,9 @@ from tmon.core.errors import TmonError
 from tmon.stream.connection import describe
 from tmon.stream.entries import Entry, decode
 from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, subject
-from tmon.stream.streams import BUCKET, BUCKET_LOST
+from tmon.stream.streams import BUCKET, BUCKET_LOST, BUCKET_STREAM
 
-BUCKET_STREAM, BUCKET_SUBJECT = f"KV_{BUCKET}", f"$KV.{BUCKET}."
+BUCKET_SUBJECT = f"$KV.{BUCKET}."
 CHANGE = "change"  # the key of the last change
 
 LEASE_S = 5.0  # who holds the key for longer, without a change of it, has ended amid its change

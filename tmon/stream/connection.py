@@ -4,10 +4,10 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import nats.errors
@@ -24,6 +24,8 @@ CONNECT_S = 2
 CLOSE_S = 1.0
 PING_S = 5  # a server that doesn't answer two of them is left
 LEAST_SERVER = (2, 12)  # older ones weren't tried
+
+T = TypeVar("T")
 
 
 class CannotConnect(TmonError):
@@ -152,6 +154,20 @@ async def connected(settings: Settings, name: str) -> AsyncIterator[Client]:
         raise CannotConnect(f"the NATS servers: {describe(error)}") from None
     finally:
         await client.close()
+
+
+def ask(settings: Settings, name: str, question: Callable[[Client], Awaitable[T]]) -> T:
+    """What ``question`` finds out, or does, with a connection of a command's.
+
+    Raises:
+        CannotConnect: as ``connected``.
+    """
+
+    async def run() -> T:
+        async with connected(settings, name) as client:
+            return await question(client)
+
+    return asyncio.run(run())
 
 
 async def _connect_once(client: _Client, options: Mapping[str, Any], name: str) -> None:

@@ -17,10 +17,10 @@ from nats.js.errors import NotFoundError
 from sqlite_utils import Database
 
 from tmon.core.settings import Settings
-from tmon.stream.change_log import BUCKET_STREAM, BUCKET_SUBJECT, CHANGE, LastChange
+from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S, connect
 from tmon.stream.entries import KEY_COLUMNS, NODE_COLUMNS, Entry, all_entries, decode
-from tmon.stream.streams import BUCKET_LOST
+from tmon.stream.streams import BUCKET_LOST, BUCKET_STREAM
 from tmon.stream.tasks import end
 from tmon.stream.trouble import Trouble
 

@@ -11,10 +11,10 @@ from nats.js.errors import NotFoundError
 
 from tmon.core.settings import Settings
 from tmon.db.connect import open_migrated_for_reading
-from tmon.stream.connection import ANSWER_S, CannotConnect, connected, describe
+from tmon.stream.connection import ANSWER_S, CannotConnect, ask, describe
 from tmon.stream.messages import stream_name
 from tmon.stream.positions import read_positions
-from tmon.stream.streams import BUCKET, BUCKET_LOST, StreamState, all_states
+from tmon.stream.streams import BUCKET, BUCKET_LOST, BUCKET_STREAM, StreamState, all_states
 
 
 class Health(Struct, frozen=True):
@@ -47,16 +47,15 @@ def look(settings: Settings, *, again_after_s: float) -> tuple[Health, Health]:
     Raises:
         CannotConnect: the servers don't answer, or have no streams.
     """
-    return asyncio.run(_look_twice(settings, again_after_s))
 
-
-async def _look_twice(settings: Settings, pause_s: float) -> tuple[Health, Health]:
-    async with connected(settings, "check") as client:
+    async def look_twice(client: Client) -> tuple[Health, Health]:
         first = await _look(client, settings.db)
         if not first.missing and not first.waiting:
             return first, first
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(again_after_s)
         return first, await _look(client, settings.db)
+
+    return ask(settings, "check", look_twice)
 
 
 async def _look(client: Client, path: Path) -> Health:
@@ -72,7 +71,7 @@ async def _look(client: Client, path: Path) -> Health:
 
 async def _check_bucket(client: Client) -> None:
     try:
-        await client.jetstream(timeout=ANSWER_S).stream_info(f"KV_{BUCKET}")
+        await client.jetstream(timeout=ANSWER_S).stream_info(BUCKET_STREAM)
     except NotFoundError:
         raise CannotConnect(BUCKET_LOST) from None
     except (nats.errors.Error, OSError) as error:

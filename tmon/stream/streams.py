@@ -15,6 +15,7 @@ from tmon.stream.connection import ANSWER_S, CannotConnect, describe
 from tmon.stream.messages import MESSAGE_BYTES, PARTITIONS, stream_name, subject
 
 BUCKET = "tmon-nodes"
+BUCKET_STREAM = f"KV_{BUCKET}"  # in which NATS keeps it
 BUCKET_LOST = f"the bucket {BUCKET} was deleted: docs/cluster.md says how to begin again"
 HEADER_BYTES = 1_000  # of a message, which count too
 # Ingest tries the same message again for five seconds (publisher.py).
@@ -198,7 +199,7 @@ async def remove(client: Client) -> None:
         CannotConnect: the servers don't answer.
     """
     stream = client.jetstream(timeout=ANSWER_S)
-    for name in (f"KV_{BUCKET}", *map(stream_name, range(PARTITIONS))):
+    for name in (BUCKET_STREAM, *map(stream_name, range(PARTITIONS))):
         try:
             await stream.delete_stream(name)
         except NotFoundError:
@@ -215,7 +216,7 @@ async def change(client: Client, replicas: int, days: int, gigabytes: float) -> 
     """
     stream = client.jetstream(timeout=ANSWER_S)
     await all_states(client)
-    for name in (*map(stream_name, range(PARTITIONS)), f"KV_{BUCKET}"):
+    for name in (*map(stream_name, range(PARTITIONS)), BUCKET_STREAM):
         config = (await stream.stream_info(name)).config
         config.num_replicas = replicas or config.num_replicas
         if name.startswith("tmon"):
