@@ -1,7 +1,9 @@
 """Group commit: what is shared, what fails alone, and what heals by itself."""
 
 import asyncio
+import fcntl
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -307,6 +309,24 @@ class Held(Wal):
         assert self.released.wait(60)
         super().sync()
         self.syncs += 1
+
+
+def test_a_socket_may_have_any_number(tmp_path: Path) -> None:
+    """In a process with over a thousand open files."""
+    node = node_in(tmp_path / "tmon.db")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    ours, theirs = socket.socketpair()
+    numbered = socket.socket(fileno=fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 1500))
+    theirs.close()
+    thread = threading.Thread(target=run_writer, args=[numbered, tmp_path / "tmon.db"])
+    thread.start()
+    with ours:
+        ours.sendall(encode_message([(1, encode_batch(batch(node, 1.0)))]))
+        [reply] = MessageReader(Reply).feed(ours.recv(65536))
+    thread.join()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert reply.results == [(1, Receipt(1, 0, []))]
 
 
 def test_nothing_is_acknowledged_before_it_is_on_the_disk(tmp_path: Path) -> None:

@@ -53,8 +53,9 @@ class Terminal:
         return self.popen.wait(TIMEOUT_S)
 
     def _read(self) -> bool:
-        ready, _, _ = select.select([self._fd], [], [], self._deadline_s - time.monotonic())
-        assert ready, self.shown
+        arrivals = select.poll()
+        arrivals.register(self._fd, select.POLLIN)
+        assert arrivals.poll(1000 * max(0, self._deadline_s - time.monotonic())), self.shown
         try:
             text = os.read(self._fd, 65536)
         except OSError:  # what Linux says at a terminal's end

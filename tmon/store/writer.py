@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
-from select import select
+from select import POLLIN, poll
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
@@ -96,6 +96,8 @@ class Writer(Generic[T]):
         self._waiting_devices = WaitingDevices(db, wal.files.path)
         self._wal = wal
         self._sock = sock
+        self._arrivals = poll()  # select() can't wait for the 1,024th open file
+        self._arrivals.register(sock, POLLIN)
         self._reader = reader
         self._waiting: deque[tuple[int, T]] = deque()
         self._last_number = 0
@@ -147,7 +149,7 @@ class Writer(Generic[T]):
 
     def _receive(self, timeout_s: float) -> bool:
         """Queue the batches that come; False if the other end has closed the socket."""
-        if not select([self._sock], [], [], timeout_s)[0]:
+        if not self._arrivals.poll(1000 * timeout_s):
             return True
         try:
             data = self._sock.recv(RECEIVE_BYTES)
