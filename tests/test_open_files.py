@@ -87,3 +87,12 @@ def test_a_log_that_is_cut_at_any_moment_is_seen_at_once(
         with pytest.raises(LogCut):
             files.check_log()
     files.close()
+
+
+def test_handles_are_closed_once_nobody_has_them(db: Database) -> None:
+    files = OpenFiles(db)
+    handles = files.database, files.log
+    del files
+    for handle in handles:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(handle)

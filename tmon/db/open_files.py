@@ -2,6 +2,7 @@
 
 import logging
 import os
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,6 +36,8 @@ class OpenFiles:
         # O_PATH: closing any other handle on the database would drop SQLite's locks.
         self.database = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
         self.log = os.open(self.log_path, os.O_RDONLY | os.O_CLOEXEC)
+        # When nobody has this object any more, it is called too.
+        self.close = weakref.finalize(self, _close, self.database, self.log)
         self._database_id, self._log_id = (
             (status.st_dev, status.st_ino) for status in map(os.fstat, (self.database, self.log))
         )
@@ -134,10 +137,6 @@ class OpenFiles:
         path = Path(f"/proc/self/fd/{self.database}").readlink()
         return path if identity.is_at(path, os.fstat(self.database)) else None
 
-    def close(self) -> None:
-        os.close(self.database)
-        os.close(self.log)
-
     def _remember_log(self, header: bytes, size: int) -> None:
         """Keep the header, and where the last whole frame begins."""
         frame_bytes = identity.frame_bytes(header) if header else 1
@@ -182,3 +181,8 @@ class OpenFiles:
 
 def _replaced(path: str) -> Replaced:
     return Replaced(f"{path} was removed or replaced while it was written to")
+
+
+def _close(*handles: int) -> None:
+    for handle in handles:
+        os.close(handle)
