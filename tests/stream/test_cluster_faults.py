@@ -93,3 +93,19 @@ def test_a_machine_that_is_cut_off_acknowledges_nothing(
         a.wait_for_ingest()
         load.goes_on()
         station.cluster.wait_until_healthy()
+
+
+def test_without_a_majority_ingest_isnt_healthy(station: Station) -> None:
+    """It is connected to the server that is left, and nobody sends anything."""
+    a, _ = station.machines
+    others = [station.cluster[name] for name in NAMES if name != a.name]
+    for server in others:
+        server.kill()
+    try:
+        wait_for(lambda: not a.is_well())
+        assert [a.is_well() for _ in range(5)] == [False] * 5
+    finally:
+        for server in others:
+            server.start()
+    station.cluster.wait_until_healthy()
+    a.wait_for_ingest()

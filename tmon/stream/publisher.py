@@ -16,6 +16,7 @@ from tmon.core.errors import ApiError, DiskFull, Overloaded, Unavailable
 from tmon.core.reading import Batch, Receipt
 from tmon.core.settings import Settings
 from tmon.store.messages import Reply
+from tmon.stream.availability import Availability
 from tmon.stream.batch_parts import BATCH_BYTES, encoded_parts
 from tmon.stream.connection import connect, describe
 from tmon.stream.messages import (
@@ -95,6 +96,7 @@ class Publisher:
         self._lanes = [Lane(partition) for partition in range(PARTITIONS)]
         self._backlog = 0
         self._down_since_s: float | None = None
+        self._availability = Availability(client, clock)
         self._trouble = Trouble(log, "readings can't be published", "readings are published again")
 
     @classmethod
@@ -138,6 +140,16 @@ class Publisher:
         """
         if self._is_down():
             raise Unavailable(NOBODY)
+
+    async def check_health(self) -> None:
+        """Check that a reading would be acknowledged, also if none was sent lately.
+
+        Raises:
+            Unavailable: no stream would take it.
+        """
+        self.check_capacity()
+        if not await self._availability.ask():
+            raise Unavailable("no stream has a majority of the NATS servers; keep the readings")
 
     def _is_down(self) -> bool:
         """Whether no server was there for so long that waiting is no use."""
@@ -221,6 +233,7 @@ class Publisher:
         until_s = lane.sent[0].since_s + self._answer_s
         while (left_s := until_s - self._clock()) > 0:
             error = await self._attempt(lane.partition, message, headers, min(left_s, ATTEMPT_S))
+            self._availability.note(acknowledged=error is None)
             if error is None:
                 self._trouble.end(lane.partition)
                 return None
