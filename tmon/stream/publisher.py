@@ -148,8 +148,7 @@ class Publisher:
             Unavailable: no stream would take it.
         """
         self.check_capacity()
-        if not await self._availability.ask():
-            raise Unavailable("no stream has a majority of the NATS servers; keep the readings")
+        await self._availability.check()
 
     def _is_down(self) -> bool:
         """Whether no server was there for so long that waiting is no use."""
@@ -242,6 +241,7 @@ class Publisher:
                 return DiskFull("the streams are full; nothing was stored, keep the readings")
             if self._is_down():
                 return Unavailable(NOBODY)
+            await self._availability.leave_server_that_is_alone(lane.sent[0].since_s)
             await asyncio.sleep(PAUSE_S)
         return Unavailable("no majority of the NATS servers took it in time; keep the readings")
 
