@@ -5,17 +5,16 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from itertools import islice
 from time import monotonic
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 from nats.js.errors import NotFoundError
 from sqlite_utils import Database
 
+from tmon.core import humanize
 from tmon.core.settings import Settings
 from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S, connect
@@ -24,9 +23,7 @@ from tmon.stream.entries import (
     NODE_COLUMNS,
     Entry,
     UnreadableValue,
-    all_entries,
     decode_value,
-    encode_value,
     ids_in,
 )
 from tmon.stream.streams import BUCKET_LOST, BUCKET_STREAM
@@ -34,6 +31,7 @@ from tmon.stream.tasks import end
 from tmon.stream.trouble import Trouble
 
 HEARTBEAT_S = 1.0
+QUIET_HEARTBEATS = 2  # then a server sends nothing more by itself
 SILENT_HEARTBEATS = 3  # without any the consumer is made anew: its server is gone, or forgot it
 UNUSED_S = 30.0  # then the servers remove it
 RETRY_S = 0.5
@@ -69,6 +67,9 @@ class Directory:
         self._seen = 0  # the revision up to which the tables are as the bucket
         self._last_change = (0, "")
         self._unreadable = (0, 0.0)  # the revision of the value that can't be read, since when
+        self._pending = 0  # values that the consumer has yet to send, as it says
+        self._quiet = 0  # heartbeats since the last of them
+        self._short_since_s: float | None = None  # when a consumer first sent fewer than it said
         self._complete = asyncio.Event()
         self._trouble = Trouble(log, "nodes and keys stay as they are", "the bucket is there again")
 
@@ -143,9 +144,11 @@ class Directory:
             wake.set()
 
         subscription = await self._client.subscribe(self._client.new_inbox(), cb=on_message)
+        begun, self._quiet = self._seen, 0
         try:
-            if not await self._consume(subscription.subject):
-                self._complete.set()
+            self._pending = await self._consume(subscription.subject)
+            if not self._pending:
+                self._set_complete()
             expected = 1
             while expected:
                 async with asyncio.timeout(SILENT_HEARTBEATS * self._heartbeat_s):
@@ -154,6 +157,9 @@ class Directory:
                 while arrived and expected:
                     taken, arrived[:AT_ONCE] = arrived[:AT_ONCE], []
                     expected = self._take(taken, expected)
+                    if expected and self._is_short():
+                        self._seen = begun
+                        return
                     await asyncio.sleep(0)  # requests are answered meanwhile
         finally:
             with suppress(nats.errors.Error):  # without a connection
@@ -193,6 +199,7 @@ class Directory:
             if not message.reply:  # a heartbeat
                 last = (message.headers or {}).get(Header.LAST_CONSUMER, "0")
                 is_missing = int(last) != expected - 1
+                self._quiet += 1
                 continue
             place = message.metadata
             is_missing = place.sequence.consumer != expected
@@ -209,12 +216,33 @@ class Directory:
                 self._forget(message.subject)
             expected += 1
             self._seen = place.sequence.stream
-            is_complete = is_complete or not place.num_pending
+            self._pending, self._quiet = place.num_pending or 0, 0
+            is_complete = is_complete or not self._pending
         if entries:
             self.apply(entries)
         if is_complete:
-            self._complete.set()
+            self._set_complete()
         return 0 if is_missing else expected
+
+    def _set_complete(self) -> None:
+        self._short_since_s = None
+        self._complete.set()
+
+    def _is_short(self) -> bool:
+        """Whether a consumer has sent fewer values than there are, and another is asked.
+
+        A server leaves out what it finds damaged in its file, and doesn't say so.
+        """
+        if not self._pending or self._quiet < QUIET_HEARTBEATS:
+            return False
+        since_s = self._short_since_s = self._short_since_s or monotonic()
+        if monotonic() - since_s < self._patience_s:
+            return True
+        values = humanize.pluralize(self._pending, "value")
+        log.error("%s of the bucket can't be read on any server: docs/cluster.md", values)
+        self._pending = 0
+        self._set_complete()
+        return False
 
     def _is_asked_again(self, message: Msg, error: UnreadableValue) -> bool:
         """Whether a value that can't be read is asked for again: until patience is over.
@@ -257,24 +285,6 @@ class Directory:
         is_known = (last.number, last.author) == self._last_change
         self._last_change = last.number, last.author
         return () if is_known else last.entries
-
-
-async def fill_bucket(client: Client, db: Database) -> None:
-    """Put the nodes and keys of the file with which a cluster begins into the empty bucket.
-
-    Raises:
-        nats.errors.Error: NATS doesn't answer.
-    """
-    js = client.jetstream(timeout=ANSWER_S)
-    entries = all_entries(db, 0)
-    while some := [*islice(entries, AT_ONCE)]:
-        published = [
-            await js.publish_async(BUCKET_SUBJECT + entry.name, encode_value(entry))
-            for entry in some
-        ]
-        await asyncio.wait_for(asyncio.gather(*published), ANSWER_S)
-    # Last of all: without it no command changes anything.
-    await js.publish(BUCKET_SUBJECT + CHANGE, encode_value(LastChange()))
 
 
 def _end_process(following: "asyncio.Task[None]") -> None:
