@@ -66,7 +66,7 @@ class Directory:
         self._created: Any = None  # when the bucket was made
         self._seen = 0  # the revision up to which the tables are as the bucket
         self._last_change = (0, "")
-        self._unreadable = (0, 0.0)  # the revision of the value that can't be read, since when
+        self._unreadable_since_s: float | None = None  # when a value first couldn't be read
         self._pending = 0  # values that the consumer has yet to send, as it says
         self._quiet = 0  # heartbeats since the last of them
         self._short_since_s: float | None = None  # when a consumer first sent fewer than it said
@@ -225,7 +225,7 @@ class Directory:
         return 0 if is_missing else expected
 
     def _set_complete(self) -> None:
-        self._short_since_s = None
+        self._short_since_s = self._unreadable_since_s = None
         self._complete.set()
 
     def _is_short(self) -> bool:
@@ -249,11 +249,11 @@ class Directory:
 
         The next consumer may be on another server. In the end all others' tokens are good.
         """
-        name, revision = message.subject.removeprefix(BUCKET_SUBJECT), message.metadata.sequence
-        if self._unreadable[0] != revision.stream:
-            self._unreadable = revision.stream, monotonic()
+        name = message.subject.removeprefix(BUCKET_SUBJECT)
+        if self._unreadable_since_s is None:
+            self._unreadable_since_s = monotonic()
             log.warning("%s: the bucket's value can't be read, asking again: %s", name, error)
-        if monotonic() - self._unreadable[1] < self._patience_s:
+        if monotonic() - self._unreadable_since_s < self._patience_s:
             return True
         log.error(
             "%s: the bucket's value can't be read on any server (%s); of a node or a gateway, "
