@@ -12,7 +12,6 @@ from functools import partial
 from time import monotonic
 from typing import TypeVar
 
-import msgspec
 import nats.errors
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,7 +21,7 @@ from nats.js.errors import BadRequestError, NotFoundError
 
 from tmon.core.errors import TmonError
 from tmon.stream.connection import describe
-from tmon.stream.entries import Entry, decode
+from tmon.stream.entries import Entry, UnreadableValue, decode_value, encode_value
 from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, subject
 from tmon.stream.streams import BUCKET, BUCKET_LOST, BUCKET_STREAM
 
@@ -142,7 +141,7 @@ class ChangeLog:
             published=False,
             holder=self._id,
         )
-        if len(msgspec.msgpack.encode(made)) > MESSAGE_BYTES:
+        if len(encode_value(made)) > MESSAGE_BYTES:
             raise NotChanged("this changes too much at once for a station on several machines")
         self.is_held = False
         try:
@@ -197,20 +196,24 @@ class ChangeLog:
     async def put(self, entry: Entry) -> None:
         """Put an entry into the bucket unless a later one is there."""
         name = BUCKET_SUBJECT + entry.name
+        until_s = monotonic() + ANSWER_S
         while True:
             try:
                 found = await self._js.get_last_msg(BUCKET_STREAM, name)
             except NotFoundError:
                 revision = 0
             else:
-                with suppress(msgspec.MsgspecError):  # what nobody can read is replaced
-                    if decode(found.data or b"").change >= entry.change:
+                with suppress(UnreadableValue):  # it is replaced
+                    if decode_value(found.data, Entry).change >= entry.change:
                         return
                 revision = found.seq or 0
             try:
-                await self._publish_if(revision, name, msgspec.msgpack.encode(entry))
-            except BadRequestError:
-                continue  # another has put one meanwhile
+                await self._publish_if(revision, name, encode_value(entry))
+            except BadRequestError:  # another has put one meanwhile
+                if monotonic() > until_s:  # or the leader has lost the one that it counts
+                    raise
+                await asyncio.sleep(PAUSE_S)
+                continue
             return
 
     async def _read(self) -> None:
@@ -219,18 +222,19 @@ class ChangeLog:
             found = await _answered(
                 lambda: self._js.get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + CHANGE)
             )
-            self._last = msgspec.msgpack.decode(found.data or b"", type=LastChange)
+            self._last = decode_value(found.data, LastChange)
         except NotFoundError:
             raise UnreadableChange(BUCKET_LOST) from None
-        except msgspec.MsgspecError:
+        except UnreadableValue as error:
             raise UnreadableChange(
-                f"the key `{CHANGE}` of the bucket {BUCKET} can't be read; nothing was changed"
+                f"the key `{CHANGE}` of the bucket {BUCKET} can't be read, so nothing was changed: "
+                f"{error}; docs/cluster.md says what to do"
             ) from None
         self._revision = found.seq or 0
 
     async def _replace(self, new: LastChange) -> bool:
         """Set the key; False if another has set it since we read it."""
-        data, revision = msgspec.msgpack.encode(new), self._revision
+        data, revision = encode_value(new), self._revision
         try:
             self._revision = await _answered(
                 lambda: self._publish_if(revision, BUCKET_SUBJECT + CHANGE, data)

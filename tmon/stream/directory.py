@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
+from time import monotonic
 from typing import Any
 
-import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -19,7 +19,16 @@ from sqlite_utils import Database
 from tmon.core.settings import Settings
 from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S, connect
-from tmon.stream.entries import KEY_COLUMNS, NODE_COLUMNS, Entry, all_entries, decode
+from tmon.stream.entries import (
+    KEY_COLUMNS,
+    NODE_COLUMNS,
+    Entry,
+    UnreadableValue,
+    all_entries,
+    decode_value,
+    encode_value,
+    ids_in,
+)
 from tmon.stream.streams import BUCKET_LOST, BUCKET_STREAM
 from tmon.stream.tasks import end
 from tmon.stream.trouble import Trouble
@@ -28,6 +37,7 @@ HEARTBEAT_S = 1.0
 SILENT_HEARTBEATS = 3  # without any the consumer is made anew: its server is gone, or forgot it
 UNUSED_S = 30.0  # then the servers remove it
 RETRY_S = 0.5
+PATIENCE_S = 10.0  # with a value that can't be read: another server may have it whole
 AT_ONCE = 1_000
 
 log = logging.getLogger("tmon.directory")
@@ -50,13 +60,15 @@ class Directory:
     While NATS is away, they stay as they are.
     """
 
-    def __init__(self, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(self, heartbeat_s: float = HEARTBEAT_S, patience_s: float = PATIENCE_S) -> None:
         self._heartbeat_s = heartbeat_s
+        self._patience_s = patience_s
         self.db = Database(memory=True, execute_plugins=False)
         self.db.conn.executescript(_SCHEMA)
         self._created: Any = None  # when the bucket was made
         self._seen = 0  # the revision up to which the tables are as the bucket
         self._last_change = (0, "")
+        self._unreadable = (0, 0.0)  # the revision of the value that can't be read, since when
         self._complete = asyncio.Event()
         self._trouble = Trouble(log, "nodes and keys stay as they are", "the bucket is there again")
 
@@ -89,6 +101,7 @@ class Directory:
         while True:
             try:
                 await self._follow_once()
+                await asyncio.sleep(RETRY_S)
             except NotFoundError:
                 self._trouble.begin(0, BUCKET_LOST)
                 await asyncio.sleep(RETRY_S)
@@ -185,25 +198,62 @@ class Directory:
             is_missing = place.sequence.consumer != expected
             if is_missing:
                 break
+            try:
+                entries += self._entries_in(message)
+            except UnreadableValue as error:
+                is_missing = self._is_asked_again(message, error)
+                if is_missing:
+                    break
+                self.apply(entries)
+                entries = []
+                self._forget(message.subject)
             expected += 1
             self._seen = place.sequence.stream
             is_complete = is_complete or not place.num_pending
-            entries += self._entries_in(message)
         if entries:
             self.apply(entries)
         if is_complete:
             self._complete.set()
         return 0 if is_missing else expected
 
+    def _is_asked_again(self, message: Msg, error: UnreadableValue) -> bool:
+        """Whether a value that can't be read is asked for again: until patience is over.
+
+        The next consumer may be on another server. In the end all others' tokens are good.
+        """
+        name, revision = message.subject.removeprefix(BUCKET_SUBJECT), message.metadata.sequence
+        if self._unreadable[0] != revision.stream:
+            self._unreadable = revision.stream, monotonic()
+            log.warning("%s: the bucket's value can't be read, asking again: %s", name, error)
+        if monotonic() - self._unreadable[1] < self._patience_s:
+            return True
+        log.error(
+            "%s: the bucket's value can't be read on any server (%s); of a node or a gateway, "
+            "tokens and keys are refused until a command changes it, such as `tmon node set`",
+            *(name, error),
+        )
+        return False
+
+    def _forget(self, subject: str) -> None:
+        """Know nothing of a node or a gateway: what is known may be older than a revocation."""
+        node_uid, key_id = ids_in(subject.removeprefix(BUCKET_SUBJECT))
+        with self.db.atomic():
+            for table, column, id_ in (
+                *(("nodes", "uid", node_uid), ("keys", "node_uid", node_uid)),
+                *(("changes", "node_uid", node_uid), ("keys", "id", key_id)),
+            ):
+                self.db.execute(f"delete from {table} where {column} = ?", [id_])
+        self._on_change()
+
     def _entries_in(self, message: Msg) -> Sequence[Entry]:
-        try:
-            if message.subject != BUCKET_SUBJECT + CHANGE:
-                return [decode(message.data)]
-            last = msgspec.msgpack.decode(message.data, type=LastChange)
-        except msgspec.MsgspecError:  # whoever wrote it: all others' tokens are good
-            name = message.subject.removeprefix(BUCKET_SUBJECT)
-            log.warning("%s: the bucket's value can't be read, and doesn't count", name)
-            return ()
+        """The entries of a value.
+
+        Raises:
+            UnreadableValue: what it says isn't known.
+        """
+        if message.subject != BUCKET_SUBJECT + CHANGE:
+            return [decode_value(message.data, Entry)]
+        last = decode_value(message.data, LastChange)
         is_known = (last.number, last.author) == self._last_change
         self._last_change = last.number, last.author
         return () if is_known else last.entries
@@ -219,12 +269,12 @@ async def fill_bucket(client: Client, db: Database) -> None:
     entries = all_entries(db, 0)
     while some := [*islice(entries, AT_ONCE)]:
         published = [
-            await js.publish_async(BUCKET_SUBJECT + entry.name, msgspec.msgpack.encode(entry))
+            await js.publish_async(BUCKET_SUBJECT + entry.name, encode_value(entry))
             for entry in some
         ]
         await asyncio.wait_for(asyncio.gather(*published), ANSWER_S)
     # Last of all: without it no command changes anything.
-    await js.publish(BUCKET_SUBJECT + CHANGE, msgspec.msgpack.encode(LastChange()))
+    await js.publish(BUCKET_SUBJECT + CHANGE, encode_value(LastChange()))
 
 
 def _end_process(following: "asyncio.Task[None]") -> None:

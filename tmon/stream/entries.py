@@ -6,11 +6,20 @@ gateway.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
 from sqlite_utils import Database
+
+from tmon.core.errors import TmonError
+from tmon.stream.messages import BODY, VERSION, is_intact, seal, version_of
+
+T = TypeVar("T", bound=Struct)
+
+
+class UnreadableValue(TmonError):
+    """A value of the bucket that isn't as it was written, or isn't for this version."""
 
 
 class NodeRow(NamedTuple):
@@ -60,16 +69,26 @@ class Entry(Struct, frozen=True, array_like=True):
     key: KeyRow | None
 
 
-_decoder = msgspec.msgpack.Decoder(Entry)
+def encode_value(value: Struct) -> bytes:
+    """A value of the bucket, with a checksum: a flipped bit mustn't make a revoked token valid."""
+    return seal(msgspec.msgpack.encode(value))
 
 
-def decode(data: bytes) -> Entry:
-    """The entry of some bytes.
+def decode_value(data: bytes | None, of: type[T]) -> T:
+    """The value of some bytes.
 
     Raises:
-        msgspec.MsgspecError: they are none.
+        UnreadableValue: they are damaged, or of another version of tmon.
     """
-    return _decoder.decode(data)
+    data = data or b""
+    if not is_intact(data):
+        raise UnreadableValue("it is damaged")
+    try:
+        if version_of(data) == VERSION:
+            return msgspec.msgpack.decode(memoryview(data)[BODY:], type=of)
+    except msgspec.MsgspecError:
+        pass
+    raise UnreadableValue("it is of another version of tmon: upgrade this one")
 
 
 def all_entries(db: Database, change: int) -> Iterator[Entry]:
@@ -90,6 +109,12 @@ def entries_of(
     for key_id in gateway_keys:
         for row in db.execute(f"{_GATEWAYS} and id = ?", [key_id]):
             yield _of_gateway(row, change)
+
+
+def ids_in(name: str) -> tuple[str | None, str | None]:
+    """The node's uid, or the id of the gateway's key, that an entry with this name is of."""
+    kind, _, id_ = name.partition(".")
+    return (id_.replace("=", ":"), None) if kind == "node" else (None, id_)
 
 
 def _of_node(row: Sequence[Any], change: int) -> Entry:
