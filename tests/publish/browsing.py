@@ -62,6 +62,7 @@ def scrolls_sideways(page: Page) -> bool:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe-core finds on a page: the rule, and where."""
+    """What axe-core finds on a page, once nothing fades in any more: the rule, and where."""
+    page.evaluate("Promise.allSettled(document.getAnimations().map((one) => one.finished))")
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     return [f"{one['id']}: {node['target']}" for one in found for node in one["nodes"]]

@@ -94,8 +94,11 @@ def test_a_thousand_sensors_keep_nobody_out(browser: Browser, stations: dict[str
         assert violations(page) == []
 
 
-MOVED = """new Promise((told) => new PerformanceObserver((list) => told(list.getEntries().length))
-    .observe({ type: "layout-shift", buffered: true }) || setTimeout(() => told(0), 500))"""
+MOVED = """new Promise((told) =>
+    new PerformanceObserver((list) =>
+        told(list.getEntries().reduce((sum, one) => sum + one.value, 0)))
+        .observe({ type: "layout-shift", buffered: true }) || setTimeout(() => told(0), 500))"""
+MOST_MOVED = 0.02  # an age in words moves its row's text a little as it grows
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
@@ -104,7 +107,7 @@ def test_nothing_moves_when_the_scripts_run(
 ) -> None:
     with visit(browser, width) as page:
         page.goto(stations["dozen"].url)
-        assert page.evaluate(MOVED) == 0
+        assert page.evaluate(MOVED) <= MOST_MOVED
 
 
 def lines(page: Page) -> list[str]:
@@ -291,7 +294,7 @@ def test_a_house_keeps_nobody_out(
     name, _, query = place.partition("?")
     with visit(browser, width, color_scheme=scheme) as page:
         page.goto(f"{houses[name].url}/?{query}")
-        assert page.evaluate(MOVED) == 0
+        assert page.evaluate(MOVED) <= MOST_MOVED
         assert not scrolls_sideways(page)
         assert violations(page) == []
         assert page.title() != "hit"
