@@ -168,9 +168,9 @@ async def _lifespan(
         await directory.start(settings, authenticator.invalidate)
     parser = BodyParser()
     devices = (
-        NoDevices(settings.db, 0)
+        NoDevices(settings.db, 0, authenticator.node_of)
         if settings.stream
-        else GatewayDevices(settings.db, settings.adopt_limit)
+        else GatewayDevices(settings.db, settings.adopt_limit, authenticator.node_of)
     )
     wires = WireRequests(devices, metrics.wire_answered, clock)
     prefix = urlsplit(settings.ingest_url).path
