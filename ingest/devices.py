@@ -42,11 +42,16 @@ from tmon.store.refusals import conflict
 
 T = TypeVar("T")
 Store = Callable[[Batch], Awaitable[Receipt]]
+NodeOf = Callable[[str], Node | None]
 NO_DEVICE = (
     "this is a gateway's key, and the request doesn't say which device it is from: "
     "add the device's id to the path, /k/KEY/ID, or use a node's key"
 )
 BAD_DEVICE = f"a device's id must be at most {MOST_ID} printable characters"
+LIMIT_REACHED = (
+    "%d devices of the gateway %s are nodes: further ones wait (`tmon device list`), unless "
+    "TMON_ADOPT_LIMIT is higher"
+)
 LOGGED_S = 3_600.0  # a line for a gateway in this time
 LOGGED_GATEWAYS = 1_000
 MOST_WAIT_S = 10.0  # for others' turn; many senders give up soon after
@@ -58,11 +63,10 @@ log = logging.getLogger("tmon.devices")
 class GatewayDevices:
     """Owns the thread that uses the devices' file, which is created when it is first needed.
 
-    ``adopt_limit``: how many devices of a gateway become nodes by themselves. ``node_of``: finds
-    a node by its uid.
+    ``adopt_limit``: how many of a gateway become nodes by themselves. ``node_of``: finds a node.
     """
 
-    def __init__(self, db: Path, adopt_limit: int, node_of: Callable[[str], Node | None]) -> None:
+    def __init__(self, db: Path, adopt_limit: int, node_of: NodeOf) -> None:
         self._db = db
         self._adopt_limit = adopt_limit
         self._node_of = node_of
@@ -124,7 +128,7 @@ class GatewayDevices:
         found = {one: self._node(device) for one, device in known.items()}
         return {device: node.timezone for device, node in found.items() if node is not None}
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self._file is not None:
             self._thread.submit(self._file.close)
         self._thread.shutdown()
@@ -239,7 +243,7 @@ class GatewayDevices:
             new = [one for one in device_ids if devices.known(one) in (None, Device(one))]
             room = self._adopt_limit - devices.adopted_of(gateway.name) if new else 0
         if len(new) > room:
-            self._log_limit(gateway)
+            self._warn(gateway, LIMIT_REACHED, self._adopt_limit, gateway.name)
         return new[: max(room, 0)]
 
     def _adopt_here(self, gateway: Gateway, batches: Mapping[str, Batch]) -> None:
@@ -263,16 +267,13 @@ class GatewayDevices:
             log.warning("no node can be made: %s", error)
             raise Unavailable("no node can be made now; nothing was stored") from error
 
-    def _log_limit(self, gateway: Gateway) -> None:
-        now_s, logged_s = monotonic(), self._logged.get(gateway.name)
+    def _warn(self, gateway: Gateway, text: str, *arguments: object) -> None:
+        """Log a line about a gateway, at most once an hour."""
+        now_s, about = monotonic(), f"{gateway.name} {text}"
+        logged_s = self._logged.get(about)
         if logged_s is None or now_s - logged_s >= LOGGED_S:
-            self._logged.set(gateway.name, now_s)
-            log.warning(
-                "%d devices of the gateway %s are nodes: further ones wait (`tmon device list`), "
-                "unless TMON_ADOPT_LIMIT is higher",
-                self._adopt_limit,
-                gateway.name,
-            )
+            self._logged.set(about, now_s)
+            log.warning(text, *arguments)
 
 
 def _kept(

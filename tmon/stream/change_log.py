@@ -23,7 +23,7 @@ from nats.js.errors import BadRequestError, NotFoundError
 from tmon.core.errors import TmonError
 from tmon.stream.connection import describe
 from tmon.stream.entries import Entry, decode
-from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, subject
+from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, stream_name, subject
 from tmon.stream.streams import BUCKET, BUCKET_LOST, BUCKET_STREAM
 
 BUCKET_SUBJECT = f"$KV.{BUCKET}."
@@ -122,6 +122,16 @@ class ChangeLog:
         """The number of the change that is made next."""
         return self._last.number + 1
 
+    async def after_last(self) -> dict[int, int]:
+        """What a file must have, sequence by partition, so that it has the last change too.
+
+        Raises:
+            nats.errors.Error: NATS doesn't answer.
+        """
+        partition = self._last.partition
+        info = await _answered(lambda: self._js.stream_info(stream_name(partition)))
+        return {partition: info.state.last_seq}
+
     async def commit(
         self,
         statements: Sequence[Statement],
@@ -196,22 +206,40 @@ class ChangeLog:
 
     async def put(self, entry: Entry) -> None:
         """Put an entry into the bucket unless a later one is there."""
-        name = BUCKET_SUBJECT + entry.name
         while True:
+            found, revision = await self._entry(entry.name)
+            if found is not None and found.change >= entry.change:
+                return
             try:
-                found = await self._js.get_last_msg(BUCKET_STREAM, name)
-            except NotFoundError:
-                revision = 0
-            else:
-                with suppress(msgspec.MsgspecError):  # what nobody can read is replaced
-                    if decode(found.data or b"").change >= entry.change:
-                        return
-                revision = found.seq or 0
-            try:
-                await self._publish_if(revision, name, msgspec.msgpack.encode(entry))
+                await self._publish_if(
+                    revision, BUCKET_SUBJECT + entry.name, msgspec.msgpack.encode(entry)
+                )
             except BadRequestError:
                 continue  # another has put one meanwhile
             return
+
+    async def entry(self, name: str) -> Entry | None:
+        """The entry with that name as the last change has left it, in our turn.
+
+        Raises:
+            NotChanged: NATS doesn't answer.
+        """
+        try:
+            return (await _answered(lambda: self._entry(name)))[0]
+        except nats.errors.Error as error:
+            raise NotChanged(
+                f"NATS doesn't answer, so nothing was changed: {describe(error)}"
+            ) from error
+
+    async def _entry(self, name: str) -> tuple[Entry | None, int]:
+        """An entry of the bucket, with its revision."""
+        try:
+            found = await self._js.get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + name)
+        except NotFoundError:
+            return None, 0
+        with suppress(msgspec.MsgspecError):  # what nobody can read is as if there were nothing
+            return decode(found.data or b""), found.seq or 0
+        return None, found.seq or 0
 
     async def _read(self) -> None:
         """Read the key as it is now."""

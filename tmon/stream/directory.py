@@ -1,11 +1,11 @@
-"""The nodes and keys that ingest knows: those of the bucket ``tmon-nodes``, kept in memory."""
+"""The nodes, keys and devices that ingest knows: those of the bucket ``tmon-nodes``, in memory."""
 
 import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -17,9 +17,10 @@ from nats.js.errors import NotFoundError
 from sqlite_utils import Database
 
 from tmon.core.settings import Settings
-from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
+from tmon.db.device_decisions import Decision
+from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, ChangeLog, LastChange
 from tmon.stream.connection import ANSWER_S, connect
-from tmon.stream.entries import KEY_COLUMNS, NODE_COLUMNS, Entry, all_entries, decode
+from tmon.stream.entries import KEY_COLUMNS, NODE_COLUMNS, Entry, all_entries, decode, of_device
 from tmon.stream.streams import BUCKET_LOST, BUCKET_STREAM
 from tmon.stream.tasks import end
 from tmon.stream.trouble import Trouble
@@ -47,27 +48,35 @@ create index changes_node on changes (node_uid);
 class Directory:
     """Owns the tables ``nodes``, ``keys`` and ``changes`` in memory, and follows the bucket.
 
-    While NATS is away, they stay as they are.
+    While NATS is away, they stay as they are. ``decisions`` is what the owner has decided about
+    devices, by their ids.
     """
 
     def __init__(self, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._heartbeat_s = heartbeat_s
         self.db = Database(memory=True, execute_plugins=False)
         self.db.conn.executescript(_SCHEMA)
+        self.decisions: dict[str, Decision] = {}
+        self.complete_change = 0  # the last change of which all entries are here
         self._created: Any = None  # when the bucket was made
+        self._is_loading = True  # until all that was in the bucket has come
         self._seen = 0  # the revision up to which the tables are as the bucket
         self._last_change = (0, "")
         self._complete = asyncio.Event()
         self._trouble = Trouble(log, "nodes and keys stay as they are", "the bucket is there again")
 
     async def start(
-        self, settings: Settings, on_change: Callable[[], object] = lambda: None
+        self,
+        settings: Settings,
+        on_change: Callable[[], object] = lambda: None,
+        on_decisions: Callable[[Sequence[Decision] | None], object] = lambda _: None,
     ) -> None:
         """Begin to follow the bucket; return once all that is in it is in the tables.
 
         Args:
             settings: with the NATS servers.
             on_change: is called after each change of the tables.
+            on_decisions: is called with those that changed; with None if all may have.
 
         Raises:
             CannotConnect: the servers don't take us.
@@ -75,6 +84,7 @@ class Directory:
         self._client = await connect(settings, "directory")
         self._js = self._client.jetstream(timeout=ANSWER_S)
         self._on_change = on_change
+        self._on_decisions = on_decisions
         self._following = asyncio.create_task(self._follow())
         self._following.add_done_callback(_end_process)
         await self._complete.wait()
@@ -83,6 +93,10 @@ class Directory:
         """Follow the bucket no longer."""
         await end([self._following])
         await self._client.close()
+
+    def change_log(self) -> ChangeLog:
+        """To make a change by the same connection."""
+        return ChangeLog(self._client.jetstream(timeout=ANSWER_S))
 
     async def _follow(self) -> None:
         """Until cancelled."""
@@ -97,7 +111,7 @@ class Directory:
                 await asyncio.sleep(RETRY_S)
 
     def apply(self, entries: Iterable[Entry]) -> None:
-        """Put entries into the tables; of two of a node the later one counts."""
+        """Put entries into the tables; of two with one name the later one counts."""
         latest = [*{entry.name: entry for entry in entries}.values()]
         nodes = [entry.node for entry in latest if entry.node]
         uids = [(node[0],) for node in nodes]
@@ -113,6 +127,21 @@ class Directory:
             many(f"insert or replace into keys values ({_marks(KEY_COLUMNS)})", keys)
             many("insert into changes (node_uid, before) values (?, ?)", former)
         self._on_change()
+        self._decide([entry.device for entry in latest if entry.device])
+
+    def _decide(self, decisions: Sequence[Decision]) -> None:
+        for one in decisions:
+            self.decisions.pop(one.id, None)
+            if one.is_made:
+                self.decisions[one.id] = one
+        if decisions and not self._is_loading:
+            self._on_decisions(decisions)
+
+    def _end_loading(self) -> None:
+        if self._is_loading:
+            self._is_loading = False
+            self._on_decisions(None)
+        self._complete.set()
 
     async def _follow_once(self) -> None:
         """Follow the bucket with one consumer, until that is lost."""
@@ -120,6 +149,7 @@ class Directory:
         self._trouble.end(0)
         if created != self._created:  # another one: what the tables have is of the old one
             self._created, self._seen, self._last_change = created, 0, (0, "")
+            self._is_loading, self.decisions, self.complete_change = True, {}, 0
             for table in ("nodes", "keys", "changes"):
                 self.db.execute(f"delete from {table}")
         arrived: list[Msg] = []
@@ -132,7 +162,7 @@ class Directory:
         subscription = await self._client.subscribe(self._client.new_inbox(), cb=on_message)
         try:
             if not await self._consume(subscription.subject):
-                self._complete.set()
+                self._end_loading()
             expected = 1
             while expected:
                 async with asyncio.timeout(SILENT_HEARTBEATS * self._heartbeat_s):
@@ -192,7 +222,7 @@ class Directory:
         if entries:
             self.apply(entries)
         if is_complete:
-            self._complete.set()
+            self._end_loading()
         return 0 if is_missing else expected
 
     def _entries_in(self, message: Msg) -> Sequence[Entry]:
@@ -204,19 +234,22 @@ class Directory:
             name = message.subject.removeprefix(BUCKET_SUBJECT)
             log.warning("%s: the bucket's value can't be read, and doesn't count", name)
             return ()
+        if last.published:  # so its entries came before
+            self.complete_change = last.number
         is_known = (last.number, last.author) == self._last_change
         self._last_change = last.number, last.author
-        return () if is_known else last.entries
+        # A device's readings would pass a change that makes its node, and that isn't published.
+        return () if is_known else [entry for entry in last.entries if not entry.device]
 
 
-async def fill_bucket(client: Client, db: Database) -> None:
-    """Put the nodes and keys of the file with which a cluster begins into the empty bucket.
+async def fill_bucket(client: Client, db: Database, decisions: Iterable[Decision]) -> None:
+    """Put the nodes, keys and devices with which a cluster begins into the empty bucket.
 
     Raises:
         nats.errors.Error: NATS doesn't answer.
     """
     js = client.jetstream(timeout=ANSWER_S)
-    entries = all_entries(db, 0)
+    entries = chain(all_entries(db, 0), (of_device(one, 0) for one in decisions))
     while some := [*islice(entries, AT_ONCE)]:
         published = [
             await js.publish_async(BUCKET_SUBJECT + entry.name, msgspec.msgpack.encode(entry))

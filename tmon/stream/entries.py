@@ -1,16 +1,19 @@
-"""What ingest must know of nodes and keys, as it stands in the bucket ``tmon-nodes``.
+"""What ingest must know of nodes, keys and devices, as it stands in the bucket ``tmon-nodes``.
 
-There is an entry for each node, with its key and its former names, and one for each key of a
-gateway.
+There is an entry for each node, with its key and its former names, one for each key of a gateway,
+and one for each device about which the owner has decided something.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 from sqlite_utils import Database
+
+from tmon.db.device_decisions import Decision
 
 
 class NodeRow(NamedTuple):
@@ -48,7 +51,7 @@ _GATEWAYS = f"select {', '.join(KEY_COLUMNS)} from keys where gateway is not nul
 
 
 class Entry(Struct, frozen=True, array_like=True):
-    """A node and its key, or a gateway's key.
+    """A node and its key, a gateway's key, or what is decided about a device.
 
     ``name`` is its key in the bucket; ``change``: the number of the change that it is as of.
     """
@@ -58,6 +61,7 @@ class Entry(Struct, frozen=True, array_like=True):
     node: NodeRow | None
     former_names: tuple[str, ...]
     key: KeyRow | None
+    device: Decision | None = None
 
 
 _decoder = msgspec.msgpack.Decoder(Entry)
@@ -92,11 +96,29 @@ def entries_of(
             yield _of_gateway(row, change)
 
 
+def of_new_node(uid: str, name: str, change: int) -> Entry:
+    """The entry of a node that is made."""
+    return Entry(_name_of(uid), change, NodeRow(uid, name, 1, None, None), (), None)
+
+
+def of_device(decision: Decision, change: int) -> Entry:
+    """The entry of a device."""
+    return Entry(name_of_device(decision.id), change, None, (), None, decision)
+
+
+def name_of_device(device_id: str) -> str:
+    """The key of a device's entry: NATS allows few characters in one."""
+    return f"device.{sha256(device_id.encode()).hexdigest()}"
+
+
+def _name_of(uid: str) -> str:
+    return f"node.{uid.replace(':', '=')}"  # NATS allows no colon, and a uid has no equals sign
+
+
 def _of_node(row: Sequence[Any], change: int) -> Entry:
     node, former = row[: len(NODE_COLUMNS)], tuple(json.loads(row[len(NODE_COLUMNS)]))
     key = row[len(NODE_COLUMNS) + 1 :]
-    # NATS allows no colon in a key, and a uid has no equals sign.
-    name = f"node.{node[0].replace(':', '=')}"
+    name = _name_of(node[0])
     return Entry(name, change, NodeRow(*node), former, KeyRow(*key) if key[0] else None)
 
 

@@ -1,5 +1,6 @@
 """The file with which a cluster begins."""
 
+from pathlib import Path
 from secrets import token_hex
 
 from nats.aio.client import Client
@@ -7,6 +8,7 @@ from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
+from tmon.db.device_decisions import all_beside
 from tmon.stream.directory import fill_bucket
 from tmon.stream.positions import first_positions, read_positions, write_positions
 from tmon.stream.streams import Options, Snapshot, StreamState, create, existing_states
@@ -45,8 +47,12 @@ def leave_cluster(db: Database) -> None:
         db.execute("delete from stream_positions")
 
 
-async def begin_cluster(db: Database, client: Client, options: Options) -> list[StreamState]:
+async def begin_cluster(
+    db: Database, path: Path, client: Client, options: Options
+) -> list[StreamState]:
     """Create the streams of a cluster that begins with this file; it must not change meanwhile.
+
+    What was decided about gateways' devices is in another file beside its ``path``.
 
     Raises:
         InCluster: it belongs to one already.
@@ -60,7 +66,7 @@ async def begin_cluster(db: Database, client: Client, options: Options) -> list[
     snapshot = snapshot_of(db)
     states = await create(client, snapshot, options)
     made = states[0].snapshot  # an earlier try may have made them
-    await fill_bucket(client, db)
+    await fill_bucket(client, db, all_beside(path))
     with transaction(db):
         write_positions(
             db,
