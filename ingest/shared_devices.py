@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from ingest.devices import GatewayDevices, NodeOf, Store
-from tmon.core.errors import ApiError, InvalidName
+from tmon.core.errors import InvalidName, TmonError
 from tmon.core.reading import Batch, Gateway, Node
 from tmon.core.settings import Settings
 from tmon.core.time import now_ms
@@ -22,7 +22,8 @@ from tmon.stream.directory import Directory
 from tmon.stream.tasks import end
 
 NOT_YET = "a device of the gateway %s isn't a node yet, and waits: %s"
-RETRY_S = 2.0  # after what waits couldn't be stored
+LATER = "what waits of devices can't be stored now"
+RETRY_S = 2.0
 
 log = logging.getLogger("tmon.devices")
 
@@ -35,16 +36,23 @@ class SharedDevices(GatewayDevices):
         node_of: finds a node by its uid.
         directory: knows what is decided.
         store: stores a batch of what waited.
+        retry_s: after it couldn't.
     """
 
     def __init__(
-        self, settings: Settings, node_of: NodeOf, directory: Directory, store: Store
+        self,
+        settings: Settings,
+        node_of: NodeOf,
+        directory: Directory,
+        store: Store,
+        retry_s: float = RETRY_S,
     ) -> None:
         super().__init__(settings.db, settings.adopt_limit, node_of)
         self._settings = settings
         self._directory = directory
         self._adoption = Adoption(directory)
         self._store = store
+        self._retry_s = retry_s
         self._due: list[Decision | None] = []  # not in the file yet; None: all of them
         self._filled: Devices | None = None  # the file that has all before
         self._decided = asyncio.Event()
@@ -60,7 +68,6 @@ class SharedDevices(GatewayDevices):
         """
         await self._directory.start(self._settings, on_change, self.decided)
         self._following = asyncio.create_task(self._follow())
-        self._following.add_done_callback(_log_if_failed)
 
     def decided(self, decisions: Sequence[Decision] | None) -> None:
         """Note what was decided; None: all may be different."""
@@ -121,25 +128,18 @@ class SharedDevices(GatewayDevices):
         while True:
             await self._decided.wait()
             self._decided.clear()
-            if not await self._store_all_waiting():
-                await asyncio.sleep(RETRY_S)
+            try:
+                await self._store_all_waiting()
+            except Exception as error:
+                expected = isinstance(error, TmonError)
+                log.warning("%s: %s", LATER, error, exc_info=None if expected else error)
+                await asyncio.sleep(self._retry_s)
                 self._decided.set()
 
-    async def _store_all_waiting(self) -> bool:
-        """Store what waits of adopted devices; whether all of it could be."""
+    async def _store_all_waiting(self) -> None:
         if not self._directory.decisions and not path_beside(self._db).exists():
-            return True
-        try:
-            known = await self._known(await self._use(Devices.adopted_that_wait))
-            for device_id, device in known.items():
-                if (node := self._node(device)) is not None:
-                    await self._store_waiting_of(device_id, node, now_ms(), self._store)
-        except ApiError as error:
-            log.info("what waits of devices can't be stored now: %s", error)
-            return False
-        return True
-
-
-def _log_if_failed(following: "asyncio.Task[None]") -> None:
-    if not following.cancelled() and (error := following.exception()):
-        log.critical("what waits of devices isn't stored any more", exc_info=error)
+            return  # no gateway has sent anything yet
+        known = await self._known(await self._use(Devices.adopted_that_wait))
+        for device_id, device in known.items():
+            if (node := self._node(device)) is not None:
+                await self._store_waiting_of(device_id, node, now_ms(), self._store)

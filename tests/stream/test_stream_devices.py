@@ -3,20 +3,25 @@
 import asyncio
 import json
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import pytest
 import requests
 from nats.aio.client import Client
 
+from ingest.auth import Authenticator
+from ingest.shared_devices import SharedDevices
 from tests.station import Station, wait_for
 from tests.stream.streamed import Machine, delete_streams
 from tests.stream.two_machines import TwoMachines
-from tmon.core.reading import Gateway
-from tmon.db.device_decisions import Decision, all_beside
-from tmon.db.devices import Device, Devices, path_beside
+from tmon.core.errors import Unavailable
+from tmon.core.reading import Batch, Gateway, Receipt
+from tmon.db.device_decisions import Decision, all_beside, write, write_all
+from tmon.db.devices import Device, Devices, Waiting, path_beside
 from tmon.stream.adoption import Adoption, NotAdopted
 from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.directory import Directory
@@ -244,6 +249,41 @@ def test_an_ingest_without_a_file_adopts_too(machine: Machine) -> None:
         assert not elsewhere.path.exists()
 
 
+def test_what_waits_is_stored_once_it_can_be(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(Devices(path_beside(machine.path))) as devices:
+        devices.keep("g", "d", [Waiting("t", T_MS, 1.0, None, 1)], T_MS)
+    with machine.sink():
+        machine.tmon("device", "adopt", "d", "basement")
+
+    async def run() -> None:
+        failures: list[Exception] = [Unavailable("no majority"), ValueError("a mistake")]
+        stored: list[Batch] = []
+
+        async def store(batch: Batch) -> Receipt:
+            if failures:
+                raise failures.pop(0)
+            stored.append(batch)
+            return Receipt(1, 0, ())
+
+        directory = Directory()
+        authenticator = Authenticator(b"secret of a test", directory.db)
+        shared = SharedDevices(machine.settings, authenticator.node_of, directory, store, 0.01)
+        await shared.start(authenticator.invalidate)
+        async with asyncio.timeout(60):
+            while not stored or waits(machine, "d"):
+                await asyncio.sleep(0.01)
+        assert [one.value for one in stored[0].readings] == [1.0]
+        assert caplog.text.count("what waits of devices can't be stored now") == 2
+        assert "no majority" in caplog.text
+        assert "Traceback" in caplog.text.partition("a mistake")[2]
+        await shared.close()
+        await directory.close()
+
+    asyncio.run(run())
+
+
 def test_a_cluster_begins_with_what_was_decided_before(machine: Machine) -> None:
     for name in ("kept", "again"):
         machine.tmon("stream", "leave", "--force")
@@ -315,10 +355,49 @@ def test_a_device_that_cant_be_adopted_now_waits(
     with machine.sink(), machine.ingest() as station:
         key = machine.tmon("key", "get", "--gateway", "lora", "--adopt-all").stdout.strip()
         wait_for(lambda: post(station, key).status_code == 201)
-        leave(machine, LastChange(number=1, holder="another"))
+        leave(machine, LastChange(1, holder="another"))
         assert post(station, key, reading("d", 1)).json()["accepted"] == 1
         assert waits(machine, "d") == [1]
         assert "a device of the gateway lora isn't a node yet, and waits" in caplog.text
-        wait_for(lambda: post(station, key, reading("d", 2)).ok and waits(machine, "d") == [])
+        leave(machine, LastChange(1))
+        assert post(station, key, reading("d", 2)).json()["accepted"] == 1
+        wait_for(lambda: waits(machine, "d") == [])
         machine.wait_until_current()
         assert station.query("select value from readings order by 1") == [(1.0,), (2.0,)]
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Iterator[Devices]:
+    """Of two that are nodes, and two that wait; of each a reading waits."""
+    with closing(Devices(tmp_path / "tmon.devices.db")) as made:
+        for name in ("a", "b", "c", "d"):
+            made.keep("g", name, [Waiting("t", 1, 1.0, None, 1)], 1)
+        for name in ("a", "b"):
+            made.adopt(name, f"uid {name}", 1, keyless=True)
+        yield made
+
+
+def test_what_is_decided_anew_is_written(devices: Devices, tmp_path: Path) -> None:
+    changed = [Decision("a"), Decision("b", "", None, 1), Decision("c", "h", "x"), Decision("e")]
+    write(devices, changed, 2)
+    assert {one: devices.known(one) for one in "abcde"} == {
+        "a": None,
+        "b": Device("b", ignored=True),
+        "c": Device("c", "x"),
+        "d": Device("d"),
+        "e": None,
+    }
+    assert [one for one in "abcd" if devices.waiting(one)] == ["c", "d"]
+    decided = [Decision("b", "g", None, 1), Decision("c", "h", "x")]
+    assert all_beside(tmp_path / "tmon.db") == decided
+
+
+def test_what_isnt_decided_any_more_waits_again(devices: Devices) -> None:
+    """Unlike what is forgotten, it loses nothing: its machine was away."""
+    devices.adopt("unheard", "x", 1)
+    write_all(devices, [Decision("b", "g", "y")], 2)
+    assert [devices.known(one) for one in "abcd"] == [
+        *(Device("a"), Device("b", "y"), Device("c"), Device("d"))
+    ]
+    assert all(devices.waiting(one) for one in "abcd")
+    assert devices.known("unheard") is None
