@@ -27,12 +27,12 @@ from tmon.core.errors import (
     Unauthorized,
     UnknownMethod,
 )
+from tmon.core.languages import N_, gettext
 from tmon.core.reading import Batch, Gateway, Node, Sender
 
 READINGS = "/readings"
 EVERY_S = 0.2  # so strangers take a tenth of a core at most
-OWN = "tmon's JSON"
-NO_KEY = "no key or token was found in it; a real request needs one"
+OWN = N_("tmon's JSON")
 
 # An address as a line of its own, with or without a method before it, or as HTTP has it.
 _ADDRESS = re.compile(
@@ -44,11 +44,11 @@ _LINE = re.compile(r"[^\s={\[\"&]\S* +[^\s=]+=\S")  # measurement,tag=a field=1
 class Verdict(Struct, frozen=True):
     """What became of a request: its readings by device, or why it was refused as a whole.
 
-    ``key`` says whose key is in it, or that none is.
+    ``key`` says whose key is in it, that none is, or why it can't be used.
     """
 
     wire: str
-    key: str
+    key: str | ApiError
     batches: Mapping[str, Batch] = {}
     notes: Iterable[str] = ()
     error: ApiError | None = None
@@ -98,7 +98,7 @@ class Trials:
         """
         now_s = self._clock()
         if now_s < self._next_s:
-            raise TooFast("others try something too; wait a second, and try again", 1)
+            raise TooFast(gettext("others try something too; wait a second, and try again"), 1)
         self._next_s = now_s + EVERY_S
 
     def verdict(self, text: str) -> Verdict:
@@ -128,7 +128,8 @@ def try_out(
         if name:
             batches = _parse_own(request, sender, received_ms)
         elif request.wire and request.wire.probe(request):
-            batches, notes = {}, ["this address is answered without a key, and stores nothing"]
+            batches = {}
+            key = gettext("this address is answered without a key, and stores nothing")
         elif request.method not in (request.wire or Flat).methods:
             raise UnknownMethod(f"this address doesn't take {request.method}")
         else:
@@ -165,19 +166,25 @@ def _request(text: str, prefix: str) -> tuple[WireRequest, bytes]:
 
 def _sender(
     authenticator: Authenticator, request: WireRequest, found_key: bytes
-) -> tuple[Sender, str]:
-    """Whose key is in a request, or a stand-in; and the same in words."""
+) -> tuple[Sender, str | ApiError]:
+    """Whose key is in a request, or a stand-in; and the same in words, or why it isn't taken."""
     found = [found_key] if found_key else [*in_head(request)]
     if not found:
         with suppress(InvalidBody):
             found = [*credentials.in_fields(request.fields)]
     if not found:
-        return NOBODY, NO_KEY
+        return NOBODY, gettext("no key or token was found in it; a real request needs one")
     try:
         sender = authenticator.first_valid(found)
     except (Unauthorized, Revoked) as error:
-        return NOBODY, str(error)
-    return sender, f"it has the key of {'the gateway ' * isinstance(sender, Gateway)}{sender.name}"
+        return NOBODY, error
+    is_gateway = isinstance(sender, Gateway)
+    text = (
+        gettext("it has the key of the gateway {name}")
+        if is_gateway
+        else gettext("it has the key of {name}")
+    )
+    return sender, text.format(name=sender.name)
 
 
 def _is_own(request: WireRequest, found_key: bytes) -> bool:

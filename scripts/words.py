@@ -33,6 +33,7 @@ KEYWORDS: dict[str, Any] = {
 SOURCES = (
     ("plugins/templates/*.html", "jinja2.ext:babel_extract"),
     (f"{SCRIPTS}*.js", "javascript"),
+    ("ingest/*.py", "python"),
     ("tmon/core/*.py", "python"),
     ("tmon/pages/*.py", "python"),
 )

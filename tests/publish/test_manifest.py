@@ -2,6 +2,7 @@
 
 import struct
 
+import requests
 from playwright.sync_api import Browser
 
 from tests.publish.browsing import PHONE, visit
@@ -23,6 +24,24 @@ def test_a_phone_can_keep_the_station(browser: Browser, site: Site) -> None:
         picture = site.get(icon["src"]).content
         assert picture[:8] == b"\x89PNG\r\n\x1a\n"
         assert "{}x{}".format(*struct.unpack(">II", picture[16:24])) == icon["sizes"]
+
+
+def test_the_manifest_is_in_the_language_of_the_browser(site: Site) -> None:
+    path = site.url + "/manifest.webmanifest"
+    answers = [
+        requests.get(path, headers={"Accept-Language": wish}, timeout=60) for wish in ("de", "en")
+    ]
+    assert all("Accept-Language" in answer.headers["vary"] for answer in answers)
+    german, english = (answer.json() for answer in answers)
+    assert (german["lang"], english["lang"]) == ("de", "en")
+    assert (german["name"], english["name"]) == ("Messwerte", "Sensor readings")
+    assert german["description"].startswith("Temperaturen")
+    assert [one["name"] for one in german["shortcuts"]] == [
+        *("Vergleich", "Tabellen und Abfragen", "Abgewiesene Messwerte")
+    ]
+    for one, other in zip(german["shortcuts"], english["shortcuts"], strict=True):
+        assert (one["url"], one["name"] != other["name"]) == (other["url"], True)
+        assert site.get(one["url"]).status_code == 200
 
 
 def test_on_paper_there_are_no_buttons(browser: Browser, site: Site) -> None:

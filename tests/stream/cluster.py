@@ -171,14 +171,17 @@ class Cluster:
         ports = [self.servers[name].clients[machine].port for name in order]
         return ",".join(f"nats://127.0.0.1:{port}" for port in ports)
 
+    def routes(self, machine: str) -> list[Link]:
+        """The links between a machine's server and the two others."""
+        others = [self.servers[name] for name in NAMES if name != machine]
+        return [*self.servers[machine].routes.values(), *(one.routes[machine] for one in others)]
+
     def between(self, machine: str) -> list[Link]:
         """All links between a machine and the two others."""
         others = [self.servers[name] for name in NAMES if name != machine]
-        mine = self.servers[machine]
         return [
-            *mine.routes.values(),
-            *(mine.clients[other.name] for other in others),
-            *(other.routes[machine] for other in others),
+            *self.routes(machine),
+            *(self.servers[machine].clients[other.name] for other in others),
             *(other.clients[machine] for other in others),
         ]
 

@@ -93,3 +93,22 @@ def test_a_machine_that_is_cut_off_acknowledges_nothing(
         a.wait_for_ingest()
         load.goes_on()
         station.cluster.wait_until_healthy()
+
+
+def test_an_ingest_leaves_a_server_that_has_lost_the_others(station: Station) -> None:
+    a, _ = station.machines
+    assert a.ingest
+    kill(a.ingest)
+    a.start_ingest()  # it begins with the server of its machine
+    a.wait_for_ingest()
+    with station.load() as load:
+        load.goes_on()
+        for link in station.cluster.routes("a"):
+            link.cut()
+        try:
+            wait_for(lambda: a.post(station.tokens[0]) == 201)
+        finally:
+            for link in station.cluster.routes("a"):
+                link.join()
+        load.goes_on()
+        station.cluster.wait_until_healthy()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
+from tests.stream.links import Network
 from tests.stream.streamed import Machine, Server, one_server
 from tmon.core.settings import InvalidSettings, Settings
 from tmon.stream.connection import CannotConnect, ask, connect
@@ -205,6 +206,32 @@ def test_a_process_waits_for_the_servers(tmp_path: Path, caplog: pytest.LogCaptu
         server.stop()
     messages = [record.getMessage() for record in caplog.records]
     assert [text[:13] for text in messages] == ["no connection", "connected to "]
+
+
+def test_a_server_that_takes_no_more_data_is_left(tmp_path: Path) -> None:
+    """What wasn't sent to it doesn't hold up the connection to another."""
+    network = Network()
+    links = [network.link() for _ in range(2)]
+    urls = ",".join(f"nats://127.0.0.1:{link.port}" for link in links)
+
+    async def run() -> None:
+        again = asyncio.Event()
+        client = await connect(settings(urls), "ingest", again.set)
+        again.clear()
+        links[0].cut()
+        for _ in range(32):  # more than the system's buffers take
+            await client.publish("nobody", bytes(1_000_000))
+        await again.wait()
+        await client.flush()
+        await client.close()
+
+    try:
+        with one_server(tmp_path / "nats") as server:
+            for link in links:
+                link.target = server.port
+            asyncio.run(run())
+    finally:
+        network.close()
 
 
 def test_servers_without_streams_are_told(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.publish.walking import english_words, same_texts
 from tests.station import Station, station_in_thread
 from tests.wires.devices import Device
 from tests.wires.test_answers import PATHS, PIECES
@@ -146,6 +147,36 @@ def test_no_secret_comes_back(device: Device) -> None:
         assert token.rpartition(".")[2] not in page
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "hello", "/ping", "?a=1", "/k/KEY?a=1&b=[]", f"/k/{FORMER}?a=1", "x" * 20_000),
+        *('{"value": 1}\n{"value": "x"}', "POST /k/GATEWAY/shed\na=1", "GET /readings"),
+        *("\n".join(f"m value={number}" for number in range(101)), "ä" * 100_000),
+    ],
+)
+def test_the_page_is_in_the_language_of_the_browser(device: Device, text: str) -> None:
+    station = device.station
+    text = text.replace("KEY", device.key).replace("GATEWAY", Home(station).key)
+    pages = {}
+    for wish in ("de-AT, en;q=0.3", "en", ""):
+        answer = station.http.post(
+            f"{station.url}/try",
+            data={"text": text},
+            headers={"Accept-Language": wish},
+            timeout=60,
+        )
+        assert answer.headers["Vary"] == "Accept-Language"
+        pages[wish] = answer.text
+    german, english, usual = pages.values()
+    assert english == usual
+    assert '<html lang="en">' in english
+    assert 'span lang="en"' not in english
+    assert '<html lang="de">' in german
+    assert same_texts(english, german) == []
+    assert english_words(german) == []
+
+
 def test_the_page_runs_no_script_and_sends_its_form_here_alone(station: Station) -> None:
     answer = station.http.get(f"{station.url}/try", timeout=60)
     assert answer.status_code == 200
@@ -164,7 +195,7 @@ def test_the_page_runs_no_script_and_sends_its_form_here_alone(station: Station)
         (b"text=" + b"+" * 100, 400, "there is nothing in it"),
         (b"a=1&b=2&c=3", 400, "one field of a form"),
         (b"text=" + b"x" * 20_000, 413, "over 16,384 bytes"),
-        (b"text=" + b"x" * 100_000, 413, "the body is over"),
+        (b"text=" + b"x" * 100_000, 413, "over 16,384 bytes"),
     ],
 )
 def test_what_is_too_large_or_empty_is_said(

@@ -4,6 +4,8 @@
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from gettext import NullTranslations, translation
@@ -31,6 +33,16 @@ def choose(accepted: str) -> str:
     # Of those that are wanted equally, the first; "*" is any other.
     offered = [name for name, weight in wanted.items() if name in LANGUAGES and weight]
     return max([*offered, ENGLISH], key=lambda name: wanted.get(name, wanted.get("*", 0)))
+
+
+@contextmanager
+def speaking(accepted: str) -> Iterator[None]:
+    """Answer in the language that an ``Accept-Language`` wants most."""
+    token = language.set(choose(accepted))
+    try:
+        yield
+    finally:
+        language.reset(token)
 
 
 def N_(message: str) -> str:  # noqa: N802 - gettext's own name for it

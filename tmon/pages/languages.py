@@ -13,17 +13,17 @@ from starlette.types import Message, Receive, Scope, Send
 from tmon.core.languages import (
     ENGLISH,
     LOCALE,
-    choose,
     gettext,
     language,
     ngettext,
     pgettext,
+    speaking,
     thousands,
 )
 from tmon.pages.asgi import Middleware
 
 # Files are the same for everybody: data for programs, and what a page is made of.
-FILE = re.compile(r"/(-/)?static/|\.(json|csv|atom|xml|txt|blob|ico|db|sha256|webmanifest)$")
+FILE = re.compile(r"/(-/)?static/|\.(json|csv|atom|xml|txt|blob|ico|db|sha256)$")
 
 
 METADATA = "metadata"  # the context of metadata.yml's and datasette.yml's texts in the catalogues
@@ -58,11 +58,8 @@ class Languages(Middleware):
                 message = {**message, "headers": headers.raw}
             await send(message)
 
-        token = language.set(choose(", ".join(Headers(scope=scope).getlist("accept-language"))))
-        try:
+        with speaking(", ".join(Headers(scope=scope).getlist("accept-language"))):
             await self.app(scope, receive, send_with_vary)
-        finally:
-            language.reset(token)
 
 
 @hookimpl

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
 
 from tmon.core.errors import TmonError
 from tmon.core.settings import Settings
@@ -22,7 +23,7 @@ ANSWER_S = 5.0  # for a command's questions
 RETRY_S = 0.5
 CONNECT_S = 2
 CLOSE_S = 1.0
-PING_S = 5  # a server that doesn't answer two of them is left
+PING_S = 2  # a server that doesn't answer two of them is left
 LEAST_SERVER = (2, 12)  # older ones weren't tried
 
 T = TypeVar("T")
@@ -43,7 +44,10 @@ class _NotEncrypted(nats.errors.Error):
 
 
 class _Client(Client):
-    """A client that sends no credentials before the connection is encrypted, if it must be."""
+    """A client that is safe with servers that don't encrypt, and with those that are cut off.
+
+    It sends no credentials before the connection is encrypted, if it must be.
+    """
 
     must_encrypt = False
     closes = False  # by our wish
@@ -52,6 +56,12 @@ class _Client(Client):
         if self.must_encrypt and not self._server_info.get("tls_required"):
             raise _NotEncrypted
         return super()._connect_command()
+
+    async def _attempt_reconnect(self) -> None:
+        # What wasn't sent yet would be waited for, and a server that is cut off never takes it.
+        if isinstance(self._transport, TcpTransport) and self._transport._io_writer:
+            self._transport._io_writer.transport.abort()
+        await super()._attempt_reconnect()
 
     async def close(self) -> None:
         self.closes = True
