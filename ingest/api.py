@@ -16,7 +16,7 @@ from ingest.readiness import check_ready
 from ingest.refused import keep_refused
 from ingest.state import State
 from ingest.wire import json as json_wire
-from tmon.core.errors import ApiError, ClockDiffers, Damaged
+from tmon.core.errors import ApiError, ClockDiffers, Damaged, Unavailable
 from tmon.core.reading import Batch, Gateway, Node, Receipt
 from tmon.db.damage import DAMAGED_MESSAGE
 
@@ -118,6 +118,11 @@ async def get_healthz(request: Request[State]) -> Json:
     elif oldest_s > STUCK_S:
         error = f"nothing is committed: the oldest reading has waited for {oldest_s:.0f} s"
         answer = {"error": error, "code": "stuck"}
+    else:
+        try:
+            await state["writer"].check_health()
+        except Unavailable as unavailable:
+            answer = {"error": str(unavailable), "code": unavailable.code}
     answer["time_ms"] = state["now_ms"]()
     answer["backlog"] = state["writer"].backlog
     answer["oldest_waiting_s"] = round(oldest_s, 1)

@@ -134,6 +134,9 @@ class WriterClient(asyncio.Protocol):
         if is_stuck or self._backlog > self._capacity:
             raise Overloaded("what waits to be stored takes over 10 s; try again later")
 
+    async def check_health(self) -> None:
+        """Nothing: how long the oldest batch has waited says all."""
+
     async def store(
         self, batch: Batch, sender_closed: Callable[[], bool] = lambda: False
     ) -> Receipt:

@@ -91,9 +91,7 @@ def test_manage_takes_no_file_beside_it_for_the_standard_library(folder: Path) -
         (folder / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "manage.py", folder)
     ran = run(folder, sys.executable, folder / "manage.py", "list", "--json")
-    assert (
-        ran.stderr == "Error: tmon.db: no such database; `tmon serve` makes one, or set TMON_DB\n"
-    )
+    assert ran.stderr.startswith("Error: tmon.db: no such database; `tmon serve` makes one, ")
     assert executed(folder) == []
 
 

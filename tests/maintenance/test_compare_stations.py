@@ -19,8 +19,9 @@ from tests.publish.published import HOUR_MS, MARCH_MS, Site, fill, served
 from tests.station import Station, tmon
 from tmon.core.checksum import SQL_NAME, Checksum
 from tmon.core.time import now_ms
-from tmon.db.connect import open_database
-from tmon.maintenance.compare import Pair, compare
+from tmon.db.connect import open_database, transaction
+from tmon.maintenance.compare import compare
+from tmon.maintenance.compare_pair import Pair
 from tmon.maintenance.compare_published import DatasetteStation
 from tmon.maintenance.compare_report import EXAMPLES, PLACES, Comparison, Counts, Place
 from tmon.maintenance.compare_stations import CannotCompare, TooCostly
@@ -34,7 +35,14 @@ insert into flags (sensor, from_ms, to_ms, reason, created_ms) values (1, 5, 6, 
 insert into notes (node, at_ms, text, created_ms) values ('attic', 5, 'it''s raining ☔', 1);
 insert into limits (sensor, above, created_ms) values (2, 30, 1);
 insert into keys (id, gateway, created_ms) values ('0123456789ab', 'roof', 1);
+insert into rejected (received_ms, node, value, code, reason)
+    values (5, 'attic', 'inf', 'invalid_value', 'no number');
 insert into sensor_names (node_uid, wire_name, sensor) values ('uid-attic', 't/"1"', 1);
+"""
+
+POSITION = """
+insert into stream_positions (partition, snapshot, created, sequence, next_sensor, next_rejected)
+    values {}
 """
 
 
@@ -90,6 +98,7 @@ CHANGES = {
     "notes": "insert into notes (sensor, at_ms, text, created_ms) values (1, 5, 'dry', 1)",
     "limits": "update limits set above = 30.5",
     "keys": "update keys set generation = 2",
+    "rejected": "update rejected set value = '1e999'",
     "readings": f"delete from readings where sensor = 1 and measured_ms = {MARCH_MS}",
 }
 
@@ -108,7 +117,7 @@ def test_what_a_station_has_for_itself_makes_no_difference(two: tuple[Path, Path
         update nodes set last_received_ms = 5, clock_skew_s = 9;
         update keys set devices_waiting = 3;
         delete from hours;
-        delete from rejected;
+        update rejected set id = id + 5, received_ms = received_ms + 3;
         insert into mutes (until_ms) values (5);
         """,
     )
@@ -333,15 +342,63 @@ def test_a_running_station_equals_its_own_file(station: Station) -> None:
     assert found.is_equal, found.differences
 
 
+def refuse(path: Path, *values: str, first: int = 1, received_ms: int = 5) -> None:
+    """Put rows into ``rejected`` as the only ones."""
+    rows = [(first + n, received_ms + n, value) for n, value in enumerate(values)]
+    with open_database(path, in_cluster=True) as db, transaction(db):
+        db.execute("delete from rejected")
+        db.conn.executemany(
+            "insert into rejected (id, received_ms, node, value, code, reason)"
+            " values (?, ?, 'attic', ?, 'invalid_value', 'no number')",
+            rows,
+        )
+
+
+def test_what_was_refused_must_be_the_same_and_as_often(two: tuple[Path, Path]) -> None:
+    many = [f"{number % 900}x" for number in range(2000)]
+    refuse(two[0], *many)
+    refuse(two[1], *reversed(many), received_ms=70)
+    assert compared(*two).is_equal
+    refuse(two[1], *many[1:], "500x", "it's ☔")
+    difference = compared(*two).differences["rejected"]
+    assert difference.counts == Counts(only_in_b=1, other_values=2)
+    said = tmon(two[0].parent, "compare", "a.db", "b.db").stdout
+    assert "rejected: 1 only in B, 2 with other values\n" in said
+    assert "invalid_value attic    500x no number : A times 2; B times 3" in said
+
+
+def test_refused_readings_that_one_doesnt_keep_any_more_are_left_out(
+    two: tuple[Path, Path],
+) -> None:
+    refuse(two[0], "old", "new", "later")
+    refuse(two[1], "new", "later", first=2, received_ms=6)
+    assert compared(*two, until_ms=8).differences == {}
+    refuse(two[1], "new", "other", first=2, received_ms=6)
+    assert compared(*two, until_ms=7).is_equal
+    assert set(compared(*two, until_ms=8).differences) == {"rejected"}
+
+
+def test_machines_of_one_station_refuse_with_the_same_ids(two: tuple[Path, Path]) -> None:
+    for path in two:
+        change(path, POSITION.format("(0, '', '', 1, 1, 1)"))
+        refuse(path, "x")
+    assert compared(*two).is_equal
+    refuse(two[1], "x", first=2)
+    assert compared(*two).differences["rejected"].counts == Counts(only_in_a=1, only_in_b=1)
+
+
+def test_refused_readings_of_published_stations(two: tuple[Path, Path]) -> None:
+    refuse(two[0], *(f"{number}" for number in range(2000)))
+    refuse(two[1], *(f"{number}" for number in range(1999)), "☔")
+    with both_served(two) as urls:
+        difference = compared(urls[0], urls[1]).differences["rejected"]
+    assert difference.counts == Counts(only_in_a=1, only_in_b=1)
+
+
 def test_how_far_a_stream_is_behind_is_told_where_data_differ(two: tuple[Path, Path]) -> None:
     for path, positions in zip(two, ((10, 5), (7, 6)), strict=True):
         rows = [f"({n}, '', '', {sequence}, 1, 1)" for n, sequence in enumerate(positions)]
-        change(
-            path,
-            "insert into stream_positions"
-            " (partition, snapshot, created, sequence, next_sensor, next_rejected)"
-            f" values {', '.join(rows)}",
-        )
+        change(path, POSITION.format(", ".join(rows)))
     assert compared(*two).lag == []
     with open_database(two[1], in_cluster=True) as db:
         db.execute("delete from notes")

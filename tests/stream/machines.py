@@ -58,9 +58,10 @@ class Machine:
 
     def wait_for_ingest(self) -> None:
         """Wait until its ingest takes readings."""
-        wait_for(self._is_well, pause_s=0.05)
+        wait_for(self.is_well, pause_s=0.05)
 
-    def _is_well(self) -> bool:
+    def is_well(self) -> bool:
+        """Whether its ingest says that it takes readings."""
         assert self.ingest is not None
         assert self.ingest.popen.poll() is None, self.log
         try:

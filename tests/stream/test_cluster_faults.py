@@ -95,6 +95,22 @@ def test_a_machine_that_is_cut_off_acknowledges_nothing(
         station.cluster.wait_until_healthy()
 
 
+def test_without_a_majority_ingest_isnt_healthy(station: Station) -> None:
+    """It is connected to the server that is left, and nobody sends anything."""
+    a, _ = station.machines
+    others = [station.cluster[name] for name in NAMES if name != a.name]
+    for server in others:
+        server.kill()
+    try:
+        wait_for(lambda: not a.is_well())
+        assert [a.is_well() for _ in range(5)] == [False] * 5
+    finally:
+        for server in others:
+            server.start()
+    station.cluster.wait_until_healthy()
+    a.wait_for_ingest()
+
+
 def test_an_ingest_leaves_a_server_that_has_lost_the_others(station: Station) -> None:
     a, _ = station.machines
     assert a.ingest
@@ -112,3 +128,22 @@ def test_an_ingest_leaves_a_server_that_has_lost_the_others(station: Station) ->
                 link.join()
         load.goes_on()
         station.cluster.wait_until_healthy()
+
+
+def test_an_ingest_that_gets_no_readings_leaves_such_a_server_too(station: Station) -> None:
+    """A proxy sends it none while it isn't healthy."""
+    a, _ = station.machines
+    assert a.ingest
+    kill(a.ingest)
+    a.start_ingest()
+    a.wait_for_ingest()
+    for link in station.cluster.routes("a"):
+        link.cut()
+    try:
+        wait_for(lambda: not a.is_well())
+        wait_for(a.is_well)
+        assert a.post(station.tokens[0]) == 201
+    finally:
+        for link in station.cluster.routes("a"):
+            link.join()
+    station.cluster.wait_until_healthy()

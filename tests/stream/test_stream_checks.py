@@ -1,5 +1,6 @@
 """T24 to T28: what `tmon check` finds out about the streams and the sink."""
 
+import gc
 import signal
 import time
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
+from tests.station import tmon
 from tests.stream.streamed import Machine, Server, begun
-from tests.stream.test_stream_sink import message, partition, publish
+from tests.stream.test_stream_sink import count, message, partition, publish
 from tests.watch.watched import NOW_MS, NOWHERE
 from tmon.stream.messages import stream_name
 from tmon.watch.check import CheckOptions, Report, run_checks
@@ -91,3 +93,41 @@ def test_a_stream_that_is_nearly_full_is_found(machine: Machine) -> None:
     publish(machine, *[message(machine, at_ms=at) for at in range(10)])
     machine.ask(shrink)
     assert [line[:21] for line in found(machine)] == ["T28 warning: streams:"]
+
+
+def test_without_its_setting_a_machine_doesnt_say_that_all_is_well(machine: Machine) -> None:
+    """The file is of several machines, and knows it."""
+    ran = tmon(machine.folder, "check", environ={**machine.environ, "TMON_STREAM": ""})
+    assert "OK" not in ran.stdout
+    [line] = [line for line in ran.stdout.splitlines() if "can't check" in line]
+    assert line.startswith("UNKNOWN: can't check (NATS can't be used, ")
+    assert "TMON_STREAM isn't set: set it to their NATS servers" in line
+
+
+def test_a_machine_without_a_file_is_told_what_makes_one(machine: Machine) -> None:
+    machine.path.rename(machine.path.with_name("away.db"))
+    ran = machine.tmon("check")
+    assert "no such database; `tmon serve` makes one, on several machines `tmon sink`" in ran.stdout
+    ran = machine.tmon("serve", "datasette", "--datasette-port", "0")
+    assert "tmon.db: no such database; `tmon sink` makes it" in ran.stderr
+
+
+def test_a_restored_file_gets_later_readings_from_the_streams(machine: Machine) -> None:
+    alone = {**machine.environ, "TMON_STREAM": ""}
+    backup = machine.tmon("backup", "kept").stdout.strip()
+    publish(machine, message(machine))
+    with machine.sink():
+        machine.wait_until_current()
+    gc.collect()  # this process still has what its sink had open
+    ran = machine.tmon("restore", backup, "--force")
+    assert "docs/backup.md" not in ran.stderr
+    assert "  basement: 1\n`tmon sink` stores them again" in ran.stderr
+    assert count(machine) == 0
+    with machine.sink():
+        machine.wait_until_current()
+    assert count(machine) == 1
+    gc.collect()
+    assert tmon(machine.folder, "stream", "leave", environ=machine.environ).returncode == 0
+    earlier = tmon(machine.folder, "backup", "earlier", environ=alone).stdout.strip()
+    ran = machine.tmon("restore", earlier, "--force")
+    assert "before the station was on several machines, so `tmon sink` refuses it" in ran.stderr

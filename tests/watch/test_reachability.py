@@ -61,6 +61,17 @@ def test_an_answer_that_isnt_tmons_is_no_answer(said: tuple[int, bytes], why: st
     assert all(one.reason.endswith(why) for one in findings)
 
 
+def test_a_remote_ingest_without_a_majority_of_its_servers_is_critical() -> None:
+    said = {"error": "no stream has a majority", "code": "unavailable", "time_ms": NOW_MS}
+    with answering(tmon_says() | {"/healthz": (503, json.dumps(said).encode())}) as server:
+        assert ask(server.url, server.url) == []  # T24 says more
+        [finding] = ask(server.url, server.url, remote=True)
+        assert (finding.number, finding.reason) == (
+            "T21",
+            "ingest answers, but no stream has a majority",
+        )
+
+
 def test_an_ingest_that_commits_nothing_is_critical_and_answers_all_the_same() -> None:
     stuck = {"error": "nothing is committed", "code": "stuck", "time_ms": NOW_MS}
     for oldest_s, told in (({"oldest_waiting_s": 25.4}, " for 25 s"), ({}, "")):

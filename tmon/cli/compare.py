@@ -12,8 +12,9 @@ from tmon.cli.options import in_one_line, progress_bar
 from tmon.cli.params import INSTANT
 from tmon.core.humanize import pluralize, printable
 from tmon.core.time import iso, now_ms
-from tmon.maintenance.compare import Pair, count_readings
 from tmon.maintenance.compare import compare as compare_stations
+from tmon.maintenance.compare import count_readings
+from tmon.maintenance.compare_pair import Pair
 from tmon.maintenance.compare_report import Comparison, Counts, Example
 
 SETTLED_MS = 60_000  # readings this old have arrived everywhere, unless their node was offline
@@ -47,8 +48,8 @@ def compare(*, a: str, b: str, until_ms: int | None, as_json: bool) -> None:
     """Say whether the stations A and B have the same data, and where they differ.
 
     Each is a database file or the address of a published station. The readings, nodes,
-    sensors, corrections, notes, limits and keys are compared to the last bit. Stations may
-    run meanwhile. What one of them has pruned is left out.
+    sensors, corrections, notes, limits, keys and what was refused are compared to the last
+    bit. Stations may run meanwhile. What one of them has pruned is left out.
 
     The exit status is 0 if they are equal, 1 if they differ, and 2 if that can't be said.
 

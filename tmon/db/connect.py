@@ -108,7 +108,10 @@ def refuse_non_file(path: Path) -> None:
 
 def _refuse_missing(path: Path) -> None:
     if not path.exists():
-        raise RefusedDatabase(f"{path}: no such database; `tmon serve` makes one, or set TMON_DB")
+        raise RefusedDatabase(
+            f"{path}: no such database; `tmon serve` makes one, on several machines `tmon sink`; "
+            "or set TMON_DB"
+        )
 
 
 def refuse_other_application(db: Database, path: Path) -> None:

@@ -5,23 +5,25 @@ is sent grows with the differences, not with the data.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic, sleep
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from tmon.maintenance.compare_pair import Pair
 from tmon.maintenance.compare_report import Comparison
-from tmon.maintenance.compare_stations import (
-    CannotCompare,
-    ComparedStation,
-    Row,
-    TooCostly,
+from tmon.maintenance.compare_stations import CannotCompare, Row, TooCostly
+from tmon.maintenance.compare_tables import (
+    COMPARED,
+    Key,
+    Part,
+    Table,
+    rejected_by_content,
+    rejected_by_id,
 )
-from tmon.maintenance.compare_tables import COMPARED, Key, Part, Table
 from tmon.maintenance.rollup import MAX_MS, MIN_MS
 
 FIRST_SIZE, MOST = 20_000, 1_000_000  # rows asked for at once
+AS_THEY_CAME = 5000  # rows
 SMALL = 500  # rows: a part that is compared row by row
 QUICK_S, SLOW_S = 0.1, 0.4  # Datasette ends a query after 1 s, which others need too
 ASK_AGAIN, ASK_AGAIN_S = 5, 2.0  # a running station lags by a second or so
@@ -29,58 +31,6 @@ PATIENCE_S = (1.0, 3.0, 10.0)  # with a server that refuses even a small part
 
 Checksum = tuple[int, str | None]
 Checksums = tuple[Checksum, Checksum]
-
-
-class Pair:
-    """The two stations, asked at the same time, each in the one thread that opened it."""
-
-    def __init__(self, *places: str) -> None:
-        from tmon.maintenance.compare_published import open_station  # noqa: PLC0415 - HTTP loads slowly
-
-        self._threads = [ThreadPoolExecutor(1, "compare") for _ in places]
-        self._stations: list[ComparedStation] = []
-        try:
-            opening = [
-                thread.submit(open_station, place)
-                for thread, place in zip(self._threads, places, strict=True)
-            ]
-            self._stations = _all(opening)
-        except BaseException:
-            self.close()
-            raise
-        self.names = [station.name for station in self._stations]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def ask(self, sql: str, values: dict[str, str] | None = None) -> list[list[Row]]:
-        """The rows of both.
-
-        Raises:
-            TooCostly: one of them refuses this query.
-            CannotCompare: one of them doesn't answer.
-        """
-        asked = zip(self._threads, self._stations, strict=True)
-        return _all([thread.submit(station.rows, sql, values or {}) for thread, station in asked])
-
-    def close(self) -> None:
-        for thread, station in zip(self._threads, self._stations, strict=False):
-            thread.submit(station.close).result()
-        for thread in self._threads:
-            thread.shutdown()
-
-
-def _all(futures: "list[Future[Any]]") -> list[Any]:
-    """All results, once all are done; or the first error."""
-    errors = [error for error in [future.exception() for future in futures] if error]
-    if errors:
-        raise errors[0]
-    return [future.result() for future in futures]
 
 
 def compare(
@@ -127,7 +77,8 @@ class _Comparer:
         suspects: dict[Part, Checksums] = {}
         for table in self._tables():
             for window in self._windows(table):
-                suspects |= self._scan(window)
+                if not (table.is_content and self._came_in_same_order(window)):
+                    suspects |= self._scan(window)
         lasting, changing = self._lasting(suspects)
         # Where rows still arrive, one counts only if it differs in the same way a while later.
         before = {part: self._rows(part) for part in lasting if part in changing}
@@ -152,11 +103,26 @@ class _Comparer:
                 )
             key = sorted((pk, column) for column, pk in ours if pk)
             others = [column for column, pk in ours if not pk and column not in local]
-            yield Table(name, tuple(column for _, column in key), tuple(others))
+            if name == "rejected":
+                yield rejected_by_id(others) if self._of_cluster() else rejected_by_content()
+            else:
+                yield Table(name, tuple(column for _, column in key), tuple(others))
+
+    def _of_cluster(self) -> bool:
+        """Whether both are of several machines: these give what they refuse the same ids."""
+        found = self._patiently("select exists (select 1 from stream_positions)")
+        return all(rows[0][0] for rows in found)
+
+    def _rejected_from_ms(self) -> int:
+        """From when on both have all that they refused: a file keeps only the newest."""
+        found = self._patiently("select id, received_ms from rejected order by id limit 1")
+        return max((row[1] + 1 for rows in found for row in rows if row[0] > 1), default=MIN_MS)
 
     def _windows(self, table: Table) -> Iterator[Part]:
         """The whole table; of readings, runs of sensors of which both have the same time."""
         whole = Part(table, None, None, FIRST_SIZE, MIN_MS, self._until_ms)
+        if table.is_content:
+            whole = whole._replace(from_ms=self._rejected_from_ms())
         if table.name != "readings":
             yield whole
             return
@@ -188,6 +154,18 @@ class _Comparer:
             after = min(rows[-1][0] for rows in found)
         self._result.pruned = len(kept_from_ms)
         return sorted(kept_from_ms.items())
+
+    def _came_in_same_order(self, window: Part) -> bool:
+        """Whether the rows are equal as they came: then neither has to sort them."""
+        first = 0
+        while True:
+            (ours,), (theirs,) = self._patiently(window.as_they_came_sql(first, AS_THEY_CAME))
+            if ours[0] == theirs[0] == 0:
+                self._result.count_equal(window.table.name, first)
+                return True
+            if ours != theirs:
+                return False
+            first += int(ours[0])
 
     def _scan(self, window: Part) -> Iterator[tuple[Part, Checksums]]:
         """The small parts of a window whose checksums differ."""

@@ -1,5 +1,6 @@
 """Which tables `tmon compare` compares, and the queries for a part of one."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tmon.core.checksum import SQL_NAME
@@ -15,11 +16,12 @@ COMPARED: dict[str, frozenset[str]] = {
     "limits": frozenset(),
     "keys": frozenset(("devices_waiting",)),
     "readings": frozenset(),
+    "rejected": frozenset(),
 }
 # What a station knows of itself, or makes of the others.
 NOT_COMPARED = frozenset(
     (
-        *("hours", "rejected", "incidents", "events", "channels", "mutes", "chores"),
+        *("hours", "incidents", "events", "channels", "mutes", "chores"),
         *("imports", "import_runs", "changes", "stream_positions", "_sqlite_migrations"),
     )
 )
@@ -28,18 +30,40 @@ Key = tuple[int | str, ...]
 
 
 class Table(NamedTuple):
-    """A compared table: the columns of its primary key, and the others."""
+    """A compared table: the columns of its primary key, and the others.
+
+    ``is_content``: equal rows count, rather than their ids; the key is what they say.
+    """
 
     name: str
     key: tuple[str, ...]
     others: tuple[str, ...]
+    is_content: bool = False
+
+    @property
+    def time(self) -> str | None:
+        """The column by which rows are compared or left out."""
+        return {"readings": "measured_ms", "rejected": "received_ms"}.get(self.name)
+
+
+_REJECTED = ("code", "node", "gateway", "sensor", "measured", "value", "reason", "raw")
+
+
+def rejected_by_id(others: Sequence[str]) -> Table:
+    """The table ``rejected`` of two machines that read the same streams."""
+    return Table("rejected", ("id",), tuple(others))
+
+
+def rejected_by_content() -> Table:
+    """The same of stations that each refuse by themselves: what, and how often."""
+    return Table("rejected", _REJECTED, ("times",), is_content=True)
 
 
 class Part(NamedTuple):
     """The rows of a table with keys above ``after`` up to ``upto``, None being no bound.
 
     ``size`` is how many of them the first station has, or fewer. Of readings, only those from
-    ``from_ms`` on and before ``until_ms``.
+    ``from_ms`` on and before ``until_ms``; and of what was refused.
     """
 
     table: Table
@@ -68,6 +92,15 @@ class Part(NamedTuple):
             f" (select {columns} {self._rows()} order by {', '.join(self.table.key)})"
         )
 
+    def as_they_came_sql(self, first: int, most: int) -> str:
+        """How many rows of a table of contents from the first on, and their checksum."""
+        key, name = ", ".join(self.table.key), self.table.name
+        window = f"{self.table.time} >= {self.from_ms} and {self.table.time} < {self.until_ms}"
+        return (
+            f"select count(*), {SQL_NAME}({key}) from (select {key} from {name}"
+            f" where {window} order by id limit {most} offset {first})"
+        )
+
     def rows_sql(self) -> str:
         """Each row: its key, its other columns, and a checksum of these."""
         key, others = ", ".join(self.table.key), ", ".join(self.table.others)
@@ -79,16 +112,22 @@ class Part(NamedTuple):
         return f"select {key} {self._rows()} order by {key} limit 1 offset {offset}"
 
     def _rows(self) -> str:
-        key = ", ".join(self.table.key)
+        table, key = self.table, ", ".join(self.table.key)
         conditions = ["true"]
         if self.after is not None:
             conditions.append(f"({key}) > ({_placeholders('a', self.after)})")
         if self.upto is not None:
             conditions.append(f"({key}) <= ({_placeholders('u', self.upto)})")
-        if self.table.name == "readings":
+        if table.time:
             # The + keeps SQLite from taking the index on time, which isn't in the key's order.
-            conditions.append(f"+measured_ms >= {self.from_ms} and +measured_ms < {self.until_ms}")
-        return f"from {self.table.name} where {' and '.join(conditions)}"
+            window = f"+{table.time} >= {self.from_ms} and +{table.time} < {self.until_ms}"
+            conditions.append(window)
+        where = " and ".join(conditions)
+        if not table.is_content:
+            return f"from {table.name} where {where}"
+        texts = ", ".join(f"ifnull({column}, '') as {column}" for column in table.key)
+        rows = f"(select {texts}, {table.time} from {table.name})"
+        return f"from (select {key}, count(*) as times from {rows} where {where} group by {key})"
 
 
 def _placeholders(prefix: str, key: Key) -> str:

@@ -10,13 +10,14 @@ import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from tmon.core import humanize
 from tmon.core.deadline import run_with_deadline
 from tmon.core.settings import LEAST_SECRET_BYTES, Settings
 from tmon.db import identity
 from tmon.db.connect import (
     RefusedDatabase,
+    is_of_cluster,
     open_database,
     refuse_non_file,
     set_foreign_log_aside,
@@ -38,6 +39,7 @@ from tmon.maintenance.backup_dir import (
     write_secret_file,
 )
 from tmon.maintenance.devices import restore_devices
+from tmon.maintenance.newer_readings import newer_readings
 
 STAGING_NAME = ".tmon-restore"
 LOGS = ("-wal", "-shm", "-journal")  # SQLite would apply an old log to the new file
@@ -46,23 +48,13 @@ HEAP_LIMIT_BYTES = 256 << 20  # SQLite's, during the check: a schema can ask for
 # The check reads 24 MB a second here. A file built to take forever is given up; one on a Pi's
 # slow card isn't.
 CHECK_S, CHECK_BYTES_PER_S = 60.0, 250_000
-MOST_NODES_SHOWN = 5
 
-# Of the database that is about to be replaced, beside the attached backup.
-NEWER_READINGS = """
-    with newest (uid, measured_ms) as (
-        select uid, max((select max(measured_ms) from backup.readings where sensor = sensors.id))
-        from backup.nodes join backup.sensors on sensors.node = nodes.name
-        group by uid
-    )
-    select nodes.name, sum((
-        select count(*) from readings
-        where sensor = sensors.id and readings.measured_ms > ifnull(newest.measured_ms, -1e15)
-    )) as newer
-    from nodes join sensors on sensors.node = nodes.name left join newest using (uid)
-    group by nodes.name having newer > 0
-    order by newer desc, nodes.name
-"""
+
+class Content(NamedTuple):
+    """What a backup is, besides sound."""
+
+    owners: list[str]  # the owner's own tables, indexes and views
+    of_cluster: bool  # of a station on several machines
 
 
 def restore(
@@ -87,10 +79,10 @@ def restore(
             with exclusive(db):
                 pass  # fail now rather than after the long check
             draft = staging / "draft.db"
-            owners = _copy_and_check(file, draft, progress)
+            content = _copy_and_check(file, draft, progress)
             copy_mode_and_owner(db, draft)
             with exclusive(db) as present:
-                newer = _newer_readings(present, draft) if present else []
+                newer = newer_readings(present, draft) if present else []
                 existing = [db] if present else []
                 if secret and secret_file.exists() and secret_file.read_bytes().strip() != secret:
                     existing.append(secret_file)
@@ -102,7 +94,7 @@ def restore(
                     )
                 kept = _swap(draft, existing, secret, settings)
             restore_devices(file, settings, staging)
-    return [*_report(kept, newer, owners), *_warnings(file, secret, settings)]
+    return [*_report(kept, newer, content), *_warnings(file, secret, content, settings)]
 
 
 def _refuse_file(file: Path, db: Path) -> None:
@@ -133,12 +125,8 @@ def _secret_of(file: Path) -> bytes | None:
     return secret
 
 
-def _copy_and_check(file: Path, draft: Path, progress: snapshot.Progress) -> list[str]:
-    """Copy the file to a draft, check the draft's digest, schema and content, and migrate it.
-
-    Returns:
-        The owner's own tables, indexes and views.
-    """
+def _copy_and_check(file: Path, draft: Path, progress: snapshot.Progress) -> Content:
+    """Copy the file to a draft, check the draft's digest, schema and content, and migrate it."""
     require_free_space(draft.parent, file.stat().st_size)
     with file.open("rb") as source, draft.open("xb") as copy:
         shutil.copyfileobj(source, copy)
@@ -153,12 +141,13 @@ def _copy_and_check(file: Path, draft: Path, progress: snapshot.Progress) -> lis
             _check_bounded(draft, bar.update)
         with open_database(draft, in_cluster=True) as db:
             db.execute(f"pragma user_version = {identity.new_mark()}")
-        owners = vetting.vet(draft)
+            of_cluster = is_of_cluster(db)
+        content = Content(vetting.vet(draft), of_cluster)
     except (snapshot.DamagedCopy, vetting.Untrusted, RefusedDatabase) as error:
         why = str(error).removeprefix(f"{draft}: ")
         raise snapshot.DamagedCopy(f"{file}: {why}; nothing was restored") from error
     snapshot.flush_and_hash(draft)
-    return owners
+    return content
 
 
 def _check_bounded(draft: Path, advance: snapshot.Advance) -> None:
@@ -222,19 +211,6 @@ def exclusive(db: Path) -> Iterator[sqlite3.Connection | None]:
         yield conn
 
 
-def _newer_readings(present: sqlite3.Connection, draft: Path) -> list[str]:
-    """How many readings of each node are newer than its newest in the draft: ``attic: 20``."""
-    try:
-        present.execute("attach ? as backup", [f"{draft.absolute().as_uri()}?mode=ro&immutable=1"])
-        counts = present.execute(NEWER_READINGS).fetchall()
-    except snapshot.UNREADABLE as error:
-        return [f"not known, as the database can't be read: {humanize.printable(str(error))}"]
-    shown = [f"{node}: {count:,}" for node, count in counts[:MOST_NODES_SHOWN]]
-    if more := counts[MOST_NODES_SHOWN:]:
-        shown.append(f"and {len(more)} more nodes: {sum(count for _, count in more):,}")
-    return shown
-
-
 def _swap(draft: Path, old: list[Path], secret: bytes | None, settings: Settings) -> list[Path]:
     """Replace the database and its secret; the paths under which the ``old`` ones are kept.
 
@@ -267,18 +243,29 @@ def _swap(draft: Path, old: list[Path], secret: bytes | None, settings: Settings
     return kept
 
 
-def _report(kept: list[Path], newer: list[str], owners: list[str]) -> Iterator[str]:
+def _report(kept: list[Path], newer: list[str], content: Content) -> Iterator[str]:
     for path in kept:
         yield f"what was there is now {path}"
-    if newer:
+    if newer and content.of_cluster:
+        yield "readings newer than the backup, which the streams have too if they came so late:"
+        yield from (f"  {line}" for line in newer)
+        yield "`tmon sink` stores them again; if the streams don't keep them any more, it says so"
+    elif newer:
         yield f"readings newer than the backup, which only {kept[0]} has now:"
         yield from (f"  {line}" for line in newer)
         yield "docs/backup.md (Readings newer than the backup) says how to add them"
-    if owners:
-        yield f"not tmon's own, and kept: {', '.join(owners)}"
+    if content.owners:
+        yield f"not tmon's own, and kept: {', '.join(content.owners)}"
 
 
-def _warnings(file: Path, secret: bytes | None, settings: Settings) -> Iterator[str]:
+def _warnings(
+    file: Path, secret: bytes | None, content: Content, settings: Settings
+) -> Iterator[str]:
+    if settings.stream and not content.of_cluster:
+        yield (
+            f"{file} was made before the station was on several machines, so `tmon sink` refuses "
+            "it: restore a newer one (docs/cluster.md)"
+        )
     if not file.with_name(f"{file.name}.sha256").exists():
         yield f"{file.name}.sha256 is not beside it; only SQLite's own checks were made"
     if secret is None:

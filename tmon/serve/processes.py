@@ -133,7 +133,8 @@ def serve_one(name: str, settings: Settings, say: Callable[[str], None]) -> None
     if name == "ingest":
         _check_station(settings)
     elif not settings.db.exists():
-        raise CannotServe(f"{settings.db}: no such database; ingest makes it")
+        maker = "`tmon sink`" if settings.stream else "ingest"
+        raise CannotServe(f"{settings.db}: no such database; {maker} makes it")
     else:
         refuse_non_file(settings.db)
     service = services(settings)[name]

@@ -16,6 +16,7 @@ from tmon.core.errors import ApiError, DiskFull, Overloaded, Unavailable
 from tmon.core.reading import Batch, Receipt
 from tmon.core.settings import Settings
 from tmon.store.messages import Reply
+from tmon.stream.availability import Availability
 from tmon.stream.batch_parts import BATCH_BYTES, encoded_parts
 from tmon.stream.connection import connect, describe
 from tmon.stream.messages import (
@@ -30,7 +31,6 @@ from tmon.stream.trouble import Trouble
 ANSWER_S = 4.0  # for the stream's acknowledgement; then the sender is told to keep its readings
 ATTEMPT_S = 1.5  # one attempt; a server that is lost meanwhile never answers
 PAUSE_S = 0.1  # before the next attempt
-PATIENCE_S = 3.0  # without any acknowledgement; then another server is asked
 DOWN_S = 1.0  # without a connection: then nothing more is taken
 CLOSE_S = 3.0
 BACKLOG_READINGS = 100_000  # 20 MB
@@ -96,7 +96,7 @@ class Publisher:
         self._lanes = [Lane(partition) for partition in range(PARTITIONS)]
         self._backlog = 0
         self._down_since_s: float | None = None
-        self._answered_s = clock()
+        self._availability = Availability(client, clock)
         self._trouble = Trouble(log, "readings can't be published", "readings are published again")
 
     @classmethod
@@ -140,6 +140,15 @@ class Publisher:
         """
         if self._is_down():
             raise Unavailable(NOBODY)
+
+    async def check_health(self) -> None:
+        """Check that a reading would be acknowledged, also if none was sent lately.
+
+        Raises:
+            Unavailable: no stream would take it.
+        """
+        self.check_capacity()
+        await self._availability.check()
 
     def _is_down(self) -> bool:
         """Whether no server was there for so long that waiting is no use."""
@@ -223,8 +232,8 @@ class Publisher:
         until_s = lane.sent[0].since_s + self._answer_s
         while (left_s := until_s - self._clock()) > 0:
             error = await self._attempt(lane.partition, message, headers, min(left_s, ATTEMPT_S))
+            self._availability.note(acknowledged=error is None)
             if error is None:
-                self._answered_s = self._clock()
                 self._trouble.end(lane.partition)
                 return None
             self._trouble.begin(lane.partition, error.description)
@@ -232,18 +241,9 @@ class Publisher:
                 return DiskFull("the streams are full; nothing was stored, keep the readings")
             if self._is_down():
                 return Unavailable(NOBODY)
-            await self._leave_server_that_is_alone(lane.sent[0].since_s)
+            await self._availability.leave_server_that_is_alone(lane.sent[0].since_s)
             await asyncio.sleep(PAUSE_S)
         return Unavailable("no majority of the NATS servers took it in time; keep the readings")
-
-    async def _leave_server_that_is_alone(self, waiting_since_s: float) -> None:
-        """Connect to another server, if this one brings no acknowledgement.
-
-        It may have lost the others, and doesn't say so.
-        """
-        if self._clock() - max(self._answered_s, waiting_since_s) > PATIENCE_S:
-            self._answered_s = self._clock()
-            await self._client.force_reconnect()
 
     async def _attempt(
         self, partition: int, message: bytes, headers: dict[str, str], timeout_s: float

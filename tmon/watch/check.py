@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
+from tmon.core.errors import TmonError
 from tmon.core.settings import Settings
 from tmon.db.connect import RefusedDatabase, sqlite3
 from tmon.db.job_runs import JobRun, load_job_runs
@@ -110,7 +111,8 @@ class Report:
         else:
             log.debug("a check failed", exc_info=error)
             titles = ", ".join(CATALOGUE[number].title for number in numbers) or "jobs"
-            self.unknown.append(f"can't check ({titles}): {type(error).__name__}: {error}")
+            kind = "" if isinstance(error, TmonError) else f"{type(error).__name__}: "
+            self.unknown.append(f"can't check ({titles}): {kind}{error}")
 
     def add(self, finding: Finding) -> None:
         """Add a finding; of two with the same key that both last, the first."""

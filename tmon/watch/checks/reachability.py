@@ -68,6 +68,9 @@ def _check_ingest(addresses: Addresses, now_ms: int, pauses_s: Sequence[float]) 
         waited = f" for {oldest_s:.0f} s" if isinstance(oldest_s, int | float) else ""
         reason = f"ingest answers, but readings wait{waited} and none is committed"
         findings.append(_critical("T21", reason, addresses.ingest))
+    if answer.get("code") == "unavailable" and addresses.remote:  # here, T24 says more
+        reason = f"ingest answers, but {answer.get('error')}"
+        findings.append(_critical("T21", reason, addresses.ingest))
     return findings
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from tmon.core import humanize
+from tmon.core.errors import TmonError
+from tmon.db.connect import is_of_cluster
 from tmon.watch.findings import Finding, Severity
 from tmon.watch.station import Station
 
@@ -12,9 +14,22 @@ FULL_SHARE, FULL_CRITICAL_SHARE, FULL_OVER_SHARE = 0.8, 0.95, 0.75
 AGAIN_AFTER_S = 3.0
 
 
+class UnknownServers(TmonError):
+    """The file is of a station on several machines, and the settings name no NATS server."""
+
+
 def check(station: Station) -> Iterator[Finding]:
-    """Nothing, unless this station is on several machines."""
+    """Nothing, unless this station is on several machines.
+
+    Raises:
+        UnknownServers: it is, and the settings don't say where the streams are.
+    """
     if not station.settings.stream:
+        if is_of_cluster(station.db):
+            raise UnknownServers(
+                "this file is of a station on several machines, and TMON_STREAM isn't set: set it "
+                "to their NATS servers, as `tmon sink` has it here (docs/cluster.md)"
+            )
         return
     from tmon.stream.connection import CannotConnect  # noqa: PLC0415 - nats is imported if needed
     from tmon.stream.health import look  # noqa: PLC0415

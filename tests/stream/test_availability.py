@@ -1,0 +1,58 @@
+"""/healthz tells a proxy which machine takes readings, also while none comes."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import requests
+from nats.aio.client import Client
+
+from tests.station import Station, wait_for
+from tests.stream.streamed import Machine, Server, begun
+from tmon.stream.messages import PARTITIONS, stream_name
+
+
+@pytest.fixture
+def machine(tmp_path: Path, own_server: Server) -> Machine:
+    return begun(tmp_path / "a", own_server.url)
+
+
+@pytest.fixture
+def station(machine: Machine) -> Iterator[Station]:
+    with machine.ingest() as running:
+        yield running
+
+
+def health(station: Station) -> tuple[int, str | None]:
+    answer = requests.get(f"{station.url}/healthz", timeout=60)
+    assert answer.json().keys() >= {"time_ms", "backlog", "oldest_waiting_s"}
+    return answer.status_code, answer.json().get("code")
+
+
+@pytest.mark.parametrize("sends", [False, True])
+def test_without_a_server_it_isnt_healthy_until_one_is_back(
+    station: Station, own_server: Server, sends: bool
+) -> None:
+    assert health(station) == (200, None)
+    if sends:
+        assert station.post([{"value": 1}]).status_code == 201
+    own_server.stop()
+    wait_for(lambda: health(station) == (503, "unavailable"))
+    if sends:
+        assert station.post([{"value": 2}]).status_code == 503
+    own_server.start()
+    wait_for(lambda: health(station) == (200, None))
+
+
+def test_streams_without_a_leader_take_nothing(machine: Machine, station: Station) -> None:
+    """As one that was deleted has none; it is enough that one of all has."""
+
+    async def delete(client: Client, partitions: range) -> None:
+        for partition in partitions:
+            await client.jetstream().delete_stream(stream_name(partition))
+
+    machine.ask(partial(delete, partitions=range(PARTITIONS - 1)))
+    assert health(station) == (200, None)
+    machine.ask(partial(delete, partitions=range(PARTITIONS - 1, PARTITIONS)))
+    assert health(station) == (503, "unavailable")
