@@ -1,7 +1,9 @@
 """Pages speak the language of the browser, and no cache mixes two of them up."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import time
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +14,8 @@ from scripts import sample_stations
 from scripts.words import ROOT
 from tests.publish.published import HOSTILE, Serve, Site
 from tests.publish.walking import english_words, same_texts
+from tmon.db.connect import open_database
+from tmon.importer import demo
 
 WISH = {"Accept-Language": "de-CH,de;q=0.9,en;q=0.4"}
 
@@ -192,3 +196,23 @@ def test_an_owners_own_words_stay_as_they_are(serve: Serve, tmp_path: Path) -> N
     page = ask(serve(tmp_path / "tmon.db"), "/", **WISH).text
     assert "<title>off</title>" in page
     assert "Now &lt;b&gt;" in page
+
+
+def test_what_a_check_says_of_a_limit_is_told_in_german(serve: Serve, tmp_path: Path) -> None:
+    with open_database(tmp_path / "tmon.db", create=True) as db:
+        demo.add(db, ROOT / "data" / "ambient_temperature.csv", int(time() * 1000), 0)
+        [[stored]] = db.execute("select reason from incidents order by from_ms desc limit 1")
+    site = serve(tmp_path / "tmon.db")
+    for page in ("/", "/node/cellar", "/node/cellar/temperature"):
+        german, english = ask(site, page, **WISH).text, ask(site, page).text
+        assert re.search(r"bis -?\d+\.\d °C, unter der Grenze von -?\d+\.\d °C", german)
+        assert stored not in german
+        assert stored in english
+
+
+def test_a_range_below_zero_and_a_switch_are_drawn_as_they_are(mixed: Site) -> None:
+    page = mixed.get("/").text
+    freezer = page[page.index('"/node/freezer/switch"') :]
+    assert re.search(r'<path d="M[\d HV]+"/>', freezer[: freezer.index("</li>")])
+    freezer = freezer[freezer.index('"/node/freezer/temperature"') :]
+    assert "…" in freezer[: freezer.index("</li>")]

@@ -42,6 +42,7 @@ def cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
             " values (9, 'paris', 'hum', 'humidity', '%')"
         )
         db.execute("insert into readings values (9, ?, 61)", (now_ms - 1000,))
+        db.execute("insert into limits values (2, null, 11, 0, 0, 0)")
     return path
 
 
@@ -58,6 +59,8 @@ def test_the_map_shows_each_node_at_its_place(
         labels = page.locator(".map text:visible").all_text_contents()
         assert [text for text in labels if "°C" in text and "berlin" in text]
         assert page.locator(".map a").count() == len(CITIES)
+        assert page.locator(".map a.beyond text").first.text_content() == "paris 12.0 °C"
+        expect(page.get_by_role("row", name="paris")).to_contain_text("beyond its limit")
         at = {
             name: page.locator(f'.map a[href$="/{name}"] circle').bounding_box() for name in CITIES
         }

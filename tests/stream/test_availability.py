@@ -1,5 +1,6 @@
 """/healthz tells a proxy which machine takes readings, also while none comes."""
 
+import asyncio
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from nats.aio.client import Client
 
 from tests.station import Station, wait_for
 from tests.stream.streamed import Machine, Server, begun
+from tmon.stream.availability import Availability
 from tmon.stream.messages import PARTITIONS, stream_name
 
 
@@ -55,4 +57,17 @@ def test_streams_without_a_leader_take_nothing(machine: Machine, station: Statio
     machine.ask(partial(delete, partitions=range(PARTITIONS - 1)))
     assert health(station) == (200, None)
     machine.ask(partial(delete, partitions=range(PARTITIONS - 1, PARTITIONS)))
-    assert health(station) == (503, "unavailable")
+    wait_for(lambda: health(station) == (503, "unavailable"))
+
+
+def test_strangers_dont_make_the_servers_busy(machine: Machine) -> None:
+    """However many ask for /healthz, the servers are asked once a second."""
+
+    async def asked(client: Client) -> int:
+        availability = Availability(client, clock=lambda: 0.0)
+        await availability.check()
+        before = client.stats["out_msgs"]
+        await asyncio.gather(*(availability.check() for _ in range(100)))
+        return int(client.stats["out_msgs"]) - before
+
+    assert machine.ask(asked) == 0

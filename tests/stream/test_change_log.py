@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import nats.errors
 import pytest
 from nats.aio.client import Client
@@ -25,7 +24,7 @@ from tmon.stream.change_log import (
     PerhapsChanged,
     StoredLater,
 )
-from tmon.stream.entries import Entry, NodeRow, decode
+from tmon.stream.entries import Entry, NodeRow, decode_value, encode_value
 from tmon.stream.messages import (
     MESSAGE_BYTES,
     Change,
@@ -53,7 +52,7 @@ def with_log(machine: Machine, use: Callable[[ChangeLog, Client], Awaitable[None
 
 async def last_change(client: Client) -> LastChange:
     found = await client.jetstream().get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + CHANGE)
-    return msgspec.msgpack.decode(found.data or b"", type=LastChange)
+    return decode_value(found.data, LastChange)
 
 
 def made(number: int, text: str, **more: Any) -> LastChange:
@@ -65,7 +64,7 @@ def leave(machine: Machine, last: LastChange) -> None:
     """What a command leaves in the bucket when it is killed."""
 
     async def put(client: Client) -> None:
-        data = msgspec.msgpack.encode(last)
+        data = encode_value(last)
         await client.jetstream().publish(BUCKET_SUBJECT + CHANGE, data)
 
     machine.ask(put)
@@ -94,7 +93,7 @@ def test_a_change_whose_command_was_killed_before_it_published_it_is_published_b
         await log.acquire(lambda _: True, 60)
         assert log.next_number == 2
         found = await client.jetstream().get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + "node.x")
-        assert decode(found.data or b"") == entry
+        assert decode_value(found.data, Entry) == entry
         await log.commit([(NOTE, ["mine"])], {}, 0, ())
 
     with_log(machine, use)
@@ -198,7 +197,7 @@ def test_an_older_entry_never_replaces_a_later_one(machine: Machine) -> None:
         for entry in entries:
             await log.put(entry)
         found = await client.jetstream().get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + "node.x")
-        assert decode(found.data or b"") == entries[0]
+        assert decode_value(found.data, Entry) == entries[0]
 
     with_log(machine, use)
 
@@ -219,7 +218,7 @@ def test_an_entry_that_cant_be_read_is_replaced(machine: Machine) -> None:
         await client.jetstream().publish(f"{BUCKET_SUBJECT}node.ffff", b"rubbish")
         await log.put(Entry("node.ffff", 1, None, (), None))
         found = await client.jetstream().get_last_msg(BUCKET_STREAM, f"{BUCKET_SUBJECT}node.ffff")
-        assert decode(found.data or b"").change == 1
+        assert decode_value(found.data, Entry).change == 1
 
     with_log(machine, use)
 

@@ -1,13 +1,13 @@
 """Ingest's nodes and keys are those of the bucket, at once; and stay while NATS is away."""
 
 import asyncio
+import itertools
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from nats.aio.client import Client
 
@@ -16,7 +16,14 @@ from tmon.db import keys, nodes
 from tmon.db.connect import open_database, open_for_reading, transaction
 from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.directory import Directory
-from tmon.stream.entries import Entry, KeyRow, NodeRow
+from tmon.stream.entries import (
+    Entry,
+    KeyRow,
+    NodeRow,
+    UnreadableValue,
+    decode_value,
+    encode_value,
+)
 from tmon.stream.streams import BUCKET_STREAM
 
 HEARTBEAT_S = 0.1
@@ -32,7 +39,7 @@ def machine(tmp_path: Path, own_server: Server) -> Machine:
 
 @asynccontextmanager
 async def directory_of(machine: Machine) -> AsyncIterator[Directory]:
-    directory = Directory(HEARTBEAT_S)
+    directory = Directory(HEARTBEAT_S, patience_s=0.1)
     await directory.start(machine.settings)
     try:
         yield directory
@@ -54,7 +61,7 @@ def put(machine: Machine, *entries: Entry | LastChange) -> None:
     async def publish(client: Client) -> None:
         for one in entries:
             name = one.name if isinstance(one, Entry) else CHANGE
-            await client.jetstream().publish(BUCKET_SUBJECT + name, msgspec.msgpack.encode(one))
+            await client.jetstream().publish(BUCKET_SUBJECT + name, encode_value(one))
 
     machine.ask(publish)
 
@@ -194,12 +201,48 @@ def test_what_cant_be_read_in_the_bucket_harms_nobody_elses_token(
             known = names(directory)
             for name in ("node.abc", "node.def", CHANGE):
                 await directory._client.jetstream().publish(BUCKET_SUBJECT + name, b"rubbish")
-            await until(lambda: caplog.text.count("can't be read") == 3)
-            later = msgspec.msgpack.encode(entry("ffff", "shed"))
+            await until(lambda: caplog.text.count("can't be read on any server") == 3)
+            later = encode_value(entry("ffff", "shed"))
             await directory._client.jetstream().publish(f"{BUCKET_SUBJECT}node.ffff", later)
             await until(lambda: names(directory) == {**known, "ffff": "shed"})
 
     asyncio.run(run())
+
+
+def test_no_flipped_bit_makes_another_entry() -> None:
+    """Such as one without the revocation, or with an older token generation."""
+    whole = encode_value(entry("x", "attic", 7, generation=2))
+    for at, bit in itertools.product(range(len(whole)), range(8)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << bit
+        with pytest.raises(UnreadableValue):
+            decode_value(bytes(damaged), Entry)
+
+
+def test_a_node_whose_entry_is_damaged_is_refused_until_it_is_whole(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is known may be older than a revocation."""
+    machine.create_streams()
+    key = KeyRow("0123456789ab", "x", None, 0, 0, 1, None)
+    put(machine, entry("x", "shed", former=("hut",), key=key))
+    damaged = bytearray(encode_value(entry("x", "shed", 2, generation=2, key=key)))
+    damaged[-3] ^= 1
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            others = {uid: name for uid, name in names(directory).items() if uid != "x"}
+            await directory._client.jetstream().publish(f"{BUCKET_SUBJECT}node.x", bytes(damaged))
+            await until(lambda: names(directory) == others)
+            assert keys.find_by_id(directory.db, key.id) is None
+            assert nodes.former_names(directory.db, "x") == ()
+            await asyncio.to_thread(put, machine, entry("x", "shed", 3, generation=2, key=key))
+            await until(lambda: names(directory) == {**others, "x": "shed"})
+            assert keys.find_by_id(directory.db, key.id) is not None
+
+    asyncio.run(run())
+    assert "node.x: the bucket's value can't be read, asking again: it is damaged" in caplog.text
+    assert "can't be read on any server (it is damaged)" in caplog.text
 
 
 def test_a_uid_with_a_colon_has_an_entry(machine: Machine) -> None:

@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from secrets import token_hex
 
-import msgspec
 import pytest
 import requests
 from nats.aio.client import Client
@@ -26,7 +25,7 @@ from tmon.db.devices import Device, Devices, Waiting, path_beside
 from tmon.stream.adoption import Adoption, NotAdopted
 from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.directory import Directory
-from tmon.stream.entries import of_device
+from tmon.stream.entries import encode_value, of_device
 
 T_MS = 10**12
 
@@ -302,7 +301,7 @@ def leave(machine: Machine, last: LastChange) -> None:
     """What a command leaves in the bucket when it is killed."""
 
     async def put(client: Client) -> None:
-        data = msgspec.msgpack.encode(last)
+        data = encode_value(last)
         await client.jetstream().publish(BUCKET_SUBJECT + CHANGE, data)
 
     machine.ask(put)
@@ -324,6 +323,33 @@ def test_a_decision_counts_once_the_change_is_published(machine: Machine) -> Non
                 await asyncio.sleep(0.01)
         assert directory.decisions == {"d": Decision("d", "g", "x")}
         assert heard[1:] == [[Decision("d", "g", "x")]]
+        await directory.close()
+
+    asyncio.run(run())
+
+
+def test_an_entry_that_cant_be_read_decides_nothing(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was known of the device may be older than what is lost."""
+    entry = of_device(Decision("d", "g", "x"), 1)
+
+    async def put(client: Client, value: bytes) -> None:
+        await client.jetstream().publish(BUCKET_SUBJECT + entry.name, value)
+
+    machine.ask(lambda client: put(client, encode_value(entry)))
+
+    async def run() -> None:
+        heard: list[object] = []
+        directory = Directory(patience_s=0)
+        await directory.start(machine.settings, on_decisions=heard.append)
+        assert [*directory.decisions] == ["d"]
+        await asyncio.to_thread(machine.ask, lambda client: put(client, b"rubbish"))
+        async with asyncio.timeout(60):
+            while directory.decisions:
+                await asyncio.sleep(0.01)
+        assert heard == [None, None]
+        assert "can't be read on any server" in caplog.text
         await directory.close()
 
     asyncio.run(run())

@@ -15,6 +15,7 @@ from sqlite_utils import Database
 from tmon.core import demo
 from tmon.core.errors import CannotImport
 from tmon.core.reading import Reading
+from tmon.core.reasons import DOWN_TO
 from tmon.core.time import DAY_MS, HOUR_MS, as_ms
 from tmon.core.units import canonical
 from tmon.db import nodes
@@ -129,7 +130,7 @@ def _add_limit(db: Database, series: Series, now_ms: int) -> None:
             [sensor.id, below, HYSTERESIS_C, day[0][0]],
         )
         for from_ms, to_ms, lowest in _times_below(day, below):
-            reason = f"down to {lowest:.1f} °C, below its limit of {below:.1f} °C"
+            reason = DOWN_TO.format(value=f"{lowest:.1f} °C", limit=f"{below:.1f} °C")
             db.execute(
                 "insert into incidents (finding, severity, sensor, reason, from_ms, to_ms)"
                 " values ('T03', 'critical', ?, ?, ?, ?)",

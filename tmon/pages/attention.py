@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from datasette.utils.sqlite import sqlite3
 
+from tmon.core.reasons import reason_text
 from tmon.core.time import DAY_MS, HOUR_MS
 from tmon.pages.home_rows import BEYOND, LOW_BATTERY, SILENT, SensorRow
 
@@ -95,7 +96,7 @@ def load_attention(
     for row in found:
         item = Item(
             *("incident", row["node"], row["sensor"] or row["subject"], None, 1),
-            *(row["reason"], row["from_ms"], row["to_ms"], row["sensor"] is not None),
+            *(reason_text(row["reason"]), row["from_ms"], row["to_ms"], row["sensor"] is not None),
         )
         if row["to_ms"] is not None:
             past.append(item)

@@ -1,5 +1,6 @@
 """What the home page says of a sensor, and of what needs attention."""
 
+import re
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -86,7 +87,8 @@ class Shown(NamedTuple):
             age=self._age(row),
             measured_at=iso(row.measured_ms),
             day_label=_day_label(row, is_same=low == high).format(low=low, high=high),
-            day=day and (low, high, *day),
+            day=day
+            and (low, high, day.low, day.high, _steps(day.path) if row.is_switch else day.path),
         )
 
     def thing(self, item: Item) -> Thing:
@@ -152,6 +154,11 @@ class Shown(NamedTuple):
         return Moment(
             iso(ms), f"{day} {at:%H:%M}" if self.at_ms - ms < OLD_MS else f"{day} {at.year}"
         )
+
+
+def _steps(path: str) -> str:
+    """A line that keeps each value until the next, as that of a switch."""
+    return re.sub(r"L(\d+) (\d+)", r"H\1V\2", path)
 
 
 def day_or_month(ms: int, at_ms: int) -> str:

@@ -20,6 +20,7 @@ from tmon.core.languages import (
     speaking,
     thousands,
 )
+from tmon.core.reasons import reason_text
 from tmon.pages.asgi import Middleware
 
 # Files are the same for everybody: data for programs, and what a page is made of.
@@ -67,7 +68,9 @@ def prepare_jinja2_environment(env: Environment) -> None:
     """Give templates ``_()`` and ``{% trans %}``, and what they say of the language itself."""
     env.add_extension("jinja2.ext.i18n")
     env.install_gettext_callables(gettext, ngettext, newstyle=True, pgettext=pgettext)  # type: ignore[attr-defined]
-    env.filters.update(thousands=thousands, translated=translated, capitalized=capitalized)
+    env.filters.update(
+        thousands=thousands, translated=translated, capitalized=capitalized, reason=reason_text
+    )
     env.globals.update(language=language.get, script_words=script_words)
 
 

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from tmon.core.reasons import reason_text
 from tmon.pages.corrections import Flag
 from tmon.pages.spans import Span
 
@@ -79,6 +80,7 @@ def load_marks(
             sensors = frozenset(json.loads(of))
             about = node if node is not None else labels[min(sensors)]
             until_ms = max(from_ms, at_ms) if to_ms is None else to_ms
+            text = text if kind == "note" else reason_text(text)
             found.append(Mark(kind, number, about, from_ms, to_ms, until_ms, text, sensors))
     found += [
         Mark(

@@ -35,7 +35,8 @@ where quantity is not null and node in (select name from nodes where latitude is
 group by quantity order by quantity <> 'temperature', n desc, quantity
 """
 VALUES = """
-select node, name, value, unit, silent from latest
+select node, name, value, unit, silent, value > above or value < below as beyond
+from latest left join limits using (sensor)
 where node in (select name from nodes where latitude is not null) and quantity = ?
 order by node, name desc
 """
@@ -57,6 +58,7 @@ class Value(NamedTuple):
     value: float
     unit: str | None
     silent: int
+    beyond: int | None  # its limit; None without one on that side
 
 
 class Frame(NamedTuple):

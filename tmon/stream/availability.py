@@ -27,6 +27,8 @@ class Availability:
         self._clock = clock
         self._acknowledged_s = clock()
         self._failed = True  # the last attempt, or there was none
+        self._asked_s = -inf
+        self._led: asyncio.Task[bool] | None = None
 
     def note(self, *, acknowledged: bool) -> None:
         """Note what became of an attempt to publish a message."""
@@ -41,7 +43,7 @@ class Availability:
             Unavailable: none does, as far as this server knows.
         """
         is_fresh = not self._failed and self._clock() - self._acknowledged_s < FRESH_S
-        if (is_fresh and self._client.is_connected) or await self._is_any_stream_led():
+        if (is_fresh and self._client.is_connected) or await self._asked():
             return
         await self.leave_server_that_is_alone(-inf)
         raise Unavailable("no stream has a majority of the NATS servers; keep the readings")
@@ -54,6 +56,13 @@ class Availability:
         if self._clock() - max(self._acknowledged_s, waiting_since_s) > PATIENCE_S:
             self._acknowledged_s, self._failed = self._clock(), True
             await self._client.force_reconnect()
+
+    async def _asked(self) -> bool:
+        """Whether any stream has a leader; asked once a second at most, whoever wants to know."""
+        if self._led is None or self._clock() - self._asked_s > ANSWER_S:
+            self._asked_s = self._clock()
+            self._led = asyncio.create_task(self._is_any_stream_led())
+        return await asyncio.shield(self._led)
 
     async def _is_any_stream_led(self) -> bool:
         asked = [asyncio.create_task(self._has_leader(stream)) for stream in range(PARTITIONS)]

@@ -12,7 +12,6 @@ from functools import partial
 from time import monotonic
 from typing import TypeVar
 
-import msgspec
 import nats.errors
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,7 +21,7 @@ from nats.js.errors import BadRequestError, NotFoundError
 
 from tmon.core.errors import TmonError
 from tmon.stream.connection import describe
-from tmon.stream.entries import Entry, decode
+from tmon.stream.entries import Entry, UnreadableValue, decode_value, encode_value
 from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, stream_name, subject
 from tmon.stream.streams import BUCKET, BUCKET_LOST, BUCKET_STREAM
 
@@ -152,7 +151,7 @@ class ChangeLog:
             published=False,
             holder=self._id,
         )
-        if len(msgspec.msgpack.encode(made)) > MESSAGE_BYTES:
+        if len(encode_value(made)) > MESSAGE_BYTES:
             raise NotChanged("this changes too much at once for a station on several machines")
         self.is_held = False
         try:
@@ -206,30 +205,27 @@ class ChangeLog:
 
     async def put(self, entry: Entry) -> None:
         """Put an entry into the bucket unless a later one is there."""
+        until_s = monotonic() + ANSWER_S
         while True:
             found, revision = await self._entry(entry.name)
             if found is not None and found.change >= entry.change:
                 return
             try:
-                await self._publish_if(
-                    revision, BUCKET_SUBJECT + entry.name, msgspec.msgpack.encode(entry)
-                )
-            except BadRequestError:
-                continue  # another has put one meanwhile
+                await self._publish_if(revision, BUCKET_SUBJECT + entry.name, encode_value(entry))
+            except BadRequestError:  # another has put one meanwhile
+                if monotonic() > until_s:  # or the leader has lost the one that it counts
+                    raise
+                await asyncio.sleep(PAUSE_S)
+                continue
             return
 
     async def entry(self, name: str) -> Entry | None:
         """The entry with that name as the last change has left it, in our turn.
 
         Raises:
-            NotChanged: NATS doesn't answer.
+            nats.errors.Error: NATS doesn't answer.
         """
-        try:
-            return (await _answered(lambda: self._entry(name)))[0]
-        except nats.errors.Error as error:
-            raise NotChanged(
-                f"NATS doesn't answer, so nothing was changed: {describe(error)}"
-            ) from error
+        return (await _answered(lambda: self._entry(name)))[0]
 
     async def _entry(self, name: str) -> tuple[Entry | None, int]:
         """An entry of the bucket, with its revision."""
@@ -237,8 +233,8 @@ class ChangeLog:
             found = await self._js.get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + name)
         except NotFoundError:
             return None, 0
-        with suppress(msgspec.MsgspecError):  # what nobody can read is as if there were nothing
-            return decode(found.data or b""), found.seq or 0
+        with suppress(UnreadableValue):  # as if there were nothing
+            return decode_value(found.data, Entry), found.seq or 0
         return None, found.seq or 0
 
     async def _read(self) -> None:
@@ -247,18 +243,19 @@ class ChangeLog:
             found = await _answered(
                 lambda: self._js.get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + CHANGE)
             )
-            self._last = msgspec.msgpack.decode(found.data or b"", type=LastChange)
+            self._last = decode_value(found.data, LastChange)
         except NotFoundError:
             raise UnreadableChange(BUCKET_LOST) from None
-        except msgspec.MsgspecError:
+        except UnreadableValue as error:
             raise UnreadableChange(
-                f"the key `{CHANGE}` of the bucket {BUCKET} can't be read; nothing was changed"
+                f"the key `{CHANGE}` of the bucket {BUCKET} can't be read, so nothing was changed: "
+                f"{error}; docs/cluster.md says what to do"
             ) from None
         self._revision = found.seq or 0
 
     async def _replace(self, new: LastChange) -> bool:
         """Set the key; False if another has set it since we read it."""
-        data, revision = msgspec.msgpack.encode(new), self._revision
+        data, revision = encode_value(new), self._revision
         try:
             self._revision = await _answered(
                 lambda: self._publish_if(revision, BUCKET_SUBJECT + CHANGE, data)

@@ -5,12 +5,10 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from itertools import chain, islice
+from time import monotonic
 from typing import Any
 
-import msgspec
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 from nats.js.errors import NotFoundError
@@ -20,7 +18,15 @@ from tmon.core.settings import Settings
 from tmon.db.device_decisions import Decision
 from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, ChangeLog, LastChange
 from tmon.stream.connection import ANSWER_S, connect
-from tmon.stream.entries import KEY_COLUMNS, NODE_COLUMNS, Entry, all_entries, decode, of_device
+from tmon.stream.entries import (
+    KEY_COLUMNS,
+    NODE_COLUMNS,
+    Entry,
+    UnreadableValue,
+    decode_value,
+    ids_in,
+    name_of_device,
+)
 from tmon.stream.streams import BUCKET_LOST, BUCKET_STREAM
 from tmon.stream.tasks import end
 from tmon.stream.trouble import Trouble
@@ -29,6 +35,7 @@ HEARTBEAT_S = 1.0
 SILENT_HEARTBEATS = 3  # without any the consumer is made anew: its server is gone, or forgot it
 UNUSED_S = 30.0  # then the servers remove it
 RETRY_S = 0.5
+PATIENCE_S = 10.0  # with a value that can't be read: another server may have it whole
 AT_ONCE = 1_000
 
 log = logging.getLogger("tmon.directory")
@@ -52,8 +59,9 @@ class Directory:
     devices, by their ids.
     """
 
-    def __init__(self, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(self, heartbeat_s: float = HEARTBEAT_S, patience_s: float = PATIENCE_S) -> None:
         self._heartbeat_s = heartbeat_s
+        self._patience_s = patience_s
         self.db = Database(memory=True, execute_plugins=False)
         self.db.conn.executescript(_SCHEMA)
         self.decisions: dict[str, Decision] = {}
@@ -62,6 +70,7 @@ class Directory:
         self._is_loading = True  # until all that was in the bucket has come
         self._seen = 0  # the revision up to which the tables are as the bucket
         self._last_change = (0, "")
+        self._unreadable = (0, 0.0)  # the revision of the value that can't be read, since when
         self._complete = asyncio.Event()
         self._trouble = Trouble(log, "nodes and keys stay as they are", "the bucket is there again")
 
@@ -103,6 +112,7 @@ class Directory:
         while True:
             try:
                 await self._follow_once()
+                await asyncio.sleep(RETRY_S)
             except NotFoundError:
                 self._trouble.begin(0, BUCKET_LOST)
                 await asyncio.sleep(RETRY_S)
@@ -123,8 +133,10 @@ class Directory:
             many = self.db.conn.executemany
             many("delete from keys where node_uid = ?", uids)
             many("delete from changes where node_uid = ?", uids)
-            many(f"insert or replace into nodes values ({_marks(NODE_COLUMNS)})", nodes)
-            many(f"insert or replace into keys values ({_marks(KEY_COLUMNS)})", keys)
+            many(
+                f"insert or replace into nodes values ({', '.join('?' * len(NODE_COLUMNS))})", nodes
+            )
+            many(f"insert or replace into keys values ({', '.join('?' * len(KEY_COLUMNS))})", keys)
             many("insert into changes (node_uid, before) values (?, ?)", former)
         self._on_change()
         self._decide([entry.device for entry in latest if entry.device])
@@ -215,25 +227,66 @@ class Directory:
             is_missing = place.sequence.consumer != expected
             if is_missing:
                 break
+            try:
+                entries += self._entries_in(message)
+            except UnreadableValue as error:
+                is_missing = self._is_asked_again(message, error)
+                if is_missing:
+                    break
+                self.apply(entries)
+                entries = []
+                self._forget(message.subject)
             expected += 1
             self._seen = place.sequence.stream
             is_complete = is_complete or not place.num_pending
-            entries += self._entries_in(message)
         if entries:
             self.apply(entries)
         if is_complete:
             self._end_loading()
         return 0 if is_missing else expected
 
+    def _is_asked_again(self, message: Msg, error: UnreadableValue) -> bool:
+        """Whether a value that can't be read is asked for again: until patience is over.
+
+        The next consumer may be on another server. In the end all others' tokens are good.
+        """
+        name, revision = message.subject.removeprefix(BUCKET_SUBJECT), message.metadata.sequence
+        if self._unreadable[0] != revision.stream:
+            self._unreadable = revision.stream, monotonic()
+            log.warning("%s: the bucket's value can't be read, asking again: %s", name, error)
+        if monotonic() - self._unreadable[1] < self._patience_s:
+            return True
+        log.error(
+            "%s: the bucket's value can't be read on any server (%s); of a node or a gateway, "
+            "tokens and keys are refused until a command changes it, such as `tmon node set`",
+            *(name, error),
+        )
+        return False
+
+    def _forget(self, subject: str) -> None:
+        """Know nothing of what an entry is of: what is known may be older than a revocation."""
+        name = subject.removeprefix(BUCKET_SUBJECT)
+        for device_id in [one for one in self.decisions if name_of_device(one) == name]:
+            del self.decisions[device_id]
+            self._on_decisions(None)
+        node_uid, key_id = ids_in(name)
+        with self.db.atomic():
+            for table, column, id_ in (
+                *(("nodes", "uid", node_uid), ("keys", "node_uid", node_uid)),
+                *(("changes", "node_uid", node_uid), ("keys", "id", key_id)),
+            ):
+                self.db.execute(f"delete from {table} where {column} = ?", [id_])
+        self._on_change()
+
     def _entries_in(self, message: Msg) -> Sequence[Entry]:
-        try:
-            if message.subject != BUCKET_SUBJECT + CHANGE:
-                return [decode(message.data)]
-            last = msgspec.msgpack.decode(message.data, type=LastChange)
-        except msgspec.MsgspecError:  # whoever wrote it: all others' tokens are good
-            name = message.subject.removeprefix(BUCKET_SUBJECT)
-            log.warning("%s: the bucket's value can't be read, and doesn't count", name)
-            return ()
+        """The entries of a value.
+
+        Raises:
+            UnreadableValue: what it says isn't known.
+        """
+        if message.subject != BUCKET_SUBJECT + CHANGE:
+            return [decode_value(message.data, Entry)]
+        last = decode_value(message.data, LastChange)
         if last.published:  # so its entries came before
             self.complete_change = last.number
         is_known = (last.number, last.author) == self._last_change
@@ -242,30 +295,8 @@ class Directory:
         return () if is_known else [entry for entry in last.entries if not entry.device]
 
 
-async def fill_bucket(client: Client, db: Database, decisions: Iterable[Decision]) -> None:
-    """Put the nodes, keys and devices with which a cluster begins into the empty bucket.
-
-    Raises:
-        nats.errors.Error: NATS doesn't answer.
-    """
-    js = client.jetstream(timeout=ANSWER_S)
-    entries = chain(all_entries(db, 0), (of_device(one, 0) for one in decisions))
-    while some := [*islice(entries, AT_ONCE)]:
-        published = [
-            await js.publish_async(BUCKET_SUBJECT + entry.name, msgspec.msgpack.encode(entry))
-            for entry in some
-        ]
-        await asyncio.wait_for(asyncio.gather(*published), ANSWER_S)
-    # Last of all: without it no command changes anything.
-    await js.publish(BUCKET_SUBJECT + CHANGE, msgspec.msgpack.encode(LastChange()))
-
-
 def _end_process(following: "asyncio.Task[None]") -> None:
     """Without the bucket nobody knows what was revoked."""
     if not following.cancelled():
         log.critical("the bucket of nodes can't be followed", exc_info=following.exception())
         os._exit(1)
-
-
-def _marks(columns: Sequence[str]) -> str:
-    return ", ".join("?" * len(columns))

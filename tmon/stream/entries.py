@@ -7,13 +7,21 @@ and one for each device about which the owner has decided something.
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
 from sqlite_utils import Database
 
+from tmon.core.errors import TmonError
 from tmon.db.device_decisions import Decision
+from tmon.stream.messages import BODY, VERSION, is_intact, seal, version_of
+
+T = TypeVar("T", bound=Struct)
+
+
+class UnreadableValue(TmonError):
+    """A value of the bucket that isn't as it was written, or isn't for this version."""
 
 
 class NodeRow(NamedTuple):
@@ -64,16 +72,26 @@ class Entry(Struct, frozen=True, array_like=True):
     device: Decision | None = None
 
 
-_decoder = msgspec.msgpack.Decoder(Entry)
+def encode_value(value: Struct) -> bytes:
+    """A value of the bucket, with a checksum: a flipped bit mustn't make a revoked token valid."""
+    return seal(msgspec.msgpack.encode(value))
 
 
-def decode(data: bytes) -> Entry:
-    """The entry of some bytes.
+def decode_value(data: bytes | None, of: type[T]) -> T:
+    """The value of some bytes.
 
     Raises:
-        msgspec.MsgspecError: they are none.
+        UnreadableValue: they are damaged, or of another version of tmon.
     """
-    return _decoder.decode(data)
+    data = data or b""
+    if not is_intact(data):
+        raise UnreadableValue("it is damaged")
+    try:
+        if version_of(data) == VERSION:
+            return msgspec.msgpack.decode(memoryview(data)[BODY:], type=of)
+    except msgspec.MsgspecError:
+        pass
+    raise UnreadableValue("it is of another version of tmon: upgrade this one")
 
 
 def all_entries(db: Database, change: int) -> Iterator[Entry]:
@@ -109,6 +127,12 @@ def of_device(decision: Decision, change: int) -> Entry:
 def name_of_device(device_id: str) -> str:
     """The key of a device's entry: NATS allows few characters in one."""
     return f"device.{sha256(device_id.encode()).hexdigest()}"
+
+
+def ids_in(name: str) -> tuple[str | None, str | None]:
+    """The node's uid, or the id of the gateway's key, that an entry with this name is of."""
+    kind, _, id_ = name.partition(".")
+    return (id_.replace("=", ":"), None) if kind == "node" else (None, id_)
 
 
 def _name_of(uid: str) -> str:

@@ -1,5 +1,8 @@
 """The file with which a cluster begins."""
 
+import asyncio
+from collections.abc import Iterable
+from itertools import chain, islice
 from pathlib import Path
 from secrets import token_hex
 
@@ -8,10 +11,14 @@ from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
-from tmon.db.device_decisions import all_beside
-from tmon.stream.directory import fill_bucket
+from tmon.db.device_decisions import Decision, all_beside
+from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
+from tmon.stream.connection import ANSWER_S
+from tmon.stream.entries import all_entries, encode_value, of_device
 from tmon.stream.positions import first_positions, read_positions, write_positions
 from tmon.stream.streams import Options, Snapshot, StreamState, create, existing_states
+
+AT_ONCE = 1_000
 
 
 class InCluster(TmonError):
@@ -66,7 +73,7 @@ async def begin_cluster(
     snapshot = snapshot_of(db)
     states = await create(client, snapshot, options)
     made = states[0].snapshot  # an earlier try may have made them
-    await fill_bucket(client, db, all_beside(path))
+    await _fill_bucket(client, db, all_beside(path))
     with transaction(db):
         write_positions(
             db,
@@ -86,3 +93,21 @@ def snapshot_of(db: Database) -> Snapshot:
 
     is_empty = not db.execute("select 1 from nodes limit 1").fetchone()
     return Snapshot(token_hex(8), largest("sensors"), largest("rejected"), is_empty)
+
+
+async def _fill_bucket(client: Client, db: Database, decisions: Iterable[Decision]) -> None:
+    """Put the nodes, keys and devices with which a cluster begins into the empty bucket.
+
+    Raises:
+        nats.errors.Error: NATS doesn't answer.
+    """
+    js = client.jetstream(timeout=ANSWER_S)
+    entries = chain(all_entries(db, 0), (of_device(one, 0) for one in decisions))
+    while some := [*islice(entries, AT_ONCE)]:
+        published = [
+            await js.publish_async(BUCKET_SUBJECT + entry.name, encode_value(entry))
+            for entry in some
+        ]
+        await asyncio.wait_for(asyncio.gather(*published), ANSWER_S)
+    # Last of all: without it no command changes anything.
+    await js.publish(BUCKET_SUBJECT + CHANGE, encode_value(LastChange()))

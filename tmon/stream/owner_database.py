@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from time import monotonic, sleep
 from typing import Any, NamedTuple, TypeVar, cast
 
+import nats.errors
 from nats.aio.client import Client
 
 from tmon.core.errors import RefusedDatabase, TmonError
@@ -17,7 +18,7 @@ from tmon.db.checkpoint import WritableDatabase
 from tmon.db.connect import is_of_cluster, open_database
 from tmon.db.device_decisions import Decision
 from tmon.stream.change_log import ChangeLog, NotChanged, StoredLater
-from tmon.stream.connection import ANSWER_S, CannotConnect, connect, without_password
+from tmon.stream.connection import ANSWER_S, CannotConnect, connect, describe, without_password
 from tmon.stream.entries import entries_of, name_of_device, of_device
 from tmon.stream.messages import not_stored, partition_of
 from tmon.stream.positions import newest_change, read_positions
@@ -141,8 +142,17 @@ class OwnerDatabase(WritableDatabase):
             self._run(self._log.release())
 
     def decision_of(self, device_id: str) -> Decision | None:
-        """What is decided about a gateway's device, within a transaction."""
-        entry = self._run(self._log.entry(name_of_device(device_id)))
+        """What is decided about a gateway's device, within a transaction.
+
+        Raises:
+            NotChanged: NATS doesn't answer.
+        """
+        try:
+            entry = self._run(self._log.entry(name_of_device(device_id)))
+        except nats.errors.Error as error:
+            raise NotChanged(
+                f"NATS doesn't answer, so nothing was changed: {describe(error)}"
+            ) from error
         return entry.device if entry else None
 
     def decide(self, decision: Decision) -> None:

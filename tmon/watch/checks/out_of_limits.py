@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tmon.core import humanize
+from tmon.core import humanize, reasons
 from tmon.core.time import DAY_MS
 from tmon.maintenance.clocks import plausible_until_ms
 from tmon.watch.excursions import ABOVE, BELOW, Excursion, Rule, excursions
@@ -104,12 +104,12 @@ def _finding(
         query = "select measured_ms, silent from latest where sensor = ?"
         measured_ms, silent = station.db.execute(query, [limit.sensor]).fetchone()
         end_ms = measured_ms if silent else max(measured_ms, station.now_ms)
-    up, above = ("up", "above") if rule.side is ABOVE else ("down", "below")
+    form = reasons.UP_TO if rule.side is ABOVE else reasons.DOWN_TO
     extreme, bound = (humanize.value(one, limit.unit) for one in (excursion.extreme, rule.bound))
     return Finding(
         number,
         Severity.CRITICAL,
-        f"{up} to {extreme}, {above} its limit of {bound}",
+        form.format(value=extreme, limit=bound),
         limit.node,
         limit.name,
         limit.sensor,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from tmon.core import reasons
 from tmon.watch.findings import Finding, Severity
 from tmon.watch.station import Station
 
@@ -14,7 +15,8 @@ def check(station: Station) -> Iterator[Finding]:
         order by latest.node, latest.name
     """)
     for node, name, sensor, measured_ms in sensors:
-        yield Finding("T01", Severity.WARNING, "silent", node, name, sensor, since_ms=measured_ms)
+        about = (node, name, sensor)
+        yield Finding("T01", Severity.WARNING, reasons.SILENT, *about, since_ms=measured_ms)
     nodes = station.db.execute(
         """
         select name, created_ms from nodes
@@ -26,4 +28,4 @@ def check(station: Station) -> Iterator[Finding]:
         [station.now_ms],
     )
     for node, created_ms in nodes:
-        yield Finding("T01", Severity.WARNING, "never heard", node, since_ms=created_ms)
+        yield Finding("T01", Severity.WARNING, reasons.NEVER_HEARD, node, since_ms=created_ms)
