@@ -245,6 +245,32 @@ def test_a_node_whose_entry_is_damaged_is_refused_until_it_is_whole(
     assert "can't be read on any server (it is damaged)" in caplog.text
 
 
+def test_a_value_that_the_server_has_lost_is_told_and_blocks_nobody(
+    machine: Machine, own_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server leaves out what it finds damaged in its file."""
+    machine.create_streams()
+    own_server.stop()
+    [block] = (own_server.folder / "store").rglob(f"{BUCKET_STREAM}/**/*.blk")
+    block.write_bytes(block.read_bytes().replace(b"attic", b"attiC"))
+    own_server.start()
+
+    async def count(client: Client) -> int:
+        return (await client.jetstream().stream_info(BUCKET_STREAM)).state.messages
+
+    known = machine.ask(count)
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            assert [*names(directory).values()] == ["cellar"]
+            await asyncio.to_thread(put, machine, entry("x", "new"))
+            await until(lambda: names(directory).get("x") == "new")
+
+    asyncio.run(run())
+    told = "1 value of the bucket can't be read on any server" in caplog.text
+    assert told or known == 2  # a server that reads its file anew forgets it
+
+
 def test_a_uid_with_a_colon_has_an_entry(machine: Machine) -> None:
     """A file of another program may have one; NATS allows none in a key."""
     with open_database(machine.path) as db, transaction(db):

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -12,26 +12,20 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 from nats.js.errors import NotFoundError
-from sqlite_utils import Database
 
+from tmon.core import humanize
 from tmon.core.settings import Settings
 from tmon.db.device_decisions import Decision
 from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, ChangeLog, LastChange
 from tmon.stream.connection import ANSWER_S, connect
-from tmon.stream.entries import (
-    KEY_COLUMNS,
-    NODE_COLUMNS,
-    Entry,
-    UnreadableValue,
-    decode_value,
-    ids_in,
-    name_of_device,
-)
+from tmon.stream.directory_tables import DirectoryTables
+from tmon.stream.entries import Entry, UnreadableValue, decode_value
 from tmon.stream.streams import BUCKET_LOST, BUCKET_STREAM
 from tmon.stream.tasks import end
 from tmon.stream.trouble import Trouble
 
 HEARTBEAT_S = 1.0
+QUIET_HEARTBEATS = 2  # then a server sends nothing more by itself
 SILENT_HEARTBEATS = 3  # without any the consumer is made anew: its server is gone, or forgot it
 UNUSED_S = 30.0  # then the servers remove it
 RETRY_S = 0.5
@@ -40,37 +34,22 @@ AT_ONCE = 1_000
 
 log = logging.getLogger("tmon.directory")
 
-# The columns that ingest/auth.py reads. Names aren't unique: while two nodes change theirs, both
-# may have the same for a moment.
-_SCHEMA = f"""
-create table nodes ({", ".join(NODE_COLUMNS)}, primary key (uid)) without rowid;
-create index nodes_name on nodes (name);
-create table keys ({", ".join(KEY_COLUMNS)}, primary key (id)) without rowid;
-create index keys_node on keys (node_uid);
-create table changes (node_uid, before, what default 'rename node');
-create index changes_node on changes (node_uid);
-"""
 
-
-class Directory:
-    """Owns the tables ``nodes``, ``keys`` and ``changes`` in memory, and follows the bucket.
-
-    While NATS is away, they stay as they are. ``decisions`` is what the owner has decided about
-    devices, by their ids.
-    """
+class Directory(DirectoryTables):
+    """Follows the bucket. While NATS is away, the tables stay as they are."""
 
     def __init__(self, heartbeat_s: float = HEARTBEAT_S, patience_s: float = PATIENCE_S) -> None:
+        super().__init__()
         self._heartbeat_s = heartbeat_s
         self._patience_s = patience_s
-        self.db = Database(memory=True, execute_plugins=False)
-        self.db.conn.executescript(_SCHEMA)
-        self.decisions: dict[str, Decision] = {}
         self.complete_change = 0  # the last change of which all entries are here
         self._created: Any = None  # when the bucket was made
-        self._is_loading = True  # until all that was in the bucket has come
         self._seen = 0  # the revision up to which the tables are as the bucket
         self._last_change = (0, "")
-        self._unreadable = (0, 0.0)  # the revision of the value that can't be read, since when
+        self._unreadable_since_s: float | None = None  # when a value first couldn't be read
+        self._pending = 0  # values that the consumer has yet to send, as it says
+        self._quiet = 0  # heartbeats since the last of them
+        self._short_since_s: float | None = None  # when a consumer first sent fewer than it said
         self._complete = asyncio.Event()
         self._trouble = Trouble(log, "nodes and keys stay as they are", "the bucket is there again")
 
@@ -120,50 +99,14 @@ class Directory:
                 log.info("the bucket of nodes can't be read now: %s", error)
                 await asyncio.sleep(RETRY_S)
 
-    def apply(self, entries: Iterable[Entry]) -> None:
-        """Put entries into the tables; of two with one name the later one counts."""
-        latest = [*{entry.name: entry for entry in entries}.values()]
-        nodes = [entry.node for entry in latest if entry.node]
-        uids = [(node[0],) for node in nodes]
-        keys = [entry.key for entry in latest if entry.key]
-        former = [
-            (entry.node[0], name) for entry in latest if entry.node for name in entry.former_names
-        ]
-        with self.db.atomic():
-            many = self.db.conn.executemany
-            many("delete from keys where node_uid = ?", uids)
-            many("delete from changes where node_uid = ?", uids)
-            many(
-                f"insert or replace into nodes values ({', '.join('?' * len(NODE_COLUMNS))})", nodes
-            )
-            many(f"insert or replace into keys values ({', '.join('?' * len(KEY_COLUMNS))})", keys)
-            many("insert into changes (node_uid, before) values (?, ?)", former)
-        self._on_change()
-        self._decide([entry.device for entry in latest if entry.device])
-
-    def _decide(self, decisions: Sequence[Decision]) -> None:
-        for one in decisions:
-            self.decisions.pop(one.id, None)
-            if one.is_made:
-                self.decisions[one.id] = one
-        if decisions and not self._is_loading:
-            self._on_decisions(decisions)
-
-    def _end_loading(self) -> None:
-        if self._is_loading:
-            self._is_loading = False
-            self._on_decisions(None)
-        self._complete.set()
-
     async def _follow_once(self) -> None:
         """Follow the bucket with one consumer, until that is lost."""
         created = (await self._js.stream_info(BUCKET_STREAM)).created
         self._trouble.end(0)
         if created != self._created:  # another one: what the tables have is of the old one
             self._created, self._seen, self._last_change = created, 0, (0, "")
-            self._is_loading, self.decisions, self.complete_change = True, {}, 0
-            for table in ("nodes", "keys", "changes"):
-                self.db.execute(f"delete from {table}")
+            self.complete_change = 0
+            self._empty()
         arrived: list[Msg] = []
         wake = asyncio.Event()
 
@@ -172,9 +115,11 @@ class Directory:
             wake.set()
 
         subscription = await self._client.subscribe(self._client.new_inbox(), cb=on_message)
+        begun, self._quiet = self._seen, 0
         try:
-            if not await self._consume(subscription.subject):
-                self._end_loading()
+            self._pending = await self._consume(subscription.subject)
+            if not self._pending:
+                self._set_complete()
             expected = 1
             while expected:
                 async with asyncio.timeout(SILENT_HEARTBEATS * self._heartbeat_s):
@@ -183,6 +128,9 @@ class Directory:
                 while arrived and expected:
                     taken, arrived[:AT_ONCE] = arrived[:AT_ONCE], []
                     expected = self._take(taken, expected)
+                    if expected and self._is_short():
+                        self._seen = begun
+                        return
                     await asyncio.sleep(0)  # requests are answered meanwhile
         finally:
             with suppress(nats.errors.Error):  # without a connection
@@ -222,6 +170,7 @@ class Directory:
             if not message.reply:  # a heartbeat
                 last = (message.headers or {}).get(Header.LAST_CONSUMER, "0")
                 is_missing = int(last) != expected - 1
+                self._quiet += 1
                 continue
             place = message.metadata
             is_missing = place.sequence.consumer != expected
@@ -235,26 +184,48 @@ class Directory:
                     break
                 self.apply(entries)
                 entries = []
-                self._forget(message.subject)
+                self._forget(message.subject.removeprefix(BUCKET_SUBJECT))
             expected += 1
             self._seen = place.sequence.stream
-            is_complete = is_complete or not place.num_pending
+            self._pending, self._quiet = place.num_pending or 0, 0
+            is_complete = is_complete or not self._pending
         if entries:
             self.apply(entries)
         if is_complete:
-            self._end_loading()
+            self._set_complete()
         return 0 if is_missing else expected
+
+    def _set_complete(self) -> None:
+        self._end_loading()
+        self._short_since_s = self._unreadable_since_s = None
+        self._complete.set()
+
+    def _is_short(self) -> bool:
+        """Whether a consumer has sent fewer values than there are, and another is asked.
+
+        A server leaves out what it finds damaged in its file, and doesn't say so.
+        """
+        if not self._pending or self._quiet < QUIET_HEARTBEATS:
+            return False
+        since_s = self._short_since_s = self._short_since_s or monotonic()
+        if monotonic() - since_s < self._patience_s:
+            return True
+        values = humanize.pluralize(self._pending, "value")
+        log.error("%s of the bucket can't be read on any server: docs/cluster.md", values)
+        self._pending = 0
+        self._set_complete()
+        return False
 
     def _is_asked_again(self, message: Msg, error: UnreadableValue) -> bool:
         """Whether a value that can't be read is asked for again: until patience is over.
 
         The next consumer may be on another server. In the end all others' tokens are good.
         """
-        name, revision = message.subject.removeprefix(BUCKET_SUBJECT), message.metadata.sequence
-        if self._unreadable[0] != revision.stream:
-            self._unreadable = revision.stream, monotonic()
+        name = message.subject.removeprefix(BUCKET_SUBJECT)
+        if self._unreadable_since_s is None:
+            self._unreadable_since_s = monotonic()
             log.warning("%s: the bucket's value can't be read, asking again: %s", name, error)
-        if monotonic() - self._unreadable[1] < self._patience_s:
+        if monotonic() - self._unreadable_since_s < self._patience_s:
             return True
         log.error(
             "%s: the bucket's value can't be read on any server (%s); of a node or a gateway, "
@@ -262,21 +233,6 @@ class Directory:
             *(name, error),
         )
         return False
-
-    def _forget(self, subject: str) -> None:
-        """Know nothing of what an entry is of: what is known may be older than a revocation."""
-        name = subject.removeprefix(BUCKET_SUBJECT)
-        for device_id in [one for one in self.decisions if name_of_device(one) == name]:
-            del self.decisions[device_id]
-            self._on_decisions(None)
-        node_uid, key_id = ids_in(name)
-        with self.db.atomic():
-            for table, column, id_ in (
-                *(("nodes", "uid", node_uid), ("keys", "node_uid", node_uid)),
-                *(("changes", "node_uid", node_uid), ("keys", "id", key_id)),
-            ):
-                self.db.execute(f"delete from {table} where {column} = ?", [id_])
-        self._on_change()
 
     def _entries_in(self, message: Msg) -> Sequence[Entry]:
         """The entries of a value.

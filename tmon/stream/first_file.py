@@ -18,7 +18,7 @@ from tmon.stream.entries import all_entries, encode_value, of_device
 from tmon.stream.positions import first_positions, read_positions, write_positions
 from tmon.stream.streams import Options, Snapshot, StreamState, create, existing_states
 
-AT_ONCE = 1_000
+AT_ONCE = 1_000  # values of the bucket
 
 
 class InCluster(TmonError):
