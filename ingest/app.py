@@ -21,7 +21,6 @@ from ingest.body import BodyParser
 from ingest.credentials import split_key
 from ingest.devices import GatewayDevices
 from ingest.metrics import Metrics
-from ingest.no_devices import NoDevices
 from ingest.rate import RateLimit
 from ingest.state import BatchWriter, State
 from ingest.trial import Trials
@@ -30,6 +29,7 @@ from ingest.waiting import Waiting
 from ingest.wires import WireRequests
 from ingest.writer_client import WriterClient
 from tmon.core.errors import ApiError, Damaged, Unavailable
+from tmon.core.reading import Batch, Receipt
 from tmon.core.settings import Settings
 from tmon.core.time import now_ms
 from tmon.db.connect import open_for_reading, sqlite3
@@ -164,17 +164,11 @@ async def _lifespan(
             authenticator.invalidate()
 
     writer = await _connect(settings, writer_sock, on_reply, clock)
-    if directory:
-        await directory.start(settings, authenticator.invalidate)
+    store = RateLimit(settings.rate).limit(writer.store) if settings.rate else writer.store
+    devices = await _devices(settings, authenticator, directory, store)
     parser = BodyParser()
-    devices = (
-        NoDevices(settings.db, 0)
-        if settings.stream
-        else GatewayDevices(settings.db, settings.adopt_limit)
-    )
     wires = WireRequests(devices, metrics.wire_answered, clock)
     prefix = urlsplit(settings.ingest_url).path
-    store = RateLimit(settings.rate).limit(writer.store) if settings.rate else writer.store
     try:
         yield State(
             authenticator=authenticator,
@@ -191,7 +185,7 @@ async def _lifespan(
         )
     finally:
         parser.close()
-        devices.close()
+        await devices.close()
         if directory:
             await directory.close()
         nodes.close()  # before the writer, whose close then leaves a single file
@@ -205,6 +199,24 @@ def _directory(settings: Settings) -> "Directory | None":
     from tmon.stream.directory import Directory  # noqa: PLC0415 - a single machine needs no NATS
 
     return Directory()
+
+
+async def _devices(
+    settings: Settings,
+    authenticator: Authenticator,
+    directory: "Directory | None",
+    store: Callable[[Batch, Callable[[], bool]], Awaitable[Receipt]],
+) -> GatewayDevices:
+    """Gateways' devices; the directory, if there is one, has all that the bucket has then."""
+    if directory is None:
+        return GatewayDevices(settings.db, settings.adopt_limit, authenticator.node_of)
+    from ingest.shared_devices import SharedDevices  # noqa: PLC0415 - as above
+
+    devices = SharedDevices(
+        settings, authenticator.node_of, directory, lambda batch: store(batch, lambda: False)
+    )
+    await devices.start(authenticator.invalidate)
+    return devices
 
 
 async def _connect(

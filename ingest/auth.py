@@ -93,6 +93,11 @@ class Authenticator:
         """Whether a node is called that."""
         return nodes.exists(self._db, name)
 
+    def node_of(self, uid: str) -> Node | None:
+        """The node with that uid, if there is one."""
+        known = nodes.find_by_uid(self._db, uid)
+        return nodes.as_sender(self._db, known, known.name) if known else None
+
     def token_status(self, headers: Mapping[bytes, bytes]) -> str:
         """``other_secret``, ``unknown_node`` or ``known``; the token need not be valid.
 

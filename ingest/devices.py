@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
 from msgspec.structs import replace
-from sqlite_utils import Database
 
 from tmon.core.errors import (
     DiskFull,
@@ -25,7 +25,7 @@ from tmon.core.errors import (
 from tmon.core.reading import Batch, Gateway, Node, Receipt, Refusal, rejection
 from tmon.core.recent import Recent
 from tmon.db import nodes
-from tmon.db.connect import open_database, open_for_reading, sqlite3
+from tmon.db.connect import open_database, sqlite3
 from tmon.db.devices import (
     MOST_ID,
     PART,
@@ -42,11 +42,16 @@ from tmon.store.refusals import conflict
 
 T = TypeVar("T")
 Store = Callable[[Batch], Awaitable[Receipt]]
+NodeOf = Callable[[str], Node | None]
 NO_DEVICE = (
     "this is a gateway's key, and the request doesn't say which device it is from: "
     "add the device's id to the path, /k/KEY/ID, or use a node's key"
 )
 BAD_DEVICE = f"a device's id must be at most {MOST_ID} printable characters"
+LIMIT_REACHED = (
+    "%d devices of the gateway %s are nodes: further ones wait (`tmon device list`), unless "
+    "TMON_ADOPT_LIMIT is higher"
+)
 LOGGED_S = 3_600.0  # a line for a gateway in this time
 LOGGED_GATEWAYS = 1_000
 MOST_WAIT_S = 10.0  # for others' turn; many senders give up soon after
@@ -58,16 +63,16 @@ log = logging.getLogger("tmon.devices")
 class GatewayDevices:
     """Owns the thread that uses the devices' file, which is created when it is first needed.
 
-    ``adopt_limit``: how many devices of a gateway become nodes by themselves.
+    ``adopt_limit``: how many of a gateway become nodes by themselves. ``node_of``: finds a node.
     """
 
-    def __init__(self, db: Path, adopt_limit: int) -> None:
+    def __init__(self, db: Path, adopt_limit: int, node_of: NodeOf) -> None:
         self._db = db
         self._adopt_limit = adopt_limit
+        self._node_of = node_of
         self._logged: Recent[str, float] = Recent(LOGGED_GATEWAYS)
         self._thread = ThreadPoolExecutor(1, "devices")
         self._file: Devices | None = None
-        self._reader: Database | None = None  # of the database, also in that thread alone
 
     async def store(self, gateway: Gateway, batches: Mapping[str, Batch], store: Store) -> Receipt:
         """Store the readings of adopted devices, and keep those of devices that aren't.
@@ -85,10 +90,10 @@ class GatewayDevices:
         valid = {one: batch for one, batch in batches.items() if is_device_id(one)}
         if batches and not valid:
             raise InvalidBody(NO_DEVICE if "" in batches else BAD_DEVICE)
-        found = await self._run(self._nodes_or_keep, gateway, valid)
-        known = {device: one for device, one in found.items() if isinstance(one, Node)}
-        receipts = [_refused(one, batches[one]) for one in batches.keys() - valid.keys()]
-        receipts += [one for one in found.values() if isinstance(one, Receipt)]
+        if gateway.adopts_all or gateway.names_nodes:
+            await self._adopt(gateway, valid)
+        known, receipts = await self._nodes_and_kept(gateway, valid)
+        receipts += [_refused(one, batches[one]) for one in batches.keys() - valid.keys()]
         if gateway.adopts_all or gateway.names_nodes:
             await self._store_waiting(known, batches, store)
         # All at once, so that they share a commit; and none is left alone if another one fails.
@@ -106,38 +111,98 @@ class GatewayDevices:
         merged = Receipt.merged(receipts)
         return replace(merged, rejected=sorted(merged.rejected, key=lambda each: each.index))
 
+    async def node_without_key(self, device: str) -> Node | None:
+        """The node of a device whose id alone the owner has allowed."""
+        if not path_beside(self._db).exists():
+            return None
+        known = await self._use(lambda devices: devices.known(device))
+        return self._node(known) if known is not None and known.keyless else None
+
+    async def repeated(self, measured: Mapping[Number, int], now_ms: int) -> dict[Number, int]:
+        """The first times of those measurements that were received before."""
+        return await self._use(lambda devices: first_times(devices, measured, now_ms))
+
+    async def zones(self, device_ids: Iterable[str]) -> dict[str, str]:
+        """The zones that the owner has set for the nodes of devices."""
+        known = await self._known(device_ids)
+        found = {one: self._node(device) for one, device in known.items()}
+        return {device: node.timezone for device, node in found.items() if node is not None}
+
+    async def close(self) -> None:
+        if self._file is not None:
+            self._thread.submit(self._file.close)
+        self._thread.shutdown()
+
+    async def _nodes_and_kept(
+        self, gateway: Gateway, batches: Mapping[str, Batch]
+    ) -> tuple[dict[str, Node], list[Receipt]]:
+        """Each adopted device's node; the receipts of others, whose readings are kept."""
+        found: dict[str, Node] = {}
+        receipts: list[Receipt] = []
+        left = batches
+        while left:  # the owner may adopt one in between
+            known = await self._known(left)
+            for device_id, device in known.items():
+                if (node := self._node(device)) is not None:
+                    found[device_id] = node
+            left = {one: batch for one, batch in left.items() if one not in found}
+            kept = await self._keep(gateway, left, known) if left else {}
+            receipts += [receipt for receipt in kept.values() if receipt is not None]
+            left = {one: left[one] for one, receipt in kept.items() if receipt is None}
+        return found, receipts
+
+    def _node(self, device: Device | None) -> Node | None:
+        return self._node_of(device.node_uid) if device and device.node_uid else None
+
+    async def _adopt(self, gateway: Gateway, batches: Mapping[str, Batch]) -> None:
+        """Make nodes of the devices that nothing was decided about."""
+        await self._run(lambda: self._adopt_here(gateway, batches))
+
     async def _store_waiting(
         self, known: Mapping[str, Node], batches: Mapping[str, Batch], store: Store
     ) -> None:
         """Store what waited of devices that became nodes by themselves; what is too fast, later."""
         with suppress(TooFast):
-            for device in await self._run(self._adopted_that_wait):
-                while device in known and (part := await self._run(self._waiting, device)):
-                    batch = Batch(known[device], batches[device].received_ms, timed(part))
-                    await store(batch)
-                    await self._run(self._forget, device, part)
+            for device in await self._use(Devices.adopted_that_wait):
+                if device in known:
+                    at_ms = batches[device].received_ms
+                    await self._store_waiting_of(device, known[device], at_ms, store)
 
-    async def node_without_key(self, device: str) -> Node | None:
-        """The node of a device whose id alone the owner has allowed."""
-        if not path_beside(self._db).exists():
-            return None
-        return await self._run(self._keyless_node, device)
+    async def _store_waiting_of(
+        self, device: str, node: Node, received_ms: int, store: Store
+    ) -> None:
+        """Store what waits of a device, and forget it then: after a kill it is stored again."""
+        while part := await self._use(lambda devices: devices.waiting(device, PART)):
+            await store(Batch(node, received_ms, timed(part)))
+            await self._use(partial(Devices.forget, device_id=device, readings=part))
 
-    async def repeated(self, measured: Mapping[Number, int], now_ms: int) -> dict[Number, int]:
-        """The first times of those measurements that were received before."""
-        return await self._run(self._repeated, measured, now_ms)
+    async def _known(self, device_ids: Iterable[str]) -> dict[str, Device | None]:
+        return await self._use(lambda devices: {one: devices.known(one) for one in device_ids})
 
-    async def zones(self, device_ids: Iterable[str]) -> dict[str, str]:
-        """The zones that the owner has set for the nodes of devices."""
-        return await self._run(self._zones, device_ids)
+    async def _keep(
+        self, gateway: Gateway, batches: Mapping[str, Batch], known: Mapping[str, Device | None]
+    ) -> dict[str, Receipt | None]:
+        """Keep readings of devices that aren't adopted, unless they are ignored.
 
-    def close(self) -> None:
-        for opened in (self._file, self._reader):
-            if opened is not None:
-                self._thread.submit(opened.close)
-        self._thread.shutdown()
+        None in place of a receipt: the owner has decided otherwise than is ``known``.
+        """
+        return await self._use(
+            lambda devices: {
+                one: _kept(devices, gateway, one, batch, known[one])
+                for one, batch in batches.items()
+            }
+        )
 
-    async def _run(self, function: Callable[..., T], *arguments: object) -> T:
+    async def _use(self, use: Callable[[Devices], T]) -> T:
+        """Call a function with the devices' file, in the thread."""
+
+        def call() -> T:
+            with self._opened() as devices:
+                return use(devices)
+
+        return await self._run(call)
+
+    async def _run(self, function: Callable[[], T]) -> T:
         """Call a function in the thread.
 
         Raises:
@@ -148,7 +213,7 @@ class GatewayDevices:
         def call() -> T:
             if monotonic() - since_s > MOST_WAIT_S:
                 raise Overloaded("the devices' file is busy; try again later")
-            return function(*arguments)
+            return function()
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
@@ -172,66 +237,25 @@ class GatewayDevices:
             failure = FAILURES.get(code, Unavailable)
             raise failure("the devices' file can't be used now; nothing was stored") from error
 
-    def _keyless_node(self, device_id: str) -> Node | None:
+    def _to_adopt(self, gateway: Gateway, device_ids: Iterable[str]) -> list[str]:
+        """The devices that nothing was decided about; no more than may become nodes."""
         with self._opened() as devices:
-            device = devices.known(device_id)
-        return self._node(device) if device is not None and device.keyless else None
+            new = [one for one in device_ids if devices.known(one) in (None, Device(one))]
+            room = self._adopt_limit - devices.adopted_of(gateway.name) if new else 0
+        if len(new) > room:
+            self._warn(gateway, LIMIT_REACHED, self._adopt_limit, gateway.name)
+        return new[: max(room, 0)]
 
-    def _repeated(self, measured: Mapping[Number, int], now_ms: int) -> dict[Number, int]:
-        with self._opened() as devices:
-            return first_times(devices, measured, now_ms)
-
-    def _zones(self, device_ids: Iterable[str]) -> dict[str, str]:
-        with self._opened() as devices:
-            known = [devices.known(one) for one in device_ids]
-        found = {one.id: self._node(one) for one in known if one is not None}
-        return {device: node.timezone for device, node in found.items() if node is not None}
-
-    def _nodes_or_keep(
-        self, gateway: Gateway, batches: Mapping[str, Batch]
-    ) -> dict[str, Node | Receipt]:
-        """Each adopted device's node; the readings of others are kept, unless they are ignored."""
-        if gateway.names_nodes or gateway.adopts_all:
-            self._adopt(gateway, batches)
-        return {one: self._node_or_keep(gateway, one, batches[one]) for one in batches}
-
-    def _node_or_keep(self, gateway: Gateway, device_id: str, batch: Batch) -> Node | Receipt:
-        waiting = [
-            Waiting(one.sensor, one.measured_ms, one.value, one.unit, one.timed)
-            for one in batch.readings
-        ]
-        while True:  # the owner may adopt it in between
-            with self._opened() as devices:
-                device = devices.known(device_id)
-            if device is not None and (node := self._node(device)) is not None:
-                return node
-            if device is not None and device.ignored:
-                return Receipt(len(batch.readings), 0, batch.rejected)
-            with self._opened() as devices:
-                if devices.keep(gateway.name, device_id, waiting, batch.received_ms, device):
-                    sent = batch.readings
-                    rejected = [
-                        rejection(sent[place].index, sent[place], conflict(sent[place], value))
-                        for place, value in devices.conflicts(device_id, waiting)
-                    ]
-                    accepted = len(sent) - len(rejected)
-                    return Receipt(accepted, 0, [*batch.rejected, *rejected])
-
-    def _adopt(self, gateway: Gateway, batches: Mapping[str, Batch]) -> None:
+    def _adopt_here(self, gateway: Gateway, batches: Mapping[str, Batch]) -> None:
         """Make nodes of the devices that nothing was decided about, called as the devices.
 
         A device whose id isn't to be trusted doesn't become a node that somebody else is.
         """
-        with self._opened() as devices:
-            new = [one for one in batches if devices.known(one) in (None, Device(one))]
-            room = self._adopt_limit - devices.adopted_of(gateway.name) if new else 0
-        if len(new) > room:
-            self._log_limit(gateway)
-        if not new or room <= 0:
+        if not (new := self._to_adopt(gateway, batches)):
             return
         try:
             with open_database(self._db) as db, self._opened() as devices:
-                for device_id in new[:room]:
+                for device_id in new:
                     with suppress(InvalidName):  # then it waits
                         name = nodes.name_for(device_id)
                         is_used = nodes.is_used(db, name) and not gateway.names_nodes
@@ -243,36 +267,30 @@ class GatewayDevices:
             log.warning("no node can be made: %s", error)
             raise Unavailable("no node can be made now; nothing was stored") from error
 
-    def _log_limit(self, gateway: Gateway) -> None:
-        now_s, logged_s = monotonic(), self._logged.get(gateway.name)
+    def _warn(self, gateway: Gateway, text: str, *arguments: object) -> None:
+        """Log a line about a gateway, at most once an hour."""
+        now_s, about = monotonic(), f"{gateway.name} {text}"
+        logged_s = self._logged.get(about)
         if logged_s is None or now_s - logged_s >= LOGGED_S:
-            self._logged.set(gateway.name, now_s)
-            log.warning(
-                "%d devices of the gateway %s are nodes: further ones wait (`tmon device list`), "
-                "unless TMON_ADOPT_LIMIT is higher",
-                self._adopt_limit,
-                gateway.name,
-            )
+            self._logged.set(about, now_s)
+            log.warning(text, *arguments)
 
-    def _adopted_that_wait(self) -> list[str]:
-        with self._opened() as devices:
-            return devices.adopted_that_wait()
 
-    def _waiting(self, device_id: str) -> list[Waiting]:
-        with self._opened() as devices:
-            return devices.waiting(device_id, PART)
-
-    def _forget(self, device_id: str, part: Sequence[Waiting]) -> None:
-        with self._opened() as devices:
-            devices.forget(device_id, part)
-
-    def _node(self, device: Device) -> Node | None:
-        if not device.node_uid:
-            return None
-        if self._reader is None:
-            self._reader = open_for_reading(self._db)
-        known = nodes.find_by_uid(self._reader, device.node_uid)
-        return nodes.as_sender(self._reader, known, known.name) if known else None
+def _kept(
+    devices: Devices, gateway: Gateway, device_id: str, batch: Batch, decided: Device | None
+) -> Receipt | None:
+    """Keep what a device has sent; None if something else was decided about it meanwhile."""
+    if decided is not None and decided.ignored:
+        return Receipt(len(batch.readings), 0, batch.rejected)
+    sent = batch.readings
+    waiting = [Waiting(one.sensor, one.measured_ms, one.value, one.unit, one.timed) for one in sent]
+    if not devices.keep(gateway.name, device_id, waiting, batch.received_ms, decided):
+        return None
+    rejected = [
+        rejection(sent[place].index, sent[place], conflict(sent[place], value))
+        for place, value in devices.conflicts(device_id, waiting)
+    ]
+    return Receipt(len(sent) - len(rejected), 0, [*batch.rejected, *rejected])
 
 
 def _refused(device: str, batch: Batch) -> Receipt:

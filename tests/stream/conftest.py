@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.stream.streamed import Machine, Server, begun, delete_streams, one_server
+from tests.stream.two_machines import TwoMachines, two_machines
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +27,10 @@ def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
     """The first machine of a cluster, with a node, of which nothing runs yet."""
     yield begun(tmp_path / "a", server.url)
     delete_streams(server.url)
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMachines]:
+    """Two machines for many cases, each with nodes of its own."""
+    with two_machines(tmp_path_factory.mktemp("two")) as running:
+        yield running

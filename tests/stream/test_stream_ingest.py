@@ -253,19 +253,18 @@ def test_metrics_count_what_was_published(machine: Machine) -> None:
     assert counted["tmon_commit_readings_count"] == 1
 
 
-def test_a_gateways_key_is_refused(machine: Machine) -> None:
-    """Its devices' file would be another on each machine; the owner finds it in `rejected`."""
+def test_what_is_refused_of_a_gateway_stands_in_rejected(machine: Machine) -> None:
     with machine.sink(), machine.ingest() as station:
         key = machine.tmon("key", "get", "--gateway", "house").stdout.strip()
         assert keys.is_key(key.encode())
         answer = requests.post(
             f"{station.url}/readings",
             headers={"Authorization": f"Bearer {key}"},
-            json=[{"node": "lamp", "value": 1}],
+            json=[{"value": 1}],
             timeout=60,
         )
-        assert answer.status_code == 403
-        assert "several machines" in answer.json()["error"]
+        assert answer.status_code == 400
+        assert "doesn't say which device it is from" in answer.json()["error"]
         machine.wait_until_current()
         wait_for(lambda: station.count("rejected") == 1)
 

@@ -1,13 +1,14 @@
 """`tmon device list|adopt|allow|ignore|forget`."""
 
 from contextlib import closing
+from types import ModuleType
 
 import click
 
-from tmon.cli.opening import refuse_in_cluster
 from tmon.cli.options import as_json, show, station, takes, takes_station
 from tmon.core.errors import TmonError
 from tmon.core.reading import Receipt
+from tmon.core.settings import Settings
 from tmon.core.time import now_ms
 from tmon.db.devices import Devices, path_beside
 from tmon.maintenance.devices import adopt_device, listed, require_heard
@@ -45,7 +46,10 @@ def adopt(device_id: str, node: str, *, unheard: bool, **flags: str | None) -> N
       tmon device adopt A4:C1:38:12:34:56 freezer
     """
     settings = station(flags)
-    refuse_in_cluster(settings, "device adopt")
+    if settings.stream:
+        _on_all_machines().adopt_device(settings, device_id, node, keyless=False, unheard=unheard)
+        _tell_of_all(device_id, node)
+        return
     if not unheard:
         require_heard(settings, device_id)
     _tell(device_id, node, adopt_device(settings, device_id, node, now_ms(), keyless=False))
@@ -65,7 +69,10 @@ def allow(device_id: str, node: str, **flags: str | None) -> None:
       tmon device allow esp8266-123456 balcony
     """
     settings = station(flags)
-    refuse_in_cluster(settings, "device allow")
+    if settings.stream:
+        _on_all_machines().adopt_device(settings, device_id, node, keyless=True, unheard=True)
+        _tell_of_all(device_id, node)
+        return
     _tell(device_id, node, adopt_device(settings, device_id, node, now_ms(), keyless=True))
 
 
@@ -79,7 +86,11 @@ def ignore(device_id: str, **flags: str | None) -> None:
     Example:
       tmon device ignore A4:C1:38:12:34:56
     """
-    with closing(_devices(flags)) as devices:
+    settings = station(flags)
+    if settings.stream:
+        _on_all_machines().ignore_device(settings, device_id)
+        return
+    with closing(_devices(settings)) as devices:
         devices.ignore(device_id)
 
 
@@ -93,15 +104,31 @@ def forget(device_id: str, **flags: str | None) -> None:
     Example:
       tmon device forget A4:C1:38:12:34:56
     """
-    with closing(_devices(flags)) as devices:
+    settings = station(flags)
+    if settings.stream:
+        _on_all_machines().forget_device(settings, device_id)
+        return
+    with closing(_devices(settings)) as devices:
         devices.remove(device_id)
 
 
-def _devices(flags: dict[str, str | None]) -> Devices:
-    path = path_beside(station(flags).db)
+def _on_all_machines() -> "ModuleType":
+    from tmon.stream import owner_devices  # noqa: PLC0415 - most stations have one machine
+
+    return owner_devices
+
+
+def _devices(settings: Settings) -> Devices:
+    path = path_beside(settings.db)
     if not path.exists():
         raise TmonError("no gateway has sent anything yet")
     return Devices(path)
+
+
+def _tell_of_all(device_id: str, node: str) -> None:
+    click.echo(
+        f"{device_id} is {node} on all machines; each stores what it has received of it", err=True
+    )
 
 
 def _tell(device_id: str, node: str, receipt: Receipt) -> None:

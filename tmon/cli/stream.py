@@ -71,7 +71,7 @@ def create(
                     await first_file.refuse_unread(db, client)
                 await remove(client)
                 first_file.leave_cluster(db)
-            await first_file.begin_cluster(db, client, options)
+            await first_file.begin_cluster(db, settings.db, client, options)
 
     ask(settings, "stream create", begin)
     click.echo(

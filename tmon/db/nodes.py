@@ -85,12 +85,19 @@ def find_or_make(db: Database, name: str) -> KnownNode:
     if known := _find(db, "name", name):
         return known
     with transaction(db):
-        db.execute(
-            "insert into nodes (name, uid, created_ms) values (?, ?, ?)"
-            " on conflict (name) do nothing",
-            [name, secrets.token_hex(8), now_ms()],
-        )
+        db.execute(*insert_statement(name, new_uid()))
     return find(db, name)
+
+
+def new_uid() -> str:
+    """A uid that no node has."""
+    return secrets.token_hex(8)
+
+
+def insert_statement(name: str, uid: str) -> tuple[str, list[str | int]]:
+    """The statement that makes a node now, unless one has that name, and its parameters."""
+    sql = "insert into nodes (name, uid, created_ms) values (?, ?, ?) on conflict (name) do nothing"
+    return sql, [name, uid, now_ms()]
 
 
 def name_for(device_id: str) -> str:

@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from tmon.core import humanize
-from tmon.core.errors import InvalidName
 from tmon.core.reading import Batch, Node, Receipt
 from tmon.core.settings import Settings
 from tmon.core.time import iso_sql
 from tmon.core.units import quantity_of
 from tmon.db import nodes
 from tmon.db.connect import open_migrated_for_reading
+from tmon.db.device_decisions import check_id
 from tmon.db.devices import (
-    MOST_ID,
     PART,
     Devices,
     UnknownDevice,
-    is_device_id,
     path_beside,
     timed,
 )
@@ -110,8 +108,7 @@ def adopt_device(
     Raises:
         InvalidName: no node, or no device, can be called that.
     """
-    if not is_device_id(device_id):
-        raise InvalidName(f"a device's id must be 1 to {MOST_ID} printable characters")
+    check_id(device_id)
     with open_station(settings) as db, closing(Devices(path_beside(settings.db))) as devices:
         known = nodes.find_or_make(db, node)
         devices.adopt(device_id, known.uid, now_ms, keyless=keyless)  # from now on none waits

@@ -22,7 +22,7 @@ from nats.js.errors import BadRequestError, NotFoundError
 from tmon.core.errors import TmonError
 from tmon.stream.connection import describe
 from tmon.stream.entries import Entry, UnreadableValue, decode_value, encode_value
-from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, subject
+from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, stream_name, subject
 from tmon.stream.streams import BUCKET, BUCKET_LOST, BUCKET_STREAM
 
 BUCKET_SUBJECT = f"$KV.{BUCKET}."
@@ -121,6 +121,16 @@ class ChangeLog:
         """The number of the change that is made next."""
         return self._last.number + 1
 
+    async def after_last(self) -> dict[int, int]:
+        """What a file must have, sequence by partition, so that it has the last change too.
+
+        Raises:
+            nats.errors.Error: NATS doesn't answer.
+        """
+        partition = self._last.partition
+        info = await _answered(lambda: self._js.stream_info(stream_name(partition)))
+        return {partition: info.state.last_seq}
+
     async def commit(
         self,
         statements: Sequence[Statement],
@@ -195,26 +205,37 @@ class ChangeLog:
 
     async def put(self, entry: Entry) -> None:
         """Put an entry into the bucket unless a later one is there."""
-        name = BUCKET_SUBJECT + entry.name
         until_s = monotonic() + ANSWER_S
         while True:
+            found, revision = await self._entry(entry.name)
+            if found is not None and found.change >= entry.change:
+                return
             try:
-                found = await self._js.get_last_msg(BUCKET_STREAM, name)
-            except NotFoundError:
-                revision = 0
-            else:
-                with suppress(UnreadableValue):  # it is replaced
-                    if decode_value(found.data, Entry).change >= entry.change:
-                        return
-                revision = found.seq or 0
-            try:
-                await self._publish_if(revision, name, encode_value(entry))
+                await self._publish_if(revision, BUCKET_SUBJECT + entry.name, encode_value(entry))
             except BadRequestError:  # another has put one meanwhile
                 if monotonic() > until_s:  # or the leader has lost the one that it counts
                     raise
                 await asyncio.sleep(PAUSE_S)
                 continue
             return
+
+    async def entry(self, name: str) -> Entry | None:
+        """The entry with that name as the last change has left it, in our turn.
+
+        Raises:
+            nats.errors.Error: NATS doesn't answer.
+        """
+        return (await _answered(lambda: self._entry(name)))[0]
+
+    async def _entry(self, name: str) -> tuple[Entry | None, int]:
+        """An entry of the bucket, with its revision."""
+        try:
+            found = await self._js.get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + name)
+        except NotFoundError:
+            return None, 0
+        with suppress(UnreadableValue):  # as if there were nothing
+            return decode_value(found.data, Entry), found.seq or 0
+        return None, found.seq or 0
 
     async def _read(self) -> None:
         """Read the key as it is now."""

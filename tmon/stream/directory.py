@@ -1,9 +1,9 @@
-"""The nodes and keys that ingest knows: those of the bucket ``tmon-nodes``, kept in memory."""
+"""The nodes, keys and devices that ingest knows: those of the bucket ``tmon-nodes``, in memory."""
 
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -12,20 +12,14 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 from nats.js.errors import NotFoundError
-from sqlite_utils import Database
 
 from tmon.core import humanize
 from tmon.core.settings import Settings
-from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
+from tmon.db.device_decisions import Decision
+from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, ChangeLog, LastChange
 from tmon.stream.connection import ANSWER_S, connect
-from tmon.stream.entries import (
-    KEY_COLUMNS,
-    NODE_COLUMNS,
-    Entry,
-    UnreadableValue,
-    decode_value,
-    ids_in,
-)
+from tmon.stream.directory_tables import DirectoryTables
+from tmon.stream.entries import Entry, UnreadableValue, decode_value
 from tmon.stream.streams import BUCKET_LOST, BUCKET_STREAM
 from tmon.stream.tasks import end
 from tmon.stream.trouble import Trouble
@@ -40,29 +34,15 @@ AT_ONCE = 1_000
 
 log = logging.getLogger("tmon.directory")
 
-# The columns that ingest/auth.py reads. Names aren't unique: while two nodes change theirs, both
-# may have the same for a moment.
-_SCHEMA = f"""
-create table nodes ({", ".join(NODE_COLUMNS)}, primary key (uid)) without rowid;
-create index nodes_name on nodes (name);
-create table keys ({", ".join(KEY_COLUMNS)}, primary key (id)) without rowid;
-create index keys_node on keys (node_uid);
-create table changes (node_uid, before, what default 'rename node');
-create index changes_node on changes (node_uid);
-"""
 
-
-class Directory:
-    """Owns the tables ``nodes``, ``keys`` and ``changes`` in memory, and follows the bucket.
-
-    While NATS is away, they stay as they are.
-    """
+class Directory(DirectoryTables):
+    """Follows the bucket. While NATS is away, the tables stay as they are."""
 
     def __init__(self, heartbeat_s: float = HEARTBEAT_S, patience_s: float = PATIENCE_S) -> None:
+        super().__init__()
         self._heartbeat_s = heartbeat_s
         self._patience_s = patience_s
-        self.db = Database(memory=True, execute_plugins=False)
-        self.db.conn.executescript(_SCHEMA)
+        self.complete_change = 0  # the last change of which all entries are here
         self._created: Any = None  # when the bucket was made
         self._seen = 0  # the revision up to which the tables are as the bucket
         self._last_change = (0, "")
@@ -74,13 +54,17 @@ class Directory:
         self._trouble = Trouble(log, "nodes and keys stay as they are", "the bucket is there again")
 
     async def start(
-        self, settings: Settings, on_change: Callable[[], object] = lambda: None
+        self,
+        settings: Settings,
+        on_change: Callable[[], object] = lambda: None,
+        on_decisions: Callable[[Sequence[Decision] | None], object] = lambda _: None,
     ) -> None:
         """Begin to follow the bucket; return once all that is in it is in the tables.
 
         Args:
             settings: with the NATS servers.
             on_change: is called after each change of the tables.
+            on_decisions: is called with those that changed; with None if all may have.
 
         Raises:
             CannotConnect: the servers don't take us.
@@ -88,6 +72,7 @@ class Directory:
         self._client = await connect(settings, "directory")
         self._js = self._client.jetstream(timeout=ANSWER_S)
         self._on_change = on_change
+        self._on_decisions = on_decisions
         self._following = asyncio.create_task(self._follow())
         self._following.add_done_callback(_end_process)
         await self._complete.wait()
@@ -96,6 +81,10 @@ class Directory:
         """Follow the bucket no longer."""
         await end([self._following])
         await self._client.close()
+
+    def change_log(self) -> ChangeLog:
+        """To make a change by the same connection."""
+        return ChangeLog(self._client.jetstream(timeout=ANSWER_S))
 
     async def _follow(self) -> None:
         """Until cancelled."""
@@ -110,32 +99,14 @@ class Directory:
                 log.info("the bucket of nodes can't be read now: %s", error)
                 await asyncio.sleep(RETRY_S)
 
-    def apply(self, entries: Iterable[Entry]) -> None:
-        """Put entries into the tables; of two of a node the later one counts."""
-        latest = [*{entry.name: entry for entry in entries}.values()]
-        nodes = [entry.node for entry in latest if entry.node]
-        uids = [(node[0],) for node in nodes]
-        keys = [entry.key for entry in latest if entry.key]
-        former = [
-            (entry.node[0], name) for entry in latest if entry.node for name in entry.former_names
-        ]
-        with self.db.atomic():
-            many = self.db.conn.executemany
-            many("delete from keys where node_uid = ?", uids)
-            many("delete from changes where node_uid = ?", uids)
-            many(f"insert or replace into nodes values ({_marks(NODE_COLUMNS)})", nodes)
-            many(f"insert or replace into keys values ({_marks(KEY_COLUMNS)})", keys)
-            many("insert into changes (node_uid, before) values (?, ?)", former)
-        self._on_change()
-
     async def _follow_once(self) -> None:
         """Follow the bucket with one consumer, until that is lost."""
         created = (await self._js.stream_info(BUCKET_STREAM)).created
         self._trouble.end(0)
         if created != self._created:  # another one: what the tables have is of the old one
             self._created, self._seen, self._last_change = created, 0, (0, "")
-            for table in ("nodes", "keys", "changes"):
-                self.db.execute(f"delete from {table}")
+            self.complete_change = 0
+            self._empty()
         arrived: list[Msg] = []
         wake = asyncio.Event()
 
@@ -213,7 +184,7 @@ class Directory:
                     break
                 self.apply(entries)
                 entries = []
-                self._forget(message.subject)
+                self._forget(message.subject.removeprefix(BUCKET_SUBJECT))
             expected += 1
             self._seen = place.sequence.stream
             self._pending, self._quiet = place.num_pending or 0, 0
@@ -225,6 +196,7 @@ class Directory:
         return 0 if is_missing else expected
 
     def _set_complete(self) -> None:
+        self._end_loading()
         self._short_since_s = self._unreadable_since_s = None
         self._complete.set()
 
@@ -262,17 +234,6 @@ class Directory:
         )
         return False
 
-    def _forget(self, subject: str) -> None:
-        """Know nothing of a node or a gateway: what is known may be older than a revocation."""
-        node_uid, key_id = ids_in(subject.removeprefix(BUCKET_SUBJECT))
-        with self.db.atomic():
-            for table, column, id_ in (
-                *(("nodes", "uid", node_uid), ("keys", "node_uid", node_uid)),
-                *(("changes", "node_uid", node_uid), ("keys", "id", key_id)),
-            ):
-                self.db.execute(f"delete from {table} where {column} = ?", [id_])
-        self._on_change()
-
     def _entries_in(self, message: Msg) -> Sequence[Entry]:
         """The entries of a value.
 
@@ -282,9 +243,12 @@ class Directory:
         if message.subject != BUCKET_SUBJECT + CHANGE:
             return [decode_value(message.data, Entry)]
         last = decode_value(message.data, LastChange)
+        if last.published:  # so its entries came before
+            self.complete_change = last.number
         is_known = (last.number, last.author) == self._last_change
         self._last_change = last.number, last.author
-        return () if is_known else last.entries
+        # A device's readings would pass a change that makes its node, and that isn't published.
+        return () if is_known else [entry for entry in last.entries if not entry.device]
 
 
 def _end_process(following: "asyncio.Task[None]") -> None:
@@ -292,7 +256,3 @@ def _end_process(following: "asyncio.Task[None]") -> None:
     if not following.cancelled():
         log.critical("the bucket of nodes can't be followed", exc_info=following.exception())
         os._exit(1)
-
-
-def _marks(columns: Sequence[str]) -> str:
-    return ", ".join("?" * len(columns))

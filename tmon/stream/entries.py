@@ -1,11 +1,12 @@
-"""What ingest must know of nodes and keys, as it stands in the bucket ``tmon-nodes``.
+"""What ingest must know of nodes, keys and devices, as it stands in the bucket ``tmon-nodes``.
 
-There is an entry for each node, with its key and its former names, and one for each key of a
-gateway.
+There is an entry for each node, with its key and its former names, one for each key of a gateway,
+and one for each device about which the owner has decided something.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ from msgspec import Struct
 from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
+from tmon.db.device_decisions import Decision
 from tmon.stream.messages import BODY, VERSION, is_intact, seal, version_of
 
 T = TypeVar("T", bound=Struct)
@@ -57,7 +59,7 @@ _GATEWAYS = f"select {', '.join(KEY_COLUMNS)} from keys where gateway is not nul
 
 
 class Entry(Struct, frozen=True, array_like=True):
-    """A node and its key, or a gateway's key.
+    """A node and its key, a gateway's key, or what is decided about a device.
 
     ``name`` is its key in the bucket; ``change``: the number of the change that it is as of.
     """
@@ -67,6 +69,7 @@ class Entry(Struct, frozen=True, array_like=True):
     node: NodeRow | None
     former_names: tuple[str, ...]
     key: KeyRow | None
+    device: Decision | None = None
 
 
 def encode_value(value: Struct) -> bytes:
@@ -111,17 +114,35 @@ def entries_of(
             yield _of_gateway(row, change)
 
 
+def of_new_node(uid: str, name: str, change: int) -> Entry:
+    """The entry of a node that is made."""
+    return Entry(_name_of(uid), change, NodeRow(uid, name, 1, None, None), (), None)
+
+
+def of_device(decision: Decision, change: int) -> Entry:
+    """The entry of a device."""
+    return Entry(name_of_device(decision.id), change, None, (), None, decision)
+
+
+def name_of_device(device_id: str) -> str:
+    """The key of a device's entry: NATS allows few characters in one."""
+    return f"device.{sha256(device_id.encode()).hexdigest()}"
+
+
 def ids_in(name: str) -> tuple[str | None, str | None]:
     """The node's uid, or the id of the gateway's key, that an entry with this name is of."""
     kind, _, id_ = name.partition(".")
     return (id_.replace("=", ":"), None) if kind == "node" else (None, id_)
 
 
+def _name_of(uid: str) -> str:
+    return f"node.{uid.replace(':', '=')}"  # NATS allows no colon, and a uid has no equals sign
+
+
 def _of_node(row: Sequence[Any], change: int) -> Entry:
     node, former = row[: len(NODE_COLUMNS)], tuple(json.loads(row[len(NODE_COLUMNS)]))
     key = row[len(NODE_COLUMNS) + 1 :]
-    # NATS allows no colon in a key, and a uid has no equals sign.
-    name = f"node.{node[0].replace(':', '=')}"
+    name = _name_of(node[0])
     return Entry(name, change, NodeRow(*node), former, KeyRow(*key) if key[0] else None)
 
 

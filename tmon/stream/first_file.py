@@ -1,7 +1,9 @@
 """The file with which a cluster begins."""
 
 import asyncio
-from itertools import islice
+from collections.abc import Iterable
+from itertools import chain, islice
+from pathlib import Path
 from secrets import token_hex
 
 from nats.aio.client import Client
@@ -9,9 +11,10 @@ from sqlite_utils import Database
 
 from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
+from tmon.db.device_decisions import Decision, all_beside
 from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S
-from tmon.stream.entries import all_entries, encode_value
+from tmon.stream.entries import all_entries, encode_value, of_device
 from tmon.stream.positions import first_positions, read_positions, write_positions
 from tmon.stream.streams import Options, Snapshot, StreamState, create, existing_states
 
@@ -51,8 +54,12 @@ def leave_cluster(db: Database) -> None:
         db.execute("delete from stream_positions")
 
 
-async def begin_cluster(db: Database, client: Client, options: Options) -> list[StreamState]:
+async def begin_cluster(
+    db: Database, path: Path, client: Client, options: Options
+) -> list[StreamState]:
     """Create the streams of a cluster that begins with this file; it must not change meanwhile.
+
+    What was decided about gateways' devices is in another file beside its ``path``.
 
     Raises:
         InCluster: it belongs to one already.
@@ -66,7 +73,7 @@ async def begin_cluster(db: Database, client: Client, options: Options) -> list[
     snapshot = snapshot_of(db)
     states = await create(client, snapshot, options)
     made = states[0].snapshot  # an earlier try may have made them
-    await _fill_bucket(client, db)
+    await _fill_bucket(client, db, all_beside(path))
     with transaction(db):
         write_positions(
             db,
@@ -88,14 +95,14 @@ def snapshot_of(db: Database) -> Snapshot:
     return Snapshot(token_hex(8), largest("sensors"), largest("rejected"), is_empty)
 
 
-async def _fill_bucket(client: Client, db: Database) -> None:
-    """Put the nodes and keys of the file with which a cluster begins into the empty bucket.
+async def _fill_bucket(client: Client, db: Database, decisions: Iterable[Decision]) -> None:
+    """Put the nodes, keys and devices with which a cluster begins into the empty bucket.
 
     Raises:
         nats.errors.Error: NATS doesn't answer.
     """
     js = client.jetstream(timeout=ANSWER_S)
-    entries = all_entries(db, 0)
+    entries = chain(all_entries(db, 0), (of_device(one, 0) for one in decisions))
     while some := [*islice(entries, AT_ONCE)]:
         published = [
             await js.publish_async(BUCKET_SUBJECT + entry.name, encode_value(entry))

@@ -9,15 +9,17 @@ from collections.abc import Coroutine
 from time import monotonic, sleep
 from typing import Any, NamedTuple, TypeVar, cast
 
+import nats.errors
 from nats.aio.client import Client
 
 from tmon.core.errors import RefusedDatabase, TmonError
 from tmon.core.settings import Settings
 from tmon.db.checkpoint import WritableDatabase
 from tmon.db.connect import is_of_cluster, open_database
+from tmon.db.device_decisions import Decision
 from tmon.stream.change_log import ChangeLog, NotChanged, StoredLater
-from tmon.stream.connection import ANSWER_S, CannotConnect, connect, without_password
-from tmon.stream.entries import entries_of
+from tmon.stream.connection import ANSWER_S, CannotConnect, connect, describe, without_password
+from tmon.stream.entries import entries_of, name_of_device, of_device
 from tmon.stream.messages import not_stored, partition_of
 from tmon.stream.positions import newest_change, read_positions
 from tmon.stream.reader import check_streams
@@ -72,6 +74,7 @@ class OwnerDatabase(WritableDatabase):
     conn: RecordingConnection
     _log: ChangeLog
     _patience: Patience
+    _decisions: tuple[Decision, ...] = ()  # of this transaction
 
     def join(self, settings: Settings, patience: Patience) -> None:
         """Connect to NATS; from then on all that is written is a change.
@@ -101,6 +104,7 @@ class OwnerDatabase(WritableDatabase):
         self._run(
             self._log.acquire(lambda number: self._newest_change() >= number, self._patience.turn_s)
         )
+        self._decisions = ()
         try:
             self.conn.begin()
         except BaseException:
@@ -115,7 +119,7 @@ class OwnerDatabase(WritableDatabase):
             NotChanged: nothing was changed.
             PerhapsChanged, StoredLater: what to do is in the message.
         """
-        if not self.conn.has_changes:
+        if not self.conn.has_changes and not self._decisions:
             self.rollback()
             return
         statements = self.conn.statements
@@ -123,7 +127,9 @@ class OwnerDatabase(WritableDatabase):
         uids = [id_ for what, id_ in touched if what == "node"]
         gateways = [id_ for what, id_ in touched if what == "gateway"]
         partition = _only_partition(self, uids)
-        entries = [*entries_of(self, self._log.next_number, uids, gateways)]
+        number = self._log.next_number
+        entries = [*entries_of(self, number, uids, gateways)]
+        entries += [of_device(one, number) for one in self._decisions]
         after = {one.partition: one.sequence for one in read_positions(self)}
         self.conn.end()  # others may write while the change is published
         number = self._run(self._log.commit(statements, after, partition, entries))
@@ -134,6 +140,24 @@ class OwnerDatabase(WritableDatabase):
         self.conn.end()
         if self._log.is_held:
             self._run(self._log.release())
+
+    def decision_of(self, device_id: str) -> Decision | None:
+        """What is decided about a gateway's device, within a transaction.
+
+        Raises:
+            NotChanged: NATS doesn't answer.
+        """
+        try:
+            entry = self._run(self._log.entry(name_of_device(device_id)))
+        except nats.errors.Error as error:
+            raise NotChanged(
+                f"NATS doesn't answer, so nothing was changed: {describe(error)}"
+            ) from error
+        return entry.device if entry else None
+
+    def decide(self, decision: Decision) -> None:
+        """Let this be decided about a gateway's device once the transaction is committed."""
+        self._decisions += (decision,)
 
     def close(self) -> None:
         """Close the file, and the connection to NATS."""
