@@ -14,12 +14,12 @@ from ingest.devices import GatewayDevices, NodeOf, Store
 from tmon.core.errors import InvalidName, TmonError
 from tmon.core.reading import Batch, Gateway, Node
 from tmon.core.settings import Settings
+from tmon.core.tasks import end
 from tmon.core.time import now_ms
 from tmon.db.device_decisions import Decision, write, write_all
 from tmon.db.devices import Devices, path_beside
 from tmon.stream.adoption import Adoption, NotAdopted
 from tmon.stream.directory import Directory
-from tmon.stream.tasks import end
 
 NOT_YET = "a device of the gateway %s isn't a node yet, and waits: %s"
 LATER = "what waits of devices can't be stored now"

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tmon.core.errors import TmonError
+from tmon.core.tasks import end
 
 PATIENCE_S = 2.0  # for a begin; after that, requests are refused until it has
 
@@ -45,9 +46,10 @@ class Waiting:
         await send({"type": "lifespan.startup.complete"})
         await receive()  # the server stops
         stop.set()
-        if not begun.is_set():
-            living.cancel()
-        await asyncio.wait([living])
+        if begun.is_set():
+            await asyncio.wait([living])
+        else:
+            await end([living])
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _run(self, state: dict[str, Any], begun: asyncio.Event, stop: asyncio.Event) -> None:

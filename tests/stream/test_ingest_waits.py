@@ -1,12 +1,17 @@
 """Ingest that starts where NATS isn't there yet, or isn't as it must be."""
 
+import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 import requests
+from starlette.applications import Starlette
+from starlette.types import Message
 
+from ingest.waiting import Waiting
 from tests.station import Process, wait_for
 from tests.stream.streamed import Machine, Server
 
@@ -66,3 +71,33 @@ def test_what_ingest_cant_begin_with_is_one_line(tmp_path: Path, own_server: Ser
     assert status == 1
     assert "`tmon stream create`" in said
     assert said.count("\n") == 1
+
+
+def test_a_cancellation_that_is_swallowed_is_sent_again() -> None:
+    """As NATS' client does at times, in Python up to 3.11."""
+
+    @asynccontextmanager
+    async def connecting(_: Starlette) -> AsyncIterator[None]:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+        yield
+
+    async def refuse(*_: object) -> None:
+        pytest.fail("nobody asks")
+
+    async def live() -> None:
+        messages = iter(["lifespan.startup", "lifespan.shutdown"])
+        told = []
+
+        async def receive() -> Message:
+            return {"type": next(messages)}
+
+        async def send(message: Message) -> None:
+            told.append(message["type"])
+
+        app = Waiting(Starlette(lifespan=connecting), refuse, patience_s=0.01)
+        await app({"type": "lifespan", "state": {}}, receive, send)
+        assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+    asyncio.run(asyncio.wait_for(live(), 60))

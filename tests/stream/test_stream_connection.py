@@ -16,9 +16,9 @@ from nats.aio.client import Client
 from tests.stream.links import Network
 from tests.stream.streamed import Machine, Server, one_server
 from tmon.core.settings import InvalidSettings, Settings
+from tmon.core.tasks import end
 from tmon.stream.connection import CannotConnect, ask, connect
 from tmon.stream.streams import all_states
-from tmon.stream.tasks import end
 
 PASSWORD = 'authorization { user: tmon, password: "p4ss" }\n'
 

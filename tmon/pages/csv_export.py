@@ -16,9 +16,11 @@ from datasette import Response
 from datasette.utils import tilde_decode
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tmon.core.languages import gettext
 from tmon.pages.asgi import Middleware, SlowClient, disconnected, send_in_chunks
 from tmon.pages.csv_pages import Page, PageRefused, fetch_pages
 from tmon.pages.queries import DATABASE
+from tmon.pages.too_costly import MESSAGES
 
 MAX_EXPORTS = 4  # at once: each runs for as long as there are rows
 
@@ -31,6 +33,13 @@ class CsvExport(Middleware):
         self._running = asyncio.Semaphore(MAX_EXPORTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._answer(scope, receive, send)
+        except tuple(MESSAGES) as error:  # of our own questions; Datasette answers those of its own
+            refusal = Response.text(gettext(MESSAGES[type(error)]), 400)
+            await refusal.asgi_send(send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         table = await self._table(scope)
         if table is None:
             return await self.app(scope, receive, send)

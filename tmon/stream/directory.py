@@ -15,13 +15,13 @@ from nats.js.errors import NotFoundError
 
 from tmon.core import humanize
 from tmon.core.settings import Settings
+from tmon.core.tasks import end
 from tmon.db.device_decisions import Decision
 from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, ChangeLog, LastChange
 from tmon.stream.connection import ANSWER_S, connect
 from tmon.stream.directory_tables import DirectoryTables
 from tmon.stream.entries import Entry, UnreadableValue, decode_value
 from tmon.stream.streams import BUCKET_LOST, BUCKET_STREAM
-from tmon.stream.tasks import end
 from tmon.stream.trouble import Trouble
 
 HEARTBEAT_S = 1.0

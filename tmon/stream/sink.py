@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from tmon.core import signals
 from tmon.core.errors import TmonError
 from tmon.core.settings import Settings
+from tmon.core.tasks import end
 from tmon.db.connect import open_for_reading
 from tmon.store.messages import Failure, MessageReader, Reply, encode_message
 from tmon.stream.change_log import ChangeLog
@@ -22,7 +23,6 @@ from tmon.stream.positions import Position, read_positions
 from tmon.stream.reader import PATIENCE_S, PartitionReader, RefusedStream
 from tmon.stream.sink_store import Begin, Portion
 from tmon.stream.streams import StreamState, all_states, one_snapshot
-from tmon.stream.tasks import end
 from tmon.stream.trouble import Trouble
 
 RECEIVE_BYTES = 1024 * 1024

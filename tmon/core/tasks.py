@@ -1,4 +1,4 @@
-"""End tasks that use the client of NATS."""
+"""End tasks that may swallow a cancellation, as those that use the client of NATS."""
 
 import asyncio
 from collections.abc import Collection
@@ -11,7 +11,7 @@ AGAIN_S = 0.1
 async def end(tasks: Collection["asyncio.Task[Any]"]) -> None:
     """Cancel tasks and wait until they have ended.
 
-    They are cancelled again and again, as the client uses ``asyncio.wait_for``, which until
+    They are cancelled again and again: NATS' client uses ``asyncio.wait_for``, which until
     Python 3.11 may swallow a cancellation. Who wants to know how one has ended asks it.
     """
     while pending := [task for task in tasks if not task.done()]:
