@@ -1,6 +1,6 @@
 // Draws a chart with uPlot: lines, a band from low to high, gaps, and values under the cursor.
 
-import { converted, instant, quantity, shownUnit } from "./format.js";
+import { SWITCHED, converted, instant, quantity, shownUnit } from "./format.js";
 import { timeTicks, valueAxis } from "./ticks.js";
 import { gettext } from "./words.js";
 
@@ -163,7 +163,8 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
   const times = timeTicks(view.from_ms, view.to_ms, chosen.utc);
   let values = valueAxis([0, 1]);
   const valueRange = (_, low, high) => {
-    values = valueAxis([low ?? 0, high ?? 1, ...levels], ...[chart.low, chart.high].map((end) => (end == null ? null : convert(end))));
+    if (chart.on_off) values = { low: 0, high: 1, ticks: [[0, SWITCHED[0]], [1, SWITCHED[1]]] };
+    else values = valueAxis([low ?? 0, high ?? 1, ...levels], ...[chart.low, chart.high].map((end) => (end == null ? null : convert(end))));
     return [values.low, values.high];
   };
   const lines = placed(chart.lines);
@@ -179,7 +180,7 @@ export function draw(figure, view, chart, chosen, { zoomed, reset }) {
     const told = lines.map((line, place) => {
       const at = u.data[1 + place * (view.step_ms ? 3 : 1)][index];
       if (at == null) return null;
-      const text = quantity(at, unit, {});
+      const text = (chart.on_off && SWITCHED[at]) || quantity(at, unit, {});
       return [line.before, lines.length > 1 ? `${nameOf(line)} ${text}` : text];
     }).filter(Boolean);
     const each = [...told.filter(([before]) => !before), ...told.filter(([before]) => before)].map(([, text]) => text);

@@ -119,6 +119,20 @@ def test_a_switch_of_changes_has_no_gaps_and_is_drawn_from_end_to_end(house: Sit
     assert len(house.get("/node/house/window.csv", **SPAN).text.splitlines()) == 1 + 3
 
 
+def test_its_axis_says_off_and_on(house: Site) -> None:
+    def ticks(**parameters: str) -> list[str]:
+        page = house.get("/node/house/window", **SPAN, **parameters).text
+        return re.findall(r'<text class="tick" [^>]*>([^<]*)<', page)
+
+    def on_off(**parameters: str) -> bool:
+        found = house.get("/node/house/window.json", **SPAN, **parameters).json()
+        return bool(found["charts"][0]["on_off"])
+
+    assert (ticks(), on_off()) == (["off", "on"], True)
+    assert (ticks(high="5"), on_off(high="5")) == ([*"012345"], False)
+    assert not on_off(resolution="hourly")  # how much of each hour it was on
+
+
 def test_the_page_says_when_and_how_long_it_was_on(house: Site) -> None:
     page = " ".join(re.sub(r"<[^>]*>", " ", house.get("/node/house", **SPAN).text).split())
     assert "on 3 h 3" in page  # the window

@@ -79,6 +79,7 @@ def charts_json(view: ChartView) -> dict[str, Any]:
             "unit": chart[0].sensor.unit,
             "low": annotations.fixed.low,
             "high": annotations.fixed.high,
+            "on_off": svg.shows_on_off(chart, annotations),
             "flags": [
                 {name: getattr(flag, name) for name in ("sensor", "from_ms", "to_ms", "reason")}
                 for _, flag in annotations.flags

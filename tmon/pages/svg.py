@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from tmon.core.languages import gettext
 from tmon.core.time import DAY_MS, HOUR_MS, as_datetime, as_ms
 from tmon.pages.annotations import Annotations, value_range
 from tmon.pages.marks import Mark
 from tmon.pages.months import day_and_month, months
 from tmon.pages.points import Line
 from tmon.pages.spans import Span
+from tmon.pages.switches import WORDS, is_on_off
 
 SIDE = 10_000  # of the square that lines are drawn in; the browser stretches it
 MAX_TIME_TICKS, MAX_VALUE_TICKS = 6, 6  # what fits a phone's width and a chart's height
@@ -44,6 +46,7 @@ class Frame(NamedTuple):
     low: float
     high: float
     step: float  # between two ticks of the axis
+    is_on_off: bool = False  # 0 and 1 are off and on
 
     def x(self, instant_ms: float) -> float:
         """An instant's place from left to right, from 0 to 1."""
@@ -59,6 +62,8 @@ def frame(lines: Sequence[Line], span: Span, annotations: Annotations = NO_ANNOT
 
     An edge that is fixed is just there.
     """
+    if shows_on_off(lines, annotations):
+        return Frame(span, 0, 1, 1, is_on_off=True)
     fixed_low, fixed_high = annotations.fixed
     edges = [*(value_range(lines) or (0.0, 1.0)), *(one.value for one in annotations.limits)]
     low = min(edges) if fixed_low is None else fixed_low
@@ -79,6 +84,12 @@ def frame(lines: Sequence[Line], span: Span, annotations: Annotations = NO_ANNOT
         math.ceil(high / step) * step if fixed_high is None else high,
         step,
     )
+
+
+def shows_on_off(lines: Sequence[Line], annotations: Annotations) -> bool:
+    """Whether a chart has nothing but switches, so that its axis says off and on."""
+    is_free = annotations.fixed == (None, None) and not annotations.limits
+    return is_free and bool(lines) and all(map(is_on_off, lines))
 
 
 def drawing(
@@ -232,6 +243,9 @@ def _tick_labels(within: Frame, times: Sequence[tuple[int, str]]) -> Iterator[Ma
 
 def _value_ticks(within: Frame) -> Iterator[tuple[float, str]]:
     """The multiples of the frame's step, with their labels."""
+    if within.is_on_off:
+        yield from ((value, gettext(word)) for value, word in WORDS.items())
+        return
     first = math.ceil(within.low / within.step - 1e-9)
     last = math.floor(within.high / within.step + 1e-9)
     # 1e-9: the logarithm of 0.001 may come out a little below -3.
