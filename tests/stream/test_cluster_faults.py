@@ -41,6 +41,25 @@ def test_a_nats_server_is_killed(station: Station) -> None:
         load.goes_on()
 
 
+def test_an_ingest_waits_for_servers_that_are_too_few(station: Station) -> None:
+    """As after a power cut, when the machines start one after the other."""
+    a, _ = station.machines
+    with station.load() as load:
+        load.goes_on()
+        station.cluster.close()
+        assert a.ingest
+        kill(a.ingest)
+        station.cluster["a"].start()
+        a.start_ingest()
+        wait_for(lambda: "tmon.ingest: waiting for the streams" in a.log)
+        assert a.post(station.tokens[0]) == 503
+        for name in ("b", "c"):
+            station.cluster[name].start()
+        station.cluster.wait_until_healthy()
+        a.wait_for_ingest()
+        load.goes_on()
+
+
 def test_sinks_and_ingests_are_killed_again_and_again(station: Station) -> None:
     a, b = station.machines
     with station.load() as load:

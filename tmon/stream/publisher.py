@@ -25,7 +25,7 @@ from tmon.stream.messages import (
     partition_of,
     subject,
 )
-from tmon.stream.streams import all_states
+from tmon.stream.streams import awaited_states
 from tmon.stream.trouble import Trouble
 
 ANSWER_S = 4.0  # for the stream's acknowledgement; then the sender is told to keep its readings
@@ -113,7 +113,7 @@ class Publisher:
             CannotConnect: the servers don't take us, or have no streams.
         """
         client = await connect(settings, "ingest")
-        await all_states(client)
+        await awaited_states(client, "ingest")
         return cls(client, on_reply, clock, answer_s)
 
     @property

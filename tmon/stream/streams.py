@@ -1,6 +1,7 @@
 """The streams of a station on several machines: create them, and say how they are."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Sequence
 
 import nats.errors
@@ -8,10 +9,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from tmon.core.errors import TmonError
-from tmon.stream.connection import ANSWER_S, CannotConnect, describe
+from tmon.stream.connection import ANSWER_S, RETRY_S, CannotConnect, describe
 from tmon.stream.messages import MESSAGE_BYTES, PARTITIONS, stream_name, subject
 
 BUCKET = "tmon-nodes"
@@ -34,6 +35,10 @@ class StreamsExist(TmonError):
 
 class NoStreams(CannotConnect):
     """The servers have no streams of tmon, or not all."""
+
+
+class NoAnswer(CannotConnect):
+    """The servers don't say how the streams are; soon they may."""
 
 
 class Snapshot(Struct, frozen=True):
@@ -154,13 +159,16 @@ async def state_of(stream: JetStreamContext, partition: int) -> StreamState | No
     """One stream as it is; None if there is none.
 
     Raises:
-        CannotConnect: no answer, or an error.
+        NoAnswer: not now.
+        CannotConnect: an error.
     """
     try:
         info = await stream.stream_info(stream_name(partition))
     except NotFoundError:
         return None
-    except (nats.errors.Error, OSError, TimeoutError) as error:
+    except (TimeoutError, ServiceUnavailableError) as error:
+        raise NoAnswer(f"the NATS servers: {describe(error)}") from None
+    except (nats.errors.Error, OSError) as error:
         raise CannotConnect(f"the NATS servers: {describe(error)}") from None
     cluster = info.cluster or api.ClusterInfo()
     config, state = info.config, info.state
@@ -243,6 +251,26 @@ async def all_states(client: Client) -> list[StreamState]:
             "machine whose file the cluster begins with"
         )
     return found
+
+
+async def awaited_states(client: Client, name: str) -> list[StreamState]:
+    """All streams, however long it takes until the servers can say how they are.
+
+    After all were down they first elect a leader.
+
+    Raises:
+        CannotConnect: one is missing.
+    """
+    log = logging.getLogger(f"tmon.{name}")
+    is_told = False
+    while True:
+        try:
+            return await all_states(client)
+        except NoAnswer as error:
+            if not is_told:
+                log.warning("waiting for the streams: %s", error)
+            is_told = True
+            await asyncio.sleep(RETRY_S)
 
 
 def one_snapshot(states: Sequence[StreamState]) -> Snapshot:
