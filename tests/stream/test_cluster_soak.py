@@ -140,14 +140,13 @@ def cut_power(folder: Path, station: Station, mounts: ExitStack) -> None:
     pids = [server.popen.pid for server in station.cluster.servers.values() if server.popen]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-    processes = [one for machine in station.machines for one in (machine.sink, machine.ingest)]
+    both = [one for machine in station.machines for one in (machine.sink, machine.ingest)]
+    processes = [one for one in both if one and one.popen.poll() is None]
     for process in processes:
-        assert process
         os.killpg(process.popen.pid, signal.SIGSTOP)
     for name in NAMES:
         shutil.copy(folder / f"{name}.img", folder / f"{name}.cut")
     for process in processes:
-        assert process
         kill(process)
     station.cluster.close()
     mounts.close()
