@@ -68,11 +68,13 @@ def test_crawlers_may_see_pages_and_not_what_has_no_end(site: Site) -> None:
     assert robots.headers["content-type"].startswith("text/plain")
     pages = ["/", "/-/", "/node/attic", "/node/attic/temperature", "/tmon/readings", "/tmon/day"]
     files = ["/static/tmon.css?_hash=1", "/-/static/app.css", "/datapackage.json", "/sitemap.xml"]
-    for path in (*pages, *files):
+    compared = "/compare?s=attic/temperature&s=garden/temperature"
+    for path in (*pages, *files, compared):
         assert may_crawl(robots.text, path), path
     for path in (
         *("/tmon/readings?_next=1", "/tmon/readings?_sort=value", "/tmon/readings/1,17092512"),
         *("/tmon/-/query?sql=select+1", "/tmon/readings.csv", "/tmon/readings.json", "/-/config"),
+        *(f"{compared}&{more}" for more in ("range=1y", "from=2024-03-01", "before=year")),
         *("/node/attic?range=1y", "/node/attic.json", "/tmon/day?node=attic", "/?silent=first"),
     ):
         assert not may_crawl(robots.text, path), path

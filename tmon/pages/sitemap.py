@@ -18,7 +18,8 @@ NODES_PER_PART = 40_000  # a sitemap may have 50,000 URLs (sitemaps.org)
 HEADERS = {"cache-control": "max-age=3600"}
 
 # The longest rule that matches wins (RFC 9309). With a question mark there are endless
-# addresses: spans of time, filters, sort orders, next pages, SQL. The same goes for rows.
+# addresses: spans of time, filters, sort orders, next pages, SQL. The same goes for rows. Sensors
+# that somebody has put together are a page of their own.
 RULES = """\
 User-agent: *
 Allow: {root}
@@ -26,6 +27,10 @@ Allow: {root}-/$
 Allow: {root}-/static/
 Allow: {root}static/
 Allow: {root}datapackage.json$
+Allow: {root}compare?s=
+Disallow: {root}compare?*&range=
+Disallow: {root}compare?*&from=
+Disallow: {root}compare?*&before=
 Disallow: {root}-/
 Disallow: {root}tmon/*/
 Disallow: {root}download/
