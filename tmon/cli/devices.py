@@ -1,7 +1,6 @@
 """`tmon device list|adopt|allow|ignore|forget`."""
 
 from contextlib import closing
-from types import ModuleType
 
 import click
 
@@ -45,14 +44,7 @@ def adopt(device_id: str, node: str, *, unheard: bool, **flags: str | None) -> N
     Example:
       tmon device adopt A4:C1:38:12:34:56 freezer
     """
-    settings = station(flags)
-    if settings.stream:
-        _on_all_machines().adopt_device(settings, device_id, node, keyless=False, unheard=unheard)
-        _tell_of_all(device_id, node)
-        return
-    if not unheard:
-        require_heard(settings, device_id)
-    _tell(device_id, node, adopt_device(settings, device_id, node, now_ms(), keyless=False))
+    _adopt(station(flags), device_id, node, keyless=False, unheard=unheard)
 
 
 @device.command("allow")
@@ -68,12 +60,7 @@ def allow(device_id: str, node: str, **flags: str | None) -> None:
     Example:
       tmon device allow esp8266-123456 balcony
     """
-    settings = station(flags)
-    if settings.stream:
-        _on_all_machines().adopt_device(settings, device_id, node, keyless=True, unheard=True)
-        _tell_of_all(device_id, node)
-        return
-    _tell(device_id, node, adopt_device(settings, device_id, node, now_ms(), keyless=True))
+    _adopt(station(flags), device_id, node, keyless=True, unheard=True)
 
 
 @device.command("ignore")
@@ -88,7 +75,9 @@ def ignore(device_id: str, **flags: str | None) -> None:
     """
     settings = station(flags)
     if settings.stream:
-        _on_all_machines().ignore_device(settings, device_id)
+        from tmon.stream.owner_devices import ignore_device  # noqa: PLC0415 - needs nats
+
+        ignore_device(settings, device_id)
         return
     with closing(_devices(settings)) as devices:
         devices.ignore(device_id)
@@ -106,16 +95,27 @@ def forget(device_id: str, **flags: str | None) -> None:
     """
     settings = station(flags)
     if settings.stream:
-        _on_all_machines().forget_device(settings, device_id)
+        from tmon.stream.owner_devices import forget_device  # noqa: PLC0415 - needs nats
+
+        forget_device(settings, device_id)
         return
     with closing(_devices(settings)) as devices:
         devices.remove(device_id)
 
 
-def _on_all_machines() -> "ModuleType":
-    from tmon.stream import owner_devices  # noqa: PLC0415 - most stations have one machine
+def _adopt(settings: Settings, device_id: str, node: str, *, keyless: bool, unheard: bool) -> None:
+    if settings.stream:
+        from tmon.stream import owner_devices  # noqa: PLC0415 - needs nats
 
-    return owner_devices
+        owner_devices.adopt_device(settings, device_id, node, keyless=keyless, unheard=unheard)
+        click.echo(
+            f"{device_id} is {node} on all machines; each stores what it has received of it",
+            err=True,
+        )
+        return
+    if not unheard:
+        require_heard(settings, device_id)
+    _tell(device_id, node, adopt_device(settings, device_id, node, now_ms(), keyless=keyless))
 
 
 def _devices(settings: Settings) -> Devices:
@@ -123,12 +123,6 @@ def _devices(settings: Settings) -> Devices:
     if not path.exists():
         raise TmonError("no gateway has sent anything yet")
     return Devices(path)
-
-
-def _tell_of_all(device_id: str, node: str) -> None:
-    click.echo(
-        f"{device_id} is {node} on all machines; each stores what it has received of it", err=True
-    )
 
 
 def _tell(device_id: str, node: str, receipt: Receipt) -> None:
