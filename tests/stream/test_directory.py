@@ -14,7 +14,8 @@ from nats.aio.client import Client
 from tests.stream.streamed import Machine, Server, delete_streams
 from tmon.db import keys, nodes
 from tmon.db.connect import open_database, open_for_reading, transaction
-from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
+from tmon.stream.bucket import BUCKET_SUBJECT
+from tmon.stream.change_log import CHANGE, LastChange
 from tmon.stream.directory import Directory
 from tmon.stream.entries import (
     Entry,
@@ -131,10 +132,10 @@ def test_a_later_state_replaces_all_of_an_earlier_one(machine: Machine) -> None:
 
     async def run() -> None:
         async with directory_of(machine) as directory:
-            directory.apply([entry("x", "a", former=("b", "c"), key=key)])
+            directory.apply([(100, entry("x", "a", former=("b", "c"), key=key))])
             assert nodes.former_names(directory.db, "x") == ("b", "c")
             assert keys.find_by_id(directory.db, key.id) is not None
-            directory.apply([entry("x", "a", 2, former=("b",)), entry("x", "d", 3)])
+            directory.apply([(101, entry("x", "a", 2, former=("b",))), (102, entry("x", "d", 3))])
             assert nodes.former_names(directory.db, "x") == ()
             assert keys.find_by_id(directory.db, key.id) is None
             assert names(directory)["x"] == "d"

@@ -12,7 +12,8 @@ from sqlite_utils import Database
 from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
 from tmon.db.device_decisions import Decision, all_beside
-from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
+from tmon.stream.bucket import BUCKET_SUBJECT
+from tmon.stream.change_log import CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S
 from tmon.stream.entries import all_entries, encode_value, of_device
 from tmon.stream.positions import first_positions, read_positions, write_positions

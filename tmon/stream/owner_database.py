@@ -91,7 +91,7 @@ class OwnerDatabase(WritableDatabase):
         except BaseException:
             self._runner.close()
             raise
-        self._log = ChangeLog(self._client.jetstream(timeout=ANSWER_S))
+        self._log = ChangeLog(self._client)
         _watch_rows(self)
         self.conn.end()
 
@@ -101,9 +101,7 @@ class OwnerDatabase(WritableDatabase):
         Raises:
             NotChanged: others take too long, or this machine's file lacks the last change.
         """
-        self._run(
-            self._log.acquire(lambda number: self._newest_change() >= number, self._patience.turn_s)
-        )
+        self._run(self._log.acquire(self._newest_change, self._patience.turn_s))
         self._decisions = ()
         try:
             self.conn.begin()

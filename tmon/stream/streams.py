@@ -18,6 +18,7 @@ from tmon.stream.messages import MESSAGE_BYTES, PARTITIONS, stream_name, subject
 BUCKET = "tmon-nodes"
 BUCKET_STREAM = f"KV_{BUCKET}"  # in which NATS keeps it
 BUCKET_LOST = f"the bucket {BUCKET} was deleted: docs/cluster.md says how to begin again"
+NO_STREAM = 10059  # the servers' code; other things may not be found either
 HEADER_BYTES = 1_000  # of a message, which count too
 # Ingest tries the same message again for five seconds (publisher.py).
 DUPLICATE_WINDOW_S = 30
