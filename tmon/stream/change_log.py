@@ -18,8 +18,7 @@ from nats.js.api import Header
 from nats.js.errors import BadRequestError
 
 from tmon.core.errors import TmonError
-from tmon.stream.bucket import ANSWER_S, PAUSE_S, Bucket, BucketLost
-from tmon.stream.connection import ANSWER_S as ATTEMPT_S
+from tmon.stream.bucket import ANSWER_S, ATTEMPT_S, PAUSE_S, Bucket, BucketLost
 from tmon.stream.connection import describe
 from tmon.stream.entries import Entry, UnreadableValue, encode_value
 from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, stream_name, subject

@@ -24,7 +24,7 @@ from tmon.stream.messages import not_stored, partition_of
 from tmon.stream.positions import newest_change, read_positions
 from tmon.stream.reader import check_streams
 from tmon.stream.recording import RecordingConnection
-from tmon.stream.streams import all_states
+from tmon.stream.streams import NoAnswer, awaited_states
 
 POLL_S = 0.005
 
@@ -167,7 +167,11 @@ class OwnerDatabase(WritableDatabase):
         """Check that the streams are this file's: else the change would be another station's."""
         positions = read_positions(self)
         try:
-            check_streams(await all_states(self._client), positions)
+            states = await awaited_states(self._client, "change", self._patience.turn_s)
+            check_streams(states, positions)
+        except NoAnswer as error:
+            await self._client.close()
+            raise NoAnswer(f"{error}, so nothing was changed; try again in a minute") from None
         except BaseException:
             await self._client.close()
             raise

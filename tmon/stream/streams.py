@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
+from math import inf
+from time import monotonic
 
 import nats.errors
 from msgspec import Struct
@@ -254,20 +256,24 @@ async def all_states(client: Client) -> list[StreamState]:
     return found
 
 
-async def awaited_states(client: Client, name: str) -> list[StreamState]:
-    """All streams, however long it takes until the servers can say how they are.
-
-    After all were down they first elect a leader.
+async def awaited_states(
+    client: Client, name: str, patience_s: float = inf
+) -> list[StreamState]:
+    """All streams, once the servers can say how they are: first they elect leaders.
 
     Raises:
+        NoAnswer: it takes too long.
         CannotConnect: one is missing.
     """
     log = logging.getLogger(f"tmon.{name}")
+    until_s = monotonic() + patience_s
     is_told = False
     while True:
         try:
             return await all_states(client)
         except NoAnswer as error:
+            if monotonic() > until_s:
+                raise
             if not is_told:
                 log.warning("waiting for the streams: %s", error)
             is_told = True
