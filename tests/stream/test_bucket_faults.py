@@ -11,7 +11,6 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 from typing import TypeVar
 
 import nats.errors
@@ -42,7 +41,7 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
 
 
 @pytest.fixture
-def nodes(station: Station) -> Iterator[Callable[[], tuple[str, str]]]:
+def nodes(station: Station) -> Callable[[], tuple[str, str]]:
     """Gives nodes that no other test has, with their tokens."""
     return lambda: _next_node(station)
 

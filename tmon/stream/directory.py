@@ -54,6 +54,7 @@ class Directory(DirectoryTables):
         self._unreadable: dict[str, _Unreadable] = {}  # values that no server has given whole yet
         self._feeds: list[Feed] = []
         self._waiting_since_s: float | None = None  # for a server, while another is through
+        self._through = asyncio.Event()  # a server has sent what there was
         self._complete = asyncio.Event()
         self._trouble = Trouble(log, "nodes and keys stay as they are", "the bucket is there again")
 
@@ -96,6 +97,7 @@ class Directory(DirectoryTables):
         async with asyncio.TaskGroup() as tasks:
             for feed in self._feeds:
                 tasks.create_task(self._follow_one(feed))
+                await self._through.wait()  # one at a time: else pings wait behind all of it
 
     async def _follow_one(self, feed: Feed) -> None:
         while True:
@@ -173,11 +175,13 @@ class Directory(DirectoryTables):
         for name, value in [*self._unreadable.items()]:
             if now_s - value.since_s > self._patience_s:
                 self._give_up(name, value)
+        if any(feed.is_complete or feed.is_short for feed in self._feeds):
+            self._through.set()
         waiting = [feed for feed in self._feeds if feed.is_short or not feed.is_complete]
         if not waiting:
             self._waiting_since_s = None
-        elif self._waiting_since_s is None and any(map(_is_through, self._feeds)):
-            self._waiting_since_s = now_s
+        elif self._through.is_set():
+            self._waiting_since_s = self._waiting_since_s or now_s
         since_s = self._waiting_since_s
         if since_s is not None and now_s - since_s > self._patience_s:
             self._go_on_without([feed for feed in waiting if feed.is_short])
@@ -206,11 +210,6 @@ class Directory(DirectoryTables):
             "tokens and keys are refused until a command changes it, such as `tmon node set`",
             *(name, value.reason),
         )
-
-
-def _is_through(feed: Feed) -> bool:
-    """Whether a server sends nothing more of what there was."""
-    return feed.is_complete or feed.is_short
 
 
 def _is_whole(feed: Feed) -> bool:

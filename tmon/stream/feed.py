@@ -21,6 +21,7 @@ SILENT_HEARTBEATS = 3  # without any the consumer is made anew: its server is go
 UNUSED_S = 30.0  # then the servers remove it
 RETRY_S = 0.5
 AT_ONCE = 1_000
+FLOW_CONTROL = "$JS.FC."  # asks whether what was sent is here: else pings wait behind all of it
 ATTEMPTS = 20  # to get a server that no other feed has; NATS picks any, of two at least
 
 log = logging.getLogger("tmon.directory")
@@ -85,6 +86,9 @@ class Feed:
         wake = asyncio.Event()
 
         async def on_message(message: Msg) -> None:
+            if message.reply.startswith(FLOW_CONTROL):
+                await message.respond(b"")
+                return
             arrived.append(message)
             wake.set()
 
@@ -122,6 +126,7 @@ class Feed:
                 filter_subject=f"{BUCKET_SUBJECT}>",
                 ack_policy=AckPolicy.NONE,
                 idle_heartbeat=self._heartbeat_s,
+                flow_control=True,
                 inactive_threshold=UNUSED_S,
                 mem_storage=True,
                 num_replicas=1,

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
+from itertools import count
 from math import inf
 from time import monotonic
 
@@ -110,10 +111,7 @@ async def create(client: Client, snapshot: Snapshot, options: "Options") -> list
         snapshot = state.snapshot
     for partition in [one for one, state in existing.items() if state is None]:
         await _done(stream.add_stream(_config(partition, snapshot, options)), options.replicas)
-    bucket = api.KeyValueConfig(
-        bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=options.replicas
-    )
-    await _done(stream.create_key_value(bucket), options.replicas)
+    await _done(stream.add_stream(_bucket_config(options.replicas)), options.replicas)
     return await all_states(client)
 
 
@@ -140,6 +138,20 @@ def _config(partition: int, snapshot: Snapshot, options: Options) -> api.StreamC
         deny_delete=True,
         deny_purge=True,
         metadata=snapshot.as_metadata(),
+    )
+
+
+def _bucket_config(replicas: int) -> api.StreamConfig:
+    """The stream that is a bucket of NATS', which takes many values as one message."""
+    return api.StreamConfig(
+        name=BUCKET_STREAM,
+        subjects=[f"$KV.{BUCKET}.>"],
+        storage=api.StorageType.FILE,
+        num_replicas=replicas,
+        max_msgs_per_subject=1,
+        discard=api.DiscardPolicy.NEW,
+        deny_delete=True,
+        allow_atomic=True,
     )
 
 
@@ -173,7 +185,6 @@ async def state_of(stream: JetStreamContext, partition: int) -> StreamState | No
         raise NoAnswer(f"the NATS servers: {describe(error)}") from None
     except (nats.errors.Error, OSError) as error:
         raise CannotConnect(f"the NATS servers: {describe(error)}") from None
-    cluster = info.cluster or api.ClusterInfo()
     config, state = info.config, info.state
     return StreamState(
         partition,
@@ -185,11 +196,15 @@ async def state_of(stream: JetStreamContext, partition: int) -> StreamState | No
         max_bytes=config.max_bytes or -1,
         max_age_s=config.max_age or 0,
         replicas=config.num_replicas or 1,
-        leader=cluster.leader,
-        behind=tuple(
-            one.name or "?" for one in cluster.replicas or () if one.offline or not one.current
-        ),
+        leader=info.cluster.leader if info.cluster else None,
+        behind=behind(info),
     )
+
+
+def behind(info: api.StreamInfo) -> tuple[str, ...]:
+    """The names of the servers that don't have all of a stream."""
+    replicas = (info.cluster and info.cluster.replicas) or ()
+    return tuple(one.name or "?" for one in replicas if one.offline or not one.current)
 
 
 async def existing_states(client: Client) -> list[StreamState]:
@@ -256,28 +271,23 @@ async def all_states(client: Client) -> list[StreamState]:
     return found
 
 
-async def awaited_states(
-    client: Client, name: str, patience_s: float = inf
-) -> list[StreamState]:
+async def awaited_states(client: Client, name: str, patience_s: float = inf) -> list[StreamState]:
     """All streams, once the servers can say how they are: first they elect leaders.
 
     Raises:
-        NoAnswer: it takes too long.
-        CannotConnect: one is missing.
+        NoAnswer, CannotConnect: it takes too long, or one is missing.
     """
-    log = logging.getLogger(f"tmon.{name}")
     until_s = monotonic() + patience_s
-    is_told = False
-    while True:
+    for attempt in count():
         try:
             return await all_states(client)
         except NoAnswer as error:
             if monotonic() > until_s:
                 raise
-            if not is_told:
-                log.warning("waiting for the streams: %s", error)
-            is_told = True
+            if not attempt:
+                logging.getLogger(f"tmon.{name}").warning("waiting for the streams: %s", error)
             await asyncio.sleep(RETRY_S)
+    raise AssertionError
 
 
 def one_snapshot(states: Sequence[StreamState]) -> Snapshot:
