@@ -16,7 +16,7 @@ from tmon.core.errors import ApiError, DiskFull, Overloaded, Unavailable
 from tmon.core.reading import Batch, Receipt
 from tmon.core.settings import Settings
 from tmon.store.messages import Reply
-from tmon.stream.availability import Availability
+from tmon.stream.availability import Availability, awaited_states
 from tmon.stream.batch_parts import BATCH_BYTES, encoded_parts
 from tmon.stream.connection import connect, describe
 from tmon.stream.messages import (
@@ -25,7 +25,6 @@ from tmon.stream.messages import (
     partition_of,
     subject,
 )
-from tmon.stream.streams import awaited_states
 from tmon.stream.trouble import Trouble
 
 ANSWER_S = 4.0  # for the stream's acknowledgement; then the sender is told to keep its readings

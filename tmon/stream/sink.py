@@ -16,13 +16,14 @@ from tmon.core.settings import Settings
 from tmon.core.tasks import end
 from tmon.db.connect import open_for_reading
 from tmon.store.messages import Failure, MessageReader, Reply, encode_message
+from tmon.stream.availability import awaited_states
 from tmon.stream.change_log import ChangeLog
 from tmon.stream.connection import connect
 from tmon.stream.messages import Change, decode, is_change
 from tmon.stream.positions import Position, read_positions
 from tmon.stream.reader import PATIENCE_S, PartitionReader, RefusedStream
 from tmon.stream.sink_store import Begin, Portion
-from tmon.stream.streams import StreamState, awaited_states, one_snapshot
+from tmon.stream.streams import StreamState, one_snapshot
 from tmon.stream.trouble import Trouble
 
 RECEIVE_BYTES = 1024 * 1024

@@ -1,11 +1,7 @@
 """The streams of a station on several machines: create them, and say how they are."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Sequence
-from itertools import count
-from math import inf
-from time import monotonic
 
 import nats.errors
 from msgspec import Struct
@@ -15,7 +11,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from tmon.core.errors import TmonError
-from tmon.stream.connection import ANSWER_S, RETRY_S, CannotConnect, describe
+from tmon.stream.connection import ANSWER_S, CannotConnect, describe
 from tmon.stream.messages import MESSAGE_BYTES, PARTITIONS, stream_name, subject
 
 BUCKET = "tmon-nodes"
@@ -269,25 +265,6 @@ async def all_states(client: Client) -> list[StreamState]:
             "machine whose file the cluster begins with"
         )
     return found
-
-
-async def awaited_states(client: Client, name: str, patience_s: float = inf) -> list[StreamState]:
-    """All streams, once the servers can say how they are: first they elect leaders.
-
-    Raises:
-        NoAnswer, CannotConnect: it takes too long, or one is missing.
-    """
-    until_s = monotonic() + patience_s
-    for attempt in count():
-        try:
-            return await all_states(client)
-        except NoAnswer as error:
-            if monotonic() > until_s:
-                raise
-            if not attempt:
-                logging.getLogger(f"tmon.{name}").warning("waiting for the streams: %s", error)
-            await asyncio.sleep(RETRY_S)
-    raise AssertionError
 
 
 def one_snapshot(states: Sequence[StreamState]) -> Snapshot:
