@@ -24,6 +24,7 @@ from tmon.stream.change_log import (
     NotChanged,
     PerhapsChanged,
     StoredLater,
+    UnreadableChange,
 )
 from tmon.stream.entries import Entry, NodeRow, decode_value, encode_value
 from tmon.stream.messages import (
@@ -216,6 +217,27 @@ def test_a_last_change_that_cant_be_read_is_told(machine: Machine) -> None:
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
     assert "`change` of the bucket tmon-nodes can't be read" in ran.stderr
+
+
+def test_a_last_change_that_is_older_than_what_is_stored_is_told(machine: Machine) -> None:
+    """Else its number would be used twice, and the sinks would take the second for the first."""
+
+    async def use(log: ChangeLog, _: Client) -> None:
+        with pytest.raises(UnreadableChange, match="change 5 was made, and it isn't there"):
+            await log.acquire(lambda: 5, 60)
+
+    with_log(machine, use)
+
+
+def test_a_bucket_without_a_last_change_is_told(machine: Machine) -> None:
+    """`tmon stream create` was killed amid it, or all servers have lost it."""
+
+    async def remove(client: Client) -> None:
+        await client.jetstream().purge_stream(BUCKET_STREAM, subject=BUCKET_SUBJECT + CHANGE)
+
+    machine.ask(remove)
+    ran = machine.tmon("note", "basement", "anything")
+    assert ran.stderr.startswith("Error: the key `change` of the bucket tmon-nodes can't be read")
 
 
 def test_an_entry_that_cant_be_read_is_replaced(machine: Machine) -> None:

@@ -40,7 +40,7 @@ class DirectoryTables:
         self._on_decisions: Callable[[Sequence[Decision] | None], object] = lambda _: None
 
     def apply(self, entries: Iterable[tuple[int, Entry]]) -> None:
-        """Put entries with their revisions into the tables; of one name only later ones count."""
+        """Put entries with their revisions into the tables, unless as late ones are known."""
         with self.db.atomic():
             latest = self._later([*{entry.name: (at, entry) for at, entry in entries}.values()])
             nodes = [entry.node for entry in latest if entry.node]

@@ -123,7 +123,7 @@ async def _fill_bucket(
     """
     entries = chain(all_entries(db, 0), (of_device(one, 0) for one in decisions))
     while some := [*islice(entries, AT_ONCE)]:
-        await _put_together(client, some)
+        await put_together(client, some)
         if bar:
             bar.update(len(some))
     # Last of all: without it no command changes anything.
@@ -131,7 +131,7 @@ async def _fill_bucket(
     await js.publish(BUCKET_SUBJECT + CHANGE, encode_value(LastChange()))
 
 
-async def _put_together(client: Client, entries: Sequence[Entry]) -> None:
+async def put_together(client: Client, entries: Sequence[Entry]) -> None:
     """Put entries into the bucket, all or none: the disks are waited for once.
 
     NATS calls this an atomic batch publish (its ADR-50).
