@@ -165,6 +165,12 @@ class Cluster:
         for server in self.servers.values():
             wait_for(server.is_healthy, pause_s=0.1)  # it logs each time that it isn't
 
+    def count_up(self) -> int:
+        """How many servers take connections."""
+        return sum(
+            server.clients[server.name].target is not None for server in self.servers.values()
+        )
+
     def urls(self, machine: str) -> str:
         """The servers as a machine reaches them, its own first: for TMON_STREAM."""
         order = sorted(NAMES, key=lambda name: name != machine)

@@ -17,6 +17,7 @@ import requests
 
 from tests.station import Process, hourly_equals_raw, tmon, wait_for
 from tests.stream.cluster import Cluster, three_servers
+from tests.stream.outages import TOLD_S, Attempt, Outage, Watch
 from tests.test_kill import NOON_MS, free_port
 from tmon.db.connect import open_for_reading
 
@@ -173,8 +174,7 @@ class Station:
             rate: readings a second; 0 for as many as are acknowledged.
         """
         load = Load(self, size, rate)
-        for sender in load.senders:
-            sender.start()
+        load.start()
         try:
             yield load
         finally:
@@ -234,23 +234,35 @@ class Load:
         self.pause_s = size * len(station.tokens) / rate if rate else 0.0
         self.stop = threading.Event()
         self.senders = [Sender(self, station, number) for number in range(len(station.tokens))]
+        self.watch = Watch([one.port for one in station.machines], station.cluster.count_up)
         self.began_s = time.monotonic()
         self.lasted_s = 0.0
+
+    def start(self) -> None:
+        for each in (self.watch, *self.senders):
+            each.start()
 
     def end(self) -> None:
         self.lasted_s = self.lasted_s or time.monotonic() - self.began_s
         self.stop.set()
         for sender in self.senders:
             sender.join()
+        self.watch.end()
 
     @property
     def acknowledged(self) -> int:
         return sum(sender.acknowledged for sender in self.senders)
 
     @property
+    def outages(self) -> list[Outage]:
+        """The times in which a node got no acknowledgement, the longest first."""
+        found = [outage for sender in self.senders for outage in sender.outages]
+        return sorted(found, key=self.watch.reachable_s, reverse=True)
+
+    @property
     def outage_s(self) -> float:
-        """The longest time in which a node got no acknowledgement."""
-        return max(sender.outage_s for sender in self.senders)
+        """The longest of them, as far as an ingest could be reached."""
+        return max(map(self.watch.reachable_s, self.outages), default=0.0)
 
     def goes_on(self) -> None:
         """Wait until each sender has got another acknowledgement."""
@@ -268,7 +280,7 @@ class Sender(threading.Thread):
     def __init__(self, load: Load, station: Station, number: int) -> None:
         super().__init__()
         self.node = f"node-{number}"
-        self.outage_s = 0.0
+        self.outages: list[Outage] = []
         self.took_s: list[float] = []
         self.odd: list[str] = []
         self._load = load
@@ -291,12 +303,15 @@ class Sender(threading.Thread):
                 first = self.acknowledged
                 batch = [self._reading(count) for count in range(first, first + size)]
                 began_s = time.monotonic()
-                if not self._send(http, json.dumps(batch).encode()):
+                failed: list[Attempt] = []
+                acknowledged = self._send(http, json.dumps(batch).encode(), failed)
+                now_s = time.monotonic()
+                if now_s - last_s > TOLD_S:
+                    self.outages.append(Outage(self.node, last_s, now_s, failed))
+                if not acknowledged:
                     return
                 self._count[self.node] += size
-                now_s = time.monotonic()
                 self.took_s.append(now_s - began_s)
-                self.outage_s = max(self.outage_s, now_s - last_s)
                 last_s = now_s
                 due_s = max(due_s + self._load.pause_s, now_s - 1)
                 stop.wait(due_s - now_s if due_s > now_s else 0)
@@ -304,21 +319,24 @@ class Sender(threading.Thread):
     def _reading(self, count: int) -> dict[str, object]:
         return {"sensor": f"s{count % 3}", "value": count, "measured_ms": NOON_MS + count * 10}
 
-    def _send(self, http: requests.Session, body: bytes) -> bool:
+    def _send(self, http: requests.Session, body: bytes, failed: list[Attempt]) -> bool:
         """Whether it was acknowledged before we were told to stop."""
         while not self._load.stop.is_set():
+            began_s = time.monotonic()
             try:
                 answer = http.post(
                     f"{self._url}/readings", data=body, headers=self._headers, timeout=15
                 )
-            except requests.RequestException:
-                self._url = next(self._urls)
+            except requests.RequestException as error:
+                failed.append(Attempt(began_s, self._url, type(error).__name__))
             else:
                 if answer.status_code == 201 and not answer.json()["rejected"]:
                     return True
+                text = f"{answer.status_code} {answer.text[:200]}"
                 if answer.status_code != 503 or "Retry-After" not in answer.headers:
-                    self.odd.append(f"{answer.status_code} {answer.text[:200]}")
-                self._url = next(self._urls)
+                    self.odd.append(text)
+                failed.append(Attempt(began_s, self._url, text))
+            self._url = next(self._urls)
             self._load.stop.wait(random.uniform(0.02, 0.1))
         return False
 
