@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from heapq import nlargest
 from itertools import cycle
 from pathlib import Path
 
@@ -17,9 +18,10 @@ import requests
 
 from tests.station import Process, hourly_equals_raw, tmon, wait_for
 from tests.stream.cluster import Cluster, three_servers
-from tests.stream.outages import TOLD_S, Attempt, Outage, Watch
+from tests.stream.outages import KEPT, Outage, Watch
 from tests.test_kill import NOON_MS, free_port
 from tmon.db.connect import open_for_reading
+from tmon.stream.messages import partition_of
 
 # What is the same on all machines; not when nodes were last heard, which is noted once a minute.
 SAME = {
@@ -234,7 +236,7 @@ class Load:
         self.pause_s = size * len(station.tokens) / rate if rate else 0.0
         self.stop = threading.Event()
         self.senders = [Sender(self, station, number) for number in range(len(station.tokens))]
-        self.watch = Watch([one.port for one in station.machines], station.cluster.count_up)
+        self.watch = Watch(station.cluster, [one.port for one in station.machines])
         self.began_s = time.monotonic()
         self.lasted_s = 0.0
 
@@ -286,7 +288,9 @@ class Sender(threading.Thread):
         self._load = load
         self._urls = cycle([*load.urls[number % len(load.urls) :], *load.urls])
         self._url = next(self._urls)
-        self._headers = {"Authorization": f"Bearer {station.tokens[number]}"}
+        token = station.tokens[number]
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._partition = partition_of(token.split(".")[1])
         self._count = station.acknowledged
 
     @property
@@ -303,11 +307,11 @@ class Sender(threading.Thread):
                 first = self.acknowledged
                 batch = [self._reading(count) for count in range(first, first + size)]
                 began_s = time.monotonic()
-                failed: list[Attempt] = []
-                acknowledged = self._send(http, json.dumps(batch).encode(), failed)
+                answers: Counter[str] = Counter()
+                acknowledged = self._send(http, json.dumps(batch).encode(), answers)
                 now_s = time.monotonic()
-                if now_s - last_s > TOLD_S:
-                    self.outages.append(Outage(self.node, last_s, now_s, failed))
+                outage = Outage(self.node, self._partition, last_s, now_s, answers)
+                self.outages = nlargest(KEPT, [*self.outages, outage], key=lambda one: one.lasted_s)
                 if not acknowledged:
                     return
                 self._count[self.node] += size
@@ -319,23 +323,22 @@ class Sender(threading.Thread):
     def _reading(self, count: int) -> dict[str, object]:
         return {"sensor": f"s{count % 3}", "value": count, "measured_ms": NOON_MS + count * 10}
 
-    def _send(self, http: requests.Session, body: bytes, failed: list[Attempt]) -> bool:
-        """Whether it was acknowledged before we were told to stop."""
+    def _send(self, http: requests.Session, body: bytes, answers: Counter[str]) -> bool:
+        """Whether it was acknowledged before we were told to stop; ``answers`` gets the others."""
         while not self._load.stop.is_set():
-            began_s = time.monotonic()
             try:
                 answer = http.post(
                     f"{self._url}/readings", data=body, headers=self._headers, timeout=15
                 )
             except requests.RequestException as error:
-                failed.append(Attempt(began_s, self._url, type(error).__name__))
+                answers[f"{self._url} {type(error).__name__}"] += 1
             else:
                 if answer.status_code == 201 and not answer.json()["rejected"]:
                     return True
-                text = f"{answer.status_code} {answer.text[:200]}"
+                text = f"{self._url} {answer.status_code} {answer.text[:200]}"
                 if answer.status_code != 503 or "Retry-After" not in answer.headers:
                     self.odd.append(text)
-                failed.append(Attempt(began_s, self._url, text))
+                answers[text] += 1
             self._url = next(self._urls)
             self._load.stop.wait(random.uniform(0.02, 0.1))
         return False

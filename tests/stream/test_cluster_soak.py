@@ -47,8 +47,7 @@ def report(capsys: pytest.CaptureFixture[str], what: str, load: Load) -> None:
             f" longest outage of a node {load.outage_s:.1f} s"
         )
         for outage in load.outages[:3]:
-            majority_s = load.watch.reachable_s(outage, servers=2)
-            print(f"  {outage}\n    with a majority of the servers up: {majority_s:.1f} s")
+            print(f"  {load.watch.describe(outage)}")
 
 
 def test_each_server_killed_at_full_rate(
