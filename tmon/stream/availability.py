@@ -1,18 +1,14 @@
 """Whether a reading would be acknowledged now, also while none comes."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from math import inf
-from time import monotonic
 
 import nats.errors
 from nats.aio.client import Client
 
 from tmon.core.errors import Unavailable
-from tmon.stream.connection import RETRY_S
 from tmon.stream.messages import PARTITIONS, stream_name
-from tmon.stream.streams import NoAnswer, StreamState, all_states
 
 PATIENCE_S = 3.0  # without any acknowledgement; then another server is asked
 FRESH_S = 5.0  # what was acknowledged so lately says that all is well
@@ -87,25 +83,3 @@ class Availability:
             return False
         # A server that is alone answers for the leader, once it has noticed that there is none.
         return info.cluster is None or bool(info.cluster.leader)
-
-
-async def awaited_states(client: Client, name: str, patience_s: float = inf) -> list[StreamState]:
-    """All streams, once the servers can say how they are: first they elect leaders.
-
-    Raises:
-        NoAnswer: it takes too long.
-        CannotConnect: one is missing.
-    """
-    log = logging.getLogger(f"tmon.{name}")
-    until_s = monotonic() + patience_s
-    is_told = False
-    while True:
-        try:
-            return await all_states(client)
-        except NoAnswer as error:
-            if monotonic() > until_s:
-                raise
-            if not is_told:
-                log.warning("waiting for the streams: %s", error)
-            is_told = True
-            await asyncio.sleep(RETRY_S)

@@ -17,12 +17,12 @@ from nats.js.api import Header
 from nats.js.errors import BadRequestError, NotFoundError
 
 from tmon.core.errors import TmonError
+from tmon.stream.connection import ATTEMPT_S
 from tmon.stream.entries import UnreadableValue, decode_value, encode_value
 from tmon.stream.streams import BUCKET, BUCKET_LOST, BUCKET_STREAM, NO_STREAM
 
 BUCKET_SUBJECT = f"$KV.{BUCKET}."
 ANSWER_S = 15.0  # for NATS, which elects a leader within ten seconds
-ATTEMPT_S = 2.0  # one attempt; a server that is lost meanwhile never answers
 PAUSE_S = 0.02
 LEADER_S = 0.3  # until another one leads
 STEP_DOWN = f"$JS.API.STREAM.LEADER.STEPDOWN.{BUCKET_STREAM}"

@@ -18,8 +18,8 @@ from nats.js.api import Header
 from nats.js.errors import BadRequestError
 
 from tmon.core.errors import TmonError
-from tmon.stream.bucket import ANSWER_S, ATTEMPT_S, PAUSE_S, Bucket, BucketLost
-from tmon.stream.connection import describe
+from tmon.stream.bucket import ANSWER_S, PAUSE_S, Bucket, BucketLost
+from tmon.stream.connection import ATTEMPT_S, describe
 from tmon.stream.entries import Entry, UnreadableValue, encode_value
 from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, stream_name, subject
 from tmon.stream.streams import BUCKET

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 
 from tmon.stream.bucket import BUCKET_SUBJECT
-from tmon.stream.connection import ANSWER_S
+from tmon.stream.connection import ANSWER_S, ATTEMPT_S
 from tmon.stream.streams import BUCKET_STREAM
 
 QUIET_HEARTBEATS = 2  # then a server sends nothing more by itself
@@ -78,7 +78,8 @@ class Feed:
             NotFoundError: there is no bucket.
             nats.errors.Error, OSError, TimeoutError: NATS doesn't answer.
         """
-        created = (await self._js.stream_info(BUCKET_STREAM)).created
+        asked = self._client.jetstream(timeout=ATTEMPT_S)
+        created = (await asked.stream_info(BUCKET_STREAM)).created
         if created and created != self.created:
             self.created, self._seen, self.is_complete = created, 0, False
         self.server = None

@@ -19,7 +19,8 @@ from tmon.stream.change_log import CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S, CannotConnect
 from tmon.stream.entries import Entry, all_entries, encode_value, of_device
 from tmon.stream.positions import first_positions, read_positions, write_positions
-from tmon.stream.streams import Options, Snapshot, StreamState, create, existing_states
+from tmon.stream.stream_config import Options, create
+from tmon.stream.streams import Snapshot, StreamState, existing_states
 
 AT_ONCE = 1_000  # values of the bucket: NATS takes no more as one
 AT_ONCE_S = 30.0  # until they are on the servers' disks

@@ -17,7 +17,6 @@ from tmon.core.settings import Settings
 from tmon.db.checkpoint import WritableDatabase
 from tmon.db.connect import is_of_cluster, open_database
 from tmon.db.device_decisions import Decision
-from tmon.stream.availability import awaited_states
 from tmon.stream.change_log import ChangeLog, NotChanged, StoredLater
 from tmon.stream.connection import ANSWER_S, CannotConnect, connect, describe, without_password
 from tmon.stream.entries import entries_of, name_of_device, of_device
@@ -25,7 +24,7 @@ from tmon.stream.messages import not_stored, partition_of
 from tmon.stream.positions import newest_change, read_positions
 from tmon.stream.reader import check_streams
 from tmon.stream.recording import RecordingConnection
-from tmon.stream.streams import NoAnswer
+from tmon.stream.streams import NoAnswer, all_states, awaited
 
 POLL_S = 0.005
 
@@ -168,7 +167,9 @@ class OwnerDatabase(WritableDatabase):
         """Check that the streams are this file's: else the change would be another station's."""
         positions = read_positions(self)
         try:
-            states = await awaited_states(self._client, "change", self._patience.turn_s)
+            states = await awaited(
+                lambda: all_states(self._client), "change", self._patience.turn_s
+            )
             check_streams(states, positions)
         except NoAnswer as error:
             await self._client.close()
