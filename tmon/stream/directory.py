@@ -93,7 +93,9 @@ class Directory(DirectoryTables):
     async def _follow(self) -> None:
         """Until cancelled."""
         for _ in range(SERVERS):
-            self._feeds.append(Feed(self._client, self._feeds, self._heartbeat_s, self._take))
+            self._feeds.append(
+                Feed(self._client, self._feeds, self._heartbeat_s, self._begin, self._take)
+            )
         async with asyncio.TaskGroup() as tasks:
             for feed in self._feeds:
                 tasks.create_task(self._follow_one(feed))
@@ -113,9 +115,7 @@ class Directory(DirectoryTables):
     def _take(self, feed: Feed, values: Sequence[Value]) -> None:
         """Apply what a server has sent to the tables; none at its heartbeats."""
         self._trouble.end(0)
-        if self._created is None or feed.created > self._created:
-            self._begin(feed.created)
-        elif feed.created < self._created:
+        if feed.created != self._created:
             return  # of a bucket that was deleted
         entries: list[tuple[int, Entry]] = []
         for value in values:
@@ -128,8 +128,13 @@ class Directory(DirectoryTables):
         self._look()
 
     def _begin(self, created: datetime) -> None:
-        """Know nothing: what the tables have is of an earlier bucket, if any."""
+        """Know nothing, unless it is of this bucket: else another was deleted."""
+        if created == self._created:
+            return
         self._created = created
+        for feed in self._feeds:
+            if feed.created != created:
+                feed.begin_anew()
         self._last_change, self._last_revision, self.complete_change = (0, ""), 0, 0
         self._unreadable.clear()
         self._empty()
@@ -165,9 +170,13 @@ class Directory(DirectoryTables):
     def _wait_for_another(self, value: Value, error: UnreadableValue) -> None:
         """Wait until another server sends a value that can't be read, unless one has."""
         known = self._last_revision if value.name == CHANGE else self.revision_of(value.name)
-        if value.revision > known and value.name not in self._unreadable:
+        if value.revision <= known:
+            return
+        before = self._unreadable.get(value.name)
+        if before is None:
             log.warning("%s: the bucket's value can't be read, asking again: %s", value.name, error)
-            self._unreadable[value.name] = _Unreadable(value.revision, monotonic(), str(error))
+        since_s = before.since_s if before else monotonic()
+        self._unreadable[value.name] = _Unreadable(value.revision, since_s, str(error))
 
     def _look(self) -> None:
         """Note whether all is known; what no server sends in time isn't waited for."""

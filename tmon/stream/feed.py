@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 import nats.errors
@@ -47,15 +47,22 @@ class Feed:
         client: Client,
         others: Sequence["Feed"],
         heartbeat_s: float,
+        begin: Callable[[datetime], None],
         take: Callable[["Feed", Sequence[Value]], None],
     ) -> None:
+        """Read from another server than the others.
+
+        ``begin`` is called when the bucket is another one than before, ``take`` with what came,
+        at each heartbeat with nothing.
+        """
         self._client = client
         self._js = client.jetstream(timeout=ANSWER_S)
         self._others = others
         self._heartbeat_s = heartbeat_s
+        self._begin = begin
         self._take = take
         self.server: str | None = None  # whose files are read
-        self.created = datetime.min.replace(tzinfo=UTC)  # when the bucket was made
+        self.created: datetime | None = None  # when the bucket was made
         self.pending = 0  # values that are yet to come, as the server has said
         self.is_complete = False  # all came that there were
         self.lost = 0  # values that never come from this server
@@ -71,6 +78,10 @@ class Feed:
         """Go on without the values that are missing."""
         self.lost, self.pending, self.is_complete = self.pending, 0, True
 
+    def begin_anew(self) -> None:
+        """Begin with the first value again, soon."""
+        self.created, self._seen, self.is_complete = None, 0, False
+
     async def follow(self) -> None:
         """Hand values over as they come, until the consumer is lost.
 
@@ -81,7 +92,9 @@ class Feed:
         asked = self._client.jetstream(timeout=ATTEMPT_S)
         created = (await asked.stream_info(BUCKET_STREAM)).created
         if created and created != self.created:
-            self.created, self._seen, self.is_complete = created, 0, False
+            self.begin_anew()
+            self.created = created
+            self._begin(created)
         self.server = None
         arrived: list[Msg] = []
         wake = asyncio.Event()
@@ -99,7 +112,7 @@ class Feed:
         try:
             expected = 1
             self._hand_over([])
-            while expected:
+            while expected and self.created == created:
                 async with asyncio.timeout(SILENT_HEARTBEATS * self._heartbeat_s):
                     await wake.wait()
                 wake.clear()
