@@ -8,7 +8,7 @@ import json
 import random
 import shutil
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from typing import TypeVar
@@ -19,7 +19,7 @@ from nats.aio.client import Client
 
 from tests.station import tmon, wait_for
 from tests.stream.cluster import NAMES, Server
-from tests.stream.machines import Machine, Station, two_machines
+from tests.stream.machines import Machine, Station
 from tests.stream.two_machines import rows
 from tmon.core.settings import Settings
 from tmon.db.connect import open_for_reading
@@ -30,21 +30,14 @@ from tmon.stream.directory import Directory
 from tmon.stream.owner_database import Patience, open_to_change
 from tmon.stream.streams import BUCKET_STREAM, NoAnswer
 
-NODES = 12
 DIRECTORIES = 6  # NATS picks the servers that they read
 T = TypeVar("T")
 
 
-@pytest.fixture(scope="module")
-def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    with two_machines(tmp_path_factory.mktemp("bucket"), NODES) as running:
-        yield running
-
-
 @pytest.fixture
-def nodes(station: Station) -> Callable[[], tuple[str, str]]:
+def nodes(clustered: Station) -> Callable[[], tuple[str, str]]:
     """Gives nodes that no other test has, with their tokens."""
-    return lambda: _next_node(station)
+    return lambda: _next_node(clustered)
 
 
 def _next_node(station: Station) -> tuple[str, str]:
@@ -114,46 +107,46 @@ def uid_of(token: str) -> str:
     return token.split(".")[1]
 
 
-def test_a_last_change_that_the_leader_has_damaged_is_read_elsewhere(station: Station) -> None:
-    server = station.cluster["c"]
+def test_a_last_change_that_the_leader_has_damaged_is_read_elsewhere(clustered: Station) -> None:
+    server = clustered.cluster["c"]
     damage(server, CHANGE)
-    station.cluster.wait_until_healthy()
-    lead(station, server)
-    station.machines[0].tmon("note", "node-0", "painted")
-    assert leader(station) is not server
-    replace_files(station, server)
+    clustered.cluster.wait_until_healthy()
+    lead(clustered, server)
+    clustered.machines[0].tmon("note", "node-0", "painted")
+    assert leader(clustered) is not server
+    replace_files(clustered, server)
 
 
 def test_a_nodes_value_that_the_leader_has_damaged_is_replaced(
-    station: Station, nodes: Callable[[], tuple[str, str]]
+    clustered: Station, nodes: Callable[[], tuple[str, str]]
 ) -> None:
     name, token = nodes()
-    server = station.cluster["c"]
+    server = clustered.cluster["c"]
     damage(server, f"node.{uid_of(token)}")
-    station.cluster.wait_until_healthy()
-    lead(station, server)
-    station.machines[0].tmon("token", "revoke", name)
-    for machine in station.machines:
+    clustered.cluster.wait_until_healthy()
+    lead(clustered, server)
+    clustered.machines[0].tmon("token", "revoke", name)
+    for machine in clustered.machines:
         wait_for(lambda machine=machine: machine.post(token) == 403)
-    replace_files(station, server)
+    replace_files(clustered, server)
 
 
 def test_a_server_that_stays_behind_hides_no_revocation(
-    station: Station, nodes: Callable[[], tuple[str, str]]
+    clustered: Station, nodes: Callable[[], tuple[str, str]]
 ) -> None:
     """A value that is damaged in its file is written anew: it takes no more, and says nothing."""
     (damaged, token), (name, revoked) = nodes(), nodes()
-    server = station.cluster["c"]
+    server = clustered.cluster["c"]
     damage(server, f"node.{uid_of(token)}")
-    station.cluster.wait_until_healthy()
-    lead(station, station.cluster["a"])
+    clustered.cluster.wait_until_healthy()
+    lead(clustered, clustered.cluster["a"])
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
-            first = [await followed(station, stack) for _ in range(DIRECTORIES)]
+            first = [await followed(clustered, stack) for _ in range(DIRECTORIES)]
             for command in (("rotate", damaged), ("revoke", name)):
-                await asyncio.to_thread(station.machines[0].tmon, "token", *command)
-            later = [await followed(station, stack) for _ in range(DIRECTORIES)]
+                await asyncio.to_thread(clustered.machines[0].tmon, "token", *command)
+            later = [await followed(clustered, stack) for _ in range(DIRECTORIES)]
             assert all(is_revoked(one, revoked) for one in later)
             async with asyncio.timeout(60):
                 while not all(is_revoked(one, revoked) for one in first):
@@ -161,8 +154,8 @@ def test_a_server_that_stays_behind_hides_no_revocation(
 
     asyncio.run(run())
     found = f"T27 warning: NATS server {server.name}: it is down, or has not caught up with 1 "
-    assert any(line.startswith(found) for line in station.machines[0].findings())
-    replace_files(station, server)
+    assert any(line.startswith(found) for line in clustered.machines[0].findings())
+    replace_files(clustered, server)
 
 
 async def followed(station: Station, stack: AsyncExitStack) -> Directory:
@@ -179,9 +172,9 @@ def is_revoked(directory: Directory, token: str) -> bool:
     return revoked_ms is not None
 
 
-def test_without_a_majority_a_command_says_what_to_do(station: Station) -> None:
-    machine = station.machines[0]
-    servers = [station.cluster[name] for name in ("b", "c")]
+def test_without_a_majority_a_command_says_what_to_do(clustered: Station) -> None:
+    machine = clustered.machines[0]
+    servers = [clustered.cluster[name] for name in ("b", "c")]
     for server in servers:
         server.kill()
     try:
@@ -191,7 +184,7 @@ def test_without_a_majority_a_command_says_what_to_do(station: Station) -> None:
     finally:
         for server in servers:
             server.start()
-        station.cluster.wait_until_healthy()
+        clustered.cluster.wait_until_healthy()
 
 
 WHAT_TO_DO = ("nothing was changed", "look before", "don't repeat")  # says a command that fails
@@ -208,7 +201,7 @@ WHAT_TO_DO = ("nothing was changed", "look before", "don't repeat")  # says a co
     ],
 )
 def test_the_bucket_has_another_leader_amid_commands(
-    station: Station, nodes: Callable[[], tuple[str, str]], fault: str, rounds: int
+    clustered: Station, nodes: Callable[[], tuple[str, str]], fault: str, rounds: int
 ) -> None:
     for _ in range(rounds):
         given = [nodes() for _ in range(4)]
@@ -223,17 +216,17 @@ def test_the_bucket_has_another_leader_amid_commands(
         with ThreadPoolExecutor(2) as pool:
             halves = [
                 pool.submit(ran, machine, commands[at::2])
-                for at, machine in enumerate(station.machines)
+                for at, machine in enumerate(clustered.machines)
             ]
-            server = leader(station)
-            make_another_lead(station, server, fault)
+            server = leader(clustered)
+            make_another_lead(clustered, server, fault)
             done = [name for half in halves for name in half.result()]
-        bring_back(station, server, fault)
+        bring_back(clustered, server, fault)
         for name, token in given[:3]:
             if name in done:
-                for machine in station.machines:
+                for machine in clustered.machines:
                     wait_for(lambda machine=machine, token=token: machine.post(token) == 403)
-        assert differences(station) == []
+        assert differences(clustered) == []
 
 
 def ran(machine: Machine, commands: list[tuple[str, ...]]) -> list[str]:
