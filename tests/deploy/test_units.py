@@ -29,7 +29,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     for unit in UNITS.glob("tmon-*"):
         (tmp_path / unit.name).write_text(re.sub(PROGRAMS, "/bin/true", unit.read_text()))
     units = sorted(str(unit) for unit in tmp_path.iterdir())
-    assert len(units) == 14
+    assert len(units) == 16
     ran = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *units],
         capture_output=True,

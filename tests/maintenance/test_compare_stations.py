@@ -39,7 +39,6 @@ insert into rejected (received_ms, node, value, code, reason)
     values (5, 'attic', 'inf', 'invalid_value', 'no number');
 insert into sensor_names (node_uid, wire_name, sensor) values ('uid-attic', 't/"1"', 1);
 """
-
 POSITION = """
 insert into stream_positions (partition, snapshot, created, sequence, next_sensor, next_rejected)
     values {}
@@ -393,18 +392,6 @@ def test_refused_readings_of_published_stations(two: tuple[Path, Path]) -> None:
     with both_served(two) as urls:
         difference = compared(urls[0], urls[1]).differences["rejected"]
     assert difference.counts == Counts(only_in_a=1, only_in_b=1)
-
-
-def test_how_far_a_stream_is_behind_is_told_where_data_differ(two: tuple[Path, Path]) -> None:
-    for path, positions in zip(two, ((10, 5), (7, 6)), strict=True):
-        rows = [f"({n}, '', '', {sequence}, 1, 1)" for n, sequence in enumerate(positions)]
-        change(path, POSITION.format(", ".join(rows)))
-    assert compared(*two).lag == []
-    with open_database(two[1], in_cluster=True) as db:
-        db.execute("delete from notes")
-    assert compared(*two).lag == [1, 3]
-    said = tmon(two[0].parent, "compare", "a.db", "b.db")
-    assert "A is 1 message behind B, and B 3 messages behind A" in said.stdout
 
 
 def test_the_command_says_where_and_exits_as_diff_does(two: tuple[Path, Path]) -> None:

@@ -165,6 +165,11 @@ class Cluster:
         for server in self.servers.values():
             wait_for(server.is_healthy, pause_s=0.1)  # it logs each time that it isn't
 
+    @property
+    def up(self) -> list[Server]:
+        """The servers that take connections."""
+        return [one for name, one in self.servers.items() if one.clients[name].target]
+
     def urls(self, machine: str) -> str:
         """The servers as a machine reaches them, its own first: for TMON_STREAM."""
         order = sorted(NAMES, key=lambda name: name != machine)

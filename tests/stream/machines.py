@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from heapq import nlargest
 from itertools import cycle
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import requests
 
 from tests.station import Process, hourly_equals_raw, tmon, wait_for
 from tests.stream.cluster import Cluster, three_servers
+from tests.stream.outages import KEPT, Outage, Watch
 from tests.test_kill import NOON_MS, free_port
 from tmon.db.connect import open_for_reading
+from tmon.stream.messages import partition_of
 
 # What is the same on all machines; not when nodes were last heard, which is noted once a minute.
 SAME = {
@@ -173,8 +176,7 @@ class Station:
             rate: readings a second; 0 for as many as are acknowledged.
         """
         load = Load(self, size, rate)
-        for sender in load.senders:
-            sender.start()
+        load.start()
         try:
             yield load
         finally:
@@ -234,23 +236,35 @@ class Load:
         self.pause_s = size * len(station.tokens) / rate if rate else 0.0
         self.stop = threading.Event()
         self.senders = [Sender(self, station, number) for number in range(len(station.tokens))]
+        self.watch = Watch(station.cluster, [one.port for one in station.machines])
         self.began_s = time.monotonic()
         self.lasted_s = 0.0
+
+    def start(self) -> None:
+        for each in (self.watch, *self.senders):
+            each.start()
 
     def end(self) -> None:
         self.lasted_s = self.lasted_s or time.monotonic() - self.began_s
         self.stop.set()
         for sender in self.senders:
             sender.join()
+        self.watch.end()
 
     @property
     def acknowledged(self) -> int:
         return sum(sender.acknowledged for sender in self.senders)
 
     @property
+    def outages(self) -> list[Outage]:
+        """The times in which a node got no acknowledgement, the longest first."""
+        found = [outage for sender in self.senders for outage in sender.outages]
+        return sorted(found, key=self.watch.reachable_s, reverse=True)
+
+    @property
     def outage_s(self) -> float:
-        """The longest time in which a node got no acknowledgement."""
-        return max(sender.outage_s for sender in self.senders)
+        """The longest of them, as far as an ingest could be reached."""
+        return max(map(self.watch.reachable_s, self.outages), default=0.0)
 
     def goes_on(self) -> None:
         """Wait until each sender has got another acknowledgement."""
@@ -268,13 +282,15 @@ class Sender(threading.Thread):
     def __init__(self, load: Load, station: Station, number: int) -> None:
         super().__init__()
         self.node = f"node-{number}"
-        self.outage_s = 0.0
+        self.outages: list[Outage] = []
         self.took_s: list[float] = []
         self.odd: list[str] = []
         self._load = load
         self._urls = cycle([*load.urls[number % len(load.urls) :], *load.urls])
         self._url = next(self._urls)
-        self._headers = {"Authorization": f"Bearer {station.tokens[number]}"}
+        token = station.tokens[number]
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._partition = partition_of(token.split(".")[1])
         self._count = station.acknowledged
 
     @property
@@ -291,12 +307,15 @@ class Sender(threading.Thread):
                 first = self.acknowledged
                 batch = [self._reading(count) for count in range(first, first + size)]
                 began_s = time.monotonic()
-                if not self._send(http, json.dumps(batch).encode()):
+                answers: Counter[str] = Counter()
+                acknowledged = self._send(http, json.dumps(batch).encode(), answers)
+                now_s = time.monotonic()
+                outage = Outage(self.node, self._partition, last_s, now_s, answers)
+                self.outages = nlargest(KEPT, [*self.outages, outage], key=lambda one: one.lasted_s)
+                if not acknowledged:
                     return
                 self._count[self.node] += size
-                now_s = time.monotonic()
                 self.took_s.append(now_s - began_s)
-                self.outage_s = max(self.outage_s, now_s - last_s)
                 last_s = now_s
                 due_s = max(due_s + self._load.pause_s, now_s - 1)
                 stop.wait(due_s - now_s if due_s > now_s else 0)
@@ -304,21 +323,23 @@ class Sender(threading.Thread):
     def _reading(self, count: int) -> dict[str, object]:
         return {"sensor": f"s{count % 3}", "value": count, "measured_ms": NOON_MS + count * 10}
 
-    def _send(self, http: requests.Session, body: bytes) -> bool:
-        """Whether it was acknowledged before we were told to stop."""
+    def _send(self, http: requests.Session, body: bytes, answers: Counter[str]) -> bool:
+        """Whether it was acknowledged before we were told to stop; ``answers`` gets the others."""
         while not self._load.stop.is_set():
             try:
                 answer = http.post(
                     f"{self._url}/readings", data=body, headers=self._headers, timeout=15
                 )
-            except requests.RequestException:
-                self._url = next(self._urls)
+            except requests.RequestException as error:
+                answers[f"{self._url} {type(error).__name__}"] += 1
             else:
                 if answer.status_code == 201 and not answer.json()["rejected"]:
                     return True
+                text = f"{self._url} {answer.status_code} {answer.text[:200]}"
                 if answer.status_code != 503 or "Retry-After" not in answer.headers:
-                    self.odd.append(f"{answer.status_code} {answer.text[:200]}")
-                self._url = next(self._urls)
+                    self.odd.append(text)
+                answers[text] += 1
+            self._url = next(self._urls)
             self._load.stop.wait(random.uniform(0.02, 0.1))
         return False
 

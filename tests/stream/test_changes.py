@@ -20,6 +20,11 @@ from tmon.stream.owner_database import Patience, open_to_change
 from tmon.stream.streams import all_states
 
 
+def rows_of(machines: TwoMachines, sql: str) -> list[list[tuple[object, ...]]]:
+    """What a query finds in each file."""
+    return [ingest.query(sql) for ingest in machines.ingests]
+
+
 def test_a_token_works_at_once_on_all_machines(machines: TwoMachines) -> None:
     token = machines.token("token", on=0)
     for at in (1, 0):
@@ -48,6 +53,17 @@ def test_a_key_works_on_all_machines_until_it_is_revoked(machines: TwoMachines) 
     assert machines.post(key, {"value": 1}).status_code == 201
     machines.do("key", "revoke", "plug", on=0)
     wait_for(lambda: machines.post(key, {"value": 1}, at=1).status_code == 403)
+
+
+def test_running_machines_are_compared_once_both_have_what_came(machines: TwoMachines) -> None:
+    token = machines.token("compared")
+    for at in range(20):
+        machines.post(token, {"value": at, "measured_ms": 10**12 + at}, at=at % 2)
+    files = [str(machine.path) for machine in machines.machines]
+    said = machines.do("compare", *files, "--remember")
+    assert said.startswith("equal: ")
+    rows = rows_of(machines, "select outcome from chores where name = 'compare'")
+    assert rows == [[("ok",)], []]
 
 
 def test_what_the_owner_sets_stands_in_all_files(machines: TwoMachines) -> None:

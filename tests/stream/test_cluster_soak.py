@@ -46,6 +46,8 @@ def report(capsys: pytest.CaptureFixture[str], what: str, load: Load) -> None:
             f" p50 {middle * 1000:.1f} ms, p99 {most * 1000:.1f} ms,"
             f" longest outage of a node {load.outage_s:.1f} s"
         )
+        for outage in load.outages[:3]:
+            print(f"  {load.watch.describe(outage)}")
 
 
 def test_each_server_killed_at_full_rate(
@@ -186,8 +188,7 @@ def test_without_the_wait_for_the_disks_a_power_cut_would_lose_readings(tmp_path
             kill(machine.sink)  # it syncs its file, and the servers' with it
         os.sync()
         load = Load(station, 20, 0)
-        for sender in load.senders:
-            sender.start()
+        load.start()
         load.goes_on()
         time.sleep(3)
         load.end()
@@ -289,8 +290,7 @@ def test_latency_beside_one_machine(
         *(("three machines", station, rate) for rate in (100, RATE)),
     ):
         load = Load(each, 100, rate)
-        for sender in load.senders:
-            sender.start()
+        load.start()
         time.sleep(5)
         acknowledged_s, visible_s = probe(each, 300)
         load.end()

@@ -3,12 +3,13 @@
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from tmon.cli.options import as_json as as_json_option
-from tmon.cli.options import in_one_line, progress_bar
+from tmon.cli.options import in_one_line, progress_bar, station
 from tmon.cli.params import INSTANT
 from tmon.core.humanize import pluralize, printable
 from tmon.core.time import iso, now_ms
@@ -16,6 +17,8 @@ from tmon.maintenance.compare import compare as compare_stations
 from tmon.maintenance.compare import count_readings
 from tmon.maintenance.compare_pair import Pair
 from tmon.maintenance.compare_report import Comparison, Counts, Example
+from tmon.maintenance.compare_streams import catch_up
+from tmon.maintenance.remember_comparison import remember_comparison
 
 SETTLED_MS = 60_000  # readings this old have arrived everywhere, unless their node was offline
 DIFFER, NOT_COMPARED = 1, 2
@@ -43,13 +46,19 @@ class Comparing(click.Command):
     metavar="DATE",
     help="leave out readings measured from then on [default: a minute ago]",
 )
+@click.option(
+    "--remember",
+    is_flag=True,
+    help="have `tmon check` say if they differ (T29); A must be this station's file",
+)
 @as_json_option
-def compare(*, a: str, b: str, until_ms: int | None, as_json: bool) -> None:
+def compare(*, a: str, b: str, until_ms: int | None, remember: bool, as_json: bool) -> None:
     """Say whether the stations A and B have the same data, and where they differ.
 
     Each is a database file or the address of a published station. The readings, nodes,
     sensors, corrections, notes, limits, keys and what was refused are compared to the last
-    bit. Stations may run meanwhile. What one of them has pruned is left out.
+    bit. Stations may run meanwhile. What one of them has pruned is left out. Without --until,
+    a machine that is behind the other's streams is waited for.
 
     The exit status is 0 if they are equal, 1 if they differ, and 2 if that can't be said.
 
@@ -57,15 +66,31 @@ def compare(*, a: str, b: str, until_ms: int | None, as_json: bool) -> None:
     Examples:
       tmon compare tmon.db /media/usb/tmon/tmon-2026-11-25T030000Z.db --until 2026-11-25
       tmon compare https://one.example.org https://two.example.org
+      tmon compare tmon.db https://two.example.org --remember       daily, by cron or systemd
     """
-    until_ms = now_ms() - SETTLED_MS if until_ms is None else until_ms
-    with Pair(a, b) as pair, progress_bar(count_readings(pair)) as bar:
-        found = compare_stations(pair, until_ms, bar.update)
+    if not (a and b):
+        raise click.UsageError("A or B is empty: each is a database file or an address")
+    own = station({}).db
+    if remember and not (Path(a).exists() and Path(a).samefile(own)):
+        raise click.UsageError(f"--remember: A must be this station's file, {own} (TMON_DB)")
+    with Pair(a, b) as pair:
+        if until_ms is None:
+            catch_up(pair, _tell)
+            until_ms = now_ms() - SETTLED_MS
+        with progress_bar(count_readings(pair)) as bar:
+            found = compare_stations(pair, until_ms, bar.update)
+    if remember:
+        remember_comparison(own, found, now_ms())
     if as_json:
         click.echo(json.dumps(_as_json(found), ensure_ascii=False))
     else:
         _print(found)
     sys.exit(0 if found.is_equal else DIFFER)
+
+
+def _tell(state: str) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"waiting: {state} …", err=True)
 
 
 def _print(found: Comparison) -> None:

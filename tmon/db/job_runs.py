@@ -13,6 +13,9 @@ class JobRun(NamedTuple):
     outcome: str
 
 
+GOOD = "ok"  # the result of a job that found nothing wrong
+COMPARISON = "compare"  # the job of `tmon compare --remember`
+
 JobRuns = Mapping[str, JobRun]  # by the job's name
 
 

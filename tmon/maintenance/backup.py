@@ -10,7 +10,7 @@ from tmon.core.errors import TmonError
 from tmon.core.settings import Settings, local_url
 from tmon.db.connect import RefusedDatabase, open_database, sqlite3, transaction
 from tmon.db.devices import path_beside
-from tmon.db.job_runs import JobRun, save_job_runs
+from tmon.db.job_runs import GOOD, JobRun, save_job_runs
 from tmon.db.tokens import read_secret
 from tmon.maintenance import snapshot, vetting
 from tmon.maintenance.backup_dir import (
@@ -63,7 +63,7 @@ def backup(
             path = backups.add(draft, digest, secret, now_ms)
             backups.remove_oldest(path)
     job = "publish" if backups.is_public else "backup"
-    runs = {job: JobRun(now_ms, path.name), "integrity_check": JobRun(now_ms, "ok")}
+    runs = {job: JobRun(now_ms, path.name), "integrity_check": JobRun(now_ms, GOOD)}
     try:
         with open_database(settings.db, in_cluster=True) as db, transaction(db):
             save_job_runs(db, runs)

@@ -12,6 +12,7 @@ from typing import Any
 from tmon.maintenance.compare_pair import Pair
 from tmon.maintenance.compare_report import Comparison
 from tmon.maintenance.compare_stations import CannotCompare, Row, TooCostly
+from tmon.maintenance.compare_streams import behind
 from tmon.maintenance.compare_tables import (
     COMPARED,
     Key,
@@ -27,7 +28,6 @@ AS_THEY_CAME = 5000  # rows
 SMALL = 500  # rows: a part that is compared row by row
 QUICK_S, SLOW_S = 0.1, 0.4  # Datasette ends a query after 1 s, which others need too
 ASK_AGAIN, ASK_AGAIN_S = 5, 2.0  # a running station lags by a second or so
-PATIENCE_S = (1.0, 3.0, 10.0)  # with a server that refuses even a small part
 
 Checksum = tuple[int, str | None]
 Checksums = tuple[Checksum, Checksum]
@@ -87,7 +87,7 @@ class _Comparer:
         for part in lasting:
             self._result.add(part, self._rows(part), before.get(part))
         if not self._result.is_equal:
-            self._result.lag = self._lag()
+            self._result.lag = behind(self._pair, self._pause)
             self._result.labels = self._labels()
         return self._result
 
@@ -231,15 +231,7 @@ class _Comparer:
         return ours, theirs
 
     def _patiently(self, sql: str, values: dict[str, str] | None = None) -> list[list[Row]]:
-        """Ask again when a small query is refused, as the server may be busy."""
-        for pause_s in PATIENCE_S:
-            with suppress(TooCostly):
-                return self._pair.ask(sql, values)
-            self._pause(pause_s)
-        try:
-            return self._pair.ask(sql, values)
-        except TooCostly as error:
-            raise CannotCompare(f"a server refuses a small query: {error}") from error
+        return self._pair.ask_patiently(sql, values, self._pause)
 
     def _lasting(self, suspects: dict[Part, Checksums]) -> tuple[list[Part], set[Part]]:
         """The parts that differ again and again, and those of them that still change."""
@@ -262,13 +254,6 @@ class _Comparer:
     def _rows(self, part: Part) -> tuple[list[Row], list[Row]]:
         ours, theirs = self._patiently(part.rows_sql(), part.values)
         return ours, theirs
-
-    def _lag(self) -> list[int]:
-        """How many messages of the stream each station has yet to store, that the other has."""
-        positions = self._patiently("select partition, sequence from stream_positions")
-        ours, theirs = ({int(one): int(at) for one, at in rows} for rows in positions)
-        both = [(ours.get(one, 0), theirs.get(one, 0)) for one in {*ours, *theirs}]
-        return [sum(max(0, b - a) for a, b in both), sum(max(0, a - b) for a, b in both)]
 
     def _labels(self) -> dict[int, str]:
         """What the sensors are called whose readings differ."""

@@ -1,10 +1,15 @@
 """The two stations of `tmon compare`, asked at the same time."""
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from time import sleep
 from types import TracebackType
 from typing import Any, Self
 
-from tmon.maintenance.compare_stations import ComparedStation, Row
+from tmon.maintenance.compare_stations import CannotCompare, ComparedStation, Row, TooCostly
+
+PATIENCE_S = (1.0, 3.0, 10.0)  # with a server that refuses even a small query
 
 
 class Pair:
@@ -43,6 +48,26 @@ class Pair:
         """
         asked = zip(self._threads, self._stations, strict=True)
         return _all([thread.submit(station.rows, sql, values or {}) for thread, station in asked])
+
+    def ask_patiently(
+        self,
+        sql: str,
+        values: dict[str, str] | None = None,
+        pause: Callable[[float], object] = sleep,
+    ) -> list[list[Row]]:
+        """The same of a small query: ask again when it is refused, as the server may be busy.
+
+        Raises:
+            CannotCompare: one of them doesn't answer, or refuses it again and again.
+        """
+        for pause_s in PATIENCE_S:
+            with suppress(TooCostly):
+                return self.ask(sql, values)
+            pause(pause_s)
+        try:
+            return self.ask(sql, values)
+        except TooCostly as error:
+            raise CannotCompare(f"a server refuses a small query: {error}") from error
 
     def close(self) -> None:
         for thread, station in zip(self._threads, self._stations, strict=False):

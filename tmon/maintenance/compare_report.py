@@ -22,6 +22,10 @@ class Counts:
     only_in_b: int = 0
     other_values: int = 0
 
+    @property
+    def total(self) -> int:
+        return self.only_in_a + self.only_in_b + self.other_values
+
     def add(self, ours: object, theirs: object) -> None:
         """Count one row that differs; None where a station doesn't have it."""
         self.only_in_a += theirs is None

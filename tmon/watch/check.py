@@ -18,6 +18,7 @@ from tmon.watch.checks import (
     backups,
     channels,
     clocks,
+    equal_files,
     integrity,
     out_of_limits,
     pressure,
@@ -49,6 +50,7 @@ STATION_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Station], Iterator[Findin
     (("T11", "T12"), integrity.check),
     (("T15",), channels.check),
     (("T24", "T25", "T26", "T27", "T28"), streams.check),
+    (("T29",), equal_files.check),
 )
 MACHINE = ("T08", "T09", "T11", "T13", "T14", "T17")
 REACHABILITY = ("T04", "T05", "T21")

@@ -56,6 +56,7 @@ CATALOGUE = {
     "T26": Kind("The sink has stopped", "Its log says why: `journalctl -u tmon-sink`."),
     "T27": Kind("A NATS server is missing", "Start it, or replace it: docs/cluster.md."),
     "T28": Kind("The streams are nearly full", "Give them more room: docs/cluster.md."),
+    "T29": Kind("The machines' files may differ", "`tmon compare` says where: docs/cluster.md."),
 }
 SILENT = "T01"
 

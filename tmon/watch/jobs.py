@@ -8,10 +8,9 @@ from sqlite_utils import Database
 from tmon.core import humanize
 from tmon.core.time import DAY_MS
 from tmon.db.connect import sqlite3
-from tmon.db.job_runs import JobRun, JobRuns
+from tmon.db.job_runs import GOOD, JobRun, JobRuns
 from tmon.maintenance import rollup
 
-GOOD = "ok"
 QUICK_CHECK, INTEGRITY_CHECK = "quick_check", "integrity_check"  # the pragmas' names too
 RECENT_HOURS, ALL_HOURS = "rollup_check_lately", "rollup_check"
 RECENT_MS = 2 * DAY_MS

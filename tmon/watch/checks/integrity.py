@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from tmon.core import humanize
+from tmon.db.job_runs import GOOD
 from tmon.watch.findings import Finding, Severity
-from tmon.watch.jobs import ALL_HOURS, GOOD, INTEGRITY_CHECK, QUICK_CHECK, RECENT_HOURS
+from tmon.watch.jobs import ALL_HOURS, INTEGRITY_CHECK, QUICK_CHECK, RECENT_HOURS
 from tmon.watch.station import Station
 
 
