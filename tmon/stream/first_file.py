@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from hashlib import sha256
 from itertools import chain, islice
 from pathlib import Path
 from secrets import token_hex
@@ -92,8 +93,9 @@ def snapshot_of(db: Database) -> Snapshot:
     def largest(table: str) -> int:
         return int(db.execute(f"select coalesce(max(id), 0) from {table}").fetchone()[0])
 
-    is_empty = not db.execute("select 1 from nodes limit 1").fetchone()
-    return Snapshot(token_hex(8), largest("sensors"), largest("rejected"), is_empty)
+    uids = "\n".join(uid for (uid,) in db.execute("select uid from nodes order by uid"))
+    digest = sha256(uids.encode()).hexdigest()[:16]
+    return Snapshot(token_hex(8), largest("sensors"), largest("rejected"), not uids, digest)
 
 
 async def _fill_bucket(client: Client, db: Database, decisions: Iterable[Decision]) -> None:
