@@ -1,5 +1,6 @@
 """How the servers keep the streams: create them, change that, remove them."""
 
+import asyncio
 from collections.abc import Awaitable
 
 import nats.errors
@@ -12,7 +13,14 @@ from nats.js.errors import APIError, NotFoundError
 from tmon.core.errors import TmonError
 from tmon.stream.connection import ANSWER_S, CannotConnect, describe
 from tmon.stream.messages import MESSAGE_BYTES, PARTITIONS, stream_name, subject
-from tmon.stream.streams import BUCKET, BUCKET_STREAM, Snapshot, StreamState, all_states, state_of
+from tmon.stream.streams import (
+    BUCKET,
+    BUCKET_STREAM,
+    Snapshot,
+    StreamState,
+    all_states,
+    existing_states,
+)
 
 HEADER_BYTES = 1_000  # of a message, which count too
 # Ingest tries the same message again for five seconds (publisher.py).
@@ -43,10 +51,8 @@ async def create(client: Client, snapshot: Snapshot, options: Options) -> list[S
         CannotConnect: the servers can't have them.
     """
     stream = client.jetstream(timeout=ANSWER_S)
-    existing = {one: await state_of(stream, one) for one in range(PARTITIONS)}
+    existing = {state.partition: state for state in await existing_states(client)}
     for state in existing.values():
-        if state is None:
-            continue
         # An earlier try for this file may have ended half-way.
         if state.last or replace(state.snapshot, id=snapshot.id) != snapshot:
             raise StreamsExist(
@@ -54,8 +60,9 @@ async def create(client: Client, snapshot: Snapshot, options: Options) -> list[S
                 "by a backup of the first one's file (docs/cluster.md)"
             )
         snapshot = state.snapshot
-    for partition in [one for one, state in existing.items() if state is None]:
-        await _done(stream.add_stream(_config(partition, snapshot, options)), options.replicas)
+    missing = {*range(PARTITIONS)} - existing.keys()
+    configs = [_config(partition, snapshot, options) for partition in missing]
+    await asyncio.gather(*(_done(stream.add_stream(one), options.replicas) for one in configs))
     bucket = api.KeyValueConfig(
         bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=options.replicas
     )
