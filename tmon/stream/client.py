@@ -55,8 +55,7 @@ class TmonClient(Client):
 
     async def _attempt_reconnect(self) -> None:
         # What wasn't sent yet would be waited for, and a server that is cut off never takes it.
-        if isinstance(self._transport, TcpTransport) and self._transport._io_writer:
-            self._transport._io_writer.transport.abort()
+        self._abort()
         await super()._attempt_reconnect()
 
     async def close(self) -> None:
@@ -65,3 +64,8 @@ class TmonClient(Client):
         with suppress(nats.errors.Error, OSError, TimeoutError, RuntimeError):
             async with asyncio.timeout(CLOSE_S):  # after a TLS handshake that failed, it hangs
                 await super().close()
+        self._abort()  # what was cancelled as it began isn't closed
+
+    def _abort(self) -> None:
+        if isinstance(self._transport, TcpTransport) and self._transport._io_writer:
+            self._transport._io_writer.transport.abort()
