@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tmon.cli.opening import open_here
-from tmon.cli.options import as_json, show, station, takes
+from tmon.cli.options import as_json, progress_bar, show, station, takes
 from tmon.cli.params import NumberRange
 from tmon.core.errors import CannotServe
 from tmon.core.settings import Settings
@@ -73,7 +73,7 @@ def create(
                     await first_file.refuse_unread(db, client)
                 await remove(client)
                 first_file.leave_cluster(db)
-            await first_file.begin_cluster(db, settings.db, client, options)
+            await first_file.begin_cluster(db, settings.db, client, options, progress_bar)
 
     ask(settings, "stream create", begin)
     click.echo(
