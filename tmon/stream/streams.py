@@ -85,6 +85,11 @@ class StreamState(Struct, frozen=True):
     leader: str | None
     behind: tuple[str, ...]  # replicas that aren't current
 
+    @property
+    def has_leader(self) -> bool:
+        """Without one it takes no messages: most of its servers are missing."""
+        return bool(self.leader) or self.replicas == 1
+
 
 async def create(client: Client, snapshot: Snapshot, options: "Options") -> list[StreamState]:
     """Create the streams of a cluster, and the bucket of its nodes.
