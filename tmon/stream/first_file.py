@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
 from tmon.db.device_decisions import Decision, all_beside
+from tmon.db.job_runs import COMPARISON
 from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S
 from tmon.stream.entries import all_entries, encode_value, of_device
@@ -52,6 +53,8 @@ def leave_cluster(db: Database) -> None:
     """Let a file be of no cluster: of one machine again, or the first of another cluster."""
     with transaction(db):
         db.execute("delete from stream_positions")
+        # Else T29 stays: nothing compares it with the others any more.
+        db.execute("delete from chores where name = ?", [COMPARISON])
 
 
 async def begin_cluster(
