@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -82,6 +83,21 @@ def test_another_quantity_can_be_chosen(browser: Browser, cities: Path) -> None:
         page.get_by_role("link", name="humidity").click()
         expect(page.locator("table")).to_contain_text("61.0 %")
         expect(page.locator("table")).not_to_contain_text("°C")
+
+
+def test_values_are_the_corrected_ones_as_on_home(cities: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(cities, tmp_path / "tmon.db"))
+    with open_database(path) as db:
+        corrected = "insert into calibrations (sensor, from_ms, offset, created_ms) values {}"
+        db.execute(corrected.format("(2, 0, -1.5, 1)"))  # now within its limit
+        db.execute(
+            "insert into flags (sensor, from_ms, to_ms, reason, created_ms)"
+            f" values (1, 0, {1 << 50}, 'in the sun', 1)"
+        )
+    with served(path) as site:
+        text = site.get("/map").text
+    assert {*re.findall(r"(\d+\.\d)\s°C", text)} == {"10.5", "13.0"}  # Rome's is its own
+    assert "beyond its limit" not in text
 
 
 def test_an_unknown_quantity_shows_no_values_and_is_escaped(cities: Path) -> None:

@@ -1,5 +1,6 @@
 """Three NATS servers on loopback, as on three machines: to start, kill, cut off and damage."""
 
+import asyncio
 import json
 import re
 import signal
@@ -10,10 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nats
 import requests
 
 from tests.station import wait_for
 from tests.stream.links import Link, Network
+from tmon.stream.messages import PARTITIONS, stream_name
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "deploy" / "cluster" / "nats.conf"
@@ -166,6 +169,11 @@ class Cluster:
         for server in self.servers.values():
             wait_for(server.is_healthy, pause_s=0.1)  # it logs each time that it isn't
 
+    @property
+    def up(self) -> list[Server]:
+        """The servers that take connections."""
+        return [one for name, one in self.servers.items() if one.clients[name].target]
+
     def urls(self, machine: str) -> str:
         """The servers as a machine reaches them, its own first: for TMON_STREAM."""
         order = sorted(NAMES, key=lambda name: name != machine)
@@ -185,6 +193,26 @@ class Cluster:
             *(self.servers[machine].clients[other.name] for other in others),
             *(other.clients[machine] for other in others),
         ]
+
+    def lead(self, name: str) -> None:
+        """Let a server lead all streams, as far as it can."""
+        asyncio.run(self._lead(self.servers[name]))
+
+    async def _lead(self, server: Server) -> None:
+        placement = json.dumps({"placement": {"preferred": server.name}}).encode()
+        client = await nats.connect(self.urls(server.name).split(","))
+        for _ in range(10):
+            led = server.led()
+            streams = [name for name in map(stream_name, range(PARTITIONS)) if name not in led]
+            if not streams:
+                break
+            asked = [
+                client.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{name}", placement, timeout=10)
+                for name in streams
+            ]
+            await asyncio.gather(*asked, return_exceptions=True)  # it is asked again
+            await asyncio.sleep(1)
+        await client.close()
 
     def cut_off(self, machine: str) -> None:
         for link in self.between(machine):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stream.machines import Station
+from tests.stream.machines import two_machines as two_clustered_machines
 from tests.stream.streamed import Machine, Server, begun, delete_streams, one_server
 from tests.stream.two_machines import TwoMachines, two_machines
 
@@ -33,4 +35,11 @@ def machine(tmp_path: Path, server: Server) -> Iterator[Machine]:
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMachines]:
     """Two machines for many cases, each with nodes of its own."""
     with two_machines(tmp_path_factory.mktemp("two")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def clustered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    """Two machines and three NATS servers, each a process, for faults of all kinds."""
+    with two_clustered_machines(tmp_path_factory.mktemp("cluster"), nodes=6) as running:
         yield running

@@ -1,23 +1,21 @@
-"""Two machines with ingest and sink, beside three NATS servers; and load, and what became of it."""
+"""Two machines with ingest and sink, beside three NATS servers; and what became of a load."""
 
-import json
 import os
 import random
 import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import cycle
 from pathlib import Path
 
 import requests
 
 from tests.station import Process, hourly_equals_raw, tmon, wait_for
 from tests.stream.cluster import Cluster, three_servers
-from tests.test_kill import NOON_MS, free_port
+from tests.stream.load import Load
+from tests.test_kill import free_port
 from tmon.db.connect import open_for_reading
 
 # What is the same on all machines; not when nodes were last heard, which is noted once a minute.
@@ -121,12 +119,23 @@ def kill(process: Process) -> None:
     wait_for(lambda: not _has_members(process.popen.pid))
 
 
+def kill_sink(machine: Machine) -> None:
+    """Kill -9 of a sink with its writing process, or of the sink alone."""
+    assert machine.sink
+    if random.random() < 0.5:
+        kill(machine.sink)
+    else:
+        machine.sink.kill()
+
+
 def _has_members(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    """Whether a thread of a process group runs; what has ended may wait long for its parent."""
+    for stat in Path("/proc").glob("[0-9]*/task/*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 @contextmanager
@@ -165,7 +174,7 @@ class Station:
         self.acknowledged: Counter[str] = Counter()  # by node
 
     @contextmanager
-    def load(self, size: int = 20, rate: float = 0) -> Iterator["Load"]:
+    def load(self, size: int = 20, rate: float = 0) -> Iterator[Load]:
         """Readings that come all the time, from all nodes to all machines; then both are checked.
 
         Args:
@@ -173,15 +182,14 @@ class Station:
             rate: readings a second; 0 for as many as are acknowledged.
         """
         load = Load(self, size, rate)
-        for sender in load.senders:
-            sender.start()
+        load.start()
         try:
             yield load
         finally:
             load.end()
         self._check(load)
 
-    def _check(self, load: "Load") -> None:
+    def _check(self, load: Load) -> None:
         assert [odd for sender in load.senders for odd in sender.odd] == []
         a, b = self.machines
         wait_for(lambda: positions(a.db) == positions(b.db) == self.last(), pause_s=0.2)
@@ -224,115 +232,3 @@ def differences(one: Path, other: Path) -> list[str]:
                 ).fetchall()
                 found += [f"only in {left}.{table}: {row}" for row in rows]
     return found
-
-
-class Load:
-    """Senders, one for each node; those of a later load go on where the earlier ones ended."""
-
-    def __init__(self, station: Station, size: int, rate: float) -> None:
-        self.urls, self.size = [machine.url for machine in station.machines], size
-        self.pause_s = size * len(station.tokens) / rate if rate else 0.0
-        self.stop = threading.Event()
-        self.senders = [Sender(self, station, number) for number in range(len(station.tokens))]
-        self.began_s = time.monotonic()
-        self.lasted_s = 0.0
-
-    def end(self) -> None:
-        self.lasted_s = self.lasted_s or time.monotonic() - self.began_s
-        self.stop.set()
-        for sender in self.senders:
-            sender.join()
-
-    @property
-    def acknowledged(self) -> int:
-        return sum(sender.acknowledged for sender in self.senders)
-
-    @property
-    def outage_s(self) -> float:
-        """The longest time in which a node got no acknowledgement."""
-        return max(sender.outage_s for sender in self.senders)
-
-    def goes_on(self) -> None:
-        """Wait until each sender has got another acknowledgement."""
-        before = [sender.acknowledged for sender in self.senders]
-        wait_for(lambda: all(s.acknowledged > n for s, n in zip(self.senders, before, strict=True)))
-
-
-class Sender(threading.Thread):
-    """Sends one node's readings in order, the n-th with the value n, each until acknowledged.
-
-    It asks another ingest after each failure, as the nodes of a station do whose name has several
-    addresses. ``odd`` are answers that nobody expects.
-    """
-
-    def __init__(self, load: Load, station: Station, number: int) -> None:
-        super().__init__()
-        self.node = f"node-{number}"
-        self.outage_s = 0.0
-        self.took_s: list[float] = []
-        self.odd: list[str] = []
-        self._load = load
-        self._urls = cycle([*load.urls[number % len(load.urls) :], *load.urls])
-        self._url = next(self._urls)
-        self._headers = {"Authorization": f"Bearer {station.tokens[number]}"}
-        self._count = station.acknowledged
-
-    @property
-    def acknowledged(self) -> int:
-        """How many of its readings, from the first on."""
-        return self._count[self.node]
-
-    def run(self) -> None:
-        size, stop = self._load.size, self._load.stop
-        last_s = due_s = time.monotonic()
-        with requests.Session() as http:
-            http.trust_env = False
-            while not stop.is_set():
-                first = self.acknowledged
-                batch = [self._reading(count) for count in range(first, first + size)]
-                began_s = time.monotonic()
-                if not self._send(http, json.dumps(batch).encode()):
-                    return
-                self._count[self.node] += size
-                now_s = time.monotonic()
-                self.took_s.append(now_s - began_s)
-                self.outage_s = max(self.outage_s, now_s - last_s)
-                last_s = now_s
-                due_s = max(due_s + self._load.pause_s, now_s - 1)
-                stop.wait(due_s - now_s if due_s > now_s else 0)
-
-    def _reading(self, count: int) -> dict[str, object]:
-        return {"sensor": f"s{count % 3}", "value": count, "measured_ms": NOON_MS + count * 10}
-
-    def _send(self, http: requests.Session, body: bytes) -> bool:
-        """Whether it was acknowledged before we were told to stop."""
-        while not self._load.stop.is_set():
-            try:
-                answer = http.post(
-                    f"{self._url}/readings", data=body, headers=self._headers, timeout=15
-                )
-            except requests.RequestException:
-                self._url = next(self._urls)
-            else:
-                if answer.status_code == 201 and not answer.json()["rejected"]:
-                    return True
-                if answer.status_code != 503 or "Retry-After" not in answer.headers:
-                    self.odd.append(f"{answer.status_code} {answer.text[:200]}")
-                self._url = next(self._urls)
-            self._load.stop.wait(random.uniform(0.02, 0.1))
-        return False
-
-    def stored(self, path: Path) -> int:
-        """How many of its readings a file has, from the first on; fails if one is missing."""
-        with open_for_reading(path) as db:
-            count, first, last, wrong = db.execute(
-                """
-                select count(*), min(value), max(value), total(measured_ms <> ? + value * 10)
-                from readings join sensors on sensors.id = sensor
-                where node = ? and name <> 'beside'
-                """,
-                [NOON_MS, self.node],
-            ).fetchone()
-        if count:
-            assert (first, last, wrong) == (0, count - 1, 0), self.node
-        return int(count)

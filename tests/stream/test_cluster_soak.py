@@ -1,7 +1,5 @@
 """A station on three machines in trouble: the full counts, and what takes minutes or rights."""
 
-import asyncio
-import json
 import os
 import random
 import shutil
@@ -12,14 +10,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import nats
 import pytest
 import requests
 
 from tests.station import tmon, wait_for
 from tests.stream.cluster import NAMES, Server
-from tests.stream.machines import Load, Machine, Station, kill, positions, two_machines
-from tests.stream.test_cluster_faults import kill_sink
+from tests.stream.load import Load
+from tests.stream.machines import Machine, Station, kill, kill_sink, positions, two_machines
 from tests.test_power_cut import mounted
 from tmon.db.connect import open_for_reading
 
@@ -46,6 +43,8 @@ def report(capsys: pytest.CaptureFixture[str], what: str, load: Load) -> None:
             f" p50 {middle * 1000:.1f} ms, p99 {most * 1000:.1f} ms,"
             f" longest outage of a node {load.outage_s:.1f} s"
         )
+        for outage in load.outages[:3]:
+            print(f"  {load.watch.describe(outage)}")
 
 
 def test_each_server_killed_at_full_rate(
@@ -186,8 +185,7 @@ def test_without_the_wait_for_the_disks_a_power_cut_would_lose_readings(tmp_path
             kill(machine.sink)  # it syncs its file, and the servers' with it
         os.sync()
         load = Load(station, 20, 0)
-        for sender in load.senders:
-            sender.start()
+        load.start()
         load.goes_on()
         time.sleep(3)
         load.end()
@@ -240,25 +238,11 @@ def test_flipped_bits_in_a_replica_are_never_published(
         else:
             healed = "healed by itself"
         station.cluster.wait_until_healthy()
-        asyncio.run(lead(station, server))
+        station.cluster.lead(server.name)
         for _ in range(2):  # each consumer reads from one of the three servers
             reader.restore(backup)
             load.goes_on()
     report(capsys, f"bits flipped in {blocks} blocks: {server.name} {healed}", load)
-
-
-async def lead(station: Station, server: Server) -> None:
-    """Let a server lead all streams."""
-    placement = json.dumps({"placement": {"preferred": server.name}}).encode()
-    client = await nats.connect(station.cluster.urls(server.name).split(","))
-    for _ in range(10):
-        for name in {f"tmon-readings-{number}" for number in range(16)} - {*server.led()}:
-            with suppress(nats.errors.TimeoutError):  # it is asked again
-                await client.request(
-                    f"$JS.API.STREAM.LEADER.STEPDOWN.{name}", placement, timeout=10
-                )
-        await asyncio.sleep(1)
-    await client.close()
 
 
 def flip_bits(server: Server, chance: random.Random) -> int:
@@ -289,8 +273,7 @@ def test_latency_beside_one_machine(
         *(("three machines", station, rate) for rate in (100, RATE)),
     ):
         load = Load(each, 100, rate)
-        for sender in load.senders:
-            sender.start()
+        load.start()
         time.sleep(5)
         acknowledged_s, visible_s = probe(each, 300)
         load.end()

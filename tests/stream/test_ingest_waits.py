@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from ingest.waiting import Waiting
 from tests.station import Process, wait_for
-from tests.stream.streamed import Machine, Server
+from tests.stream.streamed import Machine, Server, one_server
 
 READING = {"value": 21.5, "measured_ms": 1_795_348_800_000}
 
@@ -36,24 +36,44 @@ def ingest(tmp_path: Path, own_server: Server, token: str) -> Iterator[Process]:
     started.kill()
 
 
+def post(url: str, token: str) -> requests.Response:
+    headers = {"Authorization": f"Bearer {token}"}
+    return requests.post(f"{url}/readings", json=READING, headers=headers, timeout=60)
+
+
 def test_readings_are_refused_until_nats_answers(
     own_server: Server, token: str, ingest: Process
 ) -> None:
     """A node is told to keep them, rather than that its token is unknown, or nothing at all."""
     url = ingest.addresses(1)["ingest"]
-
-    def post() -> "requests.Response":
-        headers = {"Authorization": f"Bearer {token}"}
-        return requests.post(f"{url}/readings", json=READING, headers=headers, timeout=60)
-
-    refused = post()
+    refused = post(url, token)
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert int(refused.headers["Retry-After"]) > 0
     assert requests.get(f"{url}/healthz", timeout=60).status_code == 503
     own_server.start()
-    wait_for(lambda: post().status_code == 201, pause_s=0.1)
+    wait_for(lambda: post(url, token).status_code == 201, pause_s=0.1)
     ingest.popen.send_signal(signal.SIGTERM)
     assert ingest.end()[0] == 0
+
+
+def test_ingest_begins_while_a_stream_has_no_leader(tmp_path: Path) -> None:
+    """Such a stream doesn't answer, as here one that isn't asked; the others take readings."""
+    silent = '["$JS.API.STREAM.INFO.tmon-readings-3"]'
+    users = f"""authorization {{ users: [
+        {{user: owner, password: x}},
+        {{user: ingest, password: x, permissions: {{publish: {{deny: {silent}}}}}}},
+    ]}}"""
+    with one_server(tmp_path / "nats", more=users) as server:
+        machine = Machine(tmp_path / "a", server.url.replace("//", "//owner:x@"))
+        token = machine.tmon_alone("token", "get", "basement").stdout.strip()
+        machine.create_streams()
+        environ = {"TMON_STREAM": server.url.replace("//", "//ingest:x@"), "TMON_PORT": "0"}
+        ingest = Process(machine.folder, "serve", "ingest", environ=environ)
+        try:
+            url = ingest.addresses(1)["ingest"]
+            wait_for(lambda: post(url, token).status_code == 201, pause_s=0.1)
+        finally:
+            ingest.kill()
 
 
 def test_a_signal_ends_ingest_that_waits_for_nats(ingest: Process) -> None:

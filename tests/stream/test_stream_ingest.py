@@ -21,13 +21,9 @@ from tmon.store.insert import REJECTED_KEPT_PER_BATCH
 from tmon.store.messages import Reply
 from tmon.stream import publisher
 from tmon.stream.batch_parts import encoded_parts
+from tmon.stream.connection import ATTEMPT_S
 from tmon.stream.messages import MESSAGE_BYTES, Readings, decode, partition_of, stream_name
-from tmon.stream.publisher import (
-    ANSWER_S,
-    ATTEMPT_S,
-    PAUSE_S,
-    Publisher,
-)
+from tmon.stream.publisher import ANSWER_S, PAUSE_S, Publisher
 from tmon.stream.streams import all_states
 
 NODE = Node("0123456789abcdef", "basement", "basement")

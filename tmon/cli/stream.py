@@ -59,7 +59,7 @@ def create(
     """
     from tmon.stream import first_file  # noqa: PLC0415 - nats is imported if needed
     from tmon.stream.connection import ask  # noqa: PLC0415
-    from tmon.stream.streams import Options, remove  # noqa: PLC0415
+    from tmon.stream.stream_config import Options, remove  # noqa: PLC0415
 
     settings = _station(flags)
     options = Options(int(replicas), days, gigabytes)
@@ -118,7 +118,7 @@ def set_(
       tmon stream set --days 14 --gigabytes 100
     """
     from tmon.stream.connection import ask  # noqa: PLC0415
-    from tmon.stream.streams import change  # noqa: PLC0415
+    from tmon.stream.stream_config import change  # noqa: PLC0415
 
     ask(
         _station(flags),

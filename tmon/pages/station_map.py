@@ -36,7 +36,7 @@ group by quantity order by quantity <> 'temperature', n desc, quantity
 """
 VALUES = """
 select node, name, value, unit, silent, value > above or value < below as beyond
-from latest left join limits using (sensor)
+from latest_clean left join limits using (sensor)
 where node in (select name from nodes where latitude is not null) and quantity = ?
 order by node, name desc
 """

@@ -20,6 +20,7 @@ from tmon.core.settings import Settings
 
 PENDING_BYTES = 64 * 1024 * 1024  # of messages on their way to the server: 16 of 1 MB, and spare
 ANSWER_S = 5.0  # for a command's questions
+ATTEMPT_S = 1.5  # for what is asked again: a stream without a leader, or a lost server, is silent
 RETRY_S = 0.5
 CONNECT_S = 2
 CLOSE_S = 1.0

@@ -18,7 +18,7 @@ from tmon.core.settings import Settings
 from tmon.core.tasks import end
 from tmon.db.device_decisions import Decision
 from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, ChangeLog, LastChange
-from tmon.stream.connection import ANSWER_S, connect
+from tmon.stream.connection import ANSWER_S, ATTEMPT_S, connect
 from tmon.stream.directory_tables import DirectoryTables
 from tmon.stream.entries import Entry, UnreadableValue, decode_value
 from tmon.stream.streams import BUCKET_LOST, BUCKET_STREAM
@@ -101,10 +101,10 @@ class Directory(DirectoryTables):
 
     async def _follow_once(self) -> None:
         """Follow the bucket with one consumer, until that is lost."""
-        created = (await self._js.stream_info(BUCKET_STREAM)).created
+        bucket = await self._client.jetstream(timeout=ATTEMPT_S).stream_info(BUCKET_STREAM)
         self._trouble.end(0)
-        if created != self._created:  # another one: what the tables have is of the old one
-            self._created, self._seen, self._last_change = created, 0, (0, "")
+        if bucket.created != self._created:  # another one: what the tables have is of the old one
+            self._created, self._seen, self._last_change = bucket.created, 0, (0, "")
             self.complete_change = 0
             self._empty()
         arrived: list[Msg] = []

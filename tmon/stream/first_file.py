@@ -17,7 +17,8 @@ from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S
 from tmon.stream.entries import all_entries, encode_value, of_device
 from tmon.stream.positions import first_positions, read_positions, write_positions
-from tmon.stream.streams import Options, Snapshot, StreamState, create, existing_states
+from tmon.stream.stream_config import Options, create
+from tmon.stream.streams import Snapshot, StreamState, existing_states
 
 AT_ONCE = 1_000  # values of the bucket
 

@@ -18,18 +18,17 @@ from tmon.core.settings import Settings
 from tmon.store.messages import Reply
 from tmon.stream.availability import Availability
 from tmon.stream.batch_parts import BATCH_BYTES, encoded_parts
-from tmon.stream.connection import connect, describe
+from tmon.stream.connection import ATTEMPT_S, connect, describe
 from tmon.stream.messages import (
     PARTITIONS,
     encode_readings,
     partition_of,
     subject,
 )
-from tmon.stream.streams import awaited_states
+from tmon.stream.streams import awaited, check_existence
 from tmon.stream.trouble import Trouble
 
 ANSWER_S = 4.0  # for the stream's acknowledgement; then the sender is told to keep its readings
-ATTEMPT_S = 1.5  # one attempt; a server that is lost meanwhile never answers
 PAUSE_S = 0.1  # before the next attempt
 DOWN_S = 1.0  # without a connection: then nothing more is taken
 CLOSE_S = 3.0
@@ -113,7 +112,7 @@ class Publisher:
             CannotConnect: the servers don't take us, or have no streams.
         """
         client = await connect(settings, "ingest")
-        await awaited_states(client, "ingest")
+        await awaited(lambda: check_existence(client), "ingest")
         return cls(client, on_reply, clock, answer_s)
 
     @property

@@ -15,7 +15,7 @@ from nats.aio.subscription import Subscription
 from nats.js import api
 
 from tmon.core.errors import TmonError
-from tmon.stream.connection import ANSWER_S, CannotConnect, describe
+from tmon.stream.connection import ANSWER_S, ATTEMPT_S, CannotConnect, describe
 from tmon.stream.messages import VERSION, is_change, is_intact, stream_name, version_of
 from tmon.stream.positions import Position
 from tmon.stream.sink_store import Portion
@@ -198,8 +198,7 @@ class PartitionReader:
             RefusedStream: the file can't go on with the stream.
             CannotConnect, nats.errors.Error, OSError: not now.
         """
-        stream = self._client.jetstream(timeout=ANSWER_S)
-        state = await state_of(stream, self._position.partition)
+        state = await state_of(self._client.jetstream(timeout=ATTEMPT_S), self._position.partition)
         read = self._next - 1
         if state and read < self._position.sequence:  # what is read again may be gone
             read = self._next = min(max(read, state.first - 1), self._position.sequence)
@@ -222,7 +221,7 @@ class PartitionReader:
             num_replicas=1,
         )
         name = stream_name(self._position.partition)
-        consumer = await stream.add_consumer(name, config)
+        consumer = await self._client.jetstream(timeout=ANSWER_S).add_consumer(name, config)
         self._pull = f"$JS.API.CONSUMER.MSG.NEXT.{name}.{consumer.name}"
 
     async def _on_message(self, inbox: str, message: Msg) -> None:

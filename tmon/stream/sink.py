@@ -22,7 +22,7 @@ from tmon.stream.messages import Change, decode, is_change
 from tmon.stream.positions import Position, read_positions
 from tmon.stream.reader import PATIENCE_S, PartitionReader, RefusedStream
 from tmon.stream.sink_store import Begin, Portion
-from tmon.stream.streams import StreamState, awaited_states, one_snapshot
+from tmon.stream.streams import StreamState, all_states, awaited, one_snapshot
 from tmon.stream.trouble import Trouble
 
 RECEIVE_BYTES = 1024 * 1024
@@ -229,7 +229,7 @@ async def _positions(path: Path, client: Client, link: WriterLink) -> list[Posit
         )
     if positions:
         return positions
-    states = await awaited_states(client, "sink")
+    states = await awaited(lambda: all_states(client), "sink")
     await link.store(begin_of(path, is_empty=is_empty, states=states))
     with open_for_reading(path) as db:
         return read_positions(db)

@@ -1,36 +1,27 @@
-"""The streams of a station on several machines: create them, and say how they are."""
+"""The streams of a station on several machines, as the servers know them."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 import nats.errors
 from msgspec import Struct
-from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 
-from tmon.core.errors import TmonError
-from tmon.stream.connection import ANSWER_S, RETRY_S, CannotConnect, describe
-from tmon.stream.messages import MESSAGE_BYTES, PARTITIONS, stream_name, subject
+from tmon.stream.connection import ANSWER_S, ATTEMPT_S, RETRY_S, CannotConnect, describe
+from tmon.stream.messages import PARTITIONS, stream_name, subject
 
 BUCKET = "tmon-nodes"
 BUCKET_STREAM = f"KV_{BUCKET}"  # in which NATS keeps it
 BUCKET_LOST = f"the bucket {BUCKET} was deleted: docs/cluster.md says how to begin again"
-HEADER_BYTES = 1_000  # of a message, which count too
-# Ingest tries the same message again for five seconds (publisher.py).
-DUPLICATE_WINDOW_S = 30
-DAYS = 7
-GIGABYTES = 32
-GIGABYTE = 1_000_000_000
-DAY_S = 86_400
 _SNAPSHOT, _EMPTY = "tmon-snapshot", "tmon-empty"
 _SENSORS, _REJECTED = "tmon-sensors", "tmon-rejected"
 
-
-class StreamsExist(TmonError):
-    """There are streams of another station already."""
+T = TypeVar("T")
 
 
 class NoStreams(CannotConnect):
@@ -91,75 +82,6 @@ class StreamState(Struct, frozen=True):
         return bool(self.leader) or self.replicas == 1
 
 
-async def create(client: Client, snapshot: Snapshot, options: "Options") -> list[StreamState]:
-    """Create the streams of a cluster, and the bucket of its nodes.
-
-    Raises:
-        StreamsExist: another station's are there.
-        CannotConnect: the servers can't have them.
-    """
-    stream = client.jetstream(timeout=ANSWER_S)
-    existing = {one: await state_of(stream, one) for one in range(PARTITIONS)}
-    for state in existing.values():
-        if state is None:
-            continue
-        # An earlier try for this file may have ended half-way.
-        if state.last or replace(state.snapshot, id=snapshot.id) != snapshot:
-            raise StreamsExist(
-                f"the stream {stream_name(state.partition)} exists already: another machine joins "
-                "by a backup of the first one's file (docs/cluster.md)"
-            )
-        snapshot = state.snapshot
-    for partition in [one for one, state in existing.items() if state is None]:
-        await _done(stream.add_stream(_config(partition, snapshot, options)), options.replicas)
-    bucket = api.KeyValueConfig(
-        bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=options.replicas
-    )
-    await _done(stream.create_key_value(bucket), options.replicas)
-    return await all_states(client)
-
-
-class Options(Struct, frozen=True):
-    """How the servers keep the streams."""
-
-    replicas: int
-    days: int = DAYS
-    gigabytes: float = GIGABYTES
-
-
-def _config(partition: int, snapshot: Snapshot, options: Options) -> api.StreamConfig:
-    return api.StreamConfig(
-        name=stream_name(partition),
-        subjects=[subject(partition)],
-        storage=api.StorageType.FILE,
-        num_replicas=options.replicas,
-        max_age=options.days * DAY_S,
-        max_bytes=int(options.gigabytes * GIGABYTE / PARTITIONS),
-        # When it is full, ingest refuses: what no sink has read must not vanish.
-        discard=api.DiscardPolicy.NEW,
-        max_msg_size=MESSAGE_BYTES + HEADER_BYTES,
-        duplicate_window=DUPLICATE_WINDOW_S,
-        deny_delete=True,
-        deny_purge=True,
-        metadata=snapshot.as_metadata(),
-    )
-
-
-async def _done(request: Awaitable[object], replicas: int) -> None:
-    try:
-        await request
-    except APIError as error:
-        hints = {
-            10005: f"--replicas {replicas} needs as many servers, and they must be up",
-            10074: "the server is alone: --replicas 1, or make a cluster of three",
-            10023: "make `max_file_store` of the servers larger, or give fewer --gigabytes",
-            10047: "make `max_file_store` of the servers larger, or give fewer --gigabytes",
-        }
-        hint = hints.get(error.err_code or 0)
-        text = f"the NATS servers can't keep the streams: {error.description}"
-        raise CannotConnect(f"{text}; {hint}" if hint else text) from None
-
-
 async def state_of(stream: JetStreamContext, partition: int) -> StreamState | None:
     """One stream as it is; None if there is none.
 
@@ -168,13 +90,10 @@ async def state_of(stream: JetStreamContext, partition: int) -> StreamState | No
         CannotConnect: an error.
     """
     try:
-        info = await stream.stream_info(stream_name(partition))
+        with _errors_described():
+            info = await stream.stream_info(stream_name(partition))
     except NotFoundError:
         return None
-    except (TimeoutError, ServiceUnavailableError) as error:
-        raise NoAnswer(f"the NATS servers: {describe(error)}") from None
-    except (nats.errors.Error, OSError) as error:
-        raise CannotConnect(f"the NATS servers: {describe(error)}") from None
     cluster = info.cluster or api.ClusterInfo()
     config, state = info.config, info.state
     return StreamState(
@@ -194,6 +113,18 @@ async def state_of(stream: JetStreamContext, partition: int) -> StreamState | No
     )
 
 
+@contextmanager
+def _errors_described() -> Iterator[None]:
+    try:
+        yield
+    except NotFoundError:
+        raise
+    except (TimeoutError, ServiceUnavailableError) as error:
+        raise NoAnswer(f"the NATS servers: {describe(error)}") from None
+    except (nats.errors.Error, OSError) as error:
+        raise CannotConnect(f"the NATS servers: {describe(error)}") from None
+
+
 async def existing_states(client: Client) -> list[StreamState]:
     """The streams that there are.
 
@@ -205,39 +136,6 @@ async def existing_states(client: Client) -> list[StreamState]:
     return [state for state in states if state is not None]
 
 
-async def remove(client: Client) -> None:
-    """Remove the streams and the bucket, whichever are there.
-
-    Raises:
-        CannotConnect: the servers don't answer.
-    """
-    stream = client.jetstream(timeout=ANSWER_S)
-    for name in (BUCKET_STREAM, *map(stream_name, range(PARTITIONS))):
-        try:
-            await stream.delete_stream(name)
-        except NotFoundError:
-            continue
-        except (nats.errors.Error, OSError) as error:
-            raise CannotConnect(f"the NATS servers: {describe(error)}") from None
-
-
-async def change(client: Client, replicas: int, days: int, gigabytes: float) -> None:
-    """Change how the servers keep the streams that there are; 0 for what stays.
-
-    Raises:
-        CannotConnect: they can't, or don't answer.
-    """
-    stream = client.jetstream(timeout=ANSWER_S)
-    await all_states(client)
-    for name in (*map(stream_name, range(PARTITIONS)), BUCKET_STREAM):
-        config = (await stream.stream_info(name)).config
-        config.num_replicas = replicas or config.num_replicas
-        if name.startswith("tmon"):
-            config.max_age = days * DAY_S or config.max_age
-            config.max_bytes = int(gigabytes * GIGABYTE / PARTITIONS) or config.max_bytes
-        await _done(stream.update_stream(config), config.num_replicas or 1)
-
-
 async def all_states(client: Client) -> list[StreamState]:
     """All streams of the cluster.
 
@@ -245,32 +143,53 @@ async def all_states(client: Client) -> list[StreamState]:
         CannotConnect: no answer, or one is missing.
     """
     found = await existing_states(client)
-    if found and len(found) < PARTITIONS:
-        lost = min({*range(PARTITIONS)} - {state.partition for state in found})
+    _check_all([state.partition for state in found])
+    return found
+
+
+async def check_existence(client: Client) -> None:
+    """Check that all streams are there. One that has no leader now is there, too.
+
+    Raises:
+        NoAnswer: the servers have no leader of their own now.
+        CannotConnect: one is missing.
+    """
+    stream = client.jetstream(timeout=ATTEMPT_S)
+
+    async def exists(partition: int) -> bool:
+        try:
+            with _errors_described():
+                return bool(await stream.find_stream_name_by_subject(subject(partition)))
+        except NotFoundError:
+            return False
+
+    exist = await asyncio.gather(*map(exists, range(PARTITIONS)))
+    _check_all([partition for partition, there in enumerate(exist) if there])
+
+
+def _check_all(partitions: Sequence[int]) -> None:
+    if partitions and len(partitions) < PARTITIONS:
+        lost = min({*range(PARTITIONS)} - {*partitions})
         raise CannotConnect(
             f"{stream_name(lost)} was deleted: docs/cluster.md says how to begin again"
         )
-    if not found:
+    if not partitions:
         raise NoStreams(
             "the NATS servers have no streams of tmon: `tmon stream create` makes them, on the "
             "machine whose file the cluster begins with"
         )
-    return found
 
 
-async def awaited_states(client: Client, name: str) -> list[StreamState]:
-    """All streams, however long it takes until the servers can say how they are.
+async def awaited(question: Callable[[], Awaitable[T]], name: str) -> T:
+    """What a question about the streams finds, however long it takes until there is an answer.
 
-    After all were down they first elect a leader.
-
-    Raises:
-        CannotConnect: one is missing.
+    After all servers were down they first elect a leader.
     """
     log = logging.getLogger(f"tmon.{name}")
     is_told = False
     while True:
         try:
-            return await all_states(client)
+            return await question()
         except NoAnswer as error:
             if not is_told:
                 log.warning("waiting for the streams: %s", error)
