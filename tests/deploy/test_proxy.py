@@ -21,7 +21,7 @@ from playwright.sync_api import sync_playwright
 
 from ingest.http import HttpConnection
 from tests.deploy.front import CADDYFILE, Front, Fronted, caddy, free_port, fronted
-from tests.publish.browsing import ARGS, visit
+from tests.publish.browsing import ARGS, CHROMIUM, visit
 from tests.station import running, tmon, wait_for
 from tests.test_logs import SIGNATURE, TOKEN, escaped
 from tests.test_sending import large
@@ -133,7 +133,7 @@ def test_a_browser_sees_the_reading_and_finds_nothing_to_complain_of(station: Fr
     client(station, "kitchen", 19.5)
     args = [*ARGS.split(), f"--ignore-certificate-errors-spki-list={leaf_key(station)}"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=args)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=args)
         with visit(browser) as page:
             page.goto(f"{station.front.url}/")
             shown = " ".join(page.inner_text("main").split())

@@ -1,5 +1,6 @@
 """One change at a time: whoever ends amid one never blocks the next, or loses what was made."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,21 +9,22 @@ from typing import Any
 import nats.errors
 import pytest
 from nats.aio.client import Client
-from nats.js.api import PubAck
+from nats.aio.msg import Msg
 
 from tests.station import wait_for
 from tests.stream.streamed import Machine, one_server
 from tests.stream.test_sink_store import NOON_MS
 from tmon.core.reading import Batch, Node, Reading
 from tmon.db.connect import open_for_reading
+from tmon.stream.bucket import BUCKET_SUBJECT
 from tmon.stream.change_log import (
-    BUCKET_SUBJECT,
     CHANGE,
     ChangeLog,
     LastChange,
     NotChanged,
     PerhapsChanged,
     StoredLater,
+    UnreadableChange,
 )
 from tmon.stream.entries import Entry, NodeRow, decode_value, encode_value
 from tmon.stream.messages import (
@@ -47,7 +49,7 @@ def notes(machine: Machine) -> list[str]:
 
 
 def with_log(machine: Machine, use: Callable[[ChangeLog, Client], Awaitable[None]]) -> None:
-    machine.ask(lambda client: use(ChangeLog(client.jetstream(), SOON_S), client))
+    machine.ask(lambda client: use(ChangeLog(client, SOON_S), client))
 
 
 async def last_change(client: Client) -> LastChange:
@@ -74,7 +76,7 @@ def test_a_command_that_was_killed_in_its_turn_blocks_nobody(machine: Machine) -
     leave(machine, LastChange(holder="killed"))
 
     async def use(log: ChangeLog, _: Client) -> None:
-        await log.acquire(lambda _: True, 60)
+        await turn(log)
         assert await log.commit([(NOTE, ["mine"])], {}, 0, ()) == 1
 
     with_log(machine, use)
@@ -90,7 +92,7 @@ def test_a_change_whose_command_was_killed_before_it_published_it_is_published_b
     leave(machine, made(1, "its", published=False, holder="killed", entries=(entry,)))
 
     async def use(log: ChangeLog, client: Client) -> None:
-        await log.acquire(lambda _: True, 60)
+        await turn(log)
         assert log.next_number == 2
         found = await client.jetstream().get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + "node.x")
         assert decode_value(found.data, Entry) == entry
@@ -124,9 +126,9 @@ def test_a_change_that_was_published_twice_is_stored_once(machine: Machine) -> N
 
 def test_a_command_that_is_too_slow_changes_nothing(machine: Machine) -> None:
     async def use(log: ChangeLog, client: Client) -> None:
-        await log.acquire(lambda _: True, 60)
-        other = ChangeLog(client.jetstream(), SOON_S)
-        await other.acquire(lambda _: True, 60)  # once the first one takes too long
+        await turn(log)
+        other = ChangeLog(client, SOON_S)
+        await turn(other)  # once the first one takes too long
         with pytest.raises(NotChanged, match="nothing was changed"):
             await log.commit([(NOTE, ["mine"])], {}, 0, ())
         await log.release()  # not ours any more
@@ -139,36 +141,40 @@ def test_a_command_that_is_too_slow_changes_nothing(machine: Machine) -> None:
     assert notes(machine) == ["other"]
 
 
-class Silent:
-    """A JetStream context of which some answers are lost."""
+async def turn(log: ChangeLog) -> None:
+    """Wait for a turn, as with a file that has all that was made."""
+    await log.acquire(lambda: log.next_number - 1, 60)
 
-    def __init__(self, client: Client, lost: int) -> None:
-        self._js = client.jetstream()
-        self.lost = lost
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._js, name)
+class Silent(Client):
+    """A connection by which some answers to what is published are lost."""
 
-    async def publish(self, *arguments: Any, **options: Any) -> PubAck:
-        answer = await self._js.publish(*arguments, **options)
-        self.lost -= 1
-        if self.lost >= 0:
-            raise nats.errors.TimeoutError
+    lost = 0
+
+    async def request(self, subject: str, *arguments: Any, **options: Any) -> Msg:
+        answer = await super().request(subject, *arguments, **options)
+        if subject.startswith((BUCKET_SUBJECT, "tmon.")):
+            self.lost -= 1
+            if self.lost >= 0:
+                raise nats.errors.TimeoutError
         return answer
 
 
 def test_a_lost_answer_doesnt_change_twice(machine: Machine) -> None:
-    async def use(_: ChangeLog, client: Client) -> None:
-        js = Silent(client, 1)
-        log = ChangeLog(js)  # type: ignore[arg-type]
-        await log.acquire(lambda _: True, 60)
+    async def use() -> None:
+        client = Silent()
+        await client.connect(machine.settings.stream[0])
+        log = ChangeLog(client)
+        client.lost = 1
+        await turn(log)
         for lost in (1, 2):
-            js.lost = lost
+            client.lost = lost
             await log.commit([(NOTE, [f"{lost}"])], {}, 0, ())
-            await log.acquire(lambda _: True, 60)
+            await turn(log)
         await log.release()
+        await client.close()
 
-    with_log(machine, use)
+    asyncio.run(use())
     with machine.sink():
         machine.wait_until_current()
     assert notes(machine) == ["1", "2"]
@@ -176,7 +182,7 @@ def test_a_lost_answer_doesnt_change_twice(machine: Machine) -> None:
 
 def test_a_change_that_is_too_large_is_refused(machine: Machine) -> None:
     async def use(log: ChangeLog, client: Client) -> None:
-        await log.acquire(lambda _: True, 60)
+        await turn(log)
         with pytest.raises(NotChanged, match="changes too much at once"):
             await log.commit([(NOTE, ["x" * MESSAGE_BYTES])], {}, 0, ())
         assert log.is_held
@@ -211,6 +217,27 @@ def test_a_last_change_that_cant_be_read_is_told(machine: Machine) -> None:
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
     assert "`change` of the bucket tmon-nodes can't be read" in ran.stderr
+
+
+def test_a_last_change_that_is_older_than_what_is_stored_is_told(machine: Machine) -> None:
+    """Else its number would be used twice, and the sinks would take the second for the first."""
+
+    async def use(log: ChangeLog, _: Client) -> None:
+        with pytest.raises(UnreadableChange, match="change 5 was made, and it isn't there"):
+            await log.acquire(lambda: 5, 60)
+
+    with_log(machine, use)
+
+
+def test_a_bucket_without_a_last_change_is_told(machine: Machine) -> None:
+    """`tmon stream create` was killed amid it, or all servers have lost it."""
+
+    async def remove(client: Client) -> None:
+        await client.jetstream().purge_stream(BUCKET_STREAM, subject=BUCKET_SUBJECT + CHANGE)
+
+    machine.ask(remove)
+    ran = machine.tmon("note", "basement", "anything")
+    assert ran.stderr.startswith("Error: the key `change` of the bucket tmon-nodes can't be read")
 
 
 def test_an_entry_that_cant_be_read_is_replaced(machine: Machine) -> None:
@@ -273,7 +300,7 @@ def test_nats_that_stops_amid_a_change_is_told(tmp_path: Path) -> None:
         machine.create_streams()
 
         async def use(log: ChangeLog, _: Client) -> None:
-            await log.acquire(lambda _: True, 60)
+            await turn(log)
             server.stop()
             with pytest.raises(PerhapsChanged, match="look before you repeat"):
                 await log.commit([(NOTE, ["mine"])], {}, 0, ())

@@ -14,7 +14,9 @@ from nats.aio.client import Client
 from tests.stream.streamed import Machine, Server, delete_streams
 from tmon.db import keys, nodes
 from tmon.db.connect import open_database, open_for_reading, transaction
-from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
+from tmon.stream.bucket import BUCKET_SUBJECT
+from tmon.stream.change_log import CHANGE, LastChange
+from tmon.stream.connection import CannotConnect
 from tmon.stream.directory import Directory
 from tmon.stream.entries import (
     Entry,
@@ -24,6 +26,7 @@ from tmon.stream.entries import (
     decode_value,
     encode_value,
 )
+from tmon.stream.first_file import AT_ONCE, put_together
 from tmon.stream.streams import BUCKET_STREAM
 
 HEARTBEAT_S = 0.1
@@ -131,13 +134,31 @@ def test_a_later_state_replaces_all_of_an_earlier_one(machine: Machine) -> None:
 
     async def run() -> None:
         async with directory_of(machine) as directory:
-            directory.apply([entry("x", "a", former=("b", "c"), key=key)])
+            directory.apply([(100, entry("x", "a", former=("b", "c"), key=key))])
             assert nodes.former_names(directory.db, "x") == ("b", "c")
             assert keys.find_by_id(directory.db, key.id) is not None
-            directory.apply([entry("x", "a", 2, former=("b",)), entry("x", "d", 3)])
+            directory.apply([(101, entry("x", "a", 2, former=("b",))), (102, entry("x", "d", 3))])
             assert nodes.former_names(directory.db, "x") == ()
             assert keys.find_by_id(directory.db, key.id) is None
             assert names(directory)["x"] == "d"
+
+    asyncio.run(run())
+
+
+def test_an_older_state_from_another_server_counts_for_nothing(machine: Machine) -> None:
+    """Nor does it after a later one that couldn't be read: that may have been a revocation."""
+    machine.create_streams()
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            for revision, name in ((102, "new"), (101, "old")):
+                directory.apply([(revision, entry("x", name))])
+            assert names(directory)["x"] == "new"
+            directory.forget("node.x", 103)
+            directory.apply([(102, entry("x", "new"))])
+            assert "x" not in names(directory)
+            directory.apply([(104, entry("x", "newest"))])
+            assert names(directory)["x"] == "newest"
 
     asyncio.run(run())
 
@@ -269,6 +290,32 @@ def test_a_value_that_the_server_has_lost_is_told_and_blocks_nobody(
     asyncio.run(run())
     told = "1 value of the bucket can't be read on any server" in caplog.text
     assert told or known == 2  # a server that reads its file anew forgets it
+
+
+def test_the_nodes_of_a_large_file_are_put_into_the_bucket(machine: Machine) -> None:
+    count = 2 * AT_ONCE + 1
+    with open_database(machine.path) as db, transaction(db):
+        db.conn.executemany(
+            "insert into nodes (name, uid, created_ms) values (?, ?, 1)",
+            ((f"n{number}", f"{number:016x}") for number in range(count)),
+        )
+    machine.create_streams()
+
+    async def run() -> None:
+        async with directory_of(machine) as directory:
+            assert len(names(directory)) == count + 2
+
+    asyncio.run(run())
+
+
+def test_a_bucket_that_takes_only_single_values_is_told(machine: Machine) -> None:
+    async def fill(client: Client) -> None:
+        stream = client.jetstream()
+        await stream.add_stream(name="other", subjects=[f"{BUCKET_SUBJECT}>"])
+        await put_together(client, [entry("x", "one"), entry("y", "two")])
+
+    with pytest.raises(CannotConnect, match="atomic publish is disabled"):
+        machine.ask(fill)
 
 
 def test_a_uid_with_a_colon_has_an_entry(machine: Machine) -> None:

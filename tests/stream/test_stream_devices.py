@@ -23,7 +23,8 @@ from tmon.core.reading import Batch, Gateway, Receipt
 from tmon.db.device_decisions import Decision, all_beside, write, write_all
 from tmon.db.devices import Device, Devices, Waiting, path_beside
 from tmon.stream.adoption import Adoption, NotAdopted
-from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
+from tmon.stream.bucket import BUCKET_SUBJECT
+from tmon.stream.change_log import CHANGE, LastChange
 from tmon.stream.directory import Directory
 from tmon.stream.entries import encode_value, of_device
 
@@ -317,7 +318,7 @@ def test_a_decision_counts_once_the_change_is_published(machine: Machine) -> Non
         directory = Directory()
         await directory.start(machine.settings, on_decisions=heard.append)
         assert (directory.decisions, heard, directory.complete_change) == ({}, [None], 0)
-        await directory.change_log().acquire(lambda _: True, 60)  # publishes it
+        await directory.change_log().acquire(lambda: directory.complete_change, 60)
         async with asyncio.timeout(60):
             while directory.complete_change != 1:
                 await asyncio.sleep(0.01)

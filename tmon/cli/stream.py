@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tmon.cli.options import as_json, show, station, takes
+from tmon.cli.options import as_json, progress_bar, show, station, takes
 from tmon.core.errors import CannotServe
 from tmon.core.settings import Settings
 from tmon.db.connect import open_migrated_for_reading
@@ -71,7 +71,7 @@ def create(
                     await first_file.refuse_unread(db, client)
                 await remove(client)
                 first_file.leave_cluster(db)
-            await first_file.begin_cluster(db, settings.db, client, options)
+            await first_file.begin_cluster(db, settings.db, client, options, progress_bar)
 
     ask(settings, "stream create", begin)
     click.echo(

@@ -61,7 +61,7 @@ class Adoption:
         try:
             async with asyncio.timeout(self._limit_s), self._lock:
                 log = self._directory.change_log()
-                await log.acquire(self._is_known, self._limit_s)
+                await log.acquire(lambda: self._directory.complete_change, self._limit_s)
                 try:
                     is_free = gateway.names_nodes or not nodes.exists(self._directory.db, name)
                     if is_free and await may_be():
@@ -71,9 +71,6 @@ class Adoption:
                         await log.release()
         except (*FAILURES, TimeoutError) as error:
             raise NotAdopted(describe(error)) from error
-
-    def _is_known(self, change: int) -> bool:
-        return self._directory.complete_change >= change
 
     async def _make(self, log: ChangeLog, gateway: str, device_id: str, name: str) -> None:
         """Make the change, in our turn."""
@@ -89,5 +86,5 @@ class Adoption:
         entries.append(of_device(Decision(device_id, gateway, uid), number))
         after = await log.after_last()
         await log.commit(statements, after, partition_of(uid), entries)
-        while not self._is_known(number):
+        while self._directory.complete_change < number:
             await asyncio.sleep(POLL_S)

@@ -6,33 +6,27 @@ change is made once it stands there; who finds that it wasn't published then, pu
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from time import monotonic
-from typing import TypeVar
 
 import nats.errors
 from msgspec import Struct
 from msgspec.structs import replace
-from nats.js import JetStreamContext
+from nats.aio.client import Client
 from nats.js.api import Header
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import BadRequestError
 
 from tmon.core.errors import TmonError
-from tmon.stream.connection import describe
-from tmon.stream.entries import Entry, UnreadableValue, decode_value, encode_value
+from tmon.stream.bucket import ANSWER_S, PAUSE_S, Bucket, BucketLost
+from tmon.stream.connection import ATTEMPT_S, describe
+from tmon.stream.entries import Entry, UnreadableValue, encode_value
 from tmon.stream.messages import MESSAGE_BYTES, Change, Statement, encode, stream_name, subject
-from tmon.stream.streams import BUCKET, BUCKET_LOST, BUCKET_STREAM
+from tmon.stream.streams import BUCKET
 
-BUCKET_SUBJECT = f"$KV.{BUCKET}."
 CHANGE = "change"  # the key of the last change
-
+LEADERS = 6  # that are asked for it, where it is damaged; there are three or five servers
 LEASE_S = 5.0  # who holds the key for longer, without a change of it, has ended amid its change
-ANSWER_S = 10.0  # for NATS, which elects a leader within some seconds
-PAUSE_S = 0.02
-
-T = TypeVar("T")
 
 
 class NotChanged(TmonError):
@@ -70,32 +64,36 @@ class LastChange(Struct, frozen=True, array_like=True):
 class ChangeLog:
     """Makes changes, each in its turn."""
 
-    def __init__(self, js: JetStreamContext, lease_s: float = LEASE_S) -> None:
-        self._js = js
+    def __init__(
+        self, client: Client, lease_s: float = LEASE_S, answer_s: float = ANSWER_S
+    ) -> None:
+        self._js = client.jetstream(timeout=ATTEMPT_S)
+        self._bucket = Bucket(client, answer_s)
         self._lease_s = lease_s
         self._id = secrets.token_hex(8)
         self._last = LastChange()
         self._revision = 0
         self.is_held = False
 
-    async def acquire(self, is_stored: Callable[[int], bool], turn_s: float) -> None:
+    async def acquire(self, stored: Callable[[], int], turn_s: float) -> None:
         """Wait for our turn.
 
         Args:
-            is_stored: whether this machine's file has the change of some number.
+            stored: the number of the last change that this machine's file has.
             turn_s: how long it may take.
 
         Raises:
             NotChanged: others take too long, the file lacks the last change, or NATS is away.
+            UnreadableChange: no server has the last change whole.
         """
         until_s = monotonic() + turn_s
         revision, since_s = 0, monotonic()
         while not self.is_held:
             try:
-                await self._read()
+                await self._read(stored())
                 if self._revision != revision:
                     revision, since_s = self._revision, monotonic()
-                if not self._last.holder and is_stored(self._last.number):
+                if not self._last.holder and stored() >= self._last.number:
                     self.is_held = await self._replace(replace(self._last, holder=self._id))
                     continue
                 if self._last.holder and monotonic() - since_s > self._lease_s:
@@ -113,7 +111,7 @@ class ChangeLog:
         """Give our turn up; no change was made."""
         self.is_held = False
         if self._last.holder == self._id:
-            with suppress(nats.errors.Error):  # else others wait for LEASE_S
+            with suppress(nats.errors.Error, UnreadableChange):  # else others wait for LEASE_S
                 await self._replace(replace(self._last, holder=""))
 
     @property
@@ -128,7 +126,7 @@ class ChangeLog:
             nats.errors.Error: NATS doesn't answer.
         """
         partition = self._last.partition
-        info = await _answered(lambda: self._js.stream_info(stream_name(partition)))
+        info = await self._bucket.answered(lambda: self._js.stream_info(stream_name(partition)))
         return {partition: info.state.last_seq}
 
     async def commit(
@@ -156,7 +154,7 @@ class ChangeLog:
         self.is_held = False
         try:
             is_made = await self._replace(made)
-        except nats.errors.Error as error:
+        except (nats.errors.Error, UnreadableChange) as error:
             raise PerhapsChanged(
                 f"NATS has stopped answering ({describe(error)}), so it isn't known whether this "
                 "was changed; once it answers, look before you repeat the command"
@@ -165,7 +163,7 @@ class ChangeLog:
             raise NotChanged("others were faster, so nothing was changed; try again")
         try:
             await self._finish()
-        except nats.errors.Error as error:
+        except (nats.errors.Error, UnreadableChange) as error:
             raise StoredLater(
                 f"NATS has stopped answering ({describe(error)}): this change will be stored on "
                 "all machines once it answers, so don't repeat the command"
@@ -177,7 +175,7 @@ class ChangeLog:
         revision = 0
         while True:
             try:
-                await self._read()
+                await self._read(self._last.number)
                 if self._last.holder and self._revision == revision:
                     await self._take_over()
                 revision = self._revision
@@ -196,26 +194,29 @@ class ChangeLog:
         if not last.published:
             # After NATS forgets the id, a second copy is one more message: sinks skip it.
             headers = {Header.MSG_ID.value: f"change-{last.number}"}
-            await _answered(
+            await self._bucket.answered(
                 lambda: self._js.publish(subject(last.partition), last.message, headers=headers)
             )
             for entry in last.entries:
-                await _answered(partial(self.put, entry))
+                await self.put(entry)
         await self._replace(replace(last, published=True, holder=""))
 
     async def put(self, entry: Entry) -> None:
         """Put an entry into the bucket unless a later one is there."""
-        until_s = monotonic() + ANSWER_S
+        until_s = monotonic() + self._bucket.answer_s
+        refused = None  # the revision that the leader has told, and then refused
         while True:
             found, revision = await self._entry(entry.name)
             if found is not None and found.change >= entry.change:
                 return
+            if revision == refused:
+                await self._bucket.replace_leader()
             try:
-                await self._publish_if(revision, BUCKET_SUBJECT + entry.name, encode_value(entry))
+                await self._bucket.set(entry.name, entry, revision)
             except BadRequestError:  # another has put one meanwhile
-                if monotonic() > until_s:  # or the leader has lost the one that it counts
+                if monotonic() > until_s:
                     raise
-                await asyncio.sleep(PAUSE_S)
+                refused = revision
                 continue
             return
 
@@ -225,50 +226,59 @@ class ChangeLog:
         Raises:
             nats.errors.Error: NATS doesn't answer.
         """
-        return (await _answered(lambda: self._entry(name)))[0]
+        return (await self._entry(name))[0]
 
     async def _entry(self, name: str) -> tuple[Entry | None, int]:
-        """An entry of the bucket, with its revision."""
+        """An entry of the bucket, with its revision; of one that can't be read that alone."""
         try:
-            found = await self._js.get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + name)
-        except NotFoundError:
-            return None, 0
-        with suppress(UnreadableValue):  # as if there were nothing
-            return decode_value(found.data, Entry), found.seq or 0
-        return None, found.seq or 0
-
-    async def _read(self) -> None:
-        """Read the key as it is now."""
-        try:
-            found = await _answered(
-                lambda: self._js.get_last_msg(BUCKET_STREAM, BUCKET_SUBJECT + CHANGE)
-            )
-            self._last = decode_value(found.data, LastChange)
-        except NotFoundError:
-            raise UnreadableChange(BUCKET_LOST) from None
+            return await self._bucket.get(name, Entry)
         except UnreadableValue as error:
-            raise UnreadableChange(
-                f"the key `{CHANGE}` of the bucket {BUCKET} can't be read, so nothing was changed: "
-                f"{error}; docs/cluster.md says what to do"
-            ) from None
-        self._revision = found.seq or 0
+            return None, error.revision
+
+    async def _read(self, newest: int = 0) -> None:
+        """Read the key as it is now; where the leader hasn't it whole, from the next one.
+
+        Args:
+            newest: the number of the last change that is known.
+
+        Raises:
+            UnreadableChange: no server has it whole.
+            nats.errors.Error: NATS doesn't answer.
+        """
+        for _ in range(LEADERS):
+            try:
+                last, revision = await self._bucket.get(CHANGE, LastChange)
+                if last is not None and last.number >= newest:
+                    self._last, self._revision = last, revision
+                    return
+                reason = f"change {newest} was made, and it isn't there"
+            except BucketLost as error:
+                raise UnreadableChange(str(error)) from None
+            except UnreadableValue as error:
+                reason = str(error)
+            await self._bucket.replace_leader()
+        raise UnreadableChange(
+            f"the key `{CHANGE}` of the bucket {BUCKET} can't be read on any server ({reason}), "
+            "so nothing was changed: docs/cluster.md says what to do"
+        )
 
     async def _replace(self, new: LastChange) -> bool:
         """Set the key; False if another has set it since we read it."""
-        data, revision = encode_value(new), self._revision
-        try:
-            self._revision = await _answered(
-                lambda: self._publish_if(revision, BUCKET_SUBJECT + CHANGE, data)
-            )
-        except BadRequestError:
-            await self._read()
-            return self._last == new  # if so, only the answer to an earlier attempt was lost
-        self._last = new
-        return True
-
-    async def _publish_if(self, revision: int, name: str, data: bytes) -> int:
-        headers = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)}
-        return (await self._js.publish(name, data, headers=headers)).seq
+        until_s = monotonic() + self._bucket.answer_s
+        while True:
+            revision = self._revision
+            try:
+                self._revision = await self._bucket.set(CHANGE, new, revision)
+            except BadRequestError:
+                await self._read(self._last.number)
+                if self._revision != revision:
+                    return self._last == new  # then only the answer to an earlier try was lost
+                if monotonic() > until_s:
+                    raise
+                await self._bucket.replace_leader()  # it refuses what it has told
+            else:
+                self._last = new
+                return True
 
     def _why_not(self) -> str:
         if self._last.holder:
@@ -277,21 +287,3 @@ class ChangeLog:
             f"this machine's file hasn't stored change {self._last.number} yet, so nothing was "
             "changed: see that `tmon sink` runs here, and try again"
         )
-
-
-async def _answered(request: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a request that can be repeated until NATS answers, while it elects a leader, say.
-
-    Raises:
-        nats.errors.Error: it doesn't, or it refuses the request.
-    """
-    until_s = monotonic() + ANSWER_S
-    while True:
-        try:
-            return await request()
-        except (BadRequestError, NotFoundError, nats.errors.ConnectionClosedError):
-            raise
-        except nats.errors.Error:
-            if monotonic() > until_s:
-                raise
-            await asyncio.sleep(PAUSE_S)

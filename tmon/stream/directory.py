@@ -4,52 +4,57 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from datetime import datetime
 from time import monotonic
-from typing import Any
+from typing import NamedTuple
 
 import nats.errors
-from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 from nats.js.errors import NotFoundError
 
 from tmon.core import humanize
 from tmon.core.settings import Settings
 from tmon.core.tasks import end
 from tmon.db.device_decisions import Decision
-from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, ChangeLog, LastChange
-from tmon.stream.connection import ANSWER_S, ATTEMPT_S, connect
+from tmon.stream.change_log import CHANGE, ChangeLog, LastChange
+from tmon.stream.connection import connect
 from tmon.stream.directory_tables import DirectoryTables
 from tmon.stream.entries import Entry, UnreadableValue, decode_value
-from tmon.stream.streams import BUCKET_LOST, BUCKET_STREAM
+from tmon.stream.feed import RETRY_S, Feed, Value
+from tmon.stream.streams import BUCKET_LOST, NO_STREAM
 from tmon.stream.trouble import Trouble
 
 HEARTBEAT_S = 1.0
-QUIET_HEARTBEATS = 2  # then a server sends nothing more by itself
-SILENT_HEARTBEATS = 3  # without any the consumer is made anew: its server is gone, or forgot it
-UNUSED_S = 30.0  # then the servers remove it
-RETRY_S = 0.5
-PATIENCE_S = 10.0  # with a value that can't be read: another server may have it whole
-AT_ONCE = 1_000
+PATIENCE_S = 10.0  # with what one server hasn't whole: another may have it
+SERVERS = 2  # that are read: of three, two have what a majority has
 
 log = logging.getLogger("tmon.directory")
 
 
+class _Unreadable(NamedTuple):
+    revision: int
+    since_s: float
+    reason: str
+
+
 class Directory(DirectoryTables):
-    """Follows the bucket. While NATS is away, the tables stay as they are."""
+    """Follows the bucket on two servers; of two values of a name the later one counts.
+
+    So it makes no difference if one of them has lost a value, has an older one or is silent.
+    While NATS is away, the tables stay as they are.
+    """
 
     def __init__(self, heartbeat_s: float = HEARTBEAT_S, patience_s: float = PATIENCE_S) -> None:
         super().__init__()
         self._heartbeat_s = heartbeat_s
         self._patience_s = patience_s
         self.complete_change = 0  # the last change of which all entries are here
-        self._created: Any = None  # when the bucket was made
-        self._seen = 0  # the revision up to which the tables are as the bucket
+        self._created: datetime | None = None  # when the bucket was made
         self._last_change = (0, "")
-        self._unreadable_since_s: float | None = None  # when a value first couldn't be read
-        self._pending = 0  # values that the consumer has yet to send, as it says
-        self._quiet = 0  # heartbeats since the last of them
-        self._short_since_s: float | None = None  # when a consumer first sent fewer than it said
+        self._last_revision = 0  # of that
+        self._unreadable: dict[str, _Unreadable] = {}  # values that no server has given whole yet
+        self._feeds: list[Feed] = []
+        self._waiting_since_s: float | None = None  # for a server, while another is through
+        self._through = asyncio.Event()  # a server has sent what there was
         self._complete = asyncio.Event()
         self._trouble = Trouble(log, "nodes and keys stay as they are", "the bucket is there again")
 
@@ -70,7 +75,6 @@ class Directory(DirectoryTables):
             CannotConnect: the servers don't take us.
         """
         self._client = await connect(settings, "directory")
-        self._js = self._client.jetstream(timeout=ANSWER_S)
         self._on_change = on_change
         self._on_decisions = on_decisions
         self._following = asyncio.create_task(self._follow())
@@ -84,171 +88,142 @@ class Directory(DirectoryTables):
 
     def change_log(self) -> ChangeLog:
         """To make a change by the same connection."""
-        return ChangeLog(self._client.jetstream(timeout=ANSWER_S))
+        return ChangeLog(self._client)
 
     async def _follow(self) -> None:
         """Until cancelled."""
+        for _ in range(SERVERS):
+            self._feeds.append(
+                Feed(self._client, self._feeds, self._heartbeat_s, self._begin, self._take)
+            )
+        async with asyncio.TaskGroup() as tasks:
+            for feed in self._feeds:
+                tasks.create_task(self._follow_one(feed))
+                await self._through.wait()  # one at a time: else pings wait behind all of it
+
+    async def _follow_one(self, feed: Feed) -> None:
         while True:
             try:
-                await self._follow_once()
-                await asyncio.sleep(RETRY_S)
-            except NotFoundError:
-                self._trouble.begin(0, BUCKET_LOST)
-                await asyncio.sleep(RETRY_S)
+                await feed.follow()
+            except NotFoundError as error:
+                if error.err_code == NO_STREAM:
+                    self._trouble.begin(0, BUCKET_LOST)
             except (nats.errors.Error, OSError) as error:
                 log.info("the bucket of nodes can't be read now: %s", error)
-                await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(RETRY_S)
 
-    async def _follow_once(self) -> None:
-        """Follow the bucket with one consumer, until that is lost."""
-        bucket = await self._client.jetstream(timeout=ATTEMPT_S).stream_info(BUCKET_STREAM)
+    def _take(self, feed: Feed, values: Sequence[Value]) -> None:
+        """Apply what a server has sent to the tables; none at its heartbeats."""
         self._trouble.end(0)
-        if bucket.created != self._created:  # another one: what the tables have is of the old one
-            self._created, self._seen, self._last_change = bucket.created, 0, (0, "")
-            self.complete_change = 0
-            self._empty()
-        arrived: list[Msg] = []
-        wake = asyncio.Event()
-
-        async def on_message(message: Msg) -> None:
-            arrived.append(message)
-            wake.set()
-
-        subscription = await self._client.subscribe(self._client.new_inbox(), cb=on_message)
-        begun, self._quiet = self._seen, 0
-        try:
-            self._pending = await self._consume(subscription.subject)
-            if not self._pending:
-                self._set_complete()
-            expected = 1
-            while expected:
-                async with asyncio.timeout(SILENT_HEARTBEATS * self._heartbeat_s):
-                    await wake.wait()
-                wake.clear()
-                while arrived and expected:
-                    taken, arrived[:AT_ONCE] = arrived[:AT_ONCE], []
-                    expected = self._take(taken, expected)
-                    if expected and self._is_short():
-                        self._seen = begun
-                        return
-                    await asyncio.sleep(0)  # requests are answered meanwhile
-        finally:
-            with suppress(nats.errors.Error):  # without a connection
-                await subscription.unsubscribe()
-
-    async def _consume(self, inbox: str) -> int:
-        """Let NATS send what is new in the bucket; returns how many values that are now."""
-        policy, start = DeliverPolicy.LAST_PER_SUBJECT, None
-        if self._seen:
-            policy, start = DeliverPolicy.BY_START_SEQUENCE, self._seen + 1
-        config = ConsumerConfig(
-            deliver_subject=inbox,
-            deliver_policy=policy,
-            opt_start_seq=start,
-            filter_subject=f"{BUCKET_SUBJECT}>",
-            ack_policy=AckPolicy.NONE,
-            idle_heartbeat=self._heartbeat_s,
-            inactive_threshold=UNUSED_S,
-            mem_storage=True,
-            num_replicas=1,
-        )
-        return (await self._js.add_consumer(BUCKET_STREAM, config)).num_pending or 0
-
-    def _take(self, messages: Sequence[Msg], expected: int) -> int:
-        """Apply messages to the tables.
-
-        Args:
-            messages: values of the bucket, and heartbeats.
-            expected: the number that the next value has, of those for this consumer.
-
-        Returns:
-            The same after them; 0 if one is missing.
-        """
-        entries: list[Entry] = []
-        is_missing = is_complete = False
-        for message in messages:
-            if not message.reply:  # a heartbeat
-                last = (message.headers or {}).get(Header.LAST_CONSUMER, "0")
-                is_missing = int(last) != expected - 1
-                self._quiet += 1
-                continue
-            place = message.metadata
-            is_missing = place.sequence.consumer != expected
-            if is_missing:
-                break
+        if feed.created != self._created:
+            return  # of a bucket that was deleted
+        entries: list[tuple[int, Entry]] = []
+        for value in values:
             try:
-                entries += self._entries_in(message)
+                entries += self._entries_in(value)
             except UnreadableValue as error:
-                is_missing = self._is_asked_again(message, error)
-                if is_missing:
-                    break
-                self.apply(entries)
-                entries = []
-                self._forget(message.subject.removeprefix(BUCKET_SUBJECT))
-            expected += 1
-            self._seen = place.sequence.stream
-            self._pending, self._quiet = place.num_pending or 0, 0
-            is_complete = is_complete or not self._pending
+                self._wait_for_another(value, error)
         if entries:
             self.apply(entries)
-        if is_complete:
-            self._set_complete()
-        return 0 if is_missing else expected
+        self._look()
 
-    def _set_complete(self) -> None:
-        self._end_loading()
-        self._short_since_s = self._unreadable_since_s = None
-        self._complete.set()
+    def _begin(self, created: datetime) -> None:
+        """Know nothing, unless it is of this bucket: else another was deleted."""
+        if created == self._created:
+            return
+        self._created = created
+        for feed in self._feeds:
+            if feed.created != created:
+                feed.begin_anew()
+        self._last_change, self._last_revision, self.complete_change = (0, ""), 0, 0
+        self._unreadable.clear()
+        self._empty()
 
-    def _is_short(self) -> bool:
-        """Whether a consumer has sent fewer values than there are, and another is asked.
-
-        A server leaves out what it finds damaged in its file, and doesn't say so.
-        """
-        if not self._pending or self._quiet < QUIET_HEARTBEATS:
-            return False
-        since_s = self._short_since_s = self._short_since_s or monotonic()
-        if monotonic() - since_s < self._patience_s:
-            return True
-        values = humanize.pluralize(self._pending, "value")
-        log.error("%s of the bucket can't be read on any server: docs/cluster.md", values)
-        self._pending = 0
-        self._set_complete()
-        return False
-
-    def _is_asked_again(self, message: Msg, error: UnreadableValue) -> bool:
-        """Whether a value that can't be read is asked for again: until patience is over.
-
-        The next consumer may be on another server. In the end all others' tokens are good.
-        """
-        name = message.subject.removeprefix(BUCKET_SUBJECT)
-        if self._unreadable_since_s is None:
-            self._unreadable_since_s = monotonic()
-            log.warning("%s: the bucket's value can't be read, asking again: %s", name, error)
-        if monotonic() - self._unreadable_since_s < self._patience_s:
-            return True
-        log.error(
-            "%s: the bucket's value can't be read on any server (%s); of a node or a gateway, "
-            "tokens and keys are refused until a command changes it, such as `tmon node set`",
-            *(name, error),
-        )
-        return False
-
-    def _entries_in(self, message: Msg) -> Sequence[Entry]:
-        """The entries of a value.
+    def _entries_in(self, value: Value) -> Sequence[tuple[int, Entry]]:
+        """The entries of a value, with the revisions that they count as.
 
         Raises:
             UnreadableValue: what it says isn't known.
         """
-        if message.subject != BUCKET_SUBJECT + CHANGE:
-            return [decode_value(message.data, Entry)]
-        last = decode_value(message.data, LastChange)
+        waiting = self._unreadable.get(value.name)
+        if value.name != CHANGE:
+            entries = [(value.revision, decode_value(value.data, Entry))]
+        else:
+            entries = self._entries_of(decode_value(value.data, LastChange), value.revision)
+        if waiting and value.revision >= waiting.revision:
+            del self._unreadable[value.name]
+        return entries
+
+    def _entries_of(self, last: LastChange, revision: int) -> list[tuple[int, Entry]]:
+        """The entries of the last change, if that is a later one."""
+        if revision <= self._last_revision:
+            return []
+        self._last_revision = revision
         if last.published:  # so its entries came before
             self.complete_change = last.number
         is_known = (last.number, last.author) == self._last_change
         self._last_change = last.number, last.author
         # A device's readings would pass a change that makes its node, and that isn't published.
-        return () if is_known else [entry for entry in last.entries if not entry.device]
+        entries = () if is_known else last.entries
+        return [(revision, entry) for entry in entries if not entry.device]
+
+    def _wait_for_another(self, value: Value, error: UnreadableValue) -> None:
+        """Wait until another server sends a value that can't be read, unless one has."""
+        known = self._last_revision if value.name == CHANGE else self.revision_of(value.name)
+        if value.revision <= known:
+            return
+        before = self._unreadable.get(value.name)
+        if before is None:
+            log.warning("%s: the bucket's value can't be read, asking again: %s", value.name, error)
+        since_s = before.since_s if before else monotonic()
+        self._unreadable[value.name] = _Unreadable(value.revision, since_s, str(error))
+
+    def _look(self) -> None:
+        """Note whether all is known; what no server sends in time isn't waited for."""
+        now_s = monotonic()
+        for name, value in [*self._unreadable.items()]:
+            if now_s - value.since_s > self._patience_s:
+                self._give_up(name, value)
+        if any(feed.is_complete or feed.is_short for feed in self._feeds):
+            self._through.set()
+        waiting = [feed for feed in self._feeds if feed.is_short or not feed.is_complete]
+        if not waiting:
+            self._waiting_since_s = None
+        elif self._through.is_set():
+            self._waiting_since_s = self._waiting_since_s or now_s
+        since_s = self._waiting_since_s
+        if since_s is not None and now_s - since_s > self._patience_s:
+            self._go_on_without([feed for feed in waiting if feed.is_short])
+            waiting = [] if any(map(_is_whole, self._feeds)) else waiting
+        if all(feed.is_complete for feed in waiting) and not self._unreadable:
+            self._end_loading()
+            self._complete.set()
+
+    def _go_on_without(self, short: Sequence[Feed]) -> None:
+        """Go on, although some servers haven't sent all that they should have."""
+        for feed in short:
+            feed.give_up()
+            lost = humanize.pluralize(feed.lost, "value")
+            if any(map(_is_whole, self._feeds)):
+                text = "the NATS server %s has lost %s of the bucket, another is used: %s"
+                log.warning(text, feed.server, lost, "docs/cluster.md")
+            elif all(one.lost for one in self._feeds):
+                log.error("%s of the bucket can't be read on any server: docs/cluster.md", lost)
+
+    def _give_up(self, name: str, value: _Unreadable) -> None:
+        """Use nothing of what a value is of. In the end all others' tokens are good."""
+        del self._unreadable[name]
+        self.forget(name, value.revision)
+        log.error(
+            "%s: the bucket's value can't be read on any server (%s); of a node or a gateway, "
+            "tokens and keys are refused until a command changes it, such as `tmon node set`",
+            *(name, value.reason),
+        )
+
+
+def _is_whole(feed: Feed) -> bool:
+    """Whether a server has sent all that it should have."""
+    return feed.is_complete and not feed.lost
 
 
 def _end_process(following: "asyncio.Task[None]") -> None:

@@ -16,13 +16,19 @@ create table keys ({", ".join(KEY_COLUMNS)}, primary key (id)) without rowid;
 create index keys_node on keys (node_uid);
 create table changes (node_uid, before, what default 'rename node');
 create index changes_node on changes (node_uid);
+create table revisions (name primary key, revision) without rowid;
+"""
+_NOTE = """
+insert into revisions values (?, ?)
+on conflict (name) do update set revision = excluded.revision where excluded.revision > revision
 """
 
 
 class DirectoryTables:
     """Owns the tables ``nodes``, ``keys`` and ``changes`` in memory.
 
-    ``decisions`` is what the owner has decided about devices, by their ids.
+    ``decisions`` is what the owner has decided about devices, by their ids. The table
+    ``revisions`` has, by the entries' names, which revision of each is known.
     """
 
     def __init__(self) -> None:
@@ -33,16 +39,19 @@ class DirectoryTables:
         self._on_change: Callable[[], object] = lambda: None
         self._on_decisions: Callable[[Sequence[Decision] | None], object] = lambda _: None
 
-    def apply(self, entries: Iterable[Entry]) -> None:
-        """Put entries into the tables; of two with one name the later one counts."""
-        latest = [*{entry.name: entry for entry in entries}.values()]
-        nodes = [entry.node for entry in latest if entry.node]
-        uids = [(node[0],) for node in nodes]
-        keys = [entry.key for entry in latest if entry.key]
-        former = [
-            (entry.node[0], name) for entry in latest if entry.node for name in entry.former_names
-        ]
+    def apply(self, entries: Iterable[tuple[int, Entry]]) -> None:
+        """Put entries with their revisions into the tables, unless as late ones are known."""
         with self.db.atomic():
+            latest = self._later([*{entry.name: (at, entry) for at, entry in entries}.values()])
+            nodes = [entry.node for entry in latest if entry.node]
+            uids = [(node[0],) for node in nodes]
+            keys = [entry.key for entry in latest if entry.key]
+            former = [
+                (entry.node[0], name)
+                for entry in latest
+                if entry.node
+                for name in entry.former_names
+            ]
             many = self.db.conn.executemany
             many("delete from keys where node_uid = ?", uids)
             many("delete from changes where node_uid = ?", uids)
@@ -51,8 +60,24 @@ class DirectoryTables:
             )
             many(f"insert or replace into keys values ({', '.join('?' * len(KEY_COLUMNS))})", keys)
             many("insert into changes (node_uid, before) values (?, ?)", former)
-        self._on_change()
+        if latest:
+            self._on_change()
         self._decide([entry.device for entry in latest if entry.device])
+
+    def _later(self, entries: Iterable[tuple[int, Entry]]) -> list[Entry]:
+        """Those that are later than what is known; they are known from now on."""
+        return [entry for at, entry in entries if self._note(entry.name, at)]
+
+    def _note(self, name: str, revision: int) -> bool:
+        """Note that a revision is known; whether it is a later one."""
+        noted = self.db.conn.execute(_NOTE, [name, revision])
+        return noted.rowcount > 0
+
+    def revision_of(self, name: str) -> int:
+        """The revision of an entry that is known; 0 if none is."""
+        query = "select revision from revisions where name = ?"
+        found = self.db.execute(query, [name]).fetchone()
+        return found[0] if found else 0
 
     def _decide(self, decisions: Sequence[Decision]) -> None:
         for one in decisions:
@@ -70,16 +95,20 @@ class DirectoryTables:
     def _empty(self) -> None:
         """Know nothing, until another bucket is loaded."""
         self._is_loading, self.decisions = True, {}
-        for table in ("nodes", "keys", "changes"):
+        for table in ("nodes", "keys", "changes", "revisions"):
             self.db.execute(f"delete from {table}")
 
-    def _forget(self, name: str) -> None:
-        """Know nothing of what an entry is of: what is known may be older than a revocation."""
+    def forget(self, name: str, revision: int) -> None:
+        """Know nothing of what an entry is of, up to a revision.
+
+        What is known may be older than a revocation.
+        """
         for device_id in [one for one in self.decisions if name_of_device(one) == name]:
             del self.decisions[device_id]
             self._on_decisions(None)
         node_uid, key_id = ids_in(name)
         with self.db.atomic():
+            self._note(name, revision)
             for table, column, id_ in (
                 *(("nodes", "uid", node_uid), ("keys", "node_uid", node_uid)),
                 *(("changes", "node_uid", node_uid), ("keys", "id", key_id)),

@@ -23,6 +23,8 @@ T = TypeVar("T", bound=Struct)
 class UnreadableValue(TmonError):
     """A value of the bucket that isn't as it was written, or isn't for this version."""
 
+    revision = 0  # of the value
+
 
 class NodeRow(NamedTuple):
     """Columns of the table ``nodes``."""

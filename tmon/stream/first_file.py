@@ -1,10 +1,12 @@
 """The file with which a cluster begins."""
 
-import asyncio
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from itertools import chain, islice
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 from nats.aio.client import Client
 from sqlite_utils import Database
@@ -12,14 +14,16 @@ from sqlite_utils import Database
 from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
 from tmon.db.device_decisions import Decision, all_beside
-from tmon.stream.change_log import BUCKET_SUBJECT, CHANGE, LastChange
-from tmon.stream.connection import ANSWER_S
-from tmon.stream.entries import all_entries, encode_value, of_device
+from tmon.stream.bucket import BUCKET_SUBJECT
+from tmon.stream.change_log import CHANGE, LastChange
+from tmon.stream.connection import ANSWER_S, CannotConnect
+from tmon.stream.entries import Entry, all_entries, encode_value, of_device
 from tmon.stream.positions import first_positions, read_positions, write_positions
 from tmon.stream.stream_config import Options, create
 from tmon.stream.streams import Snapshot, StreamState, existing_states
 
-AT_ONCE = 1_000  # values of the bucket
+AT_ONCE = 1_000  # values of the bucket: NATS takes no more as one
+AT_ONCE_S = 30.0  # until they are on the servers' disks
 
 
 class InCluster(TmonError):
@@ -56,11 +60,22 @@ def leave_cluster(db: Database) -> None:
 
 
 async def begin_cluster(
-    db: Database, path: Path, client: Client, options: Options
+    db: Database,
+    path: Path,
+    client: Client,
+    options: Options,
+    progress: Callable[[int], Any] = nullcontext,
 ) -> list[StreamState]:
     """Create the streams of a cluster that begins with this file; it must not change meanwhile.
 
     What was decided about gateways' devices is in another file beside its ``path``.
+
+    Args:
+        db: the file.
+        path: of it.
+        client: of the servers.
+        options: for the streams.
+        progress: makes something to tell how many of how many values are in the bucket.
 
     Raises:
         InCluster: it belongs to one already.
@@ -74,7 +89,10 @@ async def begin_cluster(
     snapshot = snapshot_of(db)
     states = await create(client, snapshot, options)
     made = states[0].snapshot  # an earlier try may have made them
-    await _fill_bucket(client, db, all_beside(path))
+    decisions = all_beside(path)
+    count = int(db.execute("select count(*) from nodes").fetchone()[0]) + len(decisions)
+    with progress(count) as bar:
+        await _fill_bucket(client, db, decisions, bar)
     with transaction(db):
         write_positions(
             db,
@@ -96,19 +114,37 @@ def snapshot_of(db: Database) -> Snapshot:
     return Snapshot(token_hex(8), largest("sensors"), largest("rejected"), is_empty)
 
 
-async def _fill_bucket(client: Client, db: Database, decisions: Iterable[Decision]) -> None:
+async def _fill_bucket(
+    client: Client, db: Database, decisions: Iterable[Decision], bar: Any
+) -> None:
     """Put the nodes, keys and devices with which a cluster begins into the empty bucket.
 
     Raises:
         nats.errors.Error: NATS doesn't answer.
     """
-    js = client.jetstream(timeout=ANSWER_S)
     entries = chain(all_entries(db, 0), (of_device(one, 0) for one in decisions))
     while some := [*islice(entries, AT_ONCE)]:
-        published = [
-            await js.publish_async(BUCKET_SUBJECT + entry.name, encode_value(entry))
-            for entry in some
-        ]
-        await asyncio.wait_for(asyncio.gather(*published), ANSWER_S)
+        await put_together(client, some)
+        if bar:
+            bar.update(len(some))
     # Last of all: without it no command changes anything.
+    js = client.jetstream(timeout=ANSWER_S)
     await js.publish(BUCKET_SUBJECT + CHANGE, encode_value(LastChange()))
+
+
+async def put_together(client: Client, entries: Sequence[Entry]) -> None:
+    """Put entries into the bucket, all or none: the disks are waited for once.
+
+    NATS calls this an atomic batch publish (its ADR-50).
+    """
+    batch, last = token_hex(8), len(entries)
+    for number, entry in enumerate(entries, 1):
+        name, value = BUCKET_SUBJECT + entry.name, encode_value(entry)
+        headers = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+        if number < last:
+            await client.publish(name, value, headers=headers)
+            continue
+        headers["Nats-Batch-Commit"] = "1"
+        answer = await client.request(name, value, timeout=AT_ONCE_S, headers=headers)
+        if error := json.loads(answer.data).get("error"):
+            raise CannotConnect(f"the NATS servers: {error.get('description')}")

@@ -14,7 +14,7 @@ from tmon.db.connect import open_migrated_for_reading
 from tmon.stream.connection import ANSWER_S, CannotConnect, ask, describe
 from tmon.stream.messages import stream_name
 from tmon.stream.positions import read_positions
-from tmon.stream.streams import BUCKET, BUCKET_LOST, BUCKET_STREAM, StreamState, all_states
+from tmon.stream.streams import BUCKET, BUCKET_LOST, BUCKET_STREAM, StreamState, all_states, behind
 
 
 class Health(Struct, frozen=True):
@@ -22,16 +22,18 @@ class Health(Struct, frozen=True):
 
     ``waiting`` has, by partition, when the first message was published that the file lacks, in
     Unix milliseconds; ``stored`` how far the file has each. Both are empty without a file.
+    ``bucket_behind`` has the servers that don't have all of the bucket.
     """
 
     states: Sequence[StreamState]
+    bucket_behind: Sequence[str]
     stored: dict[int, int]
     waiting: dict[int, int]
 
     @property
     def missing(self) -> dict[str, int]:
         """The servers that aren't up to date, each with the number of its streams."""
-        names = [name for state in self.states for name in state.behind]
+        names = [*self.bucket_behind, *(name for one in self.states for name in one.behind)]
         return {name: names.count(name) for name in sorted(set(names))}
 
     @property
@@ -62,16 +64,23 @@ async def _look(client: Client, path: Path) -> Health:
     with open_migrated_for_reading(path) as db:
         stored = {one.partition: one.sequence for one in read_positions(db)}
     states = await all_states(client)
-    await _check_bucket(client)
-    behind = [one for one in states if one.last > stored.get(one.partition, one.last)]
-    times = await asyncio.gather(*(_published_ms(client, one, stored) for one in behind))
-    waiting = dict(zip([one.partition for one in behind], times, strict=True))
-    return Health(states, stored, {one: at_ms for one, at_ms in waiting.items() if at_ms})
+    bucket_behind = await _bucket_behind(client)
+    lacking = [one for one in states if one.last > stored.get(one.partition, one.last)]
+    times = await asyncio.gather(*(_published_ms(client, one, stored) for one in lacking))
+    waiting = dict(zip([one.partition for one in lacking], times, strict=True))
+    return Health(
+        states, bucket_behind, stored, {one: at_ms for one, at_ms in waiting.items() if at_ms}
+    )
 
 
-async def _check_bucket(client: Client) -> None:
+async def _bucket_behind(client: Client) -> Sequence[str]:
+    """The servers that don't have all of the bucket.
+
+    Raises:
+        CannotConnect: it is lost, or nobody answers for it.
+    """
     try:
-        await client.jetstream(timeout=ANSWER_S).stream_info(BUCKET_STREAM)
+        return behind(await client.jetstream(timeout=ANSWER_S).stream_info(BUCKET_STREAM))
     except NotFoundError:
         raise CannotConnect(BUCKET_LOST) from None
     except (nats.errors.Error, OSError) as error:

@@ -24,7 +24,7 @@ from tmon.stream.messages import not_stored, partition_of
 from tmon.stream.positions import newest_change, read_positions
 from tmon.stream.reader import check_streams
 from tmon.stream.recording import RecordingConnection
-from tmon.stream.streams import all_states
+from tmon.stream.streams import NoAnswer, all_states, awaited
 
 POLL_S = 0.005
 
@@ -91,7 +91,7 @@ class OwnerDatabase(WritableDatabase):
         except BaseException:
             self._runner.close()
             raise
-        self._log = ChangeLog(self._client.jetstream(timeout=ANSWER_S))
+        self._log = ChangeLog(self._client)
         _watch_rows(self)
         self.conn.end()
 
@@ -101,9 +101,7 @@ class OwnerDatabase(WritableDatabase):
         Raises:
             NotChanged: others take too long, or this machine's file lacks the last change.
         """
-        self._run(
-            self._log.acquire(lambda number: self._newest_change() >= number, self._patience.turn_s)
-        )
+        self._run(self._log.acquire(self._newest_change, self._patience.turn_s))
         self._decisions = ()
         try:
             self.conn.begin()
@@ -169,7 +167,13 @@ class OwnerDatabase(WritableDatabase):
         """Check that the streams are this file's: else the change would be another station's."""
         positions = read_positions(self)
         try:
-            check_streams(await all_states(self._client), positions)
+            states = await awaited(
+                lambda: all_states(self._client), "change", self._patience.turn_s
+            )
+            check_streams(states, positions)
+        except NoAnswer as error:
+            await self._client.close()
+            raise NoAnswer(f"{error}, so nothing was changed; try again in a minute") from None
         except BaseException:
             await self._client.close()
             raise

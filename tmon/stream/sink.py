@@ -17,7 +17,7 @@ from tmon.core.tasks import end
 from tmon.db.connect import open_for_reading
 from tmon.store.messages import Failure, MessageReader, Reply, encode_message
 from tmon.stream.change_log import ChangeLog
-from tmon.stream.connection import ANSWER_S, connect
+from tmon.stream.connection import connect
 from tmon.stream.messages import Change, decode, is_change
 from tmon.stream.positions import Position, read_positions
 from tmon.stream.reader import PATIENCE_S, PartitionReader, RefusedStream
@@ -100,7 +100,7 @@ class Sink:
         )
         self._stored = {one.partition: one.sequence for one in positions}
         self._progress = asyncio.Condition()
-        self._changes = ChangeLog(client.jetstream(timeout=ANSWER_S))
+        self._changes = ChangeLog(client)
         self.readers = [
             PartitionReader(client, one, trouble, patience_s=patience_s) for one in positions
         ]

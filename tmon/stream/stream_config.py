@@ -62,11 +62,8 @@ async def create(client: Client, snapshot: Snapshot, options: Options) -> list[S
         snapshot = state.snapshot
     missing = {*range(PARTITIONS)} - existing.keys()
     configs = [_config(partition, snapshot, options) for partition in missing]
+    configs.append(_bucket_config(options.replicas))
     await asyncio.gather(*(_done(stream.add_stream(one), options.replicas) for one in configs))
-    bucket = api.KeyValueConfig(
-        bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=options.replicas
-    )
-    await _done(stream.create_key_value(bucket), options.replicas)
     return await all_states(client)
 
 
@@ -85,6 +82,20 @@ def _config(partition: int, snapshot: Snapshot, options: Options) -> api.StreamC
         deny_delete=True,
         deny_purge=True,
         metadata=snapshot.as_metadata(),
+    )
+
+
+def _bucket_config(replicas: int) -> api.StreamConfig:
+    """The stream that is a bucket of NATS', which takes many values as one message."""
+    return api.StreamConfig(
+        name=BUCKET_STREAM,
+        subjects=[f"$KV.{BUCKET}.>"],
+        storage=api.StorageType.FILE,
+        num_replicas=replicas,
+        max_msgs_per_subject=1,
+        discard=api.DiscardPolicy.NEW,
+        deny_delete=True,
+        allow_atomic=True,
     )
 
 

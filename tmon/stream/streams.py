@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
+from time import monotonic
 from typing import TypeVar
 
 import nats.errors
@@ -18,6 +20,7 @@ from tmon.stream.messages import PARTITIONS, stream_name, subject
 BUCKET = "tmon-nodes"
 BUCKET_STREAM = f"KV_{BUCKET}"  # in which NATS keeps it
 BUCKET_LOST = f"the bucket {BUCKET} was deleted: docs/cluster.md says how to begin again"
+NO_STREAM = 10059  # the servers' code; other things may not be found either
 _SNAPSHOT, _EMPTY = "tmon-snapshot", "tmon-empty"
 _SENSORS, _REJECTED = "tmon-sensors", "tmon-rejected"
 
@@ -89,7 +92,6 @@ async def state_of(stream: JetStreamContext, partition: int) -> StreamState | No
             info = await stream.stream_info(stream_name(partition))
     except NotFoundError:
         return None
-    cluster = info.cluster or api.ClusterInfo()
     config, state = info.config, info.state
     return StreamState(
         partition,
@@ -101,11 +103,15 @@ async def state_of(stream: JetStreamContext, partition: int) -> StreamState | No
         max_bytes=config.max_bytes or -1,
         max_age_s=config.max_age or 0,
         replicas=config.num_replicas or 1,
-        leader=cluster.leader,
-        behind=tuple(
-            one.name or "?" for one in cluster.replicas or () if one.offline or not one.current
-        ),
+        leader=info.cluster.leader if info.cluster else None,
+        behind=behind(info),
     )
+
+
+def behind(info: api.StreamInfo) -> tuple[str, ...]:
+    """The names of the servers that don't have all of a stream."""
+    replicas = (info.cluster and info.cluster.replicas) or ()
+    return tuple(one.name or "?" for one in replicas if one.offline or not one.current)
 
 
 @contextmanager
@@ -175,17 +181,23 @@ def _check_all(partitions: Sequence[int]) -> None:
         )
 
 
-async def awaited(question: Callable[[], Awaitable[T]], name: str) -> T:
-    """What a question about the streams finds, however long it takes until there is an answer.
+async def awaited(question: Callable[[], Awaitable[T]], name: str, patience_s: float = inf) -> T:
+    """What a question about the streams finds, once there is an answer.
 
-    After all servers were down they first elect a leader.
+    After servers were down they first elect a leader.
+
+    Raises:
+        NoAnswer: it takes too long.
     """
     log = logging.getLogger(f"tmon.{name}")
+    until_s = monotonic() + patience_s
     is_told = False
     while True:
         try:
             return await question()
         except NoAnswer as error:
+            if monotonic() > until_s:
+                raise
             if not is_told:
                 log.warning("waiting for the streams: %s", error)
             is_told = True
