@@ -47,8 +47,13 @@ def test_three_servers_trust_each_other_and_who_has_the_password(tmp_path: Path)
         environ["TMON_STREAM_CREDENTIALS"] = str(tmp_path / "guessed")
         refused = tmon(tmp_path, "stream", "status", environ=environ)
         assert refused.returncode == 1
-        assert "authorization" in refused.stderr.lower()
+        assert "refuses the password" in refused.stderr
         assert "guessed" not in refused.stderr
+        assert credentials(tmp_path / "others", "127.0.0.1").returncode == 0
+        environ["TMON_STREAM_CA"] = str(tmp_path / "others" / "127.0.0.1" / "ca.pem")
+        refused = tmon(tmp_path, "stream", "status", environ=environ)
+        assert refused.returncode == 1
+        assert "certificate isn't accepted" in refused.stderr
 
 
 def test_secrets_are_their_owners_and_never_made_twice(tmp_path: Path) -> None:

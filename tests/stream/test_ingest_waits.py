@@ -49,7 +49,9 @@ def test_readings_are_refused_until_nats_answers(
     refused = post(url, token)
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert int(refused.headers["Retry-After"]) > 0
-    assert requests.get(f"{url}/healthz", timeout=60).status_code == 503
+    health = requests.get(f"{url}/healthz", timeout=60)
+    assert (health.status_code, health.json()["code"]) == (503, "unavailable")
+    assert health.json().keys() >= {"time_ms", "backlog", "oldest_waiting_s"}
     own_server.start()
     wait_for(lambda: post(url, token).status_code == 201, pause_s=0.1)
     ingest.popen.send_signal(signal.SIGTERM)

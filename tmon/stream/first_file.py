@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from hashlib import sha256
 from itertools import chain, islice
 from pathlib import Path
 from secrets import token_hex
@@ -113,8 +114,9 @@ def snapshot_of(db: Database) -> Snapshot:
     def largest(table: str) -> int:
         return int(db.execute(f"select coalesce(max(id), 0) from {table}").fetchone()[0])
 
-    is_empty = not db.execute("select 1 from nodes limit 1").fetchone()
-    return Snapshot(token_hex(8), largest("sensors"), largest("rejected"), is_empty)
+    uids = "\n".join(uid for (uid,) in db.execute("select uid from nodes order by uid"))
+    digest = sha256(uids.encode()).hexdigest()[:16]
+    return Snapshot(token_hex(8), largest("sensors"), largest("rejected"), not uids, digest)
 
 
 async def _fill_bucket(
