@@ -123,13 +123,22 @@ async def get_healthz(request: Request[State]) -> Json:
             await state["writer"].check_health()
         except Unavailable as unavailable:
             answer = {"error": str(unavailable), "code": unavailable.code}
-    answer["time_ms"] = state["now_ms"]()
-    answer["backlog"] = state["writer"].backlog
-    answer["oldest_waiting_s"] = round(oldest_s, 1)
     if b"authorization" in headers:
         answer["token"] = state["authenticator"].token_status(headers)
+    return health(answer, state["now_ms"](), state["writer"].backlog, oldest_s)
+
+
+def health(
+    answer: Mapping[str, object], now_ms: int, backlog: int = 0, oldest_waiting_s: float = 0.0
+) -> Json:
+    """What ``/healthz`` says, an error or not, with the figures that all of its answers have."""
+    figures = {
+        "time_ms": now_ms,
+        "backlog": backlog,
+        "oldest_waiting_s": round(oldest_waiting_s, 1),
+    }
     status = 503 if "error" in answer else 200
-    return Json(answer, status, headers={"Cache-Control": "no-store"})
+    return Json({**answer, **figures}, status, headers={"Cache-Control": "no-store"})
 
 
 async def get_metrics(request: Request[State]) -> Response:

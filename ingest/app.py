@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ingest.api import Json, get_healthz, get_metrics, post_readings
+from ingest.api import Json, get_healthz, get_metrics, health, post_readings
 from ingest.auth import Authenticator
 from ingest.body import BodyParser
 from ingest.credentials import split_key
@@ -134,12 +134,20 @@ def create_app(
     )
     app.router.redirect_slashes = False
     app.router.default = OtherPaths()
-    return app if writer is not None else Waiting(app, _refuse_unconnected)
+    return app if writer is not None else Waiting(app, _refusal(wall_clock))
 
 
-async def _refuse_unconnected(scope: Scope, receive: Receive, send: Send) -> None:
+def _refusal(wall_clock: Callable[[], int]) -> ASGIApp:
+    """Answers while no NATS server has."""
     error = Unavailable("no NATS server has answered yet; nothing was stored, keep the readings")
-    await _error_response(error)(scope, receive, send)
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        response = _error_response(error)
+        if scope["path"] == "/healthz":
+            response = health({"error": str(error), "code": error.code}, wall_clock())
+        await response(scope, receive, send)
+
+    return refuse
 
 
 @asynccontextmanager

@@ -68,17 +68,20 @@ class Watch(threading.Thread):
         """How long the node could reach an ingest in it."""
         return sum(took_s for took_s, _ in self._reachable(outage))
 
+    def led_s(self, outage: Outage) -> float:
+        """How long the node's stream had a leader besides, so that it could have gone on."""
+        stream = stream_name(outage.partition)
+        return sum(took_s for took_s, look in self._reachable(outage) if stream in look.led)
+
     def describe(self, outage: Outage) -> str:
         """An outage, what was up in it, and what the node was answered."""
-        times = [*self._reachable(outage)]
-        majority_s = sum(took_s for took_s, look in times if look.servers >= 2)
-        stream = stream_name(outage.partition)
-        leaderless_s = sum(took_s for took_s, look in times if stream not in look.led)
+        parts = self._reachable(outage)
+        majority_s = sum(took_s for took_s, look in parts if look.servers >= 2)
         begin = datetime.fromtimestamp(time() - monotonic() + outage.began_s, UTC)
         return (
             f"{outage.node} from {begin:%H:%M:%S.%f}: {self.reachable_s(outage):.1f} s, of them"
-            f" {majority_s:.1f} s with a majority of the servers, and {leaderless_s:.1f} s in"
-            " which its stream had no leader"
+            f" {majority_s:.1f} s with a majority of the servers, and {self.led_s(outage):.1f} s"
+            " in which its stream had a leader"
         ) + "".join(f"\n    {count} x {answer}" for answer, count in outage.answers.most_common())
 
     def _reachable(self, outage: Outage) -> Iterator[tuple[float, Look]]:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import requests
 from nats.aio.client import Client
+from nats.js.api import ClusterInfo
 
 from tests.station import Station, wait_for
 from tests.stream.streamed import Machine, Server, begun
-from tmon.stream.availability import Availability
+from tmon.stream.availability import Availability, has_majority
 from tmon.stream.messages import PARTITIONS, stream_name
 
 
@@ -71,3 +72,24 @@ def test_strangers_dont_make_the_servers_busy(machine: Machine) -> None:
         return int(client.stats["out_msgs"]) - before
 
     assert machine.ask(asked) == 0
+
+
+@pytest.mark.parametrize(
+    ("leader", "heard_s", "expected"),
+    [
+        ("a", [0.4, 0.9], True),
+        ("a", [0.4, 300.0], True),
+        ("a", [8.2, 8.2], False),  # it is cut off, and hasn't noticed
+        ("", [0.4, 0.9], False),
+        ("a", [], True),
+        ("a", [0.1, 0.1, 9.0, 9.0], True),
+        ("a", [0.1, 9.0, 9.0, 9.0], False),
+    ],
+)
+def test_a_leader_that_hears_from_no_majority_takes_nothing(
+    leader: str, heard_s: list[float], expected: bool
+) -> None:
+    """As the server of a machine that is cut off says that it leads, for up to 16 s."""
+    replicas = [{"name": "b", "current": True, "active": int(s * 1e9)} for s in heard_s]
+    cluster = ClusterInfo.from_response({"leader": leader, "replicas": replicas})
+    assert has_majority(cluster) is expected

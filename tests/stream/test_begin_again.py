@@ -1,5 +1,7 @@
 """`tmon stream create --again`, `set` and `leave`: streams that were lost, are too small, or go."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,10 @@ def test_streams_are_made_larger_while_they_are_used(machine: Machine) -> None:
     states = machine.ask(all_states)
     assert {(state.max_age_s, state.max_bytes) for state in states} == {(7 * 86_400, 200_000_000)}
     assert {state.replicas for state in states} == {1}
+    for wrong, said in (([], "nothing to change"), (["--gigabytes", "nan"], "isn't a number")):
+        refused = machine.tmon("stream", "set", *wrong)
+        assert refused.returncode == 2
+        assert said in refused.stderr
     alone = machine.tmon("stream", "set", "--replicas", "3")
     assert alone.returncode == 1
     assert "Traceback" not in alone.stderr
@@ -81,10 +87,18 @@ def test_a_machine_leaves_with_all_that_was_published(machine: Machine) -> None:
     assert "one of the files of a station on several machines" in alone.stderr
     assert machine.tmon("stream", "leave").returncode == 0
     assert tmon(machine.folder, "token", "get", "attic").returncode == 0
+    assert "isn't a file of this cluster" in machine.tmon("stream", "status").stderr
+    again = machine.tmon("stream", "leave")
+    assert again.returncode == 1
+    assert "is of one machine already" in again.stderr
 
 
 def test_a_machine_leaves_servers_that_are_gone(machine: Machine) -> None:
+    with closing(sqlite3.connect(machine.path)) as db:
+        db.execute("insert into chores values ('compare', 0, 'b has other data')")
+        db.commit()
     machine.environ["TMON_STREAM"] = "nats://127.0.0.1:1"
     assert "no NATS server answers" in machine.tmon("stream", "leave").stderr
     assert machine.tmon("stream", "leave", "--force").returncode == 0
+    assert "T29" not in tmon(machine.folder, "check").stdout
     assert tmon(machine.folder, "token", "get", "attic").returncode == 0

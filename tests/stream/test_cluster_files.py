@@ -47,8 +47,13 @@ def test_three_servers_trust_each_other_and_who_has_the_password(tmp_path: Path)
         environ["TMON_STREAM_CREDENTIALS"] = str(tmp_path / "guessed")
         refused = tmon(tmp_path, "stream", "status", environ=environ)
         assert refused.returncode == 1
-        assert "authorization" in refused.stderr.lower()
+        assert "refuses the password" in refused.stderr
         assert "guessed" not in refused.stderr
+        assert credentials(tmp_path / "others", "127.0.0.1").returncode == 0
+        environ["TMON_STREAM_CA"] = str(tmp_path / "others" / "127.0.0.1" / "ca.pem")
+        refused = tmon(tmp_path, "stream", "status", environ=environ)
+        assert refused.returncode == 1
+        assert "certificate isn't accepted" in refused.stderr
 
 
 def test_secrets_are_their_owners_and_never_made_twice(tmp_path: Path) -> None:
@@ -56,6 +61,9 @@ def test_secrets_are_their_owners_and_never_made_twice(tmp_path: Path) -> None:
     assert credentials(folder, "a.example.org", "::1").returncode == 0
     files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert {path.stat().st_mode & 0o077 for path in files} == {0}
+    for host, address in (("a.example.org", "a.example.org"), ("::1", "[::1]")):
+        advertised = (folder / host / "advertise.conf").read_text()
+        assert advertised == f'advertise: "{address}:6222"\n'
     again = credentials(folder, "a.example.org", "d.example.org")
     assert again.stdout.splitlines() == [
         f"{folder}/a.example.org exists, and stays",

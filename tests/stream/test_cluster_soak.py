@@ -59,7 +59,7 @@ def test_each_server_killed_at_full_rate(
             station.cluster.wait_until_healthy()
             time.sleep(5)
     report(capsys, "each server killed", load)
-    assert load.outage_s < 10
+    assert max(map(load.watch.led_s, load.outages)) < 5  # elections take as long as they take
 
 
 def test_a_sink_killed_a_hundred_times(
@@ -115,6 +115,7 @@ def test_everything_at_once(station: Station, capsys: pytest.CaptureFixture[str]
             server.start()
             station.cluster.wait_until_healthy()
     report(capsys, "everything at once", load)
+    assert max(map(load.watch.led_s, load.outages)) < 10  # ingests start, too
 
 
 @contextmanager

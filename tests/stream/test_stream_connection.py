@@ -83,9 +83,9 @@ def test_credentials_are_read_from_a_file(guarded: Server, tmp_path: Path) -> No
     file.write_text("tmon:p4ss\n")
     works(settings(guarded.url, CREDENTIALS=file))
     file.write_text("tmon:wrong\n")
-    assert "Authorization Violation" in (told := refusal(settings(guarded.url, CREDENTIALS=file)))
+    assert "refuses the password" in (told := refusal(settings(guarded.url, CREDENTIALS=file)))
     assert "wrong" not in told
-    assert "Authorization Violation" in refusal(settings(guarded.url))
+    assert "refuses the password" in refusal(settings(guarded.url))
 
 
 def test_a_token_is_one_too(tmp_path: Path) -> None:
@@ -111,10 +111,28 @@ def test_a_password_in_the_address_is_never_shown() -> None:
     assert "p4ss" not in told
 
 
-@pytest.mark.parametrize("address", ["nats://a:abc", "nats://a:99999", "nats://a:0", "http://a"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("nats://a:abc", "nats://a:99999", "nats://a:0", "http://a", "a:4222", "nats://"),
+        *("nats://a..b", f"nats://{'a' * 64}", "nats://[::1", "nats://[zz]"),
+        *("nats://a/path", "nats://a?x=1", "nats://a#b"),
+        *("nats://tmon:p4ss@", "tmon:p4ss@a:4222", "nats://tmon:p4ss#/@a", "nats://tmon:p4ss"),
+    ],
+)
 def test_what_cant_be_a_server_is_told(address: str) -> None:
-    with pytest.raises(InvalidSettings, match="must be the NATS servers"):
+    """Without showing it, as it may have the password."""
+    with pytest.raises(InvalidSettings, match="must be the NATS servers") as told:
         settings(address)
+    assert "p4ss" not in str(told.value)
+    with pytest.raises(InvalidSettings, match=r"number 2 isn't$") as told:
+        settings(f"nats://tmon:p4ss@a,{address}")
+    assert "p4ss" not in str(told.value)
+
+
+def test_an_address_may_be_written_in_several_ways() -> None:
+    found = settings(" NATS://a:4222/, tls://[::1]:4222,\nnats://tmon:p4ss@bücher.example ,")
+    assert found.stream == ("nats://a:4222", "tls://[::1]:4222", "nats://tmon:p4ss@bücher.example")
 
 
 def test_a_server_without_jetstream_is_told(tmp_path: Path) -> None:
@@ -139,8 +157,33 @@ def test_a_command_says_nothing_of_a_connection_that_works(
 
 
 def test_what_isnt_a_nats_server_is_told() -> None:
-    with fake_server(b"HTTP/1.1 400 Bad Request\r\n") as url:
-        assert "no NATS server answers" in refusal(settings(url))
+    lines = (b"HTTP/1.1 400 Bad Request\r\n", b"INFO nonsense\r\n", b"INFO []\r\n")
+    for says in (*lines, bytes(200_000)):
+        with fake_server(says) as url:
+            assert "doesn't greet as a NATS server" in refusal(settings(url))
+
+
+def test_a_process_waits_and_tells_each_reason(
+    guarded: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each server may have its own; none ends the process, as all may be put right meanwhile."""
+    file = tmp_path / "credentials"
+    file.write_text("tmon:wrong\n")
+    reasons = ["Connection refused", "doesn't greet as a NATS server", "refuses the password"]
+
+    async def run(url: str) -> None:
+        found = settings(f"nats://127.0.0.1:1,{url},{guarded.url}", CREDENTIALS=file)
+        connecting = asyncio.create_task(connect(found, "sink"))
+        while not all(reason in caplog.text for reason in reasons):
+            await asyncio.sleep(0.01)
+        await end([connecting])
+
+    for says in (b"INFO []\r\n", bytes(200_000)):
+        caplog.clear()
+        with fake_server(says) as url:
+            asyncio.run(run(url))
+        messages = [record.getMessage() for record in caplog.records]
+        assert len(messages) == len(set(messages))
 
 
 def test_a_command_asks_the_next_server(tmp_path: Path) -> None:
@@ -182,7 +225,8 @@ def test_a_file_that_is_no_certificate_is_told(tmp_path: Path) -> None:
     told = refusal(settings("tls://127.0.0.1:1", CA=file))
     assert told.startswith("TMON_STREAM_CA: ")
     file.write_text("nothing")
-    assert refusal(settings("tls://127.0.0.1:1", CA=file)).startswith("TMON_STREAM_CA: ")
+    told = refusal(settings("tls://127.0.0.1:1", CA=file))
+    assert told == f"TMON_STREAM_CA: {file}: no certificate is in it"
 
 
 def test_a_process_waits_for_the_servers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

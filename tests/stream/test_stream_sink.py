@@ -334,9 +334,13 @@ def test_a_sink_waits_while_its_file_cant_be_written(
     assert count(machine) == 2
 
 
-def test_a_second_station_cant_create_the_streams(machine: Machine) -> None:
-    publish(machine, message(machine))
+@pytest.mark.parametrize("has_readings", [False, True])
+def test_a_second_station_cant_create_the_streams(machine: Machine, *, has_readings: bool) -> None:
+    """Neither where it has as many nodes as the first, and nothing was published yet."""
+    if has_readings:
+        publish(machine, message(machine))
     other = Machine(machine.folder.with_name("b"), machine.environ["TMON_STREAM"])
+    other.make_node("basement")
     ran = other.tmon("stream", "create", "--replicas", "1")
     assert ran.returncode == 1
     assert "exists already" in ran.stderr

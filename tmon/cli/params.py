@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from math import isnan
 from typing import Any
 
 import click
@@ -42,6 +43,14 @@ class Instant(click.ParamType[int]):
         except (ValueError, OverflowError):
             self.fail(f"{value!r} must be like 2026-11-22 or 2026-11-22T12:00Z", param, ctx)
         return as_ms(at)
+
+
+class NumberRange(click.FloatRange):
+    """As click's, without ``nan``, which is neither too small nor too large."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        return self.fail(f"{value!r} isn't a number.", param, ctx) if isnan(number) else number
 
 
 LENGTH, INSTANT = Length(), Instant()

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tmon.cli.opening import open_here
 from tmon.cli.options import as_json, progress_bar, show, station, takes
+from tmon.cli.params import NumberRange
 from tmon.core.errors import CannotServe
 from tmon.core.settings import Settings
 from tmon.db.connect import open_migrated_for_reading
@@ -37,7 +39,7 @@ def stream() -> None:
 @click.option("--days", type=click.IntRange(1, 3650), default=7, help="how long [default: 7]")
 @click.option(
     "--gigabytes",
-    type=click.FloatRange(0.1, 100_000),
+    type=NumberRange(0.1, 100_000),
     default=32.0,
     help="how much; when they are full, nodes have to keep their readings [default: 32]",
 )
@@ -94,9 +96,12 @@ def leave(*, force: bool, **flags: str | None) -> None:
     """
     from tmon.stream import first_file  # noqa: PLC0415
     from tmon.stream.connection import ask  # noqa: PLC0415
+    from tmon.stream.positions import read_positions  # noqa: PLC0415
 
     settings = _station(flags)
-    with open_station(settings) as db:
+    with open_here(settings) as db:
+        if not read_positions(db):
+            raise CannotServe(f"{settings.db} is of one machine already: unset TMON_STREAM")
         if not force:
             ask(settings, "stream leave", partial(first_file.refuse_unread, db))
         first_file.leave_cluster(db)
@@ -107,7 +112,7 @@ def leave(*, force: bool, **flags: str | None) -> None:
 @takes_streams
 @click.option("--replicas", type=click.Choice(["1", "3", "5"]), help="servers that keep each")
 @click.option("--days", type=click.IntRange(1, 3650), help="how long")
-@click.option("--gigabytes", type=click.FloatRange(0.1, 100_000), help="how much")
+@click.option("--gigabytes", type=NumberRange(0.1, 100_000), help="how much")
 def set_(
     replicas: str | None, days: int | None, gigabytes: float | None, **flags: str | None
 ) -> None:
@@ -120,6 +125,8 @@ def set_(
     from tmon.stream.connection import ask  # noqa: PLC0415
     from tmon.stream.stream_config import change  # noqa: PLC0415
 
+    if not (replicas or days or gigabytes):
+        raise click.UsageError("nothing to change: give --replicas, --days or --gigabytes")
     ask(
         _station(flags),
         "stream set",
@@ -150,6 +157,8 @@ def status(*, as_json: bool, **flags: str | None) -> None:
     states = ask(
         settings, "stream status", lambda client: checked_states(client, positions, PATIENCE_S)
     )
+    if not positions:
+        click.echo(f"{settings.db} isn't a file of this cluster", err=True)
     show(_rows(states, positions), as_json=as_json)
 
 

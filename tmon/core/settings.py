@@ -25,6 +25,7 @@ class Setting:
     default: str
     help: str
     parse: Callable[[str], Any]
+    is_secret: bool = False  # or may hold one, so that it is never shown
 
     @property
     def variable(self) -> str:
@@ -72,16 +73,28 @@ def _url(text: str) -> str:
 
 
 def _stream(text: str) -> tuple[str, ...]:
-    servers = tuple(text.replace(",", " ").split())
-    for server in servers:
-        parts = urlsplit(server)
+    servers = []
+    for number, server in enumerate(given := text.replace(",", " ").split(), 1):
         try:
-            is_server = parts.scheme in ("nats", "tls") and parts.hostname and parts.port != 0
-        except ValueError:  # no port is that
-            is_server = False
-        if not is_server:
-            raise ValueError("must be the NATS servers, like nats://a:4222,nats://b:4222")
-    return servers
+            servers.append(_server(server))
+        except ValueError:  # its own texts may have the password
+            which = f": number {number} isn't" if len(given) > 1 else ""
+            must = f"must be the NATS servers, like nats://a:4222,nats://b:4222{which}"
+            raise ValueError(must) from None
+    return tuple(servers)
+
+
+def _server(text: str) -> str:
+    parts = urlsplit(text)
+    host = (parts.hostname or "").encode("idna")  # no part may be empty, or over 63 letters
+    if (
+        parts.scheme not in ("nats", "tls")
+        or not host
+        or parts.port == 0
+        or any((parts.path.strip("/"), parts.query, parts.fragment))
+    ):
+        raise ValueError
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _tiles(text: str) -> str:
@@ -126,7 +139,7 @@ def _rate(text: str) -> float:
 
 SETTINGS = (
     Setting("db", "tmon.db", "the database file", _database),
-    Setting("secret", "", "the secret itself, in place of a file", _secret),
+    Setting("secret", "", "the secret itself, in place of a file", _secret, is_secret=True),
     Setting(
         "secret_file", "", "the tokens' secret in a file [default: <db>.secret]", _optional_path
     ),
@@ -150,7 +163,13 @@ SETTINGS = (
         "yes: all sensors appear in Home Assistant, through that broker",
         _yes_or_no,
     ),
-    Setting("stream", "", "the NATS servers that keep readings for several machines", _stream),
+    Setting(
+        "stream",
+        "",
+        "the NATS servers that keep readings for several machines",
+        _stream,
+        is_secret=True,
+    ),
     Setting("stream_credentials", "", "a file with what those servers ask for", _optional_path),
     Setting("stream_ca", "", "a certificate file to verify those servers with", _optional_path),
     Setting(
@@ -180,7 +199,13 @@ SETTINGS = (
         lambda text: tuple(text.split()),
     ),
     Setting("mail_to", "root", "whom the machine's own sendmail tells, without those", str),
-    Setting("ping_url", "", "a Healthchecks-style address to ping at each check", _url),
+    Setting(
+        "ping_url",
+        "",
+        "a Healthchecks-style address to ping at each check",
+        _url,
+        is_secret=True,
+    ),
 )
 
 ALERTING = ("notify", "mail_to", "ping_url")
@@ -234,7 +259,7 @@ class Settings:
             try:
                 values[setting.name] = setting.parse(text)
             except ValueError as problem:
-                shown = "it" if setting.name == "secret" else repr(text)
+                shown = "it" if setting.is_secret else repr(text)
                 problems.append(f"{setting.variable} ({setting.flag}): {shown} {problem}")
         if problems:
             raise InvalidSettings("\n".join(problems))

@@ -6,6 +6,7 @@ from math import inf
 
 import nats.errors
 from nats.aio.client import Client
+from nats.js.api import ClusterInfo
 
 from tmon.core.errors import Unavailable
 from tmon.stream.messages import PARTITIONS, stream_name
@@ -13,13 +14,15 @@ from tmon.stream.messages import PARTITIONS, stream_name
 PATIENCE_S = 3.0  # without any acknowledgement; then another server is asked
 FRESH_S = 5.0  # what was acknowledged so lately says that all is well
 ANSWER_S = 1.0  # for any stream's leader; a connection that breaks is made again meanwhile
+# A leader hears each second from its replicas, and they elect another after four without it.
+HEARD_NS = 4_000_000_000
 
 
 class Availability:
     """Knows from the last message how the streams are; if that says too little, asks them.
 
-    Only a stream that has a majority has a leader; one that lost it steps down within some ten
-    seconds. So the answer comes back to yes by itself, without a reading that has to try it.
+    Only a stream whose leader hears from a majority takes messages. So the answer comes back to
+    yes by itself, without a reading that has to try it.
     """
 
     def __init__(self, client: Client, clock: Callable[[], float]) -> None:
@@ -81,5 +84,14 @@ class Availability:
             info = await stream.stream_info(stream_name(partition))
         except (nats.errors.Error, OSError, TimeoutError):
             return False
-        # A server that is alone answers for the leader, once it has noticed that there is none.
-        return info.cluster is None or bool(info.cluster.leader)
+        return info.cluster is None or has_majority(info.cluster)
+
+
+def has_majority(cluster: ClusterInfo) -> bool:
+    """Whether a stream has a leader that has heard from most of its servers lately.
+
+    One that is cut off calls itself leader for up to 16 s more, and one without a leader says so.
+    """
+    replicas = cluster.replicas or []
+    heard = [one for one in replicas if (one.active or 0) < HEARD_NS]
+    return bool(cluster.leader) and 2 * (1 + len(heard)) > 1 + len(replicas)

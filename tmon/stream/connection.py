@@ -5,7 +5,7 @@ import logging
 import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -13,17 +13,16 @@ from urllib.parse import urlsplit
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
-from nats.aio.transport import TcpTransport
 
 from tmon.core.errors import TmonError
 from tmon.core.settings import Settings
+from tmon.stream.client import TmonClient
 
 PENDING_BYTES = 64 * 1024 * 1024  # of messages on their way to the server: 16 of 1 MB, and spare
 ANSWER_S = 5.0  # for a command's questions
 ATTEMPT_S = 1.5  # for what is asked again: a stream without a leader, or a lost server, is silent
 RETRY_S = 0.5
 CONNECT_S = 2
-CLOSE_S = 1.0
 PING_S = 2  # a server that doesn't answer two of them is left
 LEAST_SERVER = (2, 12)  # older ones weren't tried
 
@@ -32,44 +31,6 @@ T = TypeVar("T")
 
 class CannotConnect(TmonError):
     """The NATS servers can't be reached or used as the settings say."""
-
-
-class _NotEncrypted(nats.errors.Error):
-    """A server that takes credentials and readings in plain text."""
-
-    def __str__(self) -> str:
-        return (
-            "the server doesn't encrypt: give it a certificate (`tls` in its configuration), or "
-            "use nats:// without TMON_STREAM_CA"
-        )
-
-
-class _Client(Client):
-    """A client that is safe with servers that don't encrypt, and with those that are cut off.
-
-    It sends no credentials before the connection is encrypted, if it must be.
-    """
-
-    must_encrypt = False
-    closes = False  # by our wish
-
-    def _connect_command(self) -> bytes:
-        if self.must_encrypt and not self._server_info.get("tls_required"):
-            raise _NotEncrypted
-        return super()._connect_command()
-
-    async def _attempt_reconnect(self) -> None:
-        # What wasn't sent yet would be waited for, and a server that is cut off never takes it.
-        if isinstance(self._transport, TcpTransport) and self._transport._io_writer:
-            self._transport._io_writer.transport.abort()
-        await super()._attempt_reconnect()
-
-    async def close(self) -> None:
-        self.closes = True
-        # RuntimeError: uvloop's, where the server has just closed the connection.
-        with suppress(nats.errors.Error, OSError, TimeoutError, RuntimeError):
-            async with asyncio.timeout(CLOSE_S):  # after a TLS handshake that failed, it hangs
-                await super().close()
 
 
 async def connect(
@@ -90,23 +51,22 @@ async def connect(
         CannotConnect: the settings can't be used, or a server is too old.
     """
     log = logging.getLogger(f"tmon.{name}")
-    client = _Client()
-    is_down = False
+    client = TmonClient()
+    told: set[str] = set()  # why there is no connection; each server may have a reason of its own
 
     async def on_error(error: Exception) -> None:
-        nonlocal is_down
-        if not client.is_connected and not client.closes and not is_down:
-            is_down = True
-            log.warning("no connection to the NATS servers: %s", describe(error))
+        reason = describe(error)
+        if not client.is_connected and not client.closes and reason not in told:
+            told.add(reason)
+            log.warning("no connection to the NATS servers: %s", reason)
 
     async def on_disconnect() -> None:
         await on_error(ConnectionError("it broke"))
 
     async def on_connect() -> None:
-        nonlocal is_down
-        if is_down:
+        if told:
             log.warning("connected to the NATS servers again")
-        is_down = False
+        told.clear()
         on_reconnect()
 
     async def on_closed() -> None:
@@ -144,7 +104,7 @@ async def connected(settings: Settings, name: str) -> AsyncIterator[Client]:
     options = _options(settings)
     reasons: list[str] = []
     for server in settings.stream:
-        client = _Client()
+        client = TmonClient()
         try:
             async with asyncio.timeout(ANSWER_S):
                 await _connect_once(client, {**options, "servers": [server]}, name)
@@ -181,7 +141,7 @@ def ask(settings: Settings, name: str, question: Callable[[Client], Awaitable[T]
     return asyncio.run(run())
 
 
-async def _connect_once(client: _Client, options: Mapping[str, Any], name: str) -> None:
+async def _connect_once(client: TmonClient, options: Mapping[str, Any], name: str) -> None:
     """Connect to one server, or say why not.
 
     Raises:
@@ -217,7 +177,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     return options
 
 
-async def _connect(client: _Client, options: Mapping[str, Any], **more: Any) -> None:
+async def _connect(client: TmonClient, options: Mapping[str, Any], **more: Any) -> None:
     client.must_encrypt = "tls" in options
     logging.getLogger("asyncio").addFilter(_isnt_of_nats_py)
     await client.connect(
@@ -254,8 +214,10 @@ def _isnt_of_nats_py(record: logging.LogRecord) -> bool:
 def _tls(authority: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=authority)
-    except (OSError, ssl.SSLError) as error:
-        reason = getattr(error, "strerror", None) or "no certificate is in it"
+    except ssl.SSLError:
+        raise CannotConnect(f"TMON_STREAM_CA: {authority}: no certificate is in it") from None
+    except OSError as error:
+        reason = error.strerror
         raise CannotConnect(f"TMON_STREAM_CA: {authority}: {reason}") from None
 
 
@@ -282,6 +244,10 @@ def describe(error: BaseException | None) -> str:
         return "no JetStream: is `jetstream` in their configuration, and do most of them run?"
     if isinstance(error, nats.errors.NoServersError | TimeoutError):
         return "no answer"
+    if "authorization violation" in str(error).lower():
+        return "the server refuses the password: see TMON_STREAM_CREDENTIALS"
+    if isinstance(error, OSError) and (error.errno or 0) > 0:  # asyncio has texts of its own
+        return os.strerror(error.errno or 0)
     description = getattr(error, "description", None) or getattr(error, "strerror", None)
     return str(description or error).removeprefix("nats: ").strip("'") or type(error).__name__
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from hashlib import sha256
 from itertools import chain, islice
 from pathlib import Path
 from secrets import token_hex
@@ -14,6 +15,7 @@ from sqlite_utils import Database
 from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
 from tmon.db.device_decisions import Decision, all_beside
+from tmon.db.job_runs import COMPARISON
 from tmon.stream.bucket import BUCKET_SUBJECT
 from tmon.stream.change_log import CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S, CannotConnect
@@ -57,6 +59,8 @@ def leave_cluster(db: Database) -> None:
     """Let a file be of no cluster: of one machine again, or the first of another cluster."""
     with transaction(db):
         db.execute("delete from stream_positions")
+        # Else T29 stays: nothing compares it with the others any more.
+        db.execute("delete from chores where name = ?", [COMPARISON])
 
 
 async def begin_cluster(
@@ -110,8 +114,9 @@ def snapshot_of(db: Database) -> Snapshot:
     def largest(table: str) -> int:
         return int(db.execute(f"select coalesce(max(id), 0) from {table}").fetchone()[0])
 
-    is_empty = not db.execute("select 1 from nodes limit 1").fetchone()
-    return Snapshot(token_hex(8), largest("sensors"), largest("rejected"), is_empty)
+    uids = "\n".join(uid for (uid,) in db.execute("select uid from nodes order by uid"))
+    digest = sha256(uids.encode()).hexdigest()[:16]
+    return Snapshot(token_hex(8), largest("sensors"), largest("rejected"), not uids, digest)
 
 
 async def _fill_bucket(

@@ -22,7 +22,7 @@ BUCKET_STREAM = f"KV_{BUCKET}"  # in which NATS keeps it
 BUCKET_LOST = f"the bucket {BUCKET} was deleted: docs/cluster.md says how to begin again"
 NO_STREAM = 10059  # the servers' code; other things may not be found either
 _SNAPSHOT, _EMPTY = "tmon-snapshot", "tmon-empty"
-_SENSORS, _REJECTED = "tmon-sensors", "tmon-rejected"
+_SENSORS, _REJECTED, _NODES = "tmon-sensors", "tmon-rejected", "tmon-digest"
 
 T = TypeVar("T")
 
@@ -39,12 +39,14 @@ class Snapshot(Struct, frozen=True):
     """The file with which a cluster began: an id, and the largest ids in it.
 
     ``is_empty``: it had no node, so that a new machine can begin with an empty file.
+    ``nodes``: a digest of its nodes, so that no other file is taken for it.
     """
 
     id: str
     largest_sensor: int
     largest_rejected: int
     is_empty: bool
+    nodes: str
 
     def as_metadata(self) -> dict[str, str]:
         return {
@@ -52,6 +54,7 @@ class Snapshot(Struct, frozen=True):
             _SENSORS: str(self.largest_sensor),
             _REJECTED: str(self.largest_rejected),
             _EMPTY: "yes" if self.is_empty else "no",
+            _NODES: self.nodes,
         }
 
     @classmethod
@@ -61,6 +64,7 @@ class Snapshot(Struct, frozen=True):
             int(data.get(_SENSORS, "0")),
             int(data.get(_REJECTED, "0")),
             data.get(_EMPTY) == "yes",
+            data.get(_NODES, ""),
         )
 
 
@@ -78,6 +82,11 @@ class StreamState(Struct, frozen=True):
     replicas: int
     leader: str | None
     behind: tuple[str, ...]  # replicas that aren't current
+
+    @property
+    def has_leader(self) -> bool:
+        """Without one it takes no messages: most of its servers are missing."""
+        return bool(self.leader) or self.replicas == 1
 
 
 async def state_of(stream: JetStreamContext, partition: int) -> StreamState | None:
