@@ -181,6 +181,22 @@ def test_systemd_is_told_when_a_service_is_ready(
     ingest.stop()
 
 
+def test_systemd_is_told_that_a_sink_is_ready_before_it_reaches_nats(station: Station) -> None:
+    """Datasette is started after it, and shows the file while no server answers."""
+    path = Path(tempfile.gettempdir()) / f"tmon-{os.urandom(8).hex()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(path))
+        path.chmod(0o666)
+        line.settimeout(60)
+        told = {"NOTIFY_SOCKET": str(path), "TMON_STREAM": f"nats://127.0.0.1:{free_port()}"}
+        started = station.start("tmon-sink", "sink", **told)
+        assert line.recv(100) == b"READY=1"
+        assert station.db.exists()
+    path.unlink()
+    started.terminate()
+    started.wait()
+
+
 def test_only_root_may_act_for_the_station() -> None:
     ran = subprocess.run(
         ["sh", "-s", "token", "list"],

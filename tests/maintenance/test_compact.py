@@ -76,7 +76,7 @@ def test_it_is_not_done_beside_a_station_that_runs(old: Path) -> None:
     finally:
         running.kill()
     assert ran.returncode == 1
-    assert "is in use; stop `tmon serve`" in ran.stderr
+    assert "is in use; first stop `tmon serve`" in ran.stderr
     assert pragma(old, "page_size") == 4096
 
 

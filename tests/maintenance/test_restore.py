@@ -149,7 +149,7 @@ def test_a_running_ingest_is_not_pulled_from_under(tmp_path: Path, kept: Path) -
     with load(tmp_path, writers=1) as sent:
         wait_for(lambda: len(sent.acknowledged()) > 0)
         ran = tmon(tmp_path, "restore", str(kept), "--force")
-        assert "tmon.db is in use; stop `tmon serve`" in one_line(ran.stderr)
+        assert "tmon.db is in use; first stop `tmon serve`" in one_line(ran.stderr)
         now = len(sent.acknowledged())
         wait_for(lambda: len(sent.acknowledged()) > now)
     assert not [*tmp_path.glob("tmon.db.before-*")]

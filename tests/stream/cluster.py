@@ -55,6 +55,7 @@ class Server:
             (self.folder / "nats").symlink_to(secrets / "127.0.0.1")
         else:
             text = re.sub(r"tls \{[^}]*\}|include .*", "", text)
+        text = text.replace("include nats/advertise.conf", "")
         text = re.sub(r"routes: \[[^]]*\]", f"routes: {json.dumps(routes)}", text)
         text = re.sub(r"(0\.0\.0\.0|127\.0\.0\.1):(4222|6222|8222)", "127.0.0.1:-1", text)
         text = text.replace("/etc/tmon", str(self.folder))

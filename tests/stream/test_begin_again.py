@@ -1,5 +1,7 @@
 """`tmon stream create --again`, `set` and `leave`: streams that were lost, are too small, or go."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -92,7 +94,11 @@ def test_a_machine_leaves_with_all_that_was_published(machine: Machine) -> None:
 
 
 def test_a_machine_leaves_servers_that_are_gone(machine: Machine) -> None:
+    with closing(sqlite3.connect(machine.path)) as db:
+        db.execute("insert into chores values ('compare', 0, 'b has other data')")
+        db.commit()
     machine.environ["TMON_STREAM"] = "nats://127.0.0.1:1"
     assert "no NATS server answers" in machine.tmon("stream", "leave").stderr
     assert machine.tmon("stream", "leave", "--force").returncode == 0
+    assert "T29" not in tmon(machine.folder, "check").stdout
     assert tmon(machine.folder, "token", "get", "attic").returncode == 0

@@ -74,6 +74,8 @@ def test_without_a_majority_ingest_isnt_healthy(clustered: Station, leader: str)
     try:
         wait_for(lambda: not a.is_well())
         assert [a.is_well() for _ in range(5)] == [False] * 5
+        wait_for(lambda: "16 streams of 16 without a leader" in "".join(a.findings()))
+        assert "one more and nothing is stored" not in "".join(a.findings())
     finally:
         for server in others:
             server.start()

@@ -61,6 +61,9 @@ def test_secrets_are_their_owners_and_never_made_twice(tmp_path: Path) -> None:
     assert credentials(folder, "a.example.org", "::1").returncode == 0
     files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert {path.stat().st_mode & 0o077 for path in files} == {0}
+    for host, address in (("a.example.org", "a.example.org"), ("::1", "[::1]")):
+        advertised = (folder / host / "advertise.conf").read_text()
+        assert advertised == f'advertise: "{address}:6222"\n'
     again = credentials(folder, "a.example.org", "d.example.org")
     assert again.stdout.splitlines() == [
         f"{folder}/a.example.org exists, and stays",

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.types import Message
 
 from ingest.waiting import Waiting
-from tests.station import Process, wait_for
+from tests.station import Process, tmon, wait_for
 from tests.stream.streamed import Machine, Server, one_server
 
 READING = {"value": 21.5, "measured_ms": 1_795_348_800_000}
@@ -42,7 +42,7 @@ def post(url: str, token: str) -> requests.Response:
 
 
 def test_readings_are_refused_until_nats_answers(
-    own_server: Server, token: str, ingest: Process
+    tmp_path: Path, own_server: Server, token: str, ingest: Process
 ) -> None:
     """A node is told to keep them, rather than that its token is unknown, or nothing at all."""
     url = ingest.addresses(1)["ingest"]
@@ -52,6 +52,9 @@ def test_readings_are_refused_until_nats_answers(
     health = requests.get(f"{url}/healthz", timeout=60)
     assert (health.status_code, health.json()["code"]) == (503, "unavailable")
     assert health.json().keys() >= {"time_ms", "backlog", "oldest_waiting_s"}
+    found = tmon(tmp_path, "check", "--ingest-url", url).stdout
+    assert "T24 critical" in found
+    assert "no NATS server has answered yet" in found
     own_server.start()
     wait_for(lambda: post(url, token).status_code == 201, pause_s=0.1)
     ingest.popen.send_signal(signal.SIGTERM)

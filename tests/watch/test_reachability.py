@@ -1,4 +1,4 @@
-"""T04, T05, T21 and remote T07, with real servers and other programs at their address."""
+"""T04, T05, T21 and remote T07 and T24, with real servers and other programs at their address."""
 
 import json
 import socket
@@ -67,7 +67,7 @@ def test_a_remote_ingest_without_a_majority_of_its_servers_is_critical() -> None
         assert ask(server.url, server.url) == []  # T24 says more
         [finding] = ask(server.url, server.url, remote=True)
         assert (finding.number, finding.reason) == (
-            "T21",
+            "T24",
             "ingest answers, but no stream has a majority",
         )
 

@@ -119,7 +119,7 @@ def _print(found: Comparison) -> None:
             click.echo(f"  for example {_name(found, table, example)}: {_values(example)}")
     if any(found.lag):
         a, b = (pluralize(behind, "message") for behind in found.lag)
-        click.echo(f"\nthe stream: A is {a} behind B, and B {b} behind A; try again later")
+        click.echo(f"\nthe stream: A is {a} behind B, and B {b} behind A, which may be the reason")
 
 
 def _counted(counts: Counts) -> str:

@@ -204,7 +204,8 @@ def exclusive(db: Path) -> Iterator[sqlite3.Connection | None]:
         except sqlite3.DatabaseError as error:
             if primary_code(error) == sqlite3.SQLITE_BUSY:
                 raise InUse(
-                    f"{db} is in use; stop `tmon serve`, and whatever else has it open, first"
+                    f"{db} is in use; first stop `tmon serve`, `tmon sink`, and whatever else has "
+                    "it open"
                 ) from None
             if primary_code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise

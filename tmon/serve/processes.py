@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from threading import Thread
 
-from tmon.core import signals
+from tmon.core import signals, systemd
 from tmon.core.errors import CannotServe
 from tmon.core.settings import Settings
 from tmon.db.connect import refuse_non_file
@@ -170,6 +170,8 @@ def serve_sink(settings: Settings, lifeline_fd: int | None = None) -> None:
     writer = writer_process.start(settings.db, sink_writer, in_cluster=True)
     if lifeline_fd is not None:
         _stop_with_parent(lifeline_fd)
+    # Ready means that the file is there, for Datasette; it may wait for NATS for days.
+    systemd.notify_ready()
     run_sink(settings, writer)
 
 

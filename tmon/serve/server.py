@@ -21,7 +21,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from ingest import access
-from tmon.core import logs, signals
+from tmon.core import logs, signals, systemd
 from tmon.core.settings import Settings
 from tmon.db import identity
 
@@ -132,12 +132,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # systemd's sd_notify(3), for a service of type ``notify``.
-        if address := os.environ.get("NOTIFY_SOCKET"):
-            if address.startswith("@"):  # Linux's abstract sockets
-                address = "\0" + address[1:]
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-                sock.sendto(b"READY=1", address)
+        systemd.notify_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
         """Stop; not faster on a second signal, as Ctrl-C reaches parent and child."""

@@ -15,6 +15,7 @@ from sqlite_utils import Database
 from tmon.core.errors import TmonError
 from tmon.db.connect import transaction
 from tmon.db.device_decisions import Decision, all_beside
+from tmon.db.job_runs import COMPARISON
 from tmon.stream.bucket import BUCKET_SUBJECT
 from tmon.stream.change_log import CHANGE, LastChange
 from tmon.stream.connection import ANSWER_S, CannotConnect
@@ -58,6 +59,8 @@ def leave_cluster(db: Database) -> None:
     """Let a file be of no cluster: of one machine again, or the first of another cluster."""
     with transaction(db):
         db.execute("delete from stream_positions")
+        # Else T29 stays: nothing compares it with the others any more.
+        db.execute("delete from chores where name = ?", [COMPARISON])
 
 
 async def begin_cluster(

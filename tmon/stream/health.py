@@ -37,6 +37,11 @@ class Health(Struct, frozen=True):
         return {name: names.count(name) for name in sorted(set(names))}
 
     @property
+    def leaderless(self) -> int:
+        """How many streams take no messages, as most of their servers are missing."""
+        return sum(not state.has_leader for state in self.states)
+
+    @property
     def full_share(self) -> float:
         """How full the fullest stream is; 0 to 1."""
         shares = [state.bytes / state.max_bytes for state in self.states if state.max_bytes > 0]

@@ -83,6 +83,11 @@ class StreamState(Struct, frozen=True):
     leader: str | None
     behind: tuple[str, ...]  # replicas that aren't current
 
+    @property
+    def has_leader(self) -> bool:
+        """Without one it takes no messages: most of its servers are missing."""
+        return bool(self.leader) or self.replicas == 1
+
 
 async def state_of(stream: JetStreamContext, partition: int) -> StreamState | None:
     """One stream as it is; None if there is none.

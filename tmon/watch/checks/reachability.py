@@ -1,4 +1,4 @@
-"""T04, T05, T21, and T07 of a remote server: do ingest and Datasette answer over HTTP?"""
+"""T04, T05, T21, and T07 and T24 of a remote server: do ingest and Datasette answer over HTTP?"""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,9 +68,9 @@ def _check_ingest(addresses: Addresses, now_ms: int, pauses_s: Sequence[float]) 
         waited = f" for {oldest_s:.0f} s" if isinstance(oldest_s, int | float) else ""
         reason = f"ingest answers, but readings wait{waited} and none is committed"
         findings.append(_critical("T21", reason, addresses.ingest))
-    if answer.get("code") == "unavailable" and addresses.remote:  # here, T24 says more
+    if answer.get("code") == "unavailable" and addresses.remote:  # here, it is asked
         reason = f"ingest answers, but {answer.get('error')}"
-        findings.append(_critical("T21", reason, addresses.ingest))
+        findings.append(_critical("T24", reason, addresses.ingest))
     return findings
 
 

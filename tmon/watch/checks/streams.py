@@ -40,9 +40,18 @@ def check(station: Station) -> Iterator[Finding]:
         yield Finding("T24", Severity.CRITICAL, str(error), subject="streams")
         return
     yield from check_sink(station.now_ms, first.waiting, moves=first.stored != second.stored)
+    leaderless = min(first.leaderless, second.leaderless)
+    if leaderless:
+        reason = (
+            f"{humanize.pluralize(leaderless, 'stream')} of {len(second.states)} without a leader, "
+            "as most of the NATS servers are missing: readings are refused"
+        )
+        yield Finding("T24", Severity.CRITICAL, reason, subject="streams")
     for name in {*first.missing} & {*second.missing}:
         streams = humanize.pluralize(second.missing[name], "stream")
-        reason = f"it is down, or has not caught up with {streams}: one more and nothing is stored"
+        reason = f"it is down, or has not caught up with {streams}"
+        if not leaderless:
+            reason += ": one more and nothing is stored"
         yield Finding("T27", Severity.WARNING, reason, subject=f"NATS server {name}")
     share = second.full_share
     if share >= FULL_OVER_SHARE:
