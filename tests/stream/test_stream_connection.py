@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import signal
 import socket
 import subprocess
 import threading
@@ -250,6 +251,28 @@ def test_a_process_waits_for_the_servers(tmp_path: Path, caplog: pytest.LogCaptu
         server.stop()
     messages = [record.getMessage() for record in caplog.records]
     assert [text[:13] for text in messages] == ["no connection", "connected to "]
+
+
+def test_a_server_that_is_left_for_another_is_not_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a majority that is every few seconds; a connection that breaks later is told."""
+
+    async def run(server: Server) -> None:
+        again = asyncio.Event()
+        client = await connect(settings(server.url), "ingest", again.set)
+        for _ in range(2):
+            again.clear()
+            await client.force_reconnect()
+            await again.wait()
+        assert not caplog.records
+        server.stop(signal.SIGKILL)
+        while "it broke" not in caplog.text:
+            await asyncio.sleep(0.01)
+        await client.close()
+
+    with one_server(tmp_path / "nats") as server:
+        asyncio.run(run(server))
 
 
 def test_a_server_that_takes_no_more_data_is_left(tmp_path: Path) -> None:

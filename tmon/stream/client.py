@@ -34,7 +34,7 @@ class TmonClient(Client):
     """
 
     must_encrypt = False
-    closes = False  # by our wish
+    closes = leaves = False  # by our wish: for good, or for another server
 
     def _connect_command(self) -> bytes:
         if self.must_encrypt and not self._server_info.get("tls_required"):
@@ -52,6 +52,10 @@ class TmonClient(Client):
             if str(error).startswith(("nats: empty response", "nats: info message")):
                 raise NotNats from None
             raise
+
+    async def force_reconnect(self) -> None:
+        self.leaves = self.leaves or self.is_connected
+        await super().force_reconnect()
 
     async def _attempt_reconnect(self) -> None:
         # What wasn't sent yet would be waited for, and a server that is cut off never takes it.

@@ -61,12 +61,14 @@ async def connect(
             log.warning("no connection to the NATS servers: %s", reason)
 
     async def on_disconnect() -> None:
-        await on_error(ConnectionError("it broke"))
+        if not client.leaves:
+            await on_error(ConnectionError("it broke"))
 
     async def on_connect() -> None:
         if told:
             log.warning("connected to the NATS servers again")
         told.clear()
+        client.leaves = False
         on_reconnect()
 
     async def on_closed() -> None:
