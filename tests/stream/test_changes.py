@@ -1,5 +1,6 @@
 """What an owner's command changes on one machine is changed on all, once, and in one order."""
 
+import asyncio
 import random
 import re
 import subprocess
@@ -9,14 +10,18 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from nats.aio.client import Client
 
 from tests.station import Process, tmon, wait_for
 from tests.stream.streamed import Machine, Server, delete_streams
 from tests.stream.two_machines import TwoMachines
+from tmon.db.connect import open_for_reading
 from tmon.stream.connection import CannotConnect
-from tmon.stream.messages import PARTITIONS, partition_of, stream_name
+from tmon.stream.messages import PARTITIONS, partition_of, stream_name, subject
 from tmon.stream.owner_database import Patience, open_to_change
+from tmon.stream.positions import read_positions
+from tmon.stream.reader import Missing, checked_states
 from tmon.stream.streams import all_states
 
 
@@ -250,6 +255,22 @@ def test_a_lost_stream_is_told_before_anything_is_changed(machine: Machine) -> N
         ran = machine.tmon(*command.split())
         assert ran.returncode == 1
         assert ran.stderr.startswith("Error: tmon-readings-3 was deleted: docs/cluster.md says")
+
+
+def test_a_leader_that_has_not_all_yet_is_waited_for(machine: Machine) -> None:
+    """It leads since a moment ago, and others have acknowledged more."""
+    with open_for_reading(machine.path) as db:
+        first, *others = read_positions(db)
+    ahead = [replace(first, sequence=1), *others]
+
+    async def check(client: Client) -> None:
+        with pytest.raises(Missing):
+            await checked_states(client, ahead, 0)
+        publish = client.jetstream().publish(subject(0), b"one")
+        states, _ = await asyncio.gather(checked_states(client, ahead, 60), publish)
+        assert states[0].last == 1
+
+    machine.ask(check)
 
 
 def test_a_lost_bucket_is_told(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:

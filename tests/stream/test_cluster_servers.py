@@ -33,8 +33,10 @@ def test_an_ingest_waits_for_servers_that_are_too_few(clustered: Station) -> Non
         assert a.ingest
         kill(a.ingest)
         clustered.cluster["a"].start()
+        told = len(a.log)
         a.start_ingest()
-        wait_for(lambda: "tmon.ingest: waiting for the streams" in a.log)
+        wait_for(lambda: "tmon.ingest: waiting for the streams" in a.log[told:])
+        wait_for(lambda: a.post(clustered.tokens[0]))  # it listens
         assert a.post(clustered.tokens[0]) == 503
         for name in ("b", "c"):
             clustered.cluster[name].start()

@@ -148,18 +148,17 @@ def status(*, as_json: bool, **flags: str | None) -> None:
     """
     from tmon.stream.connection import ask  # noqa: PLC0415
     from tmon.stream.positions import read_positions  # noqa: PLC0415
-    from tmon.stream.reader import check_streams  # noqa: PLC0415
-    from tmon.stream.streams import all_states  # noqa: PLC0415
+    from tmon.stream.reader import PATIENCE_S, checked_states  # noqa: PLC0415
 
     settings = _station(flags)
     positions: list[Position] = []
     if settings.db.exists():
         with open_migrated_for_reading(settings.db) as db:
             positions = read_positions(db)
-    states = ask(settings, "stream status", all_states)
-    if positions:
-        check_streams(states, positions)
-    else:
+    states = ask(
+        settings, "stream status", lambda client: checked_states(client, positions, PATIENCE_S)
+    )
+    if not positions:
         click.echo(f"{settings.db} isn't a file of this cluster", err=True)
     show(_rows(states, positions), as_json=as_json)
 

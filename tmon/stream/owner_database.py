@@ -22,9 +22,9 @@ from tmon.stream.connection import ANSWER_S, CannotConnect, connect, describe, w
 from tmon.stream.entries import entries_of, name_of_device, of_device
 from tmon.stream.messages import not_stored, partition_of
 from tmon.stream.positions import newest_change, read_positions
-from tmon.stream.reader import check_streams
+from tmon.stream.reader import checked_states
 from tmon.stream.recording import RecordingConnection
-from tmon.stream.streams import NoAnswer, all_states, awaited
+from tmon.stream.streams import NoAnswer, awaited
 
 POLL_S = 0.005
 
@@ -167,10 +167,10 @@ class OwnerDatabase(WritableDatabase):
         """Check that the streams are this file's: else the change would be another station's."""
         positions = read_positions(self)
         try:
-            states = await awaited(
-                lambda: all_states(self._client), "change", self._patience.turn_s
+            patience_s = self._patience.turn_s
+            await awaited(
+                lambda: checked_states(self._client, positions, patience_s), "change", patience_s
             )
-            check_streams(states, positions)
         except NoAnswer as error:
             await self._client.close()
             raise NoAnswer(f"{error}, so nothing was changed; try again in a minute") from None

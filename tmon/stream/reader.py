@@ -19,7 +19,7 @@ from tmon.stream.connection import ANSWER_S, ATTEMPT_S, CannotConnect, describe
 from tmon.stream.messages import VERSION, is_change, is_intact, stream_name, version_of
 from tmon.stream.positions import Position
 from tmon.stream.sink_store import Portion
-from tmon.stream.streams import StreamState, state_of
+from tmon.stream.streams import StreamState, all_states, state_of
 from tmon.stream.trouble import Trouble
 
 FETCH_MESSAGES = 2_000
@@ -88,6 +88,29 @@ def check_streams(states: Sequence[StreamState], positions: Sequence[Position]) 
     """
     for state, position in zip(states, positions, strict=True):
         check_stream(state, position, position.sequence)
+
+
+async def checked_states(
+    client: Client, positions: Sequence[Position], patience_s: float
+) -> list[StreamState]:
+    """All streams, with which a file can go on that has these positions; without any, all.
+
+    Raises:
+        RefusedStream, Missing: as ``check_stream``; for what is missing it has waited.
+        CannotConnect: no answer, or a stream is missing.
+    """
+    until_s = monotonic() + patience_s
+    while True:
+        states = await all_states(client)
+        try:
+            if positions:
+                check_streams(states, positions)
+        except Missing:
+            if monotonic() > until_s:
+                raise
+            await asyncio.sleep(RETRY_S)
+        else:
+            return states
 
 
 class PartitionReader:
