@@ -345,6 +345,10 @@ def test_a_second_station_cant_create_the_streams(machine: Machine, *, has_readi
     assert ran.returncode == 1
     assert "exists already" in ran.stderr
     assert "Traceback" not in ran.stderr
+    ran = other.tmon("stream", "create", "--replicas", "1", "--again")
+    assert ran.returncode == 1
+    assert "the streams are another station's" in ran.stderr
+    assert len(machine.ask(all_states)) == PARTITIONS
     ran = machine.tmon("stream", "create", "--replicas", "1")
     assert "belongs to a cluster already" in ran.stderr
 

@@ -70,6 +70,7 @@ def create(
         with open_station(settings) as db:
             if again:
                 if not force:
+                    await first_file.refuse_others(db, client)
                     await first_file.refuse_unread(db, client)
                 await remove(client)
                 first_file.leave_cluster(db)

@@ -36,6 +36,10 @@ class Unread(TmonError):
     """The streams hold what this file lacks."""
 
 
+class OthersStreams(TmonError):
+    """The streams began with another file."""
+
+
 async def refuse_unread(db: Database, client: Client) -> None:
     """Refuse to go on if the streams hold messages that this file lacks.
 
@@ -52,6 +56,21 @@ async def refuse_unread(db: Database, client: Client) -> None:
         raise Unread(
             f"the streams hold {lacks:,} messages that this file lacks: let `tmon sink` store "
             "them first, or lose them by --force"
+        )
+
+
+async def refuse_others(db: Database, client: Client) -> None:
+    """Refuse to go on if the streams began with another file.
+
+    Raises:
+        OthersStreams: they did.
+        CannotConnect: the servers don't answer.
+    """
+    ours = {one.snapshot for one in read_positions(db)}
+    if any(one.snapshot.id not in ours for one in await existing_states(client)):
+        raise OthersStreams(
+            "the streams are another station's, or of an earlier try: leave --again out to go on "
+            "with that; --force removes them, whoever's they are"
         )
 
 
