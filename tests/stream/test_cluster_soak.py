@@ -59,7 +59,8 @@ def test_each_server_killed_at_full_rate(
             station.cluster.wait_until_healthy()
             time.sleep(5)
     report(capsys, "each server killed", load)
-    assert max(map(load.watch.led_s, load.outages)) < 5  # elections take as long as they take
+    assert max(map(load.watch.led_s, load.outages)) < 5  # the rest is NATS's elections
+    assert load.outage_s <= 10
 
 
 def test_a_sink_killed_a_hundred_times(

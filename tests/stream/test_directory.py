@@ -26,6 +26,7 @@ from tmon.stream.entries import (
     decode_value,
     encode_value,
 )
+from tmon.stream.feed import Feed
 from tmon.stream.first_file import AT_ONCE, put_together
 from tmon.stream.streams import BUCKET_STREAM
 
@@ -210,6 +211,29 @@ def test_a_bucket_that_was_made_anew_is_read_anew(machine: Machine, own_server: 
             assert len(names(directory)) == 1
 
     asyncio.run(run())
+
+
+def test_it_ends_though_a_cancellation_is_swallowed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.create_streams()
+    follow, swallowed = Feed.follow, []
+
+    async def stubborn(feed: Feed) -> None:
+        try:
+            await follow(feed)
+        except asyncio.CancelledError:
+            if feed in swallowed:
+                raise
+            swallowed.append(feed)
+
+    async def run() -> None:
+        async with directory_of(machine):
+            pass
+
+    monkeypatch.setattr(Feed, "follow", stubborn)
+    asyncio.run(run())
+    assert len(swallowed) == 2
 
 
 def test_what_cant_be_read_in_the_bucket_harms_nobody_elses_token(

@@ -77,31 +77,29 @@ class Directory(DirectoryTables):
         self._client = await connect(settings, "directory")
         self._on_change = on_change
         self._on_decisions = on_decisions
-        self._following = asyncio.create_task(self._follow())
-        self._following.add_done_callback(_end_process)
+        for _ in range(SERVERS):
+            self._feeds.append(
+                Feed(self._client, self._feeds, self._heartbeat_s, self._begin, self._take)
+            )
+        # No TaskGroup: it cancels its tasks once, which they may swallow.
+        self._following = [asyncio.create_task(self._follow(feed)) for feed in self._feeds]
+        for task in self._following:
+            task.add_done_callback(_end_process)
         await self._complete.wait()
 
     async def close(self) -> None:
         """Follow the bucket no longer."""
-        await end([self._following])
+        await end(self._following)
         await self._client.close()
 
     def change_log(self) -> ChangeLog:
         """To make a change by the same connection."""
         return ChangeLog(self._client)
 
-    async def _follow(self) -> None:
+    async def _follow(self, feed: Feed) -> None:
         """Until cancelled."""
-        for _ in range(SERVERS):
-            self._feeds.append(
-                Feed(self._client, self._feeds, self._heartbeat_s, self._begin, self._take)
-            )
-        async with asyncio.TaskGroup() as tasks:
-            for feed in self._feeds:
-                tasks.create_task(self._follow_one(feed))
-                await self._through.wait()  # one at a time: else pings wait behind all of it
-
-    async def _follow_one(self, feed: Feed) -> None:
+        if feed is not self._feeds[0]:
+            await self._through.wait()  # one at a time: else pings wait behind all of it
         while True:
             try:
                 await feed.follow()
