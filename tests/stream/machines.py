@@ -1,5 +1,6 @@
 """Two machines with ingest and sink, beside three NATS servers; and what became of a load."""
 
+import glob
 import os
 import random
 import signal
@@ -133,9 +134,9 @@ def kill_sink(machine: Machine) -> None:
 
 def _has_members(group: int) -> bool:
     """Whether a thread of a process group runs; what has ended may wait long for its parent."""
-    for stat in Path("/proc").glob("[0-9]*/task/*/stat"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+    for stat in glob.iglob("/proc/[0-9]*/task/*/stat"):  # passes over those that have just ended
+        with suppress(FileNotFoundError, ProcessLookupError):
+            state, _, its_group = Path(stat).read_text().rpartition(")")[2].split()[:3]
             if int(its_group) == group and state not in "ZX":
                 return True
     return False
