@@ -134,7 +134,8 @@ def kill_sink(machine: Machine) -> None:
 
 def _has_members(group: int) -> bool:
     """Whether a thread of a process group runs; what has ended may wait long for its parent."""
-    for stat in glob.iglob("/proc/[0-9]*/task/*/stat"):  # passes over those that have just ended
+    # Path.glob would fail at a process that ends meanwhile.
+    for stat in glob.iglob("/proc/[0-9]*/task/*/stat"):  # noqa: PTH207
         with suppress(FileNotFoundError, ProcessLookupError):
             state, _, its_group = Path(stat).read_text().rpartition(")")[2].split()[:3]
             if int(its_group) == group and state not in "ZX":
