@@ -23,7 +23,7 @@ from tmon.stream.streams import (
 )
 
 HEADER_BYTES = 1_000  # of a message, which count too
-# Ingest tries the same message again for five seconds (publisher.py).
+# Ingest tries the same message again for four seconds (publisher.py).
 DUPLICATE_WINDOW_S = 30
 DAYS = 7
 GIGABYTES = 32
