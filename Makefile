@@ -1,4 +1,4 @@
-# tmon from a checkout. It needs python3 (3.11 or later, with venv) and make; the tests, chromium.
+# tmon from a checkout. It needs python3 (3.11 or later, with venv) and make; the tests, what README.md says.
 PYTHON = python3
 BIN = .venv/bin
 UV = uv

@@ -180,3 +180,20 @@ def test_only_into_the_stations_own_file_the_result_is_written(
     ran = run(a, b, "--remember")
     assert ran.exit_code == 2
     assert says in ran.output
+
+
+def test_without_a_file_of_its_own_nothing_is_remembered(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMON_DB", str(two[0].with_name("none.db")))
+    ran = run(*two, "--remember")
+    assert ran.exit_code == 2
+    assert "A must be this station's file, " in ran.output
+
+
+def test_only_what_is_remembered_needs_the_stations_settings(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMON_PORT", "none")
+    assert run(*two).exit_code == 0
+    assert run(*two, "--remember").exit_code == 2

@@ -70,22 +70,28 @@ def compare(*, a: str, b: str, until_ms: int | None, remember: bool, as_json: bo
     """
     if not (a and b):
         raise click.UsageError("A or B is empty: each is a database file or an address")
-    own = station({}).db
-    if remember and not (Path(a).exists() and Path(a).samefile(own)):
-        raise click.UsageError(f"--remember: A must be this station's file, {own} (TMON_DB)")
+    own = _own_file(a) if remember else None
     with Pair(a, b) as pair:
         if until_ms is None:
             catch_up(pair, _tell)
             until_ms = now_ms() - SETTLED_MS
         with progress_bar(count_readings(pair)) as bar:
             found = compare_stations(pair, until_ms, bar.update)
-    if remember:
+    if own:
         remember_comparison(own, found, now_ms())
     if as_json:
         click.echo(json.dumps(_as_json(found), ensure_ascii=False))
     else:
         _print(found)
     sys.exit(0 if found.is_equal else DIFFER)
+
+
+def _own_file(a: str) -> Path:
+    """A as the file of this station, into which the result may be written."""
+    own = station({}).db
+    if not (own.exists() and Path(a).exists() and own.samefile(a)):
+        raise click.UsageError(f"--remember: A must be this station's file, {own} (TMON_DB)")
+    return own
 
 
 def _tell(state: str) -> None:
